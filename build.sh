@@ -1,0 +1,361 @@
+#!/usr/bin/env bash
+#
+# Prepares, runs and tests WebTorch; `./build.sh help` says how.
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PYTHON=${PYTHON:-/usr/bin/python3}
+NGINX=/usr/sbin/nginx               # not in the PATH of every user
+NGINX_DEV=/usr/share/nginx/src      # where nginx-dev keeps headers and configure
+MODULE=ngx_http_webtorch_module.so
+JOBS=$(nproc)
+
+BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev wrk curl)
+TEST_PACKAGES=(cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
+STATIC_PACKAGES=(libpcre2-dev zlib1g-dev libssl-dev)
+
+declare -A WHY=(
+    [nginx]='the server that loads the module (Debian also starts it, on port 80)'
+    [nginx-dev]='headers and build options of exactly this nginx'
+    [g++]='compiles the module'
+    [make]='drives the compilation'
+    [libsimdjson-dev]='parses JSON bodies'
+    [wrk]='makes the load for bench/'
+    [curl]='sends the requests of the examples'
+    [cppcheck]='lints the C sources'
+    [shellcheck]='lints this script'
+    [clang-14]='compiles the codecs for the sanitizers and the fuzzer'
+    [libclang-rt-14-dev]='the sanitizers and the fuzzer themselves'
+    [nghttp2-client]='HTTP/2 clients for the tests'
+    [openssl]='makes certificates for the tests of TLS'
+    [libpcre2-dev]='regular expressions of nginx'
+    [zlib1g-dev]='gzip of nginx'
+    [libssl-dev]='TLS of nginx'
+)
+
+say() { printf '%s\n' "build.sh: $*"; }
+
+die() {
+    printf '%s\n' "build.sh: error: $1" "${@:2}" >&2
+    exit 1
+}
+
+help() {
+    cat <<'END'
+./build.sh                prepare: Debian packages, .venv, the module in build/modules/
+./build.sh run [CONF]     prepare, then run nginx in the foreground with CONF (nginx-conf/xor.conf);
+                          Ctrl-C stops it
+./build.sh test [ARGS]    prepare, lint, and run the tests; ARGS go to pytest
+./build.sh static SOURCE [OPTIONS]
+                          compile the module into the nginx of the source tree SOURCE;
+                          OPTIONS go to its configure
+./build.sh help           this text
+
+Each does only what is not yet done, so repeat them at any time. From the environment:
+
+PYTHON=/path/to/python3   the interpreter to embed: 3.11 or newer with a shared library
+                          (/usr/bin/python3). A change of it rebuilds .venv and the module.
+CC=clang-14               the C and C++ compiler (cc)
+PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+                          an option of pip: PyTorch without CUDA, a much smaller download
+END
+}
+
+# --- Debian packages ---------------------------------------------------------
+
+require_packages() {
+    local missing
+
+    command -v dpkg-query >/dev/null \
+        || die 'this system has no dpkg; WebTorch is built on Debian 12.' "Needed: $*"
+
+    mapfile -t missing < <(missing_packages "$@")
+    if ((${#missing[@]})); then
+        install_packages "${missing[@]}"
+    fi
+}
+
+missing_packages() {
+    local installed package
+
+    # shellcheck disable=SC2016  # dpkg-query expands it; it fails when it does not know a package
+    installed=" $(dpkg-query -W -f '${Package}:${db:Status-Status} ' "$@" 2>/dev/null || true)"
+
+    for package; do
+        [[ $installed == *" $package:installed "* ]] || echo "$package"
+    done
+}
+
+install_packages() {
+    local package as_root=()
+
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || die "installing packages needs root or sudo; have it done by:" \
+            "    apt-get update && apt-get install --no-install-recommends $*"
+        as_root=(sudo)
+    fi
+
+    for package; do
+        say "installing $package: ${WHY[$package]}"
+    done
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+# --- Python ------------------------------------------------------------------
+
+# Debian splits its Python; any other brings its own headers and venv.
+require_python() {
+    local name=${PYTHON##*/}
+
+    if [[ $PYTHON == /usr/bin/python3* ]]; then
+        WHY[$name-dev]='libpython and its headers, which the module embeds'
+        WHY[$name-venv]='makes .venv'
+        require_packages "$name-dev" "$name-venv"
+    fi
+
+    command -v "$PYTHON" >/dev/null || die "PYTHON=$PYTHON is not an interpreter."
+    PYTHON=$(command -v "$PYTHON")
+    PYTHON_IDENTITY=$(python_identity "$PYTHON")
+}
+
+# The same for an interpreter and the virtual environments made from it.
+python_identity() {
+    local facts
+    facts=$("$1" ngx_webtorch/config_python.py) || return
+    grep -v '^ngx_webtorch_python_exe=' <<<"$facts"
+}
+
+make_venv() {
+    # pip comes last, so without it the making was interrupted
+    if [[ ! -e .venv/bin/pip || $(python_identity .venv/bin/python) != "$PYTHON_IDENTITY" ]]; then
+        say "making .venv with $PYTHON"
+        rm -rf .venv
+        "$PYTHON" -m venv .venv
+    fi
+
+    # The path matters as the package is installed as a link to it.
+    once .venv/.installed "$ROOT $(sha256sum pyproject.toml)" install_python_packages
+}
+
+install_python_packages() {
+    local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet install)
+
+    # torch comes first and alone: no other package then gets to choose its build.
+    say "installing $(pin torch) into .venv (this can take minutes)"
+    "${pip[@]}" "$(pin torch)"
+    say 'installing the other Python packages and, as a link, webtorch'
+    "${pip[@]}" "$(pin setuptools)"
+    "${pip[@]}" --no-build-isolation --editable '.[test]'
+}
+
+# The version of a package that pyproject.toml asks for: NAME -> NAME==VERSION
+pin() { grep -m1 -o "\"$1==[^\"]*" pyproject.toml | tr -d '"'; }
+
+# --- nginx and the module ----------------------------------------------------
+
+build_module() {
+    local tree=build/nginx
+
+    # shellcheck source=/dev/null
+    source "$NGINX_DEV/conf_flags"
+    configure_nginx "$NGINX_DEV" "$tree" "${NGX_CONF_FLAGS[@]}" \
+        --with-ld-opt='-Wl,-z,relro -Wl,-z,now' --add-dynamic-module="$ROOT/ngx_webtorch"
+
+    make -s -j "$JOBS" -C "$tree" -f objs/Makefile modules
+
+    if [[ $tree/objs/$MODULE -nt build/modules/$MODULE ]]; then
+        # renamed, not overwritten: a running nginx may have the old file mapped
+        mkdir -p build/modules
+        cp "$tree/objs/$MODULE" "build/modules/$MODULE.new"
+        mv "build/modules/$MODULE.new" "build/modules/$MODULE"
+        say "built build/modules/$MODULE for nginx $(nginx_version "$NGINX_DEV")"
+    fi
+}
+
+# Configures the nginx of a source tree in a directory of ours, unless that is
+# done: SOURCE TREE OPTION...
+configure_nginx() {
+    local source=$1 tree=$2 options=("${@:3}")
+    options+=(--with-cc="${CC:-cc}"
+              --with-cc-opt='-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2')
+
+    # The time of change (%Z) tells an upgraded package, whose files keep old dates.
+    once "$tree/.configured" "$source $(stat -c %Z "$source/src/core/nginx.h") ${options[*]}
+$PYTHON $PYTHON_IDENTITY $(sha256sum ngx_webtorch/config*)" \
+        configure_anew "$source" "$tree" "${options[@]}"
+}
+
+configure_anew() {
+    local source=$1 tree=$2 configure=./configure log=$ROOT/$2/configure.log
+
+    say "configuring nginx $(nginx_version "$source") in $tree"
+    link_tree "$source" "$tree"
+    [[ -e $source/configure ]] || configure=auto/configure      # not in git
+
+    (
+        cd "$tree" || exit
+        WEBTORCH_PYTHON=$PYTHON WEBTORCH_VENV=$ROOT/.venv "$configure" "${@:3}"
+    ) >"$log" 2>&1 || die "configuring nginx failed, $log ends with:" "$(tail -n 20 "$log")"
+}
+
+# nginx writes its objects and Makefile where it is configured, so give it a
+# place with links to the sources and leave theirs alone.
+link_tree() {
+    local entry
+
+    rm -rf "$2"
+    mkdir -p "$2"
+    for entry in "$1"/*; do
+        case ${entry##*/} in
+            objs | Makefile) ;;
+            *) ln -s "$entry" "$2/" ;;
+        esac
+    done
+}
+
+nginx_version() { sed -n 's/^#define NGINX_VERSION *"\(.*\)"/\1/p' "$1/src/core/nginx.h"; }
+
+# Runs a command unless it has succeeded with the same key before: STAMP KEY COMMAND...
+once() {
+    local stamp=$1 key=$2
+
+    if [[ ! -e $stamp || $(<"$stamp") != "$key" ]]; then
+        rm -f "$stamp"
+        "${@:3}"
+        printf '%s\n' "$key" >"$stamp"
+    fi
+}
+
+# --- lint --------------------------------------------------------------------
+
+lint() {
+    say 'linting the shell scripts'
+    shellcheck build.sh .ci/run
+    say 'linting C and C++'
+    lint_c
+    say 'linting Python'
+    .venv/bin/ruff check
+    .venv/bin/ruff format --check
+    .venv/bin/mypy
+}
+
+# ngx_webtorch_bridge.c is generated by cffi, so it is not ours to lint.
+lint_c() {
+    local c cpp
+    mapfile -t c < <(find ngx_webtorch -name '*.c' ! -name ngx_webtorch_bridge.c)
+    mapfile -t cpp < <(find ngx_webtorch -name '*.cpp')
+
+    compile_strictly gnu11 "${c[@]}"
+    compile_strictly c++17 "${cpp[@]}"
+
+    cppcheck --quiet --error-exitcode=1 --inline-suppr -j "$JOBS" \
+        --enable=warning,performance,portability "${c[@]}" "${cpp[@]}"
+}
+
+# Headers that are not ours are system headers here: they need not live up to
+# our warnings. -O2 as some warnings come out of the optimizer; nginx's callbacks
+# have parameters that not all of them use.
+compile_strictly() {
+    local includes ngx_webtorch_python_include
+    eval "$PYTHON_IDENTITY"
+    mapfile -t includes < <(find -L build/nginx/src -type d -printf '-isystem\n%p\n')
+    includes+=(-isystem build/nginx/objs -isystem "$ngx_webtorch_python_include")
+
+    printf '%s\0' "${@:2}" | xargs -0 -n 1 -P "$JOBS" \
+        "${CC:-cc}" "-std=$1" -O2 -Wall -Wextra -Wno-unused-parameter -Werror "${includes[@]}" -c -o /dev/null
+}
+
+# --- commands ----------------------------------------------------------------
+
+# What all builds need. A second build.sh waits until the first one is done.
+prepare_tools() {
+    cd "$ROOT"
+    mkdir -p build
+    exec {LOCK}>build/lock
+    flock "$LOCK"
+
+    require_packages "${BUILD_PACKAGES[@]}" "$@"
+    require_python
+    make_venv
+}
+
+prepare() {
+    prepare_tools "$@"
+    build_module
+    exec {LOCK}>&-
+}
+
+run() {
+    local conf address
+    conf=$(realpath -m "${1:-$ROOT/nginx-conf/xor.conf}")
+    [[ -f $conf ]] || die "there is no $conf."
+
+    prepare
+    mkdir -p build/run      # for the pid and the temporary files
+
+    address=$(listen_address "$conf")
+    if [[ -n $address ]]; then
+        say "nginx listens on http://$address; Ctrl-C stops it"
+    fi
+    if [[ $conf == "$ROOT/nginx-conf/xor.conf" ]]; then
+        say "try: curl --json '[[0.5,0.5]]' http://$address/v1/output"
+    fi
+    exec "$NGINX" -p "$ROOT/" -c "$conf" -g 'daemon off;'
+}
+
+# The first TCP address that a configuration names, for a client on this host.
+listen_address() {
+    local address
+    address=$(sed -nE '/^\s*listen\s+([^ ;]+).*/ { s//\1/p; q }' "$1")
+    case $address in
+        '' | unix:*) ;;
+        *:*) echo "${address/#\*:/127.0.0.1:}" ;;
+        *[!0-9]*) echo "$address" ;;
+        *) echo "127.0.0.1:$address" ;;
+    esac
+}
+
+run_tests() {
+    prepare "${TEST_PACKAGES[@]}"
+    lint
+    say 'testing'
+    exec .venv/bin/python -m pytest "$@"
+}
+
+build_static() {
+    local source tree
+    (($#)) || die 'static needs the path of an nginx source tree.'
+    source=$(realpath -m "$1")
+    [[ -f $source/src/core/nginx.h ]] || die "$1 is not an nginx source tree."
+
+    tree=build/static/nginx-$(nginx_version "$source")
+    prepare_tools "${STATIC_PACKAGES[@]}"
+    configure_nginx "$source" "$tree" --error-log-path=stderr --with-debug --with-threads \
+        --with-http_ssl_module --with-http_v2_module "${@:2}" --add-module="$ROOT/ngx_webtorch"
+    make -s -j "$JOBS" -C "$tree" -f objs/Makefile binary
+    say "nginx $(nginx_version "$source") with WebTorch inside: $tree/objs/nginx"
+}
+
+main() {
+    local command=${1:-prepare}
+
+    [[ $ROOT != *[[:space:]]* ]] \
+        || die "$ROOT has a space in its path, which nginx's build cannot handle."
+
+    case $command in
+        prepare)
+            prepare
+            say 'ready; next: ./build.sh run'
+            ;;
+        run) run "${@:2}" ;;
+        test) run_tests "${@:2}" ;;
+        static) build_static "${@:2}" ;;
+        help | -h | --help) help ;;
+        *) die "unknown command '$command'; ./build.sh help lists them." ;;
+    esac
+}
+
+main "$@"

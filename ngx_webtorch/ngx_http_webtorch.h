@@ -1,0 +1,60 @@
+
+/*
+ * What the phases of http share.
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_H_INCLUDED_
+
+
+#include <ngx_http.h>
+
+#include "ngx_webtorch.h"
+#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_codec.h"
+
+
+typedef struct {
+    ngx_webtorch_handler_t      *handler;
+} ngx_http_webtorch_loc_conf_t;
+
+
+/* a request of a handler, from its body to its answer */
+
+typedef struct {
+    ngx_webtorch_waiter_t        waiter;
+    ngx_webtorch_handler_t      *handler;
+
+    const ngx_webtorch_codec_t  *in;      /* the body's format */
+    const ngx_webtorch_codec_t  *out;     /* the answer's */
+    ngx_webtorch_layout_t        layout;
+
+    unsigned                     answered:1;   /* by us, not by nginx */
+    unsigned                     replace:1;    /* nginx's error page, by ours */
+} ngx_http_webtorch_ctx_t;
+
+
+/* content */
+
+ngx_int_t ngx_http_webtorch_content_handler(ngx_http_request_t *r);
+
+/* an answer of ours; a part of the body of length 0 sends the header alone */
+ngx_int_t ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, u_char *body, size_t len);
+
+ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
+ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
+
+/* errors: {"error": "...", "code": "..."} */
+
+ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, ngx_str_t *text);
+ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);
+
+
+extern ngx_module_t  ngx_http_webtorch_module;
+
+
+#endif /* _NGX_HTTP_WEBTORCH_H_INCLUDED_ */

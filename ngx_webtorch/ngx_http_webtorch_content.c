@@ -1,0 +1,923 @@
+
+/*
+ * webtorch_handler: reads and decodes the body, waits for the handler, encodes
+ * the answer.
+ */
+
+#include "ngx_http_webtorch.h"
+
+
+static ngx_int_t ngx_http_webtorch_accept(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
+    const char *name);
+static uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
+    uint32_t methods);
+static ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *code, const char *text);
+
+static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r,
+    ngx_str_t *body);
+static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
+    ngx_log_t *log);
+static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
+    ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
+    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+static webtorch_request_t *ngx_http_webtorch_copy_request(
+    ngx_http_request_t *r, ngx_str_t *body);
+static u_char *ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
+    ngx_str_t *src);
+static void ngx_http_webtorch_cleanup(void *data);
+
+static void ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job, ngx_int_t status);
+static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job, ngx_int_t status);
+static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
+    webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
+    ngx_uint_t status, const ngx_webtorch_codec_t *codec,
+    webtorch_spec_t *specs, ngx_uint_t n, const void **data,
+    ngx_webtorch_layout_t *layout);
+static ngx_int_t ngx_http_webtorch_send_reply(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
+
+
+typedef struct {
+    uint32_t     bit;
+    ngx_uint_t   method;
+    ngx_str_t    name;
+} ngx_http_webtorch_method_t;
+
+
+typedef struct {
+    ngx_webtorch_sink_t      sink;
+    ngx_webtorch_runner_t   *runner;
+} ngx_http_webtorch_sink_t;
+
+
+static ngx_http_webtorch_method_t  ngx_http_webtorch_methods[] = {
+    { WEBTORCH_GET, NGX_HTTP_GET, ngx_string("GET") },
+    { WEBTORCH_HEAD, NGX_HTTP_HEAD, ngx_string("HEAD") },
+    { WEBTORCH_POST, NGX_HTTP_POST, ngx_string("POST") },
+    { WEBTORCH_PUT, NGX_HTTP_PUT, ngx_string("PUT") },
+    { WEBTORCH_DELETE, NGX_HTTP_DELETE, ngx_string("DELETE") },
+    { WEBTORCH_PATCH, NGX_HTTP_PATCH, ngx_string("PATCH") },
+    { WEBTORCH_OPTIONS, NGX_HTTP_OPTIONS, ngx_string("OPTIONS") },
+};
+
+#define NGX_HTTP_WEBTORCH_NMETHODS                                            \
+    (sizeof(ngx_http_webtorch_methods) / sizeof(ngx_http_webtorch_method_t))
+
+
+ngx_int_t
+ngx_http_webtorch_content_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                      rc;
+    ngx_http_webtorch_ctx_t       *ctx;
+    ngx_http_webtorch_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+
+    ctx = ngx_http_webtorch_get_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->handler = wlcf->handler;
+
+    /* what can be refused by its header is, before its body is read */
+
+    rc = ngx_http_webtorch_accept(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    r->request_body_in_single_buf = 1;
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_webtorch_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    return NGX_DONE;
+}
+
+
+/* NGX_DECLINED: nothing is against it */
+
+static ngx_int_t
+ngx_http_webtorch_accept(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+{
+    webtorch_schema_t  *schema;
+
+    schema = &ctx->handler->schema;
+
+    if (!(ngx_http_webtorch_method(r) & schema->methods)) {
+        return ngx_http_webtorch_not_allowed(r, schema->methods);
+    }
+
+    if (ctx->handler->runner == NULL) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "not_loaded",
+                   "the handler could not be loaded, see the error log");
+    }
+
+    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+        return ngx_http_webtorch_busy(r);
+    }
+
+    return ngx_http_webtorch_negotiate(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t          *accept, *type;
+    webtorch_schema_t  *schema;
+
+    schema = &ctx->handler->schema;
+    type = r->headers_in.content_type ? &r->headers_in.content_type->value
+                                      : NULL;
+
+    ctx->in = (type == NULL) ? &ngx_webtorch_codec_json
+                             : ngx_webtorch_codec_by_type((char *) type->data,
+                                                          type->len);
+
+    if (ctx->in == NULL) {
+        if (schema->kind != WEBTORCH_HANDLER) {
+            return ngx_http_webtorch_refuse(r,
+                       NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                       "unsupported_media_type",
+                       "unknown content type: send application/json, "
+                       "or text/plain for Torch7's serialization");
+        }
+
+        ctx->in = &ngx_webtorch_codec_json;
+    }
+
+    ctx->out = ctx->in;
+    accept = ngx_http_webtorch_find_header(r, "accept");
+
+    if (accept) {
+        ctx->out = ngx_webtorch_codec_by_accept((char *) accept->data,
+                                                accept->len, ctx->in,
+                                                schema->noutputs);
+
+    } else if (schema->noutputs > 1 && !ctx->in->several) {
+        ctx->out = &ngx_webtorch_codec_json;
+    }
+
+    if (ctx->out == NULL && schema->kind != WEBTORCH_HANDLER) {
+        return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
+                   "no format of those in the header \"Accept\" is known: "
+                   "accept application/json");
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_str_t *
+ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && ngx_memcmp(h[i].lowcase_key, name, len) == 0)
+        {
+            return &h[i].value;
+        }
+    }
+}
+
+
+static uint32_t
+ngx_http_webtorch_method(ngx_http_request_t *r)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        if (ngx_http_webtorch_methods[i].method == r->method) {
+            return ngx_http_webtorch_methods[i].bit;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+{
+    u_char      *p;
+    ngx_str_t    name, value;
+    ngx_uint_t   i;
+
+    ngx_str_set(&name, "Allow");
+
+    value.data = ngx_pnalloc(r->pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
+                                             "PATCH, OPTIONS"));
+    if (value.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = value.data;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        if (ngx_http_webtorch_methods[i].bit & methods) {
+            p = ngx_sprintf(p, "%s%V", (p == value.data) ? "" : ", ",
+                            &ngx_http_webtorch_methods[i].name);
+        }
+    }
+
+    value.len = p - value.data;
+
+    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_ALLOWED,
+               "method_not_allowed",
+               "the handler does not serve this method, see the header "
+               "\"Allow\"");
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_busy(ngx_http_request_t *r)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Retry-After");
+    ngx_str_set(&value, "1");
+
+    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "queue_full", "too many requests wait for the handler");
+}
+
+
+/* an error before or after the body is read */
+
+static ngx_int_t
+ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *text)
+{
+    ngx_int_t  rc;
+    ngx_str_t  s;
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    s.data = (u_char *) text;
+    s.len = ngx_strlen(text);
+
+    return ngx_http_webtorch_error(r, status, code, &s);
+}
+
+
+static void
+ngx_http_webtorch_body_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                 body;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    rc = ngx_http_webtorch_body(r, &body);
+
+    if (rc == NGX_OK) {
+        if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+            rc = ngx_http_webtorch_busy(r);
+
+        } else if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
+            rc = ngx_http_webtorch_add_request(r, ctx, &body);
+
+        } else {
+            rc = ngx_http_webtorch_add_tensors(r, ctx, &body);
+        }
+    }
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    /* the job is in a batch: it answers, or a client that goes away cancels */
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (r == r->main) {
+        r->read_event_handler = ngx_http_test_reading;
+    }
+}
+
+
+/* the body as one piece with a codec's padding after it; copied only if not so */
+
+static ngx_int_t
+ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    off_t         size;
+    u_char       *p;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl, *bufs;
+
+    ngx_str_null(body);
+
+    bufs = r->request_body ? r->request_body->bufs : NULL;
+
+    if (bufs == NULL) {
+        return NGX_OK;
+    }
+
+    b = bufs->buf;
+
+    if (bufs->next == NULL
+        && ngx_buf_in_memory_only(b)
+        && b->end - b->last >= NGX_WEBTORCH_PADDING)
+    {
+        body->data = b->pos;
+        body->len = b->last - b->pos;
+        return NGX_OK;
+    }
+
+    size = 0;
+
+    for (cl = bufs; cl; cl = cl->next) {
+        size += ngx_buf_size(cl->buf);
+    }
+
+    p = ngx_pnalloc(r->pool, (size_t) size + NGX_WEBTORCH_PADDING);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body->data = p;
+    body->len = (size_t) size;
+
+    for (cl = bufs; cl; cl = cl->next) {
+        if (ngx_http_webtorch_read_buf(cl->buf, p, r->connection->log)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        p += ngx_buf_size(cl->buf);
+    }
+
+    ngx_memzero(p, NGX_WEBTORCH_PADDING);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
+{
+    size_t   size;
+    ssize_t  n;
+
+    size = (size_t) ngx_buf_size(b);
+
+    if (!b->in_file) {
+        ngx_memcpy(p, b->pos, size);
+        return NGX_OK;
+    }
+
+    n = ngx_read_file(b->file, p, size, b->file_pos);
+
+    if (n != (ssize_t) size) {
+        ngx_log_error(NGX_LOG_CRIT, log, 0,
+                      "could not read the request body from \"%V\"",
+                      &b->file->name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* NGX_AGAIN: the request waits for its answer */
+
+static ngx_int_t
+ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    ngx_str_t                  text;
+    webtorch_schema_t         *schema;
+    ngx_http_cleanup_t        *cln;
+    ngx_webtorch_error_t       err;
+    ngx_http_webtorch_sink_t   sink;
+
+    if (body->len == 0) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "empty_body",
+                                        "the body is empty, tensors are "
+                                        "expected");
+    }
+
+    schema = &ctx->handler->schema;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    sink.sink.reserve = ngx_http_webtorch_reserve;
+    sink.runner = ctx->handler->runner;
+
+    if (ctx->in->decode((char *) body->data, body->len, schema, &sink.sink,
+                        &ctx->layout, &err)
+        != 0
+        || ngx_http_webtorch_check_finite(&sink.sink, schema,
+                                          ctx->layout.rows, &err)
+           != NGX_OK)
+    {
+        text.data = (u_char *) err.text;
+        text.len = ngx_strlen(err.text);
+
+        return ngx_http_webtorch_error(r, err.status, err.code, &text);
+    }
+
+    ctx->waiter.done = ngx_http_webtorch_done;
+    ctx->waiter.data = r;
+
+    (void) ngx_webtorch_batch_add(sink.runner, ctx->layout.rows, &ctx->waiter);
+
+    cln->handler = ngx_http_webtorch_cleanup;
+    cln->data = ctx;
+
+    return NGX_AGAIN;
+}
+
+
+static int
+ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
+    ngx_webtorch_error_t *err)
+{
+    ngx_http_webtorch_sink_t  *s;
+
+    s = (ngx_http_webtorch_sink_t *) sink;
+
+    if (ngx_webtorch_batch_reserve(s->runner, rows, sink->data) != NGX_OK) {
+        return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    return 0;
+}
+
+
+/* one NaN that is trained on makes NaN of the whole model, for everybody */
+
+static ngx_int_t
+ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
+    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err)
+{
+    uint32_t  i;
+
+    if (schema->kind != WEBTORCH_TRAIN) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (!ngx_webtorch_rows_finite(&schema->inputs[i], sink->data[i], rows))
+        {
+            return ngx_webtorch_error(err, 422, "not_finite",
+                       "tensor \"%s\": NaN and infinities cannot be trained on",
+                       schema->inputs[i].name);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_request(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    void                *data[WEBTORCH_MAX_TENSORS];
+    webtorch_job_t      *job;
+    webtorch_request_t  *request;
+    ngx_http_cleanup_t  *cln;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    request = ngx_http_webtorch_copy_request(r, body);
+    if (request == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, data) != NGX_OK) {
+        ngx_free(request);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->waiter.done = ngx_http_webtorch_done;
+    ctx->waiter.data = r;
+
+    job = ngx_webtorch_batch_add(ctx->handler->runner, 1, &ctx->waiter);
+    job->request = request;
+
+    cln->handler = ngx_http_webtorch_cleanup;
+    cln->data = ctx;
+
+    return NGX_AGAIN;
+}
+
+
+/* into a block of its own, see webtorch_request_t */
+
+static webtorch_request_t *
+ngx_http_webtorch_copy_request(ngx_http_request_t *r, ngx_str_t *body)
+{
+    u_char              *p;
+    size_t               size;
+    ngx_uint_t           i, n;
+    ngx_list_part_t     *part;
+    ngx_table_elt_t     *h;
+    webtorch_header_t   *header;
+    webtorch_request_t  *request;
+
+    n = 0;
+    size = sizeof(webtorch_request_t) + r->method_name.len + r->uri.len
+           + r->args.len + body->len;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            size += sizeof(webtorch_header_t) + h[i].key.len + h[i].value.len;
+            n++;
+        }
+    }
+
+    request = ngx_alloc(size, r->connection->log);
+    if (request == NULL) {
+        return NULL;
+    }
+
+    request->size = size;
+    request->nheaders = (uint32_t) n;
+    request->headers = (webtorch_header_t *) &request[1];
+
+    p = (u_char *) &request->headers[n];
+
+    p = ngx_http_webtorch_copy_str(p, &request->body, body);
+    p = ngx_http_webtorch_copy_str(p, &request->method, &r->method_name);
+    p = ngx_http_webtorch_copy_str(p, &request->path, &r->uri);
+    p = ngx_http_webtorch_copy_str(p, &request->args, &r->args);
+
+    header = request->headers;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            p = ngx_http_webtorch_copy_str(p, &header->name, &h[i].key);
+            p = ngx_http_webtorch_copy_str(p, &header->value, &h[i].value);
+            header++;
+        }
+    }
+
+    return request;
+}
+
+
+static u_char *
+ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst, ngx_str_t *src)
+{
+    dst->data = (char *) p;
+    dst->len = src->len;
+
+    return ngx_cpymem(p, src->data, src->len);
+}
+
+
+static void
+ngx_http_webtorch_cleanup(void *data)
+{
+    ngx_http_webtorch_ctx_t  *ctx = data;
+
+    ngx_webtorch_batch_cancel(&ctx->waiter);
+}
+
+
+static void
+ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
+    ngx_int_t status)
+{
+    ngx_int_t                 rc;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    r = waiter->data;
+    c = r->connection;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_http_set_log_request(c->log, r);
+
+    rc = ngx_http_webtorch_answer(r, ctx, job, status);
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    webtorch_job_t *job, ngx_int_t status)
+{
+    uint32_t            i;
+    ngx_str_t           text;
+    const void         *data[WEBTORCH_MAX_TENSORS];
+    webtorch_reply_t   *reply;
+    webtorch_schema_t  *schema;
+    ngx_pool_cleanup_t *cln;
+
+    schema = &ctx->handler->schema;
+
+    if (status == 504) {
+        ngx_str_set(&text, "the handler did not answer in time");
+        return ngx_http_webtorch_error(r, 504, "timeout", &text);
+    }
+
+    if (status != 0) {
+        return ngx_http_webtorch_failed(r, job);
+    }
+
+    if (schema->kind != WEBTORCH_HANDLER) {
+        for (i = 0; i < schema->noutputs; i++) {
+            data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
+        }
+
+        return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
+                                              schema->outputs,
+                                              schema->noutputs, data,
+                                              &ctx->layout);
+    }
+
+    /* the reply is sent from where it is, and freed with the request */
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    reply = job->reply;
+    job->reply = NULL;
+
+    cln->handler = ngx_webtorch_free;
+    cln->data = reply;
+
+    return ngx_http_webtorch_send_reply(r, ctx, reply);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
+{
+    ngx_str_t  text;
+
+    if (job->message.len == 0) {
+        ngx_str_set(&text, "the handler failed, see the error log");
+        return ngx_http_webtorch_error(r, job->status, "handler_failed",
+                                       &text);
+    }
+
+    text.data = (u_char *) job->message.data;
+    text.len = job->message.len;
+
+    return ngx_http_webtorch_error(r, job->status, "handler_error", &text);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
+    const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs, ngx_uint_t n,
+    const void **data, ngx_webtorch_layout_t *layout)
+{
+    char       *p, *last;
+    size_t      size;
+    ngx_str_t   type;
+
+    size = codec->bound(specs, (uint32_t) n, layout);
+
+    p = ngx_pnalloc(r->pool, size);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    last = codec->encode(p, specs, (uint32_t) n, data, layout);
+
+    type.data = (u_char *) codec->type;
+    type.len = ngx_strlen(codec->type);
+
+    return ngx_http_webtorch_send(r, status, &type, (u_char *) p,
+                                  (size_t) (last - p));
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_send_reply(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
+    uint32_t   i;
+    ngx_str_t  name, value, type;
+
+    for (i = 0; i < reply->nheaders; i++) {
+        name.data = (u_char *) reply->headers[i].name.data;
+        name.len = reply->headers[i].name.len;
+        value.data = (u_char *) reply->headers[i].value.data;
+        value.len = reply->headers[i].value.len;
+
+        if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    if (reply->tensor.ndim >= 0) {
+        return ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
+    }
+
+    type.data = (u_char *) reply->content_type.data;
+    type.len = reply->content_type.len;
+
+    return ngx_http_webtorch_send(r, reply->status, &type,
+                                  (u_char *) reply->body.data,
+                                  reply->body.len);
+}
+
+
+/* a handler's tensor is one as a whole: there is no batch axis to tell */
+
+static ngx_int_t
+ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
+    ngx_str_t                    text;
+    const void                  *data;
+    ngx_webtorch_layout_t        layout;
+    const ngx_webtorch_codec_t  *codec;
+
+    codec = ctx->out;
+
+    if (reply->content_type.len) {
+        codec = ngx_webtorch_codec_by_type(reply->content_type.data,
+                                           reply->content_type.len);
+    }
+
+    if (codec == NULL) {
+        ngx_str_set(&text, "no format of those in the header \"Accept\" is "
+                           "known: accept application/json");
+        return ngx_http_webtorch_error(r, 406, "not_acceptable", &text);
+    }
+
+    ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
+
+    layout.rows = 1;
+    layout.single = 1;
+
+    data = reply->body.data;
+
+    return ngx_http_webtorch_send_tensors(r, reply->status, codec,
+                                          &reply->tensor, 1, &data, &layout);
+}
+
+
+ngx_http_webtorch_ctx_t *
+ngx_http_webtorch_get_ctx(ngx_http_request_t *r)
+{
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_webtorch_ctx_t));
+
+        if (ctx) {
+            ngx_http_set_ctx(r, ctx, ngx_http_webtorch_module);
+        }
+    }
+
+    return ctx;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, u_char *body, size_t len)
+{
+    ngx_int_t                 rc;
+    ngx_buf_t                *b;
+    ngx_chain_t               out;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+    ctx->answered = 1;
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = (off_t) len;
+    r->headers_out.content_type = *type;
+    r->headers_out.content_type_len = type->len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    /* not among nginx's own lines */
+
+    if (status == 422) {
+        ngx_str_set(&r->headers_out.status_line, "422 Unprocessable Content");
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = body;
+    b->last = body + len;
+    b->memory = (len != 0);
+    b->last_buf = (r == r->main);
+    b->last_in_chain = 1;
+    b->sync = (len == 0 && !b->last_buf);
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}

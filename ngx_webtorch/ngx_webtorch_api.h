@@ -1,0 +1,180 @@
+
+/*
+ * The one interface between C and Python.
+ *
+ * Between the two "cdef" marks the text is also cffi's cdef: declarations only,
+ * no preprocessor but plain "#define NAME number".  After a change run
+ * "python -m webtorch._bridge_build", which regenerates ngx_webtorch_bridge.c.
+ */
+
+
+#ifndef _NGX_WEBTORCH_API_H_INCLUDED_
+#define _NGX_WEBTORCH_API_H_INCLUDED_
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+/* cdef: begin */
+
+#define WEBTORCH_MAX_DIMS     8
+#define WEBTORCH_MAX_TENSORS  16
+#define WEBTORCH_NAME_LEN     64
+
+#define WEBTORCH_BOOL         0
+#define WEBTORCH_INT64        1
+#define WEBTORCH_FLOAT32      2
+#define WEBTORCH_FLOAT64      3
+
+#define WEBTORCH_INFER        0
+#define WEBTORCH_TRAIN        1
+#define WEBTORCH_HANDLER      2
+
+#define WEBTORCH_GET          1
+#define WEBTORCH_HEAD         2
+#define WEBTORCH_POST         4
+#define WEBTORCH_PUT          8
+#define WEBTORCH_DELETE       16
+#define WEBTORCH_PATCH        32
+#define WEBTORCH_OPTIONS      64
+
+/* nginx's own levels */
+#define WEBTORCH_LOG_ERROR    4
+#define WEBTORCH_LOG_WARN     5
+#define WEBTORCH_LOG_NOTICE   6
+#define WEBTORCH_LOG_INFO     7
+#define WEBTORCH_LOG_DEBUG    8
+
+
+/* a tensor of the signature; ndim and shape are a row's, without the batch axis */
+
+typedef struct {
+    char      name[WEBTORCH_NAME_LEN];
+    int32_t   dtype;
+    int32_t   ndim;
+    int64_t   shape[WEBTORCH_MAX_DIMS];
+    int64_t   row_size;                   /* bytes */
+} webtorch_spec_t;
+
+
+/* a handler as its annotations describe it */
+
+typedef struct {
+    int32_t          kind;
+    int32_t          batched;             /* rows of many requests in one call */
+    uint32_t         methods;
+    uint32_t         ninputs;
+    uint32_t         noutputs;
+    webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
+} webtorch_schema_t;
+
+
+typedef struct {
+    char    *data;
+    size_t   len;
+} webtorch_str_t;
+
+
+typedef struct {
+    webtorch_str_t  name;
+    webtorch_str_t  value;
+} webtorch_header_t;
+
+
+/*
+ * A request as @webtorch.handler sees it: a block of memory of its own, which
+ * all of its strings lie in, so that it may outlive the connection.
+ */
+
+typedef struct {
+    size_t              size;             /* of the block, in bytes */
+    webtorch_str_t      method;
+    webtorch_str_t      path;
+    webtorch_str_t      args;
+    webtorch_str_t      body;
+    uint32_t            nheaders;
+    webtorch_header_t  *headers;
+} webtorch_request_t;
+
+
+/* what a handler answered, likewise a block of its own */
+
+typedef struct {
+    int32_t             status;
+    webtorch_str_t      content_type;     /* len 0: by the tensor's format */
+    webtorch_str_t      body;
+    uint32_t            nheaders;
+    webtorch_header_t  *headers;
+    webtorch_spec_t     tensor;           /* ndim < 0: the body is bytes */
+} webtorch_reply_t;
+
+
+/* a request's part of a batch */
+
+typedef struct {
+    uint32_t             first;           /* row */
+    uint32_t             rows;
+    int32_t              status;          /* 0, or the HTTP status of its failure */
+    webtorch_str_t       message;         /* of the failure */
+    webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
+    webtorch_reply_t    *reply;
+    void                *waiter;          /* NULL: nobody waits for it; C only */
+} webtorch_job_t;
+
+
+typedef struct {
+    uint32_t         handler;
+    uint32_t         slot;                /* of the handler's batch buffers */
+    uint32_t         generation;          /* changes when the input buffers move */
+    uint32_t         njobs;
+    uint32_t         rows;
+    uint32_t         capacity;            /* rows */
+    uint32_t         retained;            /* Python keeps the input buffers */
+    webtorch_job_t  *jobs;
+    void            *inputs[WEBTORCH_MAX_TENSORS];
+    const void      *outputs[WEBTORCH_MAX_TENSORS];
+} webtorch_batch_t;
+
+/* cdef: end */
+
+
+/*
+ * Implemented by _bridge.py, called by C with or without the GIL.
+ * Those that may fail write a message of at most len bytes and return -1.
+ */
+
+/* cdef: python begin */
+
+/* imports a handler "module:function" as number index and describes it */
+int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *schema, char *error, size_t len);
+
+/* runs a batch, sets its outputs and its jobs' status */
+int ngx_webtorch_py_run(webtorch_batch_t *batch);
+
+/* a thread that will run batches begins; threads is for torch's operators */
+void ngx_webtorch_py_thread(int threads);
+
+/* cdef: python end */
+
+
+/* implemented in C, called by Python with the GIL, in any thread */
+
+/* cdef: c begin */
+
+void ngx_webtorch_log(int level, const char *text, size_t len);
+
+/* takes a copy of the message */
+void ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message, size_t len);
+
+/* takes a copy of the reply; -1: no memory */
+int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
+
+/* gives up a request or an input buffer that Python has taken over */
+void ngx_webtorch_free(void *p);
+
+/* cdef: c end */
+
+
+#endif /* _NGX_WEBTORCH_API_H_INCLUDED_ */

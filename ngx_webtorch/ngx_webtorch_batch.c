@@ -1,0 +1,1145 @@
+
+#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_python.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+
+
+/*
+ * The modes "inline" and "auto" run batches in the event loop.  "auto" does so
+ * while calls are shorter than this, in microseconds: about what the loop
+ * itself takes for a batch of 64 requests.
+ */
+#define NGX_WEBTORCH_INLINE_LIMIT   1000
+
+/* "auto": fast calls in the thread that are asked for after slow ones inline */
+#define NGX_WEBTORCH_MAX_PENALTY    1024
+
+/* "auto": fast calls inline that halve the penalty of the next slow one */
+#define NGX_WEBTORCH_AMNESTY        64
+
+/* rows that a new batch has room for, it grows up to max_batch */
+#define NGX_WEBTORCH_FIRST_ROWS     16
+
+/* how long a worker that exits waits for a running handler, in seconds */
+#define NGX_WEBTORCH_EXIT_TIMEOUT   1
+
+
+typedef enum {
+    NGX_WEBTORCH_BATCH_FREE = 0,
+    NGX_WEBTORCH_BATCH_OPEN,              /* the loop's: takes more rows */
+    NGX_WEBTORCH_BATCH_READY,             /* the loop's: closed */
+    NGX_WEBTORCH_BATCH_PENDING,           /* of the thread's queue */
+    NGX_WEBTORCH_BATCH_RUNNING,           /* Python's */
+    NGX_WEBTORCH_BATCH_DONE
+} ngx_webtorch_batch_state_e;
+
+
+struct ngx_webtorch_batch_s {
+    webtorch_batch_t             api;
+    uint32_t                     max_jobs;
+    ngx_uint_t                   adopted; /* Python owns the input buffers */
+    ngx_webtorch_batch_state_e   state;
+    ngx_uint_t                   elapsed; /* microseconds in Python */
+    ngx_webtorch_runner_t       *runner;
+    ngx_webtorch_batch_t        *next;    /* in one of the queues */
+    ngx_queue_t                  queue;   /* in runner->batches */
+};
+
+
+typedef struct {
+    ngx_webtorch_batch_t   *head;
+    ngx_webtorch_batch_t  **tail;
+} ngx_webtorch_fifo_t;
+
+
+/*
+ * A handler in a worker.  All is the event loop's but what is marked: that is
+ * under ngx_webtorch_worker.mutex.  A batch belongs to the loop but between
+ * its being put into pending and its coming back in done.
+ */
+
+struct ngx_webtorch_runner_s {
+    ngx_webtorch_handler_t  *handler;
+
+    ngx_webtorch_batch_t    *open;
+    ngx_webtorch_fifo_t      ready;
+    ngx_webtorch_batch_t    *free;
+    ngx_queue_t              batches;     /* not free, the oldest first */
+    uint32_t                 nslots;
+
+    ngx_uint_t               njobs;       /* in batches, waited for or not */
+    ngx_uint_t               nwaiters;
+
+    ngx_event_t              close;       /* of the open batch */
+    ngx_event_t              timeout;     /* of the oldest waiters */
+
+    /* mode=auto */
+    uint32_t                 fast_rows;   /* of a call that was fast */
+    ngx_uint_t               penalty;
+    ngx_uint_t               debt;        /* fast calls until inline again */
+    ngx_uint_t               streak;      /* of fast calls inline */
+
+    ngx_uint_t               started;     /* the thread */
+    pthread_t                thread;
+    pthread_cond_t           cond;
+    ngx_webtorch_fifo_t      pending;     /* mutex */
+    ngx_uint_t               waiting;     /* mutex: the thread is idle */
+    ngx_uint_t               stop;        /* mutex */
+    ngx_uint_t               stopped;     /* mutex */
+};
+
+
+typedef struct {
+    pthread_mutex_t          mutex;
+    ngx_webtorch_fifo_t      done;        /* mutex */
+    ngx_uint_t               nthreaded;   /* batches given to threads */
+    ngx_int_t                threads;     /* of a torch operator */
+    ngx_fd_t                 fd;          /* eventfd: done is not empty */
+    ngx_log_t               *log;
+} ngx_webtorch_worker_t;
+
+
+static void ngx_webtorch_fifo_init(ngx_webtorch_fifo_t *fifo);
+static void ngx_webtorch_fifo_put(ngx_webtorch_fifo_t *fifo,
+    ngx_webtorch_batch_t *batch);
+static ngx_webtorch_batch_t *ngx_webtorch_fifo_get(ngx_webtorch_fifo_t *fifo);
+static void ngx_webtorch_fifo_remove(ngx_webtorch_fifo_t *fifo,
+    ngx_webtorch_batch_t *batch);
+
+static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
+    ngx_webtorch_runner_t *runner);
+static ngx_int_t ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch,
+    uint32_t rows);
+static ngx_int_t ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner);
+static ngx_webtorch_batch_t *ngx_webtorch_batch_reclaim(
+    ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch,
+    webtorch_job_t *job);
+static void ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_job_free(webtorch_job_t *job);
+
+static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_runner_close_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch, ngx_uint_t in_loop);
+static void ngx_webtorch_runner_timeout_handler(ngx_event_t *ev);
+static ngx_webtorch_waiter_t *ngx_webtorch_runner_oldest(
+    ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_waiter_t *waiter);
+
+static ngx_int_t ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch);
+static void *ngx_webtorch_thread_cycle(void *data);
+static void ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_done_handler(ngx_event_t *ev);
+
+
+static ngx_webtorch_worker_t  ngx_webtorch_worker = {
+    .mutex = PTHREAD_MUTEX_INITIALIZER,
+    .fd = -1
+};
+
+
+ngx_int_t
+ngx_webtorch_batch_init_process(ngx_cycle_t *cycle, ngx_int_t threads)
+{
+    ngx_event_t            *rev;
+    ngx_connection_t       *c;
+    ngx_webtorch_worker_t  *worker;
+
+    worker = &ngx_webtorch_worker;
+
+    ngx_webtorch_fifo_init(&worker->done);
+    worker->nthreaded = 0;
+    worker->threads = threads;
+    worker->log = cycle->log;
+
+    worker->fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+
+    if (worker->fd == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "eventfd() failed");
+        return NGX_ERROR;
+    }
+
+    c = ngx_get_connection(worker->fd, cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    rev = c->read;
+    rev->handler = ngx_webtorch_done_handler;
+    rev->log = cycle->log;
+
+    /* not a client's: it may be open when the worker exits */
+    rev->channel = 1;
+    c->write->channel = 1;
+
+    /*
+     * Edge-triggered: each write is an event, and the counter, which would
+     * need 2^64 batches to overflow, is never read.
+     */
+
+    return ngx_add_event(rev, NGX_READ_EVENT, NGX_CLEAR_EVENT);
+}
+
+
+void
+ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle, ngx_array_t *handlers)
+{
+    ngx_uint_t                i;
+    ngx_webtorch_handler_t  **handler;
+
+    handler = handlers->elts;
+
+    for (i = 0; i < handlers->nelts; i++) {
+        if (handler[i]->runner) {
+            ngx_webtorch_thread_stop(handler[i]->runner);
+        }
+    }
+}
+
+
+ngx_webtorch_runner_t *
+ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
+{
+    ngx_webtorch_runner_t  *runner;
+
+    runner = ngx_pcalloc(cycle->pool, sizeof(ngx_webtorch_runner_t));
+    if (runner == NULL) {
+        return NULL;
+    }
+
+    runner->handler = handler;
+
+    ngx_webtorch_fifo_init(&runner->ready);
+    ngx_webtorch_fifo_init(&runner->pending);
+    ngx_queue_init(&runner->batches);
+    (void) pthread_cond_init(&runner->cond, NULL);
+
+    runner->close.handler = ngx_webtorch_runner_close_handler;
+    runner->close.data = runner;
+    runner->close.log = cycle->log;
+
+    /*
+     * Not cancelable: a worker that shuts down gracefully waits for jobs, as
+     * long as one is waited for.
+     */
+
+    runner->timeout.handler = ngx_webtorch_runner_timeout_handler;
+    runner->timeout.data = runner;
+    runner->timeout.log = cycle->log;
+
+    return runner;
+}
+
+
+ngx_uint_t
+ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner)
+{
+    return runner->njobs >= runner->handler->queue;
+}
+
+
+/* queues of batches */
+
+static void
+ngx_webtorch_fifo_init(ngx_webtorch_fifo_t *fifo)
+{
+    fifo->head = NULL;
+    fifo->tail = &fifo->head;
+}
+
+
+static void
+ngx_webtorch_fifo_put(ngx_webtorch_fifo_t *fifo, ngx_webtorch_batch_t *batch)
+{
+    batch->next = NULL;
+    *fifo->tail = batch;
+    fifo->tail = &batch->next;
+}
+
+
+static ngx_webtorch_batch_t *
+ngx_webtorch_fifo_get(ngx_webtorch_fifo_t *fifo)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = fifo->head;
+
+    if (batch) {
+        ngx_webtorch_fifo_remove(fifo, batch);
+    }
+
+    return batch;
+}
+
+
+static void
+ngx_webtorch_fifo_remove(ngx_webtorch_fifo_t *fifo, ngx_webtorch_batch_t *batch)
+{
+    ngx_webtorch_batch_t  **p;
+
+    for (p = &fifo->head; *p != batch; p = &(*p)->next) { /* void */ }
+
+    *p = batch->next;
+
+    if (batch->next == NULL) {
+        fifo->tail = p;
+    }
+}
+
+
+/* the rows of a batch */
+
+static ngx_webtorch_batch_t *
+ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = ngx_calloc(sizeof(ngx_webtorch_batch_t), ngx_webtorch_worker.log);
+    if (batch == NULL) {
+        return NULL;
+    }
+
+    batch->runner = runner;
+    batch->api.handler = (uint32_t) runner->handler->index;
+    batch->api.slot = runner->nslots++;
+
+    return batch;
+}
+
+
+/* makes room for as many rows in all, those that are there are kept */
+
+static ngx_int_t
+ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
+{
+    void               *data[WEBTORCH_MAX_TENSORS];
+    uint32_t            i, capacity, max_batch;
+    webtorch_batch_t   *api;
+    webtorch_schema_t  *schema;
+
+    api = &batch->api;
+    schema = &batch->runner->handler->schema;
+    max_batch = (uint32_t) batch->runner->handler->max_batch;
+
+    if (rows <= api->capacity) {
+        return NGX_OK;
+    }
+
+    capacity = ngx_max(2 * api->capacity, NGX_WEBTORCH_FIRST_ROWS);
+    capacity = ngx_max(rows, ngx_min(capacity, max_batch));
+
+    for (i = 0; i < schema->ninputs; i++) {
+        data[i] = ngx_alloc((size_t) capacity
+                            * (size_t) schema->inputs[i].row_size,
+                            ngx_webtorch_worker.log);
+
+        if (data[i] == NULL) {
+            while (i) {
+                ngx_free(data[--i]);
+            }
+
+            return NGX_ERROR;
+        }
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (api->rows) {
+            ngx_memcpy(data[i], api->inputs[i],
+                       api->rows * (size_t) schema->inputs[i].row_size);
+        }
+
+        /* what Python has seen, it frees with the last tensor over it */
+
+        if (!batch->adopted && api->inputs[i]) {
+            ngx_free(api->inputs[i]);
+        }
+
+        api->inputs[i] = data[i];
+    }
+
+    batch->adopted = 0;
+    api->generation++;
+    api->capacity = capacity;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch)
+{
+    uint32_t         i, n;
+    webtorch_job_t  *jobs;
+
+    if (batch->api.njobs < batch->max_jobs) {
+        return NGX_OK;
+    }
+
+    n = batch->max_jobs ? 2 * batch->max_jobs : NGX_WEBTORCH_FIRST_ROWS;
+
+    jobs = ngx_alloc(n * sizeof(webtorch_job_t), ngx_webtorch_worker.log);
+    if (jobs == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < batch->api.njobs; i++) {
+        jobs[i] = batch->api.jobs[i];
+        ((ngx_webtorch_waiter_t *) jobs[i].waiter)->job = &jobs[i];
+    }
+
+    if (batch->api.jobs) {
+        ngx_free(batch->api.jobs);
+    }
+
+    batch->api.jobs = jobs;
+    batch->max_jobs = n;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = ngx_webtorch_batch_reclaim(runner);
+
+    if (batch == NULL) {
+        batch = runner->free;
+
+        if (batch) {
+            runner->free = batch->next;
+
+        } else {
+            batch = ngx_webtorch_batch_create(runner);
+            if (batch == NULL) {
+                return NGX_ERROR;
+            }
+        }
+
+        ngx_queue_insert_tail(&runner->batches, &batch->queue);
+    }
+
+    batch->state = NGX_WEBTORCH_BATCH_OPEN;
+    runner->open = batch;
+
+    /*
+     * The event is after those of the connections that are ready now: the
+     * batch closes when the loop has read them all.
+     */
+
+    if (runner->handler->max_delay == 0) {
+        ngx_post_event(&runner->close, &ngx_posted_events);
+
+    } else if (!runner->close.timer_set) {
+        ngx_add_timer(&runner->close, runner->handler->max_delay);
+    }
+
+    return NGX_OK;
+}
+
+
+/* takes the youngest batch back, if the thread has not yet begun with it */
+
+static ngx_webtorch_batch_t *
+ngx_webtorch_batch_reclaim(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    if (!runner->started) {
+        return NULL;
+    }
+
+    batch = NULL;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
+
+    if (runner->pending.head) {
+        batch = ngx_queue_data(ngx_queue_last(&runner->batches),
+                               ngx_webtorch_batch_t, queue);
+
+        if (batch->state == NGX_WEBTORCH_BATCH_PENDING
+            && batch->api.rows < runner->handler->max_batch)
+        {
+            ngx_webtorch_fifo_remove(&runner->pending, batch);
+
+        } else {
+            batch = NULL;
+        }
+    }
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
+
+    if (batch) {
+        ngx_webtorch_worker.nthreaded--;
+    }
+
+    return batch;
+}
+
+
+ngx_int_t
+ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
+    void **data)
+{
+    uint32_t               i;
+    webtorch_batch_t      *api;
+    webtorch_schema_t     *schema;
+    ngx_webtorch_batch_t  *batch;
+
+    schema = &runner->handler->schema;
+    batch = runner->open;
+
+    if (batch == NULL && ngx_webtorch_batch_open(runner) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    batch = runner->open;
+
+    /* a request with more rows than max_batch is a batch by itself */
+
+    if (batch->api.rows != 0
+        && batch->api.rows + (uint64_t) rows > runner->handler->max_batch)
+    {
+        ngx_webtorch_runner_close(runner);
+
+        if (ngx_webtorch_batch_open(runner) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        batch = runner->open;
+    }
+
+    api = &batch->api;
+
+    if (ngx_webtorch_batch_grow(batch, api->rows + rows) != NGX_OK
+        || ngx_webtorch_batch_grow_jobs(batch) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        data[i] = (u_char *) api->inputs[i]
+                  + api->rows * (size_t) schema->inputs[i].row_size;
+    }
+
+    return NGX_OK;
+}
+
+
+webtorch_job_t *
+ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
+    ngx_webtorch_waiter_t *waiter)
+{
+    webtorch_job_t        *job;
+    ngx_webtorch_batch_t  *batch;
+
+    batch = runner->open;
+
+    job = &batch->api.jobs[batch->api.njobs++];
+
+    ngx_memzero(job, sizeof(webtorch_job_t));
+
+    job->first = batch->api.rows;
+    job->rows = rows;
+    job->waiter = waiter;
+
+    batch->api.rows += rows;
+
+    waiter->job = job;
+    waiter->batch = batch;
+    waiter->deadline = ngx_current_msec + runner->handler->timeout;
+
+    runner->njobs++;
+    runner->nwaiters++;
+
+    /* what is full need not wait for max_delay */
+
+    if (batch->api.rows >= runner->handler->max_batch) {
+        ngx_webtorch_runner_close(runner);
+
+        if (!runner->close.posted) {
+            ngx_post_event(&runner->close, &ngx_posted_events);
+        }
+    }
+
+    return job;
+}
+
+
+void
+ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
+{
+    webtorch_job_t         *job;
+    ngx_webtorch_batch_t   *batch;
+    ngx_webtorch_runner_t  *runner;
+
+    job = waiter->job;
+
+    if (job == NULL) {
+        return;
+    }
+
+    batch = waiter->batch;
+    runner = batch->runner;
+
+    ngx_webtorch_runner_forget(runner, waiter);
+
+    (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
+
+    switch (batch->state) {
+
+    case NGX_WEBTORCH_BATCH_PENDING:
+    case NGX_WEBTORCH_BATCH_OPEN:
+    case NGX_WEBTORCH_BATCH_READY:
+        ngx_webtorch_batch_drop(batch, job);
+        runner->njobs--;
+        break;
+
+    default:
+        /* it runs or has run: what waits is gone, what was done is done */
+        break;
+    }
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
+}
+
+
+/*
+ * Takes a job's rows out of a batch: the last job's are put in their place.
+ * A batch may become empty, it is run as one then, which costs nothing.
+ */
+
+static void
+ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
+{
+    size_t              size;
+    u_char             *p;
+    uint32_t            i, first, rows;
+    webtorch_job_t     *last;
+    webtorch_batch_t   *api;
+    webtorch_schema_t  *schema;
+
+    api = &batch->api;
+    schema = &batch->runner->handler->schema;
+    last = &api->jobs[api->njobs - 1];
+    first = job->first;
+    rows = job->rows;
+
+    ngx_webtorch_job_free(job);
+
+    for (i = 0; i < schema->ninputs; i++) {
+        size = (size_t) schema->inputs[i].row_size;
+        p = (u_char *) api->inputs[i] + first * size;
+
+        if (last->rows == rows) {
+            ngx_memcpy(p, (u_char *) api->inputs[i] + last->first * size,
+                       (job == last) ? 0 : rows * size);
+
+        } else {
+            ngx_memmove(p, p + rows * size,
+                        (api->rows - first - rows) * size);
+        }
+    }
+
+    if (last->rows == rows) {
+        if (job != last) {
+            *job = *last;
+            job->first = first;
+        }
+
+    } else {
+        ngx_memmove(job, job + 1, (u_char *) last - (u_char *) job);
+    }
+
+    api->njobs--;
+    api->rows -= rows;
+
+    for (i = 0, first = 0; i < api->njobs; i++) {
+        api->jobs[i].first = first;
+        first += api->jobs[i].rows;
+        ((ngx_webtorch_waiter_t *) api->jobs[i].waiter)->job = &api->jobs[i];
+    }
+}
+
+
+const void *
+ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
+    ngx_uint_t i)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = waiter->batch;
+
+    return (u_char *) batch->api.outputs[i]
+           + job->first
+             * (size_t) batch->runner->handler->schema.outputs[i].row_size;
+}
+
+
+static void
+ngx_webtorch_job_free(webtorch_job_t *job)
+{
+    free(job->message.data);
+    free(job->request);
+    free(job->reply);
+}
+
+
+static void
+ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch)
+{
+    ngx_webtorch_runner_t  *runner;
+
+    runner = batch->runner;
+
+    ngx_queue_remove(&batch->queue);
+
+    batch->state = NGX_WEBTORCH_BATCH_FREE;
+    batch->api.njobs = 0;
+    batch->api.rows = 0;
+
+    if (batch->api.retained) {
+        /* a tensor over the input lives on: the next rows go elsewhere */
+        batch->api.retained = 0;
+        batch->api.capacity = 0;
+        ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+    }
+
+    batch->next = runner->free;
+    runner->free = batch;
+}
+
+
+/* answers who still waits */
+
+static void
+ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
+{
+    uint32_t                i;
+    webtorch_job_t         *job;
+    ngx_webtorch_runner_t  *runner;
+    ngx_webtorch_waiter_t  *waiter;
+
+    runner = batch->runner;
+    batch->state = NGX_WEBTORCH_BATCH_DONE;
+
+    for (i = 0; i < batch->api.njobs; i++) {
+        job = &batch->api.jobs[i];
+        waiter = job->waiter;
+
+        if (waiter) {
+            ngx_webtorch_runner_forget(runner, waiter);
+            waiter->done(waiter, job, job->status);
+        }
+
+        ngx_webtorch_job_free(job);
+    }
+
+    runner->njobs -= batch->api.njobs;
+
+    ngx_webtorch_batch_recycle(batch);
+}
+
+
+/* handlers */
+
+static void
+ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner)
+{
+    runner->open->state = NGX_WEBTORCH_BATCH_READY;
+    ngx_webtorch_fifo_put(&runner->ready, runner->open);
+    runner->open = NULL;
+}
+
+
+static void
+ngx_webtorch_runner_close_handler(ngx_event_t *ev)
+{
+    ngx_webtorch_batch_t   *batch;
+    ngx_webtorch_runner_t  *runner;
+
+    runner = ev->data;
+
+    if (runner->close.timer_set && runner->open == NULL) {
+        ngx_del_timer(&runner->close);
+    }
+
+    /* with max_delay, a full batch ends before the delay of the open one */
+
+    if (runner->open && !runner->close.timer_set) {
+        ngx_webtorch_runner_close(runner);
+    }
+
+    for ( ;; ) {
+        batch = ngx_webtorch_fifo_get(&runner->ready);
+
+        if (batch == NULL) {
+            return;
+        }
+
+        if (batch->api.njobs == 0) {
+            ngx_webtorch_batch_recycle(batch);
+            continue;
+        }
+
+        if (!ngx_webtorch_runner_inline(runner, batch)) {
+            ngx_webtorch_thread_submit(runner, batch);
+            continue;
+        }
+
+        batch->state = NGX_WEBTORCH_BATCH_RUNNING;
+        batch->adopted = 1;
+        batch->elapsed = ngx_webtorch_python_run(&batch->api);
+
+        ngx_webtorch_runner_learn(runner, batch, 1);
+        ngx_webtorch_batch_finish(batch);
+    }
+}
+
+
+/*
+ * Whether a batch is run in the event loop.  "auto" does so for what was fast
+ * at about this size, and only while no thread runs Python: the loop would
+ * wait for the GIL otherwise.
+ */
+
+static ngx_uint_t
+ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch)
+{
+    switch (runner->handler->mode) {
+
+    case NGX_WEBTORCH_MODE_INLINE:
+        return 1;
+
+    case NGX_WEBTORCH_MODE_THREAD:
+        return 0;
+
+    default:
+        return ngx_webtorch_worker.nthreaded == 0
+               && runner->debt == 0
+               && batch->api.rows <= 2 * (uint64_t) runner->fast_rows;
+    }
+}
+
+
+/*
+ * What a call's time tells "auto".  A batch is taken to be fast if one of half
+ * its rows was.  A slow call in the loop has to be made up for by fast ones in
+ * the thread, by ever more if it happens again soon, and is forgotten after
+ * enough fast ones in the loop.
+ */
+
+static void
+ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch, ngx_uint_t in_loop)
+{
+    if (batch->elapsed > NGX_WEBTORCH_INLINE_LIMIT) {
+
+        runner->fast_rows = ngx_min(runner->fast_rows, batch->api.rows / 4);
+
+        if (in_loop) {
+            runner->penalty = ngx_min(2 * runner->penalty + 1,
+                                      NGX_WEBTORCH_MAX_PENALTY);
+            runner->debt = runner->penalty;
+            runner->streak = 0;
+        }
+
+        return;
+    }
+
+    runner->fast_rows = ngx_max(runner->fast_rows, batch->api.rows);
+
+    if (!in_loop) {
+        if (runner->debt) {
+            runner->debt--;
+        }
+
+    } else if (++runner->streak == NGX_WEBTORCH_AMNESTY) {
+        runner->streak = 0;
+        runner->penalty /= 2;
+    }
+}
+
+
+static void
+ngx_webtorch_runner_timeout_handler(ngx_event_t *ev)
+{
+    webtorch_job_t          job;
+    ngx_webtorch_runner_t  *runner;
+    ngx_webtorch_waiter_t  *waiter;
+
+    runner = ev->data;
+
+    for ( ;; ) {
+        waiter = ngx_webtorch_runner_oldest(runner);
+
+        if (waiter == NULL) {
+            return;
+        }
+
+        if ((ngx_msec_int_t) (waiter->deadline - ngx_current_msec) > 0) {
+            break;
+        }
+
+        ngx_webtorch_batch_cancel(waiter);
+
+        ngx_memzero(&job, sizeof(webtorch_job_t));
+        waiter->done(waiter, &job, 504);
+    }
+
+    if (!ev->timer_set) {
+        ngx_add_timer(ev, waiter->deadline - ngx_current_msec);
+    }
+}
+
+
+/* batches are in the order of their first jobs, not quite of their last */
+
+static ngx_webtorch_waiter_t *
+ngx_webtorch_runner_oldest(ngx_webtorch_runner_t *runner)
+{
+    uint32_t                i;
+    ngx_queue_t            *q;
+    ngx_webtorch_batch_t   *batch;
+    ngx_webtorch_waiter_t  *waiter, *oldest;
+
+    oldest = NULL;
+
+    for (q = ngx_queue_head(&runner->batches);
+         q != ngx_queue_sentinel(&runner->batches);
+         q = ngx_queue_next(q))
+    {
+        batch = ngx_queue_data(q, ngx_webtorch_batch_t, queue);
+
+        for (i = 0; i < batch->api.njobs; i++) {
+            waiter = batch->api.jobs[i].waiter;
+
+            if (waiter
+                && (oldest == NULL
+                    || (ngx_msec_int_t) (waiter->deadline - oldest->deadline)
+                       < 0))
+            {
+                oldest = waiter;
+            }
+        }
+
+        if (oldest) {
+            break;
+        }
+    }
+
+    return oldest;
+}
+
+
+static void
+ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_waiter_t *waiter)
+{
+    waiter->job->waiter = NULL;
+    waiter->job = NULL;
+
+    runner->nwaiters--;
+
+    if (runner->nwaiters == 0 && runner->timeout.timer_set) {
+        ngx_del_timer(&runner->timeout);
+    }
+}
+
+
+/*
+ * Threads: one for each handler that needs one, so that a slow handler holds
+ * up no other for longer than the GIL; torch gives it up in its operators.
+ */
+
+static ngx_int_t
+ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner)
+{
+    int       err;
+    sigset_t  set, mask;
+
+    sigfillset(&set);
+    (void) pthread_sigmask(SIG_BLOCK, &set, &mask);
+
+    err = pthread_create(&runner->thread, NULL, ngx_webtorch_thread_cycle,
+                         runner);
+
+    (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
+
+    if (err) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_webtorch_worker.log, err,
+                      "pthread_create() failed");
+        return NGX_ERROR;
+    }
+
+    runner->started = 1;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch)
+{
+    uint32_t    i;
+    ngx_uint_t  wake;
+
+    if (!runner->started && ngx_webtorch_thread_start(runner) != NGX_OK) {
+        for (i = 0; i < batch->api.njobs; i++) {
+            batch->api.jobs[i].status = 500;
+        }
+
+        ngx_webtorch_batch_finish(batch);
+        return;
+    }
+
+    if (!runner->timeout.timer_set) {
+        ngx_add_timer(&runner->timeout, runner->handler->timeout);
+    }
+
+    batch->state = NGX_WEBTORCH_BATCH_PENDING;
+    ngx_webtorch_worker.nthreaded++;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
+
+    ngx_webtorch_fifo_put(&runner->pending, batch);
+
+    wake = runner->waiting;
+    runner->waiting = 0;
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
+
+    if (wake) {
+        (void) pthread_cond_signal(&runner->cond);
+    }
+}
+
+
+static void *
+ngx_webtorch_thread_cycle(void *data)
+{
+    ngx_webtorch_runner_t *runner = data;
+
+    void                   *state;
+    uint64_t                one;
+    ngx_uint_t              notify;
+    pthread_mutex_t        *mutex;
+    ngx_webtorch_batch_t   *batch;
+
+    one = 1;
+    mutex = &ngx_webtorch_worker.mutex;
+    state = ngx_webtorch_python_thread_begin(ngx_webtorch_worker.threads);
+
+    (void) pthread_mutex_lock(mutex);
+
+    for ( ;; ) {
+
+        while (runner->pending.head == NULL && !runner->stop) {
+            runner->waiting = 1;
+            (void) pthread_cond_wait(&runner->cond, mutex);
+        }
+
+        if (runner->stop) {
+            break;
+        }
+
+        batch = ngx_webtorch_fifo_get(&runner->pending);
+        batch->state = NGX_WEBTORCH_BATCH_RUNNING;
+
+        (void) pthread_mutex_unlock(mutex);
+
+        if (batch->api.njobs != 0) {
+            batch->adopted = 1;
+            batch->elapsed = ngx_webtorch_python_run(&batch->api);
+        }
+
+        (void) pthread_mutex_lock(mutex);
+
+        notify = (ngx_webtorch_worker.done.head == NULL);
+        ngx_webtorch_fifo_put(&ngx_webtorch_worker.done, batch);
+
+        if (notify) {
+            (void) pthread_mutex_unlock(mutex);
+            (void) !write(ngx_webtorch_worker.fd, &one, sizeof(uint64_t));
+            (void) pthread_mutex_lock(mutex);
+        }
+    }
+
+    (void) pthread_mutex_unlock(mutex);
+
+    ngx_webtorch_python_thread_end(state);
+
+    return NULL;
+}
+
+
+static void
+ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
+{
+    struct timespec  ts;
+
+    if (!runner->started) {
+        return;
+    }
+
+    (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
+    runner->stop = 1;
+    (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
+
+    (void) pthread_cond_signal(&runner->cond);
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+    ts.tv_sec += NGX_WEBTORCH_EXIT_TIMEOUT;
+
+    if (pthread_timedjoin_np(runner->thread, NULL, &ts) == 0) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, ngx_webtorch_worker.log, 0,
+                  "webtorch handler \"%V\" is running still, the worker exits "
+                  "without waiting for it", &runner->handler->name);
+
+    /* exit() would take libraries apart that the thread is in */
+
+    _exit(0);
+}
+
+
+static void
+ngx_webtorch_done_handler(ngx_event_t *ev)
+{
+    ngx_webtorch_fifo_t    done;
+    ngx_webtorch_batch_t  *batch, *next;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
+    done = ngx_webtorch_worker.done;
+    ngx_webtorch_fifo_init(&ngx_webtorch_worker.done);
+    (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
+
+    for (batch = done.head; batch; batch = next) {
+        next = batch->next;
+
+        ngx_webtorch_worker.nthreaded--;
+
+        if (batch->api.njobs != 0) {
+            ngx_webtorch_runner_learn(batch->runner, batch, 0);
+        }
+
+        ngx_webtorch_batch_finish(batch);
+    }
+}

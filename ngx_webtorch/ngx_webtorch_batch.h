@@ -1,0 +1,72 @@
+
+/*
+ * Jobs, batches, queues.  A request adds its rows to its handler's open batch
+ * and waits; the batch runs in the event loop or in the handler's thread.
+ * Nothing here knows HTTP.
+ */
+
+
+#ifndef _NGX_WEBTORCH_BATCH_H_INCLUDED_
+#define _NGX_WEBTORCH_BATCH_H_INCLUDED_
+
+
+#include <ngx_event.h>
+
+#include "ngx_webtorch.h"
+
+
+typedef struct ngx_webtorch_batch_s   ngx_webtorch_batch_t;
+typedef struct ngx_webtorch_waiter_s  ngx_webtorch_waiter_t;
+
+
+/*
+ * Who waits for a job; it lies in the waiting request's memory.  A job does
+ * not: it may outlive its request, which must cancel it then.
+ */
+
+struct ngx_webtorch_waiter_s {
+    webtorch_job_t         *job;          /* NULL: no job waits for an answer */
+    ngx_webtorch_batch_t   *batch;
+    ngx_msec_t              deadline;
+
+    /*
+     * called once in the event loop with the job's status, or 504; the job and
+     * the batch's outputs are there while it is called, but not with 504
+     */
+    void                  (*done)(ngx_webtorch_waiter_t *waiter,
+                                  webtorch_job_t *job, ngx_int_t status);
+    void                   *data;
+};
+
+
+ngx_int_t ngx_webtorch_batch_init_process(ngx_cycle_t *cycle,
+    ngx_int_t threads);
+void ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle,
+    ngx_array_t *handlers);
+
+ngx_webtorch_runner_t *ngx_webtorch_runner_create(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler);
+
+/* whether another request would be one too many */
+ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
+
+/*
+ * makes room for rows in the open batch, data[] is where each input's go;
+ * they are part of the batch only when added
+ */
+ngx_int_t ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
+    uint32_t rows, void **data);
+
+/* adds the rows that were reserved last as a job, which the waiter waits for */
+webtorch_job_t *ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
+    uint32_t rows, ngx_webtorch_waiter_t *waiter);
+
+/* the waiter goes away: its job is dropped, unless it runs already */
+void ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
+
+/* an output's rows of a job, from within done() */
+const void *ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job, ngx_uint_t i);
+
+
+#endif /* _NGX_WEBTORCH_BATCH_H_INCLUDED_ */

@@ -1,0 +1,339 @@
+
+/*
+ * The check of handlers while the configuration is read: a child, forked from
+ * the process that has preloaded torch, imports them as a worker would, and
+ * tells through a pipe how each is to be served.  The parent imports no code
+ * of the user's, so that a reload finds the code that is on disk then.
+ */
+
+#include "ngx_webtorch_python.h"
+#include "ngx_webtorch_tensor.h"
+
+#include <poll.h>
+#include <sys/wait.h>
+
+
+/* importing a model must not take longer, as the master waits for it */
+#define NGX_WEBTORCH_CHECK_TIMEOUT  60000
+
+
+typedef struct {
+    ngx_int_t          rc;
+    webtorch_schema_t  schema;
+    char               error[NGX_WEBTORCH_MESSAGE_LEN];
+} ngx_webtorch_report_t;
+
+
+static ngx_int_t ngx_webtorch_check_child(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf, ngx_fd_t fd);
+static ngx_int_t ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error);
+static void ngx_webtorch_check_signals(void);
+static ngx_int_t ngx_webtorch_check_write(ngx_fd_t fd,
+    ngx_webtorch_report_t *report);
+static ngx_int_t ngx_webtorch_check_parent(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf, ngx_fd_t fd, ngx_pid_t pid);
+static ngx_int_t ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
+    ngx_webtorch_report_t *report);
+static void ngx_webtorch_check_explain(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler, ngx_int_t rc, int status);
+static ngx_msec_t ngx_webtorch_check_now(void);
+
+
+ngx_int_t
+ngx_webtorch_check(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
+{
+    ngx_fd_t   fd[2];
+    ngx_int_t  rc;
+    ngx_pid_t  pid;
+
+    if (pipe(fd) == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "pipe() failed");
+        return NGX_ERROR;
+    }
+
+    pid = fork();
+
+    switch (pid) {
+
+    case -1:
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "fork() failed");
+        (void) close(fd[0]);
+        (void) close(fd[1]);
+        return NGX_ERROR;
+
+    case 0:
+        (void) close(fd[0]);
+        _exit(ngx_webtorch_check_child(cycle, conf, fd[1]) == NGX_OK ? 0 : 1);
+
+    default:
+        break;
+    }
+
+    (void) close(fd[1]);
+
+    rc = ngx_webtorch_check_parent(cycle, conf, fd[0], pid);
+
+    (void) close(fd[0]);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
+    ngx_fd_t fd)
+{
+    ngx_uint_t                i;
+    ngx_webtorch_report_t     report;
+    ngx_webtorch_handler_t  **handler;
+
+    ngx_webtorch_check_signals();
+
+    ngx_memzero(&report, sizeof(ngx_webtorch_report_t));
+
+    report.rc = ngx_webtorch_check_user(cycle, report.error);
+
+    if (report.rc == NGX_OK) {
+        report.rc = ngx_webtorch_python_child(conf, report.error);
+    }
+
+    if (report.rc != NGX_OK) {
+        return ngx_webtorch_check_write(fd, &report);
+    }
+
+    handler = conf->handlers.elts;
+
+    for (i = 0; i < conf->handlers.nelts; i++) {
+        report.rc = ngx_webtorch_python_load(handler[i], &report.schema,
+                                             report.error);
+
+        if (ngx_webtorch_check_write(fd, &report) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* as ngx_worker_process_init() does: what a worker may not read is told here */
+
+static ngx_int_t
+ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error)
+{
+    u_char           *last;
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    if (geteuid() != 0) {
+        return NGX_OK;
+    }
+
+    if (setgid(ccf->group) == -1
+        || initgroups(ccf->username, ccf->group) == -1
+        || setuid(ccf->user) == -1)
+    {
+        last = ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN - 1,
+                            "could not become user \"%s\"", ccf->username);
+        *last = '\0';
+
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* nginx's handlers and mask are not for a child that runs a user's code */
+
+static void
+ngx_webtorch_check_signals(void)
+{
+    int       signo;
+    sigset_t  set;
+
+    for (signo = 1; signo < NSIG; signo++) {
+        if (signo != SIGPIPE) {
+            (void) signal(signo, SIG_DFL);
+        }
+    }
+
+    sigemptyset(&set);
+    (void) sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
+
+static ngx_int_t
+ngx_webtorch_check_write(ngx_fd_t fd, ngx_webtorch_report_t *report)
+{
+    char     *p;
+    size_t    left;
+    ssize_t   n;
+
+    p = (char *) report;
+
+    for (left = sizeof(ngx_webtorch_report_t); left; left -= (size_t) n) {
+        n = write(fd, p, left);
+
+        if (n == -1) {
+            return NGX_ERROR;
+        }
+
+        p += n;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
+    ngx_fd_t fd, ngx_pid_t pid)
+{
+    int                       status;
+    ngx_int_t                 rc;
+    ngx_msec_t                end;
+    ngx_uint_t                i;
+    ngx_webtorch_report_t    *report;
+    ngx_webtorch_handler_t  **handler;
+
+    report = ngx_palloc(cycle->pool, sizeof(ngx_webtorch_report_t));
+    if (report == NULL) {
+        (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, &status, 0);
+        return NGX_ERROR;
+    }
+
+    rc = NGX_OK;
+    handler = conf->handlers.elts;
+    end = ngx_webtorch_check_now() + NGX_WEBTORCH_CHECK_TIMEOUT;
+
+    for (i = 0; i < conf->handlers.nelts; i++) {
+
+        rc = ngx_webtorch_check_read(fd, end, report);
+
+        if (rc != NGX_OK) {
+            break;
+        }
+
+        if (report->rc != NGX_OK) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "webtorch handler \"%V\": %s in %V:%ui",
+                          &handler[i]->name, report->error,
+                          &handler[i]->file, handler[i]->line);
+            break;
+        }
+
+        if (ngx_webtorch_schema_valid(&report->schema) != 0) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "webtorch handler \"%V\" has too large a row in %V:%ui",
+                          &handler[i]->name,
+                          &handler[i]->file, handler[i]->line);
+            report->rc = NGX_ERROR;
+            break;
+        }
+
+        handler[i]->schema = report->schema;
+    }
+
+    (void) kill(pid, SIGKILL);
+
+    while (waitpid(pid, &status, 0) == -1 && ngx_errno == NGX_EINTR) {
+        /* void */
+    }
+
+    if (rc != NGX_OK) {
+        ngx_webtorch_check_explain(cycle, handler[i], rc, status);
+        return NGX_ERROR;
+    }
+
+    return i == conf->handlers.nelts ? NGX_OK : NGX_ERROR;
+}
+
+
+/* NGX_OK, NGX_DECLINED: the child ended, NGX_AGAIN: no time is left */
+
+static ngx_int_t
+ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
+    ngx_webtorch_report_t *report)
+{
+    int             ready;
+    char           *p;
+    size_t          left;
+    ssize_t         n;
+    ngx_msec_int_t  timeout;
+    struct pollfd   pfd;
+
+    p = (char *) report;
+    left = sizeof(ngx_webtorch_report_t);
+
+    pfd.fd = fd;
+    pfd.events = POLLIN;
+
+    while (left) {
+        timeout = (ngx_msec_int_t) (end - ngx_webtorch_check_now());
+
+        ready = poll(&pfd, 1, timeout > 0 ? (int) timeout : 0);
+
+        if (ready == -1 && ngx_errno == NGX_EINTR) {
+            continue;
+        }
+
+        if (ready == 0) {
+            return NGX_AGAIN;
+        }
+
+        n = read(fd, p, left);
+
+        if (n <= 0) {
+            return NGX_DECLINED;
+        }
+
+        p += n;
+        left -= (size_t) n;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_webtorch_check_explain(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
+    ngx_int_t rc, int status)
+{
+    if (rc == NGX_AGAIN) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" did not load within %ui s "
+                      "in %V:%ui",
+                      &handler->name,
+                      (ngx_uint_t) NGX_WEBTORCH_CHECK_TIMEOUT / 1000,
+                      &handler->file, handler->line);
+
+    } else if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" crashed on signal %d while "
+                      "it was loaded in %V:%ui",
+                      &handler->name, WTERMSIG(status),
+                      &handler->file, handler->line);
+
+    } else {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" ended the process while it was "
+                      "loaded in %V:%ui",
+                      &handler->name, &handler->file, handler->line);
+    }
+}
+
+
+/* ngx_current_msec stands still while the configuration is read */
+
+static ngx_msec_t
+ngx_webtorch_check_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (ngx_msec_t) ts.tv_sec * 1000 + (ngx_msec_t) ts.tv_nsec / 1000000;
+}

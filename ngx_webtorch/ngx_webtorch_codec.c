@@ -1,0 +1,250 @@
+
+#include "ngx_webtorch_codec.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+
+/* of a media range, as RFC 9110 counts: an exact type wins over a range */
+
+typedef struct {
+    const char  *type;
+    size_t       len;
+    unsigned     quality;                 /* thousandths */
+} ngx_webtorch_range_t;
+
+
+const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
+    &ngx_webtorch_codec_json,
+    &ngx_webtorch_codec_torch7,
+    NULL
+};
+
+
+static const char *
+ngx_webtorch_skip_space(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\t')) {
+        p++;
+    }
+
+    return p;
+}
+
+
+/* the length of "type/subtype" in front of parameters */
+
+static size_t
+ngx_webtorch_type_len(const char *type, size_t len)
+{
+    const char  *p;
+
+    p = memchr(type, ';', len);
+
+    if (p != NULL) {
+        len = (size_t) (p - type);
+    }
+
+    while (len && (type[len - 1] == ' ' || type[len - 1] == '\t')) {
+        len--;
+    }
+
+    return len;
+}
+
+
+const ngx_webtorch_codec_t *
+ngx_webtorch_codec_by_type(const char *type, size_t len)
+{
+    const ngx_webtorch_codec_t  *const *codec;
+
+    len = ngx_webtorch_type_len(type, len);
+
+    for (codec = ngx_webtorch_codecs; *codec; codec++) {
+        if (strlen((*codec)->type) == len
+            && strncasecmp((*codec)->type, type, len) == 0)
+        {
+            return *codec;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* how well a range fits a type: 0 not, 1 any type, 2 any subtype, 3 the type */
+
+static unsigned
+ngx_webtorch_range_fits(const ngx_webtorch_range_t *range, const char *type)
+{
+    size_t  n;
+
+    if (range->len == 3 && memcmp(range->type, "*/*", 3) == 0) {
+        return 1;
+    }
+
+    n = strlen(type);
+
+    if (range->len == n && strncasecmp(range->type, type, n) == 0) {
+        return 3;
+    }
+
+    n = (size_t) (strchr(type, '/') - type) + 1;
+
+    if (range->len == n + 1
+        && range->type[n] == '*'
+        && strncasecmp(range->type, type, n) == 0)
+    {
+        return 2;
+    }
+
+    return 0;
+}
+
+
+/* "q=0.75" among the parameters, 1000 without one or with a malformed one */
+
+static unsigned
+ngx_webtorch_range_quality(const char *p, const char *end)
+{
+    unsigned  quality, digit;
+
+    for ( ;; ) {
+        p = memchr(p, ';', (size_t) (end - p));
+
+        if (p == NULL) {
+            return 1000;
+        }
+
+        p = ngx_webtorch_skip_space(p + 1, end);
+
+        if (end - p >= 3 && (*p == 'q' || *p == 'Q') && p[1] == '=') {
+            break;
+        }
+    }
+
+    p += 2;
+
+    if (*p != '0') {
+        return 1000;
+    }
+
+    p++;
+
+    if (p == end || *p != '.') {
+        return 0;
+    }
+
+    quality = 0;
+
+    for (digit = 100; digit; digit /= 10) {
+        p++;
+
+        if (p >= end || *p < '0' || *p > '9') {
+            break;
+        }
+
+        quality += (unsigned) (*p - '0') * digit;
+    }
+
+    return quality;
+}
+
+
+/* the quality of a type under an Accept header */
+
+static unsigned
+ngx_webtorch_type_quality(const char *type, const char *accept, size_t len)
+{
+    unsigned               fits, best, quality;
+    const char            *p, *end, *next;
+    ngx_webtorch_range_t   range;
+
+    best = 0;
+    quality = 0;
+    end = accept + len;
+
+    for (p = accept; p < end; p = next + 1) {
+
+        next = memchr(p, ',', (size_t) (end - p));
+
+        if (next == NULL) {
+            next = end;
+        }
+
+        range.type = ngx_webtorch_skip_space(p, next);
+        range.len = ngx_webtorch_type_len(range.type,
+                                          (size_t) (next - range.type));
+        fits = ngx_webtorch_range_fits(&range, type);
+
+        if (fits > best) {
+            best = fits;
+            quality = ngx_webtorch_range_quality(p, next);
+        }
+    }
+
+    return quality;
+}
+
+
+const ngx_webtorch_codec_t *
+ngx_webtorch_codec_by_accept(const char *accept, size_t len,
+    const ngx_webtorch_codec_t *own, uint32_t n)
+{
+    unsigned                     quality, best;
+    const ngx_webtorch_codec_t  *found, *const *codec;
+
+    found = NULL;
+    best = 0;
+
+    for (codec = ngx_webtorch_codecs; *codec; codec++) {
+
+        if (n > 1 && !(*codec)->several) {
+            continue;
+        }
+
+        quality = ngx_webtorch_type_quality((*codec)->type, accept, len);
+
+        if (quality > best || (quality && quality == best && *codec == own)) {
+            found = *codec;
+            best = quality;
+        }
+    }
+
+    return found;
+}
+
+
+int
+ngx_webtorch_error(ngx_webtorch_error_t *err, int status, const char *code,
+    const char *fmt, ...)
+{
+    va_list  args;
+
+    err->status = status;
+    err->code = code;
+
+    va_start(args, fmt);
+    (void) vsnprintf(err->text, NGX_WEBTORCH_ERROR_LEN, fmt, args);
+    va_end(args);
+
+    return -1;
+}
+
+
+int
+ngx_webtorch_error_mismatch(ngx_webtorch_error_t *err, const char *code,
+    const webtorch_schema_t *schema, const webtorch_spec_t *spec,
+    const char *dtype, const char *shape)
+{
+    char  expected[NGX_WEBTORCH_SHAPE_LEN];
+
+    return ngx_webtorch_error(err, 422, code,
+                   "tensor \"%s\": expected %s %s, found %s %s",
+                   spec->name, ngx_webtorch_dtypes[spec->dtype].name,
+                   ngx_webtorch_spec_shape(expected, spec, schema->batched),
+                   dtype, shape);
+}

@@ -1,0 +1,119 @@
+
+/*
+ * Wire formats.  A format is one file with one ngx_webtorch_codec_t and its
+ * row in ngx_webtorch_codecs[].  Like tensors, codecs know neither nginx nor
+ * Python; they keep no state between calls and may run in any thread.
+ */
+
+
+#ifndef _NGX_WEBTORCH_CODEC_H_INCLUDED_
+#define _NGX_WEBTORCH_CODEC_H_INCLUDED_
+
+
+#include "ngx_webtorch_tensor.h"
+
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+
+/* readable bytes that a parser may touch, but not interpret, after a body */
+#define NGX_WEBTORCH_PADDING        64
+
+#define NGX_WEBTORCH_ERROR_LEN      512
+
+
+/* how a request wrote its tensors: its answer is written alike */
+
+typedef struct {
+    uint32_t      rows;
+    unsigned      single:1;               /* a row, without the batch axis */
+    unsigned      named:1;                /* by name, {"x": ...} */
+} ngx_webtorch_layout_t;
+
+
+typedef struct {
+    int           status;                 /* of HTTP */
+    const char   *code;                   /* stable, for programs */
+    char          text[NGX_WEBTORCH_ERROR_LEN];
+} ngx_webtorch_error_t;
+
+
+/* where decoded rows go */
+
+typedef struct ngx_webtorch_sink_s  ngx_webtorch_sink_t;
+
+struct ngx_webtorch_sink_s {
+    /*
+     * makes room for rows of every input, all or none, and sets data[];
+     * -1 and the error set: no room
+     */
+    int         (*reserve)(ngx_webtorch_sink_t *sink, uint32_t rows,
+                           ngx_webtorch_error_t *err);
+    void         *data[WEBTORCH_MAX_TENSORS];
+};
+
+
+typedef struct {
+    const char   *name;
+    const char   *type;                   /* media type */
+    unsigned      several:1;              /* can hold several tensors */
+
+    /*
+     * Decodes a body, after which NGX_WEBTORCH_PADDING bytes can be read,
+     * into rows from the sink; -1: err is set.  Never allocates by a length
+     * that the body merely claims.
+     */
+    int         (*decode)(const char *body, size_t len,
+                          const webtorch_schema_t *schema,
+                          ngx_webtorch_sink_t *sink,
+                          ngx_webtorch_layout_t *layout,
+                          ngx_webtorch_error_t *err);
+
+    /* an upper bound of what encode() writes for layout->rows rows, in bytes */
+    size_t      (*bound)(const webtorch_spec_t *specs, uint32_t n,
+                         const ngx_webtorch_layout_t *layout);
+
+    /* encodes n tensors, whose rows begin at data[i]; returns the end */
+    char       *(*encode)(char *p, const webtorch_spec_t *specs, uint32_t n,
+                          const void *const *data,
+                          const ngx_webtorch_layout_t *layout);
+} ngx_webtorch_codec_t;
+
+
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_json;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;
+
+/* ends with NULL */
+extern const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[];
+
+
+/* by a Content-Type header; NULL: none */
+const ngx_webtorch_codec_t *ngx_webtorch_codec_by_type(const char *type,
+    size_t len);
+
+/*
+ * by an Accept header, for an answer of n tensors; the request's own format is
+ * preferred among equals; NULL: not acceptable
+ */
+const ngx_webtorch_codec_t *ngx_webtorch_codec_by_accept(const char *accept,
+    size_t len, const ngx_webtorch_codec_t *own, uint32_t n);
+
+/* sets the error, formatted, and returns -1 */
+int ngx_webtorch_error(ngx_webtorch_error_t *err, int status, const char *code,
+    const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* the error of a tensor that does not fit: status 422 and both signatures */
+int ngx_webtorch_error_mismatch(ngx_webtorch_error_t *err, const char *code,
+    const webtorch_schema_t *schema, const webtorch_spec_t *spec,
+    const char *dtype, const char *shape);
+
+
+#ifdef __cplusplus
+}
+#endif
+
+
+#endif /* _NGX_WEBTORCH_CODEC_H_INCLUDED_ */

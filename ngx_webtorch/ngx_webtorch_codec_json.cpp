@@ -1,0 +1,684 @@
+
+/*
+ * JSON: [[a, b], [c, d]], one row as [a, b], or tensors by name
+ * {"x": [[a, b]]}; the answer mirrors the request.  Parsed by simdjson,
+ * numbers are written by std::to_chars, the shortest text that reads back
+ * the same.
+ */
+
+#include "ngx_webtorch_codec.h"
+
+#include <charconv>
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <simdjson.h>
+
+namespace {
+
+using simdjson::dom::array;
+using simdjson::dom::element;
+using simdjson::dom::element_type;
+using simdjson::dom::object;
+
+/* no sane tensor is deeper; simdjson's own walk is iterative anyway */
+constexpr size_t kMaxDepth = 64;
+
+/* a parser with room for documents up to this is kept, a larger one is not */
+constexpr size_t kKeptCapacity = 1024 * 1024;
+
+/* the longest text of a double, "-2.2250738585072014e-308", and a comma */
+constexpr size_t kNumberLen = 25;
+
+
+/* what a request's document says of one input */
+
+struct Found {
+    element   value;
+    uint32_t  rows;
+    bool      single;
+};
+
+
+struct Decoder {
+    const webtorch_schema_t  *schema;
+    size_t                    len;        /* of the body */
+    ngx_webtorch_error_t     *err;
+};
+
+
+const char *
+type_name(const element &e)
+{
+    switch (e.type()) {
+    case element_type::ARRAY:
+        return "an array";
+    case element_type::OBJECT:
+        return "an object";
+    case element_type::INT64:
+    case element_type::UINT64:
+        return "int64";
+    case element_type::DOUBLE:
+        return "float64";
+    case element_type::STRING:
+        return "a string";
+    case element_type::BOOL:
+        return "bool";
+    default:
+        return "null";
+    }
+}
+
+
+/* the shape along the first elements and the first leaf's type, for errors */
+
+const char *
+describe(element e, char *shape)
+{
+    array    a;
+    int64_t  dims[kMaxDepth];
+    uint32_t n = 0;
+
+    while (n < WEBTORCH_MAX_DIMS && e.get(a) == simdjson::SUCCESS) {
+        dims[n++] = static_cast<int64_t>(a.size());
+
+        if (a.size() == 0) {
+            ngx_webtorch_shape(shape, dims, n);
+            return "nothing";
+        }
+
+        e = *a.begin();
+    }
+
+    ngx_webtorch_shape(shape, dims, n);
+
+    return type_name(e);
+}
+
+
+/* whether arrays at one depth differ in length, or mix with numbers */
+
+bool
+is_ragged(const array &a, uint32_t depth)
+{
+    array   sub;
+    size_t  size = 0;
+    bool    first = true, nested = false;
+
+    for (element e : a) {
+        bool is_array = e.get(sub) == simdjson::SUCCESS;
+
+        if (first) {
+            nested = is_array;
+            size = is_array ? sub.size() : 0;
+            first = false;
+
+        } else if (is_array != nested || (is_array && sub.size() != size)) {
+            return true;
+        }
+
+        if (is_array && depth && is_ragged(sub, depth - 1)) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+int
+mismatch(const Decoder &d, const webtorch_spec_t &spec, const element &e)
+{
+    char        shape[NGX_WEBTORCH_SHAPE_LEN];
+    array       a;
+    const char *dtype;
+
+    dtype = describe(e, shape);
+
+    if (e.get(a) == simdjson::SUCCESS && is_ragged(a, WEBTORCH_MAX_DIMS)) {
+        return ngx_webtorch_error_mismatch(d.err, "wrong_shape", d.schema,
+                                           &spec, dtype,
+                                           "in a ragged array");
+    }
+
+    return ngx_webtorch_error_mismatch(d.err, "wrong_shape", d.schema, &spec,
+                                       dtype, shape);
+}
+
+
+/* the element that could not be a number of the dtype */
+
+int
+wrong_element(const Decoder &d, const webtorch_spec_t &spec, const element &e)
+{
+    const char *expected = ngx_webtorch_dtypes[spec.dtype].name;
+
+    switch (e.type()) {
+
+    case element_type::ARRAY:
+    case element_type::OBJECT:
+        return -1;
+
+    case element_type::DOUBLE:
+    case element_type::UINT64:
+    case element_type::INT64:
+        if (spec.dtype == WEBTORCH_FLOAT32
+            || (spec.dtype == WEBTORCH_INT64
+                && e.type() == element_type::UINT64))
+        {
+            return ngx_webtorch_error(d.err, 422, "out_of_range",
+                       "tensor \"%s\": a number is out of range of %s",
+                       spec.name, expected);
+        }
+
+        [[fallthrough]];
+
+    default:
+        char  shape[NGX_WEBTORCH_SHAPE_LEN];
+
+        return ngx_webtorch_error(d.err, 422, "wrong_dtype",
+                   "tensor \"%s\": expected %s %s, found %s among its elements",
+                   spec.name, expected,
+                   ngx_webtorch_spec_shape(shape, &spec, d.schema->batched),
+                   type_name(e));
+    }
+}
+
+
+bool
+store(const element &e, float *p)
+{
+    double  v;
+
+    if (e.get(v) != simdjson::SUCCESS) {
+        return false;
+    }
+
+    *p = static_cast<float>(v);
+
+    return std::isfinite(*p);
+}
+
+
+template <typename T>
+bool
+store(const element &e, T *p)
+{
+    return e.get(*p) == simdjson::SUCCESS;
+}
+
+
+/*
+ * Writes an element of the given depth, returns the end, or NULL where its
+ * shape does not fit or an element is none of T; the recursion is as deep as
+ * the signature, not as the body.
+ */
+
+template <typename T>
+T *
+read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
+    int32_t axis, T *p)
+{
+    array  a;
+
+    if (axis == spec.ndim) {
+        if (!store(e, p)) {
+            wrong_element(d, spec, e);
+            return nullptr;
+        }
+
+        return p + 1;
+    }
+
+    if (e.get(a) != simdjson::SUCCESS
+        || static_cast<int64_t>(a.size()) != spec.shape[axis])
+    {
+        return nullptr;
+    }
+
+    for (element sub : a) {
+        p = read_row(d, spec, sub, axis + 1, p);
+
+        if (p == nullptr) {
+            return nullptr;
+        }
+    }
+
+    return p;
+}
+
+
+template <typename T>
+int
+read_rows(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
+    T *p)
+{
+    array  rows;
+
+    d.err->status = 0;
+
+    if (found.single) {
+        p = read_row(d, spec, found.value, 0, p);
+
+    } else {
+        if (found.value.get(rows) != simdjson::SUCCESS) {
+            return mismatch(d, spec, found.value);
+        }
+
+        for (element row : rows) {
+            p = read_row(d, spec, row, 0, p);
+
+            if (p == nullptr) {
+                break;
+            }
+        }
+    }
+
+    if (p != nullptr) {
+        return 0;
+    }
+
+    return d.err->status ? -1 : mismatch(d, spec, found.value);
+}
+
+
+int
+read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
+    void *data)
+{
+    switch (spec.dtype) {
+    case WEBTORCH_BOOL:
+        return read_rows(d, spec, found, static_cast<bool *>(data));
+    case WEBTORCH_INT64:
+        return read_rows(d, spec, found, static_cast<int64_t *>(data));
+    case WEBTORCH_FLOAT32:
+        return read_rows(d, spec, found, static_cast<float *>(data));
+    default:
+        return read_rows(d, spec, found, static_cast<double *>(data));
+    }
+}
+
+
+/* how many rows a value holds, by its depth: a row's, or one more */
+
+int
+count_rows(const Decoder &d, const webtorch_spec_t &spec, Found &found)
+{
+    array    a;
+    element  e = found.value;
+    int32_t  depth = 0;
+
+    while (depth <= spec.ndim && e.get(a) == simdjson::SUCCESS
+           && a.size() != 0)
+    {
+        e = *a.begin();
+        depth++;
+    }
+
+    if (depth == spec.ndim && e.type() != element_type::ARRAY) {
+        found.single = true;
+        found.rows = 1;
+        return 0;
+    }
+
+    if (!d.schema->batched || depth != spec.ndim + 1) {
+        return mismatch(d, spec, found.value);
+    }
+
+    /* simdjson counts up to 2^24 - 1 and stops there */
+
+    if (found.value.get(a) != simdjson::SUCCESS || a.size() >= 0xFFFFFF) {
+        return ngx_webtorch_error(d.err, 413, "too_many_rows",
+                                  "tensor \"%s\": too many rows", spec.name);
+    }
+
+    /* each element takes a byte at least: nothing is allocated on a promise */
+
+    if (a.size() > d.len / ngx_webtorch_row_elements(&spec)) {
+        return mismatch(d, spec, found.value);
+    }
+
+    found.single = false;
+    found.rows = static_cast<uint32_t>(a.size());
+
+    return 0;
+}
+
+
+int
+unknown_name(const Decoder &d, std::string_view name)
+{
+    return ngx_webtorch_error(d.err, 422, "unknown_tensor",
+                              "no tensor is named \"%.*s\"",
+                              static_cast<int>(name.size() < 64 ? name.size()
+                                                                : 64),
+                              name.data());
+}
+
+
+int
+find_named(const Decoder &d, const object &o, Found *found)
+{
+    uint32_t  i, seen = 0;
+
+    for (auto field : o) {
+
+        for (i = 0; i < d.schema->ninputs; i++) {
+            if (field.key == d.schema->inputs[i].name) {
+                break;
+            }
+        }
+
+        if (i == d.schema->ninputs) {
+            return unknown_name(d, field.key);
+        }
+
+        if (seen & (1u << i)) {
+            return ngx_webtorch_error(d.err, 400, "malformed_body",
+                                      "tensor \"%s\" is given twice",
+                                      d.schema->inputs[i].name);
+        }
+
+        seen |= 1u << i;
+        found[i].value = field.value;
+    }
+
+    for (i = 0; i < d.schema->ninputs; i++) {
+        if (!(seen & (1u << i))) {
+            return ngx_webtorch_error(d.err, 422, "missing_tensor",
+                                      "tensor \"%s\" is missing",
+                                      d.schema->inputs[i].name);
+        }
+    }
+
+    return 0;
+}
+
+
+int
+find_tensors(const Decoder &d, const element &root, Found *found,
+    ngx_webtorch_layout_t *layout)
+{
+    object    o;
+    uint32_t  i;
+
+    layout->named = root.get(o) == simdjson::SUCCESS;
+
+    if (layout->named) {
+        if (find_named(d, o, found) != 0) {
+            return -1;
+        }
+
+    } else if (d.schema->ninputs == 1) {
+        found[0].value = root;
+
+    } else {
+        return ngx_webtorch_error(d.err, 422, "missing_tensor",
+                   "expected an object of %" PRIu32 " tensors by name, "
+                   "found %s", d.schema->ninputs, type_name(root));
+    }
+
+    for (i = 0; i < d.schema->ninputs; i++) {
+        if (count_rows(d, d.schema->inputs[i], found[i]) != 0) {
+            return -1;
+        }
+
+        if (found[i].rows != found[0].rows
+            || found[i].single != found[0].single)
+        {
+            return ngx_webtorch_error(d.err, 422, "wrong_shape",
+                       "tensors \"%s\" and \"%s\" differ in rows: "
+                       "%" PRIu32 " and %" PRIu32,
+                       d.schema->inputs[0].name, d.schema->inputs[i].name,
+                       found[0].rows, found[i].rows);
+        }
+    }
+
+    layout->rows = found[0].rows;
+    layout->single = found[0].single;
+
+    return 0;
+}
+
+
+int
+decode_document(const Decoder &d, const element &root,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout)
+{
+    Found     found[WEBTORCH_MAX_TENSORS];
+    uint32_t  i;
+
+    if (find_tensors(d, root, found, layout) != 0) {
+        return -1;
+    }
+
+    if (sink->reserve(sink, layout->rows, d.err) != 0) {
+        return -1;
+    }
+
+    for (i = 0; i < d.schema->ninputs; i++) {
+        if (read_tensor(d, d.schema->inputs[i], found[i], sink->data[i]) != 0) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* a thread's parser, whose memory is used again; NULL: no memory */
+
+simdjson::dom::parser *
+get_parser(std::unique_ptr<simdjson::dom::parser> &parser)
+{
+    if (!parser) {
+        parser.reset(new (std::nothrow) simdjson::dom::parser());
+
+        if (parser
+            && parser->allocate(1024, kMaxDepth) != simdjson::SUCCESS)
+        {
+            parser.reset();
+        }
+    }
+
+    return parser.get();
+}
+
+
+int
+decode(const char *body, size_t len, const webtorch_schema_t *schema,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
+{
+    static thread_local std::unique_ptr<simdjson::dom::parser>  parser;
+
+    int                    rc;
+    element                root;
+    simdjson::error_code   error;
+
+    if (get_parser(parser) == nullptr) {
+        return ngx_webtorch_error(err, 500, "no_memory", "no memory");
+    }
+
+    error = parser->parse(body, len, false).get(root);
+
+    if (error == simdjson::SUCCESS) {
+        rc = decode_document(Decoder { schema, len, err }, root, sink, layout);
+
+    } else {
+        rc = ngx_webtorch_error(err, 400, "malformed_body", "invalid JSON: %s",
+                                simdjson::error_message(error));
+    }
+
+    if (parser->capacity() > kKeptCapacity) {
+        parser.reset();
+    }
+
+    return rc;
+}
+
+
+size_t
+bound(const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t    size = 2;
+    uint32_t  i;
+
+    for (i = 0; i < n; i++) {
+        /* an axis adds at most two brackets and a comma to each element */
+        size += std::strlen(specs[i].name) + sizeof("\"\":[],")
+                + layout->rows * ngx_webtorch_row_elements(&specs[i])
+                  * (kNumberLen + 3 * static_cast<size_t>(specs[i].ndim + 1));
+    }
+
+    return size;
+}
+
+
+char *
+write_number(char *p, bool v)
+{
+    const char *text = v ? "true" : "false";
+    size_t      len = std::strlen(text);
+
+    return static_cast<char *>(std::memcpy(p, text, len)) + len;
+}
+
+
+char *
+write_number(char *p, int64_t v)
+{
+    return std::to_chars(p, p + kNumberLen, v).ptr;
+}
+
+
+/* JSON has neither NaN nor infinities: null, as JavaScript writes them */
+
+template <typename T>
+char *
+write_number(char *p, T v)
+{
+    if (!std::isfinite(v)) {
+        return static_cast<char *>(std::memcpy(p, "null", 4)) + 4;
+    }
+
+    return std::to_chars(p, p + kNumberLen, v).ptr;
+}
+
+
+template <typename T>
+char *
+write_axes(char *p, const webtorch_spec_t &spec, int32_t axis, const T **v)
+{
+    if (axis == spec.ndim) {
+        return write_number(p, *(*v)++);
+    }
+
+    *p++ = '[';
+
+    for (int64_t i = 0; i < spec.shape[axis]; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = write_axes(p, spec, axis + 1, v);
+    }
+
+    *p++ = ']';
+
+    return p;
+}
+
+
+template <typename T>
+char *
+write_rows(char *p, const webtorch_spec_t &spec, const T *v,
+    const ngx_webtorch_layout_t *layout)
+{
+    if (layout->single) {
+        return write_axes(p, spec, 0, &v);
+    }
+
+    *p++ = '[';
+
+    for (uint32_t i = 0; i < layout->rows; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = write_axes(p, spec, 0, &v);
+    }
+
+    *p++ = ']';
+
+    return p;
+}
+
+
+char *
+write_tensor(char *p, const webtorch_spec_t &spec, const void *data,
+    const ngx_webtorch_layout_t *layout)
+{
+    switch (spec.dtype) {
+    case WEBTORCH_BOOL:
+        return write_rows(p, spec, static_cast<const bool *>(data), layout);
+    case WEBTORCH_INT64:
+        return write_rows(p, spec, static_cast<const int64_t *>(data), layout);
+    case WEBTORCH_FLOAT32:
+        return write_rows(p, spec, static_cast<const float *>(data), layout);
+    default:
+        return write_rows(p, spec, static_cast<const double *>(data), layout);
+    }
+}
+
+
+char *
+encode(char *p, const webtorch_spec_t *specs, uint32_t n,
+    const void *const *data, const ngx_webtorch_layout_t *layout)
+{
+    size_t    len;
+    uint32_t  i;
+
+    if (n == 1 && !layout->named) {
+        return write_tensor(p, specs[0], data[0], layout);
+    }
+
+    *p++ = '{';
+
+    /* names are Python identifiers: nothing in them to escape */
+
+    for (i = 0; i < n; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        len = std::strlen(specs[i].name);
+
+        *p++ = '"';
+        p = static_cast<char *>(std::memcpy(p, specs[i].name, len)) + len;
+        *p++ = '"';
+        *p++ = ':';
+
+        p = write_tensor(p, specs[i], data[i], layout);
+    }
+
+    *p++ = '}';
+
+    return p;
+}
+
+} /* namespace */
+
+
+const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
+    "json",
+    "application/json",
+    1,
+    decode,
+    bound,
+    encode
+};

@@ -1,0 +1,102 @@
+
+/*
+ * What Python calls on a job, in any thread.  All is copied into memory of the
+ * job's own, so that nothing of Python's is waited for when it is sent.
+ */
+
+#include "ngx_webtorch.h"
+
+
+static u_char *ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
+    const webtorch_str_t *src);
+
+
+void
+ngx_webtorch_log(int level, const char *text, size_t len)
+{
+    ngx_str_t  s;
+
+    s.data = (u_char *) text;
+    s.len = len;
+
+    ngx_log_error((ngx_uint_t) level, ngx_cycle->log, 0, "webtorch: %V", &s);
+}
+
+
+void
+ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message,
+    size_t len)
+{
+    free(job->message.data);
+
+    job->status = status;
+    job->message.data = malloc(len + 1);
+    job->message.len = 0;
+
+    if (job->message.data) {
+        ngx_memcpy(job->message.data, message, len);
+        job->message.len = len;
+    }
+}
+
+
+int
+ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
+{
+    size_t             size;
+    u_char            *p;
+    uint32_t           i;
+    webtorch_reply_t  *copy;
+
+    size = sizeof(webtorch_reply_t)
+           + reply->nheaders * sizeof(webtorch_header_t)
+           + reply->content_type.len + reply->body.len;
+
+    for (i = 0; i < reply->nheaders; i++) {
+        size += reply->headers[i].name.len + reply->headers[i].value.len;
+    }
+
+    copy = malloc(size);
+    if (copy == NULL) {
+        return -1;
+    }
+
+    *copy = *reply;
+    copy->headers = (webtorch_header_t *) &copy[1];
+
+    p = (u_char *) &copy->headers[reply->nheaders];
+
+    /* the body first: a tensor's elements must be aligned */
+
+    p = ngx_webtorch_copy_str(p, &copy->body, &reply->body);
+    p = ngx_webtorch_copy_str(p, &copy->content_type, &reply->content_type);
+
+    for (i = 0; i < reply->nheaders; i++) {
+        p = ngx_webtorch_copy_str(p, &copy->headers[i].name,
+                                  &reply->headers[i].name);
+        p = ngx_webtorch_copy_str(p, &copy->headers[i].value,
+                                  &reply->headers[i].value);
+    }
+
+    free(job->reply);
+    job->reply = copy;
+
+    return 0;
+}
+
+
+static u_char *
+ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst, const webtorch_str_t *src)
+{
+    dst->data = (char *) p;
+    dst->len = src->len;
+
+    return ngx_cpymem(p, src->data, src->len);
+}
+
+
+void
+ngx_webtorch_free(void *p)
+{
+    free(p);
+}

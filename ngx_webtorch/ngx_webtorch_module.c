@@ -1,0 +1,276 @@
+
+/*
+ * The core module: it lives through the stages of nginx's processes, so that
+ * modules of http, and of other protocols, only name handlers.
+ */
+
+#include "ngx_webtorch.h"
+#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_python.h"
+
+
+static void *ngx_webtorch_create_conf(ngx_cycle_t *cycle);
+static char *ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data);
+static ngx_int_t ngx_webtorch_set_python(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf);
+static ngx_int_t ngx_webtorch_default_preload(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf);
+static ngx_int_t ngx_webtorch_init_process(ngx_cycle_t *cycle);
+static void ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
+    ngx_webtorch_handler_t *handler);
+static void ngx_webtorch_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_core_module_t  ngx_webtorch_module_ctx = {
+    ngx_string("webtorch"),
+    ngx_webtorch_create_conf,
+    ngx_webtorch_init_conf
+};
+
+
+ngx_module_t  ngx_webtorch_module = {
+    NGX_MODULE_V1,
+    &ngx_webtorch_module_ctx,              /* module context */
+    NULL,                                  /* module directives */
+    NGX_CORE_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_webtorch_init_process,             /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_webtorch_exit_process,             /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static void *
+ngx_webtorch_create_conf(ngx_cycle_t *cycle)
+{
+    ngx_webtorch_conf_t  *conf;
+
+    conf = ngx_pcalloc(cycle->pool, sizeof(ngx_webtorch_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->python = { 0, NULL };
+     */
+
+    conf->path = ngx_array_create(cycle->pool, 2, sizeof(ngx_str_t));
+    if (conf->path == NULL) {
+        return NULL;
+    }
+
+    conf->preload = ngx_array_create(cycle->pool, 2, sizeof(ngx_str_t));
+    if (conf->preload == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->handlers, cycle->pool, 4,
+                       sizeof(ngx_webtorch_handler_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    conf->threads = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+static char *
+ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
+{
+    ngx_webtorch_conf_t *conf = data;
+
+    char              error[NGX_WEBTORCH_MESSAGE_LEN];
+    ngx_core_conf_t  *ccf;
+
+    /* "nginx -s" only signals, and a configuration may not use the module */
+
+    if (ngx_process == NGX_PROCESS_SIGNALLER || conf->handlers.nelts == 0) {
+        return NGX_CONF_OK;
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    if (conf->threads == NGX_CONF_UNSET) {
+        conf->threads = ngx_max(1, ngx_ncpu / ngx_max(1,
+                                                     ccf->worker_processes));
+    }
+
+    if (ngx_webtorch_set_python(cycle, conf) != NGX_OK
+        || ngx_webtorch_default_preload(cycle, conf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_webtorch_python_start(conf, error) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "webtorch: %s", error);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_webtorch_check(cycle, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* a virtual environment stands for the interpreter in it */
+
+static ngx_int_t
+ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
+{
+    u_char           *p;
+    ngx_file_info_t   fi;
+
+    if (conf->python.len == 0) {
+        ngx_str_set(&conf->python, NGX_WEBTORCH_PYTHON);
+    }
+
+    if (ngx_file_info(conf->python.data, &fi) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "\"webtorch_python\": \"%V\" not found",
+                      &conf->python);
+        return NGX_ERROR;
+    }
+
+    if (!ngx_is_dir(&fi)) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(cycle->pool, conf->python.len + sizeof("/bin/python"));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    conf->python.len = (size_t) (ngx_sprintf(p, "%V/bin/python%Z",
+                                             &conf->python)
+                                 - p - 1);
+    conf->python.data = p;
+
+    if (access((char *) p, X_OK) == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "\"webtorch_python\": no interpreter \"%V\", is the "
+                      "directory a virtual environment?",
+                      &conf->python);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_default_preload(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
+{
+    ngx_str_t  *name;
+
+    if (conf->preload->nelts != 0) {
+        return NGX_OK;
+    }
+
+    name = ngx_array_push(conf->preload);
+    if (name == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(name, "torch");
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_init_process(ngx_cycle_t *cycle)
+{
+    char                      error[NGX_WEBTORCH_MESSAGE_LEN];
+    sigset_t                  set, mask;
+    ngx_uint_t                i;
+    ngx_webtorch_conf_t      *conf;
+    ngx_webtorch_handler_t  **handler;
+
+    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                ngx_webtorch_module);
+
+    if ((ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+        || conf->handlers.nelts == 0)
+    {
+        return NGX_OK;
+    }
+
+    if (ngx_webtorch_python_child(conf, error) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "webtorch: %s", error);
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_batch_init_process(cycle, conf->threads) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* signals are for the event loop, not for threads that handlers start */
+
+    sigfillset(&set);
+    (void) sigprocmask(SIG_BLOCK, &set, &mask);
+
+    handler = conf->handlers.elts;
+
+    for (i = 0; i < conf->handlers.nelts; i++) {
+        ngx_webtorch_load(cycle, conf, handler[i]);
+    }
+
+    (void) sigprocmask(SIG_SETMASK, &mask, NULL);
+
+    return NGX_OK;
+}
+
+
+/*
+ * A handler that was good when the configuration was read, but is not now, as
+ * when a worker is started again after its code has changed: its requests are
+ * answered 503, all else is served.
+ */
+
+static void
+ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
+    ngx_webtorch_handler_t *handler)
+{
+    char               error[NGX_WEBTORCH_MESSAGE_LEN];
+    webtorch_schema_t  schema;
+
+    if (ngx_webtorch_python_load(handler, &schema, error) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "webtorch handler \"%V\": %s in %V:%ui",
+                      &handler->name, error, &handler->file, handler->line);
+        return;
+    }
+
+    if (ngx_memcmp(&schema, &handler->schema, sizeof(schema)) != 0) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "webtorch handler \"%V\" has another signature than "
+                      "when the configuration was read, reload nginx",
+                      &handler->name);
+        return;
+    }
+
+    handler->runner = ngx_webtorch_runner_create(cycle, handler);
+}
+
+
+static void
+ngx_webtorch_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_webtorch_conf_t  *conf;
+
+    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                ngx_webtorch_module);
+
+    ngx_webtorch_batch_exit_process(cycle, &conf->handlers);
+}

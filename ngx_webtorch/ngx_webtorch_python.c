@@ -1,0 +1,359 @@
+
+/*
+ * The order of calls over the processes:
+ *
+ *   master         start the interpreter, import, give up the GIL; never a
+ *                  tensor operation, whose thread pool would not survive fork()
+ *   its children   take the GIL, PyOS_AfterFork_Child(), import handlers
+ *   threads        a thread state each, for as long as the thread lives
+ *   exit           no Py_Finalize(): torch does not survive it, and a handler
+ *                  may be running still
+ *
+ * Only the main interpreter is used: torch does not support others.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "ngx_webtorch_python.h"
+
+#include <time.h>
+
+
+static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
+    char *error);
+static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
+static void ngx_webtorch_python_freeze(void);
+static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
+static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
+static ngx_uint_t ngx_webtorch_python_usec(void);
+
+
+/* of this process: kept over reloads, the module is linked with -z nodelete */
+
+static char            *ngx_webtorch_python_path;
+static ngx_pid_t        ngx_webtorch_python_pid;
+static PyThreadState   *ngx_webtorch_python_main;
+
+
+ngx_int_t
+ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
+{
+    ngx_int_t    rc;
+    ngx_str_t   *name;
+    ngx_uint_t   i;
+
+    if (ngx_webtorch_python_path == NULL) {
+        if (ngx_webtorch_python_init(conf, error) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_strcmp(ngx_webtorch_python_path, conf->python.data) != 0) {
+        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN,
+                            "\"webtorch_python\" is %V, but %s is running "
+                            "already: restart nginx to change it%Z",
+                            &conf->python, ngx_webtorch_python_path);
+        return NGX_ERROR;
+
+    } else {
+        PyEval_RestoreThread(ngx_webtorch_python_main);
+    }
+
+    rc = ngx_webtorch_python_import("webtorch", error);
+
+    name = conf->preload->elts;
+
+    for (i = 0; rc == NGX_OK && i < conf->preload->nelts; i++) {
+        rc = ngx_webtorch_python_import((char *) name[i].data, error);
+    }
+
+    ngx_webtorch_python_freeze();
+
+    ngx_webtorch_python_main = PyEval_SaveThread();
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_webtorch_python_init(ngx_webtorch_conf_t *conf, char *error)
+{
+    char      *path;
+    PyConfig   config;
+    PyStatus   status;
+
+    path = (char *) conf->python.data;
+
+    PyConfig_InitPythonConfig(&config);
+
+    config.install_signal_handlers = 0;
+    config.parse_argv = 0;
+    config.user_site_directory = 0;
+    config.safe_path = 1;
+    config.buffered_stdio = 0;
+
+    /* as if this interpreter ran, so that a virtual environment is found */
+
+    status = PyConfig_SetBytesString(&config, &config.program_name, path);
+
+    if (!PyStatus_Exception(status)) {
+        status = PyConfig_SetBytesString(&config, &config.executable, path);
+    }
+
+    if (!PyStatus_Exception(status)) {
+        status = Py_InitializeFromConfig(&config);
+    }
+
+    PyConfig_Clear(&config);
+
+    if (PyStatus_Exception(status)) {
+        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN,
+                            "could not start Python %s as %s: %s%Z",
+                            PY_VERSION, path,
+                            status.err_msg ? status.err_msg : "it exited");
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_python_pid = ngx_getpid();
+    ngx_webtorch_python_path = strdup(path);
+
+    if (ngx_webtorch_python_path == NULL) {
+        ngx_memcpy(error, "no memory", sizeof("no memory"));
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_python_import(const char *name, char *error)
+{
+    char       what[256];
+    PyObject  *module;
+
+    module = PyImport_ImportModule(name);
+
+    if (module == NULL) {
+        (void) ngx_snprintf((u_char *) what, sizeof(what),
+                            "could not import \"%s\" with %s (Python %s)%Z",
+                            name, ngx_webtorch_python_path, PY_VERSION);
+        what[sizeof(what) - 1] = '\0';
+
+        return ngx_webtorch_python_error(what, error);
+    }
+
+    Py_DECREF(module);
+
+    return NGX_OK;
+}
+
+
+/* keeps the collector off what is shared with the workers, copy-on-write */
+
+static void
+ngx_webtorch_python_freeze(void)
+{
+    PyObject  *gc, *rc;
+
+    gc = PyImport_ImportModule("gc");
+    rc = gc ? PyObject_CallMethod(gc, "freeze", NULL) : NULL;
+
+    if (rc == NULL) {
+        PyErr_Clear();
+    }
+
+    Py_XDECREF(rc);
+    Py_XDECREF(gc);
+}
+
+
+ngx_int_t
+ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
+{
+    ngx_int_t  rc;
+
+    PyEval_RestoreThread(ngx_webtorch_python_main);
+
+    /* "master_process off" runs all in one process */
+
+    if (ngx_getpid() != ngx_webtorch_python_pid) {
+        PyOS_AfterFork_Child();
+    }
+
+    /*
+     * cffi's embedding takes PyCapsule_Type.tp_version_tag for a lock, once and
+     * up to Python 3.11, and waits for it to be 0, which it is no more after
+     * torch has been imported.
+     */
+
+    PyType_Modified(&PyCapsule_Type);
+
+    rc = ngx_webtorch_python_set_path(conf->path);
+
+    if (rc != NGX_OK) {
+        (void) ngx_webtorch_python_error("could not set sys.path", error);
+
+    } else {
+        ngx_webtorch_py_thread((int) conf->threads);
+    }
+
+    ngx_webtorch_python_main = PyEval_SaveThread();
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_webtorch_python_set_path(ngx_array_t *path)
+{
+    int         rc;
+    PyObject   *list, *dir;
+    ngx_str_t  *name;
+    ngx_uint_t  i;
+
+    list = PySys_GetObject("path");                 /* borrowed */
+
+    if (list == NULL) {
+        return NGX_ERROR;
+    }
+
+    name = path->elts;
+
+    for (i = 0; i < path->nelts; i++) {
+        dir = PyUnicode_DecodeFSDefaultAndSize((char *) name[i].data,
+                                               (Py_ssize_t) name[i].len);
+        if (dir == NULL) {
+            return NGX_ERROR;
+        }
+
+        rc = PyList_Insert(list, (Py_ssize_t) i, dir);
+
+        Py_DECREF(dir);
+
+        if (rc != 0) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema, char *error)
+{
+    static char  broken[] = "the package \"webtorch\" does not load, "
+                            "its error is on stderr";
+
+    ngx_memzero(schema, sizeof(webtorch_schema_t));
+
+    /* if webtorch._bridge does not import, cffi prints why and returns 0 */
+
+    schema->kind = -1;
+    ngx_memcpy(error, broken, sizeof(broken));
+
+    if (ngx_webtorch_py_load((uint32_t) handler->index,
+                             (char *) handler->name.data, schema,
+                             error, NGX_WEBTORCH_MESSAGE_LEN)
+        != 0
+        || schema->kind == -1)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_webtorch_python_run(webtorch_batch_t *batch)
+{
+    int               rc;
+    uint32_t          i;
+    ngx_uint_t        start, elapsed;
+    PyGILState_STATE  gil;
+
+    gil = PyGILState_Ensure();
+
+    start = ngx_webtorch_python_usec();
+
+    rc = ngx_webtorch_py_run(batch);
+
+    elapsed = ngx_webtorch_python_usec() - start;
+
+    PyGILState_Release(gil);
+
+    if (rc != 0) {
+        for (i = 0; i < batch->njobs; i++) {
+            batch->jobs[i].status = 500;
+        }
+    }
+
+    return elapsed;
+}
+
+
+void *
+ngx_webtorch_python_thread_begin(ngx_int_t threads)
+{
+    /* never released: the thread keeps its state until it ends */
+    (void) PyGILState_Ensure();
+
+    ngx_webtorch_py_thread((int) threads);
+
+    return PyEval_SaveThread();
+}
+
+
+void
+ngx_webtorch_python_thread_end(void *state)
+{
+    PyEval_RestoreThread(state);
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
+}
+
+
+/* "what: ModuleNotFoundError: No module named 'torch'"; clears the error */
+
+static ngx_int_t
+ngx_webtorch_python_error(const char *what, char *error)
+{
+    u_char      *last;
+    PyObject    *type, *value, *traceback, *text;
+    const char  *message;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+
+    text = value ? PyObject_Str(value) : NULL;
+    message = text ? PyUnicode_AsUTF8(text) : NULL;
+
+    last = ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN - 1,
+                        "%s: %s: %s", what,
+                        type ? ((PyTypeObject *) type)->tp_name : "error",
+                        message ? message : "");
+    *last = '\0';
+
+    PyErr_Clear();
+
+    Py_XDECREF(text);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+
+    return NGX_ERROR;
+}
+
+
+static ngx_uint_t
+ngx_webtorch_python_usec(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (ngx_uint_t) ts.tv_sec * 1000000 + (ngx_uint_t) ts.tv_nsec / 1000;
+}

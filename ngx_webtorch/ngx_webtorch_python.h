@@ -1,0 +1,36 @@
+
+/*
+ * The interpreter, for those who do not include Python.h.  Functions that may
+ * fail write a message of one line.
+ */
+
+
+#ifndef _NGX_WEBTORCH_PYTHON_H_INCLUDED_
+#define _NGX_WEBTORCH_PYTHON_H_INCLUDED_
+
+
+#include "ngx_webtorch.h"
+
+
+#define NGX_WEBTORCH_MESSAGE_LEN  1024
+
+
+/* starts the interpreter once in a process, and imports what is preloaded */
+ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
+
+/* in a child of the process that started it, before anything else */
+ngx_int_t ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error);
+
+/* imports a handler and describes it */
+ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema, char *error);
+
+/* runs a batch; returns how long Python took with it, in microseconds */
+ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch);
+
+/* around the batches that a thread, which is not the main one, runs */
+void *ngx_webtorch_python_thread_begin(ngx_int_t threads);
+void ngx_webtorch_python_thread_end(void *state);
+
+
+#endif /* _NGX_WEBTORCH_PYTHON_H_INCLUDED_ */

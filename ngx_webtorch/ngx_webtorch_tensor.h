@@ -1,0 +1,59 @@
+
+/*
+ * Data types, shapes, rows.  Neither nginx nor Python is known here, so that
+ * codecs can be tested and fuzzed alone.
+ */
+
+
+#ifndef _NGX_WEBTORCH_TENSOR_H_INCLUDED_
+#define _NGX_WEBTORCH_TENSOR_H_INCLUDED_
+
+
+#include "ngx_webtorch_api.h"
+
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+
+#define NGX_WEBTORCH_NDTYPES     4
+
+/* "[batch, 3, 224, 224]": WEBTORCH_MAX_DIMS numbers of 20 digits and the batch axis */
+#define NGX_WEBTORCH_SHAPE_LEN   192
+
+
+typedef struct {
+    const char  *name;
+    uint32_t     size;                    /* of an element, in bytes */
+} ngx_webtorch_dtype_t;
+
+
+extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES];
+
+
+/* elements of a row */
+uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
+
+/* writes "[batch, 2]", or "[2]" where a call is one request */
+const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
+    int batched);
+
+/* writes "[3, 2]" */
+const char *ngx_webtorch_shape(char *text, const int64_t *shape,
+    uint32_t ndim);
+
+/* whether rows hold neither a NaN nor an infinity */
+int ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows);
+
+/* -1: not a schema that batches can be laid out for */
+int ngx_webtorch_schema_valid(const webtorch_schema_t *schema);
+
+
+#ifdef __cplusplus
+}
+#endif
+
+
+#endif /* _NGX_WEBTORCH_TENSOR_H_INCLUDED_ */

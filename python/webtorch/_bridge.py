@@ -1,0 +1,318 @@
+"""The door between C and Python: runs nginx's batches with the handlers.
+
+Imported by the nginx module in its workers; nothing else touches cffi. The functions under
+`ffi.def_extern` are described in ngx_webtorch_api.h.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from webtorch import handlers
+from webtorch._native import ffi, lib
+from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
+from webtorch.messages import HTTPError, Request, RequestHeaders, Response
+from webtorch.model import Progress
+from webtorch.schema import DTYPES, TensorSpec
+
+_METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
+_DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
+
+# References to an input buffer while no tensor is over it: of the tuple that keeps it, of the
+# loop that looks at it, of the call of getrefcount().
+_REFERENCES = 3
+
+_runners: dict[int, Callable[[Any], None]] = {}
+
+
+# --- the log ---
+
+
+class NginxLog(logging.Handler):
+    """Writes records to nginx's error log."""
+
+    _LEVELS = (
+        (logging.ERROR, lib.WEBTORCH_LOG_ERROR),
+        (logging.WARNING, lib.WEBTORCH_LOG_WARN),
+        (logging.INFO, lib.WEBTORCH_LOG_INFO),
+    )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, line by line: nginx's records are lines."""
+        level = next(
+            (to for of, to in self._LEVELS if record.levelno >= of), lib.WEBTORCH_LOG_DEBUG
+        )
+        _log(level, self.format(record))
+
+
+def _log(level: int, text: str) -> None:
+    for line in text.splitlines():
+        encoded = line.encode(errors="backslashreplace")
+        lib.ngx_webtorch_log(level, encoded, len(encoded))
+
+
+def _log_exception(what: str, error: BaseException) -> None:
+    _log(lib.WEBTORCH_LOG_ERROR, what + "\n" + "".join(traceback.format_exception(error)))
+
+
+def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Tell what went wrong in the bridge itself; C sees the function's error value."""
+    _log_exception("an error in the bridge:", error)
+
+
+# --- loading ---
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: int) -> int:
+    text = ffi.string(name).decode()
+    try:
+        handler = handlers.find(text)
+        _write_schema(schema, handler)
+    except BaseException as failure:
+        _log_exception(f'handler "{text}" does not load:', failure)
+        message = _one_line(failure).encode()[: size - 1] + b"\0"
+        ffi.memmove(error, message, len(message))
+        return -1
+
+    if isinstance(handler, TensorFunction):
+        _runners[index] = TensorRunner(text, handler)
+    else:
+        _runners[index] = RequestRunner(text, handler)
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    """Write an exception and where in the user's code it came from."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    package = str(Path(__file__).parent)
+    user = [f for f in frames if not f.filename.startswith((package, "<frozen", sys.base_prefix))]
+    return f"{text} ({user[-1].filename}, line {user[-1].lineno})" if user else text
+
+
+def _write_schema(schema: Any, handler: Handler) -> None:
+    schema.methods = sum(_METHODS[method] for method in handler.methods)
+    if isinstance(handler, TensorFunction):
+        found = handler.schema
+        schema.batched = found.batched
+        schema.ninputs = len(found.inputs)
+        schema.noutputs = len(found.outputs)
+        for index, spec in enumerate(found.inputs):
+            _write_spec(schema.inputs[index], spec.name, spec.dtype, spec.shape)
+        for index, spec in enumerate(found.outputs):
+            _write_spec(schema.outputs[index], spec.name, spec.dtype, spec.shape)
+    schema.kind = handler.kind
+
+
+def _write_spec(target: Any, name: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
+    target.name = name.encode()
+    target.dtype = _DTYPES[dtype]
+    target.ndim = len(shape)
+    target.row_size = dtype.itemsize
+    for axis, size in enumerate(shape):
+        target.shape[axis] = size
+        target.row_size *= size
+
+
+# --- running ---
+
+
+@ffi.def_extern()
+def ngx_webtorch_py_thread(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_run(batch: Any) -> int:
+    _runners[batch.handler](batch)
+    return 0
+
+
+def _fail(job: Any, name: str, error: BaseException) -> None:
+    """Answer a request with an error; only what is meant for the client is told to it."""
+    if isinstance(error, HTTPError):
+        message = error.message.encode(errors="replace")
+        lib.ngx_webtorch_fail(job, error.status, message, len(message))
+        return
+    _log_exception(f'handler "{name}" failed:', error)
+    lib.ngx_webtorch_fail(job, 500, b"", 0)
+
+
+@dataclass(slots=True)
+class Slot:
+    """The input buffers of one of C's batches.
+
+    C allocates them; from their first batch on they are freed here, with the last tensor that is
+    over them, so that a handler may keep its inputs.
+    """
+
+    generation: int
+    buffers: tuple[Any, ...]
+
+
+class TensorRunner:
+    """Runs the batches of a tensor function."""
+
+    def __init__(self, name: str, handler: TensorFunction) -> None:
+        self._name = name
+        self._handler = handler
+        self._slots: dict[int, Slot] = {}
+        # C reads the outputs of a batch until it uses its slot again
+        self._outputs: dict[int, list[Tensor]] = {}
+
+        schema = handler.schema
+        self._batched = schema.batched
+        self._inputs = [(spec, spec.dtype, _elements(spec)) for spec in schema.inputs]
+
+    def __call__(self, batch: Any) -> None:
+        """Run a batch, one call for all of its requests unless that fails."""
+        number = batch.slot
+        slot = self._slots.get(number)
+        if slot is None or slot.generation != batch.generation:
+            slot = self._slots[number] = self._adopt(batch)
+
+        rows = batch.rows
+        inputs = self._views(slot, rows)
+        steps = Progress.steps
+        try:
+            outputs = self._handler.run(inputs, rows)
+        except BaseException as error:
+            outputs = self._run_each(batch, inputs, error, Progress.steps != steps)
+        del inputs
+
+        self._outputs[number] = outputs
+        for index, output in enumerate(outputs):
+            batch.outputs[index] = ffi.cast("void *", output.data_ptr())
+
+        for buffer in slot.buffers:
+            if sys.getrefcount(buffer) > _REFERENCES:
+                batch.retained = 1
+        if batch.retained:
+            del self._slots[number]
+
+    def _adopt(self, batch: Any) -> Slot:
+        buffers = []
+        for index, (_, dtype, elements) in enumerate(self._inputs):
+            memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
+            buffers.append(ffi.buffer(memory, batch.capacity * elements * dtype.itemsize))
+        return Slot(batch.generation, tuple(buffers))
+
+    def _views(self, slot: Slot, rows: int) -> list[Tensor]:
+        views = []
+        for buffer, (spec, dtype, elements) in zip(slot.buffers, self._inputs, strict=True):
+            flat = torch.frombuffer(buffer, dtype=dtype, count=rows * elements)
+            views.append(flat.view(rows, *spec.shape) if self._batched else flat.view(spec.shape))
+        return views
+
+    def _run_each(
+        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, stepped: bool
+    ) -> list[Tensor]:
+        jobs = batch.jobs[0 : batch.njobs]
+        if stepped or batch.njobs == 1:
+            for job in jobs:
+                _fail(ffi.addressof(job), self._name, error)
+            return []
+
+        spans = [Span(job.first, job.rows) for job in jobs]
+        outputs, failures = self._handler.run_each(inputs, spans, error)
+        for index, failure in failures.items():
+            _fail(ffi.addressof(jobs[index]), self._name, failure)
+        return outputs
+
+
+def _elements(spec: TensorSpec) -> int:
+    return torch.Size(spec.shape).numel()
+
+
+class RequestRunner:
+    """Runs the batches of a custom handler: a call for each request."""
+
+    def __init__(self, name: str, handler: RequestFunction) -> None:
+        self._name = name
+        self._handler = handler
+
+    def __call__(self, batch: Any) -> None:
+        """Run the requests of a batch one after the other."""
+        for index in range(batch.njobs):
+            job = batch.jobs + index
+            try:
+                response = self._handler.run(_take_request(job))
+                _reply(job, response)
+            except BaseException as error:
+                _fail(job, self._name, error)
+
+
+def _take_request(job: Any) -> Request:
+    """Make a request of a job's block of memory, which lives as long as its body is seen."""
+    source = job.request
+    job.request = ffi.NULL
+    block = ffi.buffer(ffi.gc(ffi.cast("char *", source), lib.ngx_webtorch_free), source.size)
+    start = int(ffi.cast("uintptr_t", source.body.data)) - int(ffi.cast("uintptr_t", source))
+    return Request(
+        method=_text(source.method),
+        path=_text(source.path),
+        args=_text(source.args),
+        headers=RequestHeaders(
+            [
+                (_text(header.name), _text(header.value))
+                for header in source.headers[0 : source.nheaders]
+            ]
+        ),
+        body=memoryview(block)[start : start + source.body.len],
+    )
+
+
+def _text(string: Any) -> str:
+    """Decode a string of a request as UTF-8, other bytes as surrogates (PEP 383)."""
+    return bytes(ffi.buffer(string.data, string.len)).decode(errors="surrogateescape")
+
+
+def _reply(job: Any, response: Response) -> None:
+    """Hand a response over to C, which copies it."""
+    reply = ffi.new("webtorch_reply_t *")
+    reply.status = response.status
+    reply.tensor.ndim = -1
+    keep: list[Any] = []  # what the reply points to, until it is copied
+
+    def point(target: Any, data: Any) -> None:
+        memory = ffi.from_buffer(data)
+        keep.append(memory)
+        target.data = memory
+        target.len = len(memory)
+
+    if isinstance(response.body, Tensor):
+        tensor = response.body.detach().cpu().contiguous()
+        if tensor.dtype not in _DTYPES:
+            raise TypeError(f"a tensor of {tensor.dtype} cannot be sent, convert it")
+        _write_spec(reply.tensor, "output", tensor.dtype, tensor.shape)
+        reply.body.data = ffi.cast("char *", tensor.data_ptr())
+        reply.body.len = tensor.nbytes
+        keep.append(tensor)
+        content_type = response.content_type or ""
+    else:
+        body, content_type = response.encoded()
+        point(reply.body, body)
+
+    point(reply.content_type, content_type.encode())
+
+    headers = ffi.new("webtorch_header_t[]", len(response.headers))
+    for header, (name, value) in zip(headers, response.headers, strict=True):
+        point(header.name, name.encode())
+        point(header.value, value.encode())
+    reply.headers = headers
+    reply.nheaders = len(response.headers)
+
+    if lib.ngx_webtorch_reply(job, reply) != 0:
+        raise MemoryError
+
+
+if not logging.getLogger().handlers:
+    logging.getLogger().addHandler(NginxLog())

@@ -1,0 +1,43 @@
+"""Generates the C side of the bridge: `python -m webtorch._bridge_build`.
+
+The declarations of ngx_webtorch_api.h are cffi's cdef; what cffi generates of them is compiled
+into the nginx module, so that building it takes no Python package.
+"""
+
+import re
+from pathlib import Path
+
+import cffi
+
+C_SOURCES = Path(__file__).resolve().parents[2] / "ngx_webtorch"
+HEADER = C_SOURCES / "ngx_webtorch_api.h"
+GENERATED = C_SOURCES / "ngx_webtorch_bridge.c"
+
+PROLOGUE = """
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_webtorch_api.h"
+"""
+
+
+def _marked(text: str, mark: str = "") -> str:
+    """Cut what is between the marks `cdef: begin` and `cdef: end` of a header."""
+    begin, end = f"/* cdef: {mark}begin */", f"/* cdef: {mark}end */"
+    return text[text.index(begin) + len(begin) : text.index(end)]
+
+
+def generate(path: Path) -> None:
+    """Write the generated C to a file."""
+    header = re.sub(r"__attribute__\(\(.*?\)\)", "", HEADER.read_text())
+
+    builder = cffi.FFI()
+    builder.cdef(_marked(header) + _marked(header, "c "))
+    builder.embedding_api(_marked(header, "python "))
+    builder.set_source("webtorch._native", PROLOGUE)
+    builder.embedding_init_code("from webtorch import _bridge")
+    builder.emit_c_code(str(path))
+
+
+if __name__ == "__main__":
+    generate(GENERATED)

@@ -1,0 +1,242 @@
+"""Handlers: the functions that nginx's locations name."""
+
+import functools
+import importlib
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from webtorch.messages import Request, Response
+from webtorch.model import Progress
+from webtorch.schema import Schema, TensorSpec
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+
+# One training call at a time: two would mix their gradients, and one would change the weights
+# between the other's forward and backward pass.
+_training = threading.Lock()
+
+
+class Kind(IntEnum):
+    """What a handler does, numbered as in ngx_webtorch_api.h."""
+
+    INFER = 0
+    TRAIN = 1
+    HANDLER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The rows of one request in a batch."""
+
+    first: int
+    rows: int
+
+
+class TensorFunction:
+    """A function of tensors, under `@webtorch.infer` or `@webtorch.train`.
+
+    It can be called as the function itself.
+    """
+
+    methods = ("POST", "PUT")
+
+    def __init__(self, function: Callable[..., Any], kind: Kind) -> None:
+        self._function = function
+        self.kind = kind
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself."""
+        return self._function(*args, **kwargs)
+
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """The schema of its annotations; raises SignatureError."""
+        return Schema.of(self._function)
+
+    def run(self, inputs: Sequence[Tensor], rows: int) -> list[Tensor]:
+        """Run it on `rows` rows and return its outputs, contiguous and on the CPU.
+
+        Raises:
+            TypeError: if it returned something else than its annotation says.
+            Exception: whatever it raised.
+
+        """
+        with self._mode():
+            result = self._function(*inputs)
+
+        specs = self.schema.outputs
+        results = (result,) if isinstance(result, Tensor) else result
+        if not isinstance(results, tuple | list) or len(results) != len(specs):
+            raise TypeError(f"{len(specs)} tensors are annotated, it returned {type(result)}")
+        return [self._checked(*pair, rows) for pair in zip(results, specs, strict=True)]
+
+    def run_each(
+        self, inputs: Sequence[Tensor], spans: Sequence[Span], failure: BaseException
+    ) -> tuple[list[Tensor], dict[int, BaseException]]:
+        """Find out which requests made a batch fail, and serve the others.
+
+        Halves of the batch are run, then halves of those that fail. After a failure that came
+        after a training step nothing is run again: no sample is trained on twice.
+
+        Returns:
+            The outputs of all rows, zeros for those that failed, and the failures by index.
+
+        """
+        total = sum(span.rows for span in spans)
+        outputs = [
+            torch.zeros(
+                (total, *spec.shape) if self.schema.batched else spec.shape, dtype=spec.dtype
+            )
+            for spec in self.schema.outputs
+        ]
+        failures: dict[int, BaseException] = {}
+
+        def halve(begin: int, end: int, failure: BaseException) -> None:
+            if end - begin == 1:
+                failures[begin] = failure
+                return
+            middle = (begin + end) // 2
+            attempt(begin, middle)
+            attempt(middle, end)
+
+        def attempt(begin: int, end: int) -> None:
+            first = spans[begin].first
+            last = spans[end - 1].first + spans[end - 1].rows
+            steps = Progress.steps
+            try:
+                results = self.run([tensor[first:last] for tensor in inputs], last - first)
+            except BaseException as error:
+                if Progress.steps == steps:
+                    halve(begin, end, error)
+                else:
+                    failures.update(dict.fromkeys(range(begin, end), error))
+                return
+            for output, result in zip(outputs, results, strict=True):
+                output[first:last] = result
+
+        halve(0, len(spans), failure)
+        return outputs, failures
+
+    def _mode(self) -> AbstractContextManager[Any]:
+        return torch.inference_mode() if self.kind is Kind.INFER else _training
+
+    def _checked(self, result: Any, spec: TensorSpec, rows: int) -> Tensor:
+        shape = (rows, *spec.shape) if self.schema.batched else spec.shape
+        if not isinstance(result, Tensor):
+            raise TypeError(f'"{spec.name}" is not a tensor but {type(result)}')
+        if result.dtype is not spec.dtype or result.shape != shape:
+            found = f"{str(result.dtype).removeprefix('torch.')} {list(result.shape)}"
+            raise TypeError(
+                f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}, '
+                f"it returned {found} for {rows} rows"
+            )
+        return result.cpu().contiguous()
+
+
+class RequestFunction:
+    """A function of a request, under `@webtorch.handler`.
+
+    It can be called as the function itself.
+    """
+
+    kind = Kind.HANDLER
+
+    def __init__(self, function: Callable[[Request], Any], methods: Sequence[str]) -> None:
+        self._function = function
+        self.methods = tuple(methods)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, request: Request) -> Any:
+        """Call the function itself."""
+        return self._function(request)
+
+    def run(self, request: Request) -> Response:
+        """Answer a request.
+
+        Raises:
+            TypeError: if it returned what is no response.
+            Exception: whatever it raised.
+
+        """
+        return Response.of(self._function(request))
+
+
+Handler = TensorFunction | RequestFunction
+
+
+def infer(function: Callable[..., Any]) -> TensorFunction:
+    """Serve a function of tensors: it runs without gradients, on rows of many requests.
+
+    A first axis named `batch` takes the rows of many requests at once; without it a call is one
+    request. Tensors that are kept after the call stay valid.
+    """
+    return TensorFunction(function, Kind.INFER)
+
+
+def train(function: Callable[..., Any]) -> TensorFunction:
+    """Serve a function of tensors that trains: it runs with gradients, one call at a time.
+
+    It is called once for a batch of requests; with `max_batch=1` once for each, in order.
+    """
+    return TensorFunction(function, Kind.TRAIN)
+
+
+@overload
+def handler(function: Callable[[Request], Any]) -> RequestFunction: ...
+
+
+@overload
+def handler(
+    *, methods: Sequence[str] = METHODS
+) -> Callable[[Callable[[Request], Any]], RequestFunction]: ...
+
+
+def handler(
+    function: Callable[[Request], Any] | None = None, *, methods: Sequence[str] = METHODS
+) -> RequestFunction | Callable[[Callable[[Request], Any]], RequestFunction]:
+    """Serve a function of a `webtorch.Request`.
+
+    It returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, or a tensor.
+
+    Args:
+        function: the function, where the decorator stands without parentheses.
+        methods: those that it serves; others are answered with 405.
+
+    Raises:
+        ValueError: for a method that is none of METHODS.
+
+    """
+    if unknown := set(methods) - set(METHODS):
+        raise ValueError(f"unknown methods {sorted(unknown)}, known are {', '.join(METHODS)}")
+    if function is None:
+        return lambda decorated: RequestFunction(decorated, methods)
+    return RequestFunction(function, methods)
+
+
+def find(name: str) -> Handler:
+    """Import a handler by `module:function`.
+
+    Raises:
+        LookupError: if the module has no such function, or it is not decorated.
+        Exception: whatever importing the module raised.
+
+    """
+    module_name, _, function_name = name.partition(":")
+    module = importlib.import_module(module_name)
+    found = getattr(module, function_name, None)
+    if found is None:
+        raise LookupError(f'module "{module_name}" has no function "{function_name}"')
+    if not isinstance(found, Handler):
+        raise LookupError(
+            f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train '
+            "or @webtorch.handler"
+        )
+    return found

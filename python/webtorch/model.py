@@ -1,0 +1,103 @@
+"""Models: a module, its optimizer and where their state lives."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from webtorch.state import LocalState, State
+
+_names: set[str] = set()
+
+
+class Progress:
+    """Counts the optimizer steps of all models in this process.
+
+    Training calls run one at a time, so that a plain integer does. It tells whether a call that
+    failed has changed a model before it did.
+    """
+
+    steps = 0
+
+
+class Model:
+    """A network that handlers train and serve.
+
+    Within a function under `@webtorch.train` it is in training mode, elsewhere in evaluation
+    mode (see `torch.nn.Module.eval`). Both are the same parameters and buffers.
+
+    Args:
+        name: unique in the process; its state is found by it.
+        module: the network.
+        optimizer: makes the optimizer of the parameters, as
+            `lambda params: optim.SGD(params, lr=0.01)`. Without one the model cannot be trained.
+
+    Raises:
+        ValueError: if the name is taken or empty.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer] | None = None,
+    ) -> None:
+        if not name or name in _names:
+            raise ValueError(f'a model needs a name of its own, "{name}" is taken or empty')
+        _names.add(name)
+
+        self.name = name
+        self.module = module
+        self._state: State = LocalState()
+        for key, tensor in module.state_dict(keep_vars=True).items():
+            tensor.data = self._state.place(f"{name}.{key}", tensor.data)
+
+        self._training = module.train()
+        self._evaluation = _twin(module).eval()
+        self._optimizer = optimizer(module.parameters()) if optimizer else None
+
+    @property
+    def steps(self) -> int:
+        """How many optimizer steps the model has made."""
+        return self._state.steps
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network; gradients are recorded within `@webtorch.train` only."""
+        module = self._training if torch.is_grad_enabled() else self._evaluation
+        return module(*args, **kwargs)
+
+    def step(self, loss: Tensor) -> None:
+        """Make one step of the optimizer along the gradient of a scalar loss.
+
+        Raises:
+            RuntimeError: if the model has no optimizer, or the loss no gradient.
+            FloatingPointError: if the loss is not finite; the model is not changed then.
+
+        """
+        if self._optimizer is None:
+            raise RuntimeError(f'model "{self.name}" has no optimizer')
+
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f'the loss of model "{self.name}" is {value}')
+
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+
+        self._state.steps += 1
+        Progress.steps += 1
+
+
+def _twin(module: nn.Module) -> nn.Module:
+    """Copy a module, but not its parameters and buffers: both see the same tensors.
+
+    A module's mode is a flag on it, which calls in two threads cannot have two values of.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})

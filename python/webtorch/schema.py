@@ -1,0 +1,140 @@
+"""Schemas: what the annotations of a tensor function say about its tensors."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import AbstractArray
+from torch import Tensor
+
+BATCH = "batch"
+"""The name of the first axis that takes rows of many requests at once."""
+
+DTYPES = {
+    "bool": torch.bool,
+    "int64": torch.int64,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+"""The dtypes that requests and answers can carry, by jaxtyping's names."""
+
+MAX_TENSORS = 16
+MAX_DIMS = 8
+MAX_NAME = 63
+
+
+class SignatureError(TypeError):
+    """A function's annotations do not say how it is to be served."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor of a signature; `shape` is a row's, without the batch axis."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def describe(self, batched: bool) -> str:
+        """Write dtype and shape, as `float32 [batch, 2]`."""
+        axes = [BATCH] * batched + [str(size) for size in self.shape]
+        return f"{str(self.dtype).removeprefix('torch.')} [{', '.join(axes)}]"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tensors that a function takes and returns."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> "Schema":
+        """Read a function's annotations.
+
+        Raises:
+            SignatureError: if they do not describe tensors that can be served.
+
+        """
+        try:
+            hints = typing.get_type_hints(function)
+        except Exception as error:
+            raise SignatureError(f"its annotations cannot be read: {error}") from error
+
+        annotations = _input_annotations(function, hints)
+        if "return" not in hints:
+            raise SignatureError("it has no return annotation")
+
+        inputs = [_spec(name, annotation) for name, annotation in annotations.items()]
+        outputs = [_spec(*output) for output in _output_annotations(hints["return"])]
+
+        if not inputs:
+            raise SignatureError("it takes no tensors; use @webtorch.handler for such a function")
+        if len(inputs) > MAX_TENSORS or len(outputs) > MAX_TENSORS:
+            raise SignatureError(f"it has more than {MAX_TENSORS} inputs or outputs")
+        if len({batched for _, batched in inputs + outputs}) > 1:
+            raise SignatureError(
+                f'either all of its tensors have "{BATCH}" as their first axis, or none has'
+            )
+
+        return cls(
+            inputs=tuple(spec for spec, _ in inputs),
+            outputs=tuple(spec for spec, _ in outputs),
+            batched=inputs[0][1],
+        )
+
+
+def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise SignatureError(f'its parameter "{name}" is not a positional one')
+        if name not in hints:
+            raise SignatureError(f'its parameter "{name}" has no annotation')
+    return {name: hints[name] for name in parameters}
+
+
+def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
+    """Name the returned tensors: by a NamedTuple's fields, else by position."""
+    if isinstance(annotation, type) and hasattr(annotation, "_fields"):
+        return list(typing.get_type_hints(annotation).items())
+    if typing.get_origin(annotation) is tuple:
+        items = typing.get_args(annotation)
+        return [(f"output_{index}", item) for index, item in enumerate(items)]
+    return [("output", annotation)]
+
+
+def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
+    """Read one annotation; the second value tells whether it has a batch axis."""
+    example = 'as in Float32[Tensor, "batch 2"]'
+
+    if not (isinstance(annotation, type) and issubclass(annotation, AbstractArray)):
+        raise SignatureError(f'"{name}" is not annotated with a dtype and a shape, {example}')
+    if not issubclass(annotation.array_type, Tensor):
+        raise SignatureError(f'"{name}" is not annotated as a torch.Tensor, {example}')
+    if len(name.encode()) > MAX_NAME:
+        raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
+    if len(annotation.dtypes) != 1 or annotation.dtypes[0] not in DTYPES:
+        raise SignatureError(f'the dtype of "{name}" must be one of {", ".join(DTYPES)}, {example}')
+
+    axes = annotation.dim_str.split()
+    batched = axes[:1] == [BATCH]
+    shape = tuple(_size(name, axis) for axis in axes[batched:])
+    if len(shape) > MAX_DIMS:
+        raise SignatureError(f'"{name}" has more than {MAX_DIMS} axes')
+
+    return TensorSpec(name, DTYPES[annotation.dtypes[0]], shape), batched
+
+
+def _size(name: str, axis: str) -> int:
+    """Read an axis, `3` or `channels=3`."""
+    size = axis.rpartition("=")[2]
+    if not size.isdecimal() or int(size) < 1:
+        raise SignatureError(
+            f'axis "{axis}" of "{name}" is not a size: all axes but a first "{BATCH}" are fixed'
+        )
+    return int(size)
