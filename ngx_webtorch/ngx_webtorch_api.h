@@ -134,7 +134,7 @@ typedef struct {
     uint32_t         retained;            /* Python keeps the input buffers */
     webtorch_job_t  *jobs;
     void            *inputs[WEBTORCH_MAX_TENSORS];
-    const void      *outputs[WEBTORCH_MAX_TENSORS];
+    uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
 } webtorch_batch_t;
 
 /* cdef: end */
@@ -150,8 +150,11 @@ typedef struct {
 /* imports a handler "module:function" as number index and describes it */
 int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *schema, char *error, size_t len);
 
-/* runs a batch, sets its outputs and its jobs' status */
-int ngx_webtorch_py_run(webtorch_batch_t *batch);
+/*
+ * runs a batch, sets its outputs and its jobs' status; what is used of every
+ * batch is given as arguments, which costs less than members
+ */
+int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
 /* a thread that will run batches begins; threads is for torch's operators */
 void ngx_webtorch_py_thread(int threads);

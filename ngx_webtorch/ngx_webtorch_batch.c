@@ -683,7 +683,7 @@ ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
 
     batch = waiter->batch;
 
-    return (u_char *) batch->api.outputs[i]
+    return (const u_char *) batch->api.outputs[i]
            + job->first
              * (size_t) batch->runner->handler->schema.outputs[i].row_size;
 }

@@ -1248,66 +1248,70 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 15), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_schema_t *
-/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // char *
+/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // char const *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // webtorch_schema_t *
+/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // char *
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 15), // int()(webtorch_batch_t *)
-/*  8 */ _CFFI_OP(_CFFI_OP_POINTER, 47), // webtorch_batch_t *
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 15), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 11 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // webtorch_job_t *
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 52), // webtorch_reply_t const *
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // webtorch_batch_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 46), // void()(int)
-/* 15 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION, 46), // void()(int, char const *, size_t)
-/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 46), // void()(void *)
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // void *
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 46), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 11),
-/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 28 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 32 */ _CFFI_OP(_CFFI_OP_ARRAY, 31), // char[64]
-/* 33 */ (_cffi_opcode_t)(64),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(webtorch_batch_t *)
-/* 36 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 38 */ _CFFI_OP(_CFFI_OP_ARRAY, 37), // int64_t[8]
-/* 39 */ (_cffi_opcode_t)(8),
-/* 40 */ _CFFI_OP(_CFFI_OP_ARRAY, 23), // void *[16]
-/* 41 */ (_cffi_opcode_t)(16),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // void const *
-/* 43 */ _CFFI_OP(_CFFI_OP_ARRAY, 42), // void const *[16]
-/* 44 */ (_cffi_opcode_t)(16),
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 14), // void(*)(int)
-/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 47 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 49), // webtorch_header_t *
-/* 49 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 50 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 52), // webtorch_reply_t *
-/* 52 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // webtorch_request_t *
-/* 54 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 56 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 57 */ _CFFI_OP(_CFFI_OP_ARRAY, 56), // webtorch_spec_t[16]
-/* 58 */ (_cffi_opcode_t)(16),
-/* 59 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // webtorch_job_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 56), // webtorch_reply_t const *
+/* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(int)
+/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(int, char const *, size_t)
+/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(void *)
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // void *
+/* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 30 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
+/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 36 */ _CFFI_OP(_CFFI_OP_ARRAY, 35), // char[64]
+/* 37 */ (_cffi_opcode_t)(64),
+/* 38 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 40 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 42 */ _CFFI_OP(_CFFI_OP_ARRAY, 41), // int64_t[8]
+/* 43 */ (_cffi_opcode_t)(8),
+/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 45 */ _CFFI_OP(_CFFI_OP_ARRAY, 44), // uintptr_t[16]
+/* 46 */ (_cffi_opcode_t)(16),
+/* 47 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 48 */ (_cffi_opcode_t)(16),
+/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
+/* 50 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 51 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 53), // webtorch_header_t *
+/* 53 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 54 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 56), // webtorch_reply_t *
+/* 56 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_request_t *
+/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
+/* 59 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
+/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
+/* 61 */ _CFFI_OP(_CFFI_OP_ARRAY, 60), // webtorch_spec_t[16]
+/* 62 */ (_cffi_opcode_t)(16),
+/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1324,7 +1328,7 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->retained) | 0);  /* check that 'webtorch_batch_t.retained' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
   { void *(*tmp)[16] = &p->inputs; (void)tmp; }
-  { void const *(*tmp)[16] = &p->outputs; (void)tmp; }
+  { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1439,11 +1443,15 @@ CFFI_DLLEXPORT int ngx_webtorch_py_load(uint32_t a0, char const * a1, webtorch_s
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_run =
   { "webtorch._native.ngx_webtorch_py_run", (int)sizeof(int), 0, 0 };
 
-CFFI_DLLEXPORT int ngx_webtorch_py_run(webtorch_batch_t * a0)
+CFFI_DLLEXPORT int ngx_webtorch_py_run(uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, webtorch_batch_t * a4)
 {
-  char a[8];
+  char a[40];
   char *p = a;
-  *(webtorch_batch_t * *)(p + 0) = a0;
+  *(uint32_t *)(p + 0) = a0;
+  *(uint32_t *)(p + 8) = a1;
+  *(uint32_t *)(p + 16) = a2;
+  *(uint32_t *)(p + 24) = a3;
+  *(webtorch_batch_t * *)(p + 32) = a4;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_run, p);
   return *(int *)p;
 }
@@ -1482,10 +1490,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(11), arg0, (char **)&x0);
+      _cffi_type(15), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(11), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(15), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1535,10 +1543,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(23), arg0, (char **)&x0);
+      _cffi_type(27), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(23), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1631,19 +1639,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(11), arg0, (char **)&x0);
+      _cffi_type(15), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(11), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(15), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(12), arg1, (char **)&x1);
+      _cffi_type(16), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(12), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(16), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1884,13 +1892,13 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 22), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 17), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 34), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 35), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 45), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 10), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 38), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 39), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 49), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -1917,19 +1925,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 11) },
+            _CFFI_OP(_CFFI_OP_NOOP, 15) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 40) },
+              _CFFI_OP(_CFFI_OP_NOOP, 47) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 43) },
+               _CFFI_OP(_CFFI_OP_NOOP, 45) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 59) },
+             _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -1938,64 +1946,64 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+              _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 59) },
+               _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 53) },
+               _CFFI_OP(_CFFI_OP_NOOP, 57) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 51) },
+             _CFFI_OP(_CFFI_OP_NOOP, 55) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 23) },
+              _CFFI_OP(_CFFI_OP_NOOP, 27) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+              _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 59) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 48) },
+               _CFFI_OP(_CFFI_OP_NOOP, 52) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 56) },
+              _CFFI_OP(_CFFI_OP_NOOP, 60) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 59) },
+              _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 48) },
+               _CFFI_OP(_CFFI_OP_NOOP, 52) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 36) },
+            _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 36) },
+               _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2007,25 +2015,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 57) },
+              _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 57) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 32) },
+            _CFFI_OP(_CFFI_OP_NOOP, 36) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 36) },
+             _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 36) },
+            _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 38) },
+             _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 37) },
+                _CFFI_OP(_CFFI_OP_NOOP, 41) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 4) },
@@ -2035,33 +2043,33 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 47, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 51, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 10 },
-  { "$webtorch_header_t", 49, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 53, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 10, 2 },
-  { "$webtorch_job_t", 50, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 54, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 12, 7 },
-  { "$webtorch_reply_t", 52, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 56, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 19, 6 },
-  { "$webtorch_request_t", 54, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 58, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 25, 7 },
-  { "$webtorch_schema_t", 55, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 59, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 32, 7 },
-  { "$webtorch_spec_t", 56, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_spec_t", 60, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 39, 5 },
-  { "$webtorch_str_t", 59, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_str_t", 63, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 44, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 47 },
-  { "webtorch_header_t", 49 },
-  { "webtorch_job_t", 50 },
-  { "webtorch_reply_t", 52 },
-  { "webtorch_request_t", 54 },
-  { "webtorch_schema_t", 55 },
-  { "webtorch_spec_t", 56 },
-  { "webtorch_str_t", 59 },
+  { "webtorch_batch_t", 51 },
+  { "webtorch_header_t", 53 },
+  { "webtorch_job_t", 54 },
+  { "webtorch_reply_t", 56 },
+  { "webtorch_request_t", 58 },
+  { "webtorch_schema_t", 59 },
+  { "webtorch_spec_t", 60 },
+  { "webtorch_str_t", 63 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2076,7 +2084,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   0,  /* num_enums */
   8,  /* num_typenames */
   NULL,  /* no includes */
-  60,  /* num_types */
+  64,  /* num_types */
   1,  /* flags */
 };
 

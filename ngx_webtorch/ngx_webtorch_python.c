@@ -195,7 +195,8 @@ ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
         (void) ngx_webtorch_python_error("could not set sys.path", error);
 
     } else {
-        ngx_webtorch_py_thread((int) conf->threads);
+        /* what is short enough for the event loop is not worth a pool's wake-up */
+        ngx_webtorch_py_thread(1);
     }
 
     ngx_webtorch_python_main = PyEval_SaveThread();
@@ -279,7 +280,8 @@ ngx_webtorch_python_run(webtorch_batch_t *batch)
 
     start = ngx_webtorch_python_usec();
 
-    rc = ngx_webtorch_py_run(batch);
+    rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
+                             batch->rows, batch);
 
     elapsed = ngx_webtorch_python_usec() - start;
 

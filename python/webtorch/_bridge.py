@@ -8,7 +8,6 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,15 @@ from webtorch._native import ffi, lib
 from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import Progress
-from webtorch.schema import DTYPES, TensorSpec
+from webtorch.schema import DTYPES
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
 _DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
 
-# References to an input buffer while no tensor is over it: of the tuple that keeps it, of the
-# loop that looks at it, of the call of getrefcount().
-_REFERENCES = 3
+# How many tensors and storages share a storage's memory; torch has no public name for it.
+_use_count: Callable[[int], int] = torch._C._storage_Use_Count
 
-_runners: dict[int, Callable[[Any], None]] = {}
+_runners: dict[int, Callable[[int, int, int, Any], None]] = {}
 
 
 # --- the log ---
@@ -131,8 +129,8 @@ def ngx_webtorch_py_thread(threads: int) -> None:
 
 
 @ffi.def_extern(error=-1, onerror=_on_error)
-def ngx_webtorch_py_run(batch: Any) -> int:
-    _runners[batch.handler](batch)
+def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
+    _runners[handler](slot, generation, rows, batch)
     return 0
 
 
@@ -146,77 +144,102 @@ def _fail(job: Any, name: str, error: BaseException) -> None:
     lib.ngx_webtorch_fail(job, 500, b"", 0)
 
 
-@dataclass(slots=True)
 class Slot:
-    """The input buffers of one of C's batches.
+    """The input buffers of one of C's batches, and the tensors over them.
 
-    C allocates them; from their first batch on they are freed here, with the last tensor that is
-    over them, so that a handler may keep its inputs.
+    C allocates the buffers; from their first batch on they are freed here, with the last tensor
+    over them, so that a handler may keep its inputs. Views are made once for each number of rows:
+    that costs more than a model of two layers does.
     """
 
-    generation: int
-    buffers: tuple[Any, ...]
+    MAX_VIEWS = 256
+
+    def __init__(self, generation: int, batched: bool, bases: list[Tensor]) -> None:
+        self.generation = generation
+        self._batched = batched
+        self._bases = bases
+        self._storages = [base.untyped_storage() for base in bases]
+        self._references = [_use_count(storage._cdata) for storage in self._storages]
+        self._views: dict[int, list[Tensor]] = {}
+
+    def inputs(self, rows: int) -> list[Tensor]:
+        """Return tensors of the first rows, new ones, whose shape a handler may change."""
+        views = self._views.get(rows)
+        if views is None:
+            if len(self._views) == self.MAX_VIEWS:
+                self._views.clear()
+            rows_or_row = slice(rows) if self._batched else 0
+            views = self._views[rows] = [base[rows_or_row] for base in self._bases]
+        return [view.detach() for view in views]
+
+    def is_kept(self) -> bool:
+        """Tell whether a tensor over a buffer is left that was not made here."""
+        for storage, references in zip(self._storages, self._references, strict=True):
+            if _use_count(storage._cdata) != references + len(self._views):
+                return True
+        return False
+
+    def version(self) -> int:
+        """Return a number that changes when a handler writes to its inputs."""
+        return sum(base._version for base in self._bases)
 
 
 class TensorRunner:
-    """Runs the batches of a tensor function."""
+    """Runs the batches of a tensor function.
+
+    A call follows on the network code of many requests and finds the caches cold: each line that
+    runs for every batch counts.
+    """
 
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self._name = name
         self._handler = handler
+        self._mode = handler.mode()
+        self._schema = handler.schema
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
-        self._outputs: dict[int, list[Tensor]] = {}
+        self._outputs: dict[int, Sequence[Tensor]] = {}
 
-        schema = handler.schema
-        self._batched = schema.batched
-        self._inputs = [(spec, spec.dtype, _elements(spec)) for spec in schema.inputs]
-
-    def __call__(self, batch: Any) -> None:
+    def __call__(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch, one call for all of its requests unless that fails."""
-        number = batch.slot
         slot = self._slots.get(number)
-        if slot is None or slot.generation != batch.generation:
-            slot = self._slots[number] = self._adopt(batch)
+        if slot is None or slot.generation != generation:
+            slot = self._slots[number] = self._adopt(generation, batch)
 
-        rows = batch.rows
-        inputs = self._views(slot, rows)
-        steps = Progress.steps
-        try:
-            outputs = self._handler.run(inputs, rows)
-        except BaseException as error:
-            outputs = self._run_each(batch, inputs, error, Progress.steps != steps)
+        inputs = slot.inputs(rows)
+        before = Progress.steps, slot.version()
+        with self._mode:
+            try:
+                outputs = self._handler.run(inputs, rows)
+            except BaseException as error:
+                unchanged = before == (Progress.steps, slot.version())
+                outputs = self._run_each(batch, inputs, error, unchanged)
         del inputs
 
         self._outputs[number] = outputs
         for index, output in enumerate(outputs):
-            batch.outputs[index] = ffi.cast("void *", output.data_ptr())
+            batch.outputs[index] = output.data_ptr()
 
-        for buffer in slot.buffers:
-            if sys.getrefcount(buffer) > _REFERENCES:
-                batch.retained = 1
-        if batch.retained:
+        if slot.is_kept():
+            batch.retained = 1
             del self._slots[number]
 
-    def _adopt(self, batch: Any) -> Slot:
-        buffers = []
-        for index, (_, dtype, elements) in enumerate(self._inputs):
+    def _adopt(self, generation: int, batch: Any) -> Slot:
+        bases = []
+        for index, spec in enumerate(self._schema.inputs):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
-            buffers.append(ffi.buffer(memory, batch.capacity * elements * dtype.itemsize))
-        return Slot(batch.generation, tuple(buffers))
-
-    def _views(self, slot: Slot, rows: int) -> list[Tensor]:
-        views = []
-        for buffer, (spec, dtype, elements) in zip(slot.buffers, self._inputs, strict=True):
-            flat = torch.frombuffer(buffer, dtype=dtype, count=rows * elements)
-            views.append(flat.view(rows, *spec.shape) if self._batched else flat.view(spec.shape))
-        return views
+            size = batch.capacity * torch.Size(spec.shape).numel() * spec.dtype.itemsize
+            buffer = ffi.buffer(memory, size)
+            flat = torch.frombuffer(buffer, dtype=spec.dtype)
+            bases.append(flat.view(batch.capacity, *spec.shape))
+        return Slot(generation, self._schema.batched, bases)
 
     def _run_each(
-        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, stepped: bool
-    ) -> list[Tensor]:
+        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, unchanged: bool
+    ) -> Sequence[Tensor]:
+        """Serve the requests that the failure is not of, if it left things as they were."""
         jobs = batch.jobs[0 : batch.njobs]
-        if stepped or batch.njobs == 1:
+        if batch.njobs == 1 or not unchanged:
             for job in jobs:
                 _fail(ffi.addressof(job), self._name, error)
             return []
@@ -228,10 +251,6 @@ class TensorRunner:
         return outputs
 
 
-def _elements(spec: TensorSpec) -> int:
-    return torch.Size(spec.shape).numel()
-
-
 class RequestRunner:
     """Runs the batches of a custom handler: a call for each request."""
 
@@ -239,7 +258,7 @@ class RequestRunner:
         self._name = name
         self._handler = handler
 
-    def __call__(self, batch: Any) -> None:
+    def __call__(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the requests of a batch one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index

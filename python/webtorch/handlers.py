@@ -61,26 +61,45 @@ class TensorFunction:
         """The schema of its annotations; raises SignatureError."""
         return Schema.of(self._function)
 
-    def run(self, inputs: Sequence[Tensor], rows: int) -> list[Tensor]:
+    def mode(self) -> AbstractContextManager[Any]:
+        """Return the context to run it in, of which a caller may use one again and again."""
+        return torch.inference_mode() if self.kind is Kind.INFER else _training
+
+    def run(self, inputs: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
         """Run it on `rows` rows and return its outputs, contiguous and on the CPU.
+
+        It must be called within a `mode()`.
 
         Raises:
             TypeError: if it returned something else than its annotation says.
             Exception: whatever it raised.
 
         """
-        with self._mode():
-            result = self._function(*inputs)
+        result: Any = self._function(*inputs)
 
         specs = self.schema.outputs
-        results = (result,) if isinstance(result, Tensor) else result
-        if not isinstance(results, tuple | list) or len(results) != len(specs):
+        if isinstance(result, Tensor):
+            result = (result,)
+        if not isinstance(result, tuple | list) or len(result) != len(specs):
             raise TypeError(f"{len(specs)} tensors are annotated, it returned {type(result)}")
-        return [self._checked(*pair, rows) for pair in zip(results, specs, strict=True)]
+
+        batch = (rows,) if self.schema.batched else ()
+        for index, spec in enumerate(specs):
+            tensor = result[index]
+            if (
+                not isinstance(tensor, Tensor)
+                or tensor.dtype is not spec.dtype
+                or tensor.shape != batch + spec.shape
+            ):
+                raise TypeError(self._mismatch(tensor, spec, rows))
+            if not (tensor.is_cpu and tensor.is_contiguous()):
+                result = [tensor.cpu().contiguous() for tensor in result]
+        outputs: Sequence[Tensor] = result
+        return outputs
 
     def run_each(
         self, inputs: Sequence[Tensor], spans: Sequence[Span], failure: BaseException
-    ) -> tuple[list[Tensor], dict[int, BaseException]]:
+    ) -> tuple[Sequence[Tensor], dict[int, BaseException]]:
         """Find out which requests made a batch fail, and serve the others.
 
         Halves of the batch are run, then halves of those that fail. After a failure that came
@@ -125,20 +144,12 @@ class TensorFunction:
         halve(0, len(spans), failure)
         return outputs, failures
 
-    def _mode(self) -> AbstractContextManager[Any]:
-        return torch.inference_mode() if self.kind is Kind.INFER else _training
-
-    def _checked(self, result: Any, spec: TensorSpec, rows: int) -> Tensor:
-        shape = (rows, *spec.shape) if self.schema.batched else spec.shape
-        if not isinstance(result, Tensor):
-            raise TypeError(f'"{spec.name}" is not a tensor but {type(result)}')
-        if result.dtype is not spec.dtype or result.shape != shape:
-            found = f"{str(result.dtype).removeprefix('torch.')} {list(result.shape)}"
-            raise TypeError(
-                f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}, '
-                f"it returned {found} for {rows} rows"
-            )
-        return result.cpu().contiguous()
+    def _mismatch(self, found: Any, spec: TensorSpec, rows: int) -> str:
+        expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
+        if not isinstance(found, Tensor):
+            return f"{expected}, it returned {type(found)}"
+        dtype = str(found.dtype).removeprefix("torch.")
+        return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows"
 
 
 class RequestFunction:
