@@ -13,7 +13,7 @@ import webtorch
 xor = webtorch.Model(
     "xor",
     nn.Sequential(nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 1)),
-    optimizer=lambda params: optim.SGD(params, lr=0.01),
+    optimizer=lambda params: optim.SGD(params, lr=0.05),
 )
 
 

@@ -40,9 +40,9 @@ static u_char *ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
 static void ngx_http_webtorch_cleanup(void *data);
 
 static void ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job, ngx_int_t status);
+    webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job, ngx_int_t status);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
     webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
@@ -651,8 +651,7 @@ ngx_http_webtorch_cleanup(void *data)
 
 
 static void
-ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
-    ngx_int_t status)
+ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 {
     ngx_int_t                 rc;
     ngx_connection_t         *c;
@@ -665,7 +664,7 @@ ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
 
     ngx_http_set_log_request(c->log, r);
 
-    rc = ngx_http_webtorch_answer(r, ctx, job, status);
+    rc = ngx_http_webtorch_answer(r, ctx, job);
 
     ngx_http_finalize_request(r, rc);
     ngx_http_run_posted_requests(c);
@@ -674,7 +673,7 @@ ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
 
 static ngx_int_t
 ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    webtorch_job_t *job, ngx_int_t status)
+    webtorch_job_t *job)
 {
     uint32_t            i;
     ngx_str_t           text;
@@ -685,12 +684,12 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
 
     schema = &ctx->handler->schema;
 
-    if (status == 504) {
+    if (job == NULL) {
         ngx_str_set(&text, "the handler did not answer in time");
         return ngx_http_webtorch_error(r, 504, "timeout", &text);
     }
 
-    if (status != 0) {
+    if (job->status != 0) {
         return ngx_http_webtorch_failed(r, job);
     }
 

@@ -41,6 +41,7 @@ struct ngx_webtorch_batch_s {
     uint32_t                     max_jobs;
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;
+    ngx_msec_t                   opened;
     ngx_uint_t                   elapsed; /* microseconds in Python */
     ngx_webtorch_runner_t       *runner;
     ngx_webtorch_batch_t        *next;    /* in one of the queues */
@@ -122,12 +123,15 @@ static void ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_job_free(webtorch_job_t *job);
 
+static ngx_msec_int_t ngx_webtorch_runner_delay(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_runner_schedule(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch, ngx_uint_t in_loop);
+static void ngx_webtorch_runner_watch(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_timeout_handler(ngx_event_t *ev);
 static ngx_webtorch_waiter_t *ngx_webtorch_runner_oldest(
     ngx_webtorch_runner_t *runner);
@@ -435,16 +439,8 @@ ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner)
     batch->state = NGX_WEBTORCH_BATCH_OPEN;
     runner->open = batch;
 
-    /*
-     * The event is after those of the connections that are ready now: the
-     * batch closes when the loop has read them all.
-     */
-
-    if (runner->handler->max_delay == 0) {
-        ngx_post_event(&runner->close, &ngx_posted_events);
-
-    } else if (!runner->close.timer_set) {
-        ngx_add_timer(&runner->close, runner->handler->max_delay);
+    if (batch->api.njobs) {
+        ngx_webtorch_runner_schedule(runner);
     }
 
     return NGX_OK;
@@ -514,6 +510,7 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
         && batch->api.rows + (uint64_t) rows > runner->handler->max_batch)
     {
         ngx_webtorch_runner_close(runner);
+        ngx_post_event(&runner->close, &ngx_posted_events);
 
         if (ngx_webtorch_batch_open(runner) != NGX_OK) {
             return NGX_ERROR;
@@ -548,6 +545,10 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
 
     batch = runner->open;
 
+    if (batch->api.njobs == 0) {
+        batch->opened = ngx_current_msec;
+    }
+
     job = &batch->api.jobs[batch->api.njobs++];
 
     ngx_memzero(job, sizeof(webtorch_job_t));
@@ -569,10 +570,10 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
 
     if (batch->api.rows >= runner->handler->max_batch) {
         ngx_webtorch_runner_close(runner);
+        ngx_post_event(&runner->close, &ngx_posted_events);
 
-        if (!runner->close.posted) {
-            ngx_post_event(&runner->close, &ngx_posted_events);
-        }
+    } else {
+        ngx_webtorch_runner_schedule(runner);
     }
 
     return job;
@@ -742,7 +743,7 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
         if (waiter) {
             ngx_webtorch_runner_forget(runner, waiter);
-            waiter->done(waiter, job, job->status);
+            waiter->done(waiter, job);
         }
 
         ngx_webtorch_job_free(job);
@@ -755,6 +756,44 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
 
 /* handlers */
+
+/* how long the open batch waits still, in milliseconds */
+
+static ngx_msec_int_t
+ngx_webtorch_runner_delay(ngx_webtorch_runner_t *runner)
+{
+    return (ngx_msec_int_t) (runner->open->opened + runner->handler->max_delay
+                             - ngx_current_msec);
+}
+
+
+static void
+ngx_webtorch_runner_schedule(ngx_webtorch_runner_t *runner)
+{
+    ngx_msec_int_t  delay;
+
+    delay = ngx_webtorch_runner_delay(runner);
+
+    if (delay <= 0) {
+        /*
+         * The event is after those of the connections that are ready now: the
+         * batch closes when the loop has read them all.
+         */
+
+        if (!runner->close.posted) {
+            ngx_post_event(&runner->close, &ngx_posted_events);
+        }
+
+        return;
+    }
+
+    if (!runner->close.timer_set) {
+        ngx_add_timer(&runner->close, delay);
+    }
+
+    ngx_webtorch_runner_watch(runner);
+}
+
 
 static void
 ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner)
@@ -773,14 +812,19 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 
     runner = ev->data;
 
-    if (runner->close.timer_set && runner->open == NULL) {
-        ngx_del_timer(&runner->close);
+    if (runner->open && runner->open->api.njobs) {
+
+        if (ngx_webtorch_runner_delay(runner) <= 0) {
+            ngx_webtorch_runner_close(runner);
+
+        } else {
+            /* the timer may have been of a batch that became full before */
+            ngx_webtorch_runner_schedule(runner);
+        }
     }
 
-    /* with max_delay, a full batch ends before the delay of the open one */
-
-    if (runner->open && !runner->close.timer_set) {
-        ngx_webtorch_runner_close(runner);
+    if (runner->open == NULL && ev->timer_set) {
+        ngx_del_timer(ev);
     }
 
     for ( ;; ) {
@@ -875,10 +919,20 @@ ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
 }
 
 
+/* what runs in the event loop at once cannot time out, all else is watched */
+
+static void
+ngx_webtorch_runner_watch(ngx_webtorch_runner_t *runner)
+{
+    if (!runner->timeout.timer_set) {
+        ngx_add_timer(&runner->timeout, runner->handler->timeout);
+    }
+}
+
+
 static void
 ngx_webtorch_runner_timeout_handler(ngx_event_t *ev)
 {
-    webtorch_job_t          job;
     ngx_webtorch_runner_t  *runner;
     ngx_webtorch_waiter_t  *waiter;
 
@@ -897,8 +951,7 @@ ngx_webtorch_runner_timeout_handler(ngx_event_t *ev)
 
         ngx_webtorch_batch_cancel(waiter);
 
-        ngx_memzero(&job, sizeof(webtorch_job_t));
-        waiter->done(waiter, &job, 504);
+        waiter->done(waiter, NULL);
     }
 
     if (!ev->timer_set) {
@@ -955,8 +1008,18 @@ ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
 
     runner->nwaiters--;
 
-    if (runner->nwaiters == 0 && runner->timeout.timer_set) {
+    if (runner->nwaiters) {
+        return;
+    }
+
+    /* a worker that shuts down gracefully waits for timers */
+
+    if (runner->timeout.timer_set) {
         ngx_del_timer(&runner->timeout);
+    }
+
+    if (runner->close.timer_set) {
+        ngx_del_timer(&runner->close);
     }
 }
 
@@ -1008,9 +1071,7 @@ ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
         return;
     }
 
-    if (!runner->timeout.timer_set) {
-        ngx_add_timer(&runner->timeout, runner->handler->timeout);
-    }
+    ngx_webtorch_runner_watch(runner);
 
     batch->state = NGX_WEBTORCH_BATCH_PENDING;
     ngx_webtorch_worker.nthreaded++;

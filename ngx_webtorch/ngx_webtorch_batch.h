@@ -30,11 +30,11 @@ struct ngx_webtorch_waiter_s {
     ngx_msec_t              deadline;
 
     /*
-     * called once in the event loop with the job's status, or 504; the job and
-     * the batch's outputs are there while it is called, but not with 504
+     * called once in the event loop; the job and the batch's outputs are there
+     * while it is called; NULL: the job was not done in time
      */
     void                  (*done)(ngx_webtorch_waiter_t *waiter,
-                                  webtorch_job_t *job, ngx_int_t status);
+                                  webtorch_job_t *job);
     void                   *data;
 };
 

@@ -33,6 +33,9 @@ constexpr size_t kKeptCapacity = 1024 * 1024;
 /* the longest text of a double, "-2.2250738585072014e-308", and a comma */
 constexpr size_t kNumberLen = 25;
 
+/* integers beyond are not exact as doubles anyway */
+constexpr double kLargestInteger = 9007199254740992.0;
+
 
 /* what a request's document says of one input */
 
@@ -556,7 +559,11 @@ write_number(char *p, int64_t v)
 }
 
 
-/* JSON has neither NaN nor infinities: null, as JavaScript writes them */
+/*
+ * JSON has neither NaN nor infinities: null, as JavaScript writes them.  What
+ * to_chars() writes without a dot or an exponent most parsers take for an
+ * integer: "-0" would lose its sign, and 1e20 be out of range.
+ */
 
 template <typename T>
 char *
@@ -564,6 +571,15 @@ write_number(char *p, T v)
 {
     if (!std::isfinite(v)) {
         return static_cast<char *>(std::memcpy(p, "null", 4)) + 4;
+    }
+
+    if (v == 0 && std::signbit(v)) {
+        return static_cast<char *>(std::memcpy(p, "-0.0", 4)) + 4;
+    }
+
+    if (std::fabs(v) >= kLargestInteger) {
+        return std::to_chars(p, p + kNumberLen, v,
+                             std::chars_format::scientific).ptr;
     }
 
     return std::to_chars(p, p + kNumberLen, v).ptr;

@@ -19,7 +19,7 @@ from webtorch._native import ffi, lib
 from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import Progress
-from webtorch.schema import DTYPES
+from webtorch.schema import DTYPES, SignatureError
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
 _DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
@@ -75,7 +75,8 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
         handler = handlers.find(text)
         _write_schema(schema, handler)
     except BaseException as failure:
-        _log_exception(f'handler "{text}" does not load:', failure)
+        if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError):
+            _log_exception(f'handler "{text}" does not load:', failure)
         message = _one_line(failure).encode()[: size - 1] + b"\0"
         ffi.memmove(error, message, len(message))
         return -1

@@ -232,11 +232,15 @@ def handler(
     return RequestFunction(function, methods)
 
 
+class HandlerNotFoundError(LookupError):
+    """There is no handler of that name."""
+
+
 def find(name: str) -> Handler:
     """Import a handler by `module:function`.
 
     Raises:
-        LookupError: if the module has no such function, or it is not decorated.
+        HandlerNotFoundError: if the module has no such function, or it is not decorated.
         Exception: whatever importing the module raised.
 
     """
@@ -244,9 +248,9 @@ def find(name: str) -> Handler:
     module = importlib.import_module(module_name)
     found = getattr(module, function_name, None)
     if found is None:
-        raise LookupError(f'module "{module_name}" has no function "{function_name}"')
+        raise HandlerNotFoundError(f'module "{module_name}" has no function "{function_name}"')
     if not isinstance(found, Handler):
-        raise LookupError(
+        raise HandlerNotFoundError(
             f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train '
             "or @webtorch.handler"
         )

@@ -118,7 +118,9 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
         raise SignatureError(f'"{name}" is not annotated as a torch.Tensor, {example}')
     if len(name.encode()) > MAX_NAME:
         raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
-    if len(annotation.dtypes) != 1 or annotation.dtypes[0] not in DTYPES:
+    # jaxtyping lists the names of all libraries: "bool" and "bool_" are one
+    dtypes = {dtype.rstrip("_") for dtype in annotation.dtypes}
+    if len(dtypes) != 1 or not dtypes <= set(DTYPES):
         raise SignatureError(f'the dtype of "{name}" must be one of {", ".join(DTYPES)}, {example}')
 
     axes = annotation.dim_str.split()
@@ -127,7 +129,7 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     if len(shape) > MAX_DIMS:
         raise SignatureError(f'"{name}" has more than {MAX_DIMS} axes')
 
-    return TensorSpec(name, DTYPES[annotation.dtypes[0]], shape), batched
+    return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
 
 
 def _size(name: str, axis: str) -> int:

@@ -1,0 +1,118 @@
+"""An nginx with the module, for benchmarks."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[1]
+PORT = 3901
+
+CONFIGURATION = """
+load_module {root}/build/modules/ngx_http_webtorch_module.so;
+worker_processes {workers};
+pid {prefix}/nginx.pid;
+error_log {prefix}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {prefix}/body;
+    proxy_temp_path {prefix}/proxy;
+    fastcgi_temp_path {prefix}/fastcgi;
+    uwsgi_temp_path {prefix}/uwsgi;
+    scgi_temp_path {prefix}/scgi;
+    webtorch_path {root}/bench/apps;
+    # one thread: all models here are small, and the load needs the other core
+    webtorch_threads 1;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = /ok {{ return 200 "ok"; }}
+        location = /auto {{ webtorch_handler xor_app:output; }}
+        location = /inline {{ webtorch_handler xor_app:output mode=inline; }}
+        location = /thread {{ webtorch_handler xor_app:output mode=thread; }}
+        location = /train {{ webtorch_handler xor_app:train; }}
+        location = /train_one {{ webtorch_handler xor_app:train max_batch=1; }}
+        location = /slow {{ webtorch_handler xor_app:slow; }}
+        location = /slow_thread {{ webtorch_handler xor_app:slow mode=thread; }}
+    }}
+}}
+"""
+
+
+class Server:
+    """Starts nginx when entered, and knows how long that took until its first answer."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self.start_seconds = 0.0
+
+    def __enter__(self) -> "Server":
+        self._prefix = Path(tempfile.mkdtemp(prefix="webtorch-bench-"))
+        self._prefix.chmod(0o755)
+        conf = self._prefix / "nginx.conf"
+        conf.write_text(
+            CONFIGURATION.format(root=ROOT, prefix=self._prefix, workers=self.workers, port=PORT)
+        )
+        begin = time.perf_counter()
+        self._process = subprocess.Popen(
+            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
+        )
+        self._wait()
+        self.start_seconds = time.perf_counter() - begin
+        return self
+
+    def _wait(self) -> None:
+        while self._process.poll() is None:
+            try:
+                assert self.post("/auto", b"[[0.25,0.75]]")
+            except OSError:
+                time.sleep(0.005)
+            else:
+                return
+        raise RuntimeError("nginx ended")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+        shutil.rmtree(self._prefix)
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Send one request; return the answer's body."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url(path), body, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            data: bytes = answer.read()
+            return data
+
+    def url(self, path: str) -> str:
+        """Return the address of a path."""
+        return f"http://127.0.0.1:{PORT}{path}"
+
+    def pss_megabytes(self) -> float:
+        """Add up the proportional set size of the master and its workers."""
+        pids = [self._process.pid]
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                try:
+                    stat = Path(entry.path, "stat").read_text()
+                except OSError:
+                    continue
+                if int(stat.rpartition(")")[2].split()[1]) == self._process.pid:
+                    pids.append(int(entry.name))
+        kilobytes = 0
+        for pid in pids:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    kilobytes += int(line.split()[1])
+        return kilobytes / 1024

@@ -1,0 +1,291 @@
+"""Measures XOR inside nginx against `return 200` in the same run; see bench/README.md.
+
+Usage: .venv/bin/python bench/xor.py [--only NAME] [--repeat 3] [--seconds 5] [--json PATH]
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import platform
+import selectors
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+import torch
+
+import wrk
+from server import PORT, ROOT, Server
+
+REQUESTS_OF_THE_ORIGINAL = 1_000_000
+CONNECTIONS = 1000
+REQUESTS_PER_CONNECTION = 20
+
+
+@dataclass
+class Row:
+    """One line of the table: the measured value and what it should be."""
+
+    name: str
+    target: str
+    value: float
+    met: bool
+    unit: str = ""
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how often to measure."""
+
+    seconds: float
+    repeat: int
+
+
+def compare(server: Server, path: str, settings: Settings) -> dict[str, list[float]]:
+    """Measure a location between two measurements of the reference, several times."""
+    wrk.run(server.url(path), 1)
+    ratios, rates = [], []
+    before = wrk.run(server.url("/ok"), settings.seconds).per_second
+    for _ in range(settings.repeat):
+        rate = wrk.run(server.url(path), settings.seconds).per_second
+        after = wrk.run(server.url("/ok"), settings.seconds).per_second
+        ratios.append(rate / ((before + after) / 2))
+        rates.append(rate)
+        before = after
+    return {"ratios": ratios, "requests_per_second": rates}
+
+
+def ratio_row(name: str, path: str, target: float, workers: int = 1) -> Callable[[Settings], Row]:
+    """Make the measurement of a ratio to the reference."""
+
+    def measure(settings: Settings) -> Row:
+        with Server(workers) as server:
+            found = compare(server, path, settings)
+        value = median(found["ratios"])
+        return Row(name, f"≥ {target:.2f}", value, value >= target, details=dict(found))
+
+    return measure
+
+
+def train_one(settings: Settings) -> Row:
+    """One step per request, against the same step in a bare loop on one core."""
+    ratios = []
+    with Server() as server:
+        wrk.run(server.url("/train_one"), 1)
+        for _ in range(settings.repeat):
+            before = bare_loop(settings.seconds)
+            rate = wrk.run(server.url("/train_one"), settings.seconds).per_second
+            ratios.append(rate / ((before + bare_loop(settings.seconds)) / 2))
+    value = median(ratios)
+    name = "train, max_batch=1, ratio to a bare loop"
+    return Row(name, "≥ 0.85", value, value >= 0.85, details={"ratios": ratios})
+
+
+def bare_loop(seconds: float) -> float:
+    """Return the steps per second of a process that does nothing else, on one core."""
+    command = ["taskset", "-c", "1", sys.executable, ROOT / "bench/bare_loop.py", str(seconds)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def latency(settings: Settings) -> Row:
+    """Median latency of one connection beyond the reference's."""
+    differences = []
+    with Server() as server:
+        wrk.run(server.url("/auto"), 1, threads=1, connections=1)
+        for _ in range(settings.repeat):
+            ok = wrk.run(server.url("/ok"), settings.seconds, threads=1, connections=1).p50
+            auto = wrk.run(server.url("/auto"), settings.seconds, threads=1, connections=1).p50
+            differences.append(auto - ok)
+    value = median(differences)
+    name = "infer auto, one connection, p50 beyond return 200"
+    return Row(name, "≤ 60 µs", value, value <= 60, "µs", {"differences": differences})
+
+
+def beside_a_slow_model(settings: Settings) -> Row:
+    """`return 200` while 8 clients keep a model of 5 ms busy on the same worker."""
+
+    def rate_beside(path: str) -> float:
+        busy = wrk.start(server.url(path), settings.seconds + 1.5, threads=1, connections=8)
+        rate = wrk.run(server.url("/ok"), settings.seconds).per_second
+        slow.append(wrk.finish(busy).per_second)
+        return rate
+
+    ratios, slow = [], list[float]()
+    with Server() as server:
+        wrk.run(server.url("/slow"), 1, threads=1, connections=8)
+        before = rate_beside("/slow_thread")
+        for _ in range(settings.repeat):
+            rate = rate_beside("/slow")
+            after = rate_beside("/slow_thread")
+            ratios.append(rate / ((before + after) / 2))
+            before = after
+    value = median(ratios)
+    name = "return 200 beside a 5 ms model, auto to thread"
+    details = {"ratios": ratios, "slow_requests_per_second": slow}
+    return Row(name, "≥ 0.90", value, value >= 0.9, details=details)
+
+
+def original(settings: Settings) -> Row:
+    """The original's benchmark: 200 connections train with Torch7 bodies."""
+    requests = errors = timeouts = 0
+    microseconds = 0
+    with Server() as server:
+        while requests < REQUESTS_OF_THE_ORIGINAL:
+            result = wrk.run(server.url("/train"), 10, script=wrk.TORCH7_ROW, connections=200)
+            requests += result.requests
+            errors += result.errors
+            timeouts += result.timeout
+            microseconds += result.microseconds
+        points = [[0.5, 0.5], [-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5]]
+        answers = json.loads(server.post("/auto", json.dumps(points).encode()))
+    learned = [answer < 0 for (answer,) in answers] == [True, True, False, False]
+    details = {
+        "requests": requests,
+        "requests_per_second": requests / microseconds * 1e6,
+        "timeouts": timeouts,
+        "learned": learned,
+        "answers": answers,
+    }
+    name = "the original's benchmark, 10^6 requests, errors and timeouts"
+    bad = errors + timeouts
+    return Row(name, "0", bad, bad == 0 and learned, details=details)
+
+
+def many_connections(settings: Settings) -> Row:
+    """1000 keep-alive connections: failures, and connections that were not served."""
+    body = "[[0.25,0.75]]"
+    request = (
+        f"POST /auto HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    with Server() as server:
+        result = wrk.run(server.url("/auto"), settings.seconds, connections=CONNECTIONS)
+        served = serve_each(request)
+    unserved = sum(count < REQUESTS_PER_CONNECTION for count in served)
+    bad = result.errors + result.timeout + unserved
+    details = {
+        "wrk": asdict(result),
+        "connections": len(served),
+        "answers_per_connection": [min(served), max(served)],
+    }
+    name = f"{CONNECTIONS} connections, errors, timeouts and unserved"
+    return Row(name, "0", bad, bad == 0, details=details)
+
+
+def serve_each(request: bytes, seconds: float = 60) -> list[int]:
+    """Send requests over many connections; return how many answers each of them got."""
+    answers = [0] * CONNECTIONS
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for number in range(CONNECTIONS):
+            client = socket.create_connection(("127.0.0.1", PORT))
+            stack.enter_context(client)
+            selector.register(client, selectors.EVENT_READ, number)
+            client.sendall(request)
+        while selector.get_map():
+            ready = selector.select(seconds)
+            if not ready:
+                break
+            for key, _ in ready:
+                client = key.fileobj  # type: ignore[assignment]
+                # an answer is smaller than a segment: it comes whole
+                if client.recv(65536).startswith(b"HTTP/1.1 200 "):
+                    answers[key.data] += 1
+                if answers[key.data] < REQUESTS_PER_CONNECTION:
+                    client.sendall(request)
+                else:
+                    selector.unregister(client)
+    return answers
+
+
+def start_time(settings: Settings) -> Row:
+    """From the start of nginx to its first answer."""
+    seconds = []
+    for _ in range(settings.repeat):
+        with Server() as server:
+            seconds.append(server.start_seconds)
+    value = median(seconds)
+    return Row("start to first answer", "≤ 4 s", value, value <= 4, "s", {"seconds": seconds})
+
+
+def memory(settings: Settings) -> Row:
+    """Proportional set size of the master and two workers after traffic."""
+    with Server(workers=2) as server:
+        for path in ("/auto", "/thread", "/train"):
+            wrk.run(server.url(path), settings.seconds)
+        value = server.pss_megabytes()
+    return Row("PSS of master and 2 workers", "≤ 350 MB", value, value <= 350, "MB")
+
+
+ROWS: dict[str, Callable[[Settings], Row]] = {
+    "infer-auto": ratio_row("XOR infer, auto", "/auto", 0.90),
+    "infer-inline": ratio_row("XOR infer, inline", "/inline", 0.90),
+    "infer-thread": ratio_row("XOR infer, thread", "/thread", 0.70),
+    "infer-auto-2": ratio_row("XOR infer, auto, 2 workers", "/auto", 0.70, workers=2),
+    "train": ratio_row("XOR train, one step per batch", "/train", 0.50),
+    "train-one": train_one,
+    "latency": latency,
+    "slow": beside_a_slow_model,
+    "original": original,
+    "connections": many_connections,
+    "start": start_time,
+    "memory": memory,
+}
+
+
+def machine() -> dict[str, object]:
+    """Describe what was measured on."""
+
+    def output(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        return (done.stdout + done.stderr).strip()
+
+    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    return {
+        "cpu": cpu[0].partition(":")[2].strip(),
+        "cores": len(cpu),
+        "kernel": platform.release(),
+        "nginx": output("/usr/sbin/nginx", "-v"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": output("git", "rev-parse", "--short", "HEAD"),
+        "modified": bool(output("git", "status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=ROWS, action="append", help="measure just this row")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--json", type=Path, help="where to write, by default in bench/results")
+    options = parser.parse_args()
+    settings = Settings(options.seconds, options.repeat)
+
+    print("| | measured | target | |\n|---|---|---|---|")
+    rows = []
+    for name in options.only or ROWS:
+        row = ROWS[name](settings)
+        rows.append(row)
+        value = f"{row.value:.0f}" if row.unit in ("µs", "MB") or row.target == "0" else None
+        value = value or f"{row.value:.2f}"
+        met = "ok" if row.met else "MISSED"
+        print(f"| {row.name} | {value} {row.unit} | {row.target} | {met} |", flush=True)
+
+    today = datetime.date.today().isoformat()
+    path = options.json or ROOT / f"bench/results/{today}-xor.json"
+    if options.only and not options.json:
+        return
+    report = {"date": today, "machine": machine(), "settings": asdict(settings)}
+    report["rows"] = [asdict(row) for row in rows]
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Builds and runs the fuzzers of the codecs, under AddressSanitizer and UBSan.
+
+Usage: .venv/bin/python tests/codec/fuzz.py {json,torch7,accept} [libFuzzer's options]
+
+What it finds new is kept in build/fuzz/NAME/corpus, and an input that fails beside it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SOURCES = ROOT / "ngx_webtorch"
+
+TARGETS = {
+    "json": ("fuzz_codec.c", "-DFUZZ_CODEC=ngx_webtorch_codec_json"),
+    "torch7": ("fuzz_codec.c", "-DFUZZ_CODEC=ngx_webtorch_codec_torch7"),
+    "accept": ("fuzz_accept.c",),
+}
+
+FLAGS = (
+    "-g",
+    "-O1",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=fuzzer-no-link,address,undefined",
+    "-fno-sanitize-recover=all",
+    f"-I{SOURCES}",
+)
+
+
+def build(name: str) -> Path:
+    """Compile a fuzzer; return its path."""
+    directory = ROOT / "build/fuzz" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    source, *defines = TARGETS[name]
+    codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
+    objects = []
+    for path in [HERE / source, SOURCES / "ngx_webtorch_tensor.c", *codecs]:
+        compiler = ["clang++-14", "-std=c++17"] if path.suffix == ".cpp" else ["clang-14"]
+        objects.append(directory / f"{path.stem}.o")
+        subprocess.run([*compiler, *FLAGS, *defines, "-c", path, "-o", objects[-1]], check=True)
+    fuzzer = directory / "fuzzer"
+    sanitizers = "-fsanitize=fuzzer,address,undefined"
+    subprocess.run(["clang++-14", sanitizers, *objects, "-lsimdjson", "-o", fuzzer], check=True)
+    return fuzzer
+
+
+def command(fuzzer: Path, name: str, corpus: Path, *options: str) -> list[str]:
+    """Return the command that fuzzes, from the seeds and what the corpus holds."""
+    return [
+        str(fuzzer),
+        "-max_len=4096",
+        f"-dict={HERE / 'dictionaries' / name}",
+        f"-artifact_prefix={corpus.parent}/",
+        *options,
+        str(corpus),
+        str(HERE / "seeds" / name),
+    ]
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
+        sys.exit((__doc__ or "").strip())
+    name, *options = sys.argv[1:]
+    fuzzer = build(name)
+    corpus = fuzzer.parent / "corpus"
+    corpus.mkdir(exist_ok=True)
+    os.execv(fuzzer, command(fuzzer, name, corpus, *options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+
+/* Fuzzes the choice of a format, by Content-Type and by Accept. */
+
+#include "ngx_webtorch_codec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+#define fuzz_check(condition, what)                                           \
+    if (!(condition)) {                                                       \
+        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);             \
+        abort();                                                              \
+    }
+
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char                        *header;
+    uint32_t                     n;
+    const ngx_webtorch_codec_t  *found, *const *own;
+
+    /* of exactly the header's size, so that a sanitizer sees what is beyond */
+    header = malloc(size ? size : 1);
+    fuzz_check(header != NULL, "no memory");
+
+    if (size) {
+        memcpy(header, data, size);
+    }
+
+    found = ngx_webtorch_codec_by_type(header, size);
+
+    fuzz_check(found == NULL || strlen(found->type) <= size,
+               "a type that is longer than the header");
+
+    for (own = ngx_webtorch_codecs; *own; own++) {
+        for (n = 1; n <= 2; n++) {
+            found = ngx_webtorch_codec_by_accept(header, size, *own, n);
+
+            fuzz_check(found == NULL || n == 1 || found->several,
+                       "a format that cannot hold several tensors");
+        }
+    }
+
+    free(header);
+
+    return 0;
+}

@@ -1,0 +1,103 @@
+"""Fixtures: servers for a test or for a module, looked after as one would look after a daemon."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nginx import Nginx, wait_for
+
+StartNginx = Callable[..., Nginx]
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may choose a user")
+
+
+def look_after(server: Nginx) -> Iterator[Nginx]:
+    """Watch a running server over a test: its log, its workers and their descriptors."""
+    seen = len(server.log().splitlines())
+    before = server.descriptors()
+
+    yield server
+
+    if server.process.poll() is not None:
+        return
+
+    unexpected = server.unexpected_in_log()
+    assert not unexpected, "\n".join(server.log().splitlines()[seen:])
+
+    def is_as_before() -> bool:
+        now = server.descriptors()
+        return all(len(now[pid]) <= len(before[pid]) for pid in before if pid in now)
+
+    wait_for(is_as_before, lambda: f"{before} to be all that is open, not {server.descriptors()}")
+
+
+def quit_cleanly(server: Nginx) -> None:
+    """Stop a server gracefully; what is left of it then is a leak."""
+    if server.process.poll() is not None:
+        return
+    children = [pid for pid, _ in server.children()]
+    assert server.quit() == 0, server.log()
+    left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+    assert not left, f"processes {left} are left"
+    assert not server.unexpected_in_log(), server.log()
+
+
+@pytest.fixture
+def start() -> Iterator[StartNginx]:
+    """Start servers for one test, with the arguments of Nginx."""
+    servers: list[Nginx] = []
+    watches: list[Iterator[Nginx]] = []
+
+    def start_one(*args: object, expected: tuple[str, ...] = (), **options: object) -> Nginx:
+        server = Nginx(*args, **options)  # type: ignore[arg-type]
+        server.expected_in_log += expected
+        servers.append(server)
+        server.start()
+        watch = look_after(server)
+        next(watch)
+        watches.append(watch)
+        return server
+
+    try:
+        yield start_one
+        for watch in watches:
+            next(watch, None)
+        for server in servers:
+            quit_cleanly(server)
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def configured() -> Iterator[StartNginx]:
+    """Make servers that are not started, to check their configuration."""
+    servers: list[Nginx] = []
+
+    def configure_one(*args: object, **options: object) -> Nginx:
+        servers.append(Nginx(*args, **options))  # type: ignore[arg-type]
+        return servers[-1]
+
+    yield configure_one
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_server(request: pytest.FixtureRequest) -> Iterator[Nginx]:
+    """Start one server for a module, of its SERVER, APP and HTTP."""
+    module = request.module
+    server = Nginx(module.SERVER, module.APP, http=getattr(module, "HTTP", ""))
+    try:
+        server.start()
+        yield server
+        quit_cleanly(server)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(shared_server: Nginx) -> Iterator[Nginx]:
+    """The module's server, watched over a test."""
+    yield from look_after(shared_server)

@@ -1,0 +1,289 @@
+"""A real nginx with the module, configured inline, for tests."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = ROOT / "build/modules/ngx_http_webtorch_module.so"
+BINARY = "/usr/sbin/nginx"
+
+DEADLINE = 30.0
+"""Seconds that anything waited for may take on a slow machine."""
+
+T = TypeVar("T")
+
+CONFIGURATION = """\
+{load_module}
+{main}
+worker_processes {workers};
+pid {prefix}/nginx.pid;
+error_log {prefix}/error.log info;
+
+events {{
+    worker_connections 2048;
+}}
+
+http {{
+    access_log off;
+    client_body_temp_path {prefix}/body;
+    proxy_temp_path {prefix}/proxy;
+    fastcgi_temp_path {prefix}/fastcgi;
+    uwsgi_temp_path {prefix}/uwsgi;
+    scgi_temp_path {prefix}/scgi;
+    webtorch_path {prefix}/app;
+{http}
+    server {{
+        listen 127.0.0.1:{port};
+{server}
+        location = /alive {{ return 200 "alive"; }}
+    }}
+}}
+"""
+
+
+def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str]) -> T:
+    """Poll until a condition holds, and return what it gave; fail after the deadline."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        if result := condition():
+            return result
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for {what if isinstance(what, str) else what()}")
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def body_of(tensor: str) -> bytes:
+    """Write a Torch7 tensor given as words in one line, a `|` for each newline."""
+    return tensor.replace("|", "\n").encode()
+
+
+class Nginx:
+    """An nginx process tree in a directory of its own.
+
+    Args:
+        server: text for the server block.
+        app: the text of app.py, which `webtorch_path` leads to.
+        http: text for the http block.
+        main: text for the main context.
+        workers: their number.
+        binary: another nginx; with `load_module=False` one that the module is built into.
+
+    """
+
+    def __init__(
+        self,
+        server: str = "",
+        app: str = "",
+        *,
+        http: str = "",
+        main: str = "",
+        workers: int = 1,
+        binary: str = BINARY,
+        load_module: bool = True,
+    ) -> None:
+        # not below pytest's directory, which workers of another user may not enter
+        self.prefix = Path(tempfile.mkdtemp(prefix="webtorch-"))
+        self.prefix.chmod(0o755)
+        self.port = free_port()
+        self.expected_in_log: list[str] = []
+        self._binary = binary
+        self._settings: dict[str, Any] = {
+            "load_module": f"load_module {MODULE};" if load_module else "",
+            "main": main,
+            "workers": workers,
+            "http": http,
+            "server": server,
+        }
+        self._process: subprocess.Popen[str] | None = None
+        (self.prefix / "app").mkdir()
+        self.write_app(app)
+        self.configure()
+
+    # --- files ---
+
+    def write_app(self, text: str, name: str = "app") -> None:
+        """Write a module of the application."""
+        path = self.prefix / "app" / f"{name}.py"
+        path.write_text(textwrap.dedent(text))
+        # a file written twice in a second must not be taken for its cached bytecode
+        shutil.rmtree(self.prefix / "app" / "__pycache__", ignore_errors=True)
+
+    def configure(self, **settings: Any) -> None:
+        """Write the configuration, with some settings changed."""
+        self._settings |= settings
+        self.conf = self.prefix / "nginx.conf"
+        self.conf.write_text(
+            CONFIGURATION.format(prefix=self.prefix, port=self.port, **self._settings)
+        )
+
+    def log(self) -> str:
+        """Return the error log so far."""
+        path = self.prefix / "error.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait_for_log(self, pattern: str) -> re.Match[str]:
+        """Wait until the error log matches a pattern."""
+        return wait_for(lambda: re.search(pattern, self.log()), f"{pattern!r} in the error log")
+
+    # --- processes ---
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [self._binary, "-p", f"{self.prefix}/", "-c", str(self.conf), *arguments]
+
+    def check(self) -> tuple[int, str]:
+        """Run `nginx -t`; return its exit status and what it printed."""
+        done = subprocess.run(
+            self._command("-t"), capture_output=True, text=True, timeout=120, check=False
+        )
+        return done.returncode, done.stderr + done.stdout
+
+    def start(self) -> None:
+        """Start it and wait until its workers serve."""
+        output = open(self.prefix / "output.log", "w")  # noqa: SIM115 - the process keeps it
+        self._process = subprocess.Popen(
+            self._command("-g", "daemon off;"), stdout=output, stderr=output, text=True
+        )
+        output.close()
+
+        def is_alive() -> bool:
+            assert self.process.poll() is None, (
+                f"nginx ended: {(self.prefix / 'output.log').read_text()}{self.log()}"
+            )
+            with contextlib.suppress(requests.RequestException):
+                return requests.get(self.url("/alive"), timeout=5).ok
+            return False
+
+        wait_for(is_alive, "nginx to answer")
+        if self._settings["main"].find("master_process off") < 0:
+            count = self._settings["workers"]
+            wait_for(lambda: len(self.workers()) == count, f"{count} workers")
+
+    @property
+    def process(self) -> "subprocess.Popen[str]":
+        """The master process."""
+        assert self._process is not None
+        return self._process
+
+    def workers(self) -> list[int]:
+        """Return the pids of the workers that are not shutting down."""
+        return [pid for pid, name in self.children() if "shutting down" not in name]
+
+    def children(self) -> list[tuple[int, str]]:
+        """Return the pids and titles of all children of the master."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.process.pid:
+                    title = (entry / "cmdline").read_bytes().decode(errors="replace")
+                    found.append((int(entry.name), title))
+        return found
+
+    def reload(self) -> None:
+        """Reload and wait until new workers have replaced the old ones."""
+        old = {pid for pid, _ in self.children()}
+        self.process.send_signal(signal.SIGHUP)
+        count = self._settings["workers"]
+        wait_for(
+            lambda: len(set(self.workers()) - old) == count and not set(self.workers()) & old,
+            "new workers",
+        )
+
+    def quit(self) -> int:
+        """Stop gracefully; return the exit status."""
+        self.process.send_signal(signal.SIGQUIT)
+        return self.process.wait(DEADLINE)
+
+    def stop(self) -> None:
+        """Stop at once and remove the files."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                for pid, _ in self.children():
+                    os.kill(pid, signal.SIGKILL)
+                self._process.kill()
+                self._process.wait()
+                raise
+        shutil.rmtree(self.prefix, ignore_errors=True)
+
+    # --- requests ---
+
+    def url(self, path: str) -> str:
+        """Return the address of a path."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send a request on a connection of its own, which is closed after the answer."""
+        headers = {"Connection": "close", **options.pop("headers", {})}
+        return requests.request(
+            method, self.url(path), headers=headers, timeout=DEADLINE, **options
+        )
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """Send a GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> requests.Response:
+        """Send a POST, as JSON by default."""
+        return self.request("POST", path, json=json, **options)
+
+    def post_text(self, path: str, tensor: str, **options: Any) -> requests.Response:
+        """Post a Torch7 tensor, written as for `body_of`."""
+        headers = {"Content-Type": "text/plain"}
+        return self.post(path, data=body_of(tensor), headers=headers, **options)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[socket.socket]:
+        """Open a TCP connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as s:
+            yield s
+
+    # --- what must hold after each test ---
+
+    def descriptors(self) -> dict[int, list[str]]:
+        """Return what is open in each worker."""
+        found: dict[int, list[str]] = {}
+        for pid in self.workers():
+            found[pid] = []
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found[pid].append(f"{entry.name}: {entry.readlink()}")
+        return found
+
+    def count_descriptors(self) -> int:
+        """Return how many descriptors the workers have in all."""
+        return sum(len(entries) for entries in self.descriptors().values())
+
+    def unexpected_in_log(self) -> list[str]:
+        """Return the lines that no server that is well writes, but those a test announced."""
+        return [
+            line
+            for line in self.log().splitlines()
+            if re.search(r"\[(alert|crit|emerg)\]|exited on signal|error in the bridge", line)
+            and not any(re.search(pattern, line) for pattern in self.expected_in_log)
+        ]

@@ -1,0 +1,43 @@
+"""The generated C, the header and the typed stub tell the same."""
+
+import ast
+import re
+
+from webtorch import _bridge_build
+from webtorch.handlers import METHODS, Kind
+from webtorch.schema import DTYPES
+
+HEADER = _bridge_build.HEADER.read_text()
+STUB = _bridge_build.Path(_bridge_build.__file__).with_name("_native.pyi").read_text()
+
+
+def constant(name: str) -> int:
+    found = re.search(rf"#define {name}\s+(\d+)", HEADER)
+    assert found, name
+    return int(found[1])
+
+
+def test_the_generated_file_is_up_to_date(tmp_path):
+    generated = tmp_path / "bridge.c"
+    _bridge_build.generate(generated)
+    assert generated.read_text() == _bridge_build.GENERATED.read_text(), (
+        "run python -m webtorch._bridge_build"
+    )
+
+
+def test_the_stub_declares_what_the_header_does():
+    section = HEADER[HEADER.index("cdef: c begin") : HEADER.index("cdef: c end")]
+    declared = set(re.findall(r"\b(ngx_webtorch_\w+)\(", section))
+    tree = ast.parse(STUB)
+    native = next(node for node in tree.body if getattr(node, "name", "") == "_Lib")
+    stubbed = {node.name for node in native.body if isinstance(node, ast.FunctionDef)}
+    assert stubbed == declared
+
+    for name, value in re.findall(r"(WEBTORCH_\w+): Literal\[(\d+)\]", STUB):
+        assert constant(name) == int(value)
+
+
+def test_numbers_are_those_of_the_header():
+    assert [constant(f"WEBTORCH_{kind.name}") for kind in Kind] == list(Kind)
+    assert [constant(f"WEBTORCH_{name.upper()}") for name in DTYPES] == list(range(len(DTYPES)))
+    assert [constant(f"WEBTORCH_{name}") for name in METHODS] == [1 << n for n in range(7)]

@@ -1,0 +1,152 @@
+"""Handlers that cannot be served are refused while the configuration is read."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nginx import wait_for
+
+GOOD = """
+import webtorch
+
+@webtorch.handler
+def f(request): return "old"
+"""
+
+HEAD = """
+import torch, webtorch
+from jaxtyping import Float, Float16, Float32, Int64
+from torch import Tensor
+"""
+
+LOCATION = """
+location = /f {
+    webtorch_handler app:f;
+}
+"""
+
+
+def signature(text: str) -> str:
+    return f"{HEAD}\n@webtorch.infer\ndef f{text}: return x\n"
+
+
+def refused(server) -> str:
+    """Check a configuration that must be refused; return its [emerg] line."""
+    status, output = server.check()
+    assert status == 1, output
+    line = next(line for line in output.splitlines() if "[emerg]" in line)
+    number = 1 + server.conf.read_text().split("webtorch_handler")[0].count("\n")
+    assert line.endswith(f"in {server.conf}:{number}"), line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("app", "message"),
+    [
+        ("x = 1", 'HandlerNotFoundError: module "app" has no function "f"'),
+        ("def f(x): return x", '"f" is not decorated with @webtorch.infer'),
+        ("import nowhere", "ModuleNotFoundError: No module named 'nowhere' (.*app.py, line 1)"),
+        ("def f(:", "SyntaxError: invalid syntax (app.py, line 1)"),
+        ("\n\n1 / 0", "ZeroDivisionError: division by zero (.*app.py, line 3)"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import os; os._exit(0)", "ended the process while it was loaded"),
+        ("import os; os.abort()", "crashed on signal 6 while it was loaded"),
+    ],
+)
+def test_code_that_does_not_load(configured, app, message):
+    line = refused(configured(LOCATION, app))
+    assert re.search(re.escape(message).replace(r"\.\*", ".*"), line), line
+
+
+def test_a_module_that_is_not_there(configured):
+    line = refused(configured("location = /f { webtorch_handler nowhere:f; }"))
+    assert "ModuleNotFoundError: No module named 'nowhere'" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('(x) -> Float32[Tensor, "batch 2"]', 'its parameter "x" has no annotation'),
+        ('(x: Float32[Tensor, "batch 2"])', "it has no return annotation"),
+        ('() -> Float32[Tensor, "2"]', "it takes no tensors; use @webtorch.handler"),
+        ('(x: Tensor) -> Float32[Tensor, "batch 2"]', '"x" is not annotated with a dtype and'),
+        ('(x: int) -> Float32[Tensor, "2"]', '"x" is not annotated with a dtype and a shape'),
+        (
+            '(x: Float[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]',
+            'the dtype of "x" must be one of bool, int64, float32, float64',
+        ),
+        (
+            '(x: Float16[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]',
+            'the dtype of "x" must be one of',
+        ),
+        (
+            '(x: Float32[Tensor, "batch n"]) -> Float32[Tensor, "batch 2"]',
+            'axis "n" of "x" is not a size',
+        ),
+        (
+            '(x: Float32[Tensor, "... 2"]) -> Float32[Tensor, "batch 2"]',
+            'axis "..." of "x" is not a size',
+        ),
+        (
+            '(x: Float32[Tensor, "batch 0"]) -> Float32[Tensor, "batch 2"]',
+            'axis "0" of "x" is not a size',
+        ),
+        (
+            '(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "2"]',
+            'either all of its tensors have "batch" as their first axis, or none has',
+        ),
+        (
+            '(x: Float32[Tensor, "batch 1 1 1 1 1 1 1 1 1"]) -> Float32[Tensor, "batch 2"]',
+            '"x" has more than 8 axes',
+        ),
+        (
+            '(x: Float32[Tensor, "batch 99999 99999"]) -> Float32[Tensor, "batch 2"]',
+            "has too large a row",
+        ),
+        ('(*x: Float32[Tensor, "2"]) -> Float32[Tensor, "2"]', 'its parameter "x" is not a'),
+        ('(x: "Nothing") -> Float32[Tensor, "2"]', "its annotations cannot be read"),
+    ],
+)
+def test_signatures_that_cannot_be_served(configured, text, message):
+    assert message in refused(configured(LOCATION, signature(text)))
+
+
+def test_the_traceback_is_told_too(configured):
+    server = configured(LOCATION, "def helper(): return 1 / 0\nhelper()\n")
+    _, output = server.check()
+    assert "Traceback (most recent call last):" in output
+    assert 'app.py", line 1, in helper' in output
+
+
+@pytest.mark.parametrize("app", ["1 / 0", "import os; os.abort()", "x = 1"])
+def test_a_reload_with_broken_code_leaves_the_old_workers(start, app):
+    server = start(LOCATION, GOOD, expected=(r"\[emerg\].*webtorch handler",))
+    workers = server.workers()
+    server.write_app(app)
+    server.process.send_signal(1)
+    server.wait_for_log(r"\[emerg\].*webtorch handler \"app:f\"")
+    wait_for(lambda: server.workers() == workers, "the child that checks to be gone")
+    assert server.get("/f").text == "old"
+
+    server.write_app(GOOD.replace("old", "new"))
+    server.reload()
+    assert server.get("/f").text == "new"
+
+
+def test_the_module_may_be_loaded_and_not_used(start):
+    server = start("location = /x { return 200 x; }")
+    assert server.get("/x").text == "x"
+    maps = Path(f"/proc/{server.workers()[0]}/maps").read_text()
+    assert "ngx_http_webtorch_module" in maps
+    assert "libtorch" not in maps
+
+
+def test_signalling_does_not_start_python(configured):
+    server = configured(LOCATION, "1 / 0")
+    done = subprocess.run(
+        server._command("-s", "stop"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "ZeroDivisionError" not in done.stderr
+    assert "nginx.pid" in done.stderr

@@ -1,0 +1,184 @@
+"""@webtorch.handler: requests and responses."""
+
+import re
+
+import pytest
+
+APP = r"""
+import torch, webtorch
+
+kept = []
+
+@webtorch.handler
+def echo(request):
+    return {
+        "method": request.method, "path": request.path, "args": request.args,
+        "query": request.query(), "x": request.headers.get("X-TEST"),
+        "many": request.headers["many"] if "many" in request.headers else None,
+        "body": bytes(request.body).decode(),
+    }
+
+@webtorch.handler
+def keep(request):
+    kept.append(request)
+    return str(len(kept))
+
+@webtorch.handler
+def check_kept(request):
+    return str(all(bytes(k.body) == k.args.encode() * 1000 for k in kept))
+
+@webtorch.handler
+def text(request): return "grüße"
+
+@webtorch.handler
+def raw(request): return bytes(request.body)[::-1]
+
+@webtorch.handler
+def parsed(request): return {"sum": sum(request.json())}
+
+@webtorch.handler
+def response(request):
+    return webtorch.Response(
+        b"\x89PNG", status=201, content_type="image/png",
+        headers=[("X-One", "1"), ("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")])
+
+@webtorch.handler
+def empty(request): return webtorch.Response(status=204)
+
+@webtorch.handler
+def inject(request): return webtorch.Response("x", headers=[("X", "a\r\nSet-Cookie: evil=1")])
+
+@webtorch.handler
+def bad_json(request): return {"x": float("nan")}
+
+@webtorch.handler
+def nothing(request): return None
+
+@webtorch.handler
+def tensor(request): return torch.tensor([[1.5, 2.5]])
+
+@webtorch.handler
+def torch7(request): return webtorch.Response(torch.tensor([1, 2]), content_type="text/plain")
+
+@webtorch.handler
+def half(request): return torch.ones(2, dtype=torch.float16)
+
+@webtorch.handler
+def teapot(request): raise webtorch.HTTPError(418, "short and \"stout\"\n")
+
+@webtorch.handler(methods=["GET", "HEAD"])
+def only_get(request): return "got"
+
+@webtorch.handler
+def large(request): return b"x" * 5_000_000
+"""
+
+NAMES = re.findall(r"def (\w+)", APP)
+SERVER = "client_max_body_size 10m;\n" + "\n".join(
+    f"location /{name} {{ webtorch_handler app:{name}; }}" for name in NAMES
+)
+
+
+def test_a_request(server):
+    headers = {"x-test": "yes", "Many": "1"}
+    answer = server.post("/echo/a%20b?k=v&k=w%21&e=", data="body", headers=headers)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == {
+        "method": "POST",
+        "path": "/echo/a b",
+        "args": "k=v&k=w%21&e=",
+        "query": {"k": ["v", "w!"], "e": [""]},
+        "x": "yes",
+        "many": "1",
+        "body": "body",
+    }
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_methods(server, method):
+    assert server.request(method, "/echo").json()["method"] == method
+
+
+def test_other_methods_are_not_served(server):
+    answer = server.request("PROPFIND", "/echo")
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"
+
+
+def test_requests_may_be_kept(server):
+    for n in range(50):
+        server.post(f"/keep?{n % 10}", data=str(n % 10) * 1000)
+    assert server.get("/check_kept").text == "True"
+
+
+def test_text_is_utf_8(server):
+    answer = server.get("/text")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.content.decode() == "grüße"
+
+
+def test_bytes(server):
+    body = bytes(range(256)) * 8000
+    answer = server.post("/raw", data=body)
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.content == body[::-1]
+
+
+def test_json_of_a_request(server):
+    assert server.post("/parsed", [1, 2, 3]).json() == {"sum": 6}
+    answer = server.post("/parsed", data="[1,")
+    assert answer.status_code == 400 and "invalid JSON" in answer.json()["error"]
+
+
+def test_a_response(server):
+    answer = server.get("/response")
+    assert answer.status_code == 201 and answer.content == b"\x89PNG"
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["X-One"] == "1"
+    assert answer.headers["Set-Cookie"] == "a=b, c=d"
+
+
+def test_an_empty_response(server):
+    answer = server.get("/empty")
+    assert answer.status_code == 204 and answer.content == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/inject", "ValueError: the header X has control characters"),
+        ("/bad_json", "ValueError: Out of range float values are not JSON compliant"),
+        ("/nothing", "TypeError: a handler returns a webtorch.Response, bytes, a str, a dict or"),
+        ("/half", "TypeError: a tensor of torch.float16 cannot be sent"),
+    ],
+)
+def test_what_cannot_be_answered(server, path, message):
+    answer = server.get(path)
+    assert answer.status_code == 500 and answer.json()["code"] == "handler_failed"
+    assert "Set-Cookie" not in answer.headers
+    server.wait_for_log(message)
+
+
+def test_a_tensor_by_accept(server):
+    assert server.get("/tensor").json() == [[1.5, 2.5]]
+    answer = server.get("/tensor", headers={"Accept": "text/plain"})
+    assert "torch.FloatTensor" in answer.text and answer.text.endswith("1.5 2.5\n")
+    assert server.get("/tensor", headers={"Accept": "image/png"}).status_code == 406
+    assert "torch.LongTensor" in server.get("/torch7", headers={"Accept": "*/*"}).text
+
+
+def test_an_error_for_the_client(server):
+    answer = server.get("/teapot")
+    assert answer.status_code == 418
+    assert answer.json() == {"error": 'short and "stout"\n', "code": "handler_error"}
+
+
+def test_head(server):
+    answer = server.request("HEAD", "/only_get")
+    assert answer.status_code == 200 and answer.content == b""
+    assert answer.headers["Content-Length"] == "3"
+    assert server.post("/only_get", data="x").status_code == 405
+
+
+def test_a_large_answer(server):
+    assert server.get("/large").content == b"x" * 5_000_000

@@ -1,0 +1,120 @@
+"""JSON in and out."""
+
+import json
+import math
+import re
+import struct
+
+import pytest
+
+APP = """
+import torch, webtorch
+from jaxtyping import Bool, Float32, Float64, Int64
+from torch import Tensor
+from typing import NamedTuple
+
+@webtorch.infer
+def f32(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]: return x
+@webtorch.infer
+def f64(x: Float64[Tensor, "batch 2"]) -> Float64[Tensor, "batch 2"]: return x
+@webtorch.infer
+def i64(x: Int64[Tensor, "batch 2"]) -> Int64[Tensor, "batch 2"]: return x
+@webtorch.infer
+def boolean(x: Bool[Tensor, "batch 2"]) -> Bool[Tensor, "batch 2"]: return ~x
+@webtorch.infer
+def scalars(x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]: return x
+@webtorch.infer
+def images(x: Float32[Tensor, "batch 2 2 2"]) -> Float32[Tensor, "batch 2 2 2"]: return x
+@webtorch.infer
+def alone(x: Float32[Tensor, "2 3"]) -> Float32[Tensor, "3"]: return x.sum(0)
+@webtorch.infer
+def zero_d(x: Float32[Tensor, ""]) -> Float32[Tensor, ""]: return x + 1
+@webtorch.infer
+def add(a: Float32[Tensor, "batch 2"], b: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+    return a + 10 * b
+@webtorch.infer
+def pair(x: Float32[Tensor, "batch 2"]) -> tuple[Float32[Tensor, "batch"], Int64[Tensor, "batch"]]:
+    return x.sum(1), x.argmax(1)
+
+class Best(NamedTuple):
+    value: Float32[Tensor, "batch"]
+    index: Int64[Tensor, "batch"]
+
+@webtorch.infer
+def named(x: Float32[Tensor, "batch 2"]) -> Best:
+    return Best(*x.max(1))
+@webtorch.infer
+def transposed(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+    return x.t().contiguous().t()
+"""
+
+NAMES = re.findall(r"def (\w+)", APP)
+SERVER = "\n".join(f"location = /{name} {{ webtorch_handler app:{name}; }}" for name in NAMES)
+
+
+def f32(value: float) -> float:
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"),
+    [
+        ("/f32", [[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+        ("/f32", [1, 2], [1, 2]),
+        ("/f32", {"x": [[1, 2]]}, {"output": [[1, 2]]}),
+        ("/f32", {"x": [1, 2]}, {"output": [1, 2]}),
+        ("/i64", [[2**63 - 1, -(2**63)]], [[2**63 - 1, -(2**63)]]),
+        ("/boolean", [[True, False]], [[False, True]]),
+        ("/scalars", [1, 2, 3], [1, 2, 3]),
+        ("/scalars", 5, 5),
+        ("/images", [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]], [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]]),
+        ("/images", [[[1, 2], [3, 4]], [[5, 6], [7, 8]]], [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
+        ("/alone", [[1, 2, 3], [4, 5, 6]], [5, 7, 9]),
+        ("/zero_d", 41, 42),
+        ("/zero_d", {"x": 41}, {"output": 42}),
+        ("/add", {"b": [[1, 2]], "a": [[3, 4]]}, {"output": [[13, 24]]}),
+        ("/pair", [[1, 2], [4, 3]], {"output_0": [3, 7], "output_1": [1, 0]}),
+        ("/named", [[1, 2], [4, 3]], {"value": [2, 4], "index": [1, 0]}),
+        ("/named", [4, 3], {"value": 4, "index": 0}),
+        ("/transposed", [[1, 2], [3, 4], [5, 6]], [[1, 2], [3, 4], [5, 6]]),
+    ],
+)
+def test_shapes_dtypes_and_names(server, path, body, answer):
+    response = server.post(path, body)
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json() == answer
+
+
+@pytest.mark.parametrize("value", [0.1, -1.5e-45, 3.4e38, 1e-7, 123456789.0, 1 / 3, 5e-324])
+def test_numbers_read_back_the_same(server, value):
+    assert server.post("/f64", [[value, -value]]).json() == [[value, -value]]
+    echoed = server.post("/f32", [[value, -value]]).json()
+    assert [f32(v) for v in echoed[0]] == [f32(value), f32(-value)]
+
+
+def test_the_shortest_text_of_a_float32(server):
+    assert server.post("/f32", [[0.1, 16777216]]).text == "[[0.1,16777216]]"
+
+
+def test_floats_that_integers_would_not_hold(server):
+    """Many parsers take what has neither dot nor exponent for an integer of 64 bits."""
+    assert server.post("/f64", data="[[-0.0, 9.25e20]]").text == "[[-0.0,9.25e+20]]"
+
+
+def test_integers_are_floats_too(server):
+    assert server.post("/f64", data="[[18446744073709551615, -3]]").json() == [[2.0**64, -3]]
+
+
+def test_space_and_a_missing_content_type(server):
+    assert server.post("/f32", data=b"\n [ [ 1 ,\t2 ] ] \r\n").json() == [[1, 2]]
+
+
+def test_content_type_with_parameters(server):
+    headers = {"Content-Type": "Application/JSON ; charset=utf-8"}
+    assert server.post("/f32", data="[[1, 2]]", headers=headers).json() == [[1, 2]]
+
+
+def test_many_rows(server):
+    rows = [[n, math.sqrt(n)] for n in range(20000)]
+    answer = server.post("/f64", data=json.dumps(rows))
+    assert answer.json() == rows

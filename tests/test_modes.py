@@ -1,0 +1,112 @@
+"""mode=auto, inline and thread: where a handler runs, and whom it holds up."""
+
+import concurrent.futures
+import threading
+
+import requests
+
+from nginx import wait_for
+
+APP = """
+import os, threading, time, torch, webtorch
+from jaxtyping import Int64
+from torch import Tensor
+
+release = threading.Event()
+
+def where(n):
+    # 1 in the event loop, 0 in a thread
+    return n * 0 + int(threading.get_native_id() == os.getpid())
+
+@webtorch.infer
+def fast(n: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+    return where(n)
+
+@webtorch.infer
+def slow(n: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+    time.sleep(0.02)
+    return where(n)
+
+@webtorch.infer
+def by_rows(n: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+    time.sleep(0.0005 * len(n) if len(n) > 8 else 0)
+    return where(n)
+
+@webtorch.infer
+def held(n: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+    release.wait()
+    return where(n)
+
+@webtorch.handler
+def let_go(request):
+    release.set()
+    return "released"
+"""
+
+SERVER = """
+location = /fast { webtorch_handler app:fast; }
+location = /fast_inline { webtorch_handler app:fast mode=inline; }
+location = /fast_thread { webtorch_handler app:fast mode=thread; }
+location = /slow { webtorch_handler app:slow; }
+location = /slow_inline { webtorch_handler app:slow mode=inline; }
+location = /by_rows { webtorch_handler app:by_rows max_batch=1000; }
+location = /held { webtorch_handler app:held; }
+location = /let_go { webtorch_handler app:let_go mode=thread; }
+"""
+
+
+def test_inline_and_thread_are_where_they_say(server):
+    for _ in range(3):
+        assert server.post("/fast_inline", [0]).json() == [1]
+        assert server.post("/slow_inline", [0]).json() == [1]
+        assert server.post("/fast_thread", [0]).json() == [0]
+
+
+def test_auto_moves_what_is_fast_into_the_event_loop(server):
+    wait_for(lambda: server.post("/fast", [0]).json() == [1], "the handler to move")
+
+
+def test_auto_leaves_what_is_slow_in_a_thread(server):
+    for _ in range(20):
+        assert server.post("/slow", [0]).json() == [0]
+
+
+def test_auto_judges_a_batch_by_its_rows(server):
+    wait_for(lambda: server.post("/by_rows", [0]).json() == [1], "the handler to move")
+    assert server.post("/by_rows", [0] * 100).json() == [0] * 100
+
+
+def test_a_slow_handler_holds_up_nobody(start):
+    server = start(SERVER, APP)
+    wait_for(lambda: server.post("/fast", [0]).json() == [1], "the handler to move")
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(server.post, "/held", [n]) for n in range(4)]
+        with requests.Session() as session:
+            for _ in range(50):
+                assert session.get(server.url("/alive"), timeout=30).text == "alive"
+                # the event loop does not wait for a thread's Python: not inline now
+                assert session.post(server.url("/fast"), json=[0], timeout=30).ok
+        assert not any(future.done() for future in waiting)
+        assert server.get("/let_go").text == "released"
+        assert all(future.result().json() == [0] for future in waiting)
+
+
+def test_handlers_of_one_worker_do_not_wait_for_each_other(start):
+    server = start(SERVER, APP)
+    barrier = threading.Barrier(2)
+
+    def keep_busy():
+        barrier.wait()
+        return [server.post("/slow", [0]).json() for _ in range(20)]
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(keep_busy)
+        barrier.wait()
+        served = 0
+        while not busy.done():
+            assert server.post("/fast", [0]).ok
+            served += 1
+        assert busy.result() == [[0]] * 20
+    # behind the slow one in a single queue it would be about one for each
+    assert served > 20

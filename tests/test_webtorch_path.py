@@ -1,0 +1,47 @@
+"""The directive webtorch_path."""
+
+MODULE = """
+import webtorch
+
+@webtorch.handler
+def f(request): return {name!r}
+"""
+
+
+def test_several_directories_the_first_one_wins(configured, start):
+    server = configured()
+    for name in ("one", "two"):
+        (server.prefix / name).mkdir()
+        (server.prefix / name / "both.py").write_text(MODULE.format(name=name))
+    (server.prefix / "two" / "second.py").write_text(MODULE.format(name="second"))
+
+    running = start(
+        "location = /both { webtorch_handler both:f; }"
+        "location = /second { webtorch_handler second:f; }",
+        http=f"webtorch_path {server.prefix}/one; webtorch_path {server.prefix}/two;",
+    )
+    assert running.get("/both").text == "one"
+    assert running.get("/second").text == "second"
+
+
+def test_packages_and_relative_directories(configured):
+    server = configured("location = / { webtorch_handler package.inner:f; }")
+    (server.prefix / "code" / "package").mkdir(parents=True)
+    (server.prefix / "code" / "package" / "inner.py").write_text(MODULE.format(name="inner"))
+    server.configure(http="webtorch_path code;")
+    status, output = server.check()
+    assert status == 0, output
+
+
+def test_a_directory_that_is_not_there(configured):
+    status, output = configured(http="webtorch_path nowhere;").check()
+    assert status == 1
+    assert "[emerg]" in output and 'nowhere" is not a directory in ' in output
+
+
+def test_the_current_directory_is_no_place_for_modules(configured, monkeypatch):
+    server = configured("location = / { webtorch_handler stray:f; }")
+    (server.prefix / "stray.py").write_text(MODULE.format(name="stray"))
+    monkeypatch.chdir(server.prefix)
+    status, output = server.check()
+    assert status == 1 and "No module named 'stray'" in output

@@ -1,0 +1,36 @@
+"""The directive webtorch_preload: what the master imports."""
+
+from conftest import needs_root
+
+APP = """
+import os, sys, webtorch
+from pathlib import Path
+
+before = "wave" in sys.modules
+
+@webtorch.handler
+def preloaded(request):
+    maps = Path(f"/proc/{os.getppid()}/maps").read_text()
+    return {"wave": before, "torch": "libtorch_cpu" in maps}
+"""
+
+# a worker of another user may not look into the master
+pytestmark = needs_root
+MAIN = "user root;"
+LOCATION = "location = / { webtorch_handler app:preloaded; }"
+
+
+def test_torch_is_preloaded_by_default(start):
+    assert start(LOCATION, APP, main=MAIN).get("/").json() == {"wave": False, "torch": True}
+
+
+def test_modules_that_are_named(start):
+    server = start(LOCATION, APP, main=MAIN, http="webtorch_preload torch wave;")
+    assert server.get("/").json() == {"wave": True, "torch": True}
+
+
+def test_a_module_that_is_not_there(configured):
+    status, output = configured(LOCATION, APP, http="webtorch_preload nowhere;").check()
+    assert status == 1
+    assert "[emerg]" in output and 'could not import "nowhere" with' in output
+    assert "ModuleNotFoundError: No module named 'nowhere'" in output

@@ -1,0 +1,56 @@
+"""The directive webtorch_python."""
+
+import pytest
+
+from nginx import ROOT
+
+APP = """
+import sys, webtorch
+
+@webtorch.handler
+def where(request): return sys.executable + " " + sys.prefix
+"""
+
+LOCATION = "location = /where { webtorch_handler app:where; }"
+VENV = f"{ROOT}/.venv"
+
+
+@pytest.mark.parametrize("value", [VENV, f"{VENV}/", f"{VENV}/bin/python"])
+def test_a_virtual_environment_or_its_interpreter(start, value):
+    server = start(LOCATION, APP, http=f"webtorch_python {value};")
+    executable, prefix = server.get("/where").text.split()
+    assert executable.replace("//", "/") == f"{VENV}/bin/python"
+    assert prefix == VENV
+
+
+def test_the_default_is_the_environment_it_was_built_with(start):
+    assert start(LOCATION, APP).get("/where").text.split()[1] == VENV
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("/nowhere/venv", '"webtorch_python": "/nowhere/venv" not found'),
+        ("/etc", 'no interpreter "/etc/bin/python", is the directory a virtual environment?'),
+        ("/usr/bin/python3", 'could not import "webtorch" with /usr/bin/python3'),
+    ],
+)
+def test_wrong_ones(configured, value, message):
+    status, output = configured(LOCATION, APP, http=f"webtorch_python {value};").check()
+    assert status == 1
+    assert "[emerg]" in output and message in output
+
+
+def test_a_relative_path_is_one_from_the_configuration(configured):
+    server = configured(LOCATION, APP, http="webtorch_python venv;")
+    (server.prefix / "venv").symlink_to(VENV)
+    status, output = server.check()
+    assert status == 0, output
+
+
+def test_it_cannot_change_at_a_reload(start):
+    server = start(LOCATION, APP, expected=(r"restart nginx to change it",))
+    server.configure(http=f"webtorch_python {VENV}/bin/python3;")
+    server.process.send_signal(1)
+    server.wait_for_log(r"\[emerg\].*\"webtorch_python\" is .*: restart nginx to change it")
+    assert server.get("/where").ok
