@@ -38,6 +38,8 @@ http {{
         location = /thread {{ webtorch_handler xor_app:output mode=thread; }}
         location = /train {{ webtorch_handler xor_app:train; }}
         location = /train_one {{ webtorch_handler xor_app:train max_batch=1; }}
+        location = /train_one_thread {{ webtorch_handler xor_app:train max_batch=1 mode=thread; }}
+        location = /train_one_inline {{ webtorch_handler xor_app:train max_batch=1 mode=inline; }}
         location = /slow {{ webtorch_handler xor_app:slow; }}
         location = /slow_thread {{ webtorch_handler xor_app:slow mode=thread; }}
     }}

@@ -9,7 +9,8 @@
 /*
  * The modes "inline" and "auto" run batches in the event loop.  "auto" does so
  * while calls are shorter than this, in microseconds: about what the loop
- * itself takes for a batch of 64 requests.
+ * itself takes for a batch of 64 requests.  After that time in calls, the loop
+ * looks for other events before it goes on with what is ready.
  */
 #define NGX_WEBTORCH_INLINE_LIMIT   1000
 
@@ -49,6 +50,15 @@ struct ngx_webtorch_batch_s {
 };
 
 
+/* where a batch is run */
+
+typedef enum {
+    NGX_WEBTORCH_PLACE_LOOP = 0,
+    NGX_WEBTORCH_PLACE_THREAD,
+    NGX_WEBTORCH_PLACE_LATER              /* in the loop, soon */
+} ngx_webtorch_place_e;
+
+
 typedef struct {
     ngx_webtorch_batch_t   *head;
     ngx_webtorch_batch_t  **tail;
@@ -70,6 +80,7 @@ struct ngx_webtorch_runner_s {
     ngx_queue_t              batches;     /* not free, the oldest first */
     uint32_t                 nslots;
 
+    ngx_uint_t               nthreaded;   /* batches given to the thread */
     ngx_uint_t               njobs;       /* in batches, waited for or not */
     ngx_uint_t               nwaiters;
 
@@ -95,7 +106,7 @@ struct ngx_webtorch_runner_s {
 typedef struct {
     pthread_mutex_t          mutex;
     ngx_webtorch_fifo_t      done;        /* mutex */
-    ngx_uint_t               nthreaded;   /* batches given to threads */
+    ngx_uint_t               nthreaded;   /* batches given to all threads */
     ngx_int_t                threads;     /* of a torch operator */
     ngx_fd_t                 fd;          /* eventfd: done is not empty */
     ngx_log_t               *log;
@@ -106,6 +117,8 @@ static void ngx_webtorch_fifo_init(ngx_webtorch_fifo_t *fifo);
 static void ngx_webtorch_fifo_put(ngx_webtorch_fifo_t *fifo,
     ngx_webtorch_batch_t *batch);
 static ngx_webtorch_batch_t *ngx_webtorch_fifo_get(ngx_webtorch_fifo_t *fifo);
+static void ngx_webtorch_fifo_prepend(ngx_webtorch_fifo_t *fifo,
+    ngx_webtorch_fifo_t *first);
 static void ngx_webtorch_fifo_remove(ngx_webtorch_fifo_t *fifo,
     ngx_webtorch_batch_t *batch);
 
@@ -127,8 +140,11 @@ static ngx_msec_int_t ngx_webtorch_runner_delay(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_schedule(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_handler(ngx_event_t *ev);
-static ngx_uint_t ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
+static void ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
+static ngx_webtorch_place_e ngx_webtorch_runner_place(
+    ngx_webtorch_runner_t *runner, ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch, ngx_uint_t in_loop);
 static void ngx_webtorch_runner_watch(ngx_webtorch_runner_t *runner);
@@ -141,6 +157,7 @@ static void ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
 static ngx_int_t ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_thread_recall(ngx_webtorch_runner_t *runner);
 static void *ngx_webtorch_thread_cycle(void *data);
 static void ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_done_handler(ngx_event_t *ev);
@@ -284,6 +301,27 @@ ngx_webtorch_fifo_get(ngx_webtorch_fifo_t *fifo)
     }
 
     return batch;
+}
+
+
+/* moves all of another queue to the front */
+
+static void
+ngx_webtorch_fifo_prepend(ngx_webtorch_fifo_t *fifo, ngx_webtorch_fifo_t *first)
+{
+    if (first->head == NULL) {
+        return;
+    }
+
+    *first->tail = fifo->head;
+
+    if (fifo->head == NULL) {
+        fifo->tail = first->tail;
+    }
+
+    fifo->head = first->head;
+
+    ngx_webtorch_fifo_init(first);
 }
 
 
@@ -479,6 +517,7 @@ ngx_webtorch_batch_reclaim(ngx_webtorch_runner_t *runner)
     (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
 
     if (batch) {
+        runner->nthreaded--;
         ngx_webtorch_worker.nthreaded--;
     }
 
@@ -807,7 +846,10 @@ ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner)
 static void
 ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 {
+    ngx_uint_t              spent;
+    ngx_webtorch_fifo_t     done;
     ngx_webtorch_batch_t   *batch;
+    ngx_webtorch_place_e    place;
     ngx_webtorch_runner_t  *runner;
 
     runner = ev->data;
@@ -827,55 +869,111 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
         ngx_del_timer(ev);
     }
 
-    for ( ;; ) {
-        batch = ngx_webtorch_fifo_get(&runner->ready);
+    spent = 0;
+    ngx_webtorch_fifo_init(&done);
 
-        if (batch == NULL) {
-            return;
-        }
+    while ((batch = runner->ready.head) != NULL) {
 
         if (batch->api.njobs == 0) {
+            (void) ngx_webtorch_fifo_get(&runner->ready);
             ngx_webtorch_batch_recycle(batch);
             continue;
         }
 
-        if (!ngx_webtorch_runner_inline(runner, batch)) {
+        place = ngx_webtorch_runner_place(runner, batch);
+
+        if (place == NGX_WEBTORCH_PLACE_LATER) {
+            ngx_webtorch_runner_reopen(runner);
+            ngx_webtorch_runner_watch(runner);
+            break;
+        }
+
+        if (place == NGX_WEBTORCH_PLACE_LOOP
+            && spent >= NGX_WEBTORCH_INLINE_LIMIT)
+        {
+            /* a worker that shuts down gracefully waits for timers */
+            ngx_webtorch_runner_watch(runner);
+            ngx_post_event(ev, &ngx_posted_next_events);
+            break;
+        }
+
+        (void) ngx_webtorch_fifo_get(&runner->ready);
+
+        if (place == NGX_WEBTORCH_PLACE_THREAD) {
             ngx_webtorch_thread_submit(runner, batch);
             continue;
         }
 
-        batch->state = NGX_WEBTORCH_BATCH_RUNNING;
-        batch->adopted = 1;
-        batch->elapsed = ngx_webtorch_python_run(&batch->api);
+        ngx_webtorch_runner_inline(runner, batch);
+        ngx_webtorch_fifo_put(&done, batch);
+        spent += batch->elapsed;
+    }
 
-        ngx_webtorch_runner_learn(runner, batch, 1);
+    /* answered after all calls, each of which finds the caches warm then */
+
+    while ((batch = ngx_webtorch_fifo_get(&done)) != NULL) {
         ngx_webtorch_batch_finish(batch);
     }
 }
 
 
-/*
- * Whether a batch is run in the event loop.  "auto" does so for what was fast
- * at about this size, and only while no thread runs Python: the loop would
- * wait for the GIL otherwise.
- */
-
-static ngx_uint_t
+static void
 ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
-    switch (runner->handler->mode) {
+    batch->state = NGX_WEBTORCH_BATCH_RUNNING;
+    batch->adopted = 1;
+    batch->elapsed = ngx_webtorch_python_run(&batch->api);
+    batch->state = NGX_WEBTORCH_BATCH_DONE;
 
-    case NGX_WEBTORCH_MODE_INLINE:
-        return 1;
+    ngx_webtorch_runner_learn(runner, batch, 1);
+}
 
-    case NGX_WEBTORCH_MODE_THREAD:
-        return 0;
 
-    default:
-        return ngx_webtorch_worker.nthreaded == 0
-               && runner->debt == 0
-               && batch->api.rows <= 2 * (uint64_t) runner->fast_rows;
+/*
+ * "auto" runs in the event loop what was fast at about this size, and only
+ * while no thread runs Python: the loop would wait for the GIL otherwise.  If
+ * it is the handler's own thread, whose last call was fast, then it waits for
+ * that, as in the thread's queue.
+ */
+
+static ngx_webtorch_place_e
+ngx_webtorch_runner_place(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch)
+{
+    if (runner->handler->mode == NGX_WEBTORCH_MODE_INLINE) {
+        return NGX_WEBTORCH_PLACE_LOOP;
+    }
+
+    if (runner->handler->mode == NGX_WEBTORCH_MODE_THREAD
+        || runner->debt
+        || batch->api.rows > 2 * (uint64_t) runner->fast_rows
+        || ngx_webtorch_worker.nthreaded > runner->nthreaded)
+    {
+        return NGX_WEBTORCH_PLACE_THREAD;
+    }
+
+    return runner->nthreaded ? NGX_WEBTORCH_PLACE_LATER
+                             : NGX_WEBTORCH_PLACE_LOOP;
+}
+
+
+/* the last batch takes more rows while it waits */
+
+static void
+ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = runner->ready.head;
+
+    if (runner->open == NULL
+        && batch->next == NULL
+        && batch->api.rows < runner->handler->max_batch)
+    {
+        ngx_webtorch_fifo_remove(&runner->ready, batch);
+        batch->state = NGX_WEBTORCH_BATCH_OPEN;
+        runner->open = batch;
     }
 }
 
@@ -1074,6 +1172,7 @@ ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
     ngx_webtorch_runner_watch(runner);
 
     batch->state = NGX_WEBTORCH_BATCH_PENDING;
+    runner->nthreaded++;
     ngx_webtorch_worker.nthreaded++;
 
     (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
@@ -1088,6 +1187,43 @@ ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
     if (wake) {
         (void) pthread_cond_signal(&runner->cond);
     }
+}
+
+
+/*
+ * "auto": takes back what the thread has not begun with, before all that is
+ * ready, if it is such as is run in the event loop.
+ */
+
+static void
+ngx_webtorch_thread_recall(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_fifo_t    pending;
+    ngx_webtorch_batch_t  *batch;
+
+    if (runner->handler->mode != NGX_WEBTORCH_MODE_AUTO || runner->debt) {
+        return;
+    }
+
+    ngx_webtorch_fifo_init(&pending);
+
+    (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
+
+    batch = runner->pending.head;
+
+    if (batch && batch->api.rows <= 2 * (uint64_t) runner->fast_rows) {
+        ngx_webtorch_fifo_prepend(&pending, &runner->pending);
+    }
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
+
+    for (batch = pending.head; batch; batch = batch->next) {
+        batch->state = NGX_WEBTORCH_BATCH_READY;
+        runner->nthreaded--;
+        ngx_webtorch_worker.nthreaded--;
+    }
+
+    ngx_webtorch_fifo_prepend(&runner->ready, &pending);
 }
 
 
@@ -1184,8 +1320,9 @@ ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
 static void
 ngx_webtorch_done_handler(ngx_event_t *ev)
 {
-    ngx_webtorch_fifo_t    done;
-    ngx_webtorch_batch_t  *batch, *next;
+    ngx_webtorch_fifo_t     done;
+    ngx_webtorch_batch_t   *batch, *next;
+    ngx_webtorch_runner_t  *runner;
 
     (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
     done = ngx_webtorch_worker.done;
@@ -1194,13 +1331,20 @@ ngx_webtorch_done_handler(ngx_event_t *ev)
 
     for (batch = done.head; batch; batch = next) {
         next = batch->next;
+        runner = batch->runner;
 
+        runner->nthreaded--;
         ngx_webtorch_worker.nthreaded--;
 
         if (batch->api.njobs != 0) {
-            ngx_webtorch_runner_learn(batch->runner, batch, 0);
+            ngx_webtorch_runner_learn(runner, batch, 0);
         }
 
         ngx_webtorch_batch_finish(batch);
+        ngx_webtorch_thread_recall(runner);
+
+        if ((runner->open || runner->ready.head) && !runner->close.posted) {
+            ngx_post_event(&runner->close, &ngx_posted_events);
+        }
     }
 }

@@ -18,7 +18,7 @@ from webtorch import handlers
 from webtorch._native import ffi, lib
 from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
-from webtorch.model import Progress
+from webtorch.model import progress
 from webtorch.schema import DTYPES, SignatureError
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
@@ -208,12 +208,12 @@ class TensorRunner:
             slot = self._slots[number] = self._adopt(generation, batch)
 
         inputs = slot.inputs(rows)
-        before = Progress.steps, slot.version()
+        before = progress.steps, slot.version()
         with self._mode:
             try:
                 outputs = self._handler.run(inputs, rows)
             except BaseException as error:
-                unchanged = before == (Progress.steps, slot.version())
+                unchanged = before == (progress.steps, slot.version())
                 outputs = self._run_each(batch, inputs, error, unchanged)
         del inputs
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from webtorch.messages import Request, Response
-from webtorch.model import Progress
+from webtorch.model import progress
 from webtorch.schema import Schema, TensorSpec
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
@@ -129,11 +129,11 @@ class TensorFunction:
         def attempt(begin: int, end: int) -> None:
             first = spans[begin].first
             last = spans[end - 1].first + spans[end - 1].rows
-            steps = Progress.steps
+            steps = progress.steps
             try:
                 results = self.run([tensor[first:last] for tensor in inputs], last - first)
             except BaseException as error:
-                if Progress.steps == steps:
+                if progress.steps == steps:
                     halve(begin, end, error)
                 else:
                     failures.update(dict.fromkeys(range(begin, end), error))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from webtorch._step import Step
 from webtorch.state import LocalState, State
 
 _names: set[str] = set()
@@ -21,7 +22,11 @@ class Progress:
     failed has changed a model before it did.
     """
 
-    steps = 0
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+progress = Progress()
 
 
 class Model:
@@ -59,7 +64,7 @@ class Model:
 
         self._training = module.train()
         self._evaluation = _twin(module).eval()
-        self._optimizer = optimizer(module.parameters()) if optimizer else None
+        self._step = Step(optimizer(module.parameters())) if optimizer else None
 
     @property
     def steps(self) -> int:
@@ -79,19 +84,16 @@ class Model:
             FloatingPointError: if the loss is not finite; the model is not changed then.
 
         """
-        if self._optimizer is None:
+        if self._step is None:
             raise RuntimeError(f'model "{self.name}" has no optimizer')
 
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f'the loss of model "{self.name}" is {value}')
 
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-
+        self._step(loss)
         self._state.steps += 1
-        Progress.steps += 1
+        progress.steps += 1
 
 
 def _twin(module: nn.Module) -> nn.Module:
