@@ -16,6 +16,7 @@ from torch import Tensor
 
 from webtorch import handlers
 from webtorch._native import ffi, lib
+from webtorch._torch import use_count
 from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import progress
@@ -23,9 +24,6 @@ from webtorch.schema import DTYPES, SignatureError
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
 _DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
-
-# How many tensors and storages share a storage's memory; torch has no public name for it.
-_use_count: Callable[[int], int] = torch._C._storage_Use_Count
 
 _runners: dict[int, Callable[[int, int, int, Any], None]] = {}
 
@@ -155,48 +153,57 @@ class Slot:
 
     MAX_VIEWS = 256
 
-    def __init__(self, generation: int, batched: bool, bases: list[Tensor]) -> None:
+    def __init__(self, generation: int, batched: bool, bases: list[Tensor], outputs: Any) -> None:
         self.generation = generation
+        self.outputs = outputs
         self._batched = batched
         self._bases = bases
-        self._storages = [base.untyped_storage() for base in bases]
-        self._references = [_use_count(storage._cdata) for storage in self._storages]
+        storages = [base.untyped_storage()._cdata for base in bases]
+        self._references = [(storage, use_count(storage)) for storage in storages]
         self._views: dict[int, list[Tensor]] = {}
+        self._version = self._versions()
 
     def inputs(self, rows: int) -> list[Tensor]:
         """Return tensors of the first rows, new ones, whose shape a handler may change."""
-        views = self._views.get(rows)
-        if views is None:
-            if len(self._views) == self.MAX_VIEWS:
-                self._views.clear()
-            rows_or_row = slice(rows) if self._batched else 0
-            views = self._views[rows] = [base[rows_or_row] for base in self._bases]
+        views = self._views.get(rows) or self._make_views(rows)
         return [view.detach() for view in views]
+
+    def _make_views(self, rows: int) -> list[Tensor]:
+        if len(self._views) == self.MAX_VIEWS:
+            self._views.clear()
+        rows_or_row = slice(rows) if self._batched else 0
+        views = self._views[rows] = [base[rows_or_row] for base in self._bases]
+        return views
 
     def is_kept(self) -> bool:
         """Tell whether a tensor over a buffer is left that was not made here."""
-        for storage, references in zip(self._storages, self._references, strict=True):
-            if _use_count(storage._cdata) != references + len(self._views):
+        views = len(self._views)
+        for storage, references in self._references:
+            if use_count(storage) != references + views:
                 return True
         return False
 
-    def version(self) -> int:
-        """Return a number that changes when a handler writes to its inputs."""
+    def is_written(self) -> bool:
+        """Tell whether a handler wrote to its inputs since this was asked last."""
+        before, self._version = self._version, self._versions()
+        return before != self._version
+
+    def _versions(self) -> int:
         return sum(base._version for base in self._bases)
 
 
 class TensorRunner:
     """Runs the batches of a tensor function.
 
-    A call follows on the network code of many requests and finds the caches cold: each line that
-    runs for every batch counts.
+    A call follows on the network code of many requests and finds the caches cold, which makes it
+    several times slower than in a loop: each line that runs for every batch counts.
     """
 
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self._name = name
         self._handler = handler
-        self._mode = handler.mode()
-        self._schema = handler.schema
+        self._run = handler.run
+        self._mode = handler.mode
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
@@ -208,45 +215,47 @@ class TensorRunner:
             slot = self._slots[number] = self._adopt(generation, batch)
 
         inputs = slot.inputs(rows)
-        before = progress.steps, slot.version()
-        with self._mode:
-            try:
-                outputs = self._handler.run(inputs, rows)
-            except BaseException as error:
-                unchanged = before == (progress.steps, slot.version())
-                outputs = self._run_each(batch, inputs, error, unchanged)
+        steps = progress.steps
+        try:
+            with self._mode():
+                outputs = self._run(inputs, rows)
+        except BaseException as error:
+            changed = slot.is_written() or progress.steps != steps
+            outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 
         self._outputs[number] = outputs
         for index, output in enumerate(outputs):
-            batch.outputs[index] = output.data_ptr()
+            slot.outputs[index] = output.data_ptr()
 
         if slot.is_kept():
             batch.retained = 1
             del self._slots[number]
 
     def _adopt(self, generation: int, batch: Any) -> Slot:
+        schema = self._handler.schema
         bases = []
-        for index, spec in enumerate(self._schema.inputs):
+        for index, spec in enumerate(schema.inputs):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
             size = batch.capacity * torch.Size(spec.shape).numel() * spec.dtype.itemsize
             buffer = ffi.buffer(memory, size)
             flat = torch.frombuffer(buffer, dtype=spec.dtype)
             bases.append(flat.view(batch.capacity, *spec.shape))
-        return Slot(generation, self._schema.batched, bases)
+        return Slot(generation, schema.batched, bases, batch.outputs)
 
     def _run_each(
-        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, unchanged: bool
+        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, changed: bool
     ) -> Sequence[Tensor]:
         """Serve the requests that the failure is not of, if it left things as they were."""
         jobs = batch.jobs[0 : batch.njobs]
-        if batch.njobs == 1 or not unchanged:
+        if batch.njobs == 1 or changed:
             for job in jobs:
                 _fail(ffi.addressof(job), self._name, error)
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
-        outputs, failures = self._handler.run_each(inputs, spans, error)
+        with self._mode():
+            outputs, failures = self._handler.run_each(inputs, spans, error)
         for index, failure in failures.items():
             _fail(ffi.addressof(jobs[index]), self._name, failure)
         return outputs

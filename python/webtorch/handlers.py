@@ -12,6 +12,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from webtorch import _torch
 from webtorch.messages import Request, Response
 from webtorch.model import progress
 from webtorch.schema import Schema, TensorSpec
@@ -19,8 +20,8 @@ from webtorch.schema import Schema, TensorSpec
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
 # One training call at a time: two would mix their gradients, and one would change the weights
-# between the other's forward and backward pass.
-_training = threading.Lock()
+# between the other's forward and backward pass. A training function may call another one.
+_training = threading.RLock()
 
 
 class Kind(IntEnum):
@@ -42,7 +43,7 @@ class Span:
 class TensorFunction:
     """A function of tensors, under `@webtorch.infer` or `@webtorch.train`.
 
-    It can be called as the function itself.
+    It can be called as the function itself, with gradients if it trains, else without.
     """
 
     methods = ("POST", "PUT")
@@ -54,7 +55,12 @@ class TensorFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
-        return self._function(*args, **kwargs)
+        if self.kind is Kind.INFER:
+            # not inference_mode(): a training function may go on with the result
+            with torch.no_grad():
+                return self._function(*args, **kwargs)
+        with _training, torch.enable_grad():
+            return self._function(*args, **kwargs)
 
     @functools.cached_property
     def schema(self) -> Schema:
@@ -62,8 +68,8 @@ class TensorFunction:
         return Schema.of(self._function)
 
     def mode(self) -> AbstractContextManager[Any]:
-        """Return the context to run it in, of which a caller may use one again and again."""
-        return torch.inference_mode() if self.kind is Kind.INFER else _training
+        """Return the context for one `run`, where gradients are on by default."""
+        return _torch.InferenceMode(True) if self.kind is Kind.INFER else _training
 
     def run(self, inputs: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
         """Run it on `rows` rows and return its outputs, contiguous and on the CPU.
@@ -170,14 +176,15 @@ class RequestFunction:
         return self._function(request)
 
     def run(self, request: Request) -> Response:
-        """Answer a request.
+        """Answer a request, without gradients but in the training functions that it calls.
 
         Raises:
             TypeError: if it returned what is no response.
             Exception: whatever it raised.
 
         """
-        return Response.of(self._function(request))
+        with torch.no_grad():
+            return Response.of(self._function(request))
 
 
 Handler = TensorFunction | RequestFunction
