@@ -25,7 +25,8 @@ from webtorch.schema import DTYPES, SignatureError
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
 _DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
 
-_runners: dict[int, Callable[[int, int, int, Any], None]] = {}
+# by the number of the handler: what runs its batches
+_run: dict[int, Callable[[int, int, int, Any], None]] = {}
 
 
 # --- the log ---
@@ -80,9 +81,9 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
         return -1
 
     if isinstance(handler, TensorFunction):
-        _runners[index] = TensorRunner(text, handler)
+        _run[index] = TensorRunner(text, handler).run
     else:
-        _runners[index] = RequestRunner(text, handler)
+        _run[index] = RequestRunner(text, handler).run
     return 0
 
 
@@ -129,7 +130,7 @@ def ngx_webtorch_py_thread(threads: int) -> None:
 
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
-    _runners[handler](slot, generation, rows, batch)
+    _run[handler](slot, generation, rows, batch)
     return 0
 
 
@@ -166,7 +167,7 @@ class Slot:
     def inputs(self, rows: int) -> list[Tensor]:
         """Return tensors of the first rows, new ones, whose shape a handler may change."""
         views = self._views.get(rows) or self._make_views(rows)
-        return [view.detach() for view in views]
+        return [*map(Tensor.detach, views)]
 
     def _make_views(self, rows: int) -> list[Tensor]:
         if len(self._views) == self.MAX_VIEWS:
@@ -202,13 +203,11 @@ class TensorRunner:
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self._name = name
         self._handler = handler
-        self._run = handler.run
-        self._mode = handler.mode
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
 
-    def __call__(self, number: int, generation: int, rows: int, batch: Any) -> None:
+    def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch, one call for all of its requests unless that fails."""
         slot = self._slots.get(number)
         if slot is None or slot.generation != generation:
@@ -217,8 +216,7 @@ class TensorRunner:
         inputs = slot.inputs(rows)
         steps = progress.steps
         try:
-            with self._mode():
-                outputs = self._run(inputs, rows)
+            outputs = self._handler.run(inputs, rows)
         except BaseException as error:
             changed = slot.is_written() or progress.steps != steps
             outputs = self._run_each(batch, inputs, error, changed)
@@ -254,8 +252,7 @@ class TensorRunner:
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
-        with self._mode():
-            outputs, failures = self._handler.run_each(inputs, spans, error)
+        outputs, failures = self._handler.run_each(inputs, spans, error)
         for index, failure in failures.items():
             _fail(ffi.addressof(jobs[index]), self._name, failure)
         return outputs
@@ -268,7 +265,7 @@ class RequestRunner:
         self._name = name
         self._handler = handler
 
-    def __call__(self, number: int, generation: int, rows: int, batch: Any) -> None:
+    def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the requests of a batch one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index

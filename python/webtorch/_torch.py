@@ -5,20 +5,23 @@ with the public calls.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._autograd import _profiler_enabled
+from torch.nn.modules.module import _has_any_global_hook
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 use_count: Callable[[int], int] = torch._C._storage_Use_Count
 """How many tensors and storages share the memory of a storage, given by its `_cdata`."""
 
-InferenceMode: Callable[[bool], AbstractContextManager[None]] = torch._C._InferenceMode
-"""torch.inference_mode without its Python; an object is for one `with`."""
+set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
+"""What torch.no_grad and torch.enable_grad call."""
+
+has_global_hooks: Callable[[], bool] = _has_any_global_hook
+"""Whether somebody has registered hooks on all modules."""
 
 _run_backward = torch.autograd.Variable._execution_engine.run_backward
 

@@ -4,7 +4,6 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, overload
@@ -43,45 +42,34 @@ class Span:
 class TensorFunction:
     """A function of tensors, under `@webtorch.infer` or `@webtorch.train`.
 
-    It can be called as the function itself, with gradients if it trains, else without.
+    It can be called as the function itself, in the mode of its kind.
     """
 
+    kind: Kind
     methods = ("POST", "PUT")
 
-    def __init__(self, function: Callable[..., Any], kind: Kind) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self.kind = kind
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
-        if self.kind is Kind.INFER:
-            # not inference_mode(): a training function may go on with the result
-            with torch.no_grad():
-                return self._function(*args, **kwargs)
-        with _training, torch.enable_grad():
-            return self._function(*args, **kwargs)
+        raise NotImplementedError
 
     @functools.cached_property
     def schema(self) -> Schema:
         """The schema of its annotations; raises SignatureError."""
         return Schema.of(self._function)
 
-    def mode(self) -> AbstractContextManager[Any]:
-        """Return the context for one `run`, where gradients are on by default."""
-        return _torch.InferenceMode(True) if self.kind is Kind.INFER else _training
-
     def run(self, inputs: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
         """Run it on `rows` rows and return its outputs, contiguous and on the CPU.
-
-        It must be called within a `mode()`.
 
         Raises:
             TypeError: if it returned something else than its annotation says.
             Exception: whatever it raised.
 
         """
-        result: Any = self._function(*inputs)
+        result: Any = self(*inputs)
 
         specs = self.schema.outputs
         if isinstance(result, Tensor):
@@ -158,6 +146,41 @@ class TensorFunction:
         return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows"
 
 
+class InferFunction(TensorFunction):
+    """Runs without gradients.
+
+    Not in torch.inference_mode: entering and leaving that takes longer than it saves in a small
+    network, and what a handler keeps of its results may be trained on later.
+    """
+
+    kind = Kind.INFER
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, without gradients."""
+        before = torch.is_grad_enabled()
+        _torch.set_grad_enabled(False)
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            _torch.set_grad_enabled(before)
+
+
+class TrainFunction(TensorFunction):
+    """Runs with gradients, one call at a time."""
+
+    kind = Kind.TRAIN
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, with gradients."""
+        before = torch.is_grad_enabled()
+        with _training:
+            _torch.set_grad_enabled(True)
+            try:
+                return self._function(*args, **kwargs)
+            finally:
+                _torch.set_grad_enabled(before)
+
+
 class RequestFunction:
     """A function of a request, under `@webtorch.handler`.
 
@@ -196,7 +219,7 @@ def infer(function: Callable[..., Any]) -> TensorFunction:
     A first axis named `batch` takes the rows of many requests at once; without it a call is one
     request. Tensors that are kept after the call stay valid.
     """
-    return TensorFunction(function, Kind.INFER)
+    return InferFunction(function)
 
 
 def train(function: Callable[..., Any]) -> TensorFunction:
@@ -204,7 +227,7 @@ def train(function: Callable[..., Any]) -> TensorFunction:
 
     It is called once for a batch of requests; with `max_batch=1` once for each, in order.
     """
-    return TensorFunction(function, Kind.TRAIN)
+    return TrainFunction(function)
 
 
 @overload

@@ -1,7 +1,7 @@
 """Models: a module, its optimizer and where their state lives."""
 
-import copy
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from webtorch._step import Step
+from webtorch._twin import Twin
 from webtorch.state import LocalState, State
 
 _names: set[str] = set()
 
 
-class Progress:
-    """Counts the optimizer steps of all models in this process.
+class Progress(threading.local):
+    """Counts the optimizer steps, of all models, that this thread has made.
 
-    Training calls run one at a time, so that a plain integer does. It tells whether a call that
-    failed has changed a model before it did.
+    It tells whether a call that failed has changed a model before it did.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Model:
             tensor.data = self._state.place(f"{name}.{key}", tensor.data)
 
         self._training = module.train()
-        self._evaluation = _twin(module).eval()
+        self._evaluation = Twin(module)
         self._step = Step(optimizer(module.parameters())) if optimizer else None
 
     @property
@@ -73,8 +73,8 @@ class Model:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network; gradients are recorded within `@webtorch.train` only."""
-        module = self._training if torch.is_grad_enabled() else self._evaluation
-        return module(*args, **kwargs)
+        network = self._training if torch.is_grad_enabled() else self._evaluation
+        return network(*args, **kwargs)
 
     def step(self, loss: Tensor) -> None:
         """Make one step of the optimizer along the gradient of a scalar loss.
@@ -94,12 +94,3 @@ class Model:
         self._step(loss)
         self._state.steps += 1
         progress.steps += 1
-
-
-def _twin(module: nn.Module) -> nn.Module:
-    """Copy a module, but not its parameters and buffers: both see the same tensors.
-
-    A module's mode is a flag on it, which calls in two threads cannot have two values of.
-    """
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
