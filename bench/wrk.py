@@ -1,6 +1,7 @@
 """Runs wrk and reads its results."""
 
 import json
+import math
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -64,11 +65,19 @@ class Result:
 def start(
     url: str, seconds: float, *, script: str = JSON_ROW, threads: int = 2, connections: int = 64
 ) -> "subprocess.Popen[str]":
-    """Start wrk; its output is for `finish`."""
+    """Start wrk for some seconds, rounded up; its output is for `finish`."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua", delete=False) as file:
         file.write(script + DONE)
     return subprocess.Popen(
-        ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds:g}", "-s", file.name, url],
+        [
+            "wrk",
+            f"-t{threads}",
+            f"-c{connections}",
+            f"-d{math.ceil(seconds)}",
+            "-s",
+            file.name,
+            url,
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

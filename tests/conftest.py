@@ -5,11 +5,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nginx import Nginx, wait_for
+from nginx import BINARY, Nginx, wait_for
 
 StartNginx = Callable[..., Nginx]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may choose a user")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests be run with another nginx."""
+    parser.addoption("--nginx", metavar="PATH", help="an nginx of ./build.sh static")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the nginx."""
+    if path := config.getoption("--nginx"):
+        BINARY.path = os.path.abspath(path)
+        BINARY.load_module = ""
 
 
 def look_after(server: Nginx) -> Iterator[Nginx]:

@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,17 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "build/modules/ngx_http_webtorch_module.so"
-BINARY = "/usr/sbin/nginx"
+
+
+@dataclass
+class Binary:
+    """The nginx under test: Debian's with the module, or one that the module is built into."""
+
+    path: str = "/usr/sbin/nginx"
+    load_module: str = f"load_module {MODULE};"
+
+
+BINARY = Binary()
 
 DEADLINE = 30.0
 """Seconds that anything waited for may take on a slow machine."""
@@ -87,7 +98,6 @@ class Nginx:
         http: text for the http block.
         main: text for the main context.
         workers: their number.
-        binary: another nginx; with `load_module=False` one that the module is built into.
 
     """
 
@@ -99,17 +109,14 @@ class Nginx:
         http: str = "",
         main: str = "",
         workers: int = 1,
-        binary: str = BINARY,
-        load_module: bool = True,
     ) -> None:
         # not below pytest's directory, which workers of another user may not enter
         self.prefix = Path(tempfile.mkdtemp(prefix="webtorch-"))
         self.prefix.chmod(0o755)
         self.port = free_port()
         self.expected_in_log: list[str] = []
-        self._binary = binary
         self._settings: dict[str, Any] = {
-            "load_module": f"load_module {MODULE};" if load_module else "",
+            "load_module": BINARY.load_module,
             "main": main,
             "workers": workers,
             "http": http,
@@ -149,7 +156,7 @@ class Nginx:
     # --- processes ---
 
     def _command(self, *arguments: str) -> list[str]:
-        return [self._binary, "-p", f"{self.prefix}/", "-c", str(self.conf), *arguments]
+        return [BINARY.path, "-p", f"{self.prefix}/", "-c", str(self.conf), *arguments]
 
     def check(self) -> tuple[int, str]:
         """Run `nginx -t`; return its exit status and what it printed."""
