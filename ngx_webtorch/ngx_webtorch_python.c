@@ -61,6 +61,10 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
 
     rc = ngx_webtorch_python_import("webtorch", error);
 
+    if (rc == NGX_OK) {
+        rc = ngx_webtorch_python_import("webtorch._preload", error);
+    }
+
     name = conf->preload->elts;
 
     for (i = 0; rc == NGX_OK && i < conf->preload->nelts; i++) {

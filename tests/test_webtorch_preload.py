@@ -3,15 +3,22 @@
 from conftest import needs_root
 
 APP = """
-import os, sys, webtorch
+import os, sys, torch, webtorch
 from pathlib import Path
 
 before = "wave" in sys.modules
+known = set(sys.modules)
+torch.optim.SGD([torch.zeros(1)], lr=1)
+new = set(sys.modules) - known
 
 @webtorch.handler
 def preloaded(request):
     maps = Path(f"/proc/{os.getppid()}/maps").read_text()
     return {"wave": before, "torch": "libtorch_cpu" in maps}
+
+@webtorch.handler
+def imported_for_an_optimizer(request):
+    return " ".join(sorted(new)) or "nothing"
 """
 
 # a worker of another user may not look into the master
@@ -34,3 +41,8 @@ def test_a_module_that_is_not_there(configured):
     assert status == 1
     assert "[emerg]" in output and 'could not import "nowhere" with' in output
     assert "ModuleNotFoundError: No module named 'nowhere'" in output
+
+
+def test_an_optimizer_finds_all_that_it_needs_preloaded(start):
+    server = start("location = / { webtorch_handler app:imported_for_an_optimizer; }", APP)
+    assert server.get("/").text == "nothing"
