@@ -214,11 +214,11 @@ class TensorRunner:
             slot = self._slots[number] = self._adopt(generation, batch)
 
         inputs = slot.inputs(rows)
-        steps = progress.steps
+        progress.begin()
         try:
             outputs = self._handler.run(inputs, rows)
         except BaseException as error:
-            changed = slot.is_written() or progress.steps != steps
+            changed = slot.is_written() or progress.is_made()
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 

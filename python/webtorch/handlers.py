@@ -3,7 +3,7 @@
 import functools
 import importlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, overload
@@ -21,6 +21,11 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 # One training call at a time: two would mix their gradients, and one would change the weights
 # between the other's forward and backward pass. A training function may call another one.
 _training = threading.RLock()
+
+_NO_KEYWORDS: dict[str, Any] = {}
+
+# `tuple | list` would make a new object for each call
+_SEVERAL = (tuple, list)
 
 
 class Kind(IntEnum):
@@ -54,6 +59,10 @@ class TensorFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
+        return self._call(args, kwargs)
+
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call the function in the mode of its kind."""
         raise NotImplementedError
 
     @functools.cached_property
@@ -69,12 +78,12 @@ class TensorFunction:
             Exception: whatever it raised.
 
         """
-        result: Any = self(*inputs)
+        result: Any = self._call(inputs, _NO_KEYWORDS)
 
         specs = self.schema.outputs
         if isinstance(result, Tensor):
             result = (result,)
-        if not isinstance(result, tuple | list) or len(result) != len(specs):
+        if not isinstance(result, _SEVERAL) or len(result) != len(specs):
             raise TypeError(f"{len(specs)} tensors are annotated, it returned {type(result)}")
 
         batch = (rows,) if self.schema.batched else ()
@@ -123,14 +132,14 @@ class TensorFunction:
         def attempt(begin: int, end: int) -> None:
             first = spans[begin].first
             last = spans[end - 1].first + spans[end - 1].rows
-            steps = progress.steps
+            progress.begin()
             try:
                 results = self.run([tensor[first:last] for tensor in inputs], last - first)
             except BaseException as error:
-                if progress.steps == steps:
-                    halve(begin, end, error)
-                else:
+                if progress.is_made():
                     failures.update(dict.fromkeys(range(begin, end), error))
+                else:
+                    halve(begin, end, error)
                 return
             for output, result in zip(outputs, results, strict=True):
                 output[first:last] = result
@@ -155,8 +164,7 @@ class InferFunction(TensorFunction):
 
     kind = Kind.INFER
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function itself, without gradients."""
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
         _torch.set_grad_enabled(False)
         try:
@@ -170,8 +178,7 @@ class TrainFunction(TensorFunction):
 
     kind = Kind.TRAIN
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function itself, with gradients."""
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
         with _training:
             _torch.set_grad_enabled(True)

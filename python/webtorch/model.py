@@ -16,14 +16,28 @@ from webtorch.state import LocalState, State
 _names: set[str] = set()
 
 
-class Progress(threading.local):
-    """Counts the optimizer steps, of all models, that this thread has made.
+class Progress:
+    """Tells whether a thread has made optimizer steps, of any model, since it began to look.
 
-    It tells whether a call that failed has changed a model before it did.
+    So it tells whether a call that failed has changed a model before it did. It is asked before
+    every call, and a set that is mostly empty costs less then than what is local to a thread.
     """
 
     def __init__(self) -> None:
-        self.steps = 0
+        self._threads: set[int] = set()
+
+    def begin(self) -> None:
+        """Forget what this thread has done."""
+        if self._threads:
+            self._threads.discard(threading.get_ident())
+
+    def note(self) -> None:
+        """Remember that this thread has made a step."""
+        self._threads.add(threading.get_ident())
+
+    def is_made(self) -> bool:
+        """Tell whether this thread has made a step."""
+        return threading.get_ident() in self._threads
 
 
 progress = Progress()
@@ -93,4 +107,4 @@ class Model:
 
         self._step(loss)
         self._state.steps += 1
-        progress.steps += 1
+        progress.note()
