@@ -1,0 +1,44 @@
+"""docs/ tells what the sources say."""
+
+import re
+
+from nginx import ROOT
+
+SOURCES = [
+    path.read_text()
+    for path in (ROOT / "ngx_webtorch").glob("*.c*")
+    if path.name != "ngx_webtorch_bridge.c"
+]
+
+
+def test_every_directive_has_its_reference():
+    module = (ROOT / "ngx_webtorch/ngx_http_webtorch_module.c").read_text()
+    directives = re.findall(r'ngx_string\("(webtorch_\w+)"\)', module)
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/directives.md").read_text(), re.MULTILINE)
+    assert directives and sorted(directives) == sorted(headings)
+
+
+def test_every_code_of_an_error_is_documented():
+    documented = set()
+    for row in re.findall(r"^\|[^|]+\|([^|]+)\|", (ROOT / "docs/errors.md").read_text(), re.M):
+        documented.update(re.findall(r"`(\w+)`", row))
+    words = {word for source in SOURCES for word in re.findall(r'"([a-z]+(?:_[a-z]+)*)"', source)}
+    assert documented and documented <= words
+
+    # what the sources write where a code stands, after a status
+    codes = {
+        code
+        for source in SOURCES
+        for code in re.findall(r'(?:\b[45]\d\d|NGX_HTTP_[A-Z_]+|status),\s*"([a-z_]+)"', source)
+    }
+    assert codes and codes <= documented
+
+
+def test_every_file_has_its_place():
+    inside = (ROOT / "docs/inside.md").read_text()
+    for path in (ROOT / "ngx_webtorch").glob("ngx_*.c"):
+        name = path.name.replace("ngx_webtorch_", "_", 1)
+        assert path.name in inside or name in inside, f"{path.name} is not in docs/inside.md"
+    for path in (ROOT / "python/webtorch").glob("*.py"):
+        if path.name not in ("__init__.py", "_bridge_build.py"):
+            assert path.name in inside, f"{path.name} is not in docs/inside.md"
