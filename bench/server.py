@@ -18,7 +18,8 @@ load_module {root}/build/modules/ngx_http_webtorch_module.so;
 worker_processes {workers};
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log;
-events {{ worker_connections 4096; }}
+# by default a busy worker takes one new connection per round: of 1000, the last wait for seconds
+events {{ worker_connections 4096; multi_accept on; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
