@@ -23,9 +23,18 @@
 #define WEBTORCH_NAME_LEN     64
 
 #define WEBTORCH_BOOL         0
-#define WEBTORCH_INT64        1
-#define WEBTORCH_FLOAT32      2
-#define WEBTORCH_FLOAT64      3
+#define WEBTORCH_UINT8        1
+#define WEBTORCH_UINT16       2
+#define WEBTORCH_UINT32       3
+#define WEBTORCH_UINT64       4
+#define WEBTORCH_INT8         5
+#define WEBTORCH_INT16        6
+#define WEBTORCH_INT32        7
+#define WEBTORCH_INT64        8
+#define WEBTORCH_FLOAT16      9
+#define WEBTORCH_BFLOAT16     10
+#define WEBTORCH_FLOAT32      11
+#define WEBTORCH_FLOAT64      12
 
 #define WEBTORCH_INFER        0
 #define WEBTORCH_TRAIN        1

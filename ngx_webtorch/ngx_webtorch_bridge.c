@@ -1671,6 +1671,15 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
 #endif
 
+static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
+{
+  int n = (WEBTORCH_BFLOAT16) <= 0;
+  *o = (unsigned long long)((WEBTORCH_BFLOAT16) | 0);  /* check that WEBTORCH_BFLOAT16 is an integer */
+  if (!_cffi_check_int(*o, n, 10U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_BOOL(unsigned long long *o)
 {
   int n = (WEBTORCH_BOOL) <= 0;
@@ -1689,11 +1698,20 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_FLOAT16(unsigned long long *o)
+{
+  int n = (WEBTORCH_FLOAT16) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FLOAT16) | 0);  /* check that WEBTORCH_FLOAT16 is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_FLOAT32(unsigned long long *o)
 {
   int n = (WEBTORCH_FLOAT32) <= 0;
   *o = (unsigned long long)((WEBTORCH_FLOAT32) | 0);  /* check that WEBTORCH_FLOAT32 is an integer */
-  if (!_cffi_check_int(*o, n, 2U))
+  if (!_cffi_check_int(*o, n, 11U))
     n |= 2;
   return n;
 }
@@ -1702,7 +1720,7 @@ static int _cffi_const_WEBTORCH_FLOAT64(unsigned long long *o)
 {
   int n = (WEBTORCH_FLOAT64) <= 0;
   *o = (unsigned long long)((WEBTORCH_FLOAT64) | 0);  /* check that WEBTORCH_FLOAT64 is an integer */
-  if (!_cffi_check_int(*o, n, 3U))
+  if (!_cffi_check_int(*o, n, 12U))
     n |= 2;
   return n;
 }
@@ -1743,11 +1761,38 @@ static int _cffi_const_WEBTORCH_INFER(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_INT16(unsigned long long *o)
+{
+  int n = (WEBTORCH_INT16) <= 0;
+  *o = (unsigned long long)((WEBTORCH_INT16) | 0);  /* check that WEBTORCH_INT16 is an integer */
+  if (!_cffi_check_int(*o, n, 6U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_INT32(unsigned long long *o)
+{
+  int n = (WEBTORCH_INT32) <= 0;
+  *o = (unsigned long long)((WEBTORCH_INT32) | 0);  /* check that WEBTORCH_INT32 is an integer */
+  if (!_cffi_check_int(*o, n, 7U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_INT64(unsigned long long *o)
 {
   int n = (WEBTORCH_INT64) <= 0;
   *o = (unsigned long long)((WEBTORCH_INT64) | 0);  /* check that WEBTORCH_INT64 is an integer */
-  if (!_cffi_check_int(*o, n, 1U))
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_INT8(unsigned long long *o)
+{
+  int n = (WEBTORCH_INT8) <= 0;
+  *o = (unsigned long long)((WEBTORCH_INT8) | 0);  /* check that WEBTORCH_INT8 is an integer */
+  if (!_cffi_check_int(*o, n, 5U))
     n |= 2;
   return n;
 }
@@ -1869,16 +1914,57 @@ static int _cffi_const_WEBTORCH_TRAIN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_UINT16(unsigned long long *o)
+{
+  int n = (WEBTORCH_UINT16) <= 0;
+  *o = (unsigned long long)((WEBTORCH_UINT16) | 0);  /* check that WEBTORCH_UINT16 is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_UINT32(unsigned long long *o)
+{
+  int n = (WEBTORCH_UINT32) <= 0;
+  *o = (unsigned long long)((WEBTORCH_UINT32) | 0);  /* check that WEBTORCH_UINT32 is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_UINT64(unsigned long long *o)
+{
+  int n = (WEBTORCH_UINT64) <= 0;
+  *o = (unsigned long long)((WEBTORCH_UINT64) | 0);  /* check that WEBTORCH_UINT64 is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
+{
+  int n = (WEBTORCH_UINT8) <= 0;
+  *o = (unsigned long long)((WEBTORCH_UINT8) | 0);  /* check that WEBTORCH_UINT8 is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static const struct _cffi_global_s _cffi_globals[] = {
+  { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INFER", (void *)_cffi_const_WEBTORCH_INFER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_INT16", (void *)_cffi_const_WEBTORCH_INT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_INT32", (void *)_cffi_const_WEBTORCH_INT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT64", (void *)_cffi_const_WEBTORCH_INT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_INT8", (void *)_cffi_const_WEBTORCH_INT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_DEBUG", (void *)_cffi_const_WEBTORCH_LOG_DEBUG, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_ERROR", (void *)_cffi_const_WEBTORCH_LOG_ERROR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_INFO", (void *)_cffi_const_WEBTORCH_LOG_INFO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -1892,6 +1978,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
@@ -2079,7 +2169,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  29,  /* num_globals */
+  38,  /* num_globals */
   8,  /* num_struct_unions */
   0,  /* num_enums */
   8,  /* num_typenames */

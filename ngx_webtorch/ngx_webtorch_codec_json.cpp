@@ -7,15 +7,18 @@
  */
 
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_dtype.hpp"
 
 #include <charconv>
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <simdjson.h>
+#include <type_traits>
 
 namespace {
 
@@ -23,6 +26,8 @@ using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::element_type;
 using simdjson::dom::object;
+using webtorch::BFloat16;
+using webtorch::Float16;
 
 /* no sane tensor is deeper; simdjson's own walk is iterative anyway */
 constexpr size_t kMaxDepth = 64;
@@ -157,37 +162,42 @@ mismatch(const Decoder &d, const webtorch_spec_t &spec, const element &e)
 int
 wrong_element(const Decoder &d, const webtorch_spec_t &spec, const element &e)
 {
-    const char *expected = ngx_webtorch_dtypes[spec.dtype].name;
+    char                         shape[NGX_WEBTORCH_SHAPE_LEN];
+    const ngx_webtorch_dtype_t  &expected = ngx_webtorch_dtypes[spec.dtype];
 
-    switch (e.type()) {
-
-    case element_type::ARRAY:
-    case element_type::OBJECT:
+    if (e.type() == element_type::ARRAY || e.type() == element_type::OBJECT) {
         return -1;
-
-    case element_type::DOUBLE:
-    case element_type::UINT64:
-    case element_type::INT64:
-        if (spec.dtype == WEBTORCH_FLOAT32
-            || (spec.dtype == WEBTORCH_INT64
-                && e.type() == element_type::UINT64))
-        {
-            return ngx_webtorch_error(d.err, 422, "out_of_range",
-                       "tensor \"%s\": a number is out of range of %s",
-                       spec.name, expected);
-        }
-
-        [[fallthrough]];
-
-    default:
-        char  shape[NGX_WEBTORCH_SHAPE_LEN];
-
-        return ngx_webtorch_error(d.err, 422, "wrong_dtype",
-                   "tensor \"%s\": expected %s %s, found %s among its elements",
-                   spec.name, expected,
-                   ngx_webtorch_spec_shape(shape, &spec, d.schema->batched),
-                   type_name(e));
     }
+
+    if ((e.is_number() && expected.kind == NGX_WEBTORCH_KIND_FLOAT)
+        || ((e.type() == element_type::INT64
+             || e.type() == element_type::UINT64)
+            && expected.kind == NGX_WEBTORCH_KIND_INTEGER))
+    {
+        return ngx_webtorch_error(d.err, 422, "out_of_range",
+                   "tensor \"%s\": a number is out of range of %s",
+                   spec.name, expected.name);
+    }
+
+    return ngx_webtorch_error(d.err, 422, "wrong_dtype",
+               "tensor \"%s\": expected %s %s, found %s among its elements",
+               spec.name, expected.name,
+               ngx_webtorch_spec_shape(shape, &spec, d.schema->batched),
+               type_name(e));
+}
+
+
+bool
+store(const element &e, bool *p)
+{
+    return e.get(*p) == simdjson::SUCCESS;
+}
+
+
+bool
+store(const element &e, double *p)
+{
+    return e.get(*p) == simdjson::SUCCESS;
 }
 
 
@@ -196,7 +206,7 @@ store(const element &e, float *p)
 {
     double  v;
 
-    if (e.get(v) != simdjson::SUCCESS) {
+    if (!store(e, &v)) {
         return false;
     }
 
@@ -206,11 +216,40 @@ store(const element &e, float *p)
 }
 
 
+/* the two of 16 bits */
+
 template <typename T>
-bool
+auto
+store(const element &e, T *p) -> decltype(p->set(0.0), bool())
+{
+    double  v;
+
+    if (!store(e, &v)) {
+        return false;
+    }
+
+    p->set(v);
+
+    return std::isfinite(p->get());
+}
+
+
+template <typename T>
+std::enable_if_t<std::is_integral_v<T>, bool>
 store(const element &e, T *p)
 {
-    return e.get(*p) == simdjson::SUCCESS;
+    std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>  v;
+
+    if (e.get(v) != simdjson::SUCCESS
+        || v < std::numeric_limits<T>::min()
+        || v > std::numeric_limits<T>::max())
+    {
+        return false;
+    }
+
+    *p = static_cast<T>(v);
+
+    return true;
 }
 
 
@@ -292,16 +331,11 @@ int
 read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
     void *data)
 {
-    switch (spec.dtype) {
-    case WEBTORCH_BOOL:
-        return read_rows(d, spec, found, static_cast<bool *>(data));
-    case WEBTORCH_INT64:
-        return read_rows(d, spec, found, static_cast<int64_t *>(data));
-    case WEBTORCH_FLOAT32:
-        return read_rows(d, spec, found, static_cast<float *>(data));
-    default:
-        return read_rows(d, spec, found, static_cast<double *>(data));
-    }
+    return webtorch::visit(spec.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+
+        return read_rows(d, spec, found, static_cast<T *>(data));
+    });
 }
 
 
@@ -552,8 +586,9 @@ write_number(char *p, bool v)
 }
 
 
-char *
-write_number(char *p, int64_t v)
+template <typename T>
+std::enable_if_t<std::is_integral_v<T>, char *>
+write_number(char *p, T v)
 {
     return std::to_chars(p, p + kNumberLen, v).ptr;
 }
@@ -566,7 +601,7 @@ write_number(char *p, int64_t v)
  */
 
 template <typename T>
-char *
+std::enable_if_t<std::is_floating_point_v<T>, char *>
 write_number(char *p, T v)
 {
     if (!std::isfinite(v)) {
@@ -583,6 +618,20 @@ write_number(char *p, T v)
     }
 
     return std::to_chars(p, p + kNumberLen, v).ptr;
+}
+
+
+char *
+write_number(char *p, Float16 v)
+{
+    return write_number(p, v.get());
+}
+
+
+char *
+write_number(char *p, BFloat16 v)
+{
+    return write_number(p, v.get());
 }
 
 
@@ -639,16 +688,11 @@ char *
 write_tensor(char *p, const webtorch_spec_t &spec, const void *data,
     const ngx_webtorch_layout_t *layout)
 {
-    switch (spec.dtype) {
-    case WEBTORCH_BOOL:
-        return write_rows(p, spec, static_cast<const bool *>(data), layout);
-    case WEBTORCH_INT64:
-        return write_rows(p, spec, static_cast<const int64_t *>(data), layout);
-    case WEBTORCH_FLOAT32:
-        return write_rows(p, spec, static_cast<const float *>(data), layout);
-    default:
-        return write_rows(p, spec, static_cast<const double *>(data), layout);
-    }
+    return webtorch::visit(spec.dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+
+        return write_rows(p, spec, static_cast<const T *>(data), layout);
+    });
 }
 
 

@@ -11,6 +11,7 @@
  */
 
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_dtype.hpp"
 
 #include <charconv>
 #include <cinttypes>
@@ -20,8 +21,12 @@
 #include <cstring>
 #include <new>
 #include <string_view>
+#include <type_traits>
 
 namespace {
+
+using webtorch::BFloat16;
+using webtorch::Float16;
 
 /* of a serialized object that is a tensor or a storage */
 constexpr int64_t kTypeTorch = 4;
@@ -37,17 +42,27 @@ constexpr size_t kHeaderLen = 160;
 
 
 struct Class {
-    std::string_view  tensor;
-    std::string_view  storage;
-    int32_t           dtype;
+    std::string_view     tensor;
+    std::string_view     storage;
+    int32_t              dtype;
 };
 
 
-constexpr Class kClasses[] = {
-    { "torch.DoubleTensor", "torch.DoubleStorage", WEBTORCH_FLOAT64 },
-    { "torch.FloatTensor",  "torch.FloatStorage",  WEBTORCH_FLOAT32 },
-    { "torch.LongTensor",   "torch.LongStorage",   WEBTORCH_INT64 },
-    { "torch.ByteTensor",   "torch.ByteStorage",   WEBTORCH_BOOL },
+constexpr Class kDouble = { "torch.DoubleTensor", "torch.DoubleStorage",
+                            WEBTORCH_FLOAT64 };
+constexpr Class kFloat = { "torch.FloatTensor", "torch.FloatStorage",
+                           WEBTORCH_FLOAT32 };
+constexpr Class kLong = { "torch.LongTensor", "torch.LongStorage",
+                          WEBTORCH_INT64 };
+constexpr Class kInt = { "torch.IntTensor", "torch.IntStorage",
+                         WEBTORCH_INT32 };
+constexpr Class kShort = { "torch.ShortTensor", "torch.ShortStorage",
+                           WEBTORCH_INT16 };
+constexpr Class kByte = { "torch.ByteTensor", "torch.ByteStorage",
+                          WEBTORCH_UINT8 };
+
+constexpr const Class *kClasses[] = {
+    &kDouble, &kFloat, &kLong, &kInt, &kShort, &kByte
 };
 
 
@@ -208,12 +223,20 @@ Reader::object(std::string_view *name)
 }
 
 
+template <typename T>
 bool
-parse(std::string_view s, double *v)
+parse_whole(std::string_view s, T *v)
 {
     auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), *v);
 
     return error == std::errc() && end == s.data() + s.size();
+}
+
+
+bool
+parse(std::string_view s, double *v)
+{
+    return parse_whole(s, v);
 }
 
 
@@ -224,7 +247,7 @@ parse(std::string_view s, float *v)
 {
     double  d;
 
-    if (!parse(s, &d)) {
+    if (!parse_whole(s, &d)) {
         return false;
     }
 
@@ -234,12 +257,29 @@ parse(std::string_view s, float *v)
 }
 
 
-bool
-parse(std::string_view s, int64_t *v)
-{
-    auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), *v);
+/* the two of 16 bits */
 
-    return error == std::errc() && end == s.data() + s.size();
+template <typename T>
+auto
+parse(std::string_view s, T *v) -> decltype(v->set(0.0), bool())
+{
+    double  d;
+
+    if (!parse_whole(s, &d)) {
+        return false;
+    }
+
+    v->set(d);
+
+    return std::isfinite(v->get()) || !std::isfinite(d);
+}
+
+
+template <typename T>
+std::enable_if_t<std::is_integral_v<T>, bool>
+parse(std::string_view s, T *v)
+{
+    return parse_whole(s, v);
 }
 
 
@@ -337,15 +377,15 @@ read_header(Reader &in, Tensor *t)
 
     t->cls = nullptr;
 
-    for (const Class &cls : kClasses) {
-        if (cls.tensor == name) {
-            t->cls = &cls;
+    for (const Class *cls : kClasses) {
+        if (cls->tensor == name) {
+            t->cls = cls;
         }
     }
 
     if (t->cls == nullptr) {
-        return in.malformed("the class is none of Double-, Float-, Long- "
-                            "and ByteTensor");
+        return in.malformed("the class is none of Double-, Float-, Long-, "
+                            "Int-, Short- and ByteTensor");
     }
 
     if (!read_sizes(in, t)
@@ -384,14 +424,15 @@ read_header(Reader &in, Tensor *t)
 }
 
 
-bool
-fits_dtype(int32_t wire, int32_t dtype)
-{
-    bool  is_float = dtype == WEBTORCH_FLOAT32 || dtype == WEBTORCH_FLOAT64;
+/* elements are text: any class of a dtype's kind will do, if they are in range */
 
-    return wire == dtype
-           || (is_float
-               && (wire == WEBTORCH_FLOAT32 || wire == WEBTORCH_FLOAT64));
+bool
+fits_dtype(const Class &cls, int32_t dtype)
+{
+    ngx_webtorch_kind_e  kind = ngx_webtorch_dtypes[dtype].kind;
+
+    return kind == ngx_webtorch_dtypes[cls.dtype].kind
+           || (kind == NGX_WEBTORCH_KIND_BOOL && &cls == &kByte);
 }
 
 
@@ -507,16 +548,11 @@ read_elements(Reader &in, const Tensor &t, T *p)
 bool
 read_tensor(Reader &in, const Tensor &t, int32_t dtype, void *data)
 {
-    switch (dtype) {
-    case WEBTORCH_BOOL:
-        return read_elements(in, t, static_cast<bool *>(data));
-    case WEBTORCH_INT64:
-        return read_elements(in, t, static_cast<int64_t *>(data));
-    case WEBTORCH_FLOAT32:
-        return read_elements(in, t, static_cast<float *>(data));
-    default:
-        return read_elements(in, t, static_cast<double *>(data));
-    }
+    return webtorch::visit(dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+
+        return read_elements(in, t, static_cast<T *>(data));
+    });
 }
 
 
@@ -540,7 +576,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
         return -1;
     }
 
-    if (!fits_dtype(t.cls->dtype, spec.dtype)) {
+    if (!fits_dtype(*t.cls, spec.dtype)) {
         return ngx_webtorch_error_mismatch(err, "wrong_dtype", schema, &spec,
                    ngx_webtorch_dtypes[t.cls->dtype].name,
                    ngx_webtorch_shape(shape, t.size, t.ndim));
@@ -574,16 +610,30 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 }
 
 
+/* the smallest that holds all numbers of a dtype */
+
 const Class &
 class_of(int32_t dtype)
 {
-    for (const Class &cls : kClasses) {
-        if (cls.dtype == dtype) {
-            return cls;
-        }
+    switch (dtype) {
+    case WEBTORCH_BOOL:
+    case WEBTORCH_UINT8:
+        return kByte;
+    case WEBTORCH_INT8:
+    case WEBTORCH_INT16:
+        return kShort;
+    case WEBTORCH_UINT16:
+    case WEBTORCH_INT32:
+        return kInt;
+    case WEBTORCH_UINT32:
+    case WEBTORCH_UINT64:
+    case WEBTORCH_INT64:
+        return kLong;
+    case WEBTORCH_FLOAT64:
+        return kDouble;
+    default:
+        return kFloat;
     }
-
-    return kClasses[0];
 }
 
 
@@ -621,6 +671,20 @@ char *
 write_number(char *p, T v)
 {
     return std::to_chars(p, p + kNumberLen, v).ptr;
+}
+
+
+char *
+write_number(char *p, Float16 v)
+{
+    return write_number(p, v.get());
+}
+
+
+char *
+write_number(char *p, BFloat16 v)
+{
+    return write_number(p, v.get());
 }
 
 
@@ -708,16 +772,11 @@ encode(char *p, const webtorch_spec_t *specs, uint32_t,
     p = write_number(p, n);
     *p++ = '\n';
 
-    switch (specs[0].dtype) {
-    case WEBTORCH_BOOL:
-        return write_elements(p, static_cast<const bool *>(data[0]), n);
-    case WEBTORCH_INT64:
-        return write_elements(p, static_cast<const int64_t *>(data[0]), n);
-    case WEBTORCH_FLOAT32:
-        return write_elements(p, static_cast<const float *>(data[0]), n);
-    default:
-        return write_elements(p, static_cast<const double *>(data[0]), n);
-    }
+    return webtorch::visit(specs[0].dtype, [&](auto t) {
+        using T = typename decltype(t)::type;
+
+        return write_elements(p, static_cast<const T *>(data[0]), n);
+    });
 }
 
 } /* namespace */

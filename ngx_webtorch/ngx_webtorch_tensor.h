@@ -17,15 +17,23 @@ extern "C" {
 #endif
 
 
-#define NGX_WEBTORCH_NDTYPES     4
+#define NGX_WEBTORCH_NDTYPES     13
 
 /* "[batch, 3, 224, 224]": WEBTORCH_MAX_DIMS numbers of 20 digits and the batch axis */
 #define NGX_WEBTORCH_SHAPE_LEN   192
 
 
+typedef enum {
+    NGX_WEBTORCH_KIND_BOOL = 0,
+    NGX_WEBTORCH_KIND_INTEGER,
+    NGX_WEBTORCH_KIND_FLOAT
+} ngx_webtorch_kind_e;
+
+
 typedef struct {
-    const char  *name;
-    uint32_t     size;                    /* of an element, in bytes */
+    const char           *name;
+    uint32_t              size;           /* of an element, in bytes */
+    ngx_webtorch_kind_e   kind;
 } ngx_webtorch_dtype_t;
 
 
@@ -42,6 +50,16 @@ const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
 /* writes "[3, 2]" */
 const char *ngx_webtorch_shape(char *text, const int64_t *shape,
     uint32_t ndim);
+
+/* the number nearest to a float, ties to even, or an infinity */
+uint16_t ngx_webtorch_float16(double v);
+uint16_t ngx_webtorch_bfloat16(double v);
+
+float ngx_webtorch_from_float16(uint16_t bits);
+float ngx_webtorch_from_bfloat16(uint16_t bits);
+
+/* whether bytes are what a bool may be, 0 or 1 */
+int ngx_webtorch_bytes_bool(const void *data, size_t len);
 
 /* whether rows hold neither a NaN nor an infinity */
 int ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,

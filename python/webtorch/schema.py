@@ -15,11 +15,21 @@ BATCH = "batch"
 
 DTYPES = {
     "bool": torch.bool,
+    "uint8": torch.uint8,
+    "uint16": torch.uint16,
+    "uint32": torch.uint32,
+    "uint64": torch.uint64,
+    "int8": torch.int8,
+    "int16": torch.int16,
+    "int32": torch.int32,
     "int64": torch.int64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
     "float32": torch.float32,
     "float64": torch.float64,
 }
-"""The dtypes that requests and answers can carry, by jaxtyping's names."""
+"""The dtypes that requests and answers can carry, by jaxtyping's names, in the order of their
+numbers in ngx_webtorch_api.h."""
 
 MAX_TENSORS = 16
 MAX_DIMS = 8

@@ -59,6 +59,16 @@ static const webtorch_schema_t  fuzz_schemas[] = {
       { fuzz_spec_1("mask", WEBTORCH_BOOL, 1, 3) }, {{ 0 }} },
     { WEBTORCH_INFER, 0, 0, 1, 0,
       { fuzz_spec_0("x", WEBTORCH_FLOAT64, 8) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_FLOAT16, 2, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_BFLOAT16, 2, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_UINT8, 1, 4) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_INT16, 2, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_0("x", WEBTORCH_UINT64, 8) }, {{ 0 }} },
     { WEBTORCH_INFER, 1, 0, 2, 0,
       { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2),
         fuzz_spec_0("label", WEBTORCH_INT64, 8) }, {{ 0 }} },
@@ -140,36 +150,53 @@ fuzz_decode(const char *text, size_t len, fuzz_rows_t *rows,
 }
 
 
+static double
+fuzz_float(const webtorch_spec_t *spec, const void *data, uint64_t i)
+{
+    switch (spec->dtype) {
+    case WEBTORCH_FLOAT16:
+        return (double) ngx_webtorch_from_float16(((const uint16_t *) data)[i]);
+    case WEBTORCH_BFLOAT16:
+        return (double) ngx_webtorch_from_bfloat16(((const uint16_t *) data)[i]);
+    case WEBTORCH_FLOAT32:
+        return (double) ((const float *) data)[i];
+    default:
+        return ((const double *) data)[i];
+    }
+}
+
+
 /* the same bits, or both NaN, whose payload is not written */
+
+static int
+fuzz_same_float(const webtorch_spec_t *spec, const void *a, const void *b,
+    uint64_t i)
+{
+    size_t  size = ngx_webtorch_dtypes[spec->dtype].size;
+
+    return memcmp((const char *) a + i * size, (const char *) b + i * size,
+                  size) == 0
+           || (isnan(fuzz_float(spec, a, i)) && isnan(fuzz_float(spec, b, i)));
+}
+
 
 static int
 fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
     uint32_t rows)
 {
-    uint64_t       i, n;
-    const float   *fa = a, *fb = b;
-    const double  *da = a, *db = b;
+    uint64_t  i, n;
 
     n = rows * ngx_webtorch_row_elements(spec);
 
     switch (spec->dtype) {
 
+    case WEBTORCH_FLOAT16:
+    case WEBTORCH_BFLOAT16:
     case WEBTORCH_FLOAT32:
-        for (i = 0; i < n; i++) {
-            if (memcmp(&fa[i], &fb[i], 4) != 0
-                && !(isnan(fa[i]) && isnan(fb[i])))
-            {
-                return 0;
-            }
-        }
-
-        return 1;
-
     case WEBTORCH_FLOAT64:
+
         for (i = 0; i < n; i++) {
-            if (memcmp(&da[i], &db[i], 8) != 0
-                && !(isnan(da[i]) && isnan(db[i])))
-            {
+            if (!fuzz_same_float(spec, a, b, i)) {
                 return 0;
             }
         }
