@@ -39,6 +39,9 @@ typedef struct {
 
 ngx_int_t ngx_http_webtorch_content_handler(ngx_http_request_t *r);
 
+/* the body with NGX_WEBTORCH_PADDING bytes after it; NGX_OK or a status */
+ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body);
+
 /* an answer of ours; a part of the body of length 0 sends the header alone */
 ngx_int_t ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, u_char *body, size_t len);

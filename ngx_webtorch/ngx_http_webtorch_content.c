@@ -7,6 +7,10 @@
 #include "ngx_http_webtorch.h"
 
 
+/* a binary answer above is sent from where it is, copying less is cheaper */
+#define NGX_HTTP_WEBTORCH_COPY_SIZE  4096
+
+
 static ngx_int_t ngx_http_webtorch_accept(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
@@ -21,10 +25,6 @@ static ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *code, const char *text);
 
 static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r,
-    ngx_str_t *body);
-static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
-    ngx_log_t *log);
 static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
@@ -48,7 +48,17 @@ static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
 static ngx_int_t ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
     ngx_uint_t status, const ngx_webtorch_codec_t *codec,
     webtorch_spec_t *specs, ngx_uint_t n, const void **data,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_http_webtorch_hold(ngx_http_request_t *r,
+    ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *type, const ngx_webtorch_codec_t *codec,
+    webtorch_spec_t *specs, ngx_uint_t n, const void **data,
     ngx_webtorch_layout_t *layout);
+static ngx_int_t ngx_http_webtorch_add_piece(ngx_http_request_t *r,
+    ngx_chain_t ***ll, char *p, size_t size, size_t *len);
+static ngx_int_t ngx_http_webtorch_send_chain(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *type, ngx_chain_t *out, size_t len);
 static ngx_int_t ngx_http_webtorch_send_reply(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
@@ -356,91 +366,6 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
 }
 
 
-/* the body as one piece with a codec's padding after it; copied only if not so */
-
-static ngx_int_t
-ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body)
-{
-    off_t         size;
-    u_char       *p;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl, *bufs;
-
-    ngx_str_null(body);
-
-    bufs = r->request_body ? r->request_body->bufs : NULL;
-
-    if (bufs == NULL) {
-        return NGX_OK;
-    }
-
-    b = bufs->buf;
-
-    if (bufs->next == NULL
-        && ngx_buf_in_memory_only(b)
-        && b->end - b->last >= NGX_WEBTORCH_PADDING)
-    {
-        body->data = b->pos;
-        body->len = b->last - b->pos;
-        return NGX_OK;
-    }
-
-    size = 0;
-
-    for (cl = bufs; cl; cl = cl->next) {
-        size += ngx_buf_size(cl->buf);
-    }
-
-    p = ngx_pnalloc(r->pool, (size_t) size + NGX_WEBTORCH_PADDING);
-    if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    body->data = p;
-    body->len = (size_t) size;
-
-    for (cl = bufs; cl; cl = cl->next) {
-        if (ngx_http_webtorch_read_buf(cl->buf, p, r->connection->log)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        p += ngx_buf_size(cl->buf);
-    }
-
-    ngx_memzero(p, NGX_WEBTORCH_PADDING);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
-{
-    size_t   size;
-    ssize_t  n;
-
-    size = (size_t) ngx_buf_size(b);
-
-    if (!b->in_file) {
-        ngx_memcpy(p, b->pos, size);
-        return NGX_OK;
-    }
-
-    n = ngx_read_file(b->file, p, size, b->file_pos);
-
-    if (n != (ssize_t) size) {
-        ngx_log_error(NGX_LOG_CRIT, log, 0,
-                      "could not read the request body from \"%V\"",
-                      &b->file->name);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
 /* NGX_AGAIN: the request waits for its answer */
 
 static ngx_int_t
@@ -701,7 +626,8 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
         return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
                                               schema->outputs,
                                               schema->noutputs, data,
-                                              &ctx->layout);
+                                              &ctx->layout,
+                                              ctx->waiter.batch);
     }
 
     /* the reply is sent from where it is, and freed with the request */
@@ -739,29 +665,149 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
 }
 
 
+/* batch: what the data are of; NULL: they live as long as the request */
+
 static ngx_int_t
 ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
     const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs, ngx_uint_t n,
-    const void **data, ngx_webtorch_layout_t *layout)
+    const void **data, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_batch_t *batch)
 {
     char       *p, *last;
     size_t      size;
     ngx_str_t   type;
 
-    size = codec->bound(specs, (uint32_t) n, layout);
+    type.data = (u_char *) codec->types[0];
+    type.len = ngx_strlen(codec->types[0]);
+
+    size = ngx_webtorch_codec_bound(codec, specs, (uint32_t) n, layout);
+
+    if (codec->frame
+        && size > NGX_HTTP_WEBTORCH_COPY_SIZE
+        && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
+    {
+        return ngx_http_webtorch_send_frames(r, status, &type, codec, specs, n,
+                                             data, layout);
+    }
 
     p = ngx_pnalloc(r->pool, size);
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    last = codec->encode(p, specs, (uint32_t) n, data, layout);
-
-    type.data = (u_char *) codec->type;
-    type.len = ngx_strlen(codec->type);
+    last = ngx_webtorch_codec_encode(codec, p, specs, (uint32_t) n, data,
+                                     layout);
 
     return ngx_http_webtorch_send(r, status, &type, (u_char *) p,
                                   (size_t) (last - p));
+}
+
+
+/* keeps the batch's outputs until the request is gone */
+
+static ngx_int_t
+ngx_http_webtorch_hold(ngx_http_request_t *r, ngx_webtorch_batch_t *batch)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_batch_hold(batch) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    cln->handler = ngx_webtorch_batch_release;
+    cln->data = batch;
+
+    return NGX_OK;
+}
+
+
+/* the elements are sent from where they are, the frames around them are not */
+
+static ngx_int_t
+ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs,
+    ngx_uint_t n, const void **data, ngx_webtorch_layout_t *layout)
+{
+    char         *p, *last;
+    size_t        len, size;
+    ngx_uint_t    i;
+    ngx_chain_t  *out, **ll;
+
+    p = ngx_pnalloc(r->pool, codec->bound(specs, (uint32_t) n, layout) + 1);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    len = 0;
+    ll = &out;
+
+    for (i = 0; i <= n; i++) {
+        last = codec->frame(p, specs, (uint32_t) n, (uint32_t) i, data, layout);
+
+        if (ngx_http_webtorch_add_piece(r, &ll, p, (size_t) (last - p), &len)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        p = last;
+
+        if (i == n) {
+            break;
+        }
+
+        size = layout->rows * (size_t) specs[i].row_size;
+
+        if (ngx_http_webtorch_add_piece(r, &ll, (char *) data[i], size, &len)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    *ll = NULL;
+
+    return ngx_http_webtorch_send_chain(r, status, type, out, len);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_piece(ngx_http_request_t *r, ngx_chain_t ***ll, char *p,
+    size_t size, size_t *len)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    if (size == 0) {
+        return NGX_OK;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = (u_char *) p;
+    b->last = b->pos + size;
+    b->memory = 1;
+
+    cl = ngx_alloc_chain_link(r->pool);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    cl->buf = b;
+    **ll = cl;
+    *ll = &cl->next;
+
+    *len += size;
+
+    return NGX_OK;
 }
 
 
@@ -828,7 +874,8 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
     data = reply->body.data;
 
     return ngx_http_webtorch_send_tensors(r, reply->status, codec,
-                                          &reply->tensor, 1, &data, &layout);
+                                          &reply->tensor, 1, &data, &layout,
+                                          NULL);
 }
 
 
@@ -877,9 +924,32 @@ ngx_int_t
 ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, u_char *body, size_t len)
 {
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->pos = body;
+    b->last = body + len;
+    b->memory = (len != 0);
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_webtorch_send_chain(r, status, type, &out, len);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, ngx_chain_t *out, size_t len)
+{
     ngx_int_t                 rc;
     ngx_buf_t                *b;
-    ngx_chain_t               out;
+    ngx_chain_t              *cl;
     ngx_http_webtorch_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
@@ -903,20 +973,12 @@ ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
         return rc;
     }
 
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_ERROR;
-    }
+    for (cl = out; cl->next; cl = cl->next) { /* void */ }
 
-    b->pos = body;
-    b->last = body + len;
-    b->memory = (len != 0);
+    b = cl->buf;
     b->last_buf = (r == r->main);
     b->last_in_chain = 1;
     b->sync = (len == 0 && !b->last_buf);
 
-    out.buf = b;
-    out.next = NULL;
-
-    return ngx_http_output_filter(r, &out);
+    return ngx_http_output_filter(r, out);
 }

@@ -23,6 +23,9 @@
 /* rows that a new batch has room for, it grows up to max_batch */
 #define NGX_WEBTORCH_FIRST_ROWS     16
 
+/* batches of a handler whose outputs are being sent, each has buffers */
+#define NGX_WEBTORCH_MAX_HELD       64
+
 /* how long a worker that exits waits for a running handler, in seconds */
 #define NGX_WEBTORCH_EXIT_TIMEOUT   1
 
@@ -33,7 +36,8 @@ typedef enum {
     NGX_WEBTORCH_BATCH_READY,             /* the loop's: closed */
     NGX_WEBTORCH_BATCH_PENDING,           /* of the thread's queue */
     NGX_WEBTORCH_BATCH_RUNNING,           /* Python's */
-    NGX_WEBTORCH_BATCH_DONE
+    NGX_WEBTORCH_BATCH_DONE,
+    NGX_WEBTORCH_BATCH_HELD               /* answered, but not all is sent */
 } ngx_webtorch_batch_state_e;
 
 
@@ -42,6 +46,7 @@ struct ngx_webtorch_batch_s {
     uint32_t                     max_jobs;
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;
+    ngx_uint_t                   nholds;
     ngx_msec_t                   opened;
     ngx_uint_t                   elapsed; /* microseconds in Python */
     ngx_webtorch_runner_t       *runner;
@@ -83,6 +88,7 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               nthreaded;   /* batches given to the thread */
     ngx_uint_t               njobs;       /* in batches, waited for or not */
     ngx_uint_t               nwaiters;
+    ngx_uint_t               nheld;       /* batches */
 
     ngx_event_t              close;       /* of the open batch */
     ngx_event_t              timeout;     /* of the oldest waiters */
@@ -790,7 +796,53 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     runner->njobs -= batch->api.njobs;
 
-    ngx_webtorch_batch_recycle(batch);
+    if (batch->nholds == 0) {
+        ngx_webtorch_batch_recycle(batch);
+        return;
+    }
+
+    batch->state = NGX_WEBTORCH_BATCH_HELD;
+    batch->api.njobs = 0;
+
+    ngx_queue_remove(&batch->queue);
+    ngx_queue_init(&batch->queue);
+}
+
+
+ngx_int_t
+ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch)
+{
+    if (batch->nholds == 0) {
+
+        if (batch->runner->nheld == NGX_WEBTORCH_MAX_HELD) {
+            return NGX_DECLINED;
+        }
+
+        batch->runner->nheld++;
+    }
+
+    batch->nholds++;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_webtorch_batch_release(void *data)
+{
+    ngx_webtorch_batch_t *batch = data;
+
+    if (--batch->nholds) {
+        return;
+    }
+
+    batch->runner->nheld--;
+
+    /* a request may be gone before the others of its batch are answered */
+
+    if (batch->state == NGX_WEBTORCH_BATCH_HELD) {
+        ngx_webtorch_batch_recycle(batch);
+    }
 }
 
 

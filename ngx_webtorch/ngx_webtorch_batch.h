@@ -69,4 +69,12 @@ const void *ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job, ngx_uint_t i);
 
 
+/*
+ * From within done(): keeps the outputs until they are released as often;
+ * NGX_DECLINED: too many batches are kept.
+ */
+ngx_int_t ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch);
+void ngx_webtorch_batch_release(void *batch);
+
+
 #endif /* _NGX_WEBTORCH_BATCH_H_INCLUDED_ */

@@ -19,6 +19,9 @@ typedef struct {
 
 const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
     &ngx_webtorch_codec_json,
+    &ngx_webtorch_codec_npy,
+    &ngx_webtorch_codec_safetensors,
+    &ngx_webtorch_codec_raw,
     &ngx_webtorch_codec_torch7,
     NULL
 };
@@ -59,15 +62,22 @@ ngx_webtorch_type_len(const char *type, size_t len)
 const ngx_webtorch_codec_t *
 ngx_webtorch_codec_by_type(const char *type, size_t len)
 {
+    unsigned                     i;
+    const char                  *known;
     const ngx_webtorch_codec_t  *const *codec;
 
     len = ngx_webtorch_type_len(type, len);
 
     for (codec = ngx_webtorch_codecs; *codec; codec++) {
-        if (strlen((*codec)->type) == len
-            && strncasecmp((*codec)->type, type, len) == 0)
-        {
-            return *codec;
+        for (i = 0; i < NGX_WEBTORCH_MAX_TYPES; i++) {
+            known = (*codec)->types[i];
+
+            if (known != NULL
+                && strlen(known) == len
+                && strncasecmp(known, type, len) == 0)
+            {
+                return *codec;
+            }
         }
     }
 
@@ -190,6 +200,26 @@ ngx_webtorch_type_quality(const char *type, const char *accept, size_t len)
 }
 
 
+static unsigned
+ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
+    const char *accept, size_t len)
+{
+    unsigned  i, quality, best;
+
+    best = 0;
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_TYPES && codec->types[i]; i++) {
+        quality = ngx_webtorch_type_quality(codec->types[i], accept, len);
+
+        if (quality > best) {
+            best = quality;
+        }
+    }
+
+    return best;
+}
+
+
 const ngx_webtorch_codec_t *
 ngx_webtorch_codec_by_accept(const char *accept, size_t len,
     const ngx_webtorch_codec_t *own, uint32_t n)
@@ -206,7 +236,7 @@ ngx_webtorch_codec_by_accept(const char *accept, size_t len,
             continue;
         }
 
-        quality = ngx_webtorch_type_quality((*codec)->type, accept, len);
+        quality = ngx_webtorch_codec_quality(*codec, accept, len);
 
         if (quality > best || (quality && quality == best && *codec == own)) {
             found = *codec;
@@ -215,6 +245,48 @@ ngx_webtorch_codec_by_accept(const char *accept, size_t len,
     }
 
     return found;
+}
+
+
+size_t
+ngx_webtorch_codec_bound(const ngx_webtorch_codec_t *codec,
+    const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t    size;
+    uint32_t  i;
+
+    size = codec->bound(specs, n, layout);
+
+    for (i = 0; codec->frame && i < n; i++) {
+        size += layout->rows * (size_t) specs[i].row_size;
+    }
+
+    return size;
+}
+
+
+char *
+ngx_webtorch_codec_encode(const ngx_webtorch_codec_t *codec, char *p,
+    const webtorch_spec_t *specs, uint32_t n, const void *const *data,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t    size;
+    uint32_t  i;
+
+    if (codec->encode) {
+        return codec->encode(p, specs, n, data, layout);
+    }
+
+    for (i = 0; i < n; i++) {
+        p = codec->frame(p, specs, n, i, data, layout);
+
+        size = layout->rows * (size_t) specs[i].row_size;
+        memcpy(p, data[i], size);
+        p += size;
+    }
+
+    return codec->frame(p, specs, n, n, data, layout);
 }
 
 

@@ -55,9 +55,12 @@ struct ngx_webtorch_sink_s {
 };
 
 
+#define NGX_WEBTORCH_MAX_TYPES      3
+
+
 typedef struct {
     const char   *name;
-    const char   *type;                   /* media type */
+    const char   *types[NGX_WEBTORCH_MAX_TYPES];   /* media types, first ours */
     unsigned      several:1;              /* can hold several tensors */
 
     /*
@@ -71,7 +74,10 @@ typedef struct {
                           ngx_webtorch_layout_t *layout,
                           ngx_webtorch_error_t *err);
 
-    /* an upper bound of what encode() writes for layout->rows rows, in bytes */
+    /*
+     * an upper bound of what encode() writes for layout->rows rows, or of all
+     * that frame() does, in bytes
+     */
     size_t      (*bound)(const webtorch_spec_t *specs, uint32_t n,
                          const ngx_webtorch_layout_t *layout);
 
@@ -79,10 +85,21 @@ typedef struct {
     char       *(*encode)(char *p, const webtorch_spec_t *specs, uint32_t n,
                           const void *const *data,
                           const ngx_webtorch_layout_t *layout);
+
+    /*
+     * Instead of encode(), where elements are written as they are in memory:
+     * what goes in front of tensor i's rows, and with i == n after the last.
+     */
+    char       *(*frame)(char *p, const webtorch_spec_t *specs, uint32_t n,
+                         uint32_t i, const void *const *data,
+                         const ngx_webtorch_layout_t *layout);
 } ngx_webtorch_codec_t;
 
 
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_json;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npy;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_raw;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_safetensors;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;
 
 /* ends with NULL */
@@ -99,6 +116,16 @@ const ngx_webtorch_codec_t *ngx_webtorch_codec_by_type(const char *type,
  */
 const ngx_webtorch_codec_t *ngx_webtorch_codec_by_accept(const char *accept,
     size_t len, const ngx_webtorch_codec_t *own, uint32_t n);
+
+/* an upper bound of what the next one writes, in bytes */
+size_t ngx_webtorch_codec_bound(const ngx_webtorch_codec_t *codec,
+    const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout);
+
+/* writes tensors in one piece, in any format; returns the end */
+char *ngx_webtorch_codec_encode(const ngx_webtorch_codec_t *codec, char *p,
+    const webtorch_spec_t *specs, uint32_t n, const void *const *data,
+    const ngx_webtorch_layout_t *layout);
 
 /* sets the error, formatted, and returns -1 */
 int ngx_webtorch_error(ngx_webtorch_error_t *err, int status, const char *code,

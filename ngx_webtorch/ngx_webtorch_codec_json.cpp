@@ -6,8 +6,9 @@
  * the same.
  */
 
-#include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_array.h"
 #include "ngx_webtorch_dtype.hpp"
+#include "ngx_webtorch_simdjson.hpp"
 
 #include <charconv>
 #include <cinttypes>
@@ -15,9 +16,6 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <memory>
-#include <new>
-#include <simdjson.h>
 #include <type_traits>
 
 namespace {
@@ -28,12 +26,6 @@ using simdjson::dom::element_type;
 using simdjson::dom::object;
 using webtorch::BFloat16;
 using webtorch::Float16;
-
-/* no sane tensor is deeper; simdjson's own walk is iterative anyway */
-constexpr size_t kMaxDepth = 64;
-
-/* a parser with room for documents up to this is kept, a larger one is not */
-constexpr size_t kKeptCapacity = 1024 * 1024;
 
 /* the longest text of a double, "-2.2250738585072014e-308", and a comma */
 constexpr size_t kNumberLen = 25;
@@ -87,7 +79,7 @@ const char *
 describe(element e, char *shape)
 {
     array    a;
-    int64_t  dims[kMaxDepth];
+    int64_t  dims[WEBTORCH_MAX_DIMS];
     uint32_t n = 0;
 
     while (n < WEBTORCH_MAX_DIMS && e.get(a) == simdjson::SUCCESS) {
@@ -386,37 +378,22 @@ count_rows(const Decoder &d, const webtorch_spec_t &spec, Found &found)
 
 
 int
-unknown_name(const Decoder &d, std::string_view name)
-{
-    return ngx_webtorch_error(d.err, 422, "unknown_tensor",
-                              "no tensor is named \"%.*s\"",
-                              static_cast<int>(name.size() < 64 ? name.size()
-                                                                : 64),
-                              name.data());
-}
-
-
-int
 find_named(const Decoder &d, const object &o, Found *found)
 {
     uint32_t  i, seen = 0;
 
     for (auto field : o) {
 
-        for (i = 0; i < d.schema->ninputs; i++) {
-            if (field.key == d.schema->inputs[i].name) {
-                break;
-            }
-        }
+        i = ngx_webtorch_find_input(d.schema, field.key.data(),
+                                    field.key.size());
 
         if (i == d.schema->ninputs) {
-            return unknown_name(d, field.key);
+            return ngx_webtorch_error_unknown(d.err, field.key.data(),
+                                              field.key.size());
         }
 
         if (seen & (1u << i)) {
-            return ngx_webtorch_error(d.err, 400, "malformed_body",
-                                      "tensor \"%s\" is given twice",
-                                      d.schema->inputs[i].name);
+            return ngx_webtorch_error_twice(d.err, &d.schema->inputs[i]);
         }
 
         seen |= 1u << i;
@@ -425,9 +402,7 @@ find_named(const Decoder &d, const object &o, Found *found)
 
     for (i = 0; i < d.schema->ninputs; i++) {
         if (!(seen & (1u << i))) {
-            return ngx_webtorch_error(d.err, 422, "missing_tensor",
-                                      "tensor \"%s\" is missing",
-                                      d.schema->inputs[i].name);
+            return ngx_webtorch_error_missing(d.err, &d.schema->inputs[i]);
         }
     }
 
@@ -466,11 +441,10 @@ find_tensors(const Decoder &d, const element &root, Found *found,
         if (found[i].rows != found[0].rows
             || found[i].single != found[0].single)
         {
-            return ngx_webtorch_error(d.err, 422, "wrong_shape",
-                       "tensors \"%s\" and \"%s\" differ in rows: "
-                       "%" PRIu32 " and %" PRIu32,
-                       d.schema->inputs[0].name, d.schema->inputs[i].name,
-                       found[0].rows, found[i].rows);
+            return ngx_webtorch_error_rows(d.err, d.schema->inputs[0].name,
+                                           found[0].rows,
+                                           d.schema->inputs[i].name,
+                                           found[i].rows);
         }
     }
 
@@ -506,55 +480,24 @@ decode_document(const Decoder &d, const element &root,
 }
 
 
-/* a thread's parser, whose memory is used again; NULL: no memory */
-
-simdjson::dom::parser *
-get_parser(std::unique_ptr<simdjson::dom::parser> &parser)
-{
-    if (!parser) {
-        parser.reset(new (std::nothrow) simdjson::dom::parser());
-
-        if (parser
-            && parser->allocate(1024, kMaxDepth) != simdjson::SUCCESS)
-        {
-            parser.reset();
-        }
-    }
-
-    return parser.get();
-}
-
-
 int
 decode(const char *body, size_t len, const webtorch_schema_t *schema,
     ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
-    static thread_local std::unique_ptr<simdjson::dom::parser>  parser;
-
-    int                    rc;
     element                root;
+    webtorch::Document     document;
     simdjson::error_code   error;
 
-    if (get_parser(parser) == nullptr) {
-        return ngx_webtorch_error(err, 500, "no_memory", "no memory");
+    error = document.parse(body, len, &root);
+
+    if (error != simdjson::SUCCESS) {
+        return ngx_webtorch_error(err, 400, "malformed_body",
+                                  "invalid JSON: %s",
+                                  simdjson::error_message(error));
     }
 
-    error = parser->parse(body, len, false).get(root);
-
-    if (error == simdjson::SUCCESS) {
-        rc = decode_document(Decoder { schema, len, err }, root, sink, layout);
-
-    } else {
-        rc = ngx_webtorch_error(err, 400, "malformed_body", "invalid JSON: %s",
-                                simdjson::error_message(error));
-    }
-
-    if (parser->capacity() > kKeptCapacity) {
-        parser.reset();
-    }
-
-    return rc;
+    return decode_document(Decoder { schema, len, err }, root, sink, layout);
 }
 
 
@@ -736,9 +679,10 @@ encode(char *p, const webtorch_spec_t *specs, uint32_t n,
 
 const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     "json",
-    "application/json",
+    { "application/json" },
     1,
     decode,
     bound,
-    encode
+    encode,
+    nullptr
 };

@@ -784,9 +784,10 @@ encode(char *p, const webtorch_spec_t *specs, uint32_t,
 
 const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     "torch7",
-    "text/plain",
+    { "text/plain" },
     0,
     decode,
     bound,
-    encode
+    encode,
+    nullptr
 };

@@ -17,10 +17,15 @@ extern "C" {
 #endif
 
 
+#if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
+#error "binary formats are little-endian, and so must be this machine"
+#endif
+
+
 #define NGX_WEBTORCH_NDTYPES     13
 
-/* "[batch, 3, 224, 224]": WEBTORCH_MAX_DIMS numbers of 20 digits and the batch axis */
-#define NGX_WEBTORCH_SHAPE_LEN   192
+/* "[batch, 3, 224, 224]": the batch axis, WEBTORCH_MAX_DIMS + 1 of 20 digits */
+#define NGX_WEBTORCH_SHAPE_LEN   224
 
 
 typedef enum {

@@ -1,6 +1,6 @@
 """Builds and runs the fuzzers of the codecs, under AddressSanitizer and UBSan.
 
-Usage: .venv/bin/python tests/codec/fuzz.py {json,torch7,accept} [libFuzzer's options]
+Usage: .venv/bin/python tests/codec/fuzz.py {json,npy,raw,safetensors,torch7,accept} [OPTIONS]
 
 What it finds new is kept in build/fuzz/NAME/corpus, and an input that fails beside it.
 """
@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
+CODECS = ("json", "npy", "raw", "safetensors", "torch7")
 TARGETS = {
-    "json": ("fuzz_codec.c", "-DFUZZ_CODEC=ngx_webtorch_codec_json"),
-    "torch7": ("fuzz_codec.c", "-DFUZZ_CODEC=ngx_webtorch_codec_torch7"),
+    **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
     "accept": ("fuzz_accept.c",),
 }
 
@@ -36,8 +36,9 @@ def build(name: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     source, *defines = TARGETS[name]
     codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
+    shared = [SOURCES / "ngx_webtorch_tensor.c", SOURCES / "ngx_webtorch_array.c"]
     objects = []
-    for path in [HERE / source, SOURCES / "ngx_webtorch_tensor.c", *codecs]:
+    for path in [HERE / source, *shared, *codecs]:
         compiler = ["clang++-14", "-std=c++17"] if path.suffix == ".cpp" else ["clang-14"]
         objects.append(directory / f"{path.stem}.o")
         subprocess.run([*compiler, *FLAGS, *defines, "-c", path, "-o", objects[-1]], check=True)

@@ -219,12 +219,15 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout)
     const webtorch_spec_t  *specs = rows->schema->inputs;
     ngx_webtorch_layout_t   found = { 0 };
 
-    bound = FUZZ_CODEC.bound(specs, rows->schema->ninputs, layout);
+    bound = ngx_webtorch_codec_bound(&FUZZ_CODEC, specs,
+                                     rows->schema->ninputs, layout);
     text = malloc(bound);
     fuzz_check(text != NULL, "no memory");
 
-    end = FUZZ_CODEC.encode(text, specs, rows->schema->ninputs,
-                            (const void *const *) rows->sink.data, layout);
+    end = ngx_webtorch_codec_encode(&FUZZ_CODEC, text, specs,
+                                    rows->schema->ninputs,
+                                    (const void *const *) rows->sink.data,
+                                    layout);
 
     fuzz_check(end > text && (size_t) (end - text) <= bound, "beyond bound()");
     fuzz_check(fuzz_decode(text, (size_t) (end - text), &again, &found) == 0,

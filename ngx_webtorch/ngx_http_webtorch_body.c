@@ -1,0 +1,165 @@
+
+/*
+ * The body of a request as one piece, with a codec's padding after it.
+ */
+
+#include "ngx_http_webtorch.h"
+
+#include <sys/mman.h>
+
+
+static ngx_int_t ngx_http_webtorch_map_body(ngx_http_request_t *r,
+    ngx_buf_t *b, ngx_str_t *body);
+static void ngx_http_webtorch_unmap_body(void *data);
+static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
+    ngx_log_t *log);
+
+
+/* copied only if it is in several pieces or ends too close to its buffer */
+
+ngx_int_t
+ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    off_t         size;
+    u_char       *p;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl, *bufs;
+
+    ngx_str_null(body);
+
+    bufs = r->request_body ? r->request_body->bufs : NULL;
+
+    if (bufs == NULL) {
+        return NGX_OK;
+    }
+
+    b = bufs->buf;
+
+    if (bufs->next == NULL
+        && ngx_buf_in_memory_only(b)
+        && b->end - b->last >= NGX_WEBTORCH_PADDING)
+    {
+        body->data = b->pos;
+        body->len = b->last - b->pos;
+        return NGX_OK;
+    }
+
+    if (bufs->next == NULL && !ngx_buf_in_memory(b)) {
+        return ngx_http_webtorch_map_body(r, b, body);
+    }
+
+    size = 0;
+
+    for (cl = bufs; cl; cl = cl->next) {
+        size += ngx_buf_size(cl->buf);
+    }
+
+    p = ngx_pnalloc(r->pool, (size_t) size + NGX_WEBTORCH_PADDING);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body->data = p;
+    body->len = (size_t) size;
+
+    for (cl = bufs; cl; cl = cl->next) {
+        if (ngx_http_webtorch_read_buf(cl->buf, p, r->connection->log)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        p += ngx_buf_size(cl->buf);
+    }
+
+    ngx_memzero(p, NGX_WEBTORCH_PADDING);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
+{
+    size_t   size;
+    ssize_t  n;
+
+    size = (size_t) ngx_buf_size(b);
+
+    if (!b->in_file) {
+        ngx_memcpy(p, b->pos, size);
+        return NGX_OK;
+    }
+
+    n = ngx_read_file(b->file, p, size, b->file_pos);
+
+    if (n != (ssize_t) size) {
+        ngx_log_error(NGX_LOG_CRIT, log, 0,
+                      "could not read the request body from \"%V\"",
+                      &b->file->name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * A body in a temporary file is mapped, not read.  What can be touched after
+ * the end of a file is the rest of its last page: a page of zeros is mapped
+ * behind it, as the padding.
+ */
+
+static ngx_int_t
+ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_buf_t *b, ngx_str_t *body)
+{
+    size_t               size;
+    u_char              *p;
+    ngx_str_t           *map;
+    ngx_pool_cleanup_t  *cln;
+
+    size = (size_t) ngx_buf_size(b);
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    map = cln->data;
+    map->len = ngx_align(size, ngx_pagesize) + ngx_pagesize;
+
+    p = mmap(NULL, map->len, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
+             -1, 0);
+
+    if (p == MAP_FAILED) {
+        ngx_log_error(NGX_LOG_CRIT, r->connection->log, ngx_errno,
+                      "mmap(%uz) failed", map->len);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    map->data = p;
+    cln->handler = ngx_http_webtorch_unmap_body;
+
+    if (mmap(p, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_FIXED|MAP_POPULATE,
+             b->file->fd, b->file_pos)
+        == MAP_FAILED)
+    {
+        ngx_log_error(NGX_LOG_CRIT, r->connection->log, ngx_errno,
+                      "mmap() of \"%V\" failed", &b->file->name);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body->data = p;
+    body->len = size;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_unmap_body(void *data)
+{
+    ngx_str_t *map = data;
+
+    (void) munmap(map->data, map->len);
+}

@@ -1,0 +1,207 @@
+
+#include "ngx_webtorch_array.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+
+uint32_t
+ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
+    const ngx_webtorch_layout_t *layout)
+{
+    int32_t   i;
+    uint32_t  n;
+
+    n = 0;
+
+    if (!layout->single) {
+        shape[n++] = layout->rows;
+    }
+
+    for (i = 0; i < spec->ndim; i++) {
+        shape[n++] = spec->shape[i];
+    }
+
+    return n;
+}
+
+
+static int
+ngx_webtorch_array_mismatch(const ngx_webtorch_array_t *array, const char *code,
+    const webtorch_schema_t *schema, const webtorch_spec_t *spec,
+    ngx_webtorch_error_t *err)
+{
+    char  shape[NGX_WEBTORCH_SHAPE_LEN];
+
+    return ngx_webtorch_error_mismatch(err, code, schema, spec,
+                   ngx_webtorch_dtypes[array->dtype].name,
+                   ngx_webtorch_shape(shape, array->shape, array->ndim));
+}
+
+
+/* the rows of an array that fits, and whether it is one without a batch axis */
+
+static int
+ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
+    const webtorch_schema_t *schema, const webtorch_spec_t *spec,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+{
+    size_t    rows;
+    uint32_t  batch, ndim;
+
+    ndim = (uint32_t) spec->ndim;
+
+    if (array->dtype != spec->dtype) {
+        return ngx_webtorch_array_mismatch(array, "wrong_dtype", schema, spec,
+                                           err);
+    }
+
+    batch = (array->ndim == ndim + 1);
+
+    if ((array->ndim != ndim && !(batch && schema->batched))
+        || (ndim
+            && memcmp(&array->shape[batch], spec->shape, ndim * sizeof(int64_t))
+               != 0))
+    {
+        return ngx_webtorch_array_mismatch(array, "wrong_shape", schema, spec,
+                                           err);
+    }
+
+    /* the shape is a claim, what is there is not */
+
+    rows = array->len / (size_t) spec->row_size;
+
+    if (array->len % (size_t) spec->row_size
+        || rows != (uint64_t) (batch ? array->shape[0] : 1))
+    {
+        return ngx_webtorch_error(err, 400, "malformed_body",
+                   "tensor \"%s\": its data are %zu bytes, which its shape is "
+                   "not of", spec->name, array->len);
+    }
+
+    if (rows == 0) {
+        return ngx_webtorch_array_mismatch(array, "wrong_shape", schema, spec,
+                                           err);
+    }
+
+    if (rows > UINT32_MAX) {
+        return ngx_webtorch_error(err, 413, "too_many_rows",
+                                  "tensor \"%s\": too many rows", spec->name);
+    }
+
+    layout->rows = (uint32_t) rows;
+    layout->single = !batch;
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+{
+    uint32_t                i;
+    const webtorch_spec_t  *spec;
+    ngx_webtorch_layout_t   found;
+
+    for (i = 0; i < schema->ninputs; i++) {
+        spec = &schema->inputs[i];
+        found = *layout;
+
+        if (ngx_webtorch_array_rows(&arrays[i], schema, spec, &found, err)
+            != 0)
+        {
+            return -1;
+        }
+
+        if (i == 0) {
+            layout->rows = found.rows;
+            layout->single = found.single;
+
+        } else if (found.rows != layout->rows
+                   || found.single != layout->single)
+        {
+            return ngx_webtorch_error_rows(err, schema->inputs[0].name,
+                                           layout->rows, spec->name,
+                                           found.rows);
+        }
+
+        /* a byte that is neither would be undefined behaviour in torch */
+
+        if (spec->dtype == WEBTORCH_BOOL
+            && !ngx_webtorch_bytes_bool(arrays[i].data, arrays[i].len))
+        {
+            return ngx_webtorch_error(err, 422, "out_of_range",
+                       "tensor \"%s\": bytes of a bool are 0 or 1",
+                       spec->name);
+        }
+    }
+
+    if (sink->reserve(sink, layout->rows, err) != 0) {
+        return -1;
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        memcpy(sink->data[i], arrays[i].data, arrays[i].len);
+    }
+
+    return 0;
+}
+
+
+uint32_t
+ngx_webtorch_find_input(const webtorch_schema_t *schema, const char *name,
+    size_t len)
+{
+    uint32_t  i;
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (strlen(schema->inputs[i].name) == len
+            && memcmp(schema->inputs[i].name, name, len) == 0)
+        {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+int
+ngx_webtorch_error_unknown(ngx_webtorch_error_t *err, const char *name,
+    size_t len)
+{
+    return ngx_webtorch_error(err, 422, "unknown_tensor",
+                              "no tensor is named \"%.*s\"",
+                              (int) (len < 64 ? len : 64), name);
+}
+
+
+int
+ngx_webtorch_error_missing(ngx_webtorch_error_t *err,
+    const webtorch_spec_t *spec)
+{
+    return ngx_webtorch_error(err, 422, "missing_tensor",
+                              "tensor \"%s\" is missing", spec->name);
+}
+
+
+int
+ngx_webtorch_error_twice(ngx_webtorch_error_t *err,
+    const webtorch_spec_t *spec)
+{
+    return ngx_webtorch_error(err, 400, "malformed_body",
+                              "tensor \"%s\" is given twice", spec->name);
+}
+
+
+int
+ngx_webtorch_error_rows(ngx_webtorch_error_t *err, const char *name,
+    uint32_t rows, const char *other, uint32_t other_rows)
+{
+    return ngx_webtorch_error(err, 422, "wrong_shape",
+                              "tensors \"%s\" and \"%s\" differ in rows: "
+                              "%" PRIu32 " and %" PRIu32,
+                              name, other, rows, other_rows);
+}
