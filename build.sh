@@ -11,9 +11,9 @@ NGINX_DEV=/usr/share/nginx/src      # where nginx-dev keeps headers and configur
 MODULE=ngx_http_webtorch_module.so
 JOBS=$(nproc)
 
-BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev wrk curl)
+BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev zlib1g-dev wrk curl)
 TEST_PACKAGES=(cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
-STATIC_PACKAGES=(libpcre2-dev zlib1g-dev libssl-dev)
+STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
     [nginx]='the server that loads the module (Debian also starts it, on port 80)'
@@ -21,6 +21,7 @@ declare -A WHY=(
     [g++]='compiles the module'
     [make]='drives the compilation'
     [libsimdjson-dev]='parses JSON bodies'
+    [zlib1g-dev]='inflates compressed bodies'
     [wrk]='makes the load for bench/'
     [curl]='sends the requests of the examples'
     [cppcheck]='lints the C sources'
@@ -30,7 +31,6 @@ declare -A WHY=(
     [nghttp2-client]='HTTP/2 clients for the tests'
     [openssl]='makes certificates for the tests of TLS'
     [libpcre2-dev]='regular expressions of nginx'
-    [zlib1g-dev]='gzip of nginx'
     [libssl-dev]='TLS of nginx'
 )
 

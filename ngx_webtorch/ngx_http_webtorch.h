@@ -20,12 +20,20 @@ typedef struct {
 } ngx_http_webtorch_loc_conf_t;
 
 
+/* how a body is compressed */
+
+#define NGX_HTTP_WEBTORCH_IDENTITY  0
+#define NGX_HTTP_WEBTORCH_GZIP      1
+#define NGX_HTTP_WEBTORCH_DEFLATE   2
+
+
 /* a request of a handler, from its body to its answer */
 
 typedef struct {
     ngx_webtorch_waiter_t        waiter;
     ngx_webtorch_handler_t      *handler;
 
+    ngx_uint_t                   coding;  /* the body's compression */
     const ngx_webtorch_codec_t  *in;      /* the body's format */
     const ngx_webtorch_codec_t  *out;     /* the answer's */
     ngx_webtorch_layout_t        layout;
@@ -49,6 +57,16 @@ ngx_int_t ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
 ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
+
+/* inflate */
+
+/* by the headers; NGX_DECLINED: none that is known, or several */
+ngx_int_t ngx_http_webtorch_coding(ngx_http_request_t *r, ngx_uint_t *coding);
+ngx_uint_t ngx_http_webtorch_is_coding(ngx_table_elt_t *h);
+
+/* the body as one piece with a codec's padding; NGX_ERROR and the error set */
+ngx_int_t ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
+    ngx_str_t *body, ngx_webtorch_error_t *err);
 
 /* errors: {"error": "...", "code": "..."} */
 

@@ -44,7 +44,7 @@ ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body)
         return NGX_OK;
     }
 
-    if (bufs->next == NULL && !ngx_buf_in_memory(b)) {
+    if (bufs->next == NULL && b->in_file && !ngx_buf_in_memory(b)) {
         return ngx_http_webtorch_map_body(r, b, body);
     }
 

@@ -1,7 +1,7 @@
 
 /*
- * webtorch_handler: reads and decodes the body, waits for the handler, encodes
- * the answer.
+ * webtorch_handler: reads and decodes the body, inflated if need be, waits for
+ * the handler, encodes the answer.
  */
 
 #include "ngx_http_webtorch.h"
@@ -21,10 +21,16 @@ static uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
     uint32_t methods);
 static ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *code, const char *text);
 
 static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+static ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
+    ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
@@ -149,6 +155,12 @@ ngx_http_webtorch_accept(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
 
     if (ngx_webtorch_runner_full(ctx->handler->runner)) {
         return ngx_http_webtorch_busy(r);
+    }
+
+    if (ngx_http_webtorch_coding(r, &ctx->coding) != NGX_OK
+        && ngx_http_webtorch_has_body(r))
+    {
+        return ngx_http_webtorch_unknown_coding(r);
     }
 
     return ngx_http_webtorch_negotiate(r, ctx);
@@ -306,6 +318,38 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
 }
 
 
+/* a subrequest has the headers of its request, but not always the body */
+
+static ngx_uint_t
+ngx_http_webtorch_has_body(ngx_http_request_t *r)
+{
+    if (r->request_body) {
+        return r->request_body->bufs != NULL;
+    }
+
+    return r->headers_in.content_length_n > 0 || r->headers_in.chunked;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_unknown_coding(ngx_http_request_t *r)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Accept-Encoding");
+    ngx_str_set(&value, "gzip, deflate");
+
+    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+               "unsupported_media_type",
+               "unknown content encoding: send gzip or deflate, "
+               "or the body uncompressed");
+}
+
+
 /* an error before or after the body is read */
 
 static ngx_int_t
@@ -340,15 +384,7 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     rc = ngx_http_webtorch_body(r, &body);
 
     if (rc == NGX_OK) {
-        if (ngx_webtorch_runner_full(ctx->handler->runner)) {
-            rc = ngx_http_webtorch_busy(r);
-
-        } else if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
-            rc = ngx_http_webtorch_add_request(r, ctx, &body);
-
-        } else {
-            rc = ngx_http_webtorch_add_tensors(r, ctx, &body);
-        }
+        rc = ngx_http_webtorch_add(r, ctx, &body);
     }
 
     if (rc != NGX_AGAIN) {
@@ -369,10 +405,43 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
 /* NGX_AGAIN: the request waits for its answer */
 
 static ngx_int_t
+ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body)
+{
+    ngx_webtorch_error_t  err;
+
+    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+        return ngx_http_webtorch_busy(r);
+    }
+
+    if (ngx_http_webtorch_inflate(r, ctx->coding, body, &err) != NGX_OK) {
+        return ngx_http_webtorch_bad_body(r, &err);
+    }
+
+    if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
+        return ngx_http_webtorch_add_request(r, ctx, body);
+    }
+
+    return ngx_http_webtorch_add_tensors(r, ctx, body);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
+{
+    ngx_str_t  text;
+
+    text.data = (u_char *) err->text;
+    text.len = ngx_strlen(err->text);
+
+    return ngx_http_webtorch_error(r, err->status, err->code, &text);
+}
+
+
+static ngx_int_t
 ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
-    ngx_str_t                  text;
     webtorch_schema_t         *schema;
     ngx_http_cleanup_t        *cln;
     ngx_webtorch_error_t       err;
@@ -401,10 +470,7 @@ ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
                                           ctx->layout.rows, &err)
            != NGX_OK)
     {
-        text.data = (u_char *) err.text;
-        text.len = ngx_strlen(err.text);
-
-        return ngx_http_webtorch_error(r, err.status, err.code, &text);
+        return ngx_http_webtorch_bad_body(r, &err);
     }
 
     ctx->waiter.done = ngx_http_webtorch_done;
@@ -498,7 +564,10 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
 }
 
 
-/* into a block of its own, see webtorch_request_t */
+/*
+ * into a block of its own, see webtorch_request_t; without Content-Encoding,
+ * which does not tell the truth about an inflated body
+ */
 
 static webtorch_request_t *
 ngx_http_webtorch_copy_request(ngx_http_request_t *r, ngx_str_t *body)
@@ -519,6 +588,10 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, ngx_str_t *body)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_is_coding(&h[i])) {
+                continue;
+            }
+
             size += sizeof(webtorch_header_t) + h[i].key.len + h[i].value.len;
             n++;
         }
@@ -546,6 +619,10 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, ngx_str_t *body)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_is_coding(&h[i])) {
+                continue;
+            }
+
             p = ngx_http_webtorch_copy_str(p, &header->name, &h[i].key);
             p = ngx_http_webtorch_copy_str(p, &header->value, &h[i].value);
             header++;

@@ -1,6 +1,7 @@
 """HTTP/2 and TLS."""
 
 import asyncio
+import gzip
 import subprocess
 
 import httpx
@@ -81,6 +82,25 @@ def test_large_bodies_and_errors_over_http_2(tls):
         assert client.post(f"{address}/small", content=b"x" * 101).json()["code"] == "too_large"
         assert client.get(f"{address}/size").status_code == 405
         assert client.post(f"{address}/thread", json=[1, 2]).json() == [1002, 2002]
+
+
+@pytest.mark.parametrize("in_one_piece", [True, False])
+def test_compressed_bodies_over_http_2(tls, in_one_piece):
+    """Without a content-length, too, which is not announced in any other way."""
+    _, address = tls
+
+    def post(body: bytes, coding: str) -> httpx.Response:
+        pieces = body if in_one_piece else iter([body[:9], body[9:]])
+        headers = {"Content-Encoding": coding}
+        return client.post(f"{address}/size", content=pieces, headers=headers)
+
+    with httpx.Client(http1=False, http2=True, verify=False, timeout=30) as client:
+        assert post(gzip.compress(b"[1, 2]"), "gzip").json() == [1002, 2002]
+        assert post(gzip.compress(b"[1, 2]")[:-1], "gzip").status_code == 400
+        answer = post(b"whatever it is", "br")
+        assert answer.status_code == 415
+        assert answer.headers["accept-encoding"] == "gzip, deflate"
+        assert post(gzip.compress(b"[1, 2]"), "gzip").json() == [1002, 2002]
 
 
 def test_a_connection_that_closes_with_streams_waiting(tls):

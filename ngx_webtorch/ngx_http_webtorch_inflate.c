@@ -1,0 +1,365 @@
+
+/*
+ * Content-Encoding: compressed bodies are inflated into one piece, which is
+ * what codecs read.  It is done in the event loop, at some hundred megabytes a
+ * second: a body of 1m, the default limit of nginx, takes milliseconds.
+ */
+
+#include "ngx_http_webtorch.h"
+
+#include <zlib.h>
+
+
+/*
+ * the limit where "client_max_body_size" is 0: that trusts clients with what
+ * they send, but a body may inflate to a thousand times its size
+ */
+#define NGX_HTTP_WEBTORCH_INFLATE_MAX    (1024 * 1024 * 1024)
+
+#define NGX_HTTP_WEBTORCH_INFLATE_MIN    4096
+
+/* zlib counts what it is given in 32 bits */
+#define NGX_HTTP_WEBTORCH_INFLATE_PIECE  (1024 * 1024 * 1024)
+
+
+typedef struct {
+    ngx_str_t    name;
+    ngx_uint_t   coding;
+} ngx_http_webtorch_coding_t;
+
+
+typedef struct {
+    z_stream     z;
+    ngx_uint_t   coding;
+    ngx_pool_t  *pool;
+    u_char      *last_in;
+    u_char      *start;
+    u_char      *end;          /* of the room, the padding comes after it */
+    size_t       limit;
+} ngx_http_webtorch_inflate_t;
+
+
+static ngx_int_t ngx_http_webtorch_add_codings(ngx_uint_t *coding,
+    ngx_str_t *value);
+static ngx_http_webtorch_coding_t *ngx_http_webtorch_find_coding(u_char *name,
+    size_t len);
+static int ngx_http_webtorch_window_bits(ngx_uint_t coding, ngx_str_t *body);
+static ngx_int_t ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
+    ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_inflate_grow(
+    ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_inflate_error(
+    ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err,
+    const char *reason);
+
+
+static ngx_http_webtorch_coding_t  ngx_http_webtorch_codings[] = {
+    { ngx_string("gzip"), NGX_HTTP_WEBTORCH_GZIP },
+    { ngx_string("x-gzip"), NGX_HTTP_WEBTORCH_GZIP },
+    { ngx_string("deflate"), NGX_HTTP_WEBTORCH_DEFLATE },
+    { ngx_string("identity"), NGX_HTTP_WEBTORCH_IDENTITY },
+    { ngx_null_string, 0 }
+};
+
+
+ngx_int_t
+ngx_http_webtorch_coding(ngx_http_request_t *r, ngx_uint_t *coding)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    *coding = NGX_HTTP_WEBTORCH_IDENTITY;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            /* several headers of this name are one list */
+
+            if (ngx_http_webtorch_is_coding(&h[i])
+                && ngx_http_webtorch_add_codings(coding, &h[i].value)
+                   != NGX_OK)
+            {
+                return NGX_DECLINED;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_webtorch_is_coding(ngx_table_elt_t *h)
+{
+    return h->key.len == sizeof("content-encoding") - 1
+           && ngx_memcmp(h->lowcase_key, "content-encoding",
+                         sizeof("content-encoding") - 1)
+              == 0;
+}
+
+
+/* of a list like "identity, gzip", which may name one coding but identity */
+
+static ngx_int_t
+ngx_http_webtorch_add_codings(ngx_uint_t *coding, ngx_str_t *value)
+{
+    u_char                      *p, *last, *start, *end;
+    ngx_http_webtorch_coding_t  *found;
+
+    p = value->data;
+    last = p + value->len;
+
+    for ( ;; ) {
+
+        while (p < last && (*p == ' ' || *p == '\t' || *p == ',')) {
+            p++;
+        }
+
+        if (p == last) {
+            return NGX_OK;
+        }
+
+        start = p;
+
+        while (p < last && *p != ',') {
+            p++;
+        }
+
+        end = p;
+
+        while (end[-1] == ' ' || end[-1] == '\t') {
+            end--;
+        }
+
+        found = ngx_http_webtorch_find_coding(start, end - start);
+
+        if (found == NULL) {
+            return NGX_DECLINED;
+        }
+
+        if (found->coding == NGX_HTTP_WEBTORCH_IDENTITY) {
+            continue;
+        }
+
+        if (*coding != NGX_HTTP_WEBTORCH_IDENTITY) {
+            return NGX_DECLINED;
+        }
+
+        *coding = found->coding;
+    }
+}
+
+
+static ngx_http_webtorch_coding_t *
+ngx_http_webtorch_find_coding(u_char *name, size_t len)
+{
+    ngx_http_webtorch_coding_t  *c;
+
+    for (c = ngx_http_webtorch_codings; c->name.len; c++) {
+        if (c->name.len == len
+            && ngx_strncasecmp(c->name.data, name, len) == 0)
+        {
+            return c;
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
+    ngx_str_t *body, ngx_webtorch_error_t *err)
+{
+    ngx_int_t                     rc;
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_webtorch_inflate_t   in;
+
+    if (coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
+        return NGX_OK;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    ngx_memzero(&in, sizeof(ngx_http_webtorch_inflate_t));
+
+    in.z.next_in = body->data;
+    in.coding = coding;
+    in.pool = r->pool;
+    in.last_in = body->data + body->len;
+    in.limit = clcf->client_max_body_size
+               ? (size_t) clcf->client_max_body_size
+               : NGX_HTTP_WEBTORCH_INFLATE_MAX;
+
+    if (inflateInit2(&in.z, ngx_http_webtorch_window_bits(coding, body))
+        != Z_OK)
+    {
+        return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    rc = ngx_http_webtorch_inflate_all(&in, err);
+
+    (void) inflateEnd(&in.z);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_memzero(in.z.next_out, NGX_WEBTORCH_PADDING);
+
+    body->data = in.start;
+    body->len = in.z.next_out - in.start;
+
+    return NGX_OK;
+}
+
+
+/*
+ * "deflate" is zlib's format, and yet some clients send it without the header
+ * and the checksum; such a stream does not begin as that header does, unless
+ * with a stored block and a bit set that every encoder leaves zero
+ */
+
+static int
+ngx_http_webtorch_window_bits(ngx_uint_t coding, ngx_str_t *body)
+{
+    u_char  *p;
+
+    if (coding == NGX_HTTP_WEBTORCH_GZIP) {
+        return MAX_WBITS + 16;
+    }
+
+    p = body->data;
+
+    if (body->len > 1
+        && (p[0] & 0x8f) == Z_DEFLATED
+        && ((p[0] << 8) + p[1]) % 31 == 0)
+    {
+        return MAX_WBITS;
+    }
+
+    return -MAX_WBITS;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
+    ngx_webtorch_error_t *err)
+{
+    int        rc;
+    z_stream  *z;
+
+    z = &in->z;
+
+    for ( ;; ) {
+
+        if (z->next_out == in->end
+            && ngx_http_webtorch_inflate_grow(in, err) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        z->avail_in = (uInt) ngx_min(in->last_in - z->next_in,
+                                     NGX_HTTP_WEBTORCH_INFLATE_PIECE);
+        z->avail_out = (uInt) ngx_min(in->end - z->next_out,
+                                      NGX_HTTP_WEBTORCH_INFLATE_PIECE);
+
+        rc = inflate(z, Z_NO_FLUSH);
+
+        if ((size_t) (z->next_out - in->start) > in->limit) {
+            return ngx_webtorch_error(err, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                       "too_large", "the inflated body is larger than "
+                       "\"client_max_body_size\" allows");
+        }
+
+        switch (rc) {
+
+        case Z_OK:
+            continue;
+
+        case Z_STREAM_END:
+
+            if (z->next_in == in->last_in) {
+                return NGX_OK;
+            }
+
+            /* what follows a member of gzip can only be another one */
+
+            if (in->coding == NGX_HTTP_WEBTORCH_GZIP) {
+                (void) inflateReset(z);
+                continue;
+            }
+
+            return ngx_http_webtorch_inflate_error(in, err,
+                                                   "more data after its end");
+
+        case Z_BUF_ERROR:
+            return ngx_http_webtorch_inflate_error(in, err, "it is cut off");
+
+        case Z_NEED_DICT:
+            return ngx_http_webtorch_inflate_error(in, err,
+                                                   "it needs a dictionary");
+
+        case Z_MEM_ERROR:
+            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
+
+        default: /* Z_DATA_ERROR */
+            return ngx_http_webtorch_inflate_error(in, err,
+                                                   z->msg ? z->msg
+                                                          : zError(rc));
+        }
+    }
+}
+
+
+/*
+ * The room follows what has come out, never what a body says of itself.  A
+ * byte more than the limit tells a body that is too large.
+ */
+
+static ngx_int_t
+ngx_http_webtorch_inflate_grow(ngx_http_webtorch_inflate_t *in,
+    ngx_webtorch_error_t *err)
+{
+    u_char  *p;
+    size_t   size, used;
+
+    used = in->z.next_out - in->start;
+
+    size = ngx_max(2 * used, NGX_HTTP_WEBTORCH_INFLATE_MIN);
+    size = ngx_min(size, in->limit + 1);
+
+    p = ngx_pnalloc(in->pool, size + NGX_WEBTORCH_PADDING);
+    if (p == NULL) {
+        return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    if (used) {
+        ngx_memcpy(p, in->start, used);
+        (void) ngx_pfree(in->pool, in->start);
+    }
+
+    in->start = p;
+    in->end = p + size;
+    in->z.next_out = p + used;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_inflate_error(ngx_http_webtorch_inflate_t *in,
+    ngx_webtorch_error_t *err, const char *reason)
+{
+    return ngx_webtorch_error(err, NGX_HTTP_BAD_REQUEST, "malformed_body",
+                              "invalid %s encoding: %s",
+                              in->coding == NGX_HTTP_WEBTORCH_GZIP ? "gzip"
+                                                                   : "deflate",
+                              reason);
+}
