@@ -13,10 +13,41 @@ A tensor function is a plain function of tensors whose annotations are its schem
 and `webtorch_handler module:double;` in a location of nginx's configuration serves it.
 """
 
-from webtorch.handlers import handler, infer, train
-from webtorch.messages import HTTPError, Request, Response
-from webtorch.model import Model
-from webtorch.schema import SignatureError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from webtorch.handlers import handler, infer, train
+    from webtorch.messages import HTTPError, Request, Response
+    from webtorch.model import Model
+    from webtorch.schema import SignatureError
+else:
+    # Imported when they are first asked for (PEP 562): all of them import torch, which a machine
+    # that only uses webtorch.client need not have.
+    _MODULES = {
+        "HTTPError": "messages",
+        "Model": "model",
+        "Request": "messages",
+        "Response": "messages",
+        "SignatureError": "schema",
+        "handler": "handlers",
+        "infer": "handlers",
+        "train": "handlers",
+    }
+
+    def __getattr__(name):
+        """Import a name of the package from its module."""
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
+
+    def __dir__():
+        """List the names that are not imported yet, too."""
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "HTTPError",
