@@ -34,25 +34,26 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /ok {{ return 200 "ok"; }}
-        location = /auto {{ webtorch_handler xor_app:output; }}
-        location = /inline {{ webtorch_handler xor_app:output mode=inline; }}
-        location = /thread {{ webtorch_handler xor_app:output mode=thread; }}
-        location = /train {{ webtorch_handler xor_app:train; }}
-        location = /train_one {{ webtorch_handler xor_app:train max_batch=1; }}
-        location = /train_one_thread {{ webtorch_handler xor_app:train max_batch=1 mode=thread; }}
-        location = /train_one_inline {{ webtorch_handler xor_app:train max_batch=1 mode=inline; }}
-        location = /slow {{ webtorch_handler xor_app:slow; }}
-        location = /slow_thread {{ webtorch_handler xor_app:slow mode=thread; }}
+{locations}
     }}
 }}
 """
 
 
 class Server:
-    """Starts nginx when entered, and knows how long that took until its first answer."""
+    """Starts nginx when entered, and knows how long that took until its first answer.
 
-    def __init__(self, workers: int = 1) -> None:
+    Args:
+        locations: what it serves besides /ok.
+        probe: a location that answers the XOR network's output, to know when it serves.
+        workers: their number.
+
+    """
+
+    def __init__(self, locations: str, probe: str, workers: int = 1) -> None:
         self.workers = workers
+        self._locations = locations
+        self._probe = probe
         self.start_seconds = 0.0
 
     def __enter__(self) -> "Server":
@@ -60,7 +61,13 @@ class Server:
         self._prefix.chmod(0o755)
         conf = self._prefix / "nginx.conf"
         conf.write_text(
-            CONFIGURATION.format(root=ROOT, prefix=self._prefix, workers=self.workers, port=PORT)
+            CONFIGURATION.format(
+                root=ROOT,
+                prefix=self._prefix,
+                workers=self.workers,
+                port=PORT,
+                locations=self._locations,
+            )
         )
         begin = time.perf_counter()
         self._process = subprocess.Popen(
@@ -73,7 +80,7 @@ class Server:
     def _wait(self) -> None:
         while self._process.poll() is None:
             try:
-                assert self.post("/auto", b"[[0.25,0.75]]")
+                assert self.post(self._probe, b"[[0.25,0.75]]")
             except OSError:
                 time.sleep(0.005)
             else:

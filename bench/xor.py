@@ -3,72 +3,46 @@
 Usage: .venv/bin/python bench/xor.py [--only NAME] [--repeat 3] [--seconds 5] [--json PATH]
 """
 
-import argparse
 import contextlib
-import datetime
 import json
-import platform
 import selectors
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 from statistics import median
-
-import torch
 
 import wrk
 from server import PORT, ROOT, Server
+from table import Measure, Row, Settings, at_least, compare, main
+
+LOCATIONS = """
+location = /auto { webtorch_handler xor_app:output; }
+location = /inline { webtorch_handler xor_app:output mode=inline; }
+location = /thread { webtorch_handler xor_app:output mode=thread; }
+location = /train { webtorch_handler xor_app:train; }
+location = /train_one { webtorch_handler xor_app:train max_batch=1; }
+location = /train_one_thread { webtorch_handler xor_app:train max_batch=1 mode=thread; }
+location = /train_one_inline { webtorch_handler xor_app:train max_batch=1 mode=inline; }
+location = /slow { webtorch_handler xor_app:slow; }
+location = /slow_thread { webtorch_handler xor_app:slow mode=thread; }
+"""
 
 REQUESTS_OF_THE_ORIGINAL = 1_000_000
 CONNECTIONS = 1000
 REQUESTS_PER_CONNECTION = 20
 
 
-@dataclass
-class Row:
-    """One line of the table: the measured value and what it should be."""
-
-    name: str
-    target: str
-    value: float
-    met: bool
-    unit: str = ""
-    details: dict[str, object] = field(default_factory=dict)
+def start(workers: int = 1) -> Server:
+    return Server(LOCATIONS, "/auto", workers)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How long and how often to measure."""
-
-    seconds: float
-    repeat: int
-
-
-def compare(server: Server, path: str, settings: Settings) -> dict[str, list[float]]:
-    """Measure a location between two measurements of the reference, several times."""
-    wrk.run(server.url(path), 1)
-    ratios, rates = [], []
-    before = wrk.run(server.url("/ok"), settings.seconds).per_second
-    for _ in range(settings.repeat):
-        rate = wrk.run(server.url(path), settings.seconds).per_second
-        after = wrk.run(server.url("/ok"), settings.seconds).per_second
-        ratios.append(rate / ((before + after) / 2))
-        rates.append(rate)
-        before = after
-    return {"ratios": ratios, "requests_per_second": rates}
-
-
-def ratio_row(name: str, path: str, target: float, workers: int = 1) -> Callable[[Settings], Row]:
+def ratio_row(name: str, path: str, target: float, workers: int = 1) -> Measure:
     """Make the measurement of a ratio to the reference."""
 
     def measure(settings: Settings) -> Row:
-        with Server(workers) as server:
-            found = compare(server, path, settings)
-        value = median(found["ratios"])
-        return Row(name, f"≥ {target:.2f}", value, value >= target, details=dict(found))
+        with start(workers) as server:
+            return at_least(name, target, compare(server, path, settings))
 
     return measure
 
@@ -76,7 +50,7 @@ def ratio_row(name: str, path: str, target: float, workers: int = 1) -> Callable
 def train_one(settings: Settings) -> Row:
     """One step per request, against the same step in a bare loop on one core."""
     ratios = []
-    with Server() as server:
+    with start() as server:
         wrk.run(server.url("/train_one"), 1)
         for _ in range(settings.repeat):
             before = bare_loop(settings.seconds)
@@ -96,7 +70,7 @@ def bare_loop(seconds: float) -> float:
 def latency(settings: Settings) -> Row:
     """Median latency of one connection beyond the reference's."""
     differences = []
-    with Server() as server:
+    with start() as server:
         wrk.run(server.url("/auto"), 1, threads=1, connections=1)
         for _ in range(settings.repeat):
             ok = wrk.run(server.url("/ok"), settings.seconds, threads=1, connections=1).p50
@@ -117,7 +91,7 @@ def beside_a_slow_model(settings: Settings) -> Row:
         return rate
 
     ratios, slow = [], list[float]()
-    with Server() as server:
+    with start() as server:
         wrk.run(server.url("/slow"), 1, threads=1, connections=8)
         before = rate_beside("/slow_thread")
         for _ in range(settings.repeat):
@@ -135,7 +109,7 @@ def original(settings: Settings) -> Row:
     """The original's benchmark: 200 connections train with Torch7 bodies."""
     requests = errors = timeouts = 0
     microseconds = 0
-    with Server() as server:
+    with start() as server:
         while requests < REQUESTS_OF_THE_ORIGINAL:
             result = wrk.run(server.url("/train"), 10, script=wrk.TORCH7_ROW, connections=200)
             requests += result.requests
@@ -164,7 +138,7 @@ def many_connections(settings: Settings) -> Row:
         f"POST /auto HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
-    with Server() as server:
+    with start() as server:
         result = wrk.run(server.url("/auto"), settings.seconds, connections=CONNECTIONS)
         served = serve_each(request)
     unserved = sum(count < REQUESTS_PER_CONNECTION for count in served)
@@ -207,7 +181,7 @@ def start_time(settings: Settings) -> Row:
     """From the start of nginx to its first answer."""
     seconds = []
     for _ in range(settings.repeat):
-        with Server() as server:
+        with start() as server:
             seconds.append(server.start_seconds)
     value = median(seconds)
     return Row("start to first answer", "≤ 4 s", value, value <= 4, "s", {"seconds": seconds})
@@ -215,14 +189,14 @@ def start_time(settings: Settings) -> Row:
 
 def memory(settings: Settings) -> Row:
     """Proportional set size of the master and two workers after traffic."""
-    with Server(workers=2) as server:
+    with start(2) as server:
         for path in ("/auto", "/thread", "/train"):
             wrk.run(server.url(path), settings.seconds)
         value = server.pss_megabytes()
     return Row("PSS of master and 2 workers", "≤ 350 MB", value, value <= 350, "MB")
 
 
-ROWS: dict[str, Callable[[Settings], Row]] = {
+ROWS: dict[str, Measure] = {
     "infer-auto": ratio_row("XOR infer, auto", "/auto", 0.90),
     "infer-inline": ratio_row("XOR infer, inline", "/inline", 0.90),
     "infer-thread": ratio_row("XOR infer, thread", "/thread", 0.70),
@@ -238,54 +212,5 @@ ROWS: dict[str, Callable[[Settings], Row]] = {
 }
 
 
-def machine() -> dict[str, object]:
-    """Describe what was measured on."""
-
-    def output(*command: str) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-        return (done.stdout + done.stderr).strip()
-
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    return {
-        "cpu": cpu[0].partition(":")[2].strip(),
-        "cores": len(cpu),
-        "kernel": platform.release(),
-        "nginx": output("/usr/sbin/nginx", "-v"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": output("git", "rev-parse", "--short", "HEAD"),
-        "modified": bool(output("git", "status", "--porcelain", "--untracked-files=no")),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", choices=ROWS, action="append", help="measure just this row")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--json", type=Path, help="where to write, by default in bench/results")
-    options = parser.parse_args()
-    settings = Settings(options.seconds, options.repeat)
-
-    print("| | measured | target | |\n|---|---|---|---|")
-    rows = []
-    for name in options.only or ROWS:
-        row = ROWS[name](settings)
-        rows.append(row)
-        value = f"{row.value:.0f}" if row.unit in ("µs", "MB") or row.target == "0" else None
-        value = value or f"{row.value:.2f}"
-        met = "ok" if row.met else "MISSED"
-        print(f"| {row.name} | {value} {row.unit} | {row.target} | {met} |", flush=True)
-
-    today = datetime.date.today().isoformat()
-    path = options.json or ROOT / f"bench/results/{today}-xor.json"
-    if options.only and not options.json:
-        return
-    report = {"date": today, "machine": machine(), "settings": asdict(settings)}
-    report["rows"] = [asdict(row) for row in rows]
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    print(f"\nwritten to {path}")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "xor", ROWS)
