@@ -47,12 +47,30 @@ typedef struct {
 
 ngx_int_t ngx_http_webtorch_content_handler(ngx_http_request_t *r);
 
-/* the body with NGX_WEBTORCH_PADDING bytes after it; NGX_OK or a status */
-ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body);
+/* the body, with NGX_WEBTORCH_PADDING bytes after it or not; or a status */
+ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
+    ngx_str_t *body);
+ngx_webtorch_shared_t *ngx_http_webtorch_share_body(ngx_http_request_t *r,
+    ngx_str_t *body);
 
 /* an answer of ours; a part of the body of length 0 sends the header alone */
 ngx_int_t ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, u_char *body, size_t len);
+
+ngx_int_t ngx_http_webtorch_send_chain(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *type, ngx_chain_t *out, size_t len);
+
+/* batch: what the data are of; NULL: they live as long as the request */
+ngx_int_t ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
+    ngx_uint_t status, const ngx_webtorch_codec_t *codec,
+    webtorch_spec_t *specs, ngx_uint_t n, const void **data,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_batch_t *batch);
+
+/* custom handlers */
+webtorch_request_t *ngx_http_webtorch_copy_request(ngx_http_request_t *r,
+    webtorch_schema_t *schema, ngx_str_t *body);
+ngx_int_t ngx_http_webtorch_send_reply(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 
 ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,

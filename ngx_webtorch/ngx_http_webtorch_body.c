@@ -1,11 +1,15 @@
 
 /*
- * The body of a request as one piece, with a codec's padding after it.
+ * The body of a request as one piece.
  */
 
 #include "ngx_http_webtorch.h"
 
 #include <sys/mman.h>
+
+
+/* to copy less costs less than what it takes to share it */
+#define NGX_HTTP_WEBTORCH_SHARED_SIZE  16384
 
 
 static ngx_int_t ngx_http_webtorch_map_body(ngx_http_request_t *r,
@@ -15,10 +19,11 @@ static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
 
 
-/* copied only if it is in several pieces or ends too close to its buffer */
+/* copied only if it is in several pieces, or padded and close to its end */
 
 ngx_int_t
-ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body)
+ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
+    ngx_str_t *body)
 {
     off_t         size;
     u_char       *p;
@@ -37,7 +42,7 @@ ngx_http_webtorch_body(ngx_http_request_t *r, ngx_str_t *body)
 
     if (bufs->next == NULL
         && ngx_buf_in_memory_only(b)
-        && b->end - b->last >= NGX_WEBTORCH_PADDING)
+        && (!padded || b->end - b->last >= NGX_WEBTORCH_PADDING))
     {
         body->data = b->pos;
         body->len = b->last - b->pos;
@@ -105,6 +110,70 @@ ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
 
 
 /*
+ * A large body is shared with a job, which may outlive the request.  It is a
+ * mapping of ours or, as nginx allocated it, a block that is found among those
+ * of the request's pool; NULL: it is to be copied.
+ */
+
+ngx_webtorch_shared_t *
+ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_str_t              *map;
+    ngx_pool_large_t       *large;
+    ngx_pool_cleanup_t     *cln;
+    ngx_webtorch_shared_t  *shared;
+
+    if (body->len < NGX_HTTP_WEBTORCH_SHARED_SIZE) {
+        return NULL;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        map = cln->data;
+
+        if (cln->handler != ngx_http_webtorch_unmap_body
+            || map->data != body->data)
+        {
+            continue;
+        }
+
+        shared = ngx_webtorch_share(map->data, map->len);
+
+        if (shared) {
+            cln->handler = ngx_webtorch_release;
+            cln->data = shared;
+        }
+
+        return shared;
+    }
+
+    for (large = r->pool->large; large; large = large->next) {
+        if (large->alloc == body->data) {
+            break;
+        }
+    }
+
+    if (large == NULL) {
+        return NULL;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    shared = ngx_webtorch_share(body->data, 0);
+
+    if (shared) {
+        large->alloc = NULL;
+        cln->handler = ngx_webtorch_release;
+        cln->data = shared;
+    }
+
+    return shared;
+}
+
+
+/*
  * A body in a temporary file is mapped, not read.  What can be touched after
  * the end of a file is the rest of its last page: a page of zeros is mapped
  * behind it, as the padding.
@@ -140,7 +209,7 @@ ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_buf_t *b, ngx_str_t *body)
     map->data = p;
     cln->handler = ngx_http_webtorch_unmap_body;
 
-    if (mmap(p, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_FIXED|MAP_POPULATE,
+    if (mmap(p, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_FIXED,
              b->file->fd, b->file_pos)
         == MAP_FAILED)
     {

@@ -27,6 +27,7 @@ static ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *code, const char *text);
 
 static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
@@ -39,10 +40,6 @@ static ngx_int_t ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static webtorch_request_t *ngx_http_webtorch_copy_request(
-    ngx_http_request_t *r, ngx_str_t *body);
-static u_char *ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
-    ngx_str_t *src);
 static void ngx_http_webtorch_cleanup(void *data);
 
 static void ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter,
@@ -51,10 +48,6 @@ static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
     webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
-    ngx_uint_t status, const ngx_webtorch_codec_t *codec,
-    webtorch_spec_t *specs, ngx_uint_t n, const void **data,
-    ngx_webtorch_layout_t *layout, ngx_webtorch_batch_t *batch);
 static ngx_int_t ngx_http_webtorch_hold(ngx_http_request_t *r,
     ngx_webtorch_batch_t *batch);
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
@@ -63,12 +56,6 @@ static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_webtorch_layout_t *layout);
 static ngx_int_t ngx_http_webtorch_add_piece(ngx_http_request_t *r,
     ngx_chain_t ***ll, char *p, size_t size, size_t *len);
-static ngx_int_t ngx_http_webtorch_send_chain(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_str_t *type, ngx_chain_t *out, size_t len);
-static ngx_int_t ngx_http_webtorch_send_reply(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
-static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 
 
 typedef struct {
@@ -381,7 +368,7 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    rc = ngx_http_webtorch_body(r, &body);
+    rc = ngx_http_webtorch_body(r, ngx_http_webtorch_is_padded(ctx), &body);
 
     if (rc == NGX_OK) {
         rc = ngx_http_webtorch_add(r, ctx, &body);
@@ -399,6 +386,17 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     if (r == r->main) {
         r->read_event_handler = ngx_http_test_reading;
     }
+}
+
+
+/* inflating pads what it writes */
+
+static ngx_uint_t
+ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx)
+{
+    return ctx->in->padded
+           && ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY
+           && ctx->handler->schema.kind != WEBTORCH_HANDLER;
 }
 
 
@@ -541,12 +539,13 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    request = ngx_http_webtorch_copy_request(r, body);
+    request = ngx_http_webtorch_copy_request(r, &ctx->handler->schema, body);
     if (request == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, data) != NGX_OK) {
+        ngx_webtorch_release(request->shared);
         ngx_free(request);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -561,85 +560,6 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
     cln->data = ctx;
 
     return NGX_AGAIN;
-}
-
-
-/*
- * into a block of its own, see webtorch_request_t; without Content-Encoding,
- * which does not tell the truth about an inflated body
- */
-
-static webtorch_request_t *
-ngx_http_webtorch_copy_request(ngx_http_request_t *r, ngx_str_t *body)
-{
-    u_char              *p;
-    size_t               size;
-    ngx_uint_t           i, n;
-    ngx_list_part_t     *part;
-    ngx_table_elt_t     *h;
-    webtorch_header_t   *header;
-    webtorch_request_t  *request;
-
-    n = 0;
-    size = sizeof(webtorch_request_t) + r->method_name.len + r->uri.len
-           + r->args.len + body->len;
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_webtorch_is_coding(&h[i])) {
-                continue;
-            }
-
-            size += sizeof(webtorch_header_t) + h[i].key.len + h[i].value.len;
-            n++;
-        }
-    }
-
-    request = ngx_alloc(size, r->connection->log);
-    if (request == NULL) {
-        return NULL;
-    }
-
-    request->size = size;
-    request->nheaders = (uint32_t) n;
-    request->headers = (webtorch_header_t *) &request[1];
-
-    p = (u_char *) &request->headers[n];
-
-    p = ngx_http_webtorch_copy_str(p, &request->body, body);
-    p = ngx_http_webtorch_copy_str(p, &request->method, &r->method_name);
-    p = ngx_http_webtorch_copy_str(p, &request->path, &r->uri);
-    p = ngx_http_webtorch_copy_str(p, &request->args, &r->args);
-
-    header = request->headers;
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_webtorch_is_coding(&h[i])) {
-                continue;
-            }
-
-            p = ngx_http_webtorch_copy_str(p, &header->name, &h[i].key);
-            p = ngx_http_webtorch_copy_str(p, &header->value, &h[i].value);
-            header++;
-        }
-    }
-
-    return request;
-}
-
-
-static u_char *
-ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst, ngx_str_t *src)
-{
-    dst->data = (char *) p;
-    dst->len = src->len;
-
-    return ngx_cpymem(p, src->data, src->len);
 }
 
 
@@ -742,9 +662,7 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
 }
 
 
-/* batch: what the data are of; NULL: they live as long as the request */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
     const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs, ngx_uint_t n,
     const void **data, ngx_webtorch_layout_t *layout,
@@ -888,74 +806,6 @@ ngx_http_webtorch_add_piece(ngx_http_request_t *r, ngx_chain_t ***ll, char *p,
 }
 
 
-static ngx_int_t
-ngx_http_webtorch_send_reply(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
-{
-    uint32_t   i;
-    ngx_str_t  name, value, type;
-
-    for (i = 0; i < reply->nheaders; i++) {
-        name.data = (u_char *) reply->headers[i].name.data;
-        name.len = reply->headers[i].name.len;
-        value.data = (u_char *) reply->headers[i].value.data;
-        value.len = reply->headers[i].value.len;
-
-        if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-
-    if (reply->tensor.ndim >= 0) {
-        return ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
-    }
-
-    type.data = (u_char *) reply->content_type.data;
-    type.len = reply->content_type.len;
-
-    return ngx_http_webtorch_send(r, reply->status, &type,
-                                  (u_char *) reply->body.data,
-                                  reply->body.len);
-}
-
-
-/* a handler's tensor is one as a whole: there is no batch axis to tell */
-
-static ngx_int_t
-ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
-{
-    ngx_str_t                    text;
-    const void                  *data;
-    ngx_webtorch_layout_t        layout;
-    const ngx_webtorch_codec_t  *codec;
-
-    codec = ctx->out;
-
-    if (reply->content_type.len) {
-        codec = ngx_webtorch_codec_by_type(reply->content_type.data,
-                                           reply->content_type.len);
-    }
-
-    if (codec == NULL) {
-        ngx_str_set(&text, "no format of those in the header \"Accept\" is "
-                           "known: accept application/json");
-        return ngx_http_webtorch_error(r, 406, "not_acceptable", &text);
-    }
-
-    ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
-
-    layout.rows = 1;
-    layout.single = 1;
-
-    data = reply->body.data;
-
-    return ngx_http_webtorch_send_tensors(r, reply->status, codec,
-                                          &reply->tensor, 1, &data, &layout,
-                                          NULL);
-}
-
-
 ngx_http_webtorch_ctx_t *
 ngx_http_webtorch_get_ctx(ngx_http_request_t *r)
 {
@@ -1020,7 +870,7 @@ ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_chain_t *out, size_t len)
 {

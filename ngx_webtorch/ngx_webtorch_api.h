@@ -21,6 +21,7 @@
 #define WEBTORCH_MAX_DIMS     8
 #define WEBTORCH_MAX_TENSORS  16
 #define WEBTORCH_NAME_LEN     64
+#define WEBTORCH_MAX_VARS     16
 
 #define WEBTORCH_BOOL         0
 #define WEBTORCH_UINT8        1
@@ -77,6 +78,10 @@ typedef struct {
     uint32_t         noutputs;
     webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
+
+    /* WEBTORCH_HANDLER: nginx's variables that it wants to see */
+    uint32_t         nvars;
+    char             vars[WEBTORCH_MAX_VARS][WEBTORCH_NAME_LEN];
 } webtorch_schema_t;
 
 
@@ -94,7 +99,8 @@ typedef struct {
 
 /*
  * A request as @webtorch.handler sees it: a block of memory of its own, which
- * all of its strings lie in, so that it may outlive the connection.
+ * all of its strings lie in, so that it may outlive the connection.  A large
+ * body is not copied but shared, see ngx_webtorch_release().
  */
 
 typedef struct {
@@ -103,8 +109,11 @@ typedef struct {
     webtorch_str_t      path;
     webtorch_str_t      args;
     webtorch_str_t      body;
+    void               *shared;           /* what the body lies in, or NULL */
     uint32_t            nheaders;
     webtorch_header_t  *headers;
+    uint32_t            nvars;            /* as in the schema */
+    webtorch_str_t     *vars;             /* data is NULL: not set */
 } webtorch_request_t;
 
 
@@ -117,6 +126,7 @@ typedef struct {
     uint32_t            nheaders;
     webtorch_header_t  *headers;
     webtorch_spec_t     tensor;           /* ndim < 0: the body is bytes */
+    webtorch_str_t      file;             /* len > 0: a path, instead of them */
 } webtorch_reply_t;
 
 
@@ -185,6 +195,9 @@ int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
 /* gives up a request or an input buffer that Python has taken over */
 void ngx_webtorch_free(void *p);
+
+/* gives up a shared body */
+void ngx_webtorch_release(void *shared);
 
 /* cdef: c end */
 

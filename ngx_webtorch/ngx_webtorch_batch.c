@@ -738,6 +738,10 @@ ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
 static void
 ngx_webtorch_job_free(webtorch_job_t *job)
 {
+    if (job->request) {
+        ngx_webtorch_release(job->request->shared);
+    }
+
     free(job->message.data);
     free(job->request);
     free(job->reply);

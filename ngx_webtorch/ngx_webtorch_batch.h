@@ -17,6 +17,7 @@
 
 typedef struct ngx_webtorch_batch_s   ngx_webtorch_batch_t;
 typedef struct ngx_webtorch_waiter_s  ngx_webtorch_waiter_t;
+typedef struct ngx_webtorch_shared_s  ngx_webtorch_shared_t;
 
 
 /*
@@ -75,6 +76,13 @@ const void *ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter,
  */
 ngx_int_t ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch);
 void ngx_webtorch_batch_release(void *batch);
+
+
+/*
+ * Shares memory between a request of nginx and a job: each of the two gives it
+ * up by ngx_webtorch_release(); NULL: no memory.
+ */
+ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped);
 
 
 #endif /* _NGX_WEBTORCH_BATCH_H_INCLUDED_ */

@@ -1251,7 +1251,7 @@ static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // webtorch_schema_t *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 61), // webtorch_schema_t *
 /*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // char *
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1260,58 +1260,61 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // webtorch_batch_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 53), // webtorch_batch_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 56), // webtorch_reply_t const *
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 56), // webtorch_job_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_reply_t const *
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(int)
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(int)
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(int, char const *, size_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(int, char const *, size_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // void *
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(void *)
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 52), // void *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 50), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 30 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
 /* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 36 */ _CFFI_OP(_CFFI_OP_ARRAY, 35), // char[64]
-/* 37 */ (_cffi_opcode_t)(64),
-/* 38 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 40 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 42 */ _CFFI_OP(_CFFI_OP_ARRAY, 41), // int64_t[8]
-/* 43 */ (_cffi_opcode_t)(8),
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 45 */ _CFFI_OP(_CFFI_OP_ARRAY, 44), // uintptr_t[16]
-/* 46 */ (_cffi_opcode_t)(16),
-/* 47 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 36 */ _CFFI_OP(_CFFI_OP_ARRAY, 38), // char[16][64]
+/* 37 */ (_cffi_opcode_t)(16),
+/* 38 */ _CFFI_OP(_CFFI_OP_ARRAY, 35), // char[64]
+/* 39 */ (_cffi_opcode_t)(64),
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 44 */ _CFFI_OP(_CFFI_OP_ARRAY, 43), // int64_t[8]
+/* 45 */ (_cffi_opcode_t)(8),
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 47 */ _CFFI_OP(_CFFI_OP_ARRAY, 46), // uintptr_t[16]
 /* 48 */ (_cffi_opcode_t)(16),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 50 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 51 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 53), // webtorch_header_t *
-/* 53 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 54 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 56), // webtorch_reply_t *
-/* 56 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_request_t *
-/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 59 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 61 */ _CFFI_OP(_CFFI_OP_ARRAY, 60), // webtorch_spec_t[16]
-/* 62 */ (_cffi_opcode_t)(16),
-/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 49 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 50 */ (_cffi_opcode_t)(16),
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 53 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 54 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_header_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 56 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_reply_t *
+/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_request_t *
+/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
+/* 61 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
+/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
+/* 63 */ _CFFI_OP(_CFFI_OP_ARRAY, 62), // webtorch_spec_t[16]
+/* 64 */ (_cffi_opcode_t)(16),
+/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_str_t *
+/* 66 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1368,6 +1371,7 @@ static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
   (void)((p->nheaders) | 0);  /* check that 'webtorch_reply_t.nheaders' is an integer */
   { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
   { webtorch_spec_t *tmp = &p->tensor; (void)tmp; }
+  { webtorch_str_t *tmp = &p->file; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_reply_t { char x; webtorch_reply_t y; };
 
@@ -1381,8 +1385,11 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   { webtorch_str_t *tmp = &p->path; (void)tmp; }
   { webtorch_str_t *tmp = &p->args; (void)tmp; }
   { webtorch_str_t *tmp = &p->body; (void)tmp; }
+  { void * *tmp = &p->shared; (void)tmp; }
   (void)((p->nheaders) | 0);  /* check that 'webtorch_request_t.nheaders' is an integer */
   { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
+  (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
+  { webtorch_str_t * *tmp = &p->vars; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
@@ -1398,6 +1405,8 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
   { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
   { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
+  { char(*tmp)[16][64] = &p->vars; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -1616,6 +1625,42 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_log _cffi_d_ngx_webtorch_log
+#endif
+
+static void _cffi_d_ngx_webtorch_release(void * x0)
+{
+  ngx_webtorch_release(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
+{
+  void * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(27), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_release(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_release _cffi_d_ngx_webtorch_release
 #endif
 
 static int _cffi_d_ngx_webtorch_reply(webtorch_job_t * x0, webtorch_reply_t const * x1)
@@ -1860,6 +1905,15 @@ static int _cffi_const_WEBTORCH_MAX_TENSORS(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_VARS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_NAME_LEN(unsigned long long *o)
 {
   int n = (WEBTORCH_NAME_LEN) <= 0;
@@ -1972,6 +2026,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -1985,9 +2040,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 38), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 39), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 49), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 40), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 41), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 51), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
 };
 
@@ -2018,16 +2074,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 15) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 47) },
+              _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 45) },
+               _CFFI_OP(_CFFI_OP_NOOP, 47) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 63) },
+             _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2036,64 +2092,76 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 40) },
+              _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 63) },
+               _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 57) },
+               _CFFI_OP(_CFFI_OP_NOOP, 59) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 55) },
+             _CFFI_OP(_CFFI_OP_NOOP, 57) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 40) },
+              _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 63) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 52) },
+               _CFFI_OP(_CFFI_OP_NOOP, 54) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 60) },
+              _CFFI_OP(_CFFI_OP_NOOP, 62) },
+  { "file", offsetof(webtorch_reply_t, file),
+            sizeof(((webtorch_reply_t *)0)->file),
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 63) },
+              _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+  { "shared", offsetof(webtorch_request_t, shared),
+              sizeof(((webtorch_request_t *)0)->shared),
+              _CFFI_OP(_CFFI_OP_NOOP, 27) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 52) },
+               _CFFI_OP(_CFFI_OP_NOOP, 54) },
+  { "nvars", offsetof(webtorch_request_t, nvars),
+             sizeof(((webtorch_request_t *)0)->nvars),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "vars", offsetof(webtorch_request_t, vars),
+            sizeof(((webtorch_request_t *)0)->vars),
+            _CFFI_OP(_CFFI_OP_NOOP, 65) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 40) },
+            _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 40) },
+               _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2105,25 +2173,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 61) },
+              _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+               _CFFI_OP(_CFFI_OP_NOOP, 63) },
+  { "nvars", offsetof(webtorch_schema_t, nvars),
+             sizeof(((webtorch_schema_t *)0)->nvars),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "vars", offsetof(webtorch_schema_t, vars),
+            sizeof(((webtorch_schema_t *)0)->vars),
+            _CFFI_OP(_CFFI_OP_NOOP, 36) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 36) },
+            _CFFI_OP(_CFFI_OP_NOOP, 38) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 40) },
+             _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 40) },
+            _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 42) },
+             _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 41) },
+                _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 4) },
@@ -2133,33 +2207,33 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 51, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 53, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 10 },
-  { "$webtorch_header_t", 53, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 55, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 10, 2 },
-  { "$webtorch_job_t", 54, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 56, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 12, 7 },
-  { "$webtorch_reply_t", 56, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 19, 6 },
-  { "$webtorch_request_t", 58, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 25, 7 },
-  { "$webtorch_schema_t", 59, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 32, 7 },
-  { "$webtorch_spec_t", 60, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 39, 5 },
-  { "$webtorch_str_t", 63, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 44, 2 },
+  { "$webtorch_reply_t", 58, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 19, 7 },
+  { "$webtorch_request_t", 60, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 26, 10 },
+  { "$webtorch_schema_t", 61, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 36, 9 },
+  { "$webtorch_spec_t", 62, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 45, 5 },
+  { "$webtorch_str_t", 66, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 50, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 51 },
-  { "webtorch_header_t", 53 },
-  { "webtorch_job_t", 54 },
-  { "webtorch_reply_t", 56 },
-  { "webtorch_request_t", 58 },
-  { "webtorch_schema_t", 59 },
-  { "webtorch_spec_t", 60 },
-  { "webtorch_str_t", 63 },
+  { "webtorch_batch_t", 53 },
+  { "webtorch_header_t", 55 },
+  { "webtorch_job_t", 56 },
+  { "webtorch_reply_t", 58 },
+  { "webtorch_request_t", 60 },
+  { "webtorch_schema_t", 61 },
+  { "webtorch_spec_t", 62 },
+  { "webtorch_str_t", 66 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2169,12 +2243,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  38,  /* num_globals */
+  40,  /* num_globals */
   8,  /* num_struct_unions */
   0,  /* num_enums */
   8,  /* num_typenames */
   NULL,  /* no includes */
-  64,  /* num_types */
+  67,  /* num_types */
   1,  /* flags */
 };
 

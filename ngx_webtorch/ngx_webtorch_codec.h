@@ -62,10 +62,11 @@ typedef struct {
     const char   *name;
     const char   *types[NGX_WEBTORCH_MAX_TYPES];   /* media types, first ours */
     unsigned      several:1;              /* can hold several tensors */
+    unsigned      padded:1;               /* reads NGX_WEBTORCH_PADDING bytes
+                                             after a body */
 
     /*
-     * Decodes a body, after which NGX_WEBTORCH_PADDING bytes can be read,
-     * into rows from the sink; -1: err is set.  Never allocates by a length
+     * Decodes a body into rows from the sink; -1: err is set.  Never allocates by a length
      * that the body merely claims.
      */
     int         (*decode)(const char *body, size_t len,

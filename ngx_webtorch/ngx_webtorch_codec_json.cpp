@@ -681,6 +681,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     "json",
     { "application/json" },
     1,
+    1,
     decode,
     bound,
     encode,

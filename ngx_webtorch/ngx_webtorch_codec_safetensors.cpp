@@ -353,6 +353,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
     { "application/vnd.safetensors", "application/x-safetensors",
       "application/safetensors" },
     1,
+    1,
     decode,
     bound,
     nullptr,

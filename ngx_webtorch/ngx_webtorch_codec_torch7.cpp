@@ -786,6 +786,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     "torch7",
     { "text/plain" },
     0,
+    0,
     decode,
     bound,
     encode,

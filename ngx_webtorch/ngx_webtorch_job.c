@@ -4,7 +4,18 @@
  * job's own, so that nothing of Python's is waited for when it is sent.
  */
 
-#include "ngx_webtorch.h"
+#include "ngx_webtorch_batch.h"
+
+#include <sys/mman.h>
+
+
+/* counted: a request of nginx's and one of Python's may end in any order */
+
+struct ngx_webtorch_shared_s {
+    ngx_atomic_t   count;
+    void          *data;
+    size_t         mapped;                /* bytes; 0: of malloc() */
+};
 
 
 static u_char *ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
@@ -50,7 +61,7 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 
     size = sizeof(webtorch_reply_t)
            + reply->nheaders * sizeof(webtorch_header_t)
-           + reply->content_type.len + reply->body.len;
+           + reply->content_type.len + reply->body.len + reply->file.len + 1;
 
     for (i = 0; i < reply->nheaders; i++) {
         size += reply->headers[i].name.len + reply->headers[i].value.len;
@@ -78,6 +89,11 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
                                   &reply->headers[i].value);
     }
 
+    /* a path is for system calls, too */
+
+    p = ngx_webtorch_copy_str(p, &copy->file, &reply->file);
+    *p = '\0';
+
     free(job->reply);
     job->reply = copy;
 
@@ -99,4 +115,42 @@ void
 ngx_webtorch_free(void *p)
 {
     free(p);
+}
+
+
+ngx_webtorch_shared_t *
+ngx_webtorch_share(void *data, size_t mapped)
+{
+    ngx_webtorch_shared_t  *shared;
+
+    shared = malloc(sizeof(ngx_webtorch_shared_t));
+    if (shared == NULL) {
+        return NULL;
+    }
+
+    shared->count = 2;
+    shared->data = data;
+    shared->mapped = mapped;
+
+    return shared;
+}
+
+
+void
+ngx_webtorch_release(void *p)
+{
+    ngx_webtorch_shared_t *shared = p;
+
+    if (shared == NULL || ngx_atomic_fetch_add(&shared->count, -1) != 1) {
+        return;
+    }
+
+    if (shared->mapped) {
+        (void) munmap(shared->data, shared->mapped);
+
+    } else {
+        free(shared->data);
+    }
+
+    free(shared);
 }

@@ -37,7 +37,7 @@ def test_every_code_of_an_error_is_documented():
 def test_every_file_has_its_place():
     inside = (ROOT / "docs/inside.md").read_text()
     for path in (ROOT / "ngx_webtorch").glob("ngx_*.c"):
-        name = path.name.replace("ngx_webtorch_", "_", 1)
+        name = re.sub("^ngx_(http_)?webtorch", "", path.name)
         assert path.name in inside or name in inside, f"{path.name} is not in docs/inside.md"
     for path in (ROOT / "python/webtorch").glob("*.py"):
         if path.name not in ("__init__.py", "_bridge_build.py"):

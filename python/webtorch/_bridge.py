@@ -5,6 +5,7 @@ Imported by the nginx module in its workers; nothing else touches cffi. The func
 """
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -107,6 +108,10 @@ def _write_schema(schema: Any, handler: Handler) -> None:
             _write_spec(schema.inputs[index], spec.name, spec.dtype, spec.shape)
         for index, spec in enumerate(found.outputs):
             _write_spec(schema.outputs[index], spec.name, spec.dtype, spec.shape)
+    else:
+        schema.nvars = len(handler.variables)
+        for index, name in enumerate(handler.variables):
+            schema.vars[index] = name.encode()
     schema.kind = handler.kind
 
 
@@ -270,18 +275,18 @@ class RequestRunner:
         for index in range(batch.njobs):
             job = batch.jobs + index
             try:
-                response = self._handler.run(_take_request(job))
+                response = self._handler.run(_take_request(job, self._handler.variables))
                 _reply(job, response)
             except BaseException as error:
                 _fail(job, self._name, error)
 
 
-def _take_request(job: Any) -> Request:
+def _take_request(job: Any, variables: Sequence[str]) -> Request:
     """Make a request of a job's block of memory, which lives as long as its body is seen."""
     source = job.request
     job.request = ffi.NULL
-    block = ffi.buffer(ffi.gc(ffi.cast("char *", source), lib.ngx_webtorch_free), source.size)
-    start = int(ffi.cast("uintptr_t", source.body.data)) - int(ffi.cast("uintptr_t", source))
+    block = ffi.gc(ffi.cast("char *", source), lib.ngx_webtorch_free)
+    body = _body(source, block)
     return Request(
         method=_text(source.method),
         path=_text(source.path),
@@ -292,8 +297,22 @@ def _take_request(job: Any) -> Request:
                 for header in source.headers[0 : source.nheaders]
             ]
         ),
-        body=memoryview(block)[start : start + source.body.len],
+        body=body,
+        variables={
+            name: _text(value) if value.data else None
+            for name, value in zip(variables, source.vars[0 : source.nvars], strict=True)
+        },
     )
+
+
+def _body(source: Any, block: Any) -> memoryview:
+    """See a body where it is: in the request's block, or in memory that nginx shares."""
+    if source.shared:
+        shared = source.shared
+        data = ffi.gc(source.body.data, lambda _: lib.ngx_webtorch_release(shared))
+        return memoryview(ffi.buffer(data, source.body.len))
+    start = int(ffi.cast("uintptr_t", source.body.data)) - int(ffi.cast("uintptr_t", source))
+    return memoryview(ffi.buffer(block, source.size))[start : start + source.body.len]
 
 
 def _text(string: Any) -> str:
@@ -322,6 +341,9 @@ def _reply(job: Any, response: Response) -> None:
         reply.body.data = ffi.cast("char *", tensor.data_ptr())
         reply.body.len = tensor.nbytes
         keep.append(tensor)
+        content_type = response.content_type or ""
+    elif isinstance(response.body, Path):
+        point(reply.file, os.fsencode(response.body))
         content_type = response.content_type or ""
     else:
         body, content_type = response.encoded()

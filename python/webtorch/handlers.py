@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from webtorch import _torch
 from webtorch.messages import Request, Response
 from webtorch.model import progress
 from webtorch.schema import Schema, TensorSpec
+
+MAX_VARIABLES = 16
+
+# without the dollar; nginx's names of variables are in lower case
+_VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
@@ -196,9 +202,12 @@ class RequestFunction:
 
     kind = Kind.HANDLER
 
-    def __init__(self, function: Callable[[Request], Any], methods: Sequence[str]) -> None:
+    def __init__(
+        self, function: Callable[[Request], Any], methods: Sequence[str], variables: Sequence[str]
+    ) -> None:
         self._function = function
         self.methods = tuple(methods)
+        self.variables = tuple(variables)
         functools.update_wrapper(self, function)
 
     def __call__(self, request: Request) -> Any:
@@ -243,30 +252,40 @@ def handler(function: Callable[[Request], Any]) -> RequestFunction: ...
 
 @overload
 def handler(
-    *, methods: Sequence[str] = METHODS
+    *, methods: Sequence[str] = METHODS, variables: Sequence[str] = ()
 ) -> Callable[[Callable[[Request], Any]], RequestFunction]: ...
 
 
 def handler(
-    function: Callable[[Request], Any] | None = None, *, methods: Sequence[str] = METHODS
+    function: Callable[[Request], Any] | None = None,
+    *,
+    methods: Sequence[str] = METHODS,
+    variables: Sequence[str] = (),
 ) -> RequestFunction | Callable[[Callable[[Request], Any]], RequestFunction]:
     """Serve a function of a `webtorch.Request`.
 
-    It returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, or a tensor.
+    It returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, a tensor, or the
+    pathlib.Path of a file.
 
     Args:
         function: the function, where the decorator stands without parentheses.
         methods: those that it serves; others are answered with 405.
+        variables: names of nginx's variables, as `remote_addr`, that its requests have.
 
     Raises:
-        ValueError: for a method that is none of METHODS.
+        ValueError: for a method that is none of METHODS, or more than 16 variables or a name that
+            is none.
 
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"unknown methods {sorted(unknown)}, known are {', '.join(METHODS)}")
+    if wrong := [name for name in variables if not _VARIABLE.fullmatch(name)]:
+        raise ValueError(f"{wrong} are no names of variables, as remote_addr is")
+    if len(variables) > MAX_VARIABLES:
+        raise ValueError(f"a handler has at most {MAX_VARIABLES} variables")
     if function is None:
-        return lambda decorated: RequestFunction(decorated, methods)
-    return RequestFunction(function, methods)
+        return lambda decorated: RequestFunction(decorated, methods, variables)
+    return RequestFunction(function, methods, variables)
 
 
 class HandlerNotFoundError(LookupError):

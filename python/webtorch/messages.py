@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -66,6 +67,7 @@ class Request:
         args: the arguments as sent, after the `?`.
         headers: by name, in any case.
         body: its bytes, without a copy.
+        variables: those of nginx that the handler is declared with; None is one that is not set.
 
     """
 
@@ -74,6 +76,7 @@ class Request:
     args: str
     headers: RequestHeaders
     body: memoryview
+    variables: Mapping[str, str | None] = field(default_factory=dict)
 
     def query(self) -> dict[str, list[str]]:
         """Return the decoded arguments, each with all of its values."""
@@ -97,18 +100,20 @@ class Response:
     """An answer of a custom handler.
 
     Attributes:
-        body: bytes, text, something for JSON, or a tensor, which is written in the format that
-            the request accepts, or in that of `content_type`.
+        body: bytes, text, something for JSON; a tensor, which is written in the format that the
+            request accepts, or in that of `content_type`; or the absolute path of a file, which
+            nginx sends itself, also ranges of it.
         status: of HTTP, 200 to 599.
         headers: names and values; those that nginx writes itself are refused.
-        content_type: by default it follows from the type of the body.
+        content_type: by default it follows from the type of the body, or from nginx's `types` and
+            the extension of the file.
 
     Raises:
-        ValueError: for a status or a header that HTTP does not allow.
+        ValueError: for a status or a header that HTTP does not allow, or a path that is relative.
 
     """
 
-    body: bytes | str | dict[str, Any] | list[Any] | Tensor = b""
+    body: bytes | str | dict[str, Any] | list[Any] | Tensor | Path = b""
     status: int = 200
     headers: Headers = field(default=())
     content_type: str | None = None
@@ -118,6 +123,8 @@ class Response:
             raise ValueError(f"status {self.status} is not one of 200 to 599")
         for name, value in self.headers:
             _check_header(name, value)
+        if isinstance(self.body, Path) and not self.body.is_absolute():
+            raise ValueError(f"the path {self.body} is relative")
         if self.content_type is not None:
             _check_header("Content-Type", self.content_type)
 
@@ -133,17 +140,17 @@ class Response:
             return result
         if isinstance(result, bytes | bytearray | memoryview):
             return cls(bytes(result))
-        if isinstance(result, str | dict | Tensor):
+        if isinstance(result, str | dict | Tensor | Path):
             return cls(result)
         raise TypeError(
-            "a handler returns a webtorch.Response, bytes, a str, a dict or a tensor, "
+            "a handler returns a webtorch.Response, bytes, a str, a dict, a tensor or a Path, "
             f"not {type(result).__name__}"
         )
 
     def encoded(self) -> tuple[bytes, str]:
-        """Return a body that is no tensor as bytes, and its content type."""
-        if isinstance(self.body, Tensor):
-            raise TypeError("a tensor is encoded by its codec")
+        """Return a body that is no tensor and no file as bytes, and its content type."""
+        if isinstance(self.body, Tensor | Path):
+            raise TypeError("tensors and files are not encoded here")
         if isinstance(self.body, bytes):
             return self.body, self.content_type or "application/octet-stream"
         if isinstance(self.body, str):

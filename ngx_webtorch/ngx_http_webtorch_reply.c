@@ -1,0 +1,210 @@
+
+/*
+ * @webtorch.handler: what it answers is sent, bytes, a tensor or a file.
+ */
+
+#include "ngx_http_webtorch.h"
+
+
+static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
+    webtorch_reply_t *reply, ngx_str_t *type);
+static ngx_str_t ngx_http_webtorch_extension(ngx_str_t *path);
+static ngx_int_t ngx_http_webtorch_no_file(ngx_http_request_t *r,
+    ngx_str_t *path, ngx_err_t err, const char *failed);
+
+
+ngx_int_t
+ngx_http_webtorch_send_reply(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
+    uint32_t   i;
+    ngx_str_t  name, value, type;
+
+    for (i = 0; i < reply->nheaders; i++) {
+        name.data = (u_char *) reply->headers[i].name.data;
+        name.len = reply->headers[i].name.len;
+        value.data = (u_char *) reply->headers[i].value.data;
+        value.len = reply->headers[i].value.len;
+
+        if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    if (reply->tensor.ndim >= 0) {
+        return ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
+    }
+
+    type.data = (u_char *) reply->content_type.data;
+    type.len = reply->content_type.len;
+
+    if (reply->file.len) {
+        return ngx_http_webtorch_send_reply_file(r, reply, &type);
+    }
+
+    return ngx_http_webtorch_send(r, reply->status, &type,
+                                  (u_char *) reply->body.data,
+                                  reply->body.len);
+}
+
+
+/* a handler's tensor is one as a whole: there is no batch axis to tell */
+
+static ngx_int_t
+ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
+    ngx_str_t                    text;
+    const void                  *data;
+    ngx_webtorch_layout_t        layout;
+    const ngx_webtorch_codec_t  *codec;
+
+    codec = ctx->out;
+
+    if (reply->content_type.len) {
+        codec = ngx_webtorch_codec_by_type(reply->content_type.data,
+                                           reply->content_type.len);
+    }
+
+    if (codec == NULL) {
+        ngx_str_set(&text, "no format of those in the header \"Accept\" is "
+                           "known: accept application/json");
+        return ngx_http_webtorch_error(r, 406, "not_acceptable", &text);
+    }
+
+    ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
+
+    layout.rows = 1;
+    layout.single = 1;
+
+    data = reply->body.data;
+
+    return ngx_http_webtorch_send_tensors(r, reply->status, codec,
+                                          &reply->tensor, 1, &data, &layout,
+                                          NULL);
+}
+
+
+/* as ngx_http_static_handler() does: cached, by sendfile(), with ranges */
+
+static ngx_int_t
+ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
+    webtorch_reply_t *reply, ngx_str_t *type)
+{
+    ngx_str_t                  path;
+    ngx_buf_t                 *b;
+    ngx_chain_t                out;
+    ngx_open_file_info_t       of;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    path.data = (u_char *) reply->file.data;
+    path.len = reply->file.len;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    ngx_memzero(&of, sizeof(ngx_open_file_info_t));
+
+    of.read_ahead = clcf->read_ahead;
+    of.directio = clcf->directio;
+    of.valid = clcf->open_file_cache_valid;
+    of.min_uses = clcf->open_file_cache_min_uses;
+    of.errors = clcf->open_file_cache_errors;
+    of.events = clcf->open_file_cache_events;
+
+    if (ngx_open_cached_file(clcf->open_file_cache, &path, &of, r->pool)
+        != NGX_OK)
+    {
+        return ngx_http_webtorch_no_file(r, &path, of.err,
+                                         of.failed ? of.failed : "open()");
+    }
+
+    if (!of.is_file) {
+        return ngx_http_webtorch_no_file(r, &path, 0, "it is no file:");
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->file = ngx_pcalloc(r->pool, sizeof(ngx_file_t));
+    if (b->file == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->file_last = of.size;
+    b->in_file = (of.size != 0);
+
+    b->file->fd = of.fd;
+    b->file->name = path;
+    b->file->log = r->connection->log;
+    b->file->directio = of.is_directio;
+
+    if (type->len == 0) {
+        /* by the file's extension, not the request's */
+
+        r->exten = ngx_http_webtorch_extension(&path);
+
+        if (ngx_http_set_content_type(r) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        *type = r->headers_out.content_type;
+    }
+
+    r->headers_out.last_modified_time = of.mtime;
+    r->headers_out.content_length_n = of.size;
+
+    if (ngx_http_set_etag(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->allow_ranges = (reply->status == NGX_HTTP_OK);
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_webtorch_send_chain(r, reply->status, type, &out,
+                                        (size_t) of.size);
+}
+
+
+static ngx_str_t
+ngx_http_webtorch_extension(ngx_str_t *path)
+{
+    u_char     *p, *last;
+    ngx_str_t   exten;
+
+    last = path->data + path->len;
+
+    ngx_str_null(&exten);
+
+    for (p = last; p > path->data && p[-1] != '/'; p--) {
+        if (p[-1] == '.') {
+            exten.data = p;
+            exten.len = last - p;
+            break;
+        }
+    }
+
+    return exten;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_no_file(ngx_http_request_t *r, ngx_str_t *path,
+    ngx_err_t err, const char *failed)
+{
+    ngx_str_t  text;
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, err,
+                  "webtorch: a handler answered with a file, %s \"%V\" failed",
+                  failed, path);
+
+    ngx_str_set(&text, "the handler failed, see the error log");
+
+    return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                   "handler_failed", &text);
+}

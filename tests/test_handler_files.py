@@ -1,0 +1,161 @@
+"""@webtorch.handler: answers that are files, and large bodies, neither of which is copied."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+import webtorch
+from nginx import wait_for
+from wire import connections, request
+
+APP = """
+import gc, hashlib, os, webtorch
+from pathlib import Path
+
+ROOT = Path(__file__).parent / "files"
+kept = []
+
+@webtorch.handler
+def file(request):
+    return ROOT / request.args
+
+@webtorch.handler
+def typed(request):
+    return webtorch.Response(
+        ROOT / request.args, status=203, content_type="a/b", headers=[("X-One", "1")])
+
+@webtorch.handler
+def digest(request):
+    return hashlib.sha256(request.body).hexdigest()
+
+@webtorch.handler
+def keep(request):
+    kept.append(request.body)
+    request.body[:4] = b"mine"
+    return str(len(kept))
+
+@webtorch.handler
+def forget(request):
+    found = {hashlib.sha256(body).hexdigest() for body in kept}
+    kept.clear()
+    return " ".join(sorted(found))
+
+@webtorch.handler
+def memory(request):
+    gc.collect()
+    status = Path("/proc/self/status").read_text()
+    return next(line for line in status.splitlines() if line.startswith("RssAnon"))
+"""
+NAMES = ("file", "typed", "digest", "keep", "forget", "memory")
+SERVER = """
+types { text/special txt; }
+default_type application/unknown;
+client_max_body_size 32m;
+""" + "".join(
+    f"location = /{name} {{ webtorch_handler app:{name}; }}\n"
+    f"location = /buffered/{name} {{ webtorch_handler app:{name}; client_body_buffer_size 32m; }}\n"
+    for name in NAMES
+)
+HTTP = "log_format body '$request_body'; "
+
+TEXT = b"0123456789" * 100_000
+
+
+@pytest.fixture(autouse=True)
+def files(server):
+    directory = server.prefix / "app/files"
+    if not directory.exists():
+        directory.mkdir()
+        (directory / "a.txt").write_bytes(TEXT)
+        (directory / "no extension").write_bytes(b"x")
+        (directory / "empty.txt").write_bytes(b"")
+        (directory / "sub").mkdir()
+
+
+# --- files ---
+
+
+def test_a_file(server):
+    answer = server.get("/file?a.txt")
+    assert answer.content == TEXT
+    assert answer.headers["Content-Type"] == "text/special"
+    assert answer.headers["Content-Length"] == str(len(TEXT))
+    assert {"ETag", "Last-Modified", "Accept-Ranges"} <= set(answer.headers)
+
+
+def test_ranges_and_conditions(server):
+    answer = server.get("/file?a.txt", headers={"Range": "bytes=10-14"})
+    assert answer.status_code == 206 and answer.content == b"01234"
+    etag = server.get("/file?a.txt").headers["ETag"]
+    assert server.get("/file?a.txt", headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_head(server):
+    answer = server.request("HEAD", "/file?a.txt")
+    assert answer.content == b"" and answer.headers["Content-Length"] == str(len(TEXT))
+
+
+def test_an_empty_file_and_one_without_an_extension(server):
+    assert server.get("/file?empty.txt").content == b""
+    answer = server.get("/file?no extension".replace(" ", "%20"))
+    assert answer.status_code == 500  # args are as sent: there is no such name
+
+
+def test_a_response_with_a_file(server):
+    answer = server.get("/typed?a.txt")
+    assert answer.status_code == 203 and answer.content == TEXT
+    assert answer.headers["Content-Type"] == "a/b" and answer.headers["X-One"] == "1"
+
+
+@pytest.mark.parametrize("name", ["nowhere.txt", "sub", "a%00b"])
+def test_no_such_file(server, name):
+    answer = server.get(f"/file?{name}")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "handler_failed"
+    assert "files" not in answer.text  # the path is for the log
+    assert re.search(r"\[error\].*a handler answered with a file", server.log())
+
+
+def test_a_relative_path_is_refused():
+    with pytest.raises(ValueError, match="relative"):
+        webtorch.Response(Path("a.txt"))
+
+
+# --- large bodies ---
+
+
+@pytest.mark.parametrize("place", ["", "/buffered"])
+@pytest.mark.parametrize("size", [0, 1, 16383, 16384, 16385, 65536, 1_000_000, 5_000_001])
+def test_bodies_in_files_and_in_memory(server, place, size):
+    body = (b"%x" % size) * size
+    body = body[:size]
+    answer = server.post(f"{place}/digest", data=body)
+    assert answer.text == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("place", ["", "/buffered"])
+def test_bodies_may_be_kept_and_written_to(server, place):
+    bodies = [bytes([65 + n]) * (500_000 + n) for n in range(8)]
+    for body in bodies:
+        assert server.post(f"{place}/keep", data=body).ok
+    expected = {hashlib.sha256(b"mine" + body[4:]).hexdigest() for body in bodies}
+    assert set(server.get("/forget").text.split()) == expected
+
+
+@pytest.mark.parametrize("place", ["", "/buffered"])
+def test_bodies_are_freed(server, place):
+    def anonymous() -> int:
+        return int(server.get("/memory").text.split()[1])
+
+    body = b"x" * 10_000_000
+    server.post(f"{place}/digest", data=body)
+    before = anonymous()
+    for _ in range(20):
+        server.post(f"{place}/digest", data=body)
+    with connections(server, 20) as wires:
+        for wire in wires:
+            wire.send(request(f"{place}/digest", body))
+            wire.reset()
+    wait_for(lambda: anonymous() < before + 50_000, "the bodies to be freed")
