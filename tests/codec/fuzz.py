@@ -46,7 +46,9 @@ def build(name: str) -> Path:
         subprocess.run([*compiler, *FLAGS, *defines, "-c", path, "-o", objects[-1]], check=True)
     fuzzer = directory / "fuzzer"
     sanitizers = "-fsanitize=fuzzer,address,undefined"
-    subprocess.run(["clang++-14", sanitizers, *objects, "-lsimdjson", "-lz", "-o", fuzzer], check=True)
+    subprocess.run(
+        ["clang++-14", sanitizers, *objects, "-lsimdjson", "-lz", "-o", fuzzer], check=True
+    )
     return fuzzer
 
 
