@@ -22,6 +22,8 @@ TARGETS = {
 # a deflated member of an archive: what zlib can make of a byte at most
 TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
 
+MUTATORS = {"npz": "fuzz_npz.c"}
+
 FLAGS = (
     "-g",
     "-O1",
@@ -39,8 +41,9 @@ def build(name: str) -> Path:
     source, *defines = TARGETS[name]
     codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
     shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in ("tensor", "array", "zip")]
+    mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
     objects = []
-    for path in [HERE / source, *shared, *codecs]:
+    for path in [HERE / source, *mutators, *shared, *codecs]:
         compiler = ["clang++-14", "-std=c++17"] if path.suffix == ".cpp" else ["clang-14"]
         objects.append(directory / f"{path.stem}.o")
         subprocess.run([*compiler, *FLAGS, *defines, "-c", path, "-o", objects[-1]], check=True)
