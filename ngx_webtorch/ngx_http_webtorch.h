@@ -82,6 +82,9 @@ ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 ngx_int_t ngx_http_webtorch_coding(ngx_http_request_t *r, ngx_uint_t *coding);
 ngx_uint_t ngx_http_webtorch_is_coding(ngx_table_elt_t *h);
 
+/* what a body may inflate to, in bytes */
+size_t ngx_http_webtorch_inflate_limit(ngx_http_request_t *r);
+
 /* the body as one piece with a codec's padding; NGX_ERROR and the error set */
 ngx_int_t ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
     ngx_str_t *body, ngx_webtorch_error_t *err);

@@ -459,6 +459,7 @@ ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     }
 
     sink.sink.reserve = ngx_http_webtorch_reserve;
+    sink.sink.limit = ngx_http_webtorch_inflate_limit(r);
     sink.runner = ctx->handler->runner;
 
     if (ctx->in->decode((char *) body->data, body->len, schema, &sink.sink,

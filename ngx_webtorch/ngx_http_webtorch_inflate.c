@@ -170,19 +170,28 @@ ngx_http_webtorch_find_coding(u_char *name, size_t len)
 }
 
 
+size_t
+ngx_http_webtorch_inflate_limit(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return clcf->client_max_body_size ? (size_t) clcf->client_max_body_size
+                                      : NGX_HTTP_WEBTORCH_INFLATE_MAX;
+}
+
+
 ngx_int_t
 ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
     ngx_str_t *body, ngx_webtorch_error_t *err)
 {
     ngx_int_t                     rc;
-    ngx_http_core_loc_conf_t     *clcf;
     ngx_http_webtorch_inflate_t   in;
 
     if (coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
         return NGX_OK;
     }
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     ngx_memzero(&in, sizeof(ngx_http_webtorch_inflate_t));
 
@@ -190,9 +199,7 @@ ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
     in.coding = coding;
     in.pool = r->pool;
     in.last_in = body->data + body->len;
-    in.limit = clcf->client_max_body_size
-               ? (size_t) clcf->client_max_body_size
-               : NGX_HTTP_WEBTORCH_INFLATE_MAX;
+    in.limit = ngx_http_webtorch_inflate_limit(r);
 
     if (inflateInit2(&in.z, ngx_http_webtorch_window_bits(coding, body))
         != Z_OK)

@@ -20,6 +20,7 @@ typedef struct {
 const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
     &ngx_webtorch_codec_json,
     &ngx_webtorch_codec_npy,
+    &ngx_webtorch_codec_npz,
     &ngx_webtorch_codec_safetensors,
     &ngx_webtorch_codec_raw,
     &ngx_webtorch_codec_torch7,

@@ -52,6 +52,9 @@ struct ngx_webtorch_sink_s {
     int         (*reserve)(ngx_webtorch_sink_t *sink, uint32_t rows,
                            ngx_webtorch_error_t *err);
     void         *data[WEBTORCH_MAX_TENSORS];
+
+    /* what a body may inflate to, in a format that is compressed itself */
+    size_t        limit;
 };
 
 
@@ -99,6 +102,7 @@ typedef struct {
 
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_json;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npy;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npz;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_raw;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_safetensors;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;

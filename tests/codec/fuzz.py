@@ -1,6 +1,6 @@
 """Builds and runs the fuzzers of the codecs, under AddressSanitizer and UBSan.
 
-Usage: .venv/bin/python tests/codec/fuzz.py {json,npy,raw,safetensors,torch7,accept} [OPTIONS]
+Usage: .venv/bin/python tests/codec/fuzz.py {json,npy,npz,raw,safetensors,torch7,accept} [OPTIONS]
 
 What it finds new is kept in build/fuzz/NAME/corpus, and an input that fails beside it.
 """
@@ -14,11 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
-CODECS = ("json", "npy", "raw", "safetensors", "torch7")
+CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
     "accept": ("fuzz_accept.c",),
 }
+# a deflated member of an archive: what zlib can make of a byte at most
+TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
+
+MUTATORS = {"npz": "fuzz_npz.c"}
 
 FLAGS = (
     "-g",
@@ -36,15 +40,18 @@ def build(name: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     source, *defines = TARGETS[name]
     codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
-    shared = [SOURCES / "ngx_webtorch_tensor.c", SOURCES / "ngx_webtorch_array.c"]
+    shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in ("tensor", "array", "zip")]
+    mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
     objects = []
-    for path in [HERE / source, *shared, *codecs]:
+    for path in [HERE / source, *mutators, *shared, *codecs]:
         compiler = ["clang++-14", "-std=c++17"] if path.suffix == ".cpp" else ["clang-14"]
         objects.append(directory / f"{path.stem}.o")
         subprocess.run([*compiler, *FLAGS, *defines, "-c", path, "-o", objects[-1]], check=True)
     fuzzer = directory / "fuzzer"
     sanitizers = "-fsanitize=fuzzer,address,undefined"
-    subprocess.run(["clang++-14", sanitizers, *objects, "-lsimdjson", "-o", fuzzer], check=True)
+    subprocess.run(
+        ["clang++-14", sanitizers, *objects, "-lsimdjson", "-lz", "-o", fuzzer], check=True
+    )
     return fuzzer
 
 

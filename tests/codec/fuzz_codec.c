@@ -17,7 +17,12 @@
  * What may be allocated for a byte of the body, beyond one row: an element
  * takes a byte at least ("1", or none at all where a stride is 0) and has 8.
  */
+#ifndef FUZZ_MAX_FACTOR
 #define FUZZ_MAX_FACTOR  8
+#endif
+
+/* less than a body of libFuzzer's can inflate to, so that it is reached */
+#define FUZZ_LIMIT       (256 * 1024)
 
 /* without sanitizers an over-read would pass; this is what it would read */
 #define FUZZ_GARBAGE     '7'
@@ -119,6 +124,7 @@ fuzz_decode(const char *text, size_t len, fuzz_rows_t *rows,
     ngx_webtorch_error_t   err;
 
     rows->sink.reserve = fuzz_reserve;
+    rows->sink.limit = FUZZ_LIMIT;
 
     body = malloc(len + NGX_WEBTORCH_PADDING);
     fuzz_check(body != NULL, "no memory");

@@ -1,0 +1,249 @@
+
+/*
+ * .npz: arrays by name as numpy.savez() and numpy.savez_compressed() write
+ * them, a zip archive of a .npy file each.  Answers are stored, not deflated.
+ */
+
+#include "ngx_webtorch_npy.h"
+#include "ngx_webtorch_zip.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+
+#define NGX_WEBTORCH_NPZ_SUFFIX      ".npy"
+#define NGX_WEBTORCH_NPZ_SUFFIX_LEN  4
+
+/* of an answer's tensor, without its rows: its name is there twice */
+#define NGX_WEBTORCH_NPZ_LEN                                                  \
+    (NGX_WEBTORCH_ZIP_LOCAL_LEN + NGX_WEBTORCH_ZIP_CENTRAL_LEN                \
+     + NGX_WEBTORCH_NPY_LEN                                                   \
+     + 2 * (WEBTORCH_NAME_LEN + NGX_WEBTORCH_NPZ_SUFFIX_LEN))
+
+
+/* a member that is written */
+
+typedef struct {
+    ngx_webtorch_zip_member_t   zip;
+    char                        name[WEBTORCH_NAME_LEN
+                                     + NGX_WEBTORCH_NPZ_SUFFIX_LEN];
+    char                        header[NGX_WEBTORCH_NPY_LEN];
+    size_t                      len;      /* of the header */
+} ngx_webtorch_npz_t;
+
+
+/* the input that a member is of; ninputs: none */
+
+static uint32_t
+ngx_webtorch_npz_input(const webtorch_schema_t *schema,
+    const ngx_webtorch_zip_member_t *member)
+{
+    size_t  len;
+
+    if (member->name_len < NGX_WEBTORCH_NPZ_SUFFIX_LEN) {
+        return schema->ninputs;
+    }
+
+    len = member->name_len - NGX_WEBTORCH_NPZ_SUFFIX_LEN;
+
+    if (memcmp(member->name + len, NGX_WEBTORCH_NPZ_SUFFIX,
+               NGX_WEBTORCH_NPZ_SUFFIX_LEN)
+        != 0)
+    {
+        return schema->ninputs;
+    }
+
+    return ngx_webtorch_find_input(schema, member->name, len);
+}
+
+
+static int
+ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
+    size_t limit, ngx_webtorch_array_t *arrays, char **inflated)
+{
+    size_t                      len;
+    uint32_t                    i, seen;
+    const char                 *file;
+    ngx_webtorch_zip_member_t   member;
+
+    seen = 0;
+
+    while (zip->left) {
+
+        if (ngx_webtorch_zip_next(zip, &member) != 0) {
+            return -1;
+        }
+
+        i = ngx_webtorch_npz_input(schema, &member);
+
+        if (i == schema->ninputs) {
+            return ngx_webtorch_error_unknown(zip->err, member.name,
+                                              member.name_len);
+        }
+
+        if (seen & (1u << i)) {
+            return ngx_webtorch_error_twice(zip->err, &schema->inputs[i]);
+        }
+
+        seen |= 1u << i;
+
+        if (ngx_webtorch_zip_read(zip, &member, &limit, &inflated[i], &file,
+                                  &len)
+            != 0)
+        {
+            return -1;
+        }
+
+        if (ngx_webtorch_npy_parse(file, len, schema->inputs[i].name,
+                                   &arrays[i], zip->err)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (!(seen & (1u << i))) {
+            return ngx_webtorch_error_missing(zip->err, &schema->inputs[i]);
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+ngx_webtorch_npz_decode(const char *body, size_t len,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+{
+    int                    rc;
+    char                  *inflated[WEBTORCH_MAX_TENSORS] = { NULL };
+    uint32_t               i;
+    ngx_webtorch_zip_t     zip;
+    ngx_webtorch_array_t   arrays[WEBTORCH_MAX_TENSORS];
+
+    if (ngx_webtorch_zip_open(&zip, body, len, err) != 0) {
+        return -1;
+    }
+
+    layout->named = 1;
+
+    rc = ngx_webtorch_npz_read(&zip, schema, sink->limit, arrays, inflated);
+
+    if (rc == 0) {
+        rc = ngx_webtorch_arrays_read(arrays, schema, sink, layout, err);
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        free(inflated[i]);
+    }
+
+    return rc;
+}
+
+
+/* there is no memory of the size that is said of an answer too large for zip */
+
+static size_t
+ngx_webtorch_npz_bound(const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t    size, frames;
+    uint32_t  i;
+
+    frames = NGX_WEBTORCH_ZIP_END_LEN + n * (size_t) NGX_WEBTORCH_NPZ_LEN;
+    size = frames;
+
+    for (i = 0; i < n; i++) {
+        size += layout->rows * (size_t) specs[i].row_size;
+    }
+
+    return (size <= NGX_WEBTORCH_ZIP_MAX) ? frames : SIZE_MAX / 2;
+}
+
+
+static void
+ngx_webtorch_npz_member(ngx_webtorch_npz_t *npz, const webtorch_spec_t *spec,
+    const void *data, const ngx_webtorch_layout_t *layout)
+{
+    size_t  len, size;
+    uLong   crc;
+
+    len = strlen(spec->name);
+    memcpy(npz->name, spec->name, len);
+    memcpy(npz->name + len, NGX_WEBTORCH_NPZ_SUFFIX,
+           NGX_WEBTORCH_NPZ_SUFFIX_LEN);
+
+    npz->len = (size_t) (ngx_webtorch_npy_header(npz->header, spec, layout)
+                         - npz->header);
+
+    size = layout->rows * (size_t) spec->row_size;
+
+    crc = crc32_z(0, (const Bytef *) npz->header, npz->len);
+    crc = crc32_z(crc, data, size);
+
+    npz->zip.name = npz->name;
+    npz->zip.name_len = len + NGX_WEBTORCH_NPZ_SUFFIX_LEN;
+    npz->zip.len = (uint32_t) (npz->len + size);
+    npz->zip.size = npz->zip.len;
+    npz->zip.crc = (uint32_t) crc;
+}
+
+
+static char *
+ngx_webtorch_npz_directory(char *p, const webtorch_spec_t *specs, uint32_t n,
+    const void *const *data, const ngx_webtorch_layout_t *layout)
+{
+    char                *start;
+    size_t               offset;
+    uint32_t             i;
+    ngx_webtorch_npz_t   npz;
+
+    start = p;
+    offset = 0;
+
+    for (i = 0; i < n; i++) {
+        ngx_webtorch_npz_member(&npz, &specs[i], data[i], layout);
+
+        p = ngx_webtorch_zip_central(p, &npz.zip, offset);
+        offset += NGX_WEBTORCH_ZIP_LOCAL_LEN + npz.zip.name_len + npz.zip.len;
+    }
+
+    return ngx_webtorch_zip_end(p, n, offset, (size_t) (p - start));
+}
+
+
+/*
+ * checksums are in headers and in the directory, and nothing is kept between
+ * calls: they are computed twice
+ */
+
+static char *
+ngx_webtorch_npz_frame(char *p, const webtorch_spec_t *specs, uint32_t n,
+    uint32_t i, const void *const *data, const ngx_webtorch_layout_t *layout)
+{
+    ngx_webtorch_npz_t  npz;
+
+    if (i == n) {
+        return ngx_webtorch_npz_directory(p, specs, n, data, layout);
+    }
+
+    ngx_webtorch_npz_member(&npz, &specs[i], data[i], layout);
+
+    p = ngx_webtorch_zip_local(p, &npz.zip);
+    memcpy(p, npz.header, npz.len);
+
+    return p + npz.len;
+}
+
+
+const ngx_webtorch_codec_t  ngx_webtorch_codec_npz = {
+    .name = "npz",
+    .types = { "application/x-npz", "application/npz" },
+    .several = 1,
+    .decode = ngx_webtorch_npz_decode,
+    .bound = ngx_webtorch_npz_bound,
+    .frame = ngx_webtorch_npz_frame
+};

@@ -1,0 +1,476 @@
+
+/*
+ * Zip archives.  The directory at the end tells all: headers in front of
+ * members may have their sizes in zip64 fields or not at all, depending on how
+ * a client wrote them.
+ */
+
+#include "ngx_webtorch_zip.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+
+#define NGX_WEBTORCH_ZIP_LOCAL       "PK\x03\x04"
+#define NGX_WEBTORCH_ZIP_CENTRAL     "PK\x01\x02"
+#define NGX_WEBTORCH_ZIP_END         "PK\x05\x06"
+#define NGX_WEBTORCH_ZIP_MAGIC_LEN   4
+
+#define NGX_WEBTORCH_ZIP_VERSION     20
+
+/* flags: encrypted, strongly too, with masked headers; names are UTF-8 */
+#define NGX_WEBTORCH_ZIP_ENCRYPTED   0x2041
+#define NGX_WEBTORCH_ZIP_UTF8        0x0800
+
+#define NGX_WEBTORCH_ZIP_STORED      0
+#define NGX_WEBTORCH_ZIP_DEFLATED    8
+
+/* 1980-01-01, the first day that there is: answers do not depend on the time */
+#define NGX_WEBTORCH_ZIP_DATE        0x0021
+
+#define NGX_WEBTORCH_ZIP_INFLATE     4096
+
+
+static uint32_t
+ngx_webtorch_zip_16(const uint8_t *p)
+{
+    return (uint32_t) p[0] | (uint32_t) p[1] << 8;
+}
+
+
+static uint32_t
+ngx_webtorch_zip_32(const uint8_t *p)
+{
+    return ngx_webtorch_zip_16(p) | ngx_webtorch_zip_16(p + 2) << 16;
+}
+
+
+static char *
+ngx_webtorch_zip_write_16(char *p, size_t v)
+{
+    *p++ = (char) (v & 0xff);
+    *p++ = (char) (v >> 8 & 0xff);
+
+    return p;
+}
+
+
+static char *
+ngx_webtorch_zip_write_32(char *p, size_t v)
+{
+    return ngx_webtorch_zip_write_16(ngx_webtorch_zip_write_16(p, v), v >> 16);
+}
+
+
+static char *
+ngx_webtorch_zip_write(char *p, const char *data, size_t len)
+{
+    memcpy(p, data, len);
+
+    return p + len;
+}
+
+
+static int
+ngx_webtorch_zip_malformed(ngx_webtorch_zip_t *zip, const char *what)
+{
+    return ngx_webtorch_error(zip->err, 400, "malformed_body",
+                              "invalid .npz: %s", what);
+}
+
+
+static int
+ngx_webtorch_zip_64(ngx_webtorch_zip_t *zip)
+{
+    return ngx_webtorch_zip_malformed(zip, "it needs zip64, which is not read: "
+                                           "send application/vnd.safetensors");
+}
+
+
+static int
+ngx_webtorch_zip_bad(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, const char *what)
+{
+    return ngx_webtorch_error(zip->err, 400, "malformed_body",
+                              "invalid .npz: member \"%.*s\": %s",
+                              (int) (member->name_len < 64 ? member->name_len
+                                                           : 64),
+                              member->name, what);
+}
+
+
+int
+ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *body, size_t len,
+    ngx_webtorch_error_t *err)
+{
+    size_t    size, offset;
+    uint8_t  *p;
+
+    zip->start = (const uint8_t *) body;
+    zip->used = 0;
+    zip->err = err;
+
+    if (len < NGX_WEBTORCH_ZIP_END_LEN) {
+        return ngx_webtorch_zip_malformed(zip, "it does not end as an archive");
+    }
+
+    p = (uint8_t *) body + len - NGX_WEBTORCH_ZIP_END_LEN;
+
+    if (memcmp(p, NGX_WEBTORCH_ZIP_END, NGX_WEBTORCH_ZIP_MAGIC_LEN) != 0) {
+        return ngx_webtorch_zip_malformed(zip, "it does not end as an archive");
+    }
+
+    zip->left = ngx_webtorch_zip_16(p + 10);
+    size = ngx_webtorch_zip_32(p + 12);
+    offset = ngx_webtorch_zip_32(p + 16);
+
+    if (zip->left == UINT16_MAX || size == UINT32_MAX || offset == UINT32_MAX) {
+        return ngx_webtorch_zip_64(zip);
+    }
+
+    /* the number of this disk, of the directory's, and its entries here */
+
+    if (ngx_webtorch_zip_32(p + 4) != 0
+        || ngx_webtorch_zip_16(p + 8) != zip->left)
+    {
+        return ngx_webtorch_zip_malformed(zip, "it has several parts");
+    }
+
+    if (offset + size != len - NGX_WEBTORCH_ZIP_END_LEN) {
+        return ngx_webtorch_zip_malformed(zip, "the directory is not in front "
+                                               "of the end");
+    }
+
+    zip->directory = zip->start + offset;
+    zip->end = p;
+    zip->p = zip->directory;
+
+    return 0;
+}
+
+
+/* a header has its name and other fields after it */
+
+static int
+ngx_webtorch_zip_data(ngx_webtorch_zip_t *zip,
+    ngx_webtorch_zip_member_t *member, size_t offset)
+{
+    size_t          size, len;
+    const uint8_t  *p;
+
+    if (offset < zip->used) {
+        return ngx_webtorch_zip_bad(zip, member, "it is not after the others");
+    }
+
+    len = (size_t) (zip->directory - zip->start);
+
+    if (offset > len || len - offset < NGX_WEBTORCH_ZIP_LOCAL_LEN) {
+        return ngx_webtorch_zip_bad(zip, member, "it is beyond the archive");
+    }
+
+    p = zip->start + offset;
+
+    if (memcmp(p, NGX_WEBTORCH_ZIP_LOCAL, NGX_WEBTORCH_ZIP_MAGIC_LEN) != 0) {
+        return ngx_webtorch_zip_bad(zip, member, "it does not begin as one");
+    }
+
+    size = NGX_WEBTORCH_ZIP_LOCAL_LEN + ngx_webtorch_zip_16(p + 26)
+           + ngx_webtorch_zip_16(p + 28);
+
+    if (size > len - offset || member->len > len - offset - size) {
+        return ngx_webtorch_zip_bad(zip, member, "it is cut off");
+    }
+
+    if (ngx_webtorch_zip_16(p + 26) != member->name_len
+        || memcmp(p + NGX_WEBTORCH_ZIP_LOCAL_LEN, member->name,
+                  member->name_len)
+           != 0)
+    {
+        return ngx_webtorch_zip_bad(zip, member, "it has two names");
+    }
+
+    member->data = (const char *) p + size;
+    zip->used = offset + size + member->len;
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_zip_next(ngx_webtorch_zip_t *zip,
+    ngx_webtorch_zip_member_t *member)
+{
+    size_t          size;
+    uint32_t        flags, method, offset;
+    const uint8_t  *p;
+
+    p = zip->p;
+
+    if (zip->end - p < NGX_WEBTORCH_ZIP_CENTRAL_LEN
+        || memcmp(p, NGX_WEBTORCH_ZIP_CENTRAL, NGX_WEBTORCH_ZIP_MAGIC_LEN)
+           != 0)
+    {
+        return ngx_webtorch_zip_malformed(zip, "an entry of the directory is "
+                                               "missing");
+    }
+
+    flags = ngx_webtorch_zip_16(p + 8);
+    method = ngx_webtorch_zip_16(p + 10);
+    offset = ngx_webtorch_zip_32(p + 42);
+
+    member->crc = ngx_webtorch_zip_32(p + 16);
+    member->len = ngx_webtorch_zip_32(p + 20);
+    member->size = ngx_webtorch_zip_32(p + 24);
+    member->name = (const char *) p + NGX_WEBTORCH_ZIP_CENTRAL_LEN;
+    member->name_len = ngx_webtorch_zip_16(p + 28);
+    member->deflated = (method == NGX_WEBTORCH_ZIP_DEFLATED);
+
+    size = NGX_WEBTORCH_ZIP_CENTRAL_LEN + member->name_len
+           + ngx_webtorch_zip_16(p + 30) + ngx_webtorch_zip_16(p + 32);
+
+    if (size > (size_t) (zip->end - p)) {
+        return ngx_webtorch_zip_malformed(zip, "an entry of the directory is "
+                                               "cut off");
+    }
+
+    zip->p = p + size;
+    zip->left--;
+
+    if (zip->left == 0 && zip->p != zip->end) {
+        return ngx_webtorch_zip_malformed(zip, "the directory has more than "
+                                               "its entries");
+    }
+
+    if (flags & NGX_WEBTORCH_ZIP_ENCRYPTED) {
+        return ngx_webtorch_zip_bad(zip, member, "it is encrypted");
+    }
+
+    if (method != NGX_WEBTORCH_ZIP_STORED
+        && method != NGX_WEBTORCH_ZIP_DEFLATED)
+    {
+        return ngx_webtorch_zip_bad(zip, member, "it is compressed otherwise "
+                                                 "than deflated");
+    }
+
+    if (member->len == UINT32_MAX || member->size == UINT32_MAX
+        || offset == UINT32_MAX)
+    {
+        return ngx_webtorch_zip_64(zip);
+    }
+
+    if (method == NGX_WEBTORCH_ZIP_STORED && member->len != member->size) {
+        return ngx_webtorch_zip_bad(zip, member, "it is stored, but has two "
+                                                 "sizes");
+    }
+
+    return ngx_webtorch_zip_data(zip, member, offset);
+}
+
+
+/*
+ * The room follows what has come out, never the claimed size alone.  A byte
+ * more than that tells a member that is larger.
+ */
+
+static int
+ngx_webtorch_zip_grow(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, z_stream *z, char **start)
+{
+    char    *p;
+    size_t   size, used;
+
+    used = z->total_out;
+
+    if (used > member->size) {
+        return ngx_webtorch_zip_bad(zip, member, "it is larger than its size");
+    }
+
+    size = (used < NGX_WEBTORCH_ZIP_INFLATE) ? NGX_WEBTORCH_ZIP_INFLATE
+                                             : 2 * used;
+
+    if (size > (size_t) member->size + 1) {
+        size = (size_t) member->size + 1;
+    }
+
+    p = realloc(*start, size);
+
+    if (p == NULL) {
+        return ngx_webtorch_error(zip->err, 500, "no_memory", "no memory");
+    }
+
+    *start = p;
+
+    z->next_out = (Bytef *) p + used;
+    z->avail_out = (uInt) (size - used);
+
+    return 0;
+}
+
+
+static int
+ngx_webtorch_zip_inflate_all(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, z_stream *z, char **start)
+{
+    int  rc;
+
+    for ( ;; ) {
+
+        if (z->avail_out == 0
+            && ngx_webtorch_zip_grow(zip, member, z, start) != 0)
+        {
+            return -1;
+        }
+
+        rc = inflate(z, Z_NO_FLUSH);
+
+        switch (rc) {
+
+        case Z_OK:
+            continue;
+
+        case Z_STREAM_END:
+
+            if (z->avail_in != 0) {
+                return ngx_webtorch_zip_bad(zip, member,
+                                            "more data after its end");
+            }
+
+            if (z->total_out != member->size) {
+                return ngx_webtorch_zip_bad(zip, member,
+                                            "it does not inflate to its size");
+            }
+
+            return 0;
+
+        case Z_BUF_ERROR:
+            return ngx_webtorch_zip_bad(zip, member, "it is cut off");
+
+        case Z_MEM_ERROR:
+            return ngx_webtorch_error(zip->err, 500, "no_memory", "no memory");
+
+        default: /* Z_DATA_ERROR */
+            return ngx_webtorch_zip_bad(zip, member,
+                                        z->msg ? z->msg : zError(rc));
+        }
+    }
+}
+
+
+static int
+ngx_webtorch_zip_inflate(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, char **start)
+{
+    int       rc;
+    z_stream  z;
+
+    memset(&z, 0, sizeof(z));
+
+    z.next_in = (Bytef *) member->data;
+    z.avail_in = member->len;
+
+    if (inflateInit2(&z, -MAX_WBITS) != Z_OK) {
+        return ngx_webtorch_error(zip->err, 500, "no_memory", "no memory");
+    }
+
+    rc = ngx_webtorch_zip_inflate_all(zip, member, &z, start);
+
+    (void) inflateEnd(&z);
+
+    return rc;
+}
+
+
+int
+ngx_webtorch_zip_read(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, size_t *limit, char **inflated,
+    const char **file, size_t *len)
+{
+    *file = member->data;
+    *len = member->size;
+
+    if (member->deflated) {
+
+        if (member->size > *limit) {
+            return ngx_webtorch_error(zip->err, 413, "too_large",
+                       "the members inflate to more than the body may have");
+        }
+
+        *limit -= member->size;
+
+        if (ngx_webtorch_zip_inflate(zip, member, inflated) != 0) {
+            return -1;
+        }
+
+        *file = *inflated;
+    }
+
+    if (crc32_z(0, (const Bytef *) *file, *len) != member->crc) {
+        return ngx_webtorch_zip_bad(zip, member, "its checksum is wrong");
+    }
+
+    return 0;
+}
+
+
+/* what a header and an entry have in common */
+
+static char *
+ngx_webtorch_zip_fields(char *p, const ngx_webtorch_zip_member_t *member)
+{
+    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_VERSION);
+    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_UTF8);
+    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_STORED);
+    p = ngx_webtorch_zip_write_16(p, 0);                  /* time */
+    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_DATE);
+    p = ngx_webtorch_zip_write_32(p, member->crc);
+    p = ngx_webtorch_zip_write_32(p, member->len);
+    p = ngx_webtorch_zip_write_32(p, member->size);
+    p = ngx_webtorch_zip_write_16(p, member->name_len);
+
+    return ngx_webtorch_zip_write_16(p, 0);               /* extra fields */
+}
+
+
+char *
+ngx_webtorch_zip_local(char *p, const ngx_webtorch_zip_member_t *member)
+{
+    p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_LOCAL,
+                               NGX_WEBTORCH_ZIP_MAGIC_LEN);
+    p = ngx_webtorch_zip_fields(p, member);
+
+    return ngx_webtorch_zip_write(p, member->name, member->name_len);
+}
+
+
+char *
+ngx_webtorch_zip_central(char *p, const ngx_webtorch_zip_member_t *member,
+    size_t offset)
+{
+    p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_CENTRAL,
+                               NGX_WEBTORCH_ZIP_MAGIC_LEN);
+    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_VERSION);
+    p = ngx_webtorch_zip_fields(p, member);
+    p = ngx_webtorch_zip_write_16(p, 0);                  /* comment */
+    p = ngx_webtorch_zip_write_16(p, 0);                  /* disk */
+    p = ngx_webtorch_zip_write_16(p, 0);                  /* attributes */
+    p = ngx_webtorch_zip_write_32(p, 0);
+    p = ngx_webtorch_zip_write_32(p, offset);
+
+    return ngx_webtorch_zip_write(p, member->name, member->name_len);
+}
+
+
+char *
+ngx_webtorch_zip_end(char *p, uint32_t n, size_t offset, size_t len)
+{
+    p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_END,
+                               NGX_WEBTORCH_ZIP_MAGIC_LEN);
+    p = ngx_webtorch_zip_write_32(p, 0);                  /* disks */
+    p = ngx_webtorch_zip_write_16(p, n);
+    p = ngx_webtorch_zip_write_16(p, n);
+    p = ngx_webtorch_zip_write_32(p, len);
+    p = ngx_webtorch_zip_write_32(p, offset);
+
+    return ngx_webtorch_zip_write_16(p, 0);               /* comment */
+}
