@@ -8,6 +8,9 @@ from test_torch7 import DOUBLE
 TENSOR = DOUBLE.format("1|2|1|1", "2|1 2")
 JSON = "application/json"
 TORCH7 = "text/plain"
+NPY = "application/x-npy"
+RAW = "application/octet-stream"
+SAFETENSORS = "application/vnd.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,11 @@ TORCH7 = "text/plain"
         ("text/html, application/json;q=0.9, */*;q=0.8", JSON, JSON),
         ("application/json;q=0.5, text/plain;q=0.7", TORCH7, TORCH7),
         ("application/json;q=0.555, text/plain;q=0.55", JSON, JSON),
-        ("*/*, application/json;q=0", TORCH7, TORCH7),
+        ("*/*, application/json;q=0", NPY, TORCH7),
+        ("application/*, application/json;q=0", NPY, NPY),
+        ("application/octet-stream", RAW, RAW),
+        ("application/npy, text/plain;q=0.9", NPY, NPY),
+        ("application/x-safetensors", SAFETENSORS, SAFETENSORS),
         ("text/plain;charset=utf-8;q=0.1, application/json ; Q=0.2", JSON, JSON),
         ("application/json,text/plain", JSON, TORCH7),
         ("application/json;q=0, text/plain;q=0.0", None, None),
