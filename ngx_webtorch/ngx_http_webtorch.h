@@ -32,47 +32,45 @@ typedef struct {
 #define NGX_HTTP_WEBTORCH_COPY_SIZE  4096
 
 
-typedef struct ngx_http_webtorch_ctx_s  ngx_http_webtorch_ctx_t;
+typedef struct ngx_http_webtorch_ctx_s   ngx_http_webtorch_ctx_t;
+typedef struct ngx_http_webtorch_wire_s  ngx_http_webtorch_wire_t;
 
 
 /* how tensors come and go */
 
-typedef struct {
+struct ngx_http_webtorch_wire_s {
     /* as a codec does, and sets ctx->layout */
-    int                        (*decode)(ngx_http_webtorch_ctx_t *ctx,
-                                         ngx_str_t *body,
-                                         ngx_webtorch_sink_t *sink,
-                                         ngx_webtorch_error_t *err);
+    int         (*decode)(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+                          ngx_webtorch_sink_t *sink,
+                          ngx_webtorch_error_t *err);
 
-    /* with the outputs of the handler, which the batch has */
-    ngx_int_t                  (*answer)(ngx_http_request_t *r,
-                                         ngx_http_webtorch_ctx_t *ctx,
-                                         const void **data);
-} ngx_http_webtorch_wire_t;
+    /* with the handler's outputs, which are the batch's */
+    ngx_int_t   (*answer)(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+                          const void **data);
+};
 
 
 /* a request of a handler, from its body to its answer */
 
 struct ngx_http_webtorch_ctx_s {
-    ngx_webtorch_waiter_t        waiter;
-    ngx_webtorch_handler_t      *handler;
-
-    ngx_uint_t                   coding;  /* the body's compression */
-    ngx_webtorch_layout_t        layout;
-
+    ngx_webtorch_waiter_t            waiter;
+    ngx_webtorch_handler_t          *handler;
     const ngx_http_webtorch_wire_t  *wire;
 
+    ngx_uint_t                       coding;  /* the body's compression */
+    ngx_webtorch_layout_t            layout;
+
     /* webtorch_handler */
-    const ngx_webtorch_codec_t  *in;      /* the body's format */
-    const ngx_webtorch_codec_t  *out;     /* the answer's */
+    const ngx_webtorch_codec_t      *in;      /* the body's format */
+    const ngx_webtorch_codec_t      *out;     /* the answer's */
 
     /* webtorch_inference_protocol */
-    ngx_webtorch_model_t        *model;
-    ngx_webtorch_oip_t          *oip;
-    ssize_t                      json;    /* bytes of the body; -1: all */
+    ngx_webtorch_model_t            *model;
+    ngx_webtorch_oip_t              *oip;
+    ssize_t                          json;    /* of the body; -1: all of it */
 
-    unsigned                     answered:1;   /* by us, not by nginx */
-    unsigned                     replace:1;    /* nginx's error page, by ours */
+    unsigned                         answered:1;  /* by us, not by nginx */
+    unsigned                         replace:1;   /* nginx's page, by ours */
 };
 
 

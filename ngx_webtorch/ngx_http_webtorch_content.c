@@ -1,7 +1,8 @@
 
 /*
  * webtorch_handler: reads and decodes the body, inflated if need be, waits for
- * the handler, encodes the answer.
+ * the handler, encodes the answer.  Other protocols come and go by the same
+ * way, see ngx_http_webtorch_wire_t.
  */
 
 #include "ngx_http_webtorch.h"

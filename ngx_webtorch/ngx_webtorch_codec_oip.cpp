@@ -534,26 +534,44 @@ read_outputs(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
 /* elements one after the other; as many as there is room for, see above */
 
 template <typename T>
-int
-read_flat(const Decoder &d, const webtorch_spec_t &spec, const element &value,
-    T *p)
+bool
+store_flat(const element &value, T *p, element *wrong)
 {
     array  a;
 
-    d.err->status = 0;
+    *wrong = value;
 
     if (value.get(a) != simdjson::SUCCESS) {
-        return store(value, p) ? 0 : wrong_element(d, spec, value);
+        return store(value, p);
     }
 
     for (element e : a) {
         if (!store(e, p++)) {
-            wrong_element(d, spec, e);
-            return d.err->status ? -1 : mismatch(d, spec, value);
+            *wrong = e;
+            return false;
         }
     }
 
-    return 0;
+    return true;
+}
+
+
+template <typename T>
+int
+read_flat(const Decoder &d, const webtorch_spec_t &spec, const element &value,
+    T *p)
+{
+    element  wrong;
+
+    if (store_flat(value, p, &wrong)) {
+        return 0;
+    }
+
+    d.err->status = 0;
+
+    wrong_element(d, spec, wrong);
+
+    return d.err->status ? -1 : mismatch(d, spec, value);
 }
 
 
