@@ -12,11 +12,12 @@
 
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_batch.h"
-#include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_oip.h"
 
 
 typedef struct {
     ngx_webtorch_handler_t      *handler;
+    ngx_flag_t                   protocol;
 } ngx_http_webtorch_loc_conf_t;
 
 
@@ -27,25 +28,72 @@ typedef struct {
 #define NGX_HTTP_WEBTORCH_DEFLATE   2
 
 
+/* a binary answer above is sent from where it is, copying less is cheaper */
+#define NGX_HTTP_WEBTORCH_COPY_SIZE  4096
+
+
+typedef struct ngx_http_webtorch_ctx_s   ngx_http_webtorch_ctx_t;
+typedef struct ngx_http_webtorch_wire_s  ngx_http_webtorch_wire_t;
+
+
+/* how tensors come and go */
+
+struct ngx_http_webtorch_wire_s {
+    /* as a codec does, and sets ctx->layout */
+    int         (*decode)(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+                          ngx_webtorch_sink_t *sink,
+                          ngx_webtorch_error_t *err);
+
+    /* with the handler's outputs, which are the batch's */
+    ngx_int_t   (*answer)(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+                          const void **data);
+};
+
+
 /* a request of a handler, from its body to its answer */
 
-typedef struct {
-    ngx_webtorch_waiter_t        waiter;
-    ngx_webtorch_handler_t      *handler;
+struct ngx_http_webtorch_ctx_s {
+    ngx_webtorch_waiter_t            waiter;
+    ngx_webtorch_handler_t          *handler;
+    const ngx_http_webtorch_wire_t  *wire;
 
-    ngx_uint_t                   coding;  /* the body's compression */
-    const ngx_webtorch_codec_t  *in;      /* the body's format */
-    const ngx_webtorch_codec_t  *out;     /* the answer's */
-    ngx_webtorch_layout_t        layout;
+    ngx_uint_t                       coding;  /* the body's compression */
+    ngx_webtorch_layout_t            layout;
 
-    unsigned                     answered:1;   /* by us, not by nginx */
-    unsigned                     replace:1;    /* nginx's error page, by ours */
-} ngx_http_webtorch_ctx_t;
+    /* webtorch_handler */
+    const ngx_webtorch_codec_t      *in;      /* the body's format */
+    const ngx_webtorch_codec_t      *out;     /* the answer's */
+
+    /* webtorch_inference_protocol */
+    ngx_webtorch_model_t            *model;
+    ngx_webtorch_oip_t              *oip;
+    ssize_t                          json;    /* of the body; -1: all of it */
+
+    unsigned                         padded:1;    /* the body, to decode it */
+    unsigned                         answered:1;  /* by us, not by nginx */
+    unsigned                         replace:1;   /* nginx's page, by ours */
+};
 
 
 /* content */
 
 ngx_int_t ngx_http_webtorch_content_handler(ngx_http_request_t *r);
+
+/* NGX_DECLINED: the handler takes another request, as far as its header tells */
+ngx_int_t ngx_http_webtorch_admit(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+
+/* reads the body, decodes it, waits for the handler and answers */
+ngx_int_t ngx_http_webtorch_serve(ngx_http_request_t *r);
+
+/* the bit of a method as schemas have it; 0: none that is known */
+uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
+    uint32_t methods);
+ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *text);
+ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
+    const char *name);
 
 /* the body, with NGX_WEBTORCH_PADDING bytes after it or not; or a status */
 ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
@@ -57,8 +105,15 @@ ngx_webtorch_shared_t *ngx_http_webtorch_share_body(ngx_http_request_t *r,
 ngx_int_t ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, u_char *body, size_t len);
 
+/* the same in pieces: len grows by each, and the last one's link is NULL */
+ngx_int_t ngx_http_webtorch_add_piece(ngx_http_request_t *r,
+    ngx_chain_t ***ll, char *p, size_t size, size_t *len);
 ngx_int_t ngx_http_webtorch_send_chain(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *type, ngx_chain_t *out, size_t len);
+
+/* keeps the batch's outputs until the request is gone; else NGX_DECLINED */
+ngx_int_t ngx_http_webtorch_hold(ngx_http_request_t *r,
+    ngx_webtorch_batch_t *batch);
 
 /* batch: what the data are of; NULL: they live as long as the request */
 ngx_int_t ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
@@ -75,6 +130,21 @@ ngx_int_t ngx_http_webtorch_send_reply(ngx_http_request_t *r,
 ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
+
+/* webtorch_inference_protocol: what is asked for, and what only tells */
+
+ngx_int_t ngx_http_webtorch_protocol_handler(ngx_http_request_t *r);
+
+ngx_int_t ngx_http_webtorch_server_metadata(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_metadata(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_config(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_stats(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_index(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
 
 /* inflate */
 

@@ -1,30 +1,18 @@
 
 /*
  * webtorch_handler: reads and decodes the body, inflated if need be, waits for
- * the handler, encodes the answer.
+ * the handler, encodes the answer.  Other protocols come and go by the same
+ * way, see ngx_http_webtorch_wire_t.
  */
 
 #include "ngx_http_webtorch.h"
 
 
-/* a binary answer above is sent from where it is, copying less is cheaper */
-#define NGX_HTTP_WEBTORCH_COPY_SIZE  4096
-
-
-static ngx_int_t ngx_http_webtorch_accept(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
-static ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
-    const char *name);
-static uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
-    uint32_t methods);
 static ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r,
-    ngx_uint_t status, const char *code, const char *text);
 
 static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
@@ -38,6 +26,8 @@ static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
     ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static void ngx_http_webtorch_cleanup(void *data);
@@ -48,14 +38,12 @@ static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
     webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_hold(ngx_http_request_t *r,
-    ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, const void **data);
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *type, const ngx_webtorch_codec_t *codec,
     webtorch_spec_t *specs, ngx_uint_t n, const void **data,
     ngx_webtorch_layout_t *layout);
-static ngx_int_t ngx_http_webtorch_add_piece(ngx_http_request_t *r,
-    ngx_chain_t ***ll, char *p, size_t size, size_t *len);
 
 
 typedef struct {
@@ -85,10 +73,17 @@ static ngx_http_webtorch_method_t  ngx_http_webtorch_methods[] = {
     (sizeof(ngx_http_webtorch_methods) / sizeof(ngx_http_webtorch_method_t))
 
 
+static const ngx_http_webtorch_wire_t  ngx_http_webtorch_formats = {
+    ngx_http_webtorch_decode,
+    ngx_http_webtorch_answer_tensors
+};
+
+
 ngx_int_t
 ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 {
     ngx_int_t                      rc;
+    webtorch_schema_t             *schema;
     ngx_http_webtorch_ctx_t       *ctx;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
@@ -100,14 +95,36 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
     }
 
     ctx->handler = wlcf->handler;
+    ctx->wire = &ngx_http_webtorch_formats;
+
+    schema = &ctx->handler->schema;
 
     /* what can be refused by its header is, before its body is read */
 
-    rc = ngx_http_webtorch_accept(r, ctx);
+    if (!(ngx_http_webtorch_method(r) & schema->methods)) {
+        return ngx_http_webtorch_not_allowed(r, schema->methods);
+    }
+
+    rc = ngx_http_webtorch_admit(r, ctx);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_webtorch_negotiate(r, ctx);
+    }
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
+
+    ctx->padded = ctx->in->padded;
+
+    return ngx_http_webtorch_serve(r);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_serve(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
 
     r->request_body_in_single_buf = 1;
 
@@ -121,19 +138,9 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 }
 
 
-/* NGX_DECLINED: nothing is against it */
-
-static ngx_int_t
-ngx_http_webtorch_accept(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+ngx_int_t
+ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
 {
-    webtorch_schema_t  *schema;
-
-    schema = &ctx->handler->schema;
-
-    if (!(ngx_http_webtorch_method(r) & schema->methods)) {
-        return ngx_http_webtorch_not_allowed(r, schema->methods);
-    }
-
     if (ctx->handler->runner == NULL) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "not_loaded",
@@ -150,9 +157,11 @@ ngx_http_webtorch_accept(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
         return ngx_http_webtorch_unknown_coding(r);
     }
 
-    return ngx_http_webtorch_negotiate(r, ctx);
+    return NGX_DECLINED;
 }
 
+
+/* NGX_DECLINED: both formats are known */
 
 static ngx_int_t
 ngx_http_webtorch_negotiate(ngx_http_request_t *r,
@@ -203,7 +212,7 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
 }
 
 
-static ngx_str_t *
+ngx_str_t *
 ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
 {
     size_t            len;
@@ -236,7 +245,7 @@ ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
 }
 
 
-static uint32_t
+uint32_t
 ngx_http_webtorch_method(ngx_http_request_t *r)
 {
     ngx_uint_t  i;
@@ -251,7 +260,7 @@ ngx_http_webtorch_method(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
 {
     u_char      *p;
@@ -339,7 +348,7 @@ ngx_http_webtorch_unknown_coding(ngx_http_request_t *r)
 
 /* an error before or after the body is read */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text)
 {
@@ -394,7 +403,7 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx)
 {
-    return ctx->in->padded
+    return ctx->padded
            && ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY
            && ctx->handler->schema.kind != WEBTORCH_HANDLER;
 }
@@ -462,9 +471,7 @@ ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     sink.sink.limit = ngx_http_webtorch_inflate_limit(r);
     sink.runner = ctx->handler->runner;
 
-    if (ctx->in->decode((char *) body->data, body->len, schema, &sink.sink,
-                        &ctx->layout, &err)
-        != 0
+    if (ctx->wire->decode(ctx, body, &sink.sink, &err) != 0
         || ngx_http_webtorch_check_finite(&sink.sink, schema,
                                           ctx->layout.rows, &err)
            != NGX_OK)
@@ -481,6 +488,15 @@ ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     cln->data = ctx;
 
     return NGX_AGAIN;
+}
+
+
+static int
+ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
+{
+    return ctx->in->decode((char *) body->data, body->len,
+                           &ctx->handler->schema, sink, &ctx->layout, err);
 }
 
 
@@ -621,11 +637,7 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
             data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
         }
 
-        return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
-                                              schema->outputs,
-                                              schema->noutputs, data,
-                                              &ctx->layout,
-                                              ctx->waiter.batch);
+        return ctx->wire->answer(r, ctx, data);
     }
 
     /* the reply is sent from where it is, and freed with the request */
@@ -660,6 +672,21 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
     text.len = job->message.len;
 
     return ngx_http_webtorch_error(r, job->status, "handler_error", &text);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, const void **data)
+{
+    webtorch_schema_t  *schema;
+
+    schema = &ctx->handler->schema;
+
+    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
+                                          schema->outputs, schema->noutputs,
+                                          data, &ctx->layout,
+                                          ctx->waiter.batch);
 }
 
 
@@ -699,9 +726,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-/* keeps the batch's outputs until the request is gone */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_hold(ngx_http_request_t *r, ngx_webtorch_batch_t *batch)
 {
     ngx_pool_cleanup_t  *cln;
@@ -772,7 +797,7 @@ ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_piece(ngx_http_request_t *r, ngx_chain_t ***ll, char *p,
     size_t size, size_t *len)
 {

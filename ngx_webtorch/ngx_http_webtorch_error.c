@@ -1,7 +1,7 @@
 
 /*
  * Errors as JSON: the module's own, and through filters those that nginx
- * itself answers in a location of a handler, as 413 is.
+ * itself answers in a location of the module's, as 413 is.
  */
 
 #include "ngx_http_webtorch.h"
@@ -128,7 +128,7 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
-    if (wlcf->handler == NULL) {
+    if (wlcf->handler == NULL && !wlcf->protocol) {
         return ngx_http_next_header_filter(r);
     }
 

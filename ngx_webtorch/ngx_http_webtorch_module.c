@@ -19,6 +19,8 @@ static char *ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);
 static ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
+static char *ngx_http_webtorch_inference_protocol(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 
 
 static ngx_conf_num_bounds_t  ngx_http_webtorch_threads_bounds = {
@@ -64,6 +66,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
     { ngx_string("webtorch_handler"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_1MORE,
       ngx_http_webtorch_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_inference_protocol"),
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_inference_protocol,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -119,6 +128,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc(), and not inherited, as a content handler is not:
      *
      *     conf->handler = NULL;
+     *     conf->protocol = 0;
      */
 
     return ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
@@ -215,6 +225,10 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (wlcf->handler) {
         return "is duplicate";
+    }
+
+    if (wlcf->protocol) {
+        return "conflicts with \"webtorch_inference_protocol\"";
     }
 
     value = cf->args->elts;
@@ -359,4 +373,35 @@ ngx_http_webtorch_handler_option(ngx_conf_t *cf,
                        option);
 
     return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (wlcf->protocol) {
+        return "is duplicate";
+    }
+
+    if (wlcf->handler) {
+        return "conflicts with \"webtorch_handler\"";
+    }
+
+    wlcf->protocol = 1;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = ngx_http_webtorch_protocol_handler;
+
+    /* "location /v2/" without the slash, as modules of upstreams do */
+
+    if (clcf->name.len && clcf->name.data[clcf->name.len - 1] == '/') {
+        clcf->auto_redirect = 1;
+    }
+
+    return NGX_CONF_OK;
 }

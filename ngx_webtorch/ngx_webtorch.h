@@ -14,12 +14,26 @@
 #include "ngx_webtorch_api.h"
 
 
+#define NGX_WEBTORCH_VERSION       "0.1.0"
+
+
 #define NGX_WEBTORCH_MODE_AUTO     0
 #define NGX_WEBTORCH_MODE_INLINE   1
 #define NGX_WEBTORCH_MODE_THREAD   2
 
 
 typedef struct ngx_webtorch_runner_s  ngx_webtorch_runner_t;
+
+
+/* what a handler has done in a worker, since that was started */
+
+typedef struct {
+    uint64_t                batches;
+    uint64_t                rows;         /* of requests that were served */
+    uint64_t                served;       /* requests */
+    uint64_t                failed;
+    uint64_t                last;         /* batch: milliseconds since 1970 */
+} ngx_webtorch_stats_t;
 
 
 /* one "module:function" with its options, as one directive names it */
@@ -40,7 +54,17 @@ typedef struct {
     webtorch_schema_t       schema;
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
+    ngx_webtorch_stats_t    stats;
 } ngx_webtorch_handler_t;
+
+
+/* a handler of tensors by name, for protocols that have names */
+
+typedef struct {
+    ngx_str_t               name;
+    ngx_str_t               json;         /* the name in a string of JSON */
+    ngx_webtorch_handler_t *handler;
+} ngx_webtorch_model_t;
 
 
 typedef struct {
@@ -49,11 +73,20 @@ typedef struct {
     ngx_array_t            *preload;      /* of ngx_str_t: modules */
     ngx_int_t               threads;      /* of a torch operator */
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
+    ngx_array_t             models;       /* of ngx_webtorch_model_t */
 } ngx_webtorch_conf_t;
 
 
 /* imports the handlers in a child, which tells their schemas */
 ngx_int_t ngx_webtorch_check(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf);
+
+/* names the handlers, when their schemas are known */
+ngx_int_t ngx_webtorch_models_init(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf);
+
+/* by its own name or as "module:function"; NULL: none */
+ngx_webtorch_model_t *ngx_webtorch_model_find(ngx_webtorch_conf_t *conf,
+    ngx_str_t *name);
 
 
 extern ngx_module_t  ngx_webtorch_module;

@@ -97,9 +97,9 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
 
 
 int
-ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
-    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
-    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
+    const webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
 {
     uint32_t                i;
     const webtorch_spec_t  *spec;
@@ -130,6 +130,7 @@ ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
         /* a byte that is neither would be undefined behaviour in torch */
 
         if (spec->dtype == WEBTORCH_BOOL
+            && arrays[i].data != NULL
             && !ngx_webtorch_bytes_bool(arrays[i].data, arrays[i].len))
         {
             return ngx_webtorch_error(err, 422, "out_of_range",
@@ -138,7 +139,20 @@ ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
         }
     }
 
-    if (sink->reserve(sink, layout->rows, err) != 0) {
+    return 0;
+}
+
+
+int
+ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+{
+    uint32_t  i;
+
+    if (ngx_webtorch_arrays_check(arrays, schema, layout, err) != 0
+        || sink->reserve(sink, layout->rows, err) != 0)
+    {
         return -1;
     }
 

@@ -25,14 +25,23 @@ typedef struct {
     uint32_t      ndim;
     int64_t       shape[NGX_WEBTORCH_ARRAY_DIMS];
 
-    const char   *data;                   /* contiguous, need not be aligned */
-    size_t        len;
+    /* contiguous, need not be aligned; NULL: as text, which len does not tell */
+    const char   *data;
+    size_t        len;                    /* of the elements in memory */
 } ngx_webtorch_array_t;
 
 
 /* the shape of an answer's tensor; returns the number of dimensions */
 uint32_t ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
     const ngx_webtorch_layout_t *layout);
+
+/*
+ * Whether the arrays of all inputs, in the signature's order, fit; sets
+ * layout->rows and single; -1: err is set.
+ */
+int ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
+    const webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err);
 
 /*
  * Copies the arrays of all inputs, in the signature's order, to rows from the

@@ -140,6 +140,7 @@ static void ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch,
     webtorch_job_t *job);
 static void ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_job_free(webtorch_job_t *job);
 
 static ngx_msec_int_t ngx_webtorch_runner_delay(ngx_webtorch_runner_t *runner);
@@ -786,6 +787,8 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
     runner = batch->runner;
     batch->state = NGX_WEBTORCH_BATCH_DONE;
 
+    ngx_webtorch_batch_count(batch);
+
     for (i = 0; i < batch->api.njobs; i++) {
         job = &batch->api.jobs[i];
         waiter = job->waiter;
@@ -810,6 +813,34 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     ngx_queue_remove(&batch->queue);
     ngx_queue_init(&batch->queue);
+}
+
+
+static void
+ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
+{
+    uint32_t               i;
+    ngx_time_t            *tp;
+    webtorch_job_t        *job;
+    ngx_webtorch_stats_t  *stats;
+
+    stats = &batch->runner->handler->stats;
+    tp = ngx_timeofday();
+
+    stats->batches++;
+    stats->last = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    for (i = 0; i < batch->api.njobs; i++) {
+        job = &batch->api.jobs[i];
+
+        if (job->status != 0) {
+            stats->failed++;
+            continue;
+        }
+
+        stats->served++;
+        stats->rows += job->rows;
+    }
 }
 
 

@@ -7,31 +7,16 @@
  */
 
 #include "ngx_webtorch_array.h"
-#include "ngx_webtorch_dtype.hpp"
-#include "ngx_webtorch_simdjson.hpp"
+#include "ngx_webtorch_json.hpp"
 
-#include <charconv>
 #include <cinttypes>
-#include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <limits>
-#include <type_traits>
 
 namespace {
 
-using simdjson::dom::array;
-using simdjson::dom::element;
-using simdjson::dom::element_type;
 using simdjson::dom::object;
-using webtorch::BFloat16;
-using webtorch::Float16;
 
-/* the longest text of a double, "-2.2250738585072014e-308", and a comma */
-constexpr size_t kNumberLen = 25;
-
-/* integers beyond are not exact as doubles anyway */
-constexpr double kLargestInteger = 9007199254740992.0;
+using namespace webtorch::json;
 
 
 /* what a request's document says of one input */
@@ -43,282 +28,6 @@ struct Found {
 };
 
 
-struct Decoder {
-    const webtorch_schema_t  *schema;
-    size_t                    len;        /* of the body */
-    ngx_webtorch_error_t     *err;
-};
-
-
-const char *
-type_name(const element &e)
-{
-    switch (e.type()) {
-    case element_type::ARRAY:
-        return "an array";
-    case element_type::OBJECT:
-        return "an object";
-    case element_type::INT64:
-    case element_type::UINT64:
-        return "int64";
-    case element_type::DOUBLE:
-        return "float64";
-    case element_type::STRING:
-        return "a string";
-    case element_type::BOOL:
-        return "bool";
-    default:
-        return "null";
-    }
-}
-
-
-/* the shape along the first elements and the first leaf's type, for errors */
-
-const char *
-describe(element e, char *shape)
-{
-    array    a;
-    int64_t  dims[WEBTORCH_MAX_DIMS];
-    uint32_t n = 0;
-
-    while (n < WEBTORCH_MAX_DIMS && e.get(a) == simdjson::SUCCESS) {
-        dims[n++] = static_cast<int64_t>(a.size());
-
-        if (a.size() == 0) {
-            ngx_webtorch_shape(shape, dims, n);
-            return "nothing";
-        }
-
-        e = *a.begin();
-    }
-
-    ngx_webtorch_shape(shape, dims, n);
-
-    return type_name(e);
-}
-
-
-/* whether arrays at one depth differ in length, or mix with numbers */
-
-bool
-is_ragged(const array &a, uint32_t depth)
-{
-    array   sub;
-    size_t  size = 0;
-    bool    first = true, nested = false;
-
-    for (element e : a) {
-        bool is_array = e.get(sub) == simdjson::SUCCESS;
-
-        if (first) {
-            nested = is_array;
-            size = is_array ? sub.size() : 0;
-            first = false;
-
-        } else if (is_array != nested || (is_array && sub.size() != size)) {
-            return true;
-        }
-
-        if (is_array && depth && is_ragged(sub, depth - 1)) {
-            return true;
-        }
-    }
-
-    return false;
-}
-
-
-int
-mismatch(const Decoder &d, const webtorch_spec_t &spec, const element &e)
-{
-    char        shape[NGX_WEBTORCH_SHAPE_LEN];
-    array       a;
-    const char *dtype;
-
-    dtype = describe(e, shape);
-
-    if (e.get(a) == simdjson::SUCCESS && is_ragged(a, WEBTORCH_MAX_DIMS)) {
-        return ngx_webtorch_error_mismatch(d.err, "wrong_shape", d.schema,
-                                           &spec, dtype,
-                                           "in a ragged array");
-    }
-
-    return ngx_webtorch_error_mismatch(d.err, "wrong_shape", d.schema, &spec,
-                                       dtype, shape);
-}
-
-
-/* the element that could not be a number of the dtype */
-
-int
-wrong_element(const Decoder &d, const webtorch_spec_t &spec, const element &e)
-{
-    char                         shape[NGX_WEBTORCH_SHAPE_LEN];
-    const ngx_webtorch_dtype_t  &expected = ngx_webtorch_dtypes[spec.dtype];
-
-    if (e.type() == element_type::ARRAY || e.type() == element_type::OBJECT) {
-        return -1;
-    }
-
-    if ((e.is_number() && expected.kind == NGX_WEBTORCH_KIND_FLOAT)
-        || ((e.type() == element_type::INT64
-             || e.type() == element_type::UINT64)
-            && expected.kind == NGX_WEBTORCH_KIND_INTEGER))
-    {
-        return ngx_webtorch_error(d.err, 422, "out_of_range",
-                   "tensor \"%s\": a number is out of range of %s",
-                   spec.name, expected.name);
-    }
-
-    return ngx_webtorch_error(d.err, 422, "wrong_dtype",
-               "tensor \"%s\": expected %s %s, found %s among its elements",
-               spec.name, expected.name,
-               ngx_webtorch_spec_shape(shape, &spec, d.schema->batched),
-               type_name(e));
-}
-
-
-bool
-store(const element &e, bool *p)
-{
-    return e.get(*p) == simdjson::SUCCESS;
-}
-
-
-bool
-store(const element &e, double *p)
-{
-    return e.get(*p) == simdjson::SUCCESS;
-}
-
-
-bool
-store(const element &e, float *p)
-{
-    double  v;
-
-    if (!store(e, &v)) {
-        return false;
-    }
-
-    *p = static_cast<float>(v);
-
-    return std::isfinite(*p);
-}
-
-
-/* the two of 16 bits */
-
-template <typename T>
-auto
-store(const element &e, T *p) -> decltype(p->set(0.0), bool())
-{
-    double  v;
-
-    if (!store(e, &v)) {
-        return false;
-    }
-
-    p->set(v);
-
-    return std::isfinite(p->get());
-}
-
-
-template <typename T>
-std::enable_if_t<std::is_integral_v<T>, bool>
-store(const element &e, T *p)
-{
-    std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>  v;
-
-    if (e.get(v) != simdjson::SUCCESS
-        || v < std::numeric_limits<T>::min()
-        || v > std::numeric_limits<T>::max())
-    {
-        return false;
-    }
-
-    *p = static_cast<T>(v);
-
-    return true;
-}
-
-
-/*
- * Writes an element of the given depth, returns the end, or NULL where its
- * shape does not fit or an element is none of T; the recursion is as deep as
- * the signature, not as the body.
- */
-
-template <typename T>
-T *
-read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
-    int32_t axis, T *p)
-{
-    array  a;
-
-    if (axis == spec.ndim) {
-        if (!store(e, p)) {
-            wrong_element(d, spec, e);
-            return nullptr;
-        }
-
-        return p + 1;
-    }
-
-    if (e.get(a) != simdjson::SUCCESS
-        || static_cast<int64_t>(a.size()) != spec.shape[axis])
-    {
-        return nullptr;
-    }
-
-    for (element sub : a) {
-        p = read_row(d, spec, sub, axis + 1, p);
-
-        if (p == nullptr) {
-            return nullptr;
-        }
-    }
-
-    return p;
-}
-
-
-template <typename T>
-int
-read_rows(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
-    T *p)
-{
-    array  rows;
-
-    d.err->status = 0;
-
-    if (found.single) {
-        p = read_row(d, spec, found.value, 0, p);
-
-    } else {
-        if (found.value.get(rows) != simdjson::SUCCESS) {
-            return mismatch(d, spec, found.value);
-        }
-
-        for (element row : rows) {
-            p = read_row(d, spec, row, 0, p);
-
-            if (p == nullptr) {
-                break;
-            }
-        }
-    }
-
-    if (p != nullptr) {
-        return 0;
-    }
-
-    return d.err->status ? -1 : mismatch(d, spec, found.value);
-}
-
-
 int
 read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
     void *data)
@@ -326,7 +35,8 @@ read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
     return webtorch::visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
-        return read_rows(d, spec, found, static_cast<T *>(data));
+        return read_rows(d, spec, found.value, found.single,
+                         static_cast<T *>(data));
     });
 }
 
@@ -516,65 +226,6 @@ bound(const webtorch_spec_t *specs, uint32_t n,
     }
 
     return size;
-}
-
-
-char *
-write_number(char *p, bool v)
-{
-    const char *text = v ? "true" : "false";
-    size_t      len = std::strlen(text);
-
-    return static_cast<char *>(std::memcpy(p, text, len)) + len;
-}
-
-
-template <typename T>
-std::enable_if_t<std::is_integral_v<T>, char *>
-write_number(char *p, T v)
-{
-    return std::to_chars(p, p + kNumberLen, v).ptr;
-}
-
-
-/*
- * JSON has neither NaN nor infinities: null, as JavaScript writes them.  What
- * to_chars() writes without a dot or an exponent most parsers take for an
- * integer: "-0" would lose its sign, and 1e20 be out of range.
- */
-
-template <typename T>
-std::enable_if_t<std::is_floating_point_v<T>, char *>
-write_number(char *p, T v)
-{
-    if (!std::isfinite(v)) {
-        return static_cast<char *>(std::memcpy(p, "null", 4)) + 4;
-    }
-
-    if (v == 0 && std::signbit(v)) {
-        return static_cast<char *>(std::memcpy(p, "-0.0", 4)) + 4;
-    }
-
-    if (std::fabs(v) >= kLargestInteger) {
-        return std::to_chars(p, p + kNumberLen, v,
-                             std::chars_format::scientific).ptr;
-    }
-
-    return std::to_chars(p, p + kNumberLen, v).ptr;
-}
-
-
-char *
-write_number(char *p, Float16 v)
-{
-    return write_number(p, v.get());
-}
-
-
-char *
-write_number(char *p, BFloat16 v)
-{
-    return write_number(p, v.get());
 }
 
 

@@ -77,6 +77,13 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
         return NULL;
     }
 
+    if (ngx_array_init(&conf->models, cycle->pool, 4,
+                       sizeof(ngx_webtorch_model_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
     conf->threads = NGX_CONF_UNSET;
 
     return conf;
@@ -115,7 +122,9 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_webtorch_check(cycle, conf) != NGX_OK) {
+    if (ngx_webtorch_check(cycle, conf) != NGX_OK
+        || ngx_webtorch_models_init(cycle, conf) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 

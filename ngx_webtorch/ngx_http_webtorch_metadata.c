@@ -1,0 +1,239 @@
+
+/*
+ * What the Open Inference Protocol tells of the server and of its models.
+ */
+
+#include "ngx_http_webtorch.h"
+
+
+/* a tensor or a model without its name: words, and numbers of 20 digits */
+#define NGX_HTTP_WEBTORCH_ENTRY_LEN  512
+
+
+static ngx_int_t ngx_http_webtorch_describe(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_uint_t config);
+static u_char *ngx_http_webtorch_write_tensors(u_char *p,
+    webtorch_spec_t *specs, uint32_t n, ngx_uint_t batched,
+    ngx_uint_t config);
+static u_char *ngx_http_webtorch_write_stats(u_char *p,
+    ngx_webtorch_model_t *model);
+static u_char *ngx_http_webtorch_write_state(u_char *p,
+    ngx_webtorch_model_t *model);
+static ngx_int_t ngx_http_webtorch_send_list(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, const char *head, const char *tail,
+    u_char *(*write)(u_char *p, ngx_webtorch_model_t *model));
+static ngx_int_t ngx_http_webtorch_send_json(ngx_http_request_t *r, u_char *p,
+    u_char *last);
+
+
+ngx_int_t
+ngx_http_webtorch_server_metadata(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    static u_char  json[] =
+        "{\"name\":\"webtorch\",\"version\":\"" NGX_WEBTORCH_VERSION "\","
+        "\"extensions\":[\"binary_tensor_data\",\"model_configuration\","
+        "\"model_repository\",\"statistics\"]}";
+
+    return ngx_http_webtorch_send_json(r, json, json + sizeof(json) - 1);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_model_metadata(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    return ngx_http_webtorch_describe(r, model, 0);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_model_config(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    return ngx_http_webtorch_describe(r, model, 1);
+}
+
+
+/* a configuration has other words, and the batch axis is not in its shapes */
+
+static ngx_int_t
+ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
+    ngx_uint_t config)
+{
+    u_char             *start, *p;
+    webtorch_schema_t  *schema;
+
+    schema = &model->handler->schema;
+
+    start = ngx_pnalloc(r->pool,
+                        model->json.len
+                        + (1 + schema->ninputs + schema->noutputs)
+                          * (NGX_HTTP_WEBTORCH_ENTRY_LEN + WEBTORCH_NAME_LEN));
+    if (start == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = ngx_sprintf(start, "{\"name\":\"%V\",\"platform\":\"webtorch_python\"",
+                    &model->json);
+
+    if (config) {
+        p = ngx_sprintf(p, ",\"backend\":\"webtorch\",\"max_batch_size\":%ui,",
+                        schema->batched ? model->handler->max_batch : 0);
+
+    } else {
+        p = ngx_sprintf(p, ",\"versions\":[\"1\"],");
+    }
+
+    p = ngx_sprintf(p, config ? "\"input\":[" : "\"inputs\":[");
+    p = ngx_http_webtorch_write_tensors(p, schema->inputs, schema->ninputs,
+                                        schema->batched, config);
+
+    p = ngx_sprintf(p, config ? "],\"output\":[" : "],\"outputs\":[");
+    p = ngx_http_webtorch_write_tensors(p, schema->outputs, schema->noutputs,
+                                        schema->batched, config);
+
+    p = ngx_sprintf(p, "]}");
+
+    return ngx_http_webtorch_send_json(r, start, p);
+}
+
+
+static u_char *
+ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
+    ngx_uint_t batched, ngx_uint_t config)
+{
+    int32_t      axis;
+    uint32_t     i;
+    const char  *comma;
+
+    for (i = 0; i < n; i++) {
+        p = ngx_sprintf(p, "%s{\"name\":\"%s\",\"%s%s\",\"%s\":[",
+                        i ? "," : "", specs[i].name,
+                        config ? "data_type\":\"TYPE_" : "datatype\":\"",
+                        ngx_webtorch_oip_datatype(specs[i].dtype),
+                        config ? "dims" : "shape");
+
+        comma = "";
+
+        if (batched && !config) {
+            p = ngx_sprintf(p, "-1");
+            comma = ",";
+        }
+
+        for (axis = 0; axis < specs[i].ndim; axis++) {
+            p = ngx_sprintf(p, "%s%L", comma, specs[i].shape[axis]);
+            comma = ",";
+        }
+
+        p = ngx_sprintf(p, "]}");
+    }
+
+    return p;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_model_stats(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    return ngx_http_webtorch_send_list(r, model, "{\"model_stats\":[", "]}",
+                                       ngx_http_webtorch_write_stats);
+}
+
+
+static u_char *
+ngx_http_webtorch_write_stats(u_char *p, ngx_webtorch_model_t *model)
+{
+    ngx_webtorch_stats_t  *stats;
+
+    stats = &model->handler->stats;
+
+    return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"1\","
+                          "\"last_inference\":%uL,\"inference_count\":%uL,"
+                          "\"execution_count\":%uL,\"inference_stats\":{"
+                          "\"success\":{\"count\":%uL},"
+                          "\"fail\":{\"count\":%uL}}}",
+                       &model->json, stats->last, stats->rows, stats->batches,
+                       stats->served, stats->failed);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_model_index(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    return ngx_http_webtorch_send_list(r, model, "[", "]",
+                                       ngx_http_webtorch_write_state);
+}
+
+
+static u_char *
+ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model)
+{
+    ngx_uint_t  loaded;
+
+    loaded = (model->handler->runner != NULL);
+
+    return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"1\","
+                          "\"state\":\"%s\",\"reason\":\"%s\"}",
+                       &model->json, loaded ? "READY" : "UNAVAILABLE",
+                       loaded ? "" : "not loaded, see the error log");
+}
+
+
+/* of one model, or of all where it is NULL */
+
+static ngx_int_t
+ngx_http_webtorch_send_list(ngx_http_request_t *r, ngx_webtorch_model_t *model,
+    const char *head, const char *tail,
+    u_char *(*write)(u_char *p, ngx_webtorch_model_t *model))
+{
+    size_t                size;
+    u_char               *start, *p;
+    ngx_uint_t            i, n;
+    ngx_webtorch_conf_t  *wcf;
+
+    n = 1;
+
+    if (model == NULL) {
+        wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
+
+        model = wcf->models.elts;
+        n = wcf->models.nelts;
+    }
+
+    size = ngx_strlen(head) + ngx_strlen(tail);
+
+    for (i = 0; i < n; i++) {
+        size += NGX_HTTP_WEBTORCH_ENTRY_LEN + model[i].json.len;
+    }
+
+    start = ngx_pnalloc(r->pool, size);
+    if (start == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = ngx_sprintf(start, "%s", head);
+
+    for (i = 0; i < n; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = write(p, &model[i]);
+    }
+
+    p = ngx_sprintf(p, "%s", tail);
+
+    return ngx_http_webtorch_send_json(r, start, p);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_send_json(ngx_http_request_t *r, u_char *p, u_char *last)
+{
+    static ngx_str_t  type = ngx_string("application/json");
+
+    return ngx_http_webtorch_send(r, NGX_HTTP_OK, &type, p, last - p);
+}

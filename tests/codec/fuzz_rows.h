@@ -1,0 +1,236 @@
+
+/*
+ * What the fuzzers of codecs share: schemas, rows, and what must hold of them.
+ */
+
+
+#ifndef _FUZZ_ROWS_H_INCLUDED_
+#define _FUZZ_ROWS_H_INCLUDED_
+
+
+#include "ngx_webtorch_codec.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+/*
+ * What may be allocated for a byte of the body, beyond one row: an element
+ * takes a byte at least ("1", or none at all where a stride is 0) and has 8.
+ */
+#ifndef FUZZ_MAX_FACTOR
+#define FUZZ_MAX_FACTOR  8
+#endif
+
+/* less than a body of libFuzzer's can inflate to, so that it is reached */
+#define FUZZ_LIMIT       (256 * 1024)
+
+/* without sanitizers an over-read would pass; this is what it would read */
+#define FUZZ_GARBAGE     '7'
+
+#define fuzz_check(condition, what)                                           \
+    if (!(condition)) {                                                       \
+        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);             \
+        abort();                                                              \
+    }
+
+
+typedef struct {
+    ngx_webtorch_sink_t        sink;
+    const webtorch_schema_t   *schema;
+    uint32_t                   rows;
+    int                        calls;
+} fuzz_rows_t;
+
+
+#define fuzz_spec_1(name, dtype, size, n)                                     \
+    { name, dtype, 1, { n }, (size) * (n) }
+#define fuzz_spec_2(name, dtype, size, n, m)                                  \
+    { name, dtype, 2, { n, m }, (size) * (n) * (m) }
+#define fuzz_spec_0(name, dtype, size)                                        \
+    { name, dtype, 0, { 0 }, size }
+
+
+static const webtorch_schema_t  fuzz_schemas[] = {
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_2("x", WEBTORCH_FLOAT64, 8, 2, 3) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_0("label", WEBTORCH_INT64, 8) }, {{ 0 }} },
+    { WEBTORCH_INFER, 0, 0, 1, 0,
+      { fuzz_spec_1("mask", WEBTORCH_BOOL, 1, 3) }, {{ 0 }} },
+    { WEBTORCH_INFER, 0, 0, 1, 0,
+      { fuzz_spec_0("x", WEBTORCH_FLOAT64, 8) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_FLOAT16, 2, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_BFLOAT16, 2, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_UINT8, 1, 4) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_1("x", WEBTORCH_INT16, 2, 2) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 1, 0,
+      { fuzz_spec_0("x", WEBTORCH_UINT64, 8) }, {{ 0 }} },
+    { WEBTORCH_INFER, 1, 0, 2, 0,
+      { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2),
+        fuzz_spec_0("label", WEBTORCH_INT64, 8) }, {{ 0 }} },
+};
+
+
+static void
+fuzz_release(fuzz_rows_t *rows)
+{
+    uint32_t  i;
+
+    for (i = 0; i < rows->schema->ninputs; i++) {
+        free(rows->sink.data[i]);
+        rows->sink.data[i] = NULL;
+    }
+}
+
+
+/* blocks of exactly the rows' size, so that a sanitizer sees what is beyond */
+
+static int
+fuzz_reserve(ngx_webtorch_sink_t *sink, uint32_t n, ngx_webtorch_error_t *err)
+{
+    uint32_t      i;
+    fuzz_rows_t  *rows = (fuzz_rows_t *) sink;
+
+    fuzz_check(rows->calls++ == 0, "reserve() is called twice");
+    fuzz_check(n > 0, "reserve() of no rows");
+
+    rows->rows = n;
+
+    for (i = 0; i < rows->schema->ninputs; i++) {
+        sink->data[i] = malloc((size_t) rows->schema->inputs[i].row_size * n);
+
+        fuzz_check(sink->data[i] != NULL, "no memory");
+    }
+
+    return 0;
+}
+
+
+/* a copy of exactly the body's size, and of garbage that may be touched */
+
+static char *
+fuzz_body(const char *text, size_t len)
+{
+    char  *body;
+
+    body = malloc(len + NGX_WEBTORCH_PADDING);
+    fuzz_check(body != NULL, "no memory");
+
+    if (len) {
+        memcpy(body, text, len);
+    }
+
+    memset(body + len, FUZZ_GARBAGE, NGX_WEBTORCH_PADDING);
+
+    return body;
+}
+
+
+/* what decode() returned, and either its error or its rows */
+
+static int
+fuzz_decoded(int rc, const ngx_webtorch_error_t *err, const fuzz_rows_t *rows,
+    const ngx_webtorch_layout_t *layout)
+{
+    if (rc != 0) {
+        fuzz_check(err->status >= 400 && err->status < 600, "no status");
+        fuzz_check(err->code != NULL && *err->code, "no code");
+        fuzz_check(*err->text, "no text");
+        fuzz_check(memchr(err->text, '\0', NGX_WEBTORCH_ERROR_LEN) != NULL,
+                   "the text does not end");
+        return -1;
+    }
+
+    fuzz_check(rows->calls == 1, "rows were not reserved");
+    fuzz_check(rows->rows == layout->rows, "not as many rows as were reserved");
+
+    return 0;
+}
+
+
+static double
+fuzz_float(const webtorch_spec_t *spec, const void *data, uint64_t i)
+{
+    switch (spec->dtype) {
+    case WEBTORCH_FLOAT16:
+        return (double) ngx_webtorch_from_float16(((const uint16_t *) data)[i]);
+    case WEBTORCH_BFLOAT16:
+        return (double) ngx_webtorch_from_bfloat16(((const uint16_t *) data)[i]);
+    case WEBTORCH_FLOAT32:
+        return (double) ((const float *) data)[i];
+    default:
+        return ((const double *) data)[i];
+    }
+}
+
+
+/* the same bits, or both NaN, whose payload is not written */
+
+static int
+fuzz_same_float(const webtorch_spec_t *spec, const void *a, const void *b,
+    uint64_t i)
+{
+    size_t  size = ngx_webtorch_dtypes[spec->dtype].size;
+
+    return memcmp((const char *) a + i * size, (const char *) b + i * size,
+                  size) == 0
+           || (isnan(fuzz_float(spec, a, i)) && isnan(fuzz_float(spec, b, i)));
+}
+
+
+static int
+fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
+    uint32_t rows)
+{
+    uint64_t  i, n;
+
+    n = rows * ngx_webtorch_row_elements(spec);
+
+    switch (spec->dtype) {
+
+    case WEBTORCH_FLOAT16:
+    case WEBTORCH_BFLOAT16:
+    case WEBTORCH_FLOAT32:
+    case WEBTORCH_FLOAT64:
+
+        for (i = 0; i < n; i++) {
+            if (!fuzz_same_float(spec, a, b, i)) {
+                return 0;
+            }
+        }
+
+        return 1;
+
+    default:
+        return memcmp(a, b, (size_t) spec->row_size * rows) == 0;
+    }
+}
+
+
+static void
+fuzz_allocated(const fuzz_rows_t *rows, size_t size)
+{
+    uint64_t  bytes;
+    uint32_t  i;
+
+    for (bytes = 0, i = 0; i < rows->schema->ninputs; i++) {
+        bytes += rows->rows * ngx_webtorch_row_elements(&rows->schema->inputs[i])
+                 * ngx_webtorch_dtypes[rows->schema->inputs[i].dtype].size;
+    }
+
+    fuzz_check(rows->rows <= 1
+               || bytes <= FUZZ_MAX_FACTOR * size * rows->schema->ninputs,
+               "more is allocated than the body can hold");
+}
+
+
+#endif /* _FUZZ_ROWS_H_INCLUDED_ */
