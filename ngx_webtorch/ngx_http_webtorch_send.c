@@ -1,0 +1,241 @@
+
+/*
+ * Answers are sent: text and what is small from memory of the request's,
+ * larger tensors in binary formats from where they are.
+ */
+
+#include "ngx_http_webtorch.h"
+
+
+static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *type, const ngx_webtorch_codec_t *codec,
+    webtorch_spec_t *specs, ngx_uint_t n, const void **data,
+    ngx_webtorch_layout_t *layout);
+
+
+ngx_int_t
+ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
+    const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs, ngx_uint_t n,
+    const void **data, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_batch_t *batch)
+{
+    char       *p, *last;
+    size_t      size;
+    ngx_str_t   type;
+
+    type.data = (u_char *) codec->types[0];
+    type.len = ngx_strlen(codec->types[0]);
+
+    size = ngx_webtorch_codec_bound(codec, specs, (uint32_t) n, layout);
+
+    if (codec->frame
+        && size > NGX_HTTP_WEBTORCH_COPY_SIZE
+        && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
+    {
+        return ngx_http_webtorch_send_frames(r, status, &type, codec, specs, n,
+                                             data, layout);
+    }
+
+    p = ngx_pnalloc(r->pool, size);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    last = ngx_webtorch_codec_encode(codec, p, specs, (uint32_t) n, data,
+                                     layout);
+
+    return ngx_http_webtorch_send(r, status, &type, (u_char *) p,
+                                  (size_t) (last - p));
+}
+
+
+ngx_int_t
+ngx_http_webtorch_hold(ngx_http_request_t *r, ngx_webtorch_batch_t *batch)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_batch_hold(batch) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    cln->handler = ngx_webtorch_batch_release;
+    cln->data = batch;
+
+    return NGX_OK;
+}
+
+
+/* the elements are sent from where they are, the frames around them are not */
+
+static ngx_int_t
+ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs,
+    ngx_uint_t n, const void **data, ngx_webtorch_layout_t *layout)
+{
+    char         *p, *last;
+    size_t        len, size;
+    ngx_uint_t    i;
+    ngx_chain_t  *out, **ll;
+
+    p = ngx_pnalloc(r->pool, codec->bound(specs, (uint32_t) n, layout) + 1);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    len = 0;
+    ll = &out;
+
+    for (i = 0; i <= n; i++) {
+        last = codec->frame(p, specs, (uint32_t) n, (uint32_t) i, data, layout);
+
+        if (ngx_http_webtorch_add_piece(r, &ll, p, (size_t) (last - p), &len)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        p = last;
+
+        if (i == n) {
+            break;
+        }
+
+        size = layout->rows * (size_t) specs[i].row_size;
+
+        if (ngx_http_webtorch_add_piece(r, &ll, (char *) data[i], size, &len)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    *ll = NULL;
+
+    return ngx_http_webtorch_send_chain(r, status, type, out, len);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_piece(ngx_http_request_t *r, ngx_chain_t ***ll, char *p,
+    size_t size, size_t *len)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    if (size == 0) {
+        return NGX_OK;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = (u_char *) p;
+    b->last = b->pos + size;
+    b->memory = 1;
+
+    cl = ngx_alloc_chain_link(r->pool);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    cl->buf = b;
+    **ll = cl;
+    *ll = &cl->next;
+
+    *len += size;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, u_char *body, size_t len)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->pos = body;
+    b->last = body + len;
+    b->memory = (len != 0);
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_webtorch_send_chain(r, status, type, &out, len);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, ngx_chain_t *out, size_t len)
+{
+    ngx_int_t                 rc;
+    ngx_buf_t                *b;
+    ngx_chain_t              *cl;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+    ctx->answered = 1;
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = (off_t) len;
+    r->headers_out.content_type = *type;
+    r->headers_out.content_type_len = type->len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    /* not among nginx's own lines */
+
+    if (status == 422) {
+        ngx_str_set(&r->headers_out.status_line, "422 Unprocessable Content");
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    for (cl = out; cl->next; cl = cl->next) { /* void */ }
+
+    b = cl->buf;
+    b->last_buf = (r == r->main);
+    b->last_in_chain = 1;
+    b->sync = (len == 0 && !b->last_buf);
+
+    return ngx_http_output_filter(r, out);
+}
