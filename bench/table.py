@@ -43,7 +43,9 @@ def compare(
     server: Server, path: str, settings: Settings, reference: str = "/ok", **load: object
 ) -> dict[str, list[float]]:
     """Measure a location between two measurements of the reference, several times."""
-    wrk.run(server.url(path), 1, **load)
+    for each in (path, reference):
+        warm_up = wrk.run(server.url(each), 1, **load)
+        assert warm_up.errors == 0, f"{each} answers with errors: {warm_up}"
     ratios, rates = [], []
     before = wrk.run(server.url(reference), settings.seconds, **load).per_second
     for _ in range(settings.repeat):

@@ -18,6 +18,10 @@
 typedef struct {
     ngx_webtorch_handler_t      *handler;
     ngx_flag_t                   protocol;
+
+#if (NGX_THREADS)
+    ngx_thread_pool_t           *thread_pool;
+#endif
 } ngx_http_webtorch_loc_conf_t;
 
 
@@ -34,6 +38,8 @@ typedef struct {
 
 typedef struct ngx_http_webtorch_ctx_s   ngx_http_webtorch_ctx_t;
 typedef struct ngx_http_webtorch_wire_s  ngx_http_webtorch_wire_t;
+
+typedef struct ngx_http_webtorch_decoding_s  ngx_http_webtorch_decoding_t;
 
 
 /* how tensors come and go */
@@ -69,7 +75,11 @@ struct ngx_http_webtorch_ctx_s {
     ngx_webtorch_oip_t              *oip;
     ssize_t                          json;    /* of the body; -1: all of it */
 
+    /* a body that is decoded in a thread */
+    ngx_http_webtorch_decoding_t    *decoding;
+
     unsigned                         padded:1;    /* the body, to decode it */
+    unsigned                         text:1;      /* the body, not binary */
     unsigned                         answered:1;  /* by us, not by nginx */
     unsigned                         replace:1;   /* nginx's page, by ours */
 };
@@ -92,8 +102,27 @@ ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
     uint32_t methods);
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);
+ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
+ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
+    ngx_webtorch_error_t *err);
 ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
     const char *name);
+
+/* rows go to the sink; -1: err is set */
+int ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
+
+/* the rows that were reserved are the request's; NGX_AGAIN or a status */
+ngx_int_t ngx_http_webtorch_join(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+
+/* with what adding has returned: waits, or is finalized */
+void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
+
+/* a large text in a thread: NGX_AGAIN, NGX_DECLINED: here, or a status */
+ngx_int_t ngx_http_webtorch_decode_later(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+void ngx_http_webtorch_decoded(ngx_http_request_t *r);
 
 /* the body, with NGX_WEBTORCH_PADDING bytes after it or not; or a status */
 ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,

@@ -10,7 +10,6 @@
 
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
-static ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
 
@@ -18,13 +17,11 @@ static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
-    ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
     ngx_webtorch_error_t *err);
-static ngx_int_t ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
+static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
@@ -112,6 +109,7 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
     }
 
     ctx->padded = ctx->in->padded;
+    ctx->text = (ctx->in->encode != NULL);
 
     return ngx_http_webtorch_serve(r);
 }
@@ -293,7 +291,7 @@ ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_busy(ngx_http_request_t *r)
 {
     ngx_str_t  name, value;
@@ -379,14 +377,22 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
         rc = ngx_http_webtorch_add(r, ctx, &body);
     }
 
+    ngx_http_webtorch_wait(r, rc);
+}
+
+
+/* the job answers, or a client that goes away cancels it */
+
+void
+ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc)
+{
     if (rc != NGX_AGAIN) {
         ngx_http_finalize_request(r, rc);
         return;
     }
 
-    /* the job is in a batch: it answers, or a client that goes away cancels */
-
-    r->write_event_handler = ngx_http_request_empty_handler;
+    r->write_event_handler = r->aio ? ngx_http_webtorch_decoded
+                                    : ngx_http_request_empty_handler;
 
     if (r == r->main) {
         r->read_event_handler = ngx_http_test_reading;
@@ -429,7 +435,7 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 {
     ngx_str_t  text;
@@ -445,8 +451,7 @@ static ngx_int_t
 ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
-    webtorch_schema_t         *schema;
-    ngx_http_cleanup_t        *cln;
+    ngx_int_t                  rc;
     ngx_webtorch_error_t       err;
     ngx_http_webtorch_sink_t   sink;
 
@@ -456,29 +461,54 @@ ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
                                         "expected");
     }
 
-    schema = &ctx->handler->schema;
+    rc = ngx_http_webtorch_decode_later(r, ctx, body);
 
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     sink.sink.reserve = ngx_http_webtorch_reserve;
     sink.sink.limit = ngx_http_webtorch_inflate_limit(r);
     sink.runner = ctx->handler->runner;
 
-    if (ctx->wire->decode(ctx, body, &sink.sink, &err) != 0
-        || ngx_http_webtorch_check_finite(&sink.sink, schema,
-                                          ctx->layout.rows, &err)
-           != NGX_OK)
-    {
+    if (ngx_http_webtorch_decode_rows(ctx, body, &sink.sink, &err) != 0) {
         return ngx_http_webtorch_bad_body(r, &err);
+    }
+
+    return ngx_http_webtorch_join(r, ctx);
+}
+
+
+/* called in any thread, and then while the request waits for it */
+
+int
+ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
+{
+    if (ctx->wire->decode(ctx, body, sink, err) != 0) {
+        return -1;
+    }
+
+    return ngx_http_webtorch_check_finite(sink, &ctx->handler->schema,
+                                          ctx->layout.rows, err);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_join(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_http_cleanup_t  *cln;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ctx->waiter.done = ngx_http_webtorch_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_batch_add(sink.runner, ctx->layout.rows, &ctx->waiter);
+    (void) ngx_webtorch_batch_add(ctx->handler->runner, ctx->layout.rows,
+                                  &ctx->waiter);
 
     cln->handler = ngx_http_webtorch_cleanup;
     cln->data = ctx;
@@ -515,14 +545,14 @@ ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
 
 /* one NaN that is trained on makes NaN of the whole model, for everybody */
 
-static ngx_int_t
+static int
 ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err)
 {
     uint32_t  i;
 
     if (schema->kind != WEBTORCH_TRAIN) {
-        return NGX_OK;
+        return 0;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
@@ -534,7 +564,7 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
         }
     }
 
-    return NGX_OK;
+    return 0;
 }
 
 

@@ -274,6 +274,13 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     wlcf->handler = handler;
 
+#if (NGX_THREADS)
+    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
+    if (wlcf->thread_pool == NULL) {
+        return NGX_CONF_ERROR;
+    }
+#endif
+
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_webtorch_content_handler;
 
@@ -393,6 +400,13 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     wlcf->protocol = 1;
+
+#if (NGX_THREADS)
+    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
+    if (wlcf->thread_pool == NULL) {
+        return NGX_CONF_ERROR;
+    }
+#endif
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_webtorch_protocol_handler;

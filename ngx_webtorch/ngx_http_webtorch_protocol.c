@@ -351,6 +351,8 @@ ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
                    "number");
     }
 
+    ctx->text = (ctx->json < 0);
+
     rc = ngx_http_webtorch_admit(r, ctx);
 
     if (rc != NGX_DECLINED) {
