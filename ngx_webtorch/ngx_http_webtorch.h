@@ -32,10 +32,6 @@ typedef struct {
 #define NGX_HTTP_WEBTORCH_DEFLATE   2
 
 
-/* a binary answer above is sent from where it is, copying less is cheaper */
-#define NGX_HTTP_WEBTORCH_COPY_SIZE  4096
-
-
 typedef struct ngx_http_webtorch_ctx_s   ngx_http_webtorch_ctx_t;
 typedef struct ngx_http_webtorch_wire_s  ngx_http_webtorch_wire_t;
 

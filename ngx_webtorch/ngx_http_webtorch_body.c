@@ -49,7 +49,9 @@ ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
         return NGX_OK;
     }
 
-    if (bufs->next == NULL && b->in_file && !ngx_buf_in_memory(b)) {
+    if (bufs->next == NULL && b->in_file && !ngx_buf_in_memory(b)
+        && b->file_pos % ngx_pagesize == 0)
+    {
         return ngx_http_webtorch_map_body(r, b, body);
     }
 

@@ -416,7 +416,7 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
         binary += ngx_http_webtorch_oip_rows(ctx, i);
     }
 
-    copy = (binary <= NGX_HTTP_WEBTORCH_COPY_SIZE
+    copy = (binary <= WEBTORCH_COPY_SIZE
             || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
 
     size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len,

@@ -66,6 +66,17 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
     if (reply->content_type.len) {
         codec = ngx_webtorch_codec_by_type(reply->content_type.data,
                                            reply->content_type.len);
+
+        if (codec == NULL) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "webtorch: a handler answered with a tensor as "
+                          "\"%*s\", which is no format of tensors",
+                          reply->content_type.len, reply->content_type.data);
+
+            ngx_str_set(&text, "the handler failed, see the error log");
+            return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                           "handler_failed", &text);
+        }
     }
 
     if (codec == NULL) {
@@ -157,11 +168,18 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     r->headers_out.last_modified_time = of.mtime;
     r->headers_out.content_length_n = of.size;
 
-    if (ngx_http_set_etag(r) != NGX_OK) {
+    if (r->headers_out.etag == NULL && ngx_http_set_etag(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    r->allow_ranges = (reply->status == NGX_HTTP_OK);
+    /* the filters do not ask for the method, as static files have but these */
+
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
+        r->allow_ranges = (reply->status == NGX_HTTP_OK);
+
+    } else {
+        r->disable_not_modified = 1;
+    }
 
     out.buf = b;
     out.next = NULL;

@@ -29,7 +29,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
     size = ngx_webtorch_codec_bound(codec, specs, (uint32_t) n, layout);
 
     if (codec->frame
-        && size > NGX_HTTP_WEBTORCH_COPY_SIZE
+        && size > WEBTORCH_COPY_SIZE
         && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
     {
         return ngx_http_webtorch_send_frames(r, status, &type, codec, specs, n,
@@ -172,6 +172,21 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 #if (nginx_version >= 1023000)
     h->next = NULL;
 #endif
+
+    /* filters of nginx look for these there */
+
+    if (name->len == sizeof("Content-Encoding") - 1
+        && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
+           == 0)
+    {
+        r->headers_out.content_encoding = h;
+
+    } else if (name->len == sizeof("ETag") - 1
+               && ngx_strncasecmp(name->data, (u_char *) "ETag", name->len)
+                  == 0)
+    {
+        r->headers_out.etag = h;
+    }
 
     return NGX_OK;
 }

@@ -49,6 +49,12 @@
 #define WEBTORCH_PATCH        32
 #define WEBTORCH_OPTIONS      64
 
+/* outputs of more bytes than this may be sent from where they are */
+#define WEBTORCH_COPY_SIZE    4096
+
+/* with a slot's number: only this one is in use, all others can be dropped */
+#define WEBTORCH_ONLY_SLOT    0x80000000
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
@@ -151,6 +157,7 @@ typedef struct {
     uint32_t         rows;
     uint32_t         capacity;            /* rows */
     uint32_t         retained;            /* Python keeps the input buffers */
+    uint32_t         shared;              /* outputs may change after the call */
     webtorch_job_t  *jobs;
     void            *inputs[WEBTORCH_MAX_TENSORS];
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];

@@ -25,6 +25,10 @@
 
 /* batches of a handler whose outputs are being sent, each has buffers */
 #define NGX_WEBTORCH_MAX_HELD       64
+#define NGX_WEBTORCH_MAX_HELD_SIZE  (64 * 1024 * 1024)
+
+/* free batches of a handler that keep their buffers when it has nothing to do */
+#define NGX_WEBTORCH_KEPT_BATCHES   8
 
 /* how long a worker that exits waits for a running handler, in seconds */
 #define NGX_WEBTORCH_EXIT_TIMEOUT   1
@@ -84,11 +88,13 @@ struct ngx_webtorch_runner_s {
     ngx_webtorch_batch_t    *free;
     ngx_queue_t              batches;     /* not free, the oldest first */
     uint32_t                 nslots;
+    uint32_t                 nkept;       /* free ones with buffers */
 
     ngx_uint_t               nthreaded;   /* batches given to the thread */
     ngx_uint_t               njobs;       /* in batches, waited for or not */
     ngx_uint_t               nwaiters;
     ngx_uint_t               nheld;       /* batches */
+    size_t                   held;        /* bytes of their outputs */
 
     ngx_event_t              close;       /* of the open batch */
     ngx_event_t              timeout;     /* of the oldest waiters */
@@ -139,7 +145,10 @@ static ngx_webtorch_batch_t *ngx_webtorch_batch_reclaim(
 static void ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch,
     webtorch_job_t *job);
 static void ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_runner_trim(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *only);
 static void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
+static size_t ngx_webtorch_batch_size(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_job_free(webtorch_job_t *job);
 
@@ -470,6 +479,7 @@ ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner)
 
         if (batch) {
             runner->free = batch->next;
+            runner->nkept -= (batch->api.capacity != 0);
 
         } else {
             batch = ngx_webtorch_batch_create(runner);
@@ -761,6 +771,7 @@ ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch)
     batch->state = NGX_WEBTORCH_BATCH_FREE;
     batch->api.njobs = 0;
     batch->api.rows = 0;
+    batch->api.shared = 0;
 
     if (batch->api.retained) {
         /* a tensor over the input lives on: the next rows go elsewhere */
@@ -771,6 +782,50 @@ ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch)
 
     batch->next = runner->free;
     runner->free = batch;
+    runner->nkept += (batch->api.capacity != 0);
+}
+
+
+/*
+ * Gives back what slow clients or a long queue made necessary, before a run of
+ * the only batch that is in use: C's buffers here, Python's at the slot's mark.
+ */
+
+static void
+ngx_webtorch_runner_trim(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *only)
+{
+    uint32_t               i;
+    webtorch_schema_t     *schema;
+    ngx_webtorch_batch_t  *batch;
+
+    only->api.slot &= ~WEBTORCH_ONLY_SLOT;
+
+    if (runner->nkept <= NGX_WEBTORCH_KEPT_BATCHES
+        || runner->nheld
+        || ngx_queue_head(&runner->batches) != ngx_queue_last(&runner->batches))
+    {
+        return;
+    }
+
+    schema = &runner->handler->schema;
+
+    for (batch = runner->free; batch; batch = batch->next) {
+
+        for (i = 0; !batch->adopted && i < schema->ninputs; i++) {
+            if (batch->api.inputs[i]) {
+                ngx_free(batch->api.inputs[i]);
+            }
+        }
+
+        ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+
+        batch->adopted = 0;
+        batch->api.capacity = 0;
+    }
+
+    runner->nkept = 0;
+    only->api.slot |= WEBTORCH_ONLY_SLOT;
 }
 
 
@@ -847,13 +902,29 @@ ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
 ngx_int_t
 ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch)
 {
+    size_t                  size;
+    ngx_webtorch_runner_t  *runner;
+
+    /* what the handler keeps may change while it is sent */
+
+    if (batch->api.shared) {
+        return NGX_DECLINED;
+    }
+
     if (batch->nholds == 0) {
 
-        if (batch->runner->nheld == NGX_WEBTORCH_MAX_HELD) {
+        runner = batch->runner;
+        size = ngx_webtorch_batch_size(batch);
+
+        if (runner->nheld == NGX_WEBTORCH_MAX_HELD
+            || (runner->nheld
+                && runner->held + size > NGX_WEBTORCH_MAX_HELD_SIZE))
+        {
             return NGX_DECLINED;
         }
 
-        batch->runner->nheld++;
+        runner->nheld++;
+        runner->held += size;
     }
 
     batch->nholds++;
@@ -872,12 +943,31 @@ ngx_webtorch_batch_release(void *data)
     }
 
     batch->runner->nheld--;
+    batch->runner->held -= ngx_webtorch_batch_size(batch);
 
     /* a request may be gone before the others of its batch are answered */
 
     if (batch->state == NGX_WEBTORCH_BATCH_HELD) {
         ngx_webtorch_batch_recycle(batch);
     }
+}
+
+
+static size_t
+ngx_webtorch_batch_size(ngx_webtorch_batch_t *batch)
+{
+    size_t              size;
+    uint32_t            i;
+    webtorch_schema_t  *schema;
+
+    size = 0;
+    schema = &batch->runner->handler->schema;
+
+    for (i = 0; i < schema->noutputs; i++) {
+        size += batch->api.rows * (size_t) schema->outputs[i].row_size;
+    }
+
+    return size;
 }
 
 
@@ -1008,6 +1098,8 @@ static void
 ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
+    ngx_webtorch_runner_trim(runner, batch);
+
     batch->state = NGX_WEBTORCH_BATCH_RUNNING;
     batch->adopted = 1;
     batch->elapsed = ngx_webtorch_python_run(&batch->api);
@@ -1257,6 +1349,7 @@ ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
     }
 
     ngx_webtorch_runner_watch(runner);
+    ngx_webtorch_runner_trim(runner, batch);
 
     batch->state = NGX_WEBTORCH_BATCH_PENDING;
     runner->nthreaded++;

@@ -1329,6 +1329,7 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->rows) | 0);  /* check that 'webtorch_batch_t.rows' is an integer */
   (void)((p->capacity) | 0);  /* check that 'webtorch_batch_t.capacity' is an integer */
   (void)((p->retained) | 0);  /* check that 'webtorch_batch_t.retained' is an integer */
+  (void)((p->shared) | 0);  /* check that 'webtorch_batch_t.shared' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
   { void *(*tmp)[16] = &p->inputs; (void)tmp; }
   { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
@@ -1734,6 +1735,15 @@ static int _cffi_const_WEBTORCH_BOOL(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
+{
+  int n = (WEBTORCH_COPY_SIZE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_COPY_SIZE) | 0);  /* check that WEBTORCH_COPY_SIZE is an integer */
+  if (!_cffi_check_int(*o, n, 4096U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
 {
   int n = (WEBTORCH_DELETE) <= 0;
@@ -1923,6 +1933,15 @@ static int _cffi_const_WEBTORCH_NAME_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_ONLY_SLOT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ONLY_SLOT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ONLY_SLOT) | 0);  /* check that WEBTORCH_ONLY_SLOT is an integer */
+  if (!_cffi_check_int(*o, n, 2147483648U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_OPTIONS(unsigned long long *o)
 {
   int n = (WEBTORCH_OPTIONS) <= 0;
@@ -2007,6 +2026,7 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2028,6 +2048,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2069,6 +2090,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "retained", offsetof(webtorch_batch_t, retained),
                 sizeof(((webtorch_batch_t *)0)->retained),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "shared", offsetof(webtorch_batch_t, shared),
+              sizeof(((webtorch_batch_t *)0)->shared),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
             _CFFI_OP(_CFFI_OP_NOOP, 15) },
@@ -2208,21 +2232,21 @@ static const struct _cffi_field_s _cffi_fields[] = {
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_batch_t", 53, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 10 },
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
   { "$webtorch_header_t", 55, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 10, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
   { "$webtorch_job_t", 56, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 12, 7 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
   { "$webtorch_reply_t", 58, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 19, 7 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 20, 7 },
   { "$webtorch_request_t", 60, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 26, 10 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 27, 10 },
   { "$webtorch_schema_t", 61, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 36, 9 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 37, 9 },
   { "$webtorch_spec_t", 62, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 45, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 46, 5 },
   { "$webtorch_str_t", 66, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 50, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 51, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -2243,7 +2267,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  40,  /* num_globals */
+  42,  /* num_globals */
   8,  /* num_struct_unions */
   0,  /* num_enums */
   8,  /* num_typenames */

@@ -304,7 +304,9 @@ ngx_webtorch_npy_dtype(const ngx_webtorch_npy_t *npy)
     for (i = 0; i < NGX_WEBTORCH_NDTYPES; i++) {
         descr = ngx_webtorch_npy_descrs[i];
 
-        if (*npy->descr != '>' && strcmp(&npy->descr[1], &descr[1]) == 0) {
+        if ((*npy->descr == '<' || *npy->descr == '=' || *npy->descr == '|')
+            && strcmp(&npy->descr[1], &descr[1]) == 0)
+        {
             return i;
         }
     }
@@ -327,6 +329,7 @@ ngx_webtorch_npy_parse(const char *file, size_t len, const char *name,
     npy.name = name;
     npy.err = err;
     npy.seen = 0;
+    npy.descr[0] = '\0';
 
     u = (const uint8_t *) file;
 

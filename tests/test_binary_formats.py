@@ -162,6 +162,8 @@ GOOD = npy(np.float32([[1, 2]]))
         (GOOD.replace(b"\x01\x00", b"\x09\x00", 1), 400, "malformed_body", "version"),
         (GOOD.replace(b"'shape'", b"'shaPe'"), 400, "malformed_body", "another key"),
         (GOOD.replace(b"'descr'", b"'shape'"), 400, "malformed_body", ""),
+        (GOOD.replace(b"'<f4'", b"''   "), 422, "wrong_dtype", ""),
+        (GOOD.replace(b"'<f4'", b"'Xf4'"), 422, "wrong_dtype", "Xf4"),
         (GOOD[:5], 400, "malformed_body", "does not begin"),
         (b"PK\x03\x04 but no array at all", 400, "malformed_body", "does not begin"),
     ],

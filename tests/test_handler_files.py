@@ -1,5 +1,6 @@
 """@webtorch.handler: answers that are files, and large bodies, neither of which is copied."""
 
+import gzip
 import hashlib
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from nginx import wait_for
 from wire import connections, request
 
 APP = """
-import gc, hashlib, os, webtorch
+import gc, hashlib, os, torch, webtorch
 from pathlib import Path
 
 ROOT = Path(__file__).parent / "files"
@@ -27,14 +28,41 @@ def typed(request):
         ROOT / request.args, status=203, content_type="a/b", headers=[("X-One", "1")])
 
 @webtorch.handler
+def posted(request):
+    path = ROOT / request.json()["name"]
+    if path.suffix != ".txt":
+        raise webtorch.HTTPError(403, "no")
+    return path
+
+@webtorch.handler
+def tagged(request):
+    return webtorch.Response(ROOT / "a.txt", headers=[("ETag", '"mine"')])
+
+@webtorch.handler
+def dated(request):
+    return webtorch.Response(ROOT / "a.txt", headers=[("Last-Modified", "today")])
+
+@webtorch.handler
+def packed(request):
+    return webtorch.Response(
+        ROOT / "packed", headers=[("Content-Encoding", "gzip")], content_type="text/plain")
+
+@webtorch.handler
+def image(request):
+    return webtorch.Response(torch.zeros(3), content_type="image/png")
+
+@webtorch.handler
 def digest(request):
     return hashlib.sha256(request.body).hexdigest()
 
 @webtorch.handler
 def keep(request):
     kept.append(request.body)
-    request.body[:4] = b"mine"
     return str(len(kept))
+
+@webtorch.handler
+def write(request):
+    request.body[:4] = b"mine"
 
 @webtorch.handler
 def forget(request):
@@ -48,11 +76,24 @@ def memory(request):
     status = Path("/proc/self/status").read_text()
     return next(line for line in status.splitlines() if line.startswith("RssAnon"))
 """
-NAMES = ("file", "typed", "digest", "keep", "forget", "memory")
+NAMES = (
+    "file",
+    "typed",
+    "digest",
+    "keep",
+    "write",
+    "forget",
+    "memory",
+    "posted",
+    "tagged",
+    "dated",
+    "image",
+)
 SERVER = """
 types { text/special txt; }
 default_type application/unknown;
 client_max_body_size 32m;
+location = /packed { gzip on; gzip_types text/plain; webtorch_handler app:packed; }
 """ + "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n"
     f"location = /buffered/{name} {{ webtorch_handler app:{name}; client_body_buffer_size 32m; }}\n"
@@ -72,6 +113,8 @@ def files(server):
         (directory / "no extension").write_bytes(b"x")
         (directory / "empty.txt").write_bytes(b"")
         (directory / "sub").mkdir()
+        (directory / "secret").write_bytes(b"secret")
+        (directory / "packed").write_bytes(gzip.compress(TEXT))
 
 
 # --- files ---
@@ -118,9 +161,37 @@ def test_no_such_file(server, name):
     assert re.search(r"\[error\].*a handler answered with a file", server.log())
 
 
-def test_a_relative_path_is_refused():
-    with pytest.raises(ValueError, match="relative"):
-        webtorch.Response(Path("a.txt"))
+@pytest.mark.parametrize(("path", "text"), [("a.txt", "relative"), ("/a\0.txt", "NUL")])
+def test_paths_that_are_refused(path, text):
+    with pytest.raises(ValueError, match=text):
+        webtorch.Response(Path(path))
+
+
+def test_a_nul_does_not_cut_off_what_was_checked(server):
+    assert server.post("/posted", {"name": "a.txt"}).content == TEXT
+    assert server.post("/posted", {"name": "secret"}).status_code == 403
+    assert server.post("/posted", {"name": "secret\0.txt"}).status_code == 500
+
+
+def test_conditions_and_ranges_are_of_get_only(server):
+    date = server.get("/file?a.txt").headers["Last-Modified"]
+    for header in ({"Range": "bytes=0-3"}, {"If-Modified-Since": date}):
+        answer = server.post("/posted", {"name": "a.txt"}, headers=header)
+        assert answer.status_code == 200 and answer.content == TEXT
+
+
+def test_headers_of_the_handler(server):
+    assert server.get("/tagged").headers["ETag"] == '"mine"'
+    assert server.get("/tagged", headers={"If-None-Match": '"mine"'}).status_code == 304
+    assert server.get("/dated").status_code == 500  # two would be sent
+    answer = server.get("/packed", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip" and answer.content == TEXT
+
+
+def test_a_tensor_in_no_format(server):
+    answer = server.get("/image")
+    assert answer.status_code == 500 and answer.json()["code"] == "handler_failed"
+    assert 'a tensor as "image/png", which is no format' in server.log()
 
 
 # --- large bodies ---
@@ -136,12 +207,19 @@ def test_bodies_in_files_and_in_memory(server, place, size):
 
 
 @pytest.mark.parametrize("place", ["", "/buffered"])
-def test_bodies_may_be_kept_and_written_to(server, place):
+def test_bodies_may_be_kept(server, place):
     bodies = [bytes([65 + n]) * (500_000 + n) for n in range(8)]
     for body in bodies:
         assert server.post(f"{place}/keep", data=body).ok
-    expected = {hashlib.sha256(b"mine" + body[4:]).hexdigest() for body in bodies}
+    expected = {hashlib.sha256(body).hexdigest() for body in bodies}
     assert set(server.get("/forget").text.split()) == expected
+
+
+@pytest.mark.parametrize("place", ["", "/buffered"])
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_bodies_are_for_reading(server, place, size):
+    assert server.post(f"{place}/write", data=b"x" * size).status_code == 500
+    assert "cannot modify read-only memory" in server.log()
 
 
 @pytest.mark.parametrize("place", ["", "/buffered"])

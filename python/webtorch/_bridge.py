@@ -198,6 +198,13 @@ class Slot:
         return sum(base._version for base in self._bases)
 
 
+def _is_shared(output: Tensor) -> bool:
+    """Tell whether another tensor has the same memory."""
+    # the first of two is the tensor's, the other that of the Python object, which stays
+    storage = output.untyped_storage()._cdata
+    return use_count(storage) > 2
+
+
 class TensorRunner:
     """Runs the batches of a tensor function.
 
@@ -208,12 +215,17 @@ class TensorRunner:
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self._name = name
         self._handler = handler
+        self._shared_from = self._rows_sent_uncopied()
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch, one call for all of its requests unless that fails."""
+        if number >= lib.WEBTORCH_ONLY_SLOT:
+            number -= lib.WEBTORCH_ONLY_SLOT
+            self._drop_others(number)
+
         slot = self._slots.get(number)
         if slot is None or slot.generation != generation:
             slot = self._slots[number] = self._adopt(generation, batch)
@@ -227,6 +239,12 @@ class TensorRunner:
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 
+        if rows >= self._shared_from:
+            # three references: of the outputs, of the loop and of the call
+            batch.shared = sys.getrefcount(outputs) > 2 or any(
+                sys.getrefcount(output) > 3 or _is_shared(output) for output in outputs
+            )
+
         self._outputs[number] = outputs
         for index, output in enumerate(outputs):
             slot.outputs[index] = output.data_ptr()
@@ -234,6 +252,19 @@ class TensorRunner:
         if slot.is_kept():
             batch.retained = 1
             del self._slots[number]
+
+    def _rows_sent_uncopied(self) -> int:
+        """Return how many rows a batch has at least that may be sent from where it is."""
+        sizes = [
+            torch.Size(spec.shape).numel() * spec.dtype.itemsize
+            for spec in self._handler.schema.outputs
+        ]
+        return lib.WEBTORCH_COPY_SIZE // max(sizes) + 1 if sizes else sys.maxsize
+
+    def _drop_others(self, number: int) -> None:
+        """Give back what is kept for all slots but one."""
+        self._outputs.clear()
+        self._slots = {number: self._slots[number]} if number in self._slots else {}
 
     def _adopt(self, generation: int, batch: Any) -> Slot:
         schema = self._handler.schema
@@ -306,13 +337,14 @@ def _take_request(job: Any, variables: Sequence[str]) -> Request:
 
 
 def _body(source: Any, block: Any) -> memoryview:
-    """See a body where it is: in the request's block, or in memory that nginx shares."""
+    """See a body where it is: in the request's block, or in memory that nginx may read still."""
     if source.shared:
         shared = source.shared
         data = ffi.gc(source.body.data, lambda _: lib.ngx_webtorch_release(shared))
-        return memoryview(ffi.buffer(data, source.body.len))
+        return memoryview(ffi.buffer(data, source.body.len)).toreadonly()
     start = int(ffi.cast("uintptr_t", source.body.data)) - int(ffi.cast("uintptr_t", source))
-    return memoryview(ffi.buffer(block, source.size))[start : start + source.body.len]
+    whole = memoryview(ffi.buffer(block, source.size)).toreadonly()
+    return whole[start : start + source.body.len]
 
 
 def _text(string: Any) -> str:

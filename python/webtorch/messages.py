@@ -66,7 +66,7 @@ class Request:
         path: the decoded path, without the arguments.
         args: the arguments as sent, after the `?`.
         headers: by name, in any case.
-        body: its bytes, without a copy.
+        body: its bytes, without a copy, to be read only.
         variables: those of nginx that the handler is declared with; None is one that is not set.
 
     """
@@ -109,7 +109,8 @@ class Response:
             the extension of the file.
 
     Raises:
-        ValueError: for a status or a header that HTTP does not allow, or a path that is relative.
+        ValueError: for a status or a header that HTTP does not allow, or a path that is relative
+            or has a NUL.
 
     """
 
@@ -123,8 +124,10 @@ class Response:
             raise ValueError(f"status {self.status} is not one of 200 to 599")
         for name, value in self.headers:
             _check_header(name, value)
-        if isinstance(self.body, Path) and not self.body.is_absolute():
-            raise ValueError(f"the path {self.body} is relative")
+            if isinstance(self.body, Path) and name.lower() == "last-modified":
+                raise ValueError("nginx writes the Last-Modified of a file")
+        if isinstance(self.body, Path):
+            _check_path(self.body)
         if self.content_type is not None:
             _check_header("Content-Type", self.content_type)
 
@@ -157,6 +160,14 @@ class Response:
             return self.body.encode(), self.content_type or "text/plain; charset=utf-8"
         text = json.dumps(self.body, separators=(",", ":"), allow_nan=False)
         return text.encode(), self.content_type or "application/json"
+
+
+def _check_path(path: Path) -> None:
+    """Refuse what would be another file to the system than to Python."""
+    if not path.is_absolute():
+        raise ValueError(f"the path {path} is relative")
+    if "\0" in str(path):
+        raise ValueError(f"the path {str(path)!r} has a NUL")
 
 
 def _check_header(name: str, value: str) -> None:
