@@ -206,6 +206,9 @@ void ngx_webtorch_free(void *p);
 /* gives up a shared body */
 void ngx_webtorch_release(void *shared);
 
+/* returns freed memory to the system, which malloc() may have kept */
+void ngx_webtorch_trim(void);
+
 /* cdef: c end */
 
 

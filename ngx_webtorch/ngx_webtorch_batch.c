@@ -28,7 +28,7 @@
 #define NGX_WEBTORCH_MAX_HELD_SIZE  (64 * 1024 * 1024)
 
 /* free batches of a handler that keep their buffers when it has nothing to do */
-#define NGX_WEBTORCH_KEPT_BATCHES   8
+#define NGX_WEBTORCH_KEPT_BATCHES   4
 
 /* how long a worker that exits waits for a running handler, in seconds */
 #define NGX_WEBTORCH_EXIT_TIMEOUT   1

@@ -1250,9 +1250,9 @@ static int cffi_start_python(void)
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 61), // webtorch_schema_t *
-/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // char *
+/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char const *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_schema_t *
+/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char *
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
@@ -1260,61 +1260,63 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 53), // webtorch_batch_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 56), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_reply_t const *
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_job_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t const *
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(int)
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int)
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(int, char const *, size_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int, char const *, size_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 52), // void *
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void *)
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // void *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 30 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
-/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 36 */ _CFFI_OP(_CFFI_OP_ARRAY, 38), // char[16][64]
-/* 37 */ (_cffi_opcode_t)(16),
-/* 38 */ _CFFI_OP(_CFFI_OP_ARRAY, 35), // char[64]
-/* 39 */ (_cffi_opcode_t)(64),
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 44 */ _CFFI_OP(_CFFI_OP_ARRAY, 43), // int64_t[8]
-/* 45 */ (_cffi_opcode_t)(8),
-/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 47 */ _CFFI_OP(_CFFI_OP_ARRAY, 46), // uintptr_t[16]
-/* 48 */ (_cffi_opcode_t)(16),
-/* 49 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void)
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
+/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 38 */ _CFFI_OP(_CFFI_OP_ARRAY, 40), // char[16][64]
+/* 39 */ (_cffi_opcode_t)(16),
+/* 40 */ _CFFI_OP(_CFFI_OP_ARRAY, 37), // char[64]
+/* 41 */ (_cffi_opcode_t)(64),
+/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 46 */ _CFFI_OP(_CFFI_OP_ARRAY, 45), // int64_t[8]
+/* 47 */ (_cffi_opcode_t)(8),
+/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 49 */ _CFFI_OP(_CFFI_OP_ARRAY, 48), // uintptr_t[16]
 /* 50 */ (_cffi_opcode_t)(16),
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 53 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 54 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_header_t *
-/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 56 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_reply_t *
-/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_request_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 61 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 63 */ _CFFI_OP(_CFFI_OP_ARRAY, 62), // webtorch_spec_t[16]
-/* 64 */ (_cffi_opcode_t)(16),
-/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_str_t *
-/* 66 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 51 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 52 */ (_cffi_opcode_t)(16),
+/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
+/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 57), // webtorch_header_t *
+/* 57 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t *
+/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
+/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_request_t *
+/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
+/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
+/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
+/* 65 */ _CFFI_OP(_CFFI_OP_ARRAY, 64), // webtorch_spec_t[16]
+/* 66 */ (_cffi_opcode_t)(16),
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_str_t *
+/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1717,6 +1719,30 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
 #endif
 
+static void _cffi_d_ngx_webtorch_trim(void)
+{
+  ngx_webtorch_trim();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_trim(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_trim(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_trim _cffi_d_ngx_webtorch_trim
+#endif
+
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_BFLOAT16) <= 0;
@@ -2058,14 +2084,15 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 40), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 41), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 51), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 42), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 43), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 53), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 29), (void *)_cffi_d_ngx_webtorch_trim },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -2098,16 +2125,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 15) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 49) },
+              _CFFI_OP(_CFFI_OP_NOOP, 51) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 47) },
+               _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 66) },
+             _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2116,55 +2143,55 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 42) },
+              _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 66) },
+               _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 59) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 57) },
+             _CFFI_OP(_CFFI_OP_NOOP, 59) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 42) },
+              _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 66) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 54) },
+               _CFFI_OP(_CFFI_OP_NOOP, 56) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 62) },
+              _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 66) },
+              _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 66) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
@@ -2173,19 +2200,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 54) },
+               _CFFI_OP(_CFFI_OP_NOOP, 56) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 65) },
+            _CFFI_OP(_CFFI_OP_NOOP, 67) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 42) },
+            _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 42) },
+               _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2197,31 +2224,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 63) },
+              _CFFI_OP(_CFFI_OP_NOOP, 65) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 63) },
+               _CFFI_OP(_CFFI_OP_NOOP, 65) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 36) },
+            _CFFI_OP(_CFFI_OP_NOOP, 38) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 38) },
+            _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 42) },
+             _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 42) },
+            _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 44) },
+             _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 43) },
+                _CFFI_OP(_CFFI_OP_NOOP, 45) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 4) },
@@ -2231,33 +2258,33 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 53, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 55, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
-  { "$webtorch_header_t", 55, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 57, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
-  { "$webtorch_job_t", 56, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 58, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
-  { "$webtorch_reply_t", 58, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 60, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 20, 7 },
-  { "$webtorch_request_t", 60, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 62, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 27, 10 },
-  { "$webtorch_schema_t", 61, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 63, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 37, 9 },
-  { "$webtorch_spec_t", 62, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_spec_t", 64, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 46, 5 },
-  { "$webtorch_str_t", 66, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_str_t", 68, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 51, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 53 },
-  { "webtorch_header_t", 55 },
-  { "webtorch_job_t", 56 },
-  { "webtorch_reply_t", 58 },
-  { "webtorch_request_t", 60 },
-  { "webtorch_schema_t", 61 },
-  { "webtorch_spec_t", 62 },
-  { "webtorch_str_t", 66 },
+  { "webtorch_batch_t", 55 },
+  { "webtorch_header_t", 57 },
+  { "webtorch_job_t", 58 },
+  { "webtorch_reply_t", 60 },
+  { "webtorch_request_t", 62 },
+  { "webtorch_schema_t", 63 },
+  { "webtorch_spec_t", 64 },
+  { "webtorch_str_t", 68 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2267,12 +2294,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  42,  /* num_globals */
+  43,  /* num_globals */
   8,  /* num_struct_unions */
   0,  /* num_enums */
   8,  /* num_typenames */
   NULL,  /* no includes */
-  67,  /* num_types */
+  69,  /* num_types */
   1,  /* flags */
 };
 

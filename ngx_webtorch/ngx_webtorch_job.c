@@ -6,6 +6,7 @@
 
 #include "ngx_webtorch_batch.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 
@@ -153,4 +154,13 @@ ngx_webtorch_release(void *p)
     }
 
     free(shared);
+}
+
+
+void
+ngx_webtorch_trim(void)
+{
+#ifdef __GLIBC__
+    (void) malloc_trim(0);
+#endif
 }

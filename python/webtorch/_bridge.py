@@ -265,6 +265,7 @@ class TensorRunner:
         """Give back what is kept for all slots but one."""
         self._outputs.clear()
         self._slots = {number: self._slots[number]} if number in self._slots else {}
+        lib.ngx_webtorch_trim()
 
     def _adopt(self, generation: int, batch: Any) -> Slot:
         schema = self._handler.schema
