@@ -26,6 +26,9 @@ from webtorch.schema import DTYPES, SignatureError
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
 _DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
 
+# an attribute of lib takes longer than all that it is compared with
+_ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
+
 # by the number of the handler: what runs its batches
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
 
@@ -222,8 +225,8 @@ class TensorRunner:
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch, one call for all of its requests unless that fails."""
-        if number >= lib.WEBTORCH_ONLY_SLOT:
-            number -= lib.WEBTORCH_ONLY_SLOT
+        if number >= _ONLY_SLOT:
+            number -= _ONLY_SLOT
             self._drop_others(number)
 
         slot = self._slots.get(number)
