@@ -26,7 +26,8 @@ location = /read {
     error_page 404 =200 /ok;
 }
 location = /read/mirror { return 204; }
-location = /classify { webtorch_handler tensor_app:classify; }
+# a third of the connections in a batch: one is computed while others are received and answered
+location = /classify { webtorch_handler tensor_app:classify mode=thread max_batch=20; }
 location = /beginning {
     client_body_buffer_size 1m;
     webtorch_handler tensor_app:beginning;

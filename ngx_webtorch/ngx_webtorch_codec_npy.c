@@ -7,7 +7,6 @@
 #include "ngx_webtorch_npy.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 
@@ -390,12 +389,43 @@ ngx_webtorch_npy_parse(const char *file, size_t len, const char *name,
 }
 
 
+/* a printf() for each would be a tenth of what a small answer takes */
+
+static char *
+ngx_webtorch_npy_text(char *p, const char *text)
+{
+    size_t  len;
+
+    len = strlen(text);
+    memcpy(p, text, len);
+
+    return p + len;
+}
+
+
+static char *
+ngx_webtorch_npy_number(char *p, int64_t n)
+{
+    char  digits[20], *d;
+
+    d = digits + sizeof(digits);
+
+    do {
+        *--d = (char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    memcpy(p, d, (size_t) (digits + sizeof(digits) - d));
+
+    return p + (digits + sizeof(digits) - d);
+}
+
+
 char *
 ngx_webtorch_npy_header(char *p, const webtorch_spec_t *spec,
     const ngx_webtorch_layout_t *layout)
 {
-    int        n;
-    char      *text;
+    char      *text, *last;
     size_t     len;
     int64_t    shape[NGX_WEBTORCH_ARRAY_DIMS];
     uint32_t   i, ndim;
@@ -403,19 +433,22 @@ ngx_webtorch_npy_header(char *p, const webtorch_spec_t *spec,
     ndim = ngx_webtorch_array_shape(shape, spec, layout);
     text = p + 10;
 
-    n = sprintf(text, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-                ngx_webtorch_npy_descrs[spec->dtype]);
+    last = ngx_webtorch_npy_text(text, "{'descr': '");
+    last = ngx_webtorch_npy_text(last, ngx_webtorch_npy_descrs[spec->dtype]);
+    last = ngx_webtorch_npy_text(last, "', 'fortran_order': False, "
+                                       "'shape': (");
 
     for (i = 0; i < ndim; i++) {
-        n += sprintf(text + n, "%" PRId64 "%s", shape[i],
-                     (ndim == 1) ? "," : (i + 1 < ndim) ? ", " : "");
+        last = ngx_webtorch_npy_number(last, shape[i]);
+        last = ngx_webtorch_npy_text(last, (ndim == 1) ? ","
+                                           : (i + 1 < ndim) ? ", " : "");
     }
 
-    n += sprintf(text + n, "), }");
+    last = ngx_webtorch_npy_text(last, "), }");
 
-    len = (10 + (size_t) n + 1 + 63) / 64 * 64 - 10;
+    len = ((size_t) (last - p) + 1 + 63) / 64 * 64 - 10;
 
-    memset(text + n, ' ', len - (size_t) n - 1);
+    memset(last, ' ', len - (size_t) (last - text) - 1);
     text[len - 1] = '\n';
 
     memcpy(p, NGX_WEBTORCH_NPY_MAGIC "\x01\x00", 8);
