@@ -29,7 +29,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
     size = ngx_webtorch_codec_bound(codec, specs, (uint32_t) n, layout);
 
     if (codec->frame
-        && size > WEBTORCH_COPY_SIZE
+        && size - codec->bound(specs, (uint32_t) n, layout) > WEBTORCH_COPY_SIZE
         && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
     {
         return ngx_http_webtorch_send_frames(r, status, &type, codec, specs, n,

@@ -59,7 +59,14 @@ def half_of_it(x: X) -> tuple[X, X]: return x + 1, pair[1]
 @webtorch.infer
 def cached(x: X) -> tuple[X, X]: return pair
 
-FUNCTIONS = (fresh, fresh_pair, transposed, small, the_input, a_global, a_view, half_of_it, cached)
+@webtorch.infer
+def two_small(x: X) -> tuple[Float32[Tensor, "batch 150"], Float32[Tensor, "batch 150"]]:
+    return pair[0][:, :150].contiguous(), halves
+
+halves = torch.zeros(4, 150)
+FUNCTIONS = (
+    two_small, fresh, fresh_pair, transposed, small, the_input, a_global, a_view, half_of_it, cached
+)
 
 @webtorch.handler
 def shared(request):
@@ -86,9 +93,9 @@ RAW = "application/octet-stream"
 def test_what_a_handler_keeps_is_told_from_what_it_does_not(server):
     found = server.get("/shared").json()
     assert {name for name, shared in found.items() if shared} == {
-        "the_input", "a_global", "a_view", "half_of_it", "cached",
+        "the_input", "a_global", "a_view", "half_of_it", "cached", "two_small",
     }  # fmt: skip
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 @pytest.mark.parametrize("form", ["npy", "npz"])

@@ -258,11 +258,11 @@ class TensorRunner:
 
     def _rows_sent_uncopied(self) -> int:
         """Return how many rows a batch has at least that may be sent from where it is."""
-        sizes = [
+        size = sum(
             torch.Size(spec.shape).numel() * spec.dtype.itemsize
             for spec in self._handler.schema.outputs
-        ]
-        return lib.WEBTORCH_COPY_SIZE // max(sizes) + 1 if sizes else sys.maxsize
+        )
+        return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
     def _drop_others(self, number: int) -> None:
         """Give back what is kept for all slots but one."""
