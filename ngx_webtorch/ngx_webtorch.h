@@ -23,6 +23,7 @@
 
 
 typedef struct ngx_webtorch_runner_s  ngx_webtorch_runner_t;
+typedef struct ngx_webtorch_zone_s    ngx_webtorch_zone_t;
 
 
 /* what a handler has done in a worker, since that was started */
@@ -74,6 +75,15 @@ typedef struct {
     ngx_int_t               threads;      /* of a torch operator */
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
     ngx_array_t             models;       /* of ngx_webtorch_model_t */
+
+    ngx_str_t               zone_name;    /* len 0: workers share no models */
+    size_t                  zone_size;
+    ngx_webtorch_zone_t    *zone;
+    uint64_t                generation;   /* of configurations, in the zone */
+
+    ngx_path_t             *checkpoint;   /* directory; NULL: none */
+    ngx_msec_t              interval;
+    ngx_uint_t              keep;         /* files of a model */
 } ngx_webtorch_conf_t;
 
 

@@ -55,6 +55,14 @@
 /* with a slot's number: only this one is in use, all others can be dropped */
 #define WEBTORCH_ONLY_SLOT    0x80000000
 
+/* a name of a model and its zero */
+#define WEBTORCH_MODEL_LEN    128
+
+/* of blocks in the zone: the youngest one, and if there is none or always a new one */
+#define WEBTORCH_FIND         0
+#define WEBTORCH_FIND_OR_MAKE 1
+#define WEBTORCH_MAKE         2
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
@@ -79,6 +87,7 @@ typedef struct {
 typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
+    int32_t          waits;               /* for other workers, in strict order */
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;
@@ -163,6 +172,44 @@ typedef struct {
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
 } webtorch_batch_t;
 
+
+/* of the configuration, what Python does by itself needs */
+
+typedef struct {
+    int32_t          check;               /* only tries handlers */
+    int32_t          log;                 /* descriptor; -1: none */
+    const char      *checkpoint;          /* directory; NULL: none */
+    uint64_t         interval;            /* milliseconds */
+    uint32_t         keep;                /* files of a model */
+} webtorch_settings_t;
+
+
+/* what all workers count together of a model in the zone */
+
+typedef struct {
+    uint64_t         steps;               /* optimizer steps that were made */
+    uint64_t         saved;               /* of them, in the last checkpoint */
+    uint32_t         trained;             /* the optimizer's state is set */
+    uint32_t         undo;                /* the copy is whole, see block_keep */
+} webtorch_counters_t;
+
+
+/* the memory of a model in the zone; its layout is Python's to read */
+
+typedef struct {
+    uint32_t              id;
+    uint32_t              fresh;          /* the caller's to fill */
+    char                 *data;
+    size_t                size;
+    webtorch_counters_t  *counters;
+
+    /* fresh: the youngest of this name with another layout; NULL: none */
+    const char           *old_layout;
+    size_t                old_len;
+    char                 *old_data;
+    webtorch_counters_t  *old_counters;
+} webtorch_block_t;
+
 /* cdef: end */
 
 
@@ -184,6 +231,14 @@ int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, ui
 
 /* a thread that will run batches begins; threads is for torch's operators */
 void ngx_webtorch_py_thread(int threads);
+
+/* a process that will load handlers begins, has loaded them, will exit */
+void ngx_webtorch_py_init(const webtorch_settings_t *settings);
+void ngx_webtorch_py_start(void);
+void ngx_webtorch_py_exit(void);
+
+/* models were replaced in the zone; no batch runs in this process */
+void ngx_webtorch_py_swap(void);
 
 /* cdef: python end */
 
@@ -208,6 +263,38 @@ void ngx_webtorch_release(void *shared);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);
+
+/* whether models are shared by workers */
+int ngx_webtorch_zone_exists(void);
+
+/*
+ * Finds the youngest block of a name and a layout, or allocates one, which is
+ * fresh then: nobody else sees it, or any, until ngx_webtorch_block_ready() or
+ * _abandon() was called in the same thread.  With undo it has room for a copy.
+ * -1: none, or no room.
+ */
+int ngx_webtorch_block_attach(const char *name, const char *layout, size_t len, size_t size, int undo, int how, webtorch_block_t *block);
+void ngx_webtorch_block_ready(uint32_t id);
+void ngx_webtorch_block_abandon(uint32_t id);
+void ngx_webtorch_block_detach(uint32_t id);
+
+/* counts a step, in any worker */
+void ngx_webtorch_block_step(uint32_t id);
+
+/*
+ * The lock of training in strict order, over all workers; may be nested.
+ * Within it: keeps a copy of a block, lets it go, or puts it back, as is done
+ * when the worker dies.
+ */
+void ngx_webtorch_training_lock(void);
+void ngx_webtorch_training_unlock(void);
+void ngx_webtorch_block_keep(uint32_t id);
+void ngx_webtorch_block_commit(uint32_t id);
+void ngx_webtorch_block_restore(uint32_t id);
+
+/* whether this worker, by the calling thread, is the one that writes files */
+int ngx_webtorch_saver_elect(void);
+void ngx_webtorch_saver_resign(void);
 
 /* cdef: c end */
 

@@ -1,8 +1,8 @@
 
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_zone.h"
 
-#include <pthread.h>
 #include <sys/eventfd.h>
 
 
@@ -82,6 +82,7 @@ typedef struct {
 
 struct ngx_webtorch_runner_s {
     ngx_webtorch_handler_t  *handler;
+    ngx_webtorch_run_t      *run;         /* by whom a batch is run, one at a time */
 
     ngx_webtorch_batch_t    *open;
     ngx_webtorch_fifo_t      ready;
@@ -170,12 +171,14 @@ static ngx_webtorch_waiter_t *ngx_webtorch_runner_oldest(
 static void ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
     ngx_webtorch_waiter_t *waiter);
 
+static void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
+    ngx_uint_t wait);
 static ngx_int_t ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_thread_recall(ngx_webtorch_runner_t *runner);
 static void *ngx_webtorch_thread_cycle(void *data);
-static void ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner);
+static ngx_int_t ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_done_handler(ngx_event_t *ev);
 
 
@@ -229,19 +232,25 @@ ngx_webtorch_batch_init_process(ngx_cycle_t *cycle, ngx_int_t threads)
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle, ngx_array_t *handlers)
 {
+    ngx_int_t                 rc;
     ngx_uint_t                i;
     ngx_webtorch_handler_t  **handler;
 
+    rc = NGX_OK;
     handler = handlers->elts;
 
     for (i = 0; i < handlers->nelts; i++) {
-        if (handler[i]->runner) {
-            ngx_webtorch_thread_stop(handler[i]->runner);
+        if (handler[i]->runner
+            && ngx_webtorch_thread_stop(handler[i]->runner) != NGX_OK)
+        {
+            rc = NGX_BUSY;
         }
     }
+
+    return rc;
 }
 
 
@@ -256,6 +265,7 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     }
 
     runner->handler = handler;
+    runner->run = ngx_webtorch_worker_run(&handler->name);
 
     ngx_webtorch_fifo_init(&runner->ready);
     ngx_webtorch_fifo_init(&runner->pending);
@@ -1102,7 +1112,7 @@ ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
 
     batch->state = NGX_WEBTORCH_BATCH_RUNNING;
     batch->adopted = 1;
-    batch->elapsed = ngx_webtorch_python_run(&batch->api);
+    ngx_webtorch_batch_run(batch, 0);
     batch->state = NGX_WEBTORCH_BATCH_DONE;
 
     ngx_webtorch_runner_learn(runner, batch, 1);
@@ -1301,6 +1311,24 @@ ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
 }
 
 
+/* in the event loop or in the thread; who dies here is told of by another */
+
+static void
+ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait)
+{
+    ngx_webtorch_run_t  *run;
+
+    run = batch->runner->run;
+
+    run->batch++;
+    run->jobs = batch->api.njobs;
+
+    batch->elapsed = ngx_webtorch_python_run(&batch->api, wait);
+
+    run->jobs = 0;
+}
+
+
 /*
  * Threads: one for each handler that needs one, so that a slow handler holds
  * up no other for longer than the GIL; torch gives it up in its operators.
@@ -1310,10 +1338,9 @@ static ngx_int_t
 ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner)
 {
     int       err;
-    sigset_t  set, mask;
+    sigset_t  mask;
 
-    sigfillset(&set);
-    (void) pthread_sigmask(SIG_BLOCK, &set, &mask);
+    ngx_webtorch_worker_block_signals(&mask);
 
     err = pthread_create(&runner->thread, NULL, ngx_webtorch_thread_cycle,
                          runner);
@@ -1442,7 +1469,7 @@ ngx_webtorch_thread_cycle(void *data)
 
         if (batch->api.njobs != 0) {
             batch->adopted = 1;
-            batch->elapsed = ngx_webtorch_python_run(&batch->api);
+            ngx_webtorch_batch_run(batch, 1);
         }
 
         (void) pthread_mutex_lock(mutex);
@@ -1465,13 +1492,15 @@ ngx_webtorch_thread_cycle(void *data)
 }
 
 
-static void
+/* NGX_BUSY: it runs still */
+
+static ngx_int_t
 ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
 {
     struct timespec  ts;
 
     if (!runner->started) {
-        return;
+        return NGX_OK;
     }
 
     (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
@@ -1484,16 +1513,14 @@ ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
     ts.tv_sec += NGX_WEBTORCH_EXIT_TIMEOUT;
 
     if (pthread_timedjoin_np(runner->thread, NULL, &ts) == 0) {
-        return;
+        return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_WARN, ngx_webtorch_worker.log, 0,
                   "webtorch handler \"%V\" is running still, the worker exits "
                   "without waiting for it", &runner->handler->name);
 
-    /* exit() would take libraries apart that the thread is in */
-
-    _exit(0);
+    return NGX_BUSY;
 }
 
 

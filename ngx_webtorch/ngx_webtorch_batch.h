@@ -42,7 +42,9 @@ struct ngx_webtorch_waiter_s {
 
 ngx_int_t ngx_webtorch_batch_init_process(ngx_cycle_t *cycle,
     ngx_int_t threads);
-void ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle,
+
+/* NGX_BUSY: a handler runs still */
+ngx_int_t ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle,
     ngx_array_t *handlers);
 
 ngx_webtorch_runner_t *ngx_webtorch_runner_create(ngx_cycle_t *cycle,

@@ -1248,75 +1248,99 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_schema_t *
-/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char *
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t *
-/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t const *
-/* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int)
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int, char const *, size_t)
-/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // void *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, char const *, size_t, size_t, int, int, webtorch_block_t *)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // char const *
+/*  2 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/*  3 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/*  6 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // webtorch_block_t *
+/*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
+/* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 86), // webtorch_schema_t *
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // char *
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 21 */ _CFFI_OP(_CFFI_OP_POINTER, 75), // webtorch_batch_t *
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
+/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 26 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // webtorch_job_t *
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 83), // webtorch_reply_t const *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void)
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(int)
+/* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(int, char const *, size_t)
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 38 */ _CFFI_OP(_CFFI_OP_ARRAY, 40), // char[16][64]
-/* 39 */ (_cffi_opcode_t)(16),
-/* 40 */ _CFFI_OP(_CFFI_OP_ARRAY, 37), // char[64]
-/* 41 */ (_cffi_opcode_t)(64),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 46 */ _CFFI_OP(_CFFI_OP_ARRAY, 45), // int64_t[8]
-/* 47 */ (_cffi_opcode_t)(8),
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 49 */ _CFFI_OP(_CFFI_OP_ARRAY, 48), // uintptr_t[16]
-/* 50 */ (_cffi_opcode_t)(16),
-/* 51 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
-/* 52 */ (_cffi_opcode_t)(16),
-/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 57), // webtorch_header_t *
-/* 57 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_request_t *
-/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 65 */ _CFFI_OP(_CFFI_OP_ARRAY, 64), // webtorch_spec_t[16]
-/* 66 */ (_cffi_opcode_t)(16),
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_str_t *
-/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(uint32_t)
+/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(void *)
+/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 74), // void *
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(void)
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 46 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
+/* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 74), // void()(webtorch_settings_t const *)
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 87), // webtorch_settings_t const *
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 55 */ _CFFI_OP(_CFFI_OP_ARRAY, 57), // char[16][64]
+/* 56 */ (_cffi_opcode_t)(16),
+/* 57 */ _CFFI_OP(_CFFI_OP_ARRAY, 54), // char[64]
+/* 58 */ (_cffi_opcode_t)(64),
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 16), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 63 */ _CFFI_OP(_CFFI_OP_ARRAY, 62), // int64_t[8]
+/* 64 */ (_cffi_opcode_t)(8),
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 67 */ _CFFI_OP(_CFFI_OP_ARRAY, 66), // uintptr_t[16]
+/* 68 */ (_cffi_opcode_t)(16),
+/* 69 */ _CFFI_OP(_CFFI_OP_ARRAY, 41), // void *[16]
+/* 70 */ (_cffi_opcode_t)(16),
+/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // void(*)(int)
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // void(*)(void)
+/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // void(*)(webtorch_settings_t const *)
+/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 75 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 76 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 78), // webtorch_counters_t *
+/* 78 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 80), // webtorch_header_t *
+/* 80 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 81 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 83), // webtorch_reply_t *
+/* 83 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_reply_t
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // webtorch_request_t *
+/* 85 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_request_t
+/* 86 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
+/* 87 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_settings_t
+/* 88 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_spec_t
+/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // webtorch_spec_t[16]
+/* 90 */ (_cffi_opcode_t)(16),
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // webtorch_str_t *
+/* 92 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1337,6 +1361,35 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_block_t(webtorch_block_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->id) | 0);  /* check that 'webtorch_block_t.id' is an integer */
+  (void)((p->fresh) | 0);  /* check that 'webtorch_block_t.fresh' is an integer */
+  { char * *tmp = &p->data; (void)tmp; }
+  (void)((p->size) | 0);  /* check that 'webtorch_block_t.size' is an integer */
+  { webtorch_counters_t * *tmp = &p->counters; (void)tmp; }
+  { char const * *tmp = &p->old_layout; (void)tmp; }
+  (void)((p->old_len) | 0);  /* check that 'webtorch_block_t.old_len' is an integer */
+  { char * *tmp = &p->old_data; (void)tmp; }
+  { webtorch_counters_t * *tmp = &p->old_counters; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_block_t { char x; webtorch_block_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->steps) | 0);  /* check that 'webtorch_counters_t.steps' is an integer */
+  (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
+  (void)((p->trained) | 0);  /* check that 'webtorch_counters_t.trained' is an integer */
+  (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
+}
+struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_header_t(webtorch_header_t *p)
@@ -1403,6 +1456,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)p;
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
+  (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
@@ -1412,6 +1466,19 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16][64] = &p->vars; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->check) | 0);  /* check that 'webtorch_settings_t.check' is an integer */
+  (void)((p->log) | 0);  /* check that 'webtorch_settings_t.log' is an integer */
+  { char const * *tmp = &p->checkpoint; (void)tmp; }
+  (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
+  (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
+}
+struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_spec_t(webtorch_spec_t *p)
@@ -1435,6 +1502,27 @@ static void _cffi_checkfld_typedef_webtorch_str_t(webtorch_str_t *p)
   (void)((p->len) | 0);  /* check that 'webtorch_str_t.len' is an integer */
 }
 struct _cffi_align_typedef_webtorch_str_t { char x; webtorch_str_t y; };
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_exit =
+  { "webtorch._native.ngx_webtorch_py_exit", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_exit(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_exit, p);
+}
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_init =
+  { "webtorch._native.ngx_webtorch_py_init", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_init(webtorch_settings_t const * a0)
+{
+  char a[8];
+  char *p = a;
+  *(webtorch_settings_t const * *)(p + 0) = a0;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_init, p);
+}
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_load =
   { "webtorch._native.ngx_webtorch_py_load", (int)sizeof(int), 0, 0 };
@@ -1468,6 +1556,26 @@ CFFI_DLLEXPORT int ngx_webtorch_py_run(uint32_t a0, uint32_t a1, uint32_t a2, ui
   return *(int *)p;
 }
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_start =
+  { "webtorch._native.ngx_webtorch_py_start", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_start(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_start, p);
+}
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_swap =
+  { "webtorch._native.ngx_webtorch_py_swap", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_swap(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_swap, p);
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_thread =
   { "webtorch._native.ngx_webtorch_py_thread", 0, 0, 0 };
 
@@ -1478,6 +1586,290 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   *(int *)(p + 0) = a0;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
+
+static void _cffi_d_ngx_webtorch_block_abandon(uint32_t x0)
+{
+  ngx_webtorch_block_abandon(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_abandon(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_abandon(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_abandon _cffi_d_ngx_webtorch_block_abandon
+#endif
+
+static int _cffi_d_ngx_webtorch_block_attach(char const * x0, char const * x1, size_t x2, size_t x3, int x4, int x5, webtorch_block_t * x6)
+{
+  return ngx_webtorch_block_attach(x0, x1, x2, x3, x4, x5, x6);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  char const * x1;
+  size_t x2;
+  size_t x3;
+  int x4;
+  int x5;
+  webtorch_block_t * x6;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+  PyObject *arg5;
+  PyObject *arg6;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_block_attach", 7, 7, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5, &arg6))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x3 = _cffi_to_c_int(arg3, size_t);
+  if (x3 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x4 = _cffi_to_c_int(arg4, int);
+  if (x4 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  x5 = _cffi_to_c_int(arg5, int);
+  if (x5 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(7), arg6, (char **)&x6);
+  if (datasize != 0) {
+    x6 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(7), arg6, (char **)&x6,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_block_attach(x0, x1, x2, x3, x4, x5, x6); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_attach _cffi_d_ngx_webtorch_block_attach
+#endif
+
+static void _cffi_d_ngx_webtorch_block_commit(uint32_t x0)
+{
+  ngx_webtorch_block_commit(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_commit(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_commit(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_commit _cffi_d_ngx_webtorch_block_commit
+#endif
+
+static void _cffi_d_ngx_webtorch_block_detach(uint32_t x0)
+{
+  ngx_webtorch_block_detach(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_detach(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_detach(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_detach _cffi_d_ngx_webtorch_block_detach
+#endif
+
+static void _cffi_d_ngx_webtorch_block_keep(uint32_t x0)
+{
+  ngx_webtorch_block_keep(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_keep(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_keep(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_keep _cffi_d_ngx_webtorch_block_keep
+#endif
+
+static void _cffi_d_ngx_webtorch_block_ready(uint32_t x0)
+{
+  ngx_webtorch_block_ready(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_ready(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_ready(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_ready _cffi_d_ngx_webtorch_block_ready
+#endif
+
+static void _cffi_d_ngx_webtorch_block_restore(uint32_t x0)
+{
+  ngx_webtorch_block_restore(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_restore(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_restore(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_restore _cffi_d_ngx_webtorch_block_restore
+#endif
+
+static void _cffi_d_ngx_webtorch_block_step(uint32_t x0)
+{
+  ngx_webtorch_block_step(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_step(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_step(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_step _cffi_d_ngx_webtorch_block_step
+#endif
 
 static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, char const * x2, size_t x3)
 {
@@ -1502,10 +1894,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg0, (char **)&x0);
+      _cffi_type(26), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(26), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1515,10 +1907,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(2), arg2, (char **)&x2);
+      _cffi_type(1), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(2), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1555,10 +1947,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg0, (char **)&x0);
+      _cffi_type(41), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(41), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1603,10 +1995,10 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(2), arg1, (char **)&x1);
+      _cffi_type(1), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(2), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1643,10 +2035,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg0, (char **)&x0);
+      _cffi_type(41), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(41), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1687,19 +2079,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg0, (char **)&x0);
+      _cffi_type(26), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(26), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(16), arg1, (char **)&x1);
+      _cffi_type(27), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(16), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(27), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1717,6 +2109,104 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
+#endif
+
+static int _cffi_d_ngx_webtorch_saver_elect(void)
+{
+  return ngx_webtorch_saver_elect();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_saver_elect(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_saver_elect(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_saver_elect _cffi_d_ngx_webtorch_saver_elect
+#endif
+
+static void _cffi_d_ngx_webtorch_saver_resign(void)
+{
+  ngx_webtorch_saver_resign();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_saver_resign(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_saver_resign(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_saver_resign _cffi_d_ngx_webtorch_saver_resign
+#endif
+
+static void _cffi_d_ngx_webtorch_training_lock(void)
+{
+  ngx_webtorch_training_lock();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_training_lock(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_training_lock(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_training_lock _cffi_d_ngx_webtorch_training_lock
+#endif
+
+static void _cffi_d_ngx_webtorch_training_unlock(void)
+{
+  ngx_webtorch_training_unlock();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_training_unlock(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_training_unlock(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_training_unlock _cffi_d_ngx_webtorch_training_unlock
 #endif
 
 static void _cffi_d_ngx_webtorch_trim(void)
@@ -1741,6 +2231,32 @@ _cffi_f_ngx_webtorch_trim(PyObject *self, PyObject *noarg)
 }
 #else
 #  define _cffi_f_ngx_webtorch_trim _cffi_d_ngx_webtorch_trim
+#endif
+
+static int _cffi_d_ngx_webtorch_zone_exists(void)
+{
+  return ngx_webtorch_zone_exists();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_zone_exists(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_zone_exists(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_zone_exists _cffi_d_ngx_webtorch_zone_exists
 #endif
 
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
@@ -1775,6 +2291,24 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
   int n = (WEBTORCH_DELETE) <= 0;
   *o = (unsigned long long)((WEBTORCH_DELETE) | 0);  /* check that WEBTORCH_DELETE is an integer */
   if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_FIND(unsigned long long *o)
+{
+  int n = (WEBTORCH_FIND) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FIND) | 0);  /* check that WEBTORCH_FIND is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_FIND_OR_MAKE(unsigned long long *o)
+{
+  int n = (WEBTORCH_FIND_OR_MAKE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FIND_OR_MAKE) | 0);  /* check that WEBTORCH_FIND_OR_MAKE is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
     n |= 2;
   return n;
 }
@@ -1923,6 +2457,15 @@ static int _cffi_const_WEBTORCH_LOG_WARN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAKE(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAKE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAKE) | 0);  /* check that WEBTORCH_MAKE is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_DIMS) <= 0;
@@ -1946,6 +2489,15 @@ static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
   int n = (WEBTORCH_MAX_VARS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
   if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MODEL_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_MODEL_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MODEL_LEN) | 0);  /* check that WEBTORCH_MODEL_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 128U))
     n |= 2;
   return n;
 }
@@ -2054,6 +2606,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FIND", (void *)_cffi_const_WEBTORCH_FIND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FIND_OR_MAKE", (void *)_cffi_const_WEBTORCH_FIND_OR_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2070,9 +2624,11 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_INFO", (void *)_cffi_const_WEBTORCH_LOG_INFO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_NOTICE", (void *)_cffi_const_WEBTORCH_LOG_NOTICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2084,207 +2640,290 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 42), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 43), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 53), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 29), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_block_abandon", (void *)_cffi_f_ngx_webtorch_block_abandon, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_abandon },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_keep", (void *)_cffi_f_ngx_webtorch_block_keep, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_keep },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 45), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 40), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 72), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 73), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 59), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 60), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 72), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 72), (void *)ngx_webtorch_py_swap },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 71), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 40), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "handler", offsetof(webtorch_batch_t, handler),
                sizeof(((webtorch_batch_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "slot", offsetof(webtorch_batch_t, slot),
             sizeof(((webtorch_batch_t *)0)->slot),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "generation", offsetof(webtorch_batch_t, generation),
                   sizeof(((webtorch_batch_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "njobs", offsetof(webtorch_batch_t, njobs),
              sizeof(((webtorch_batch_t *)0)->njobs),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "rows", offsetof(webtorch_batch_t, rows),
             sizeof(((webtorch_batch_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "capacity", offsetof(webtorch_batch_t, capacity),
                 sizeof(((webtorch_batch_t *)0)->capacity),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "retained", offsetof(webtorch_batch_t, retained),
                 sizeof(((webtorch_batch_t *)0)->retained),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "shared", offsetof(webtorch_batch_t, shared),
               sizeof(((webtorch_batch_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 15) },
+            _CFFI_OP(_CFFI_OP_NOOP, 26) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 51) },
+              _CFFI_OP(_CFFI_OP_NOOP, 69) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 49) },
+               _CFFI_OP(_CFFI_OP_NOOP, 67) },
+  { "id", offsetof(webtorch_block_t, id),
+          sizeof(((webtorch_block_t *)0)->id),
+          _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "fresh", offsetof(webtorch_block_t, fresh),
+             sizeof(((webtorch_block_t *)0)->fresh),
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "data", offsetof(webtorch_block_t, data),
+            sizeof(((webtorch_block_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+  { "size", offsetof(webtorch_block_t, size),
+            sizeof(((webtorch_block_t *)0)->size),
+            _CFFI_OP(_CFFI_OP_NOOP, 3) },
+  { "counters", offsetof(webtorch_block_t, counters),
+                sizeof(((webtorch_block_t *)0)->counters),
+                _CFFI_OP(_CFFI_OP_NOOP, 77) },
+  { "old_layout", offsetof(webtorch_block_t, old_layout),
+                  sizeof(((webtorch_block_t *)0)->old_layout),
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "old_len", offsetof(webtorch_block_t, old_len),
+               sizeof(((webtorch_block_t *)0)->old_len),
+               _CFFI_OP(_CFFI_OP_NOOP, 3) },
+  { "old_data", offsetof(webtorch_block_t, old_data),
+                sizeof(((webtorch_block_t *)0)->old_data),
+                _CFFI_OP(_CFFI_OP_NOOP, 13) },
+  { "old_counters", offsetof(webtorch_block_t, old_counters),
+                    sizeof(((webtorch_block_t *)0)->old_counters),
+                    _CFFI_OP(_CFFI_OP_NOOP, 77) },
+  { "steps", offsetof(webtorch_counters_t, steps),
+             sizeof(((webtorch_counters_t *)0)->steps),
+             _CFFI_OP(_CFFI_OP_NOOP, 65) },
+  { "saved", offsetof(webtorch_counters_t, saved),
+             sizeof(((webtorch_counters_t *)0)->saved),
+             _CFFI_OP(_CFFI_OP_NOOP, 65) },
+  { "trained", offsetof(webtorch_counters_t, trained),
+               sizeof(((webtorch_counters_t *)0)->trained),
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "undo", offsetof(webtorch_counters_t, undo),
+            sizeof(((webtorch_counters_t *)0)->undo),
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 68) },
+             _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "rows", offsetof(webtorch_job_t, rows),
             sizeof(((webtorch_job_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 44) },
+              _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 68) },
+               _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+               _CFFI_OP(_CFFI_OP_NOOP, 84) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 59) },
+             _CFFI_OP(_CFFI_OP_NOOP, 82) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 27) },
+              _CFFI_OP(_CFFI_OP_NOOP, 41) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 44) },
+              _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 68) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 56) },
+               _CFFI_OP(_CFFI_OP_NOOP, 79) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 64) },
+              _CFFI_OP(_CFFI_OP_NOOP, 88) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+            _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 68) },
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 27) },
+              _CFFI_OP(_CFFI_OP_NOOP, 41) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 56) },
+               _CFFI_OP(_CFFI_OP_NOOP, 79) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 67) },
+            _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 44) },
+            _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 44) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+  { "waits", offsetof(webtorch_schema_t, waits),
+             sizeof(((webtorch_schema_t *)0)->waits),
+             _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "ninputs", offsetof(webtorch_schema_t, ninputs),
                sizeof(((webtorch_schema_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "noutputs", offsetof(webtorch_schema_t, noutputs),
                 sizeof(((webtorch_schema_t *)0)->noutputs),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 65) },
+              _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 65) },
+               _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 38) },
+            _CFFI_OP(_CFFI_OP_NOOP, 55) },
+  { "check", offsetof(webtorch_settings_t, check),
+             sizeof(((webtorch_settings_t *)0)->check),
+             _CFFI_OP(_CFFI_OP_NOOP, 61) },
+  { "log", offsetof(webtorch_settings_t, log),
+           sizeof(((webtorch_settings_t *)0)->log),
+           _CFFI_OP(_CFFI_OP_NOOP, 61) },
+  { "checkpoint", offsetof(webtorch_settings_t, checkpoint),
+                  sizeof(((webtorch_settings_t *)0)->checkpoint),
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "interval", offsetof(webtorch_settings_t, interval),
+                sizeof(((webtorch_settings_t *)0)->interval),
+                _CFFI_OP(_CFFI_OP_NOOP, 65) },
+  { "keep", offsetof(webtorch_settings_t, keep),
+            sizeof(((webtorch_settings_t *)0)->keep),
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 40) },
+            _CFFI_OP(_CFFI_OP_NOOP, 57) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 44) },
+             _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 44) },
+            _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 46) },
+             _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 45) },
+                _CFFI_OP(_CFFI_OP_NOOP, 62) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 4) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 5) },
+           _CFFI_OP(_CFFI_OP_NOOP, 3) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 55, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 75, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
-  { "$webtorch_header_t", 57, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
-  { "$webtorch_job_t", 58, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
-  { "$webtorch_reply_t", 60, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 20, 7 },
-  { "$webtorch_request_t", 62, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 27, 10 },
-  { "$webtorch_schema_t", 63, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 37, 9 },
-  { "$webtorch_spec_t", 64, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 46, 5 },
-  { "$webtorch_str_t", 68, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 51, 2 },
+  { "$webtorch_block_t", 76, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 11, 9 },
+  { "$webtorch_counters_t", 78, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 20, 4 },
+  { "$webtorch_header_t", 80, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 24, 2 },
+  { "$webtorch_job_t", 81, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 26, 7 },
+  { "$webtorch_reply_t", 83, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 33, 7 },
+  { "$webtorch_request_t", 85, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 40, 10 },
+  { "$webtorch_schema_t", 86, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 50, 10 },
+  { "$webtorch_settings_t", 87, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 60, 5 },
+  { "$webtorch_spec_t", 88, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 65, 5 },
+  { "$webtorch_str_t", 92, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 70, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 55 },
-  { "webtorch_header_t", 57 },
-  { "webtorch_job_t", 58 },
-  { "webtorch_reply_t", 60 },
-  { "webtorch_request_t", 62 },
-  { "webtorch_schema_t", 63 },
-  { "webtorch_spec_t", 64 },
-  { "webtorch_str_t", 68 },
+  { "webtorch_batch_t", 75 },
+  { "webtorch_block_t", 76 },
+  { "webtorch_counters_t", 78 },
+  { "webtorch_header_t", 80 },
+  { "webtorch_job_t", 81 },
+  { "webtorch_reply_t", 83 },
+  { "webtorch_request_t", 85 },
+  { "webtorch_schema_t", 86 },
+  { "webtorch_settings_t", 87 },
+  { "webtorch_spec_t", 88 },
+  { "webtorch_str_t", 92 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2294,12 +2933,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  43,  /* num_globals */
-  8,  /* num_struct_unions */
+  64,  /* num_globals */
+  11,  /* num_struct_unions */
   0,  /* num_enums */
-  8,  /* num_typenames */
+  11,  /* num_typenames */
   NULL,  /* no includes */
-  69,  /* num_types */
+  93,  /* num_types */
   1,  /* flags */
 };
 

@@ -149,6 +149,10 @@ class Nginx:
         path = self.prefix / "error.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def output(self) -> str:
+        """Return what it printed since its last start, before it had read its configuration."""
+        return (self.prefix / "output.log").read_text(errors="replace")
+
     def wait_for_log(self, pattern: str) -> re.Match[str]:
         """Wait until the error log matches a pattern."""
         return wait_for(lambda: re.search(pattern, self.log()), f"{pattern!r} in the error log")
@@ -174,9 +178,7 @@ class Nginx:
         output.close()
 
         def is_alive() -> bool:
-            assert self.process.poll() is None, (
-                f"nginx ended: {(self.prefix / 'output.log').read_text()}{self.log()}"
-            )
+            assert self.process.poll() is None, f"nginx ended: {self.output()}{self.log()}"
             with contextlib.suppress(requests.RequestException):
                 return requests.get(self.url("/alive"), timeout=5).ok
             return False

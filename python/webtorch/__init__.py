@@ -15,6 +15,8 @@ and `webtorch_handler module:double;` in a location of nginx's configuration ser
 
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from webtorch.handlers import handler, infer, train
     from webtorch.messages import HTTPError, Request, Response

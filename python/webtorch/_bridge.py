@@ -4,6 +4,7 @@ Imported by the nginx module in its workers; nothing else touches cffi. The func
 `ffi.def_extern` are described in ngx_webtorch_api.h.
 """
 
+import faulthandler
 import logging
 import os
 import sys
@@ -15,12 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import handlers
+from webtorch import handlers, state
 from webtorch._native import ffi, lib
+from webtorch._shared_state import SharedState
 from webtorch._torch import use_count
-from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
+from webtorch._zone import NginxZone
+from webtorch.checkpoint import Checkpoints, Saver
+from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
-from webtorch.model import progress
+from webtorch.model import models, progress
 from webtorch.schema import DTYPES, SignatureError
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
@@ -68,6 +72,70 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
     _log_exception("an error in the bridge:", error)
 
 
+# --- the process ---
+
+
+class Process:
+    """What a worker does by itself, beside its handlers."""
+
+    def __init__(self) -> None:
+        self._saver: Saver | None = None
+
+    def init(self, settings: Any) -> None:
+        """Prepare for handlers."""
+        if settings.log >= 0:
+            # who crashes writes a traceback first
+            faulthandler.enable(settings.log, all_threads=False)
+        if lib.ngx_webtorch_zone_exists():
+            state.zone = zone = NginxZone()
+            if settings.checkpoint:
+                root = Path(os.fsdecode(ffi.string(settings.checkpoint)))
+                state.source = checkpoints = Checkpoints(root, settings.keep)
+                if not settings.check:
+                    interval = settings.interval / 1000
+                    self._saver = Saver(checkpoints, zone, shared_states, interval)
+
+    def start(self) -> None:
+        """Begin: handlers are loaded."""
+        if self._saver:
+            self._saver.start()
+
+    def exit(self) -> None:
+        """End."""
+        if self._saver and self._saver.is_alive():
+            self._saver.stop()
+
+
+process = Process()
+
+
+def shared_states() -> list[SharedState]:
+    """Return the states of the models that workers share."""
+    found = [model.state for model in [*models.values()]]
+    return [shared for shared in found if isinstance(shared, SharedState)]
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_init(settings: Any) -> None:
+    process.init(settings)
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_start() -> None:
+    process.start()
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_exit() -> None:
+    process.exit()
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_swap() -> None:
+    for shared in shared_states():
+        shared.refresh()
+
+
 # --- loading ---
 
 
@@ -105,6 +173,7 @@ def _write_schema(schema: Any, handler: Handler) -> None:
     if isinstance(handler, TensorFunction):
         found = handler.schema
         schema.batched = found.batched
+        schema.waits = handler.kind == Kind.TRAIN and any(s.strict for s in shared_states())
         schema.ninputs = len(found.inputs)
         schema.noutputs = len(found.outputs)
         for index, spec in enumerate(found.inputs):

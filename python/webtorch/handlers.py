@@ -3,7 +3,6 @@
 import functools
 import importlib
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from webtorch import _torch
 from webtorch.messages import Request, Response
-from webtorch.model import progress
+from webtorch.model import progress, training
 from webtorch.schema import Schema, TensorSpec
 
 MAX_VARIABLES = 16
@@ -23,10 +22,6 @@ MAX_VARIABLES = 16
 _VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-
-# One training call at a time: two would mix their gradients, and one would change the weights
-# between the other's forward and backward pass. A training function may call another one.
-_training = threading.RLock()
 
 _NO_KEYWORDS: dict[str, Any] = {}
 
@@ -186,7 +181,7 @@ class TrainFunction(TensorFunction):
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
-        with _training:
+        with training:
             _torch.set_grad_enabled(True)
             try:
                 return self._function(*args, **kwargs)
