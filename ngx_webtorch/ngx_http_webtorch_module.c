@@ -19,6 +19,8 @@ static char *ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);
 static ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
+static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 static char *ngx_http_webtorch_inference_protocol(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 
@@ -221,7 +223,6 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_uint_t                  i;
     ngx_webtorch_conf_t        *wcf;
     ngx_webtorch_handler_t     *handler, **p;
-    ngx_http_core_loc_conf_t   *clcf;
 
     if (wlcf->handler) {
         return "is duplicate";
@@ -274,6 +275,17 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     wlcf->handler = handler;
 
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+static char *
+ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
 #if (NGX_THREADS)
     wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
     if (wlcf->thread_pool == NULL) {
@@ -282,7 +294,7 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 #endif
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_webtorch_content_handler;
+    clcf->handler = handler;
 
     return NGX_CONF_OK;
 }
@@ -389,6 +401,7 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_webtorch_loc_conf_t *wlcf = conf;
 
+    ngx_str_t                  name;
     ngx_http_core_loc_conf_t  *clcf;
 
     if (wlcf->protocol) {
@@ -401,21 +414,25 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 
     wlcf->protocol = 1;
 
-#if (NGX_THREADS)
-    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
-    if (wlcf->thread_pool == NULL) {
-        return NGX_CONF_ERROR;
-    }
-#endif
-
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_webtorch_protocol_handler;
 
-    /* "location /v2/" without the slash, as modules of upstreams do */
+    /*
+     * An address without the slash at the end is not the location's: nginx
+     * redirects it, which not all clients follow.
+     */
 
     if (clcf->name.len && clcf->name.data[clcf->name.len - 1] == '/') {
         clcf->auto_redirect = 1;
+
+        name.data = clcf->name.data;
+        name.len = clcf->name.len - 1;
+
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"GET %V\", the server's metadata, is redirected "
+                           "to \"location %V\", use \"location %V\" instead",
+                           &name, &clcf->name, &name);
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                           ngx_http_webtorch_protocol_handler);
 }
