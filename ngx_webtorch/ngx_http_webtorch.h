@@ -71,7 +71,7 @@ struct ngx_http_webtorch_ctx_s {
     ngx_webtorch_oip_t              *oip;
     ssize_t                          json;    /* of the body; -1: all of it */
 
-    /* a body that is decoded in a thread */
+    /* a body that is inflated or decoded in a thread */
     ngx_http_webtorch_decoding_t    *decoding;
 
     unsigned                         padded:1;    /* the body, to decode it */
@@ -104,6 +104,10 @@ ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
 ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
     const char *name);
 
+/* a body that is not compressed; NGX_AGAIN or a status */
+ngx_int_t ngx_http_webtorch_add_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+
 /* rows go to the sink; -1: err is set */
 int ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
@@ -115,7 +119,10 @@ ngx_int_t ngx_http_webtorch_join(ngx_http_request_t *r,
 /* with what adding has returned: waits, or is finalized */
 void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
 
-/* a large text in a thread: NGX_AGAIN, NGX_DECLINED: here, or a status */
+/*
+ * a large body in a thread, inflated, decoded or both: NGX_AGAIN, NGX_DECLINED:
+ * here, or a status
+ */
 ngx_int_t ngx_http_webtorch_decode_later(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 void ngx_http_webtorch_decoded(ngx_http_request_t *r);
@@ -180,9 +187,12 @@ ngx_uint_t ngx_http_webtorch_is_coding(ngx_table_elt_t *h);
 /* what a body may inflate to, in bytes */
 size_t ngx_http_webtorch_inflate_limit(ngx_http_request_t *r);
 
-/* the body as one piece with a codec's padding; NGX_ERROR and the error set */
-ngx_int_t ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
-    ngx_str_t *body, ngx_webtorch_error_t *err);
+/*
+ * the body as one piece with a codec's padding, in memory that the cleanup
+ * frees; NGX_ERROR and the error set; may be called in any thread
+ */
+ngx_int_t ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body,
+    size_t limit, ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err);
 
 /* errors: {"error": "...", "code": "..."} */
 

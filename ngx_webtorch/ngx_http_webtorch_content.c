@@ -417,15 +417,45 @@ static ngx_int_t
 ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body)
 {
-    ngx_webtorch_error_t  err;
+    ngx_int_t              rc;
+    ngx_pool_cleanup_t    *cln;
+    ngx_webtorch_error_t   err;
 
     if (ngx_webtorch_runner_full(ctx->handler->runner)) {
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ngx_http_webtorch_inflate(r, ctx->coding, body, &err) != NGX_OK) {
+    if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
+        return ngx_http_webtorch_add_body(r, ctx, body);
+    }
+
+    rc = ngx_http_webtorch_decode_later(r, ctx, body);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_webtorch_inflate(ctx->coding, body,
+                                  ngx_http_webtorch_inflate_limit(r), cln, &err)
+        != NGX_OK)
+    {
         return ngx_http_webtorch_bad_body(r, &err);
     }
+
+    return ngx_http_webtorch_add_body(r, ctx, body);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body)
+{
+    ctx->coding = NGX_HTTP_WEBTORCH_IDENTITY;
 
     if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
         return ngx_http_webtorch_add_request(r, ctx, body);
