@@ -8,6 +8,8 @@
 
 static void *ngx_http_webtorch_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
 static char *ngx_http_webtorch_full_name(ngx_conf_t *cf, void *post,
     void *data);
 static char *ngx_http_webtorch_path(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -94,7 +96,7 @@ static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_http_webtorch_create_loc_conf,     /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_http_webtorch_merge_loc_conf       /* merge location configuration */
 };
 
 
@@ -127,13 +129,47 @@ static void *
 ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
 {
     /*
-     * set by ngx_pcalloc(), and not inherited, as a content handler is not:
+     * set by ngx_pcalloc():
      *
      *     conf->handler = NULL;
      *     conf->protocol = 0;
+     *     conf->thread_pool = NULL;
      */
 
     return ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
+}
+
+
+/*
+ * Like a content handler, ours are not inherited by locations, but "if" and
+ * "limit_except" without a handler of their own are of their location.
+ */
+
+static char *
+ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_webtorch_loc_conf_t *prev = parent;
+    ngx_http_webtorch_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!clcf->noname
+        || clcf->handler
+        || (prev->handler == NULL && !prev->protocol))
+    {
+        return NGX_CONF_OK;
+    }
+
+    *conf = *prev;
+
+    if (clcf->lmt_excpt) {
+        clcf->handler = conf->protocol ? ngx_http_webtorch_protocol_handler
+                                       : ngx_http_webtorch_content_handler;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
