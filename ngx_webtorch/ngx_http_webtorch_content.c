@@ -17,24 +17,18 @@ static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
     ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
-static ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static void ngx_http_webtorch_cleanup(void *data);
 
 static void ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
-    webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, const void **data);
 
@@ -133,16 +127,32 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+ngx_http_webtorch_available(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler)
 {
-    if (ctx->handler->runner == NULL) {
+    if (handler->runner == NULL) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "not_loaded",
                    "the handler could not be loaded, see the error log");
     }
 
-    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+    if (ngx_webtorch_runner_full(handler->runner)) {
         return ngx_http_webtorch_busy(r);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_webtorch_available(r, ctx->handler);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     if (ngx_http_webtorch_coding(r, &ctx->coding) != NGX_OK
@@ -196,13 +206,17 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         ctx->out = &ngx_webtorch_codec_json;
     }
 
-    if (ctx->out == NULL && schema->kind != WEBTORCH_HANDLER) {
+    if (schema->kind == WEBTORCH_HANDLER) {
+        return NGX_DECLINED;
+    }
+
+    if (ctx->out == NULL) {
         return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
                    "no format of those in the header \"Accept\" is known: "
                    "accept application/json");
     }
 
-    return NGX_DECLINED;
+    return ctx->in->decode ? NGX_DECLINED : ngx_http_webtorch_may_load(r);
 }
 
 
@@ -417,18 +431,55 @@ static ngx_int_t
 ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body)
 {
-    ngx_webtorch_error_t  err;
+    ngx_int_t              rc;
+    ngx_pool_cleanup_t    *cln;
+    ngx_webtorch_error_t   err;
 
     if (ngx_webtorch_runner_full(ctx->handler->runner)) {
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ngx_http_webtorch_inflate(r, ctx->coding, body, &err) != NGX_OK) {
+    if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
+        return ngx_http_webtorch_add_body(r, ctx, body);
+    }
+
+    rc = ngx_http_webtorch_decode_later(r, ctx, body);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_webtorch_inflate(ctx->coding, body,
+                                  ngx_http_webtorch_inflate_limit(r), cln, &err)
+        != NGX_OK)
+    {
         return ngx_http_webtorch_bad_body(r, &err);
     }
 
+    return ngx_http_webtorch_add_body(r, ctx, body);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body)
+{
+    ctx->coding = NGX_HTTP_WEBTORCH_IDENTITY;
+
     if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
-        return ngx_http_webtorch_add_request(r, ctx, body);
+        return ngx_http_webtorch_add_request(r, ctx, ctx->handler,
+                                             ngx_http_webtorch_done, body);
+    }
+
+    /* the inference protocol has no format of this kind */
+
+    if (ctx->in && ctx->in->decode == NULL && body->len) {
+        return ngx_http_webtorch_load(r, ctx, body);
     }
 
     return ngx_http_webtorch_add_tensors(r, ctx, body);
@@ -447,7 +498,7 @@ ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
@@ -568,9 +619,11 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_request(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+    ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler,
+    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
+    ngx_str_t *body)
 {
     void                *data[WEBTORCH_MAX_TENSORS];
     webtorch_job_t      *job;
@@ -582,21 +635,21 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    request = ngx_http_webtorch_copy_request(r, &ctx->handler->schema, body);
+    request = ngx_http_webtorch_copy_request(r, &handler->schema, body);
     if (request == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(handler->runner, 1, data) != NGX_OK) {
         ngx_webtorch_release(request->shared);
         ngx_free(request);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->waiter.done = ngx_http_webtorch_done;
+    ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_batch_add(ctx->handler->runner, 1, &ctx->waiter);
+    job = ngx_webtorch_batch_add(handler->runner, 1, &ctx->waiter);
     job->request = request;
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -641,21 +694,14 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     webtorch_job_t *job)
 {
     uint32_t            i;
-    ngx_str_t           text;
     const void         *data[WEBTORCH_MAX_TENSORS];
     webtorch_reply_t   *reply;
     webtorch_schema_t  *schema;
-    ngx_pool_cleanup_t *cln;
 
     schema = &ctx->handler->schema;
 
-    if (job == NULL) {
-        ngx_str_set(&text, "the handler did not answer in time");
-        return ngx_http_webtorch_error(r, 504, "timeout", &text);
-    }
-
-    if (job->status != 0) {
-        return ngx_http_webtorch_failed(r, job);
+    if (job == NULL || job->status != 0) {
+        return ngx_http_webtorch_failed(r, job, "handler_error");
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {
@@ -666,27 +712,46 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
         return ctx->wire->answer(r, ctx, data);
     }
 
-    /* the reply is sent from where it is, and freed with the request */
+    /* the reply is sent from where it is */
 
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (cln == NULL) {
+    reply = ngx_http_webtorch_take_reply(r, job);
+    if (reply == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    reply = job->reply;
-    job->reply = NULL;
-
-    cln->handler = ngx_webtorch_free;
-    cln->data = reply;
 
     return ngx_http_webtorch_send_reply(r, ctx, reply);
 }
 
 
-static ngx_int_t
-ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
+webtorch_reply_t *
+ngx_http_webtorch_take_reply(ngx_http_request_t *r, webtorch_job_t *job)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_webtorch_free;
+    cln->data = job->reply;
+
+    job->reply = NULL;
+
+    return cln->data;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
+    const char *code)
 {
     ngx_str_t  text;
+
+    if (job == NULL) {
+        ngx_str_set(&text, "the handler did not answer in time");
+        return ngx_http_webtorch_error(r, 504, "timeout", &text);
+    }
 
     if (job->message.len == 0) {
         ngx_str_set(&text, "the handler failed, see the error log");
@@ -697,7 +762,7 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
     text.data = (u_char *) job->message.data;
     text.len = job->message.len;
 
-    return ngx_http_webtorch_error(r, job->status, "handler_error", &text);
+    return ngx_http_webtorch_error(r, job->status, code, &text);
 }
 
 

@@ -9,6 +9,10 @@
 
 static void *ngx_http_webtorch_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *conf);
 static char *ngx_http_webtorch_full_name(ngx_conf_t *cf, void *post,
     void *data);
 static char *ngx_http_webtorch_path(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -21,9 +25,13 @@ static char *ngx_http_webtorch_checkpoint(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_webtorch_handler_t *ngx_http_webtorch_add_handler(ngx_conf_t *cf,
+    ngx_str_t *name);
 static char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);
 static ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
+static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 static char *ngx_http_webtorch_inference_protocol(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 
@@ -89,6 +97,14 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       0,
       NULL },
 
+    { ngx_string("webtorch_torch_load"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_webtorch_loc_conf_t, torch_load),
+      NULL },
+
     { ngx_string("webtorch_inference_protocol"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_inference_protocol,
@@ -111,7 +127,7 @@ static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_http_webtorch_create_loc_conf,     /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_http_webtorch_merge_loc_conf       /* merge location configuration */
 };
 
 
@@ -143,14 +159,100 @@ ngx_http_webtorch_create_main_conf(ngx_conf_t *cf)
 static void *
 ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
 {
+    ngx_http_webtorch_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
     /*
-     * set by ngx_pcalloc(), and not inherited, as a content handler is not:
+     * set by ngx_pcalloc():
      *
      *     conf->handler = NULL;
+     *     conf->loader = NULL;
      *     conf->protocol = 0;
+     *     conf->thread_pool = NULL;
      */
 
-    return ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
+    conf->torch_load = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+/*
+ * Like a content handler, ours are not inherited by locations, but "if" and
+ * "limit_except" without a handler of their own are of their location.
+ */
+
+static char *
+ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_webtorch_loc_conf_t *prev = parent;
+    ngx_http_webtorch_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_conf_merge_value(conf->torch_load, prev->torch_load, 0);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname
+        && clcf->handler == NULL
+        && (prev->handler || prev->protocol))
+    {
+        conf->handler = prev->handler;
+        conf->loader = prev->loader;
+        conf->protocol = prev->protocol;
+#if (NGX_THREADS)
+        conf->thread_pool = prev->thread_pool;
+#endif
+
+        if (clcf->lmt_excpt) {
+            clcf->handler = conf->protocol ? ngx_http_webtorch_protocol_handler
+                                           : ngx_http_webtorch_content_handler;
+        }
+    }
+
+    if (!conf->torch_load) {
+        conf->loader = NULL;
+        return NGX_CONF_OK;
+    }
+
+    if (conf->handler == NULL || conf->loader) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_webtorch_add_loader(cf, conf);
+}
+
+
+/* files wait in a queue of their own, with the bounds of the handler's */
+
+static char *
+ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
+{
+    ngx_str_t                name;
+    ngx_webtorch_handler_t  *loader;
+
+    ngx_str_set(&name, "webtorch._torch_files:load");
+
+    loader = ngx_http_webtorch_add_handler(cf, &name);
+    if (loader == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    loader->mode = NGX_WEBTORCH_MODE_THREAD;
+    loader->max_batch = 1;
+    loader->queue = conf->handler->queue;
+    loader->timeout = conf->handler->timeout;
+    loader->file = conf->handler->file;
+    loader->line = conf->handler->line;
+
+    conf->loader = loader;
+
+    return NGX_CONF_OK;
 }
 
 
@@ -366,12 +468,10 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_webtorch_loc_conf_t *wlcf = conf;
 
-    char                       *rv;
-    ngx_str_t                  *value;
-    ngx_uint_t                  i;
-    ngx_webtorch_conf_t        *wcf;
-    ngx_webtorch_handler_t     *handler, **p;
-    ngx_http_core_loc_conf_t   *clcf;
+    char                    *rv;
+    ngx_str_t               *value;
+    ngx_uint_t               i;
+    ngx_webtorch_handler_t  *handler;
 
     if (wlcf->handler) {
         return "is duplicate";
@@ -390,19 +490,10 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    handler = ngx_pcalloc(cf->pool, sizeof(ngx_webtorch_handler_t));
+    handler = ngx_http_webtorch_add_handler(cf, &value[1]);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    handler->name = value[1];
-    handler->mode = NGX_WEBTORCH_MODE_AUTO;
-    handler->max_batch = 256;
-    handler->max_delay = 0;
-    handler->queue = 4096;
-    handler->timeout = 60000;
-    handler->file = cf->conf_file->file.name;
-    handler->line = cf->conf_file->line;
 
     for (i = 2; i < cf->args->nelts; i++) {
         rv = ngx_http_webtorch_handler_option(cf, handler, &value[i]);
@@ -412,17 +503,52 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
+    wlcf->handler = handler;
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+static ngx_webtorch_handler_t *
+ngx_http_webtorch_add_handler(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_webtorch_conf_t     *wcf;
+    ngx_webtorch_handler_t  *handler, **p;
+
+    handler = ngx_pcalloc(cf->pool, sizeof(ngx_webtorch_handler_t));
+    if (handler == NULL) {
+        return NULL;
+    }
+
+    handler->name = *name;
+    handler->mode = NGX_WEBTORCH_MODE_AUTO;
+    handler->max_batch = 256;
+    handler->max_delay = 0;
+    handler->queue = 4096;
+    handler->timeout = 60000;
+    handler->file = cf->conf_file->file.name;
+    handler->line = cf->conf_file->line;
+
     wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
 
     p = ngx_array_push(&wcf->handlers);
     if (p == NULL) {
-        return NGX_CONF_ERROR;
+        return NULL;
     }
 
     *p = handler;
     handler->index = wcf->handlers.nelts - 1;
 
-    wlcf->handler = handler;
+    return handler;
+}
+
+
+static char *
+ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
 
 #if (NGX_THREADS)
     wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
@@ -432,7 +558,7 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 #endif
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_webtorch_content_handler;
+    clcf->handler = handler;
 
     return NGX_CONF_OK;
 }
@@ -539,6 +665,7 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_webtorch_loc_conf_t *wlcf = conf;
 
+    ngx_str_t                  name;
     ngx_http_core_loc_conf_t  *clcf;
 
     if (wlcf->protocol) {
@@ -551,21 +678,25 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 
     wlcf->protocol = 1;
 
-#if (NGX_THREADS)
-    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
-    if (wlcf->thread_pool == NULL) {
-        return NGX_CONF_ERROR;
-    }
-#endif
-
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_webtorch_protocol_handler;
 
-    /* "location /v2/" without the slash, as modules of upstreams do */
+    /*
+     * An address without the slash at the end is not the location's: nginx
+     * redirects it, which not all clients follow.
+     */
 
     if (clcf->name.len && clcf->name.data[clcf->name.len - 1] == '/') {
         clcf->auto_redirect = 1;
+
+        name.data = clcf->name.data;
+        name.len = clcf->name.len - 1;
+
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"GET %V\", the server's metadata, is redirected "
+                           "to \"location %V\", use \"location %V\" instead",
+                           &name, &clcf->name, &name);
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                           ngx_http_webtorch_protocol_handler);
 }

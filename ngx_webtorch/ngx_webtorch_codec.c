@@ -24,6 +24,7 @@ const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
     &ngx_webtorch_codec_safetensors,
     &ngx_webtorch_codec_raw,
     &ngx_webtorch_codec_torch7,
+    &ngx_webtorch_codec_torch,
     NULL
 };
 

@@ -69,8 +69,8 @@ typedef struct {
                                              after a body */
 
     /*
-     * Decodes a body into rows from the sink; -1: err is set.  Never allocates by a length
-     * that the body merely claims.
+     * Decodes a body into rows from the sink; -1: err is set.  Never allocates
+     * by a length that the body merely claims.  NULL: Python is to load it.
      */
     int         (*decode)(const char *body, size_t len,
                           const webtorch_schema_t *schema,
@@ -97,6 +97,13 @@ typedef struct {
     char       *(*frame)(char *p, const webtorch_spec_t *specs, uint32_t n,
                          uint32_t i, const void *const *data,
                          const ngx_webtorch_layout_t *layout);
+
+    /*
+     * Instead of decode(): whether a body may be given to Python; -1: err is
+     * set.
+     */
+    int         (*check)(const char *body, size_t len,
+                         ngx_webtorch_error_t *err);
 } ngx_webtorch_codec_t;
 
 
@@ -105,6 +112,7 @@ extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npy;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npz;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_raw;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_safetensors;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;
 
 /* ends with NULL */

@@ -336,5 +336,6 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     decode,
     bound,
     encode,
+    nullptr,
     nullptr
 };

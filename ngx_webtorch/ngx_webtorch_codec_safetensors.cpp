@@ -357,5 +357,6 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
     decode,
     bound,
     nullptr,
-    frame
+    frame,
+    nullptr
 };

@@ -790,5 +790,6 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     decode,
     bound,
     encode,
+    nullptr,
     nullptr
 };
