@@ -20,6 +20,7 @@ static ngx_int_t ngx_webtorch_set_python(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 static ngx_int_t ngx_webtorch_default_preload(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
+static ngx_int_t ngx_webtorch_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_webtorch_init_process(ngx_cycle_t *cycle);
 static void ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     ngx_webtorch_handler_t *handler);
@@ -41,7 +42,7 @@ ngx_module_t  ngx_webtorch_module = {
     NULL,                                  /* module directives */
     NGX_CORE_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_webtorch_init_module,              /* init module */
     ngx_webtorch_init_process,             /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -217,6 +218,22 @@ ngx_webtorch_default_preload(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
 
 static ngx_int_t
+ngx_webtorch_init_module(ngx_cycle_t *cycle)
+{
+    ngx_webtorch_conf_t  *conf;
+
+    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                ngx_webtorch_module);
+
+    if (conf->zone) {
+        ngx_webtorch_handover_announce(cycle, conf);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_webtorch_init_process(ngx_cycle_t *cycle)
 {
     char                      error[NGX_WEBTORCH_MESSAGE_LEN];
@@ -243,7 +260,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    ngx_webtorch_worker_init(conf->zone, cycle->log);
+    ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_zone_use(conf, cycle->log, 0);
 
     ngx_webtorch_worker_block_signals(&mask);
@@ -257,6 +274,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     }
 
     ngx_webtorch_python_loaded();
+    ngx_webtorch_handover_init(conf, cycle->log);
 
     (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
 

@@ -22,12 +22,12 @@ static ngx_webtorch_run_t           ngx_webtorch_worker_untold;
 
 
 void
-ngx_webtorch_worker_init(ngx_webtorch_zone_t *zone, ngx_log_t *log)
+ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
     ngx_webtorch_slot_t         *slot;
     ngx_webtorch_shared_zone_t  *shared;
 
-    shared = zone->shared;
+    shared = conf->zone->shared;
 
     ngx_webtorch_worker_shared = shared;
     ngx_webtorch_worker_own = NULL;
@@ -40,6 +40,7 @@ ngx_webtorch_worker_init(ngx_webtorch_zone_t *zone, ngx_log_t *log)
         ngx_memzero(slot, sizeof(ngx_webtorch_slot_t));
         ngx_webtorch_zone_mutex(&slot->alive);
         (void) pthread_mutex_lock(&slot->alive);
+        slot->generation = conf->generation;
         slot->pid = ngx_pid;
 
         ngx_webtorch_worker_own = slot;
@@ -98,6 +99,15 @@ ngx_webtorch_worker_mourn(ngx_webtorch_slot_t *slot, ngx_log_t *log)
                           "\"%s\" ran, in its batch %uL of %uD requests",
                           slot->pid, run->name, run->batch, run->jobs);
         }
+    }
+}
+
+
+void
+ngx_webtorch_worker_ready(void)
+{
+    if (ngx_webtorch_worker_own) {
+        ngx_webtorch_worker_own->ready = 1;
     }
 }
 

@@ -39,7 +39,8 @@ typedef struct {
 typedef struct {
     pthread_mutex_t         alive;        /* held for the worker's life */
     ngx_pid_t               pid;          /* 0: free */
-    uint32_t                retiring;
+    uint32_t                ready;        /* it is in its event loop */
+    uint64_t                generation;   /* of its configuration */
     uint32_t                nruns;
     ngx_webtorch_run_t      runs[NGX_WEBTORCH_MAX_RUNS];
 } ngx_webtorch_slot_t;
@@ -81,6 +82,8 @@ typedef struct {
     pthread_mutex_t         training;
     pthread_mutex_t         saver;
     uint64_t                generation;   /* of configurations */
+    uint64_t                in_force;     /* generation that workers run with */
+    uint32_t                nworkers;     /* of that one */
     uint64_t                version;      /* of blocks */
     uint64_t                swaps;        /* models whose block was replaced */
     ngx_webtorch_slot_t     slots[NGX_WEBTORCH_MAX_WORKERS];
@@ -126,7 +129,8 @@ void ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared,
 
 /* what this worker does, for others to see: ngx_webtorch_worker.c */
 
-void ngx_webtorch_worker_init(ngx_webtorch_zone_t *zone, ngx_log_t *log);
+void ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
+void ngx_webtorch_worker_ready(void);
 void ngx_webtorch_worker_exit(void);
 
 /* the slot of this worker; -1: none */
@@ -143,6 +147,16 @@ void ngx_webtorch_worker_block_signals(sigset_t *before);
 
 /* where a handler writes what it runs */
 ngx_webtorch_run_t *ngx_webtorch_worker_run(ngx_str_t *name);
+
+
+/* reloads that nobody waits for: ngx_webtorch_handover.c */
+
+/* in the master, before it starts the workers of a configuration */
+void ngx_webtorch_handover_announce(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf);
+
+/* in a worker, before its event loop */
+void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
 
 
 #endif /* _NGX_WEBTORCH_ZONE_H_INCLUDED_ */
