@@ -81,6 +81,9 @@ typedef struct {
     ngx_webtorch_zone_t    *zone;
     uint64_t                generation;   /* of configurations, in the zone */
 
+    size_t                  worker_memory;
+    ngx_flag_t              reload;       /* code that changes is taken */
+
     ngx_path_t             *checkpoint;   /* directory; NULL: none */
     ngx_msec_t              interval;
     ngx_uint_t              keep;         /* files of a model */

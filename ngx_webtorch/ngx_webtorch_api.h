@@ -178,6 +178,8 @@ typedef struct {
 typedef struct {
     int32_t          check;               /* only tries handlers */
     int32_t          log;                 /* descriptor; -1: none */
+    int32_t          reload;              /* code that changes is taken */
+    uint32_t         npath;               /* of sys.path, the user's */
     const char      *checkpoint;          /* directory; NULL: none */
     uint64_t         interval;            /* milliseconds */
     uint32_t         keep;                /* files of a model */

@@ -1474,6 +1474,8 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)p;
   (void)((p->check) | 0);  /* check that 'webtorch_settings_t.check' is an integer */
   (void)((p->log) | 0);  /* check that 'webtorch_settings_t.log' is an integer */
+  (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
+  (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
@@ -2855,6 +2857,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "log", offsetof(webtorch_settings_t, log),
            sizeof(((webtorch_settings_t *)0)->log),
            _CFFI_OP(_CFFI_OP_NOOP, 61) },
+  { "reload", offsetof(webtorch_settings_t, reload),
+              sizeof(((webtorch_settings_t *)0)->reload),
+              _CFFI_OP(_CFFI_OP_NOOP, 61) },
+  { "npath", offsetof(webtorch_settings_t, npath),
+             sizeof(((webtorch_settings_t *)0)->npath),
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "checkpoint", offsetof(webtorch_settings_t, checkpoint),
                   sizeof(((webtorch_settings_t *)0)->checkpoint),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2905,11 +2913,11 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_schema_t", 86, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 50, 10 },
   { "$webtorch_settings_t", 87, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 60, 5 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 60, 7 },
   { "$webtorch_spec_t", 88, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 65, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 67, 5 },
   { "$webtorch_str_t", 92, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 70, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 72, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -97,6 +97,8 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
     }
 
     conf->threads = NGX_CONF_UNSET;
+    conf->worker_memory = NGX_CONF_UNSET_SIZE;
+    conf->reload = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -275,6 +277,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_python_loaded();
     ngx_webtorch_handover_init(conf, cycle->log);
+    ngx_webtorch_memory_init(conf, cycle->log);
 
     (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
 

@@ -291,6 +291,8 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
 
     settings.check = (int32_t) check;
     settings.log = log->file ? log->file->fd : -1;
+    settings.reload = (conf->reload == 1);
+    settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;
     settings.interval = conf->interval;

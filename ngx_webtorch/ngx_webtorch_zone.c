@@ -248,6 +248,7 @@ ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared, ngx_str_t *name)
     ngx_webtorch_zone_mutex(&shared->mutex);
     ngx_webtorch_zone_mutex(&shared->training);
     ngx_webtorch_zone_mutex(&shared->saver);
+    ngx_webtorch_zone_mutex(&shared->leaving);
 
     /* its length is checked where it is read */
     ngx_memcpy(shared->name, name->data, name->len);
@@ -292,7 +293,12 @@ ngx_webtorch_zone_cleanup(void *data)
 {
     ngx_webtorch_zone_t *zone = data;
 
-    if (--zone->refs) {
+    /*
+     * A worker that ends leaves it to the system: the user's threads may use
+     * models still, and mutexes that it holds are passed on only if mapped.
+     */
+
+    if (ngx_process == NGX_PROCESS_WORKER || --zone->refs) {
         return;
     }
 

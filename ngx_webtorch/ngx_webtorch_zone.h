@@ -81,6 +81,7 @@ typedef struct {
     pthread_mutex_t         mutex;        /* of slots and blocks */
     pthread_mutex_t         training;
     pthread_mutex_t         saver;
+    pthread_mutex_t         leaving;
     uint64_t                generation;   /* of configurations */
     uint64_t                in_force;     /* generation that workers run with */
     uint32_t                nworkers;     /* of that one */
@@ -157,6 +158,10 @@ void ngx_webtorch_handover_announce(ngx_cycle_t *cycle,
 
 /* in a worker, before its event loop */
 void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
+
+
+/* in a worker, before its event loop: ngx_webtorch_memory.c */
+void ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
 
 
 #endif /* _NGX_WEBTORCH_ZONE_H_INCLUDED_ */

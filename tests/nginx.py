@@ -159,13 +159,13 @@ class Nginx:
 
     # --- processes ---
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
         return [BINARY.path, "-p", f"{self.prefix}/", "-c", str(self.conf), *arguments]
 
     def check(self) -> tuple[int, str]:
         """Run `nginx -t`; return its exit status and what it printed."""
         done = subprocess.run(
-            self._command("-t"), capture_output=True, text=True, timeout=120, check=False
+            self.command("-t"), capture_output=True, text=True, timeout=120, check=False
         )
         return done.returncode, done.stderr + done.stdout
 
@@ -173,7 +173,7 @@ class Nginx:
         """Start it and wait until its workers serve."""
         output = open(self.prefix / "output.log", "w")  # noqa: SIM115 - the process keeps it
         self._process = subprocess.Popen(
-            self._command("-g", "daemon off;"), stdout=output, stderr=output, text=True
+            self.command("-g", "daemon off;"), stdout=output, stderr=output, text=True
         )
         output.close()
 

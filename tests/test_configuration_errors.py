@@ -146,7 +146,7 @@ def test_the_module_may_be_loaded_and_not_used(start):
 def test_signalling_does_not_start_python(configured):
     server = configured(LOCATION, "1 / 0")
     done = subprocess.run(
-        server._command("-s", "stop"), capture_output=True, text=True, timeout=60, check=False
+        server.command("-s", "stop"), capture_output=True, text=True, timeout=60, check=False
     )
     assert "ZeroDivisionError" not in done.stderr
     assert "nginx.pid" in done.stderr

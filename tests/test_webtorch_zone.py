@@ -1,8 +1,10 @@
 """webtorch_zone: one model for all workers, over deaths, reloads and changed code."""
 
+import contextlib
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 import requests
@@ -296,3 +298,45 @@ def test_the_log_tells_what_a_worker_died_of(start):
     server.wait_for_log(r'app.py", line \d+ in crash')
     wait_for(lambda: len(server.workers()) == 1, "another worker")
     assert server.post("/output", [[1.0, 2.0]]).ok
+
+
+def test_a_new_binary_goes_on_with_the_same_model(configured):
+    """USR2 and QUIT: both masters have workers for a while, which train one model."""
+    server = configured(SERVER, app(), http=ZONE)
+    pid_file = server.prefix / "nginx.pid"
+    answered = set()
+
+    def pid_of_master():
+        return pid_file.exists() and int(pid_file.read_text() or 0)
+
+    def new_workers():
+        about = server.post("/about").json()
+        assert about["steps"] == 10
+        answered.add(about["pid"])
+        return len(answered) > 1
+
+    with daemon(server):
+        old = wait_for(pid_of_master, "the master")
+        train(server, 10)
+        answered.add(server.post("/about").json()["pid"])
+        os.kill(old, signal.SIGUSR2)
+        wait_for(lambda: pid_of_master() not in (0, old), "a new master")
+        wait_for(new_workers, "a new worker")
+        train(server, 10)
+        os.kill(old, signal.SIGQUIT)
+        wait_for(lambda: not os.path.exists(f"/proc/{old}"), "the old master to end")
+        train(server, 5)
+        assert server.post("/about").json()["steps"] == 25
+    assert not server.unexpected_in_log()
+
+
+@contextlib.contextmanager
+def daemon(server):
+    """Start a server as a daemon, which alone can execute a new binary; stop the last master."""
+    subprocess.run(server.command(), check=True)
+    try:
+        yield
+    finally:
+        master = int((server.prefix / "nginx.pid").read_text())
+        os.kill(master, signal.SIGQUIT)
+        wait_for(lambda: not os.path.exists(f"/proc/{master}"), "the master to end")

@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import handlers, state
+from webtorch import handlers
 from webtorch._native import ffi, lib
-from webtorch._shared_state import SharedState
+from webtorch._process import Process, Settings, shared_states
 from webtorch._torch import use_count
-from webtorch._zone import NginxZone
-from webtorch.checkpoint import Checkpoints, Saver
 from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import models, progress
@@ -35,6 +33,9 @@ _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
 
 # by the number of the handler: what runs its batches
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
+_runners: "list[TensorRunner | RequestRunner]" = []
+
+_process: Process | None = None
 
 
 # --- the log ---
@@ -75,59 +76,37 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
 # --- the process ---
 
 
-class Process:
-    """What a worker does by itself, beside its handlers."""
-
-    def __init__(self) -> None:
-        self._saver: Saver | None = None
-
-    def init(self, settings: Any) -> None:
-        """Prepare for handlers."""
-        if settings.log >= 0:
-            # who crashes writes a traceback first
-            faulthandler.enable(settings.log, all_threads=False)
-        if lib.ngx_webtorch_zone_exists():
-            state.zone = zone = NginxZone()
-            if settings.checkpoint:
-                root = Path(os.fsdecode(ffi.string(settings.checkpoint)))
-                state.source = checkpoints = Checkpoints(root, settings.keep)
-                if not settings.check:
-                    interval = settings.interval / 1000
-                    self._saver = Saver(checkpoints, zone, shared_states, interval)
-
-    def start(self) -> None:
-        """Begin: handlers are loaded."""
-        if self._saver:
-            self._saver.start()
-
-    def exit(self) -> None:
-        """End."""
-        if self._saver and self._saver.is_alive():
-            self._saver.stop()
-
-
-process = Process()
-
-
-def shared_states() -> list[SharedState]:
-    """Return the states of the models that workers share."""
-    found = [model.state for model in [*models.values()]]
-    return [shared for shared in found if isinstance(shared, SharedState)]
-
-
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_init(settings: Any) -> None:
-    process.init(settings)
+    global _process
+    if settings.log >= 0:
+        # who crashes writes a traceback first
+        faulthandler.enable(settings.log, all_threads=False)
+    checkpoints = settings.checkpoint
+    _process = Process(
+        Settings(
+            check=bool(settings.check),
+            zone=bool(lib.ngx_webtorch_zone_exists()),
+            checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
+            interval=settings.interval / 1000,
+            keep=settings.keep,
+            reload=bool(settings.reload),
+            roots=sys.path[: settings.npath],
+        ),
+        _swap_handlers,
+    )
 
 
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_start() -> None:
-    process.start()
+    if _process:
+        _process.start()
 
 
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_exit() -> None:
-    process.exit()
+    if _process:
+        _process.exit()
 
 
 @ffi.def_extern(onerror=_on_error)
@@ -152,11 +131,33 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
         ffi.memmove(error, message, len(message))
         return -1
 
+    runner: TensorRunner | RequestRunner
     if isinstance(handler, TensorFunction):
-        _run[index] = TensorRunner(text, handler).run
+        runner = TensorRunner(text, handler)
     else:
-        _run[index] = RequestRunner(text, handler).run
+        runner = RequestRunner(text, handler)
+    _runners.append(runner)
+    _run[index] = runner.run
     return 0
+
+
+def _swap_handlers() -> None:
+    """Import all handlers anew and let them take the place of the old ones, or none of them.
+
+    Raises:
+        SignatureError: if C would have to know of the change.
+        Exception: whatever importing raised.
+
+    """
+    with models.anew():
+        found = [handlers.find(runner.name) for runner in _runners]
+        for runner, handler in zip(_runners, found, strict=True):
+            if not runner.handler.serves_like(handler):
+                raise SignatureError(
+                    f'"{runner.name}" has another signature or other options: reload nginx'
+                )
+    for runner, handler in zip(_runners, found, strict=True):
+        runner.handler = handler
 
 
 def _one_line(error: BaseException) -> str:
@@ -285,8 +286,8 @@ class TensorRunner:
     """
 
     def __init__(self, name: str, handler: TensorFunction) -> None:
-        self._name = name
-        self._handler = handler
+        self.name = name
+        self.handler = handler
         self._shared_from = self._rows_sent_uncopied()
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
@@ -305,7 +306,7 @@ class TensorRunner:
         inputs = slot.inputs(rows)
         progress.begin()
         try:
-            outputs = self._handler.run(inputs, rows)
+            outputs = self.handler.run(inputs, rows)
         except BaseException as error:
             changed = slot.is_written() or progress.is_made()
             outputs = self._run_each(batch, inputs, error, changed)
@@ -329,7 +330,7 @@ class TensorRunner:
         """Return how many rows a batch has at least that may be sent from where it is."""
         size = sum(
             torch.Size(spec.shape).numel() * spec.dtype.itemsize
-            for spec in self._handler.schema.outputs
+            for spec in self.handler.schema.outputs
         )
         return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
@@ -340,7 +341,7 @@ class TensorRunner:
         lib.ngx_webtorch_trim()
 
     def _adopt(self, generation: int, batch: Any) -> Slot:
-        schema = self._handler.schema
+        schema = self.handler.schema
         bases = []
         for index, spec in enumerate(schema.inputs):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
@@ -357,13 +358,13 @@ class TensorRunner:
         jobs = batch.jobs[0 : batch.njobs]
         if batch.njobs == 1 or changed:
             for job in jobs:
-                _fail(ffi.addressof(job), self._name, error)
+                _fail(ffi.addressof(job), self.name, error)
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
-        outputs, failures = self._handler.run_each(inputs, spans, error)
+        outputs, failures = self.handler.run_each(inputs, spans, error)
         for index, failure in failures.items():
-            _fail(ffi.addressof(jobs[index]), self._name, failure)
+            _fail(ffi.addressof(jobs[index]), self.name, failure)
         return outputs
 
 
@@ -371,18 +372,18 @@ class RequestRunner:
     """Runs the batches of a custom handler: a call for each request."""
 
     def __init__(self, name: str, handler: RequestFunction) -> None:
-        self._name = name
-        self._handler = handler
+        self.name = name
+        self.handler = handler
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the requests of a batch one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index
             try:
-                response = self._handler.run(_take_request(job, self._handler.variables))
+                response = self.handler.run(_take_request(job, self.handler.variables))
                 _reply(job, response)
             except BaseException as error:
-                _fail(job, self._name, error)
+                _fail(job, self.name, error)
 
 
 def _take_request(job: Any, variables: Sequence[str]) -> Request:

@@ -71,6 +71,14 @@ class TensorFunction:
         """The schema of its annotations; raises SignatureError."""
         return Schema.of(self._function)
 
+    def serves_like(self, other: "Handler") -> bool:
+        """Tell whether requests to one can go to the other."""
+        return (
+            isinstance(other, TensorFunction)
+            and self.kind == other.kind
+            and self.schema == other.schema
+        )
+
     def run(self, inputs: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
         """Run it on `rows` rows and return its outputs, contiguous and on the CPU.
 
@@ -208,6 +216,14 @@ class RequestFunction:
     def __call__(self, request: Request) -> Any:
         """Call the function itself."""
         return self._function(request)
+
+    def serves_like(self, other: "Handler") -> bool:
+        """Tell whether requests to one can go to the other."""
+        return (
+            isinstance(other, RequestFunction)
+            and self.methods == other.methods
+            and self.variables == other.variables
+        )
 
     def run(self, request: Request) -> Response:
         """Answer a request, without gradients but in the training functions that it calls.

@@ -1,5 +1,6 @@
 """Models: a module, its optimizer and where their state lives."""
 
+import contextlib
 import math
 import sys
 import threading
@@ -15,8 +16,34 @@ from webtorch import state
 from webtorch._shared_state import SharedState
 from webtorch._twin import Twin
 
-models: dict[str, "Model"] = {}
-"""All models of this process by name."""
+
+class Models(dict[str, "Model"]):
+    """All models of this process by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[str, Model] = {}
+
+    @contextlib.contextmanager
+    def anew(self) -> Iterator[None]:
+        """Let all be made anew, with the weights of those before; if that fails nothing changes."""
+        self._before = dict(self)
+        self.clear()
+        try:
+            yield
+        except BaseException:
+            self.clear()
+            self.update(self._before)
+            raise
+        finally:
+            self._before = {}
+
+    def before(self, name: str) -> "Model | None":
+        """Return the model that one is made anew of."""
+        return self._before.get(name)
+
+
+models = Models()
 
 
 class Progress:
@@ -149,8 +176,13 @@ class Model:
         self._training = module.train()
         made = optimizer(module.parameters()) if optimizer else None
         self._has_optimizer = made is not None
+        before = models.before(name)
+        if before:
+            _take_weights(module, before.module)
         code = Path(sys._getframe(1).f_code.co_filename)
         self.state = state.place(name, module, made, lock, code)
+        if before and isinstance(self.state, state.LocalState):
+            self.state.steps = before.steps
         self._strict = self.state if isinstance(self.state, SharedState) and lock else None
         self._evaluation = Twin(module)
         models[name] = self
@@ -191,3 +223,11 @@ class Model:
         else:
             self.state.step(loss)
         progress.note()
+
+
+def _take_weights(module: nn.Module, before: nn.Module) -> None:
+    """Copy the tensors of a module before, where they are of the same name, dtype and shape."""
+    old = before.state_dict()
+    for key, tensor in module.state_dict().items():
+        if key in old and (tensor.dtype, tensor.shape) == (old[key].dtype, old[key].shape):
+            tensor.copy_(old[key])
