@@ -211,6 +211,21 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 }
 
 
+/* the arrays along any axis are no more: those of an empty axis are written */
+
+size_t
+count_leaves(const webtorch_spec_t &spec)
+{
+    size_t  n = 1;
+
+    for (int32_t i = 0; i < spec.ndim; i++) {
+        n *= static_cast<size_t>(spec.shape[i] ? spec.shape[i] : 1);
+    }
+
+    return n;
+}
+
+
 size_t
 bound(const webtorch_spec_t *specs, uint32_t n,
     const ngx_webtorch_layout_t *layout)
@@ -221,7 +236,7 @@ bound(const webtorch_spec_t *specs, uint32_t n,
     for (i = 0; i < n; i++) {
         /* an axis adds at most two brackets and a comma to each element */
         size += std::strlen(specs[i].name) + sizeof("\"\":[],")
-                + layout->rows * ngx_webtorch_row_elements(&specs[i])
+                + layout->rows * count_leaves(specs[i])
                   * (kNumberLen + 3 * static_cast<size_t>(specs[i].ndim + 1));
     }
 
