@@ -8,7 +8,13 @@
 #include "ngx_http_webtorch.h"
 
 
+/* of a format that has no shapes: "2,17", the request's or the answer's */
+#define NGX_HTTP_WEBTORCH_SHAPE  "Tensor-Shape"
+
+
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_told_shape(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
@@ -19,10 +25,11 @@ static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
@@ -36,7 +43,9 @@ static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
 static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
     webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
+static ngx_int_t ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec);
 
 
 typedef struct {
@@ -102,6 +111,13 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_webtorch_negotiate(r, ctx);
+    }
+
+    if (rc == NGX_DECLINED
+        && ctx->in->shapeless
+        && schema->kind != WEBTORCH_HANDLER)
+    {
+        rc = ngx_http_webtorch_told_shape(r, ctx);
     }
 
     if (rc != NGX_DECLINED) {
@@ -201,6 +217,40 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
                    "no format of those in the header \"Accept\" is known: "
                    "accept application/json");
     }
+
+    return NGX_DECLINED;
+}
+
+
+/* the shape of a body that does not tell it itself */
+
+static ngx_int_t
+ngx_http_webtorch_told_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t             *value;
+    ngx_webtorch_shape_t  *shape;
+
+    value = ngx_http_webtorch_find_header(r, "tensor-shape");
+
+    if (value == NULL) {
+        return NGX_DECLINED;
+    }
+
+    shape = ngx_pcalloc(r->pool, sizeof(ngx_webtorch_shape_t));
+    if (shape == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_webtorch_parse_shape(shape, (char *) value->data, value->len) != 0)
+    {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "malformed_body",
+                   "the header \"" NGX_HTTP_WEBTORCH_SHAPE "\" is no shape, "
+                   "as \"2,17\" is");
+    }
+
+    ctx->layout.shape = shape;
 
     return NGX_DECLINED;
 }
@@ -490,7 +540,7 @@ ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     }
 
     return ngx_http_webtorch_check_finite(sink, &ctx->handler->schema,
-                                          ctx->layout.rows, err);
+                                          &ctx->layout, err);
 }
 
 
@@ -527,14 +577,17 @@ ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
 
 static int
-ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err)
+ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     ngx_http_webtorch_sink_t  *s;
 
     s = (ngx_http_webtorch_sink_t *) sink;
 
-    if (ngx_webtorch_batch_reserve(s->runner, rows, sink->data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(s->runner, layout->rows, layout->sizes,
+                                   sink->data)
+        != NGX_OK)
+    {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -547,20 +600,26 @@ ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
 
 static int
 ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err)
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
 {
-    uint32_t  i;
+    uint32_t          i;
+    uint64_t          n;
+    webtorch_spec_t  *spec;
 
     if (schema->kind != WEBTORCH_TRAIN) {
         return 0;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        if (!ngx_webtorch_rows_finite(&schema->inputs[i], sink->data[i], rows))
-        {
+        spec = &schema->inputs[i];
+        n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
+            / ngx_webtorch_dtypes[spec->dtype].size;
+
+        if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
             return ngx_webtorch_error(err, 422, "not_finite",
                        "tensor \"%s\": NaN and infinities cannot be trained on",
-                       schema->inputs[i].name);
+                       spec->name);
         }
     }
 
@@ -587,7 +646,9 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, NULL, data)
+        != NGX_OK)
+    {
         ngx_webtorch_release(request->shared);
         ngx_free(request);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -663,7 +724,8 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
             data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
         }
 
-        return ctx->wire->answer(r, ctx, data);
+        return ctx->wire->answer(r, ctx,
+                                 ngx_webtorch_batch_specs(&ctx->waiter), data);
     }
 
     /* the reply is sent from where it is, and freed with the request */
@@ -703,16 +765,43 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
 
 static ngx_int_t
 ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
 {
     webtorch_schema_t  *schema;
 
     schema = &ctx->handler->schema;
 
-    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
-                                          schema->outputs, schema->noutputs,
-                                          data, &ctx->layout,
-                                          ctx->waiter.batch);
+    if (ctx->out->shapeless
+        && (schema->naxes || ctx->layout.shape)
+        && ngx_http_webtorch_add_shape(r, ctx, &specs[0]) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out, specs,
+                                          schema->noutputs, data,
+                                          &ctx->layout, ctx->waiter.batch);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec)
+{
+    char       *last;
+    ngx_str_t   name, value;
+
+    ngx_str_set(&name, NGX_HTTP_WEBTORCH_SHAPE);
+
+    value.data = ngx_pnalloc(r->pool, NGX_WEBTORCH_SHAPE_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_webtorch_write_sizes((char *) value.data, spec, &ctx->layout);
+    value.len = last - (char *) value.data;
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }
 
 

@@ -30,7 +30,7 @@ struct ngx_http_webtorch_decoding_s {
 
 static void ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log);
 static int ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
-    uint32_t rows, ngx_webtorch_error_t *err);
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static void ngx_http_webtorch_decode_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d);
@@ -110,9 +110,10 @@ ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log)
 /* codecs have checked that the body is as large as that */
 
 static int
-ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err)
+ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
+    size_t                         size;
     uint32_t                       i;
     webtorch_schema_t             *schema;
     ngx_http_webtorch_decoding_t  *d;
@@ -121,7 +122,8 @@ ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
     schema = &d->ctx->handler->schema;
 
     for (i = 0; i < schema->ninputs; i++) {
-        sink->data[i] = malloc(rows * (size_t) schema->inputs[i].row_size);
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        sink->data[i] = malloc(layout->rows * size);
 
         if (sink->data[i] == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -196,11 +198,13 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
 {
     void                    *data[WEBTORCH_MAX_TENSORS];
-    uint32_t                 i, rows;
+    size_t                   size;
+    uint32_t                 i;
     webtorch_schema_t       *schema;
+    ngx_webtorch_layout_t   *layout;
     ngx_webtorch_runner_t   *runner;
 
-    rows = d->ctx->layout.rows;
+    layout = &d->ctx->layout;
     runner = d->ctx->handler->runner;
     schema = &d->ctx->handler->schema;
 
@@ -208,13 +212,15 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ngx_webtorch_batch_reserve(runner, rows, data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(runner, layout->rows, layout->sizes, data)
+        != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        ngx_memcpy(data[i], d->sink.data[i],
-                   rows * (size_t) schema->inputs[i].row_size);
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        ngx_memcpy(data[i], d->sink.data[i], layout->rows * size);
     }
 
     return ngx_http_webtorch_join(r, d->ctx);

@@ -122,7 +122,9 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
         }
 
         for (axis = 0; axis < specs[i].ndim; axis++) {
-            p = ngx_sprintf(p, "%s%L", comma, specs[i].shape[axis]);
+            /* -1 stands for all axes whose sizes are not told */
+            p = ngx_sprintf(p, "%s%L", comma,
+                            ngx_max(specs[i].shape[axis], -1));
             comma = ",";
         }
 

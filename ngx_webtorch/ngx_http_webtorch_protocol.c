@@ -44,13 +44,14 @@ static ngx_int_t ngx_http_webtorch_json_length(ngx_http_request_t *r,
 static int ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
 static size_t ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
-    ngx_uint_t i);
+    webtorch_spec_t *specs, ngx_uint_t i);
 static u_char *ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx,
-    u_char *p, const void **data);
+    u_char *p, webtorch_spec_t *specs, const void **data);
 static ngx_int_t ngx_http_webtorch_oip_send(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *json, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *json, webtorch_spec_t *specs,
+    const void **data);
 
 
 static ngx_http_webtorch_route_t  ngx_http_webtorch_server_routes[] = {
@@ -403,7 +404,7 @@ ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
 static ngx_int_t
 ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
 {
     u_char      *last;
     size_t       size, binary;
@@ -413,14 +414,14 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     binary = 0;
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        binary += ngx_http_webtorch_oip_rows(ctx, i);
+        binary += ngx_http_webtorch_oip_rows(ctx, specs, i);
     }
 
     copy = (binary <= WEBTORCH_COPY_SIZE
             || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
 
-    size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len,
-                                  &ctx->handler->schema, &ctx->layout);
+    size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, specs,
+                                  &ctx->layout);
 
     json.data = ngx_pnalloc(r->pool,
                             size + (copy ? binary : 0) + NGX_SIZE_T_LEN);
@@ -430,8 +431,7 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
 
     last = (u_char *) ngx_webtorch_oip_encode((char *) json.data, ctx->oip,
                           (char *) ctx->model->json.data,
-                          ctx->model->json.len, &ctx->handler->schema, data,
-                          &ctx->layout);
+                          ctx->model->json.len, specs, data, &ctx->layout);
     json.len = last - json.data;
 
     if (binary == 0) {
@@ -440,7 +440,7 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     }
 
     if (copy) {
-        last = ngx_http_webtorch_oip_copy(ctx, last, data);
+        last = ngx_http_webtorch_oip_copy(ctx, last, specs, data);
     }
 
     ngx_str_set(&name, NGX_HTTP_WEBTORCH_HEAD_LENGTH);
@@ -458,36 +458,33 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
                                       last - json.data);
     }
 
-    return ngx_http_webtorch_oip_send(r, ctx, &json, data);
+    return ngx_http_webtorch_oip_send(r, ctx, &json, specs, data);
 }
 
 
 /* bytes of an output that is sent as such, in the order of the answer */
 
 static size_t
-ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx, ngx_uint_t i)
+ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
+    webtorch_spec_t *specs, ngx_uint_t i)
 {
-    webtorch_spec_t  *spec;
-
     if (!(ctx->oip->binary & (1u << i))) {
         return 0;
     }
 
-    spec = &ctx->handler->schema.outputs[ctx->oip->outputs[i]];
-
-    return ctx->layout.rows * (size_t) spec->row_size;
+    return ctx->layout.rows * (size_t) specs[ctx->oip->outputs[i]].row_size;
 }
 
 
 static u_char *
 ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
-    const void **data)
+    webtorch_spec_t *specs, const void **data)
 {
     ngx_uint_t  i;
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
         p = ngx_cpymem(p, data[ctx->oip->outputs[i]],
-                       ngx_http_webtorch_oip_rows(ctx, i));
+                       ngx_http_webtorch_oip_rows(ctx, specs, i));
     }
 
     return p;
@@ -498,9 +495,9 @@ ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
 
 static ngx_int_t
 ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *json, const void **data)
+    ngx_str_t *json, webtorch_spec_t *specs, const void **data)
 {
-    size_t        len;
+    size_t        len, size;
     ngx_uint_t    i;
     ngx_chain_t  *out, **ll;
 
@@ -515,10 +512,11 @@ ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     }
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
+        size = ngx_http_webtorch_oip_rows(ctx, specs, i);
+
         if (ngx_http_webtorch_add_piece(r, &ll,
                                         (char *) data[ctx->oip->outputs[i]],
-                                        ngx_http_webtorch_oip_rows(ctx, i),
-                                        &len)
+                                        size, &len)
             != NGX_OK)
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;

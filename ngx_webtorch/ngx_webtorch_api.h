@@ -20,6 +20,7 @@
 
 #define WEBTORCH_MAX_DIMS     8
 #define WEBTORCH_MAX_TENSORS  16
+#define WEBTORCH_MAX_AXES     8
 #define WEBTORCH_NAME_LEN     64
 #define WEBTORCH_MAX_VARS     16
 
@@ -63,7 +64,11 @@
 #define WEBTORCH_LOG_DEBUG    8
 
 
-/* a tensor of the signature; ndim and shape are a row's, without the batch axis */
+/*
+ * A tensor of the signature; ndim and shape are a row's, without the batch
+ * axis.  A size below 0 is that of a variable axis, -1 of the first; the row
+ * is as many times larger then as its variable axes' sizes say.
+ */
 
 typedef struct {
     char      name[WEBTORCH_NAME_LEN];
@@ -84,6 +89,11 @@ typedef struct {
     uint32_t         noutputs;
     webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
+
+    /* variable axes, those of inputs first; 0: all sizes are fixed */
+    uint32_t         naxes;
+    uint32_t         nbound;              /* of inputs */
+    char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
     /* WEBTORCH_HANDLER: nginx's variables that it wants to see */
     uint32_t         nvars;
@@ -160,7 +170,11 @@ typedef struct {
     uint32_t         shared;              /* outputs may change after the call */
     webtorch_job_t  *jobs;
     void            *inputs[WEBTORCH_MAX_TENSORS];
+    size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
+
+    /* of variable axes; Python sets those that only outputs have */
+    int64_t          sizes[WEBTORCH_MAX_AXES];
 } webtorch_batch_t;
 
 /* cdef: end */

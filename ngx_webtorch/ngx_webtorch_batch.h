@@ -53,10 +53,10 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
 
 /*
  * makes room for rows in the open batch, data[] is where each input's go;
- * they are part of the batch only when added
+ * they are part of the batch only when added; sizes are of variable axes
  */
 ngx_int_t ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
-    uint32_t rows, void **data);
+    uint32_t rows, const int64_t *sizes, void **data);
 
 /* adds the rows that were reserved last as a job, which the waiter waits for */
 webtorch_job_t *ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
@@ -64,6 +64,9 @@ webtorch_job_t *ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
 
 /* the waiter goes away: its job is dropped, unless it runs already */
 void ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
+
+/* the outputs as they are in a job's batch, from within done() */
+webtorch_spec_t *ngx_webtorch_batch_specs(ngx_webtorch_waiter_t *waiter);
 
 /* an output's rows of a job, from within done() */
 const void *ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter,

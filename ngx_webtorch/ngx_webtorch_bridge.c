@@ -1251,7 +1251,7 @@ static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_schema_t *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // webtorch_schema_t *
 /*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char *
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1260,26 +1260,26 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // webtorch_batch_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t const *
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_job_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 64), // webtorch_reply_t const *
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int)
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(int)
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int, char const *, size_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(int, char const *, size_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // void *
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(void *)
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(void)
 /* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
@@ -1290,33 +1290,37 @@ static void *_cffi_types[] = {
 /* 39 */ (_cffi_opcode_t)(16),
 /* 40 */ _CFFI_OP(_CFFI_OP_ARRAY, 37), // char[64]
 /* 41 */ (_cffi_opcode_t)(64),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 46 */ _CFFI_OP(_CFFI_OP_ARRAY, 45), // int64_t[8]
-/* 47 */ (_cffi_opcode_t)(8),
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 49 */ _CFFI_OP(_CFFI_OP_ARRAY, 48), // uintptr_t[16]
-/* 50 */ (_cffi_opcode_t)(16),
-/* 51 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
-/* 52 */ (_cffi_opcode_t)(16),
-/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 57), // webtorch_header_t *
-/* 57 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_request_t *
-/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 65 */ _CFFI_OP(_CFFI_OP_ARRAY, 64), // webtorch_spec_t[16]
-/* 66 */ (_cffi_opcode_t)(16),
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_str_t *
-/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 42 */ _CFFI_OP(_CFFI_OP_ARRAY, 40), // char[8][64]
+/* 43 */ (_cffi_opcode_t)(8),
+/* 44 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 48 */ _CFFI_OP(_CFFI_OP_ARRAY, 47), // int64_t[8]
+/* 49 */ (_cffi_opcode_t)(8),
+/* 50 */ _CFFI_OP(_CFFI_OP_ARRAY, 5), // size_t[16]
+/* 51 */ (_cffi_opcode_t)(16),
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 53 */ _CFFI_OP(_CFFI_OP_ARRAY, 52), // uintptr_t[16]
+/* 54 */ (_cffi_opcode_t)(16),
+/* 55 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 56 */ (_cffi_opcode_t)(16),
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
+/* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 59 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 61), // webtorch_header_t *
+/* 61 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 64), // webtorch_reply_t *
+/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
+/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_request_t *
+/* 66 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
+/* 67 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
+/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
+/* 69 */ _CFFI_OP(_CFFI_OP_ARRAY, 68), // webtorch_spec_t[16]
+/* 70 */ (_cffi_opcode_t)(16),
+/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 72), // webtorch_str_t *
+/* 72 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1334,7 +1338,9 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->shared) | 0);  /* check that 'webtorch_batch_t.shared' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
   { void *(*tmp)[16] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[16] = &p->allocated; (void)tmp; }
   { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1408,6 +1414,9 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
   { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
   { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
+  (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
+  { char(*tmp)[8][64] = &p->axes; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[16][64] = &p->vars; (void)tmp; }
 }
@@ -1923,6 +1932,15 @@ static int _cffi_const_WEBTORCH_LOG_WARN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_AXES(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_AXES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_AXES) | 0);  /* check that WEBTORCH_MAX_AXES is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_DIMS) <= 0;
@@ -2070,6 +2088,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_INFO", (void *)_cffi_const_WEBTORCH_LOG_INFO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_NOTICE", (void *)_cffi_const_WEBTORCH_LOG_NOTICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2087,9 +2106,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 42), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 43), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 53), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 44), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 45), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 57), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 29), (void *)_cffi_d_ngx_webtorch_trim },
@@ -2125,16 +2144,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 15) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 51) },
+              _CFFI_OP(_CFFI_OP_NOOP, 55) },
+  { "allocated", offsetof(webtorch_batch_t, allocated),
+                 sizeof(((webtorch_batch_t *)0)->allocated),
+                 _CFFI_OP(_CFFI_OP_NOOP, 50) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 49) },
+               _CFFI_OP(_CFFI_OP_NOOP, 53) },
+  { "sizes", offsetof(webtorch_batch_t, sizes),
+             sizeof(((webtorch_batch_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 48) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 68) },
+             _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2143,55 +2168,55 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 44) },
+              _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 68) },
+               _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+               _CFFI_OP(_CFFI_OP_NOOP, 65) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 59) },
+             _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 44) },
+              _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 68) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 56) },
+               _CFFI_OP(_CFFI_OP_NOOP, 60) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 64) },
+              _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 68) },
+              _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
@@ -2200,19 +2225,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 56) },
+               _CFFI_OP(_CFFI_OP_NOOP, 60) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 67) },
+            _CFFI_OP(_CFFI_OP_NOOP, 71) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 44) },
+            _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 44) },
+               _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2224,10 +2249,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 65) },
+              _CFFI_OP(_CFFI_OP_NOOP, 69) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 65) },
+               _CFFI_OP(_CFFI_OP_NOOP, 69) },
+  { "naxes", offsetof(webtorch_schema_t, naxes),
+             sizeof(((webtorch_schema_t *)0)->naxes),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "nbound", offsetof(webtorch_schema_t, nbound),
+              sizeof(((webtorch_schema_t *)0)->nbound),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "axes", offsetof(webtorch_schema_t, axes),
+            sizeof(((webtorch_schema_t *)0)->axes),
+            _CFFI_OP(_CFFI_OP_NOOP, 42) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2239,16 +2273,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 44) },
+             _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 44) },
+            _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 46) },
+             _CFFI_OP(_CFFI_OP_NOOP, 48) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 45) },
+                _CFFI_OP(_CFFI_OP_NOOP, 47) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 4) },
@@ -2258,33 +2292,33 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 55, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
-  { "$webtorch_header_t", 57, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
-  { "$webtorch_job_t", 58, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
-  { "$webtorch_reply_t", 60, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 20, 7 },
-  { "$webtorch_request_t", 62, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 27, 10 },
-  { "$webtorch_schema_t", 63, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 37, 9 },
-  { "$webtorch_spec_t", 64, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 46, 5 },
-  { "$webtorch_str_t", 68, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 51, 2 },
+  { "$webtorch_batch_t", 59, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 13 },
+  { "$webtorch_header_t", 61, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 13, 2 },
+  { "$webtorch_job_t", 62, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 15, 7 },
+  { "$webtorch_reply_t", 64, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 22, 7 },
+  { "$webtorch_request_t", 66, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 29, 10 },
+  { "$webtorch_schema_t", 67, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 39, 12 },
+  { "$webtorch_spec_t", 68, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 51, 5 },
+  { "$webtorch_str_t", 72, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 56, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 55 },
-  { "webtorch_header_t", 57 },
-  { "webtorch_job_t", 58 },
-  { "webtorch_reply_t", 60 },
-  { "webtorch_request_t", 62 },
-  { "webtorch_schema_t", 63 },
-  { "webtorch_spec_t", 64 },
-  { "webtorch_str_t", 68 },
+  { "webtorch_batch_t", 59 },
+  { "webtorch_header_t", 61 },
+  { "webtorch_job_t", 62 },
+  { "webtorch_reply_t", 64 },
+  { "webtorch_request_t", 66 },
+  { "webtorch_schema_t", 67 },
+  { "webtorch_spec_t", 68 },
+  { "webtorch_str_t", 72 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2294,12 +2328,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  43,  /* num_globals */
+  44,  /* num_globals */
   8,  /* num_struct_unions */
   0,  /* num_enums */
   8,  /* num_typenames */
   NULL,  /* no includes */
-  69,  /* num_types */
+  73,  /* num_types */
   1,  /* flags */
 };
 

@@ -9,7 +9,6 @@
  * "binary_data_size", and follows after the JSON then.
  */
 
-#include "ngx_webtorch_array.h"
 #include "ngx_webtorch_json.hpp"
 #include "ngx_webtorch_oip.h"
 
@@ -19,12 +18,7 @@
 
 namespace {
 
-using simdjson::dom::object;
-
 using namespace webtorch::json;
-
-/* simdjson counts up to this and stops there */
-constexpr size_t kMaxCounted = 0xFFFFFF;
 
 /* an output without its name and elements: words, and numbers of 20 digits */
 constexpr size_t kOutputLen = 128 + 21 * (NGX_WEBTORCH_ARRAY_DIMS + 1);
@@ -128,37 +122,6 @@ refuse_parameter(const Decoder &d, const object &parameters, const char *name)
     return ngx_webtorch_error(d.err, 400, "malformed_body",
                "invalid inference request: the parameter \"%s\" is not "
                "supported", name);
-}
-
-
-int
-read_shape(const Decoder &d, const webtorch_spec_t &spec, const object &tensor,
-    ngx_webtorch_array_t *found)
-{
-    array    shape;
-    int64_t  size;
-
-    if (tensor["shape"].get(shape) != simdjson::SUCCESS) {
-        return malformed_tensor(d, spec.name, "it has no shape");
-    }
-
-    found->ndim = 0;
-
-    for (element e : shape) {
-        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
-            return ngx_webtorch_error(d.err, 422, "wrong_shape",
-                       "tensor \"%s\": found more than %d axes", spec.name,
-                       NGX_WEBTORCH_ARRAY_DIMS);
-        }
-
-        if (e.get(size) != simdjson::SUCCESS || size < 0) {
-            return malformed_tensor(d, spec.name, "a size is no number");
-        }
-
-        found->shape[found->ndim++] = size;
-    }
-
-    return 0;
 }
 
 
@@ -349,7 +312,7 @@ read_input(const Decoder &d, const element &e, Found *found)
 
     found->seen |= 1u << i;
 
-    if (read_shape(d, spec, tensor, &found->arrays[i]) != 0
+    if (read_shape(tensor, spec, &found->arrays[i], d.err) != 0
         || read_datatype(d, spec, tensor, &found->arrays[i]) != 0)
     {
         return -1;
@@ -596,8 +559,7 @@ read_text(const Decoder &d, const webtorch_spec_t &spec, const element &value,
 
 
 int
-read_tensors(const Decoder &d, const Found &found, ngx_webtorch_sink_t *sink,
-    const ngx_webtorch_layout_t *layout)
+read_tensors(const Decoder &d, const Found &found, ngx_webtorch_sink_t *sink)
 {
     uint32_t  i;
 
@@ -608,7 +570,7 @@ read_tensors(const Decoder &d, const Found &found, ngx_webtorch_sink_t *sink,
             std::memcpy(sink->data[i], a.data, a.len);
 
         } else if (read_text(d, d.schema->inputs[i], found.data[i],
-                             layout->single, sink->data[i])
+                             d.layout->single, sink->data[i])
                    != 0)
         {
             return -1;
@@ -731,7 +693,7 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     webtorch::Document     document;
     simdjson::error_code   error;
 
-    const Decoder  d = { schema, header_len, err };
+    const Decoder  d = { schema, header_len, layout, err };
 
     if (header_len > len) {
         return malformed(d, "Inference-Header-Content-Length leads beyond the "
@@ -759,24 +721,24 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
         || read_outputs(d, root, oip) != 0
         || read_inputs(d, root, &found) != 0
         || ngx_webtorch_arrays_check(found.arrays, schema, layout, err) != 0
-        || sink->reserve(sink, layout->rows, err) != 0)
+        || sink->reserve(sink, layout, err) != 0)
     {
         return -1;
     }
 
-    return read_tensors(d, found, sink, layout);
+    return read_tensors(d, found, sink);
 }
 
 
 size_t
 ngx_webtorch_oip_bound(const ngx_webtorch_oip_t *oip, size_t name_len,
-    const webtorch_schema_t *schema, const ngx_webtorch_layout_t *layout)
+    const webtorch_spec_t *specs, const ngx_webtorch_layout_t *layout)
 {
     size_t    size = kAnswerLen + name_len + kEscapedLen * oip->id_len;
     uint32_t  i;
 
     for (i = 0; i < oip->noutputs; i++) {
-        const webtorch_spec_t &spec = schema->outputs[oip->outputs[i]];
+        const webtorch_spec_t &spec = specs[oip->outputs[i]];
 
         size += std::strlen(spec.name) + kOutputLen;
 
@@ -792,7 +754,7 @@ ngx_webtorch_oip_bound(const ngx_webtorch_oip_t *oip, size_t name_len,
 
 char *
 ngx_webtorch_oip_encode(char *p, const ngx_webtorch_oip_t *oip,
-    const char *name, size_t name_len, const webtorch_schema_t *schema,
+    const char *name, size_t name_len, const webtorch_spec_t *specs,
     const void *const *data, const ngx_webtorch_layout_t *layout)
 {
     uint32_t  i, k;
@@ -816,8 +778,8 @@ ngx_webtorch_oip_encode(char *p, const ngx_webtorch_oip_t *oip,
             *p++ = ',';
         }
 
-        p = write_output(p, schema->outputs[k], data[k],
-                         oip->binary & (1u << i), layout);
+        p = write_output(p, specs[k], data[k], oip->binary & (1u << i),
+                         layout);
     }
 
     return write_text(p, "]}");

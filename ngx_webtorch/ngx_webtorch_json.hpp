@@ -9,7 +9,7 @@
 #define _NGX_WEBTORCH_JSON_HPP_INCLUDED_
 
 
-#include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_array.h"
 #include "ngx_webtorch_dtype.hpp"
 #include "ngx_webtorch_simdjson.hpp"
 
@@ -26,6 +26,7 @@ namespace webtorch::json {
 using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::element_type;
+using simdjson::dom::object;
 
 
 /* the longest text of a double, "-2.2250738585072014e-308", and a comma */
@@ -35,11 +36,53 @@ constexpr size_t kNumberLen = 25;
 constexpr double kLargestInteger = 9007199254740992.0;
 
 
+/* simdjson counts elements of an array up to this and stops there */
+constexpr size_t kMaxCounted = 0xFFFFFF;
+
+
 struct Decoder {
     const webtorch_schema_t  *schema;
     size_t                    len;        /* of the body */
+    ngx_webtorch_layout_t    *layout;
     ngx_webtorch_error_t     *err;
 };
+
+
+/* a member "shape": sizes in an array */
+
+inline int
+read_shape(const object &tensor, const webtorch_spec_t &spec,
+    ngx_webtorch_array_t *found, ngx_webtorch_error_t *err)
+{
+    array    shape;
+    int64_t  size;
+
+    if (tensor["shape"].get(shape) != simdjson::SUCCESS) {
+        return ngx_webtorch_error(err, 400, "malformed_body",
+                                  "tensor \"%s\": it has no shape",
+                                  spec.name);
+    }
+
+    found->ndim = 0;
+
+    for (element e : shape) {
+        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
+            return ngx_webtorch_error(err, 422, "wrong_shape",
+                       "tensor \"%s\": found more than %d axes", spec.name,
+                       NGX_WEBTORCH_ARRAY_DIMS);
+        }
+
+        if (e.get(size) != simdjson::SUCCESS || size < 0) {
+            return ngx_webtorch_error(err, 400, "malformed_body",
+                                      "tensor \"%s\": a size is no number",
+                                      spec.name);
+        }
+
+        found->shape[found->ndim++] = size;
+    }
+
+    return 0;
+}
 
 
 inline const char *
@@ -166,7 +209,7 @@ wrong_element(const Decoder &d, const webtorch_spec_t &spec, const element &e)
     return ngx_webtorch_error(d.err, 422, "wrong_dtype",
                "tensor \"%s\": expected %s %s, found %s among its elements",
                spec.name, expected.name,
-               ngx_webtorch_spec_shape(shape, &spec, d.schema->batched),
+               ngx_webtorch_spec_shape(shape, &spec, d.schema),
                type_name(e));
 }
 
@@ -260,7 +303,8 @@ read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
     }
 
     if (e.get(a) != simdjson::SUCCESS
-        || static_cast<int64_t>(a.size()) != spec.shape[axis])
+        || static_cast<int64_t>(a.size())
+           != ngx_webtorch_axis_size(&spec, axis, d.layout->sizes))
     {
         return nullptr;
     }

@@ -44,38 +44,95 @@ ngx_webtorch_row_elements(const webtorch_spec_t *spec)
 }
 
 
-static const char *
-ngx_webtorch_write_shape(char *text, const char *axis, const int64_t *shape,
-    uint32_t ndim)
+uint64_t
+ngx_webtorch_row_size(const webtorch_spec_t *spec, const int64_t *sizes)
 {
-    int       n;
-    uint32_t  i;
+    int32_t   i;
+    uint64_t  n;
 
-    n = snprintf(text, NGX_WEBTORCH_SHAPE_LEN, "[%s", axis);
+    n = (uint64_t) spec->row_size;
 
-    for (i = 0; i < ndim; i++) {
-        n += snprintf(text + n, (size_t) (NGX_WEBTORCH_SHAPE_LEN - n),
-                      "%s%" PRId64, (n > 1) ? ", " : "", shape[i]);
+    for (i = 0; i < spec->ndim; i++) {
+        if (spec->shape[i] < 0
+            && __builtin_mul_overflow(n, (uint64_t) sizes[-1 - spec->shape[i]],
+                                      &n))
+        {
+            return UINT64_MAX;
+        }
     }
 
-    (void) snprintf(text + n, (size_t) (NGX_WEBTORCH_SHAPE_LEN - n), "]");
+    return n;
+}
+
+
+uint64_t
+ngx_webtorch_rows_of(const webtorch_spec_t *spec, const int64_t *sizes,
+    uint64_t elements)
+{
+    return elements * ngx_webtorch_dtypes[spec->dtype].size
+           / ngx_webtorch_row_size(spec, sizes);
+}
+
+
+void
+ngx_webtorch_resolve(webtorch_spec_t *resolved, const webtorch_spec_t *spec,
+    const int64_t *sizes)
+{
+    int32_t  i;
+
+    *resolved = *spec;
+    resolved->row_size = (int64_t) ngx_webtorch_row_size(spec, sizes);
+
+    for (i = 0; i < spec->ndim; i++) {
+        resolved->shape[i] = ngx_webtorch_axis_size(spec, i, sizes);
+    }
+}
+
+
+static const char *
+ngx_webtorch_write_shape(char *text, const char *axis, const int64_t *shape,
+    uint32_t ndim, const webtorch_schema_t *schema)
+{
+    size_t    n;
+    uint32_t  i;
+
+    n = (size_t) snprintf(text, NGX_WEBTORCH_SHAPE_LEN, "[%s", axis);
+
+    for (i = 0; i < ndim; i++) {
+        if (n > 1) {
+            n += (size_t) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n, ", ");
+        }
+
+        if (shape[i] < 0 && schema != NULL) {
+            n += (size_t) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n, "%s",
+                                   schema->axes[-1 - shape[i]]);
+
+        } else {
+            n += (size_t) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n,
+                                   "%" PRId64, shape[i]);
+        }
+    }
+
+    (void) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n, "]");
 
     return text;
 }
 
 
 const char *
-ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec, int batched)
+ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
+    const webtorch_schema_t *schema)
 {
-    return ngx_webtorch_write_shape(text, batched ? "batch" : "",
-                                    spec->shape, (uint32_t) spec->ndim);
+    return ngx_webtorch_write_shape(text, schema->batched ? "batch" : "",
+                                    spec->shape, (uint32_t) spec->ndim,
+                                    schema);
 }
 
 
 const char *
 ngx_webtorch_shape(char *text, const int64_t *shape, uint32_t ndim)
 {
-    return ngx_webtorch_write_shape(text, "", shape, ndim);
+    return ngx_webtorch_write_shape(text, "", shape, ndim, NULL);
 }
 
 
@@ -211,14 +268,11 @@ ngx_webtorch_bytes_bool(const void *data, size_t len)
 
 
 int
-ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
-    uint32_t rows)
+ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n)
 {
-    uint64_t  i, n;
+    uint64_t  i;
 
-    n = rows * ngx_webtorch_row_elements(spec);
-
-    switch (spec->dtype) {
+    switch (dtype) {
 
     case WEBTORCH_FLOAT16:
         ngx_webtorch_all_finite(uint16_t, data, n, 0x7c00);
@@ -244,8 +298,10 @@ ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
 }
 
 
+/* axes: those that it may have */
+
 static int
-ngx_webtorch_spec_valid(const webtorch_spec_t *spec)
+ngx_webtorch_spec_valid(const webtorch_spec_t *spec, uint32_t axes)
 {
     int32_t   i;
     uint64_t  n;
@@ -259,6 +315,11 @@ ngx_webtorch_spec_valid(const webtorch_spec_t *spec)
     n = ngx_webtorch_dtypes[spec->dtype].size;
 
     for (i = 0; i < spec->ndim; i++) {
+
+        if (spec->shape[i] < 0 && -1 - spec->shape[i] < (int64_t) axes) {
+            continue;
+        }
+
         if (spec->shape[i] < 1
             || (uint64_t) spec->shape[i] > NGX_WEBTORCH_MAX_ROW / n)
         {
@@ -278,19 +339,21 @@ ngx_webtorch_schema_valid(const webtorch_schema_t *schema)
     uint32_t  i;
 
     if (schema->ninputs > WEBTORCH_MAX_TENSORS
-        || schema->noutputs > WEBTORCH_MAX_TENSORS)
+        || schema->noutputs > WEBTORCH_MAX_TENSORS
+        || schema->naxes > WEBTORCH_MAX_AXES
+        || schema->nbound > schema->naxes)
     {
         return -1;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        if (ngx_webtorch_spec_valid(&schema->inputs[i]) != 0) {
+        if (ngx_webtorch_spec_valid(&schema->inputs[i], schema->nbound) != 0) {
             return -1;
         }
     }
 
     for (i = 0; i < schema->noutputs; i++) {
-        if (ngx_webtorch_spec_valid(&schema->outputs[i]) != 0) {
+        if (ngx_webtorch_spec_valid(&schema->outputs[i], schema->naxes) != 0) {
             return -1;
         }
     }

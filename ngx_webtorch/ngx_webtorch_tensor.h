@@ -24,8 +24,9 @@ extern "C" {
 
 #define NGX_WEBTORCH_NDTYPES     13
 
-/* "[batch, 3, 224, 224]": the batch axis, WEBTORCH_MAX_DIMS + 1 of 20 digits */
-#define NGX_WEBTORCH_SHAPE_LEN   224
+/* "[batch, channels, 224]": names, or numbers of 20 digits, and commas */
+#define NGX_WEBTORCH_SHAPE_LEN                                                \
+    ((WEBTORCH_MAX_DIMS + 1) * (WEBTORCH_NAME_LEN + sizeof(", ")))
 
 
 typedef enum {
@@ -45,12 +46,36 @@ typedef struct {
 extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES];
 
 
-/* elements of a row */
+/* elements of a row whose axes all have a size */
 uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
+
+/* bytes of a row with the sizes of variable axes; UINT64_MAX: too many */
+uint64_t ngx_webtorch_row_size(const webtorch_spec_t *spec,
+    const int64_t *sizes);
+
+/* how many rows so many elements are, with the sizes of variable axes */
+uint64_t ngx_webtorch_rows_of(const webtorch_spec_t *spec,
+    const int64_t *sizes, uint64_t elements);
+
+/* puts the sizes of variable axes into a copy of a spec */
+void ngx_webtorch_resolve(webtorch_spec_t *resolved,
+    const webtorch_spec_t *spec, const int64_t *sizes);
 
 /* writes "[batch, 2]", or "[2]" where a call is one request */
 const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
-    int batched);
+    const webtorch_schema_t *schema);
+
+/* the size of a row's axis */
+static inline int64_t
+ngx_webtorch_axis_size(const webtorch_spec_t *spec, int32_t axis,
+    const int64_t *sizes)
+{
+    int64_t  size;
+
+    size = spec->shape[axis];
+
+    return (size < 0) ? sizes[-1 - size] : size;
+}
 
 /* writes "[3, 2]" */
 const char *ngx_webtorch_shape(char *text, const int64_t *shape,
@@ -66,9 +91,8 @@ float ngx_webtorch_from_bfloat16(uint16_t bits);
 /* whether bytes are what a bool may be, 0 or 1 */
 int ngx_webtorch_bytes_bool(const void *data, size_t len);
 
-/* whether rows hold neither a NaN nor an infinity */
-int ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
-    uint32_t rows);
+/* whether n elements hold neither a NaN nor an infinity */
+int ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n);
 
 /* -1: not a schema that batches can be laid out for */
 int ngx_webtorch_schema_valid(const webtorch_schema_t *schema);

@@ -5,6 +5,7 @@ Imported by the nginx module in its workers; nothing else touches cffi. The func
 """
 
 import logging
+import math
 import os
 import sys
 import traceback
@@ -21,7 +22,7 @@ from webtorch._torch import use_count
 from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import progress
-from webtorch.schema import DTYPES, SignatureError
+from webtorch.schema import DTYPES, Schema, SignatureError, TensorSpec
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
 _DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
@@ -107,15 +108,24 @@ def _write_schema(schema: Any, handler: Handler) -> None:
         schema.batched = found.batched
         schema.ninputs = len(found.inputs)
         schema.noutputs = len(found.outputs)
+        schema.naxes = len(found.axes)
+        schema.nbound = found.bound
+        for index, name in enumerate(found.axes):
+            schema.axes[index] = name.encode()
         for index, spec in enumerate(found.inputs):
-            _write_spec(schema.inputs[index], spec.name, spec.dtype, spec.shape)
+            _write_spec(schema.inputs[index], spec.name, spec.dtype, _numbered(found, spec))
         for index, spec in enumerate(found.outputs):
-            _write_spec(schema.outputs[index], spec.name, spec.dtype, spec.shape)
+            _write_spec(schema.outputs[index], spec.name, spec.dtype, _numbered(found, spec))
     else:
         schema.nvars = len(handler.variables)
         for index, name in enumerate(handler.variables):
             schema.vars[index] = name.encode()
     schema.kind = handler.kind
+
+
+def _numbered(schema: Schema, spec: TensorSpec) -> list[int]:
+    """Write a shape as C has it, with a negative number for a variable axis."""
+    return [-1 - schema.axes.index(size) if isinstance(size, str) else size for size in spec.shape]
 
 
 def _write_spec(target: Any, name: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
@@ -125,7 +135,8 @@ def _write_spec(target: Any, name: str, dtype: torch.dtype, shape: Sequence[int]
     target.row_size = dtype.itemsize
     for axis, size in enumerate(shape):
         target.shape[axis] = size
-        target.row_size *= size
+        if size >= 0:
+            target.row_size *= size
 
 
 # --- running ---
@@ -169,7 +180,7 @@ class Slot:
         self._bases = bases
         storages = [base.untyped_storage()._cdata for base in bases]
         self._references = [(storage, use_count(storage)) for storage in storages]
-        self._views: dict[int, list[Tensor]] = {}
+        self._views: dict[Any, list[Tensor]] = {}
         self._version = self._versions()
 
     def inputs(self, rows: int) -> list[Tensor]:
@@ -177,12 +188,18 @@ class Slot:
         views = self._views.get(rows) or self._make_views(rows)
         return [*map(Tensor.detach, views)]
 
-    def _make_views(self, rows: int) -> list[Tensor]:
+    def report(self, outputs: Sequence[Tensor]) -> None:
+        """Tell C the sizes of axes that only outputs have."""
+
+    def _make_views(self, key: Any) -> list[Tensor]:
         if len(self._views) == self.MAX_VIEWS:
             self._views.clear()
-        rows_or_row = slice(rows) if self._batched else 0
-        views = self._views[rows] = [base[rows_or_row] for base in self._bases]
+        views = self._views[key] = self._views_of(key)
         return views
+
+    def _views_of(self, rows: Any) -> list[Tensor]:
+        rows_or_row = slice(rows) if self._batched else 0
+        return [base[rows_or_row] for base in self._bases]
 
     def is_kept(self) -> bool:
         """Tell whether a tensor over a buffer is left that was not made here."""
@@ -199,6 +216,41 @@ class Slot:
 
     def _versions(self) -> int:
         return sum(base._version for base in self._bases)
+
+
+class VariableSlot(Slot):
+    """A slot whose rows are of other sizes in each batch; its bases are flat."""
+
+    def __init__(self, generation: int, schema: Schema, bases: list[Tensor], batch: Any) -> None:
+        super().__init__(generation, schema.batched, bases, batch.outputs)
+        self._sizes = batch.sizes
+        self._bound = schema.bound
+        self._shapes = [_numbered(schema, spec) for spec in schema.inputs]
+        self._reported = [
+            (number, *schema.place_of(axis))
+            for number, axis in enumerate(schema.axes)
+            if number >= schema.bound
+        ]
+
+    def inputs(self, rows: int) -> list[Tensor]:
+        """Return tensors of the first rows, new ones, in the sizes of the batch."""
+        key = rows, *self._sizes[0 : self._bound]
+        views = self._views.get(key) or self._make_views(key)
+        return [*map(Tensor.detach, views)]
+
+    def _views_of(self, key: Any) -> list[Tensor]:
+        rows, *sizes = key
+        views = []
+        for base, numbered in zip(self._bases, self._shapes, strict=True):
+            row = [sizes[-1 - size] if size < 0 else size for size in numbered]
+            shape = torch.Size([rows, *row] if self._batched else row)
+            views.append(base[: shape.numel()].view(shape))
+        return views
+
+    def report(self, outputs: Sequence[Tensor]) -> None:
+        """Tell C the sizes of axes that only outputs have."""
+        for number, output, axis in self._reported:
+            self._sizes[number] = outputs[output].shape[axis]
 
 
 def _is_shared(output: Tensor) -> bool:
@@ -219,6 +271,7 @@ class TensorRunner:
         self._name = name
         self._handler = handler
         self._shared_from = self._rows_sent_uncopied()
+        self._is_variable = bool(handler.schema.axes)
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
@@ -242,6 +295,9 @@ class TensorRunner:
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 
+        if self._is_variable and outputs:
+            slot.report(outputs)
+
         if rows >= self._shared_from:
             # three references: of the outputs, of the loop and of the call
             batch.shared = sys.getrefcount(outputs) > 2 or any(
@@ -258,9 +314,10 @@ class TensorRunner:
 
     def _rows_sent_uncopied(self) -> int:
         """Return how many rows a batch has at least that may be sent from where it is."""
+        if self._handler.schema.axes:
+            return 1
         size = sum(
-            torch.Size(spec.shape).numel() * spec.dtype.itemsize
-            for spec in self._handler.schema.outputs
+            math.prod(spec.sizes()) * spec.dtype.itemsize for spec in self._handler.schema.outputs
         )
         return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
@@ -275,10 +332,11 @@ class TensorRunner:
         bases = []
         for index, spec in enumerate(schema.inputs):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
-            size = batch.capacity * torch.Size(spec.shape).numel() * spec.dtype.itemsize
-            buffer = ffi.buffer(memory, size)
+            buffer = ffi.buffer(memory, batch.allocated[index])
             flat = torch.frombuffer(buffer, dtype=spec.dtype)
-            bases.append(flat.view(batch.capacity, *spec.shape))
+            bases.append(flat if schema.axes else flat.view(batch.capacity, *spec.sizes()))
+        if schema.axes:
+            return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
 
     def _run_each(

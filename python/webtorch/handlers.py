@@ -84,6 +84,9 @@ class TensorFunction:
             Exception: whatever it raised.
 
         """
+        # before the call, which may change the shapes of its inputs
+        sizes = self.schema.sizes_of(inputs) if self.schema.axes else None
+
         result: Any = self._call(inputs, _NO_KEYWORDS)
 
         specs = self.schema.outputs
@@ -98,9 +101,12 @@ class TensorFunction:
             if (
                 not isinstance(tensor, Tensor)
                 or tensor.dtype is not spec.dtype
-                or tensor.shape != batch + spec.shape
+                or (
+                    tensor.shape != batch + spec.shape
+                    and (sizes is None or not _fits(tensor.shape, batch + spec.shape, sizes))
+                )
             ):
-                raise TypeError(self._mismatch(tensor, spec, rows))
+                raise TypeError(self._mismatch(tensor, spec, rows, sizes or {}))
             if not (tensor.is_cpu and tensor.is_contiguous()):
                 result = [tensor.cpu().contiguous() for tensor in result]
         outputs: Sequence[Tensor] = result
@@ -112,20 +118,20 @@ class TensorFunction:
         """Find out which requests made a batch fail, and serve the others.
 
         Halves of the batch are run, then halves of those that fail. After a failure that came
-        after a training step nothing is run again: no sample is trained on twice.
+        after a training step nothing is run again: no sample is trained on twice. A batch has one
+        size of an axis that only outputs have: where parts of it differ in one, those that did not
+        fail are run again together.
 
         Returns:
-            The outputs of all rows, zeros for those that failed, and the failures by index.
+            The outputs of all rows, zeros for those that failed, and the failures by index. There
+            are no outputs if all failed.
 
         """
         total = sum(span.rows for span in spans)
-        outputs = [
-            torch.zeros(
-                (total, *spec.shape) if self.schema.batched else spec.shape, dtype=spec.dtype
-            )
-            for spec in self.schema.outputs
-        ]
+        outputs: list[Tensor] = []
         failures: dict[int, BaseException] = {}
+        is_alike = True
+        is_trained = False
 
         def halve(begin: int, end: int, failure: BaseException) -> None:
             if end - begin == 1:
@@ -147,18 +153,55 @@ class TensorFunction:
                 else:
                     halve(begin, end, error)
                 return
+            nonlocal is_alike, is_trained
+            is_trained = is_trained or progress.is_made()
+            if not outputs:
+                outputs.extend(result.new_zeros(total, *result.shape[1:]) for result in results)
             for output, result in zip(outputs, results, strict=True):
-                output[first:last] = result
+                if output.shape[1:] == result.shape[1:]:
+                    output[first:last] = result
+                else:
+                    is_alike = False
 
         halve(0, len(spans), failure)
-        return outputs, failures
+        if is_alike:
+            return outputs, failures
 
-    def _mismatch(self, found: Any, spec: TensorSpec, rows: int) -> str:
+        others = [index for index in range(len(spans)) if index not in failures]
+        if is_trained:
+            differ = TypeError("it returned tensors of several sizes for the parts of a batch")
+            return [], failures | dict.fromkeys(others, differ)
+        try:
+            return self._run_together(inputs, [spans[index] for index in others], total), failures
+        except BaseException as error:
+            return [], failures | dict.fromkeys(others, error)
+
+    def _run_together(
+        self, inputs: Sequence[Tensor], spans: Sequence[Span], total: int
+    ) -> Sequence[Tensor]:
+        """Run some requests of a batch of `total` rows, zeros are the outputs of the others."""
+        rows = torch.cat([torch.arange(span.first, span.first + span.rows) for span in spans])
+        results = self.run([tensor[rows] for tensor in inputs], len(rows))
+        outputs = [result.new_zeros(total, *result.shape[1:]) for result in results]
+        for output, result in zip(outputs, results, strict=True):
+            output[rows] = result
+        return outputs
+
+    def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
         if not isinstance(found, Tensor):
             return f"{expected}, it returned {type(found)}"
         dtype = str(found.dtype).removeprefix("torch.")
-        return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows"
+        where = "".join(f", {axis}={size}" for axis, size in sizes.items() if axis in spec.shape)
+        return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows{where}"
+
+
+def _fits(found: torch.Size, expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
+    """Compare a shape with sizes and names of axes; names that have no size yet get theirs."""
+    return len(found) == len(expected) and all(
+        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        for size, axis in zip(found, expected, strict=True)
+    )
 
 
 class InferFunction(TensorFunction):

@@ -1,8 +1,9 @@
 """Schemas: what the annotations of a tensor function say about its tensors."""
 
+import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ numbers in ngx_webtorch_api.h."""
 
 MAX_TENSORS = 16
 MAX_DIMS = 8
+MAX_AXES = 8
 MAX_NAME = 63
 
 
@@ -42,11 +44,22 @@ class SignatureError(TypeError):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a signature; `shape` is a row's, without the batch axis."""
+    """A tensor of a signature.
+
+    Attributes:
+        name: of the tensor.
+        dtype: of its elements.
+        shape: a row's, without the batch axis: sizes, and names of variable axes.
+
+    """
 
     name: str
     dtype: torch.dtype
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
+
+    def sizes(self) -> list[int]:
+        """Return the shape of a tensor without variable axes."""
+        return [int(size) for size in self.shape]
 
     def describe(self, batched: bool) -> str:
         """Write dtype and shape, as `float32 [batch, 2]`."""
@@ -56,11 +69,22 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Schema:
-    """The tensors that a function takes and returns."""
+    """The tensors that a function takes and returns.
+
+    Attributes:
+        inputs: by position.
+        outputs: by position.
+        batched: whether a call takes the rows of many requests.
+        axes: names of the variable axes, those of inputs first.
+        bound: how many of `axes` are those of inputs.
+
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool
+    axes: tuple[str, ...] = ()
+    bound: int = 0
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Schema":
@@ -91,11 +115,48 @@ class Schema:
                 f'either all of its tensors have "{BATCH}" as their first axis, or none has'
             )
 
+        bound = _variable_axes(spec for spec, _ in inputs)
+        axes = _variable_axes(spec for spec, _ in inputs + outputs)
+        if len(axes) > MAX_AXES:
+            raise SignatureError(f"it has more than {MAX_AXES} variable axes")
+
         return cls(
             inputs=tuple(spec for spec, _ in inputs),
             outputs=tuple(spec for spec, _ in outputs),
             batched=inputs[0][1],
+            axes=axes,
+            bound=len(bound),
         )
+
+    @functools.cached_property
+    def _places(self) -> tuple[tuple[str, int, int], ...]:
+        """Where inputs have variable axes first: name, input, dimension."""
+        return tuple(
+            next(
+                (axis, index, self.batched + spec.shape.index(axis))
+                for index, spec in enumerate(self.inputs)
+                if axis in spec.shape
+            )
+            for axis in self.axes[: self.bound]
+        )
+
+    def sizes_of(self, inputs: Sequence[Tensor]) -> dict[str, int]:
+        """Read the sizes of variable axes off the inputs."""
+        return {axis: inputs[index].shape[dim] for axis, index, dim in self._places}
+
+    def place_of(self, axis: str) -> tuple[int, int]:
+        """Tell the first output that has a variable axis, and where in its shape."""
+        return next(
+            (index, self.batched + spec.shape.index(axis))
+            for index, spec in enumerate(self.outputs)
+            if axis in spec.shape
+        )
+
+
+def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
+    """List the names of variable axes, in the order in which they occur first."""
+    names = (axis for spec in specs for axis in spec.shape if isinstance(axis, str))
+    return tuple(dict.fromkeys(names))
 
 
 def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
@@ -135,18 +196,25 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
 
     axes = annotation.dim_str.split()
     batched = axes[:1] == [BATCH]
-    shape = tuple(_size(name, axis) for axis in axes[batched:])
+    shape = tuple(_axis(name, axis) for axis in axes[batched:])
     if len(shape) > MAX_DIMS:
         raise SignatureError(f'"{name}" has more than {MAX_DIMS} axes')
 
     return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
 
 
-def _size(name: str, axis: str) -> int:
-    """Read an axis, `3` or `channels=3`."""
+def _axis(name: str, axis: str) -> int | str:
+    """Read an axis: `3` and `channels=3` are sizes, `seq` is a variable axis."""
+    if axis == BATCH:
+        raise SignatureError(f'the axis "{BATCH}" of "{name}" is not its first one')
     size = axis.rpartition("=")[2]
-    if not size.isdecimal() or int(size) < 1:
+    if size.isdecimal() and int(size) > 0:
+        return int(size)
+    # jaxtyping's axes without a name or a place of their own: "_", "*rest", "...", "#one", "n+1"
+    if not axis.isidentifier() or axis.startswith("_"):
         raise SignatureError(
-            f'axis "{axis}" of "{name}" is not a size: all axes but a first "{BATCH}" are fixed'
+            f'axis "{axis}" of "{name}" is neither a size, as 3 or channels=3, nor a name, as seq'
         )
-    return int(size)
+    if len(axis.encode()) > MAX_NAME:
+        raise SignatureError(f'the name of the axis "{axis}" is longer than {MAX_NAME} bytes')
+    return axis

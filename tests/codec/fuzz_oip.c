@@ -67,8 +67,9 @@ fuzz_make_binary(const fuzz_rows_t *rows, ngx_webtorch_oip_t *oip)
     for (i = 0; i < oip->noutputs; i++) {
         k = oip->outputs[i];
 
-        if (!ngx_webtorch_rows_finite(&rows->schema->inputs[k],
-                                      rows->sink.data[k], rows->rows))
+        if (!ngx_webtorch_finite(rows->specs[k].dtype, rows->sink.data[k],
+                                 rows->rows
+                                 * ngx_webtorch_row_elements(&rows->specs[k])))
         {
             oip->binary |= 1u << i;
         }
@@ -85,7 +86,7 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout,
     uint32_t                i, k;
     fuzz_rows_t             again = { .schema = rows->schema };
     ngx_webtorch_oip_t      other;
-    const webtorch_spec_t  *specs = rows->schema->outputs;
+    const webtorch_spec_t  *specs = rows->specs;
     ngx_webtorch_layout_t   found = { 0 };
 
     fuzz_make_binary(rows, oip);
@@ -94,13 +95,12 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout,
         binary += layout->rows * (size_t) specs[oip->outputs[i]].row_size;
     }
 
-    bound = ngx_webtorch_oip_bound(oip, sizeof(FUZZ_NAME) - 1, rows->schema,
-                                   layout);
+    bound = ngx_webtorch_oip_bound(oip, sizeof(FUZZ_NAME) - 1, specs, layout);
     text = malloc(bound + binary);
     fuzz_check(text != NULL, "no memory");
 
     json = ngx_webtorch_oip_encode(text, oip, FUZZ_NAME, sizeof(FUZZ_NAME) - 1,
-                                   rows->schema,
+                                   specs,
                                    (const void *const *) rows->sink.data,
                                    layout);
 

@@ -40,6 +40,7 @@
 typedef struct {
     ngx_webtorch_sink_t        sink;
     const webtorch_schema_t   *schema;
+    webtorch_spec_t            specs[WEBTORCH_MAX_TENSORS];   /* with sizes */
     uint32_t                   rows;
     int                        calls;
 } fuzz_rows_t;
@@ -54,6 +55,17 @@ typedef struct {
 
 
 static const webtorch_schema_t  fuzz_schemas[] = {
+    { .batched = 1, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_INT64, 1, { -1 }, 8 } } },
+    { .batched = 1, .ninputs = 1, .naxes = 2, .nbound = 2, .axes = { "n", "m" },
+      .inputs = { { "x", WEBTORCH_FLOAT32, 3, { -1, 2, -2 }, 8 } } },
+    { .batched = 0, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_FLOAT64, 2, { -1, -1 }, 8 } } },
+    { .batched = 0, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "mask", WEBTORCH_BOOL, 1, { -1 }, 1 } } },
+    { .batched = 1, .ninputs = 2, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_FLOAT32, 2, { -1, 2 }, 8 },
+                  { "label", WEBTORCH_INT64, 1, { -1 }, 8 } } },
     { WEBTORCH_INFER, 1, 0, 1, 0,
       { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2) }, {{ 0 }} },
     { WEBTORCH_INFER, 1, 0, 1, 0,
@@ -95,18 +107,26 @@ fuzz_release(fuzz_rows_t *rows)
 /* blocks of exactly the rows' size, so that a sanitizer sees what is beyond */
 
 static int
-fuzz_reserve(ngx_webtorch_sink_t *sink, uint32_t n, ngx_webtorch_error_t *err)
+fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
 {
     uint32_t      i;
     fuzz_rows_t  *rows = (fuzz_rows_t *) sink;
 
     fuzz_check(rows->calls++ == 0, "reserve() is called twice");
-    fuzz_check(n > 0, "reserve() of no rows");
+    fuzz_check(layout->rows > 0, "reserve() of no rows");
 
-    rows->rows = n;
+    for (i = 0; i < rows->schema->nbound; i++) {
+        fuzz_check(layout->sizes[i] > 0, "an axis has no size");
+    }
+
+    rows->rows = layout->rows;
 
     for (i = 0; i < rows->schema->ninputs; i++) {
-        sink->data[i] = malloc((size_t) rows->schema->inputs[i].row_size * n);
+        ngx_webtorch_resolve(&rows->specs[i], &rows->schema->inputs[i],
+                             layout->sizes);
+
+        sink->data[i] = malloc((size_t) rows->specs[i].row_size * rows->rows);
 
         fuzz_check(sink->data[i] != NULL, "no memory");
     }
@@ -223,11 +243,10 @@ fuzz_allocated(const fuzz_rows_t *rows, size_t size)
     uint32_t  i;
 
     for (bytes = 0, i = 0; i < rows->schema->ninputs; i++) {
-        bytes += rows->rows * ngx_webtorch_row_elements(&rows->schema->inputs[i])
-                 * ngx_webtorch_dtypes[rows->schema->inputs[i].dtype].size;
+        bytes += rows->rows * (uint64_t) rows->specs[i].row_size;
     }
 
-    fuzz_check(rows->rows <= 1
+    fuzz_check((rows->rows <= 1 && rows->schema->naxes == 0)
                || bytes <= FUZZ_MAX_FACTOR * size * rows->schema->ninputs,
                "more is allocated than the body can hold");
 }
