@@ -200,15 +200,24 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         ctx->in = &ngx_webtorch_codec_json;
     }
 
+    if (schema->input_strings && !ctx->in->strings) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "this format carries no strings: send application/json");
+    }
+
     ctx->out = ctx->in;
     accept = ngx_http_webtorch_find_header(r, "accept");
 
     if (accept) {
         ctx->out = ngx_webtorch_codec_by_accept((char *) accept->data,
                                                 accept->len, ctx->in,
-                                                schema->noutputs);
+                                                schema->noutputs,
+                                                schema->output_strings);
 
-    } else if (schema->noutputs > 1 && !ctx->in->several) {
+    } else if (!ngx_webtorch_codec_holds(ctx->in, schema->noutputs,
+                                         schema->output_strings))
+    {
         ctx->out = &ngx_webtorch_codec_json;
     }
 
@@ -557,7 +566,7 @@ ngx_http_webtorch_join(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     ctx->waiter.done = ngx_http_webtorch_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_batch_add(ctx->handler->runner, ctx->layout.rows,
+    (void) ngx_webtorch_batch_add(ctx->handler->runner, &ctx->layout,
                                   &ctx->waiter);
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -584,10 +593,7 @@ ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
 
     s = (ngx_http_webtorch_sink_t *) sink;
 
-    if (ngx_webtorch_batch_reserve(s->runner, layout->rows, layout->sizes,
-                                   sink->data)
-        != NGX_OK)
-    {
+    if (ngx_webtorch_batch_reserve(s->runner, layout, sink) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -631,10 +637,10 @@ static ngx_int_t
 ngx_http_webtorch_add_request(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
-    void                *data[WEBTORCH_MAX_TENSORS];
-    webtorch_job_t      *job;
-    webtorch_request_t  *request;
-    ngx_http_cleanup_t  *cln;
+    webtorch_job_t       *job;
+    webtorch_request_t   *request;
+    ngx_http_cleanup_t   *cln;
+    ngx_webtorch_sink_t   sink;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
@@ -646,7 +652,9 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, NULL, data)
+    ctx->layout.rows = 1;
+
+    if (ngx_webtorch_batch_reserve(ctx->handler->runner, &ctx->layout, &sink)
         != NGX_OK)
     {
         ngx_webtorch_release(request->shared);
@@ -657,7 +665,8 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
     ctx->waiter.done = ngx_http_webtorch_done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_batch_add(ctx->handler->runner, 1, &ctx->waiter);
+    job = ngx_webtorch_batch_add(ctx->handler->runner, &ctx->layout,
+                                 &ctx->waiter);
     job->request = request;
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -704,6 +713,7 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     uint32_t            i;
     ngx_str_t           text;
     const void         *data[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t    *specs;
     webtorch_reply_t   *reply;
     webtorch_schema_t  *schema;
     ngx_pool_cleanup_t *cln;
@@ -720,12 +730,19 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {
+        specs = ngx_webtorch_batch_specs(&ctx->waiter);
+        ctx->layout.text = 0;
+
         for (i = 0; i < schema->noutputs; i++) {
             data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
         }
 
-        return ctx->wire->answer(r, ctx,
-                                 ngx_webtorch_batch_specs(&ctx->waiter), data);
+        for (i = 0; schema->output_strings && i < schema->noutputs; i++) {
+            ctx->layout.text += ngx_webtorch_text_size(&specs[i], data[i],
+                                                       job->rows);
+        }
+
+        return ctx->wire->answer(r, ctx, specs, data);
     }
 
     /* the reply is sent from where it is, and freed with the request */

@@ -21,6 +21,7 @@ struct ngx_http_webtorch_decoding_s {
     ngx_webtorch_sink_t        sink;
     ngx_http_webtorch_ctx_t   *ctx;
     ngx_str_t                  body;
+    char                      *text;      /* of strings */
     int                        rc;
     ngx_webtorch_error_t       err;
 };
@@ -131,6 +132,20 @@ ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
         }
     }
 
+    if (layout->text) {
+        d->text = malloc(layout->text);
+
+        if (d->text == NULL) {
+            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
+        }
+    }
+
+    /* this moves on as strings are written */
+
+    sink->text = d->text;
+    sink->at = 0;
+
     return 0;
 }
 
@@ -197,10 +212,11 @@ static ngx_int_t
 ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
 {
-    void                    *data[WEBTORCH_MAX_TENSORS];
-    size_t                   size;
+    size_t                   size, n;
     uint32_t                 i;
+    webtorch_text_t         *text;
     webtorch_schema_t       *schema;
+    ngx_webtorch_sink_t      sink;
     ngx_webtorch_layout_t   *layout;
     ngx_webtorch_runner_t   *runner;
 
@@ -212,15 +228,25 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ngx_webtorch_batch_reserve(runner, layout->rows, layout->sizes, data)
-        != NGX_OK)
-    {
+    if (ngx_webtorch_batch_reserve(runner, layout, &sink) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
         size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
-        ngx_memcpy(data[i], d->sink.data[i], layout->rows * size);
+        ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
+
+        if (ngx_webtorch_is_string(schema->inputs[i].dtype)) {
+            text = sink.data[i];
+
+            for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
+                text++->at += sink.at;
+            }
+        }
+    }
+
+    if (layout->text) {
+        ngx_memcpy(sink.text, d->text, layout->text);
     }
 
     return ngx_http_webtorch_join(r, d->ctx);
@@ -238,6 +264,9 @@ ngx_http_webtorch_decode_cleanup(void *data)
         free(d->sink.data[i]);
         d->sink.data[i] = NULL;
     }
+
+    free(d->text);
+    d->text = NULL;
 }
 
 #else

@@ -111,7 +111,8 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
         p = ngx_sprintf(p, "%s{\"name\":\"%s\",\"%s%s\",\"%s\":[",
                         i ? "," : "", specs[i].name,
                         config ? "data_type\":\"TYPE_" : "datatype\":\"",
-                        ngx_webtorch_oip_datatype(specs[i].dtype),
+                        (config && ngx_webtorch_is_string(specs[i].dtype))
+                        ? "STRING" : ngx_webtorch_oip_datatype(specs[i].dtype),
                         config ? "dims" : "shape");
 
         comma = "";

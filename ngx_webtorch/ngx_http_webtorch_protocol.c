@@ -46,7 +46,7 @@ static int ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx,
 static ngx_int_t ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
 static size_t ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
-    webtorch_spec_t *specs, ngx_uint_t i);
+    webtorch_spec_t *specs, ngx_uint_t i, const void **data);
 static u_char *ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx,
     u_char *p, webtorch_spec_t *specs, const void **data);
 static ngx_int_t ngx_http_webtorch_oip_send(ngx_http_request_t *r,
@@ -414,10 +414,13 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     binary = 0;
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        binary += ngx_http_webtorch_oip_rows(ctx, specs, i);
+        binary += ngx_http_webtorch_oip_rows(ctx, specs, i, data);
     }
 
+    /* strings are not in memory as they are sent */
+
     copy = (binary <= WEBTORCH_COPY_SIZE
+            || ctx->handler->schema.output_strings
             || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
 
     size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, specs,
@@ -466,13 +469,17 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
 
 static size_t
 ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
-    webtorch_spec_t *specs, ngx_uint_t i)
+    webtorch_spec_t *specs, ngx_uint_t i, const void **data)
 {
+    ngx_uint_t  k;
+
     if (!(ctx->oip->binary & (1u << i))) {
         return 0;
     }
 
-    return ctx->layout.rows * (size_t) specs[ctx->oip->outputs[i]].row_size;
+    k = ctx->oip->outputs[i];
+
+    return ngx_webtorch_oip_size(&specs[k], data[k], ctx->layout.rows);
 }
 
 
@@ -480,11 +487,16 @@ static u_char *
 ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
     webtorch_spec_t *specs, const void **data)
 {
+    uint32_t    k;
     ngx_uint_t  i;
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        p = ngx_cpymem(p, data[ctx->oip->outputs[i]],
-                       ngx_http_webtorch_oip_rows(ctx, specs, i));
+
+        if (ctx->oip->binary & (1u << i)) {
+            k = ctx->oip->outputs[i];
+            p = (u_char *) ngx_webtorch_oip_pack((char *) p, &specs[k], data[k],
+                                                 ctx->layout.rows);
+        }
     }
 
     return p;
@@ -512,7 +524,7 @@ ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     }
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        size = ngx_http_webtorch_oip_rows(ctx, specs, i);
+        size = ngx_http_webtorch_oip_rows(ctx, specs, i, data);
 
         if (ngx_http_webtorch_add_piece(r, &ll,
                                         (char *) data[ctx->oip->outputs[i]],

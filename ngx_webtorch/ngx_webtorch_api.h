@@ -37,6 +37,8 @@
 #define WEBTORCH_BFLOAT16     10
 #define WEBTORCH_FLOAT32      11
 #define WEBTORCH_FLOAT64      12
+#define WEBTORCH_STR          13          /* UTF-8 */
+#define WEBTORCH_BYTES        14
 
 #define WEBTORCH_INFER        0
 #define WEBTORCH_TRAIN        1
@@ -64,6 +66,15 @@
 #define WEBTORCH_LOG_DEBUG    8
 
 
+/* an element of a tensor of strings */
+
+typedef struct {
+    uint64_t  at;                         /* of inputs: in the batch's text,
+                                             of outputs: an address */
+    uint64_t  len;
+} webtorch_text_t;
+
+
 /*
  * A tensor of the signature; ndim and shape are a row's, without the batch
  * axis.  A size below 0 is that of a variable axis, -1 of the first; the row
@@ -89,6 +100,9 @@ typedef struct {
     uint32_t         noutputs;
     webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
+
+    uint32_t         input_strings;       /* tensors of strings among them */
+    uint32_t         output_strings;
 
     /* variable axes, those of inputs first; 0: all sizes are fixed */
     uint32_t         naxes;
@@ -172,6 +186,9 @@ typedef struct {
     void            *inputs[WEBTORCH_MAX_TENSORS];
     size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
+
+    char            *text;                /* that strings of inputs are in */
+    uint64_t         text_len;
 
     /* of variable axes; Python sets those that only outputs have */
     int64_t          sizes[WEBTORCH_MAX_AXES];

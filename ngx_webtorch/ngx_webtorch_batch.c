@@ -30,6 +30,10 @@
 /* inputs of a batch whose rows have variable axes, in bytes */
 #define NGX_WEBTORCH_MAX_SIZE       (64 * 1024 * 1024)
 
+/* strings of inputs of a batch, and those that a free batch keeps room for */
+#define NGX_WEBTORCH_MAX_TEXT       (64 * 1024 * 1024)
+#define NGX_WEBTORCH_KEPT_TEXT      (1024 * 1024)
+
 /* what such a batch has room for at first, if it is less than FIRST_ROWS */
 #define NGX_WEBTORCH_FIRST_SIZE     (256 * 1024)
 
@@ -63,6 +67,7 @@ struct ngx_webtorch_batch_s {
     uint32_t                     max_rows;
     uint64_t                     weight;  /* of a row: bytes if they vary, or 1 */
 
+    size_t                       max_text;
     uint32_t                     max_jobs;
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;
@@ -157,6 +162,8 @@ static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
 static ngx_int_t ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch,
     uint32_t rows);
 static ngx_int_t ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
+    size_t len);
 static void ngx_webtorch_batch_resize(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
 static ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
@@ -516,6 +523,32 @@ ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch)
 }
 
 
+/* strings are in rows by their offsets in the text, which may move */
+
+static ngx_int_t
+ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
+{
+    char    *text;
+    size_t   size;
+
+    if (len <= batch->max_text) {
+        return NGX_OK;
+    }
+
+    size = ngx_max(len, 2 * batch->max_text);
+
+    text = realloc(batch->api.text, size);
+    if (text == NULL) {
+        return NGX_ERROR;
+    }
+
+    batch->api.text = text;
+    batch->max_text = size;
+
+    return NGX_OK;
+}
+
+
 /* an empty batch is for rows of other sizes from now on */
 
 static void
@@ -664,13 +697,16 @@ ngx_webtorch_batch_reclaim(ngx_webtorch_runner_t *runner, const int64_t *sizes)
 
 
 ngx_int_t
-ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
-    const int64_t *sizes, void **data)
+ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
 {
     uint32_t               i;
+    const int64_t         *sizes;
     webtorch_batch_t      *api;
     webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
+
+    sizes = layout->sizes;
 
     if (runner->handler->schema.nbound) {
         ngx_webtorch_runner_select(runner, sizes);
@@ -688,7 +724,8 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
     /* a request with more rows than max_batch is a batch by itself */
 
     if (batch->api.rows != 0
-        && batch->api.rows + (uint64_t) rows > batch->max_rows)
+        && (batch->api.rows + (uint64_t) layout->rows > batch->max_rows
+            || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT))
     {
         ngx_webtorch_runner_close(runner);
         ngx_post_event(&runner->close, &ngx_posted_events);
@@ -698,18 +735,31 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
         }
 
         batch = runner->open;
+        schema = batch->schema;
     }
 
     api = &batch->api;
 
-    if (ngx_webtorch_batch_grow(batch, api->rows + rows) != NGX_OK
+    if (ngx_webtorch_batch_grow(batch, api->rows + layout->rows) != NGX_OK
         || ngx_webtorch_batch_grow_jobs(batch) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
+    if (layout->text) {
+        if (ngx_webtorch_batch_grow_text(batch, api->text_len + layout->text)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        sink->text = api->text + api->text_len;
+    }
+
+    sink->at = api->text_len;
+
     for (i = 0; i < schema->ninputs; i++) {
-        data[i] = (u_char *) api->inputs[i]
+        sink->data[i] = (u_char *) api->inputs[i]
                   + api->rows * (size_t) schema->inputs[i].row_size;
     }
 
@@ -718,8 +768,8 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
 
 
 webtorch_job_t *
-ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
-    ngx_webtorch_waiter_t *waiter)
+ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter)
 {
     webtorch_job_t        *job;
     ngx_webtorch_batch_t  *batch;
@@ -735,10 +785,11 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
     ngx_memzero(job, sizeof(webtorch_job_t));
 
     job->first = batch->api.rows;
-    job->rows = rows;
+    job->rows = layout->rows;
     job->waiter = waiter;
 
-    batch->api.rows += rows;
+    batch->api.rows += layout->rows;
+    batch->api.text_len += layout->text;
 
     waiter->job = job;
     waiter->batch = batch;
@@ -911,6 +962,13 @@ ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch)
     batch->api.njobs = 0;
     batch->api.rows = 0;
     batch->api.shared = 0;
+    batch->api.text_len = 0;
+
+    if (batch->max_text > NGX_WEBTORCH_KEPT_TEXT) {
+        free(batch->api.text);
+        batch->api.text = NULL;
+        batch->max_text = 0;
+    }
 
     if (batch->api.retained) {
         /* a tensor over the input lives on: the next rows go elsewhere */
@@ -960,6 +1018,10 @@ ngx_webtorch_runner_trim(ngx_webtorch_runner_t *runner,
 
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
         ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+
+        free(batch->api.text);
+        batch->api.text = NULL;
+        batch->max_text = 0;
 
         batch->adopted = 0;
         batch->api.capacity = 0;

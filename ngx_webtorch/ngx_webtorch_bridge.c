@@ -1251,7 +1251,7 @@ static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // webtorch_schema_t *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_schema_t *
 /*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char *
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1260,26 +1260,26 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // webtorch_batch_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_batch_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 64), // webtorch_reply_t const *
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_job_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 65), // webtorch_reply_t const *
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(int)
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(int)
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(int, char const *, size_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(int, char const *, size_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void *
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(void *)
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(void)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(void)
 /* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 58), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
@@ -1300,27 +1300,29 @@ static void *_cffi_types[] = {
 /* 49 */ (_cffi_opcode_t)(8),
 /* 50 */ _CFFI_OP(_CFFI_OP_ARRAY, 5), // size_t[16]
 /* 51 */ (_cffi_opcode_t)(16),
-/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 53 */ _CFFI_OP(_CFFI_OP_ARRAY, 52), // uintptr_t[16]
-/* 54 */ (_cffi_opcode_t)(16),
-/* 55 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
-/* 56 */ (_cffi_opcode_t)(16),
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 59 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 61), // webtorch_header_t *
-/* 61 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 64), // webtorch_reply_t *
-/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_request_t *
-/* 66 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 67 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 69 */ _CFFI_OP(_CFFI_OP_ARRAY, 68), // webtorch_spec_t[16]
-/* 70 */ (_cffi_opcode_t)(16),
-/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 72), // webtorch_str_t *
-/* 72 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 54 */ _CFFI_OP(_CFFI_OP_ARRAY, 53), // uintptr_t[16]
+/* 55 */ (_cffi_opcode_t)(16),
+/* 56 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 57 */ (_cffi_opcode_t)(16),
+/* 58 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
+/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_header_t *
+/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 65), // webtorch_reply_t *
+/* 65 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
+/* 66 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // webtorch_request_t *
+/* 67 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
+/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
+/* 69 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
+/* 70 */ _CFFI_OP(_CFFI_OP_ARRAY, 69), // webtorch_spec_t[16]
+/* 71 */ (_cffi_opcode_t)(16),
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // webtorch_str_t *
+/* 73 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 74 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_text_t
 };
 
 _CFFI_UNUSED_FN
@@ -1340,6 +1342,8 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   { void *(*tmp)[16] = &p->inputs; (void)tmp; }
   { size_t(*tmp)[16] = &p->allocated; (void)tmp; }
   { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { char * *tmp = &p->text; (void)tmp; }
+  (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
   { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
@@ -1414,6 +1418,8 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
   { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
   { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  (void)((p->input_strings) | 0);  /* check that 'webtorch_schema_t.input_strings' is an integer */
+  (void)((p->output_strings) | 0);  /* check that 'webtorch_schema_t.output_strings' is an integer */
   (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
@@ -1444,6 +1450,16 @@ static void _cffi_checkfld_typedef_webtorch_str_t(webtorch_str_t *p)
   (void)((p->len) | 0);  /* check that 'webtorch_str_t.len' is an integer */
 }
 struct _cffi_align_typedef_webtorch_str_t { char x; webtorch_str_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_text_t(webtorch_text_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->at) | 0);  /* check that 'webtorch_text_t.at' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_text_t.len' is an integer */
+}
+struct _cffi_align_typedef_webtorch_text_t { char x; webtorch_text_t y; };
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_load =
   { "webtorch._native.ngx_webtorch_py_load", (int)sizeof(int), 0, 0 };
@@ -1770,6 +1786,15 @@ static int _cffi_const_WEBTORCH_BOOL(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_BYTES(unsigned long long *o)
+{
+  int n = (WEBTORCH_BYTES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_BYTES) | 0);  /* check that WEBTORCH_BYTES is an integer */
+  if (!_cffi_check_int(*o, n, 14U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
 {
   int n = (WEBTORCH_COPY_SIZE) <= 0;
@@ -2022,6 +2047,15 @@ static int _cffi_const_WEBTORCH_PUT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
+{
+  int n = (WEBTORCH_STR) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STR) | 0);  /* check that WEBTORCH_STR is an integer */
+  if (!_cffi_check_int(*o, n, 13U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_TRAIN(unsigned long long *o)
 {
   int n = (WEBTORCH_TRAIN) <= 0;
@@ -2070,6 +2104,7 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2098,6 +2133,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2108,7 +2144,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
   { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 44), (void *)ngx_webtorch_py_load },
   { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 45), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 57), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 58), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 29), (void *)_cffi_d_ngx_webtorch_trim },
@@ -2144,22 +2180,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 15) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 55) },
+              _CFFI_OP(_CFFI_OP_NOOP, 56) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
                  _CFFI_OP(_CFFI_OP_NOOP, 50) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 53) },
+               _CFFI_OP(_CFFI_OP_NOOP, 54) },
+  { "text", offsetof(webtorch_batch_t, text),
+            sizeof(((webtorch_batch_t *)0)->text),
+            _CFFI_OP(_CFFI_OP_NOOP, 4) },
+  { "text_len", offsetof(webtorch_batch_t, text_len),
+                sizeof(((webtorch_batch_t *)0)->text_len),
+                _CFFI_OP(_CFFI_OP_NOOP, 52) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
              _CFFI_OP(_CFFI_OP_NOOP, 48) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 72) },
+             _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2171,13 +2213,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 72) },
+               _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 65) },
+               _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 63) },
+             _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
@@ -2186,37 +2228,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 46) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 72) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 60) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 68) },
+              _CFFI_OP(_CFFI_OP_NOOP, 69) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 72) },
+              _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
@@ -2225,13 +2267,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 60) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 71) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
             _CFFI_OP(_CFFI_OP_NOOP, 46) },
@@ -2249,10 +2291,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 69) },
+              _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 69) },
+               _CFFI_OP(_CFFI_OP_NOOP, 70) },
+  { "input_strings", offsetof(webtorch_schema_t, input_strings),
+                     sizeof(((webtorch_schema_t *)0)->input_strings),
+                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "output_strings", offsetof(webtorch_schema_t, output_strings),
+                      sizeof(((webtorch_schema_t *)0)->output_strings),
+                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "naxes", offsetof(webtorch_schema_t, naxes),
              sizeof(((webtorch_schema_t *)0)->naxes),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2289,36 +2337,45 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "at", offsetof(webtorch_text_t, at),
+          sizeof(((webtorch_text_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 52) },
+  { "len", offsetof(webtorch_text_t, len),
+           sizeof(((webtorch_text_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 52) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 59, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 13 },
-  { "$webtorch_header_t", 61, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 13, 2 },
-  { "$webtorch_job_t", 62, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 15, 7 },
-  { "$webtorch_reply_t", 64, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 22, 7 },
-  { "$webtorch_request_t", 66, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 29, 10 },
-  { "$webtorch_schema_t", 67, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 39, 12 },
-  { "$webtorch_spec_t", 68, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 51, 5 },
-  { "$webtorch_str_t", 72, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 56, 2 },
+  { "$webtorch_batch_t", 60, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
+  { "$webtorch_header_t", 62, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 15, 2 },
+  { "$webtorch_job_t", 63, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 17, 7 },
+  { "$webtorch_reply_t", 65, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 24, 7 },
+  { "$webtorch_request_t", 67, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 31, 10 },
+  { "$webtorch_schema_t", 68, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 41, 14 },
+  { "$webtorch_spec_t", 69, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 55, 5 },
+  { "$webtorch_str_t", 73, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 60, 2 },
+  { "$webtorch_text_t", 74, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 62, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 59 },
-  { "webtorch_header_t", 61 },
-  { "webtorch_job_t", 62 },
-  { "webtorch_reply_t", 64 },
-  { "webtorch_request_t", 66 },
-  { "webtorch_schema_t", 67 },
-  { "webtorch_spec_t", 68 },
-  { "webtorch_str_t", 72 },
+  { "webtorch_batch_t", 60 },
+  { "webtorch_header_t", 62 },
+  { "webtorch_job_t", 63 },
+  { "webtorch_reply_t", 65 },
+  { "webtorch_request_t", 67 },
+  { "webtorch_schema_t", 68 },
+  { "webtorch_spec_t", 69 },
+  { "webtorch_str_t", 73 },
+  { "webtorch_text_t", 74 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2328,12 +2385,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  44,  /* num_globals */
-  8,  /* num_struct_unions */
+  46,  /* num_globals */
+  9,  /* num_struct_unions */
   0,  /* num_enums */
-  8,  /* num_typenames */
+  9,  /* num_typenames */
   NULL,  /* no includes */
-  73,  /* num_types */
+  75,  /* num_types */
   1,  /* flags */
 };
 

@@ -224,7 +224,7 @@ ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
 
 const ngx_webtorch_codec_t *
 ngx_webtorch_codec_by_accept(const char *accept, size_t len,
-    const ngx_webtorch_codec_t *own, uint32_t n)
+    const ngx_webtorch_codec_t *own, uint32_t n, uint32_t strings)
 {
     unsigned                     quality, best;
     const ngx_webtorch_codec_t  *found, *const *codec;
@@ -234,7 +234,7 @@ ngx_webtorch_codec_by_accept(const char *accept, size_t len,
 
     for (codec = ngx_webtorch_codecs; *codec; codec++) {
 
-        if (n > 1 && !(*codec)->several) {
+        if (!ngx_webtorch_codec_holds(*codec, n, strings)) {
             continue;
         }
 
@@ -247,6 +247,14 @@ ngx_webtorch_codec_by_accept(const char *accept, size_t len,
     }
 
     return found;
+}
+
+
+int
+ngx_webtorch_codec_holds(const ngx_webtorch_codec_t *codec, uint32_t n,
+    uint32_t strings)
+{
+    return (n <= 1 || codec->several) && (strings == 0 || codec->strings);
 }
 
 

@@ -42,6 +42,10 @@ typedef struct {
     unsigned      single:1;               /* a row, without the batch axis */
     unsigned      named:1;                /* by name, {"x": ...} */
 
+    /* bytes of all strings: of inputs, before their rows are reserved, or of
+       outputs, before they are encoded */
+    size_t        text;
+
     /* of variable axes that inputs have, in the order of the schema's */
     int64_t       sizes[WEBTORCH_MAX_AXES];
 
@@ -71,6 +75,10 @@ struct ngx_webtorch_sink_s {
                            ngx_webtorch_error_t *err);
     void         *data[WEBTORCH_MAX_TENSORS];
 
+    /* where layout->text bytes of strings go, and where that is in the text */
+    char         *text;
+    uint64_t      at;
+
     /* what a body may inflate to, in a format that is compressed itself */
     size_t        limit;
 };
@@ -86,6 +94,7 @@ typedef struct {
     unsigned      padded:1;               /* reads NGX_WEBTORCH_PADDING bytes
                                              after a body */
     unsigned      shapeless:1;            /* shapes are told beside a body */
+    unsigned      strings:1;              /* can hold tensors of them */
 
     /*
      * Decodes a body into rows from the sink; -1: err is set.  Never allocates by a length
@@ -135,11 +144,16 @@ const ngx_webtorch_codec_t *ngx_webtorch_codec_by_type(const char *type,
     size_t len);
 
 /*
- * by an Accept header, for an answer of n tensors; the request's own format is
- * preferred among equals; NULL: not acceptable
+ * by an Accept header, for an answer of n tensors, among them tensors of
+ * strings; the request's own format is preferred among equals; NULL: not
+ * acceptable
  */
 const ngx_webtorch_codec_t *ngx_webtorch_codec_by_accept(const char *accept,
-    size_t len, const ngx_webtorch_codec_t *own, uint32_t n);
+    size_t len, const ngx_webtorch_codec_t *own, uint32_t n, uint32_t strings);
+
+/* whether a format can hold n tensors, among them tensors of strings */
+int ngx_webtorch_codec_holds(const ngx_webtorch_codec_t *codec, uint32_t n,
+    uint32_t strings);
 
 /* an upper bound of what the next one writes, in bytes */
 size_t ngx_webtorch_codec_bound(const ngx_webtorch_codec_t *codec,

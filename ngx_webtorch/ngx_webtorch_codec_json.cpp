@@ -1,6 +1,6 @@
 
 /*
- * JSON: [[a, b], [c, d]], one row as [a, b], or tensors by name
+ * JSON: [[a, b], [c, d]], strings as numbers, one row as [a, b], or tensors by name
  * {"x": [[a, b]]}; the answer mirrors the request.  Parsed by simdjson,
  * numbers are written by std::to_chars, the shortest text that reads back
  * the same.
@@ -29,7 +29,7 @@ int
 read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
     void *data)
 {
-    return webtorch::visit(spec.dtype, [&](auto t) {
+    return visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return read_rows(d, spec, found.value, found.single,
@@ -109,9 +109,11 @@ count_rows(const Decoder &d, const webtorch_spec_t &spec, Found &found)
         return -1;
     }
 
-    /* each element takes a byte at least: nothing is allocated on a promise */
+    /* nothing is allocated on a promise */
 
-    if (found.rows > ngx_webtorch_rows_of(&spec, d.layout->sizes, d.len)) {
+    if (found.rows > ngx_webtorch_rows_of(&spec, d.layout->sizes,
+                                          most_elements(d, spec.dtype)))
+    {
         return mismatch(d, spec, found.value);
     }
 
@@ -200,14 +202,24 @@ find_tensors(const Decoder &d, const element &root, Found *found)
 
 
 int
-decode_document(const Decoder &d, const element &root,
-    ngx_webtorch_sink_t *sink)
+decode_document(const Decoder &d, const element &root)
 {
-    Found     found[WEBTORCH_MAX_TENSORS];
-    uint32_t  i;
+    Found                 found[WEBTORCH_MAX_TENSORS];
+    uint32_t              i;
+    ngx_webtorch_sink_t  *sink = d.sink;
 
     if (find_tensors(d, root, found) != 0) {
         return -1;
+    }
+
+    if (d.schema->input_strings) {
+        d.layout->text = 0;
+
+        for (i = 0; i < d.schema->ninputs; i++) {
+            if (ngx_webtorch_is_string(d.schema->inputs[i].dtype)) {
+                d.layout->text += count_text(found[i].value);
+            }
+        }
     }
 
     if (sink->reserve(sink, d.layout, d.err) != 0) {
@@ -241,7 +253,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
                                   simdjson::error_message(error));
     }
 
-    return decode_document(Decoder { schema, len, layout, err }, root, sink);
+    return decode_document(Decoder { schema, len, layout, sink, err }, root);
 }
 
 
@@ -264,7 +276,7 @@ size_t
 bound(const webtorch_spec_t *specs, uint32_t n,
     const ngx_webtorch_layout_t *layout)
 {
-    size_t    size = 2;
+    size_t    size = 2 + kEscapedLen * layout->text;
     uint32_t  i;
 
     for (i = 0; i < n; i++) {
@@ -331,7 +343,7 @@ char *
 write_tensor(char *p, const webtorch_spec_t &spec, const void *data,
     const ngx_webtorch_layout_t *layout)
 {
-    return webtorch::visit(spec.dtype, [&](auto t) {
+    return visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return write_rows(p, spec, static_cast<const T *>(data), layout);
@@ -383,6 +395,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     1,
     1,
     0,
+    1,
     decode,
     bound,
     encode,

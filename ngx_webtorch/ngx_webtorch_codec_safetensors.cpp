@@ -323,6 +323,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
     1,
     1,
     0,
+    0,
     decode,
     bound,
     nullptr,

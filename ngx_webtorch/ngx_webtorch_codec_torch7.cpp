@@ -791,6 +791,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     0,
     0,
     0,
+    0,
     decode,
     bound,
     encode,

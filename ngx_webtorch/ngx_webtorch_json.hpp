@@ -1,7 +1,7 @@
 
 /*
- * Numbers of JSON as elements of tensors, and back; for the formats that have
- * tensors in JSON.
+ * Numbers and strings of JSON as elements of tensors, and back; for the formats
+ * that have tensors in JSON.
  */
 
 
@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string_view>
 #include <type_traits>
 
 
@@ -32,6 +33,9 @@ using simdjson::dom::object;
 /* the longest text of a double, "-2.2250738585072014e-308", and a comma */
 constexpr size_t kNumberLen = 25;
 
+/* a byte of a string, "\u0000" */
+constexpr size_t kEscapedLen = 6;
+
 /* integers beyond are not exact as doubles anyway */
 constexpr double kLargestInteger = 9007199254740992.0;
 
@@ -44,8 +48,52 @@ struct Decoder {
     const webtorch_schema_t  *schema;
     size_t                    len;        /* of the body */
     ngx_webtorch_layout_t    *layout;
+    ngx_webtorch_sink_t      *sink;
     ngx_webtorch_error_t     *err;
 };
+
+
+/* how many elements may be in a text: each takes a byte, or two quotes */
+
+inline size_t
+most_elements(const Decoder &d, int32_t dtype)
+{
+    return ngx_webtorch_is_string(dtype) ? d.len / 2 : d.len;
+}
+
+
+/* calls f with the Type of a dtype, strings among them */
+
+template <typename F>
+auto
+visit(int32_t dtype, F f)
+{
+    return ngx_webtorch_is_string(dtype) ? f(Type<webtorch_text_t>())
+                                         : webtorch::visit(dtype, f);
+}
+
+
+/* bytes of all strings in arrays, which simdjson lets be 64 deep */
+
+inline size_t
+count_text(const element &e)
+{
+    array             a;
+    size_t            n = 0;
+    std::string_view  text;
+
+    if (e.get(text) == simdjson::SUCCESS) {
+        return text.size();
+    }
+
+    if (e.get(a) == simdjson::SUCCESS) {
+        for (element sub : a) {
+            n += count_text(sub);
+        }
+    }
+
+    return n;
+}
 
 
 /* a member "shape": sizes in an array */
@@ -280,6 +328,46 @@ store(const element &e, T *p)
 }
 
 
+template <typename T>
+bool
+store(const Decoder &, const element &e, T *p)
+{
+    return store(e, p);
+}
+
+
+/* to the sink's text, which has room for all that was counted */
+
+inline void
+store(const Decoder &d, std::string_view text, webtorch_text_t *p)
+{
+    p->at = d.sink->at;
+    p->len = text.size();
+
+    if (!text.empty()) {
+        std::memcpy(d.sink->text, text.data(), text.size());
+    }
+
+    d.sink->text += text.size();
+    d.sink->at += text.size();
+}
+
+
+inline bool
+store(const Decoder &d, const element &e, webtorch_text_t *p)
+{
+    std::string_view  text;
+
+    if (e.get(text) != simdjson::SUCCESS) {
+        return false;
+    }
+
+    store(d, text, p);
+
+    return true;
+}
+
+
 /*
  * Writes an element of the given depth, returns the end, or NULL where its
  * shape does not fit or an element is none of T; the recursion is as deep as
@@ -294,7 +382,7 @@ read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
     array  a;
 
     if (axis == spec.ndim) {
-        if (!store(e, p)) {
+        if (!store(d, e, p)) {
             wrong_element(d, spec, e);
             return nullptr;
         }
@@ -352,6 +440,55 @@ read_rows(const Decoder &d, const webtorch_spec_t &spec, const element &value,
     }
 
     return d.err->status ? -1 : mismatch(d, spec, value);
+}
+
+
+inline char *
+write_escaped(char *p, std::string_view text)
+{
+    static const char  hex[] = "0123456789abcdef";
+
+    for (char c : text) {
+        if (c == '"' || c == '\\') {
+            *p++ = '\\';
+
+        } else if (static_cast<unsigned char>(c) < 0x20) {
+            p = static_cast<char *>(std::memcpy(p, "\\u00", 4)) + 4;
+            *p++ = hex[c >> 4];
+            c = hex[c & 0xf];
+        }
+
+        *p++ = c;
+    }
+
+    return p;
+}
+
+
+/* JSON is UTF-8: in what is not, bytes beyond ASCII become U+FFFD */
+
+inline char *
+write_number(char *p, const webtorch_text_t &v)
+{
+    const char       *data = reinterpret_cast<const char *>(v.at);
+    std::string_view  text(data, v.len);
+
+    *p++ = '"';
+
+    if (text.empty() || simdjson::validate_utf8(text.data(), text.size())) {
+        p = write_escaped(p, text);
+
+    } else {
+        for (const char &c : text) {
+            p = static_cast<unsigned char>(c) < 0x80
+                ? write_escaped(p, std::string_view(&c, 1))
+                : static_cast<char *>(std::memcpy(p, "\\ufffd", 6)) + 6;
+        }
+    }
+
+    *p++ = '"';
+
+    return p;
 }
 
 

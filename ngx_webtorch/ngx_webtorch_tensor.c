@@ -11,7 +11,7 @@
 #define NGX_WEBTORCH_MAX_ROW  ((uint64_t) 1 << 32)
 
 
-const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES] = {
+const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES] = {
     [WEBTORCH_BOOL] =     { "bool", 1, NGX_WEBTORCH_KIND_BOOL },
     [WEBTORCH_UINT8] =    { "uint8", 1, NGX_WEBTORCH_KIND_INTEGER },
     [WEBTORCH_UINT16] =   { "uint16", 2, NGX_WEBTORCH_KIND_INTEGER },
@@ -25,6 +25,10 @@ const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES] = {
     [WEBTORCH_BFLOAT16] = { "bfloat16", 2, NGX_WEBTORCH_KIND_FLOAT },
     [WEBTORCH_FLOAT32] =  { "float32", 4, NGX_WEBTORCH_KIND_FLOAT },
     [WEBTORCH_FLOAT64] =  { "float64", 8, NGX_WEBTORCH_KIND_FLOAT },
+    [WEBTORCH_STR] =      { "str", sizeof(webtorch_text_t),
+                            NGX_WEBTORCH_KIND_STRING },
+    [WEBTORCH_BYTES] =    { "bytes", sizeof(webtorch_text_t),
+                            NGX_WEBTORCH_KIND_STRING },
 };
 
 
@@ -86,6 +90,29 @@ ngx_webtorch_resolve(webtorch_spec_t *resolved, const webtorch_spec_t *spec,
     for (i = 0; i < spec->ndim; i++) {
         resolved->shape[i] = ngx_webtorch_axis_size(spec, i, sizes);
     }
+}
+
+
+uint64_t
+ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows)
+{
+    uint64_t                i, n, size;
+    const webtorch_text_t  *text;
+
+    if (!ngx_webtorch_is_string(spec->dtype)) {
+        return 0;
+    }
+
+    text = data;
+    size = 0;
+    n = rows * ngx_webtorch_row_elements(spec);
+
+    for (i = 0; i < n; i++) {
+        size += text[i].len;
+    }
+
+    return size;
 }
 
 
@@ -306,7 +333,7 @@ ngx_webtorch_spec_valid(const webtorch_spec_t *spec, uint32_t axes)
     int32_t   i;
     uint64_t  n;
 
-    if (spec->dtype < 0 || spec->dtype >= NGX_WEBTORCH_NDTYPES
+    if (spec->dtype < 0 || spec->dtype >= NGX_WEBTORCH_NTYPES
         || spec->ndim < 0 || spec->ndim > WEBTORCH_MAX_DIMS)
     {
         return -1;

@@ -22,7 +22,9 @@ extern "C" {
 #endif
 
 
+/* of numbers, and of all elements */
 #define NGX_WEBTORCH_NDTYPES     13
+#define NGX_WEBTORCH_NTYPES      15
 
 /* "[batch, channels, 224]": names, or numbers of 20 digits, and commas */
 #define NGX_WEBTORCH_SHAPE_LEN                                                \
@@ -32,7 +34,8 @@ extern "C" {
 typedef enum {
     NGX_WEBTORCH_KIND_BOOL = 0,
     NGX_WEBTORCH_KIND_INTEGER,
-    NGX_WEBTORCH_KIND_FLOAT
+    NGX_WEBTORCH_KIND_FLOAT,
+    NGX_WEBTORCH_KIND_STRING
 } ngx_webtorch_kind_e;
 
 
@@ -43,7 +46,7 @@ typedef struct {
 } ngx_webtorch_dtype_t;
 
 
-extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES];
+extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES];
 
 
 /* elements of a row whose axes all have a size */
@@ -64,6 +67,16 @@ void ngx_webtorch_resolve(webtorch_spec_t *resolved,
 /* writes "[batch, 2]", or "[2]" where a call is one request */
 const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
     const webtorch_schema_t *schema);
+
+static inline int
+ngx_webtorch_is_string(int32_t dtype)
+{
+    return dtype >= WEBTORCH_STR;
+}
+
+/* bytes of the strings in rows of an output; 0: it has none */
+uint64_t ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows);
 
 /* the size of a row's axis */
 static inline int64_t

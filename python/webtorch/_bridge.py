@@ -16,16 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import handlers
+from webtorch import handlers, strings
 from webtorch._native import ffi, lib
 from webtorch._torch import use_count
 from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import progress
-from webtorch.schema import DTYPES, Schema, SignatureError, TensorSpec
+from webtorch.schema import DTYPES, STRING_TYPES, Schema, SignatureError, TensorSpec
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
-_DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
+_DTYPES: dict[Any, int] = {
+    dtype: index for index, dtype in enumerate([*DTYPES.values(), *STRING_TYPES])
+}
+
+# of an element of strings: an offset and a length
+_PAIR = 2
 
 # an attribute of lib takes longer than all that it is compared with
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
@@ -108,6 +113,8 @@ def _write_schema(schema: Any, handler: Handler) -> None:
         schema.batched = found.batched
         schema.ninputs = len(found.inputs)
         schema.noutputs = len(found.outputs)
+        schema.input_strings = sum(spec.has_strings for spec in found.inputs)
+        schema.output_strings = sum(spec.has_strings for spec in found.outputs)
         schema.naxes = len(found.axes)
         schema.nbound = found.bound
         for index, name in enumerate(found.axes):
@@ -128,11 +135,16 @@ def _numbered(schema: Schema, spec: TensorSpec) -> list[int]:
     return [-1 - schema.axes.index(size) if isinstance(size, str) else size for size in spec.shape]
 
 
-def _write_spec(target: Any, name: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
+def _size(dtype: Any) -> int:
+    """Return the bytes of an element in C's rows."""
+    return _PAIR * torch.int64.itemsize if dtype in STRING_TYPES else dtype.itemsize
+
+
+def _write_spec(target: Any, name: str, dtype: Any, shape: Sequence[int]) -> None:
     target.name = name.encode()
     target.dtype = _DTYPES[dtype]
     target.ndim = len(shape)
-    target.row_size = dtype.itemsize
+    target.row_size = _size(dtype)
     for axis, size in enumerate(shape):
         target.shape[axis] = size
         if size >= 0:
@@ -188,7 +200,7 @@ class Slot:
         views = self._views.get(rows) or self._make_views(rows)
         return [*map(Tensor.detach, views)]
 
-    def report(self, outputs: Sequence[Tensor]) -> None:
+    def report(self, outputs: Sequence[Any]) -> None:
         """Tell C the sizes of axes that only outputs have."""
 
     def _make_views(self, key: Any) -> list[Tensor]:
@@ -225,7 +237,9 @@ class VariableSlot(Slot):
         super().__init__(generation, schema.batched, bases, batch.outputs)
         self._sizes = batch.sizes
         self._bound = schema.bound
-        self._shapes = [_numbered(schema, spec) for spec in schema.inputs]
+        self._shapes = [
+            _numbered(schema, spec) + [_PAIR] * spec.has_strings for spec in schema.inputs
+        ]
         self._reported = [
             (number, *schema.place_of(axis))
             for number, axis in enumerate(schema.axes)
@@ -247,10 +261,10 @@ class VariableSlot(Slot):
             views.append(base[: shape.numel()].view(shape))
         return views
 
-    def report(self, outputs: Sequence[Tensor]) -> None:
+    def report(self, outputs: Sequence[Any]) -> None:
         """Tell C the sizes of axes that only outputs have."""
         for number, output, axis in self._reported:
-            self._sizes[number] = outputs[output].shape[axis]
+            self._sizes[number] = strings.shape(outputs[output])[axis]
 
 
 def _is_shared(output: Tensor) -> bool:
@@ -272,9 +286,12 @@ class TensorRunner:
         self._handler = handler
         self._shared_from = self._rows_sent_uncopied()
         self._is_variable = bool(handler.schema.axes)
+        self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
+        self._texts: dict[int, list[bytes]] = {}
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch, one call for all of its requests unless that fails."""
@@ -286,17 +303,24 @@ class TensorRunner:
         if slot is None or slot.generation != generation:
             slot = self._slots[number] = self._adopt(generation, batch)
 
-        inputs = slot.inputs(rows)
+        inputs: Sequence[Any] = slot.inputs(rows)
+        if self._takes_strings:
+            inputs = self._decode(inputs, batch)
         progress.begin()
         try:
-            outputs = self._handler.run(inputs, rows)
+            outputs: Sequence[Any] = self._handler.run(inputs, rows)
         except BaseException as error:
             changed = slot.is_written() or progress.is_made()
+            if self._takes_strings:
+                # the lists may have been changed
+                inputs = self._decode(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 
         if self._is_variable and outputs:
             slot.report(outputs)
+        if self._returns_strings:
+            outputs, self._texts[number] = self._encode(outputs)
 
         if rows >= self._shared_from:
             # three references: of the outputs, of the loop and of the call
@@ -317,13 +341,14 @@ class TensorRunner:
         if self._handler.schema.axes:
             return 1
         size = sum(
-            math.prod(spec.sizes()) * spec.dtype.itemsize for spec in self._handler.schema.outputs
+            math.prod(spec.sizes()) * _size(spec.dtype) for spec in self._handler.schema.outputs
         )
         return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
     def _drop_others(self, number: int) -> None:
         """Give back what is kept for all slots but one."""
         self._outputs.clear()
+        self._texts.clear()
         self._slots = {number: self._slots[number]} if number in self._slots else {}
         lib.ngx_webtorch_trim()
 
@@ -333,15 +358,39 @@ class TensorRunner:
         for index, spec in enumerate(schema.inputs):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
             buffer = ffi.buffer(memory, batch.allocated[index])
-            flat = torch.frombuffer(buffer, dtype=spec.dtype)
-            bases.append(flat if schema.axes else flat.view(batch.capacity, *spec.sizes()))
+            dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
+            flat = torch.frombuffer(buffer, dtype=dtype)
+            shape = [batch.capacity, *spec.sizes()] if not schema.axes else [-1]
+            bases.append(flat.view(*shape, *[_PAIR] * (spec.has_strings and not schema.axes)))
         if schema.axes:
             return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
 
+    def _decode(self, inputs: Sequence[Tensor], batch: Any) -> list[Any]:
+        """Make strings of the inputs that are offsets and lengths in the batch's text."""
+        text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
+        return [
+            strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
+            for spec, value in zip(self._handler.schema.inputs, inputs, strict=True)
+        ]
+
+    def _encode(self, outputs: Sequence[Any]) -> tuple[list[Tensor], list[bytes]]:
+        """Make addresses and lengths of the outputs that are strings, and the texts they are in."""
+        encoded = []
+        texts = []
+        for output in outputs:
+            if not isinstance(output, Tensor):
+                entries, text = strings.encode(output, strings.shape(output))
+                entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
+                texts.append(text)
+                encoded.append(entries)
+            else:
+                encoded.append(output)
+        return encoded, texts
+
     def _run_each(
-        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, changed: bool
-    ) -> Sequence[Tensor]:
+        self, batch: Any, inputs: Sequence[Any], error: BaseException, changed: bool
+    ) -> Sequence[Any]:
         """Serve the requests that the failure is not of, if it left things as they were."""
         jobs = batch.jobs[0 : batch.njobs]
         if batch.njobs == 1 or changed:

@@ -5,11 +5,13 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
+
+from webtorch import strings
 
 BATCH = "batch"
 """The name of the first axis that takes rows of many requests at once."""
@@ -32,10 +34,34 @@ DTYPES = {
 """The dtypes that requests and answers can carry, by jaxtyping's names, in the order of their
 numbers in ngx_webtorch_api.h."""
 
+STRING_TYPES = (str, bytes)
+"""Of strings, whose numbers follow those of DTYPES."""
+
 MAX_TENSORS = 16
 MAX_DIMS = 8
 MAX_AXES = 8
 MAX_NAME = 63
+
+
+class Axes(str):
+    """The axes of strings in an annotation, as `batch 2`."""
+
+
+if TYPE_CHECKING:
+    from typing import Annotated as Strings
+else:
+
+    class Strings:
+        """Annotates strings, as jaxtyping's classes do tensors: `Strings[list[str], "batch"]`.
+
+        The first argument is what the function takes or returns: lists, nested as deep as there
+        are axes, of `str` or of `bytes`.
+        """
+
+        def __class_getitem__(cls, arguments):
+            """Make an annotation of a type and axes."""
+            kind, axes = arguments
+            return Annotated[kind, Axes(axes)]
 
 
 class SignatureError(TypeError):
@@ -44,18 +70,23 @@ class SignatureError(TypeError):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a signature.
+    """A tensor of a signature, or strings in lists.
 
     Attributes:
         name: of the tensor.
-        dtype: of its elements.
+        dtype: of its elements; `str` or `bytes` for strings.
         shape: a row's, without the batch axis: sizes, and names of variable axes.
 
     """
 
     name: str
-    dtype: torch.dtype
+    dtype: torch.dtype | type[str] | type[bytes]
     shape: tuple[int | str, ...]
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether the elements are strings."""
+        return self.dtype in STRING_TYPES
 
     def sizes(self) -> list[int]:
         """Return the shape of a tensor without variable axes."""
@@ -64,7 +95,8 @@ class TensorSpec:
     def describe(self, batched: bool) -> str:
         """Write dtype and shape, as `float32 [batch, 2]`."""
         axes = [BATCH] * batched + [str(size) for size in self.shape]
-        return f"{str(self.dtype).removeprefix('torch.')} [{', '.join(axes)}]"
+        dtype = getattr(self.dtype, "__name__", str(self.dtype)).removeprefix("torch.")
+        return f"{dtype} [{', '.join(axes)}]"
 
 
 @dataclass(frozen=True)
@@ -95,7 +127,7 @@ class Schema:
 
         """
         try:
-            hints = typing.get_type_hints(function)
+            hints = typing.get_type_hints(function, include_extras=True)
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
@@ -140,9 +172,9 @@ class Schema:
             for axis in self.axes[: self.bound]
         )
 
-    def sizes_of(self, inputs: Sequence[Tensor]) -> dict[str, int]:
+    def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int]:
         """Read the sizes of variable axes off the inputs."""
-        return {axis: inputs[index].shape[dim] for axis, index, dim in self._places}
+        return {axis: strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
 
     def place_of(self, axis: str) -> tuple[int, int]:
         """Tell the first output that has a variable axis, and where in its shape."""
@@ -172,7 +204,7 @@ def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> d
 def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
     """Name the returned tensors: by a NamedTuple's fields, else by position."""
     if isinstance(annotation, type) and hasattr(annotation, "_fields"):
-        return list(typing.get_type_hints(annotation).items())
+        return list(typing.get_type_hints(annotation, include_extras=True).items())
     if typing.get_origin(annotation) is tuple:
         items = typing.get_args(annotation)
         return [(f"output_{index}", item) for index, item in enumerate(items)]
@@ -183,24 +215,52 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     """Read one annotation; the second value tells whether it has a batch axis."""
     example = 'as in Float32[Tensor, "batch 2"]'
 
+    if len(name.encode()) > MAX_NAME:
+        raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
+    if typing.get_origin(annotation) is Annotated:
+        return _strings(name, annotation)
     if not (isinstance(annotation, type) and issubclass(annotation, AbstractArray)):
         raise SignatureError(f'"{name}" is not annotated with a dtype and a shape, {example}')
     if not issubclass(annotation.array_type, Tensor):
         raise SignatureError(f'"{name}" is not annotated as a torch.Tensor, {example}')
-    if len(name.encode()) > MAX_NAME:
-        raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
     # jaxtyping lists the names of all libraries: "bool" and "bool_" are one
     dtypes = {dtype.rstrip("_") for dtype in annotation.dtypes}
     if len(dtypes) != 1 or not dtypes <= set(DTYPES):
         raise SignatureError(f'the dtype of "{name}" must be one of {", ".join(DTYPES)}, {example}')
 
-    axes = annotation.dim_str.split()
+    batched, shape = _shape(name, annotation.dim_str)
+    return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
+
+
+def _strings(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
+    """Read an annotation of strings."""
+    axes = next((extra for extra in annotation.__metadata__ if isinstance(extra, Axes)), None)
+    if axes is None:
+        raise SignatureError(
+            f'"{name}" has no axes for its strings, as in Strings[list[str], "batch"]'
+        )
+    batched, shape = _shape(name, axes)
+    kind = annotation.__origin__
+    depth = 0
+    while typing.get_origin(kind) is list:
+        (kind,) = typing.get_args(kind)
+        depth += 1
+    if kind not in STRING_TYPES or depth != batched + len(shape):
+        raise SignatureError(
+            f'the strings of "{name}" are not in lists as deep as it has axes, as in '
+            'Strings[list[list[str]], "batch 2"]'
+        )
+    return TensorSpec(name, kind, shape), batched
+
+
+def _shape(name: str, text: str) -> tuple[bool, tuple[int | str, ...]]:
+    """Read axes; the first value tells whether there is a batch axis."""
+    axes = text.split()
     batched = axes[:1] == [BATCH]
     shape = tuple(_axis(name, axis) for axis in axes[batched:])
     if len(shape) > MAX_DIMS:
         raise SignatureError(f'"{name}" has more than {MAX_DIMS} axes')
-
-    return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
+    return batched, shape
 
 
 def _axis(name: str, axis: str) -> int | str:

@@ -41,6 +41,7 @@ typedef struct {
     ngx_webtorch_sink_t        sink;
     const webtorch_schema_t   *schema;
     webtorch_spec_t            specs[WEBTORCH_MAX_TENSORS];   /* with sizes */
+    char                      *text;      /* of strings */
     uint32_t                   rows;
     int                        calls;
 } fuzz_rows_t;
@@ -55,6 +56,14 @@ typedef struct {
 
 
 static const webtorch_schema_t  fuzz_schemas[] = {
+    { .batched = 1, .ninputs = 2, .input_strings = 1,
+      .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_STR, 1, { -1 }, 16 },
+                  { "label", WEBTORCH_INT64, 0, { 0 }, 8 } } },
+    { .batched = 1, .ninputs = 1, .input_strings = 1,
+      .inputs = { { "x", WEBTORCH_BYTES, 1, { 2 }, 32 } } },
+    { .batched = 0, .ninputs = 1, .input_strings = 1,
+      .inputs = { { "x", WEBTORCH_STR, 0, { 0 }, 16 } } },
     { .batched = 1, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
       .inputs = { { "x", WEBTORCH_INT64, 1, { -1 }, 8 } } },
     { .batched = 1, .ninputs = 1, .naxes = 2, .nbound = 2, .axes = { "n", "m" },
@@ -101,6 +110,9 @@ fuzz_release(fuzz_rows_t *rows)
         free(rows->sink.data[i]);
         rows->sink.data[i] = NULL;
     }
+
+    free(rows->text);
+    rows->text = NULL;
 }
 
 
@@ -131,7 +143,40 @@ fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
         fuzz_check(sink->data[i] != NULL, "no memory");
     }
 
+    if (layout->text) {
+        rows->text = malloc(layout->text);
+        fuzz_check(rows->text != NULL, "no memory");
+    }
+
+    sink->text = rows->text;
+    sink->at = 0;
+
     return 0;
+}
+
+
+/* inputs become outputs, whose strings are at addresses */
+
+static void
+fuzz_set_addresses(fuzz_rows_t *rows)
+{
+    uint32_t          i;
+    uint64_t          k;
+    webtorch_text_t  *text;
+
+    for (i = 0; i < rows->schema->ninputs; i++) {
+
+        if (!ngx_webtorch_is_string(rows->specs[i].dtype)) {
+            continue;
+        }
+
+        text = rows->sink.data[i];
+        k = rows->rows * ngx_webtorch_row_elements(&rows->specs[i]);
+
+        while (k--) {
+            text[k].at += (uint64_t) (uintptr_t) rows->text;
+        }
+    }
 }
 
 
@@ -158,7 +203,7 @@ fuzz_body(const char *text, size_t len)
 /* what decode() returned, and either its error or its rows */
 
 static int
-fuzz_decoded(int rc, const ngx_webtorch_error_t *err, const fuzz_rows_t *rows,
+fuzz_decoded(int rc, const ngx_webtorch_error_t *err, fuzz_rows_t *rows,
     const ngx_webtorch_layout_t *layout)
 {
     if (rc != 0) {
@@ -172,6 +217,11 @@ fuzz_decoded(int rc, const ngx_webtorch_error_t *err, const fuzz_rows_t *rows,
 
     fuzz_check(rows->calls == 1, "rows were not reserved");
     fuzz_check(rows->rows == layout->rows, "not as many rows as were reserved");
+
+    if (rows->schema->input_strings) {
+        fuzz_check(rows->sink.at == layout->text, "not all of the text");
+        fuzz_set_addresses(rows);
+    }
 
     return 0;
 }
@@ -208,6 +258,17 @@ fuzz_same_float(const webtorch_spec_t *spec, const void *a, const void *b,
 
 
 static int
+fuzz_same_text(const webtorch_text_t *a, const webtorch_text_t *b)
+{
+    return a->len == b->len
+           && (a->len == 0
+               || memcmp((const void *) (uintptr_t) a->at,
+                         (const void *) (uintptr_t) b->at, a->len)
+                  == 0);
+}
+
+
+static int
 fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
     uint32_t rows)
 {
@@ -224,6 +285,19 @@ fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
 
         for (i = 0; i < n; i++) {
             if (!fuzz_same_float(spec, a, b, i)) {
+                return 0;
+            }
+        }
+
+        return 1;
+
+    case WEBTORCH_STR:
+    case WEBTORCH_BYTES:
+
+        for (i = 0; i < n; i++) {
+            if (!fuzz_same_text((const webtorch_text_t *) a + i,
+                                (const webtorch_text_t *) b + i))
+            {
                 return 0;
             }
         }
