@@ -25,7 +25,7 @@
 #define NGX_WEBTORCH_FIRST_ROWS     16
 
 /* batches of rows of different sizes that take more, of a handler */
-#define NGX_WEBTORCH_MAX_OPEN       8
+#define NGX_WEBTORCH_MAX_OPEN       32
 
 /* inputs of a batch whose rows have variable axes, in bytes */
 #define NGX_WEBTORCH_MAX_SIZE       (64 * 1024 * 1024)
@@ -719,13 +719,12 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
     }
 
     batch = runner->open;
-    schema = batch->schema;
 
     /* a request with more rows than max_batch is a batch by itself */
 
-    if (batch->api.rows != 0
-        && (batch->api.rows + (uint64_t) layout->rows > batch->max_rows
-            || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT))
+    while (batch->api.rows != 0
+           && (batch->api.rows + (uint64_t) layout->rows > batch->max_rows
+               || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT))
     {
         ngx_webtorch_runner_close(runner);
         ngx_post_event(&runner->close, &ngx_posted_events);
@@ -735,16 +734,19 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
         }
 
         batch = runner->open;
-        schema = batch->schema;
     }
 
     api = &batch->api;
+    schema = batch->schema;
 
     if (ngx_webtorch_batch_grow(batch, api->rows + layout->rows) != NGX_OK
         || ngx_webtorch_batch_grow_jobs(batch) != NGX_OK)
     {
         return NGX_ERROR;
     }
+
+    sink->text = NULL;
+    sink->at = api->text_len;
 
     if (layout->text) {
         if (ngx_webtorch_batch_grow_text(batch, api->text_len + layout->text)
@@ -756,11 +758,9 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
         sink->text = api->text + api->text_len;
     }
 
-    sink->at = api->text_len;
-
     for (i = 0; i < schema->ninputs; i++) {
         sink->data[i] = (u_char *) api->inputs[i]
-                  + api->rows * (size_t) schema->inputs[i].row_size;
+                        + api->rows * (size_t) schema->inputs[i].row_size;
     }
 
     return NGX_OK;

@@ -505,13 +505,13 @@ def test_a_batch_of_each_size_is_bounded_by_max_batch(server):
 def test_more_sizes_than_batches_are_open(server):
     """A size too many closes the batch that waits the longest: nothing is lost."""
     calls(server)
-    bodies = [[[n] * (1 + n % 30)] for n in range(90)]
+    bodies = [[[n] * (1 + n % 50)] for n in range(120)]
     answers = send_at_once(server, "/inline/embed", bodies)
     for body, answer in zip(bodies, answers, strict=True):
         assert answer.json() == embedded(np.array(body)).tolist()
     found = calls(server)
-    assert sum(rows for rows, _ in found) == 90
-    assert {length for _, length in found} == set(range(1, 31))
+    assert sum(rows for rows, _ in found) == 120
+    assert {length for _, length in found} == set(range(1, 51))
 
 
 def test_waiting_for_others_of_the_same_size(server):
