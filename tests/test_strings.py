@@ -43,6 +43,13 @@ def pairs(
     return [[[b * k], [a * k]] for (a, b), k in zip(texts, n.tolist(), strict=True)]
 
 @webtorch.infer
+def joined(texts: Strings[list[list[str]], "batch 2"]) -> Strings[list[str], "batch"]:
+    found = [row.pop() + row.pop() for row in texts]
+    if "poison!" in found:
+        raise RuntimeError("poison")
+    return found
+
+@webtorch.infer
 def reverse(data: Strings[list[bytes], "batch"]) -> Strings[list[bytes], "batch"]:
     return [item[::-1] for item in data]
 
@@ -84,8 +91,8 @@ def seen(request):
     return answer
 """
 NAMES = (
-    "upper", "lengths", "labels", "pairs", "reverse", "one", "words", "split", "variable", "wrong",
-    "train",
+    "upper", "lengths", "labels", "pairs", "joined", "reverse", "one", "words", "split",
+    "variable", "wrong", "train",
 )  # fmt: skip
 SERVER = (
     "client_max_body_size 64m;\n"
@@ -93,6 +100,7 @@ SERVER = (
     + """
 location = /late/upper { webtorch_handler app:upper max_delay=200ms; }
 location = /late/split { webtorch_handler app:split max_delay=200ms; }
+location = /late/joined { webtorch_handler app:joined max_delay=200ms; }
 location = /thread/upper { webtorch_handler app:upper mode=thread; }
 location = /seen { webtorch_handler app:seen mode=inline; }
 location /v2 { webtorch_inference_protocol; }
@@ -156,6 +164,12 @@ def test_bytes_in_json(server):
 )
 def test_what_does_not_fit(server, path, body, code, text):
     expect(server.post(path, body), 422, code, text)
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00\ud800"', '"\udcff"', r'"\ud83d\ude0"'])
+def test_text_that_is_not_unicode(server, text):
+    body = f"[{text}]".encode("utf-8", "surrogateescape")
+    expect(server.post("/upper", data=body), 400, "malformed_body", "invalid JSON")
 
 
 def test_a_large_body_is_decoded_in_a_thread(server):
@@ -307,6 +321,13 @@ def test_a_request_that_fails(server):
     assert [answers[n].json() for n in (0, 2, 3)] == [
         [["a", "b", ""]], [["c", "", ""]], [["d", "e", "f"]],
     ]  # fmt: skip
+
+
+def test_lists_that_a_failed_call_has_changed(server):
+    bodies = [[[str(n), "x"]] for n in range(5)] + [[["!", "poison"]]]
+    answers = send_at_once(server, "/late/joined", bodies)
+    assert [answer.json() for answer in answers[:5]] == [[f"x{n}"] for n in range(5)]
+    assert answers[5].status == 500
 
 
 @pytest.mark.parametrize("index", range(5))

@@ -101,6 +101,13 @@ def train(x: j.Float32[Tensor, "batch seq"]) -> j.Float32[Tensor, "batch"]:
     model.step(y.square().mean())
     return x.sum(dim=1)
 
+@webtorch.train
+def learn_to_grow(x: j.Float32[Tensor, "batch"]) -> j.Float32[Tensor, "batch found"]:
+    if (x == 13).any():
+        raise RuntimeError("thirteen")
+    model.step(model(x[:, None]).square().mean())
+    return x[:, None].expand(len(x), int(x.max())).contiguous()
+
 @webtorch.infer
 def mixed(ids: j.Int64[Tensor, "batch seq"]) -> j.Int64[Tensor, "batch seq"]:
     return ids + 1
@@ -131,6 +138,7 @@ location = /thread/mixed { webtorch_handler app:mixed mode=thread; }
 location = /gated { webtorch_handler app:gated mode=thread; }
 location = /poison/late { webtorch_handler app:poison max_delay=200ms; }
 location = /grow/late { webtorch_handler app:grow max_delay=200ms; }
+location = /learn_to_grow { webtorch_handler app:learn_to_grow max_delay=200ms; }
 location = /control { webtorch_handler app:control mode=inline; }
 location /v2 { webtorch_inference_protocol; }
 """
@@ -684,6 +692,14 @@ def test_training(server):
     assert server.post("/train", [[1, 2, 3], [4, 5, 6]]).json() == [6, 15]
     assert server.post("/train", [[1]]).json() == [1]
     assert calls(server) == [[2, 3], [1, 1]]
+
+
+def test_samples_are_not_trained_on_twice_for_a_size(server):
+    answers = send_at_once(server, "/learn_to_grow", [[1], [13], [3], [3]])
+    assert [answer.status for answer in answers] == [500] * 4
+    server.wait_for_log("TypeError: it returned tensors of several sizes for the parts of a batch")
+    answers = send_at_once(server, "/learn_to_grow", [[3], [13], [3], [3]])
+    assert [answer.status for answer in answers] == [200, 500, 200, 200]
 
 
 def test_what_is_not_finite_is_not_trained_on(server):

@@ -360,8 +360,9 @@ class TensorRunner:
             buffer = ffi.buffer(memory, batch.allocated[index])
             dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
             flat = torch.frombuffer(buffer, dtype=dtype)
-            shape = [batch.capacity, *spec.sizes()] if not schema.axes else [-1]
-            bases.append(flat.view(*shape, *[_PAIR] * (spec.has_strings and not schema.axes)))
+            if not schema.axes:
+                flat = flat.view(batch.capacity, *spec.sizes(), *[_PAIR] * spec.has_strings)
+            bases.append(flat)
         if schema.axes:
             return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
@@ -379,13 +380,13 @@ class TensorRunner:
         encoded = []
         texts = []
         for output in outputs:
-            if not isinstance(output, Tensor):
-                entries, text = strings.encode(output, strings.shape(output))
-                entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
-                texts.append(text)
-                encoded.append(entries)
-            else:
+            if isinstance(output, Tensor):
                 encoded.append(output)
+                continue
+            entries, text = strings.encode(output, strings.shape(output))
+            entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
+            encoded.append(entries)
+            texts.append(text)
         return encoded, texts
 
     def _run_each(

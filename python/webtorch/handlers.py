@@ -1,5 +1,6 @@
 """Handlers: the functions that nginx's locations name."""
 
+import copy
 import functools
 import importlib
 import re
@@ -156,7 +157,7 @@ class TensorFunction:
             last = spans[end - 1].first + spans[end - 1].rows
             progress.begin()
             try:
-                results = self.run([tensor[first:last] for tensor in inputs], last - first)
+                results = self.run(_rows_of(inputs, range(first, last)), last - first)
             except BaseException as error:
                 if progress.is_made():
                     failures.update(dict.fromkeys(range(begin, end), error))
@@ -191,13 +192,7 @@ class TensorFunction:
     ) -> Sequence[Any]:
         """Run some requests of a batch of `total` rows, zeros are the outputs of the others."""
         rows = [row for span in spans for row in range(span.first, span.first + span.rows)]
-        results = self.run(
-            [
-                tensor[rows] if isinstance(tensor, Tensor) else [tensor[row] for row in rows]
-                for tensor in inputs
-            ],
-            len(rows),
-        )
+        results = self.run(_rows_of(inputs, rows), len(rows))
         outputs = self._blank(results, total)
         for output, result in zip(outputs, results, strict=True):
             for index, row in enumerate(rows):
@@ -223,6 +218,15 @@ class TensorFunction:
         dtype = str(found.dtype).removeprefix("torch.")
         where = "".join(f", {axis}={size}" for axis, size in sizes.items() if axis in spec.shape)
         return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows{where}"
+
+
+def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+    """Take rows of tensors, and of strings in lists that may be changed."""
+    index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+    return [
+        value[index] if isinstance(value, Tensor) else [copy.deepcopy(value[row]) for row in rows]
+        for value in inputs
+    ]
 
 
 def _are_strings(
