@@ -50,7 +50,7 @@ struct ngx_http_webtorch_wire_s {
 
     /* with the handler's outputs, which are the batch's */
     ngx_int_t   (*answer)(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-                          const void **data);
+                          webtorch_spec_t *specs, const void **data);
 };
 
 

@@ -8,7 +8,13 @@
 #include "ngx_http_webtorch.h"
 
 
+/* of a format that has no shapes: "2,17", the request's or the answer's */
+#define NGX_HTTP_WEBTORCH_SHAPE  "Tensor-Shape"
+
+
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_told_shape(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
@@ -17,10 +23,11 @@ static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static void ngx_http_webtorch_cleanup(void *data);
@@ -30,7 +37,9 @@ static void ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter,
 static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
+static ngx_int_t ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec);
 
 
 typedef struct {
@@ -96,6 +105,13 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_webtorch_negotiate(r, ctx);
+    }
+
+    if (rc == NGX_DECLINED
+        && ctx->in->shapeless
+        && schema->kind != WEBTORCH_HANDLER)
+    {
+        rc = ngx_http_webtorch_told_shape(r, ctx);
     }
 
     if (rc != NGX_DECLINED) {
@@ -194,15 +210,24 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         ctx->in = &ngx_webtorch_codec_json;
     }
 
+    if (schema->input_strings && !ctx->in->strings) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "this format carries no strings: send application/json");
+    }
+
     ctx->out = ctx->in;
     accept = ngx_http_webtorch_find_header(r, "accept");
 
     if (accept) {
         ctx->out = ngx_webtorch_codec_by_accept((char *) accept->data,
                                                 accept->len, ctx->in,
-                                                schema->noutputs);
+                                                schema->noutputs,
+                                                schema->output_strings);
 
-    } else if (schema->noutputs > 1 && !ctx->in->several) {
+    } else if (!ngx_webtorch_codec_holds(ctx->in, schema->noutputs,
+                                         schema->output_strings))
+    {
         ctx->out = &ngx_webtorch_codec_json;
     }
 
@@ -217,6 +242,40 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     }
 
     return ctx->in->decode ? NGX_DECLINED : ngx_http_webtorch_may_load(r);
+}
+
+
+/* the shape of a body that does not tell it itself */
+
+static ngx_int_t
+ngx_http_webtorch_told_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t             *value;
+    ngx_webtorch_shape_t  *shape;
+
+    value = ngx_http_webtorch_find_header(r, "tensor-shape");
+
+    if (value == NULL) {
+        return NGX_DECLINED;
+    }
+
+    shape = ngx_pcalloc(r->pool, sizeof(ngx_webtorch_shape_t));
+    if (shape == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_webtorch_parse_shape(shape, (char *) value->data, value->len) != 0)
+    {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "malformed_body",
+                   "the header \"" NGX_HTTP_WEBTORCH_SHAPE "\" is no shape, "
+                   "as \"2,17\" is");
+    }
+
+    ctx->layout.shape = shape;
+
+    return NGX_DECLINED;
 }
 
 
@@ -541,7 +600,7 @@ ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     }
 
     return ngx_http_webtorch_check_finite(sink, &ctx->handler->schema,
-                                          ctx->layout.rows, err);
+                                          &ctx->layout, err);
 }
 
 
@@ -558,7 +617,7 @@ ngx_http_webtorch_join(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     ctx->waiter.done = ngx_http_webtorch_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_batch_add(ctx->handler->runner, ctx->layout.rows,
+    (void) ngx_webtorch_batch_add(ctx->handler->runner, &ctx->layout,
                                   &ctx->waiter);
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -578,14 +637,14 @@ ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
 
 static int
-ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err)
+ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     ngx_http_webtorch_sink_t  *s;
 
     s = (ngx_http_webtorch_sink_t *) sink;
 
-    if (ngx_webtorch_batch_reserve(s->runner, rows, sink->data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(s->runner, layout, sink) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -598,20 +657,26 @@ ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
 
 static int
 ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err)
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
 {
-    uint32_t  i;
+    uint32_t          i;
+    uint64_t          n;
+    webtorch_spec_t  *spec;
 
     if (schema->kind != WEBTORCH_TRAIN) {
         return 0;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        if (!ngx_webtorch_rows_finite(&schema->inputs[i], sink->data[i], rows))
-        {
+        spec = &schema->inputs[i];
+        n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
+            / ngx_webtorch_dtypes[spec->dtype].size;
+
+        if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
             return ngx_webtorch_error(err, 422, "not_finite",
                        "tensor \"%s\": NaN and infinities cannot be trained on",
-                       schema->inputs[i].name);
+                       spec->name);
         }
     }
 
@@ -625,10 +690,10 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
     void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
     ngx_str_t *body)
 {
-    void                *data[WEBTORCH_MAX_TENSORS];
-    webtorch_job_t      *job;
-    webtorch_request_t  *request;
-    ngx_http_cleanup_t  *cln;
+    webtorch_job_t       *job;
+    webtorch_request_t   *request;
+    ngx_http_cleanup_t   *cln;
+    ngx_webtorch_sink_t   sink;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
@@ -640,7 +705,11 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_webtorch_batch_reserve(handler->runner, 1, data) != NGX_OK) {
+    ctx->layout.rows = 1;
+
+    if (ngx_webtorch_batch_reserve(handler->runner, &ctx->layout, &sink)
+        != NGX_OK)
+    {
         ngx_webtorch_release(request->shared);
         ngx_free(request);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -649,7 +718,7 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
     ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_batch_add(handler->runner, 1, &ctx->waiter);
+    job = ngx_webtorch_batch_add(handler->runner, &ctx->layout, &ctx->waiter);
     job->request = request;
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -695,6 +764,7 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
 {
     uint32_t            i;
     const void         *data[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t    *specs;
     webtorch_reply_t   *reply;
     webtorch_schema_t  *schema;
 
@@ -705,11 +775,19 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {
+        specs = ngx_webtorch_batch_specs(&ctx->waiter);
+        ctx->layout.text = 0;
+
         for (i = 0; i < schema->noutputs; i++) {
             data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
         }
 
-        return ctx->wire->answer(r, ctx, data);
+        for (i = 0; schema->output_strings && i < schema->noutputs; i++) {
+            ctx->layout.text += ngx_webtorch_text_size(&specs[i], data[i],
+                                                       job->rows);
+        }
+
+        return ctx->wire->answer(r, ctx, specs, data);
     }
 
     /* the reply is sent from where it is */
@@ -768,16 +846,43 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
 
 static ngx_int_t
 ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
 {
     webtorch_schema_t  *schema;
 
     schema = &ctx->handler->schema;
 
-    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
-                                          schema->outputs, schema->noutputs,
-                                          data, &ctx->layout,
-                                          ctx->waiter.batch);
+    if (ctx->out->shapeless
+        && (schema->naxes || ctx->layout.shape)
+        && ngx_http_webtorch_add_shape(r, ctx, &specs[0]) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out, specs,
+                                          schema->noutputs, data,
+                                          &ctx->layout, ctx->waiter.batch);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec)
+{
+    char       *last;
+    ngx_str_t   name, value;
+
+    ngx_str_set(&name, NGX_HTTP_WEBTORCH_SHAPE);
+
+    value.data = ngx_pnalloc(r->pool, NGX_WEBTORCH_SHAPE_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_webtorch_write_sizes((char *) value.data, spec, &ctx->layout);
+    value.len = last - (char *) value.data;
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }
 
 

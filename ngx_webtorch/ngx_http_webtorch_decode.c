@@ -26,7 +26,8 @@ struct ngx_http_webtorch_decoding_s {
     ngx_http_webtorch_ctx_t   *ctx;
     ngx_str_t                  body;
     ngx_pool_cleanup_t        *cln;       /* of what is inflated */
-    unsigned                   text:1;    /* it is decoded, too */
+    unsigned                   decode:1;  /* it is decoded, too */
+    char                      *text;      /* of strings */
     ngx_int_t                  rc;
     ngx_webtorch_error_t       err;
 };
@@ -40,7 +41,7 @@ static void ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log);
 static ngx_int_t ngx_http_webtorch_decode_body(
     ngx_http_webtorch_decoding_t *d);
 static int ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
-    uint32_t rows, ngx_webtorch_error_t *err);
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static void ngx_http_webtorch_decode_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d);
@@ -85,7 +86,7 @@ ngx_http_webtorch_decode_later(ngx_http_request_t *r,
     d->sink.limit = ngx_http_webtorch_inflate_limit(r);
     d->ctx = ctx;
     d->body = *body;
-    d->text = (ctx->text && ctx->handler->schema.kind != WEBTORCH_HANDLER);
+    d->decode = (ctx->text && ctx->handler->schema.kind != WEBTORCH_HANDLER);
 
     cln->handler = ngx_http_webtorch_decode_cleanup;
     cln->data = d;
@@ -146,7 +147,7 @@ ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
         return NGX_ERROR;
     }
 
-    if (!d->text || d->body.len == 0) {
+    if (!d->decode || d->body.len == 0) {
         return NGX_DECLINED;
     }
 
@@ -157,9 +158,10 @@ ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
 /* codecs have checked that the body is as large as that */
 
 static int
-ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err)
+ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
+    size_t                         size;
     uint32_t                       i;
     webtorch_schema_t             *schema;
     ngx_http_webtorch_decoding_t  *d;
@@ -168,13 +170,28 @@ ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
     schema = &d->ctx->handler->schema;
 
     for (i = 0; i < schema->ninputs; i++) {
-        sink->data[i] = malloc(rows * (size_t) schema->inputs[i].row_size);
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        sink->data[i] = malloc(layout->rows * size);
 
         if (sink->data[i] == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                       "no_memory", "no memory");
         }
     }
+
+    if (layout->text) {
+        d->text = malloc(layout->text);
+
+        if (d->text == NULL) {
+            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
+        }
+    }
+
+    /* this moves on as strings are written */
+
+    sink->text = d->text;
+    sink->at = 0;
 
     return 0;
 }
@@ -252,22 +269,37 @@ static ngx_int_t
 ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
 {
-    void                    *data[WEBTORCH_MAX_TENSORS];
-    uint32_t                 i, rows;
+    size_t                   size, n;
+    uint32_t                 i;
+    webtorch_text_t         *text;
     webtorch_schema_t       *schema;
+    ngx_webtorch_sink_t      sink;
+    ngx_webtorch_layout_t   *layout;
     ngx_webtorch_runner_t   *runner;
 
-    rows = d->ctx->layout.rows;
+    layout = &d->ctx->layout;
     runner = d->ctx->handler->runner;
     schema = &d->ctx->handler->schema;
 
-    if (ngx_webtorch_batch_reserve(runner, rows, data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(runner, layout, &sink) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        ngx_memcpy(data[i], d->sink.data[i],
-                   rows * (size_t) schema->inputs[i].row_size);
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
+
+        if (ngx_webtorch_is_string(schema->inputs[i].dtype)) {
+            text = sink.data[i];
+
+            for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
+                text++->at += sink.at;
+            }
+        }
+    }
+
+    if (layout->text) {
+        ngx_memcpy(sink.text, d->text, layout->text);
     }
 
     return ngx_http_webtorch_join(r, d->ctx);
@@ -285,6 +317,9 @@ ngx_http_webtorch_decode_cleanup(void *data)
         free(d->sink.data[i]);
         d->sink.data[i] = NULL;
     }
+
+    free(d->text);
+    d->text = NULL;
 }
 
 #else

@@ -20,6 +20,7 @@
 
 #define WEBTORCH_MAX_DIMS     8
 #define WEBTORCH_MAX_TENSORS  16
+#define WEBTORCH_MAX_AXES     8
 #define WEBTORCH_NAME_LEN     64
 #define WEBTORCH_MAX_VARS     16
 
@@ -36,6 +37,8 @@
 #define WEBTORCH_BFLOAT16     10
 #define WEBTORCH_FLOAT32      11
 #define WEBTORCH_FLOAT64      12
+#define WEBTORCH_STR          13          /* UTF-8 */
+#define WEBTORCH_BYTES        14
 
 #define WEBTORCH_INFER        0
 #define WEBTORCH_TRAIN        1
@@ -71,7 +74,20 @@
 #define WEBTORCH_LOG_DEBUG    8
 
 
-/* a tensor of the signature; ndim and shape are a row's, without the batch axis */
+/* an element of a tensor of strings */
+
+typedef struct {
+    uint64_t  at;                         /* of inputs: in the batch's text,
+                                             of outputs: an address */
+    uint64_t  len;
+} webtorch_text_t;
+
+
+/*
+ * A tensor of the signature; ndim and shape are a row's, without the batch
+ * axis.  A size below 0 is that of a variable axis, -1 of the first; the row
+ * is as many times larger then as its variable axes' sizes say.
+ */
 
 typedef struct {
     char      name[WEBTORCH_NAME_LEN];
@@ -93,6 +109,14 @@ typedef struct {
     uint32_t         noutputs;
     webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
+
+    uint32_t         input_strings;       /* tensors of strings among them */
+    uint32_t         output_strings;
+
+    /* variable axes, those of inputs first; 0: all sizes are fixed */
+    uint32_t         naxes;
+    uint32_t         nbound;              /* of inputs */
+    char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
     /* WEBTORCH_HANDLER: nginx's variables that it wants to see */
     uint32_t         nvars;
@@ -169,7 +193,14 @@ typedef struct {
     uint32_t         shared;              /* outputs may change after the call */
     webtorch_job_t  *jobs;
     void            *inputs[WEBTORCH_MAX_TENSORS];
+    size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
+
+    char            *text;                /* that strings of inputs are in */
+    uint64_t         text_len;
+
+    /* of variable axes; Python sets those that only outputs have */
+    int64_t          sizes[WEBTORCH_MAX_AXES];
 } webtorch_batch_t;
 
 
