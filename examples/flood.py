@@ -1,0 +1,17 @@
+"""Denies who is part of a flood: `webtorch_access flood:score`, see nginx-conf/flood.conf."""
+
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+import webtorch
+from webtorch.detect import FloodDetector
+
+detector = FloodDetector()
+
+
+@webtorch.infer
+def score(
+    client: Float32[Tensor, "batch 31"], key: Int64[Tensor, "batch 1"]
+) -> Float32[Tensor, "batch 1"]:
+    """Score each request; above 0.5 are those of a flood."""
+    return detector(client, key)

@@ -1,0 +1,145 @@
+"""webtorch.detect: floods, in traffic that is made here, row by row."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from webtorch.detect import FloodDetector
+
+torch.set_num_threads(1)  # as in a worker; small tensors
+
+PAGE, ASSET, API = 3, 9, 12  # kinds of targets
+
+
+class Site:
+    """A detector, its clock, and clients whose rows it gets."""
+
+    def __init__(self, **options):
+        self.now = 1000.0
+        self.detector = FloodDetector(clock=lambda: self.now, warm_up=5, **options)
+        self.random = random.Random(1)
+        self.steps = 0
+
+    def client(self, requests, shares):
+        """Make a row of `client` from the number of requests and the shares of kinds."""
+        row = [0.0] * 31
+        row[0] = math.log(1 + requests)
+        row[8] = 0.5
+        for kind, share in shares.items():
+            row[15 + kind] = share + self.random.gauss(0, 0.02)
+        return row
+
+    def person(self, number):
+        """Make a row of somebody who reads pages, with their assets."""
+        requests = 1 + number % 9
+        page = 1 / requests if requests < 5 else 0.2
+        return self.client(requests, {PAGE: page, ASSET: 1 - page})
+
+    def attacker(self, number, kind=PAGE):
+        """Make a row of somebody who gets nothing but one kind."""
+        return self.client(2 + number % 9, {kind: 1.0})
+
+    def step(self, people, attackers=0, row=None, key=None):
+        """Let a tenth of a second go by, with so many requests; return their scores."""
+        self.steps += 1
+        self.now += 0.1
+        rows = [self.person(self.steps * 7 + number) for number in range(people)]
+        rows += [(row or self.attacker)(self.steps * 5 + number) for number in range(attackers)]
+        count = len(rows)
+        keys = torch.arange(count) + 1000 * (self.steps % 50)
+        keys[people:] = keys[people:] + 100_000 if key is None else key
+        scores = self.detector(torch.tensor(rows), keys.unsqueeze(1))
+        assert scores.shape == (count, 1)
+        return scores[:people], scores[people:]
+
+    def run(self, seconds, people, attackers=0, **options):
+        """Let seconds go by; return the parts of people and attackers that are denied."""
+        denied, of = torch.zeros(2), torch.zeros(2)
+        for _ in range(round(seconds * 10)):
+            for index, scores in enumerate(self.step(people, attackers, **options)):
+                denied[index] += (scores > 0.5).sum()
+                of[index] += len(scores)
+        return tuple((denied / of.clamp(min=1)).tolist())
+
+
+@pytest.fixture
+def site():
+    """A site that has seen twenty seconds of people."""
+    made = Site()
+    assert made.run(20, 10) == (0, 0)
+    return made
+
+
+def test_a_flood_is_denied_and_people_are_not(site):
+    site.run(1.5, 10, 60)
+    people, attackers = site.run(5, 10, 60)
+    assert people <= 0.01
+    assert attackers > 0.95
+
+
+def test_floods_of_another_kind_are_denied(site):
+    site.run(1.5, 10, 60, row=lambda number: site.attacker(number, API))
+    people, attackers = site.run(5, 10, 60, row=lambda number: site.attacker(number, API))
+    assert people <= 0.01
+    assert attackers > 0.95
+
+
+def test_more_of_the_same_people_are_not_denied(site):
+    assert site.run(10, 60)[0] <= 0.02
+    assert site.detector.surging
+
+
+def test_a_flood_does_not_teach_that_floods_are_normal(site):
+    sample = site.detector._people.rows.clone()
+    usual = site.detector.usual_rate
+    site.run(40, 10, 60)
+    assert site.detector.usual_rate == usual
+    assert torch.equal(site.detector._people.rows, sample)
+    people, attackers = site.run(5, 10, 60)
+    assert people <= 0.01
+    assert attackers > 0.95
+
+    # after it people are learned again, and the next flood is known at once
+    site.run(40, 10)
+    assert not site.detector.surging
+    site.run(1.5, 10, 60)
+    people, attackers = site.run(3, 10, 60)
+    assert people <= 0.01
+    assert attackers > 0.95
+
+
+def test_few_clients_cannot_fill_the_sample():
+    site = Site(per_client=20, period=1e6)
+    # below what counts as a surge: 3 of 13 requests are one client's, from the start
+    site.run(60, 10, 3, key=7)
+    rows = site.detector._people.rows
+    assert len(rows) > 1000
+    poisoned = (rows[:, 6 + PAGE] > 0.9) & (rows[:, 0] > math.log(2.5))
+    assert 0 < poisoned.sum() <= 20
+
+    site.run(1.5, 10, 60)
+    assert site.run(3, 10, 60)[1] > 0.95
+
+
+def test_a_slow_ramp_does_not_become_usual(site):
+    site.run(60, 10)
+    usual = site.detector.usual_rate
+    for attackers in range(1, 5):
+        site.run(20, 10, attackers)
+    assert site.detector.usual_rate < 1.1 * usual
+
+
+def test_what_was_learned_before_outweighs_minutes_of_poison():
+    site = Site(size=500, memory=100_000)
+    site.run(120, 10)
+    site.run(12, 10, 3)  # below a surge; 360 rows among 13 thousand
+    rows = site.detector._people.rows
+    poisoned = (rows[:, 6 + PAGE] > 0.9) & (rows[:, 0] > math.log(2.5))
+    assert 0 < poisoned.sum() < 0.05 * len(rows)
+
+
+def test_a_site_that_is_not_known_yet_is_not_judged():
+    site = Site()
+    assert site.run(4, 10, 60) == (0, 0)
