@@ -10,13 +10,17 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from webtorch.detect.anomaly import ASPECTS, Anomaly
-from webtorch.detect.tokens import Tokens, cut, mix
+from webtorch.detect.tokens import Tokens, cut
 
 WEIGHTS = Path(__file__).with_name("payload.safetensors")
 """Those that are shipped."""
 
 BUCKETS = 1 << 16
 """Of hashed n-grams."""
+
+
+_FACTORS = (0x9E3779B, 0x6C62273, 0x2545F49, 0x5851F43, 0x4F6CDD1, 0x1B87359, 0x45D9F3B)
+_KINDS = torch.arange(5, dtype=torch.int32) * 0x3504F33
 
 
 def _ngrams(tokens: Tokens) -> Tensor:
@@ -33,14 +37,19 @@ def _ngrams(tokens: Tokens) -> Tensor:
     shape_1 = shapes[2 : 2 + count]
     # a split is before a segment, and no value's; what is before the split is another segment's
     shape_2, shape_3 = (shapes[3 - by :][:count] * (tokens.place >= by) for by in (2, 3))
-    ngrams = (
-        mix(1, word),
-        mix(2, words[:-1], word),
-        mix(3, shape_1, word),
-        mix(4, shape_2, shape_1, shape),
-        mix(5, shape_3, shape_2, shape_1, shape),
+    pair = shape_1 + shape_2 * _FACTORS[0]
+    ngrams = torch.stack(
+        (
+            word,
+            word + words[:-1] * _FACTORS[1],
+            word + shape_1 * _FACTORS[2],
+            shape + pair * _FACTORS[3],
+            shape + (pair + shape_3 * _FACTORS[4]) * _FACTORS[5],
+        ),
+        1,
     )
-    return torch.stack(ngrams, 1) & (BUCKETS - 1)
+    # the upper bits of a product depend on all of its factor's
+    return ((ngrams + _KINDS) * _FACTORS[6] >> 15) & (BUCKETS - 1)
 
 
 class PayloadClassifier(nn.Module):
