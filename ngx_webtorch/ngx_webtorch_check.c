@@ -314,7 +314,7 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
         handler->max_batch = 1;
     }
 
-    return NGX_OK;
+    return handler->check ? handler->check(cycle, handler) : NGX_OK;
 }
 
 
