@@ -33,6 +33,10 @@
 #define NGX_WEBTORCH_URL_WINDOW     32
 #define NGX_WEBTORCH_URL_BITS       64
 
+/* the highest 6 bits of the product are as good as random */
+#define NGX_WEBTORCH_URL_MIX        2654435769U
+#define NGX_WEBTORCH_URL_SHIFT      26
+
 
 /* classes of characters, in the order of their columns */
 
@@ -694,8 +698,8 @@ ngx_webtorch_client_arrive(ngx_webtorch_client_t *client, uint64_t now,
     }
 
     client->window++;
-    client->urls |= 1ULL << (arrival->url ^ arrival->url >> 16)
-                            % NGX_WEBTORCH_URL_BITS;
+    client->urls |= 1ULL << (arrival->url * NGX_WEBTORCH_URL_MIX
+                             >> NGX_WEBTORCH_URL_SHIFT);
 
     weight = ngx_webtorch_weight(client->requests, NGX_WEBTORCH_CLIENT_SHARES);
 
