@@ -62,12 +62,14 @@ def every_second(disturb: Callable[[], None], done: threading.Event) -> threadin
     return thread
 
 
-def under_load(server: Server, path: str, disturb: Callable[[], None]) -> crowd.Outcome:
+def under_load(
+    server: Server, path: str, disturb: Callable[[], None], *, resend: bool = True
+) -> crowd.Outcome:
     """Disturb every second for as long as clients train."""
     done = threading.Event()
     thread = every_second(disturb, done)
     try:
-        return crowd.run(PORT, path, CONNECTIONS, SECONDS)
+        return crowd.run(PORT, path, CONNECTIONS, SECONDS, resend=resend)
     finally:
         done.set()
         thread.join()
@@ -86,7 +88,7 @@ def kills(path: str, model: str) -> Measure:
                 killed.append(str(pid))
                 os.kill(pid, signal.SIGKILL)
 
-            outcome = under_load(server, path, kill)
+            outcome = under_load(server, path, kill, resend=False)
             steps, finite = about(server, model)
             learned = has_learned(server, path.replace("train", "output"))
 
@@ -195,6 +197,54 @@ def loss_of_power(settings: Settings) -> Row:
     return Row(name, "≤ 1 (and the time to write)", value, met, details=details)
 
 
+def respawn(settings: Settings) -> Row:
+    """From the death of the only worker to the first answer of the next one."""
+    milliseconds = []
+    with start(1) as server:
+        for _ in range(5 * settings.repeat):
+            (pid,) = server.children()
+            begin = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            # connections wait in the kernel for whoever accepts them
+            while True:
+                try:
+                    server.post("/output", b"[[0.5,0.5]]")
+                except OSError:
+                    continue
+                if server.children() != [pid]:
+                    break
+            milliseconds.append((time.monotonic() - begin) * 1000)
+    value = median(milliseconds)
+    name = "death of the only worker to the next one's answer"
+    return Row(name, "≤ 100 ms", value, value <= 100, "ms", {"milliseconds": milliseconds})
+
+
+def leaks(settings: Settings) -> Row:
+    """The master's memory after 100 reloads, to that after ten."""
+    with start(1) as server:
+        megabytes = []
+        for _ in range(100):
+            before = set(server.children())
+            server.reload()
+            while set(server.children()) & before or not server.children():
+                time.sleep(0.01)
+            megabytes.append(private_megabytes(server.master))
+        descriptors = len(os.listdir(f"/proc/{server.master}/fd"))
+    value = (megabytes[-1] / megabytes[9] - 1) * 100
+    details = {"megabytes": megabytes, "descriptors": descriptors}
+    name = "memory of the master, 100 reloads to 10, growth in per cent"
+    return Row(name, "≤ 2", value, value <= 2, details=details)
+
+
+def private_megabytes(pid: int) -> float:
+    """Return the memory that a process shares with nobody, or only with its children."""
+    kilobytes = 0
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            kilobytes += int(line.split()[1])
+    return kilobytes / 1024
+
+
 def together(settings: Settings) -> Row:
     """Two workers train one network as well as one does, with as many samples in sum."""
     losses: dict[int, list[float]] = {1: [], 2: []}
@@ -208,7 +258,7 @@ def together(settings: Settings) -> Row:
                     left[0] -= 1
                     return left[0] < 0
 
-                crowd.run(PORT, "/train", CONNECTIONS, 600, enough)
+                crowd.run(PORT, "/train", CONNECTIONS, 600, stop=enough)
                 answers = {server.post("/output", json.dumps(POINTS).encode()) for _ in range(50)}
                 same = same and len(answers) == 1
                 found = [a for (a,) in json.loads(answers.pop())]
@@ -249,6 +299,8 @@ ROWS: dict[str, Measure] = {
     "slowest": slowest,
     "broken": broken,
     "power": loss_of_power,
+    "respawn": respawn,
+    "leaks": leaks,
     "together": together,
     "cost": cost,
 }
