@@ -298,7 +298,7 @@ ngx_webtorch_zone_cleanup(void *data)
      * models still, and mutexes that it holds are passed on only if mapped.
      */
 
-    if (ngx_process == NGX_PROCESS_WORKER || --zone->refs) {
+    if (ngx_process != NGX_PROCESS_MASTER || --zone->refs) {
         return;
     }
 

@@ -229,6 +229,19 @@ def test_weights_put_into_place_are_taken_by_all_workers(start, directory):
     assert about_each(server) == before
 
 
+def test_weights_are_saved_and_replaced_by_a_worker_that_serves_nobody(start, directory):
+    """Workers take weights with their next batch: the one that writes files may have none."""
+    server = start(SERVER, app(optimizer=ADAM), http=http(directory, "interval=100ms"))
+    train(server, 3)
+    wait_for_steps(directory, 3)
+    put(directory, "first.safetensors", WEIGHTS, {"step": "10"})
+    path = wait_for_steps(directory, 10)
+    assert load_file(path)["weight"].tolist() == WEIGHTS["weight"].tolist()
+    put(directory, "second.safetensors", {**WEIGHTS, "bias": torch.tensor([5.0])})
+    server.wait_for_log("second.safetensors now")
+    assert about_each(server)[0]["steps"] == 10
+
+
 def test_weights_bring_their_steps(start, directory):
     server = start(SERVER, app(), http=http(directory))
     put(directory, "new.safetensors", WEIGHTS, {"step": "1000"})

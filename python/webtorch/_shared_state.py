@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from webtorch._layout import Layout
 from webtorch._optimizer_state import OptimizerState
 from webtorch._step import Step
-from webtorch.state import Source, Zone
+from webtorch.state import Block, Source, Zone
 
 log = logging.getLogger("webtorch")
 
@@ -122,10 +122,11 @@ class SharedState:
             MemoryError: if the zone has no room for both.
 
         """
-        before = self.block.counters
+        latest = self.latest()
+        before = latest.counters
         block = self.zone.replace(self.name, self.layout, self.strict)
         try:
-            old = self.layout.views(self.block.memory)
+            old = self.layout.views(latest.memory)
             for key, view in self.layout.views(block.memory).items():
                 view.copy_(tensors.get(key, old[key]))
             block.counters.steps = before.steps if steps is None else steps
@@ -135,13 +136,9 @@ class SharedState:
             raise
         block.ready()
 
-    def snapshot(self) -> tuple[Tensor, int]:
-        """Return a copy of the memory at a step, and the step; in strict order only."""
-        self.zone.lock()
-        try:
-            return self.block.memory.clone(), self.block.counters.steps
-        finally:
-            self.zone.unlock()
+    def latest(self) -> Block:
+        """Return the block in force, which this worker may not have taken yet."""
+        return self.zone.find(self.name, self.layout, self.strict) or self.block
 
     # --- a fresh block ---
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from webtorch import __version__
 from webtorch._layout import Layout
 from webtorch._shared_state import SharedState
+from webtorch.state import Block
 
 log = logging.getLogger("webtorch")
 
@@ -112,20 +113,18 @@ class Checkpoints:
             OSError: if it cannot be written; what was there before is left.
 
         """
-        counters = shared.block.counters
-        if counters.steps == counters.saved:
+        block = shared.latest()
+        if block.counters.steps == block.counters.saved:
             return
 
         directory = self.directory(shared.name)
         directory.mkdir(mode=0o700, exist_ok=True)
 
-        memory, steps = shared.block.memory, counters.steps
-        if shared.strict:
-            memory, steps = shared.snapshot()
+        memory, steps = _stable(shared, block)
 
         path = directory / f"{steps:012}.safetensors"
         write(path, shared.layout, memory, _metadata(shared, steps))
-        counters.saved = steps
+        block.counters.saved = steps
 
         ours = [file for file in self.files(shared.name) if file.ours]
         for file in ours[self._keep :]:
@@ -190,6 +189,21 @@ def read(path: Path, layout: Layout, keys: frozenset[str]) -> Loaded:
 
     steps = metadata.get("step", "")
     return Loaded(path, tensors, int(steps) if steps.isdecimal() else None)
+
+
+def _stable(shared: SharedState, block: Block) -> tuple[Tensor, int]:
+    """Return the memory of a block and its steps: a copy between two steps, if there is an order.
+
+    Without it there is no such moment, and writing from memory that changes does as well.
+    """
+    if not shared.strict:
+        steps = block.counters.steps
+        return block.memory, steps
+    shared.zone.lock()
+    try:
+        return block.memory.clone(), block.counters.steps
+    finally:
+        shared.zone.unlock()
 
 
 def _framed(header: bytes) -> bytes:
