@@ -29,11 +29,14 @@ class Block:
     def __init__(self, size):
         self.fresh = True
         self.memory = torch.zeros(size, dtype=torch.uint8)
-        self.counters = SimpleNamespace(steps=0, saved=0, trained=0)
+        self.counters = SimpleNamespace(steps=0, saved=0, seen=0)
         self.before = None
 
     def ready(self):
         self.fresh = False
+
+    def is_same(self, other):
+        return self is other
 
     def count_step(self):
         self.counters.steps += 1
@@ -172,6 +175,44 @@ def test_tied_weights_are_one_tensor():
     shared.step(first(X).pow(2).mean())
     assert first.second.weight is first.first.weight
     assert torch.equal(second.second.weight, first.first.weight)
+
+
+def test_parameters_that_get_their_first_gradient_late():
+    """Their state begins as the optimizer makes it, whoever of the workers steps first."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(3)
+            self.first = nn.Linear(3, 1)
+            self.second = nn.Linear(3, 1)
+
+    def turns(modules, step):
+        for turn, head in enumerate(("first", "first", "second", "second", "first")):
+            module = modules[turn % len(modules)]
+            step(module, mse_loss(getattr(module, head)(X), Y))
+
+    for make in (OPTIMIZERS["momentum"], OPTIMIZERS["nadam"], OPTIMIZERS["rprop"]):
+        zone = Zone()
+        workers = dict(worker(zone, make, True, Heads()) for _ in range(2))
+        turns([*workers], lambda module, loss, workers=workers: workers[module].step(loss))
+
+        expected = Heads()
+        optimizer = make(expected.parameters())
+
+        def step(module, loss, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        turns([expected], step)
+        for module in workers:
+            assert_same(module, expected)
+
+
+def test_optimizers_that_cannot_be_shared_say_so():
+    with pytest.raises(ValueError, match="the state of LBFGS cannot be shared by workers"):
+        worker(Zone(), lambda p: optim.LBFGS(p), False)
 
 
 def test_making_it_changes_no_weights():

@@ -57,6 +57,8 @@ class Process:
 
     def start(self) -> None:
         """Begin: handlers are loaded."""
+        for shared in shared_states():
+            shared.supersede()
         for thread in self._threads:
             thread.start()
 
