@@ -1397,7 +1397,6 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->steps) | 0);  /* check that 'webtorch_counters_t.steps' is an integer */
   (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
   (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
-  (void)((p->trained) | 0);  /* check that 'webtorch_counters_t.trained' is an integer */
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
@@ -2875,9 +2874,6 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
             _CFFI_OP(_CFFI_OP_NOOP, 70) },
-  { "trained", offsetof(webtorch_counters_t, trained),
-               sizeof(((webtorch_counters_t *)0)->trained),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3060,25 +3056,25 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_block_t", 81, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
   { "$webtorch_counters_t", 83, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 5 },
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
   { "$webtorch_header_t", 85, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 29, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
   { "$webtorch_job_t", 86, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 31, 7 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
   { "$webtorch_reply_t", 88, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 38, 7 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 37, 7 },
   { "$webtorch_request_t", 90, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 45, 10 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 44, 10 },
   { "$webtorch_schema_t", 91, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 55, 15 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 54, 15 },
   { "$webtorch_settings_t", 92, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 70, 7 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 69, 7 },
   { "$webtorch_spec_t", 93, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 77, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 76, 5 },
   { "$webtorch_str_t", 97, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 82, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 81, 2 },
   { "$webtorch_text_t", 98, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 84, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 83, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -1177,7 +1177,6 @@ ngx_webtorch_block_put_back(ngx_webtorch_block_t *block)
                block->size);
 
     block->counters.steps = block->undo.steps;
-    block->counters.trained = block->undo.trained;
 
     ngx_memory_barrier();
     block->counters.undo = 0;

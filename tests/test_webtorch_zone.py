@@ -66,10 +66,10 @@ def about_each(server):
     def all_answered():
         answer = server.post("/about").json()
         found[answer.pop("pid")] = answer
-        return found.keys() >= set(server.workers())
+        workers = server.workers()
+        return found.keys() >= set(workers) and workers
 
-    wait_for(all_answered, "an answer of each worker")
-    return [found[pid] for pid in server.workers()]
+    return [found[pid] for pid in wait_for(all_answered, "an answer of each worker")]
 
 
 def test_workers_have_the_same_model(start):
