@@ -93,7 +93,10 @@ class SharedState:
         """Make a step along the gradient of a scalar loss."""
         assert self._step is not None and self._optimizer is not None
         step = self._step
-        self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
+        if self._optimizer.needs_nothing:
+            step(loss)
+        else:
+            self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
         self.block.count_step()
 
     def _lock(self) -> Lock:
