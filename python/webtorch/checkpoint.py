@@ -361,26 +361,30 @@ class Saver(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Wait, save, look for files, until told to stop."""
-        pause = min(POLL, self._interval)
-        while not self._stopping.wait(pause):
+        """Save and look for files, if it is this worker that does, until told to stop."""
+        # who takes over from a dead one is late already
+        pause = min(POLL, self._interval / 4)
+        while True:
             # workers of a new configuration may have other models
             if not self._election.is_leaving() and self._election.elect():
                 self._serve()
+            if self._stopping.wait(pause):
+                break
         if self._election.elect():
             self._save_all()
             self._election.resign()
 
     def _serve(self) -> None:
         """Be the worker that writes files, until it shuts down."""
-        due = time.monotonic() + self._interval
+        due = time.monotonic()
         while not self._election.is_leaving():
-            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
-                break
             self._take_new_files()
             if time.monotonic() >= due:
-                self._save_all()
+                # from begin to begin: what is written is as old as the begin
                 due = time.monotonic() + self._interval
+                self._save_all()
+            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
+                break
         self._save_all()
         self._election.resign()
 
