@@ -20,6 +20,7 @@ from torch import Tensor
 from webtorch import handlers, strings
 from webtorch._native import ffi, lib
 from webtorch._process import Process, Settings, shared_states
+from webtorch._shared_state import live
 from webtorch._torch import use_count
 from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
@@ -115,10 +116,9 @@ def ngx_webtorch_py_exit() -> None:
         _process.exit()
 
 
-@ffi.def_extern(onerror=_on_error)
-def ngx_webtorch_py_swap() -> None:
-    for shared in shared_states():
-        shared.refresh()
+@ffi.def_extern(error=0, onerror=_on_error)
+def ngx_webtorch_py_swap() -> int:
+    return int(not all([shared.refresh() for shared in [*live]]))
 
 
 # --- loading ---
@@ -127,10 +127,12 @@ def ngx_webtorch_py_swap() -> None:
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: int) -> int:
     text = ffi.string(name).decode()
+    before = set(models)
     try:
         handler = handlers.find(text)
         _write_schema(schema, handler)
     except BaseException as failure:
+        models.discard(models.keys() - before)
         if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError):
             _log_exception(f'handler "{text}" does not load:', failure)
         message = _one_line(failure).encode()[: size - 1] + b"\0"
@@ -164,6 +166,8 @@ def _swap_handlers() -> None:
                 )
     for runner, handler in zip(_runners, found, strict=True):
         runner.handler = handler
+    for shared in shared_states():
+        shared.supersede()
 
 
 def _one_line(error: BaseException) -> str:
@@ -180,7 +184,6 @@ def _write_schema(schema: Any, handler: Handler) -> None:
     if isinstance(handler, TensorFunction):
         found = handler.schema
         schema.batched = found.batched
-        schema.waits = handler.kind == Kind.TRAIN and any(s.strict for s in shared_states())
         schema.ninputs = len(found.inputs)
         schema.noutputs = len(found.outputs)
         schema.input_strings = sum(spec.has_strings for spec in found.inputs)
@@ -198,6 +201,7 @@ def _write_schema(schema: Any, handler: Handler) -> None:
         for index, name in enumerate(handler.variables):
             schema.vars[index] = name.encode()
     schema.kind = handler.kind
+    schema.waits = handler.kind != Kind.INFER and any(s.strict for s in shared_states())
 
 
 def _numbered(schema: Schema, spec: TensorSpec) -> list[int]:
