@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -239,14 +240,35 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
     return 0
 
 
-def _fail(job: Any, name: str, error: BaseException) -> None:
-    """Answer a request with an error; only what is meant for the client is told to it."""
-    if isinstance(error, HTTPError):
-        message = error.message.encode(errors="replace")
-        lib.ngx_webtorch_fail(job, error.status, message, len(message))
-        return
-    _log_exception(f'handler "{name}" failed:', error)
-    lib.ngx_webtorch_fail(job, 500, b"", 0)
+class Failures:
+    """Tells of a handler's failures: of one in a second, as thousands would fill the disk."""
+
+    INTERVAL = 1.0
+    """Seconds from one that is told to the next one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._next = -math.inf
+        self._untold = 0
+
+    def answer(self, job: Any, error: BaseException) -> None:
+        """Answer a request with an error; only what is meant for the client is told to it."""
+        if isinstance(error, HTTPError):
+            message = error.message.encode(errors="replace")
+            lib.ngx_webtorch_fail(job, error.status, message, len(message))
+            return
+        self._tell(error)
+        lib.ngx_webtorch_fail(job, 500, b"", 0)
+
+    def _tell(self, error: BaseException) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            self._untold += 1
+            return
+        more = f", and {self._untold} more before that" if self._untold else ""
+        _log_exception(f'handler "{self._name}" failed{more}:', error)
+        self._next = now + self.INTERVAL
+        self._untold = 0
 
 
 class Slot:
@@ -358,6 +380,7 @@ class TensorRunner:
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self.name = name
         self.handler = handler
+        self._failures = Failures(name)
         self._shared_from = self._rows_sent_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
@@ -470,13 +493,13 @@ class TensorRunner:
         jobs = batch.jobs[0 : batch.njobs]
         if batch.njobs == 1 or changed:
             for job in jobs:
-                _fail(ffi.addressof(job), self.name, error)
+                self._failures.answer(ffi.addressof(job), error)
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
         outputs, failures = self.handler.run_each(inputs, spans, error)
         for index, failure in failures.items():
-            _fail(ffi.addressof(jobs[index]), self.name, failure)
+            self._failures.answer(ffi.addressof(jobs[index]), failure)
         return outputs
 
 
@@ -486,6 +509,7 @@ class RequestRunner:
     def __init__(self, name: str, handler: RequestFunction) -> None:
         self.name = name
         self.handler = handler
+        self._failures = Failures(name)
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the requests of a batch one after the other."""
@@ -495,7 +519,7 @@ class RequestRunner:
                 response = self.handler.run(_take_request(job, self.handler.variables))
                 _reply(job, response)
             except BaseException as error:
-                _fail(job, self.name, error)
+                self._failures.answer(job, error)
 
 
 def _take_request(job: Any, variables: Sequence[str]) -> Request:
