@@ -241,14 +241,19 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
 
 
 class Failures:
-    """Tells of a handler's failures: of one in a second, as thousands would fill the disk."""
+    """Tells of a handler's failures, but not of all: thousands a second would fill the disk.
+
+    Of those in a second, one of each kind is told: those of a type that were raised by a line.
+    """
 
     INTERVAL = 1.0
-    """Seconds from one that is told to the next one."""
+    """Seconds from one that is told to the next one of its kind."""
+    MAX_KINDS = 4
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._next = -math.inf
+        self._kinds: set[tuple[type[BaseException], object, int]] = set()
+        self._end = -math.inf
         self._untold = 0
 
     def answer(self, job: Any, error: BaseException) -> None:
@@ -262,13 +267,29 @@ class Failures:
 
     def _tell(self, error: BaseException) -> None:
         now = time.monotonic()
-        if now < self._next:
+        if now >= self._end:
+            self._kinds.clear()
+            self._end = now + self.INTERVAL
+        kind = _kind(error)
+        if kind in self._kinds or len(self._kinds) == self.MAX_KINDS:
             self._untold += 1
             return
+        self._kinds.add(kind)
         more = f", and {self._untold} more before that" if self._untold else ""
         _log_exception(f'handler "{self._name}" failed{more}:', error)
-        self._next = now + self.INTERVAL
         self._untold = 0
+
+
+def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:
+    """Return what failures have in common that are told of once: type, function and line."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return (
+        type(error),
+        frame and frame.tb_frame.f_code,
+        frame.tb_lineno if frame else 0,
+    )
 
 
 class Slot:
