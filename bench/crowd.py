@@ -46,9 +46,26 @@ class Client:
 
 
 def run(
-    port: int, path: str, connections: int, seconds: float, stop: Callable[[], bool] = bool
+    port: int,
+    path: str,
+    connections: int,
+    seconds: float,
+    *,
+    stop: Callable[[], bool] = bool,
+    resend: bool = True,
 ) -> Outcome:
-    """Let clients send rows for some seconds, each the next one when it has its answer."""
+    """Let clients send rows for some seconds, each the next one when it has its answer.
+
+    Args:
+        port: of the server.
+        path: of the handler.
+        connections: how many clients there are.
+        seconds: for how long they begin requests.
+        stop: asked before each request, whether to end earlier.
+        resend: whether a request is sent again that got no answer on a connection that had been
+            idle; else it is a failure.
+
+    """
     outcome = Outcome()
     end = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -85,7 +102,7 @@ def run(
                 disconnect(client)
 
         def failed(client: Client, why: str) -> None:
-            if why == "closed" and client.reused and not client.answer:
+            if resend and why == "closed" and client.reused and not client.answer:
                 outcome.stale += 1
                 disconnect(client)
                 send(client)

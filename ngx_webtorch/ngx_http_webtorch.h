@@ -231,6 +231,15 @@ ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);
 
 
+/* directives that name handlers: "module:function", defaults, options */
+
+ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
+ngx_webtorch_handler_t *ngx_http_webtorch_add_handler(ngx_conf_t *cf,
+    ngx_str_t *name);
+char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
+    ngx_webtorch_handler_t *handler, ngx_str_t *option);
+
+
 extern ngx_module_t  ngx_http_webtorch_module;
 
 

@@ -25,11 +25,6 @@ static char *ngx_http_webtorch_checkpoint(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static ngx_webtorch_handler_t *ngx_http_webtorch_add_handler(ngx_conf_t *cf,
-    ngx_str_t *name);
-static char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
-    ngx_webtorch_handler_t *handler, ngx_str_t *option);
-static ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
 static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 static char *ngx_http_webtorch_inference_protocol(ngx_conf_t *cf,
@@ -524,7 +519,7 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_webtorch_handler_t *
+ngx_webtorch_handler_t *
 ngx_http_webtorch_add_handler(ngx_conf_t *cf, ngx_str_t *name)
 {
     ngx_webtorch_conf_t     *wcf;
@@ -578,7 +573,7 @@ ngx_http_webtorch_serve_location(ngx_conf_t *cf,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_handler_name(ngx_str_t *name)
 {
     u_char  *p, *last;
@@ -596,7 +591,7 @@ ngx_http_webtorch_handler_name(ngx_str_t *name)
 }
 
 
-static char *
+char *
 ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option)
 {

@@ -33,13 +33,17 @@ typedef struct {
     uint64_t                rows;         /* of requests that were served */
     uint64_t                served;       /* requests */
     uint64_t                failed;
+    uint64_t                refused;      /* in phases: not loaded or full */
+    uint64_t                late;         /* in phases: not done in time */
     uint64_t                last;         /* batch: milliseconds since 1970 */
 } ngx_webtorch_stats_t;
 
 
 /* one "module:function" with its options, as one directive names it */
 
-typedef struct {
+typedef struct ngx_webtorch_handler_s  ngx_webtorch_handler_t;
+
+struct ngx_webtorch_handler_s {
     ngx_str_t               name;
     ngx_uint_t              index;        /* among the handlers */
 
@@ -56,7 +60,12 @@ typedef struct {
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
     ngx_webtorch_stats_t    stats;
-} ngx_webtorch_handler_t;
+
+    /* NULL, or looks whether the schema is what the directive is for */
+    ngx_int_t             (*check)(ngx_cycle_t *cycle,
+                                   ngx_webtorch_handler_t *handler);
+    void                   *data;
+};
 
 
 /* a handler of tensors by name, for protocols that have names */

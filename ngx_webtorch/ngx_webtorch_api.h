@@ -61,10 +61,13 @@
 /* a name of a model and its zero */
 #define WEBTORCH_MODEL_LEN    128
 
-/* of blocks in the zone: the youngest one, and if there is none or always a new one */
+/* a block in the zone: the youngest, that or a new one, always a new one */
 #define WEBTORCH_FIND         0
 #define WEBTORCH_FIND_OR_MAKE 1
 #define WEBTORCH_MAKE         2
+
+/* instead of steps: those of the block that is replaced */
+#define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
@@ -222,7 +225,7 @@ typedef struct {
 typedef struct {
     uint64_t         steps;               /* optimizer steps that were made */
     uint64_t         saved;               /* of them, in the last checkpoint */
-    uint32_t         trained;             /* the optimizer's state is set */
+    uint64_t         seen;                /* files changed up to then, in ns */
     uint32_t         undo;                /* the copy is whole, see block_keep */
 } webtorch_counters_t;
 
@@ -270,8 +273,8 @@ void ngx_webtorch_py_init(const webtorch_settings_t *settings);
 void ngx_webtorch_py_start(void);
 void ngx_webtorch_py_exit(void);
 
-/* models were replaced in the zone; no batch runs in this process */
-void ngx_webtorch_py_swap(void);
+/* models were replaced in the zone; no batch runs in this process; 1: again */
+int ngx_webtorch_py_swap(void);
 
 /* cdef: python end */
 
@@ -303,13 +306,18 @@ int ngx_webtorch_zone_exists(void);
 /*
  * Finds the youngest block of a name and a layout, or allocates one, which is
  * fresh then: nobody else sees it, or any, until ngx_webtorch_block_ready() or
- * _abandon() was called in the same thread.  With undo it has room for a copy.
- * -1: none, or no room.
+ * _discard() was called in the same thread.  With undo it has room for a copy.
+ * -1: none, or no room; 1: another worker is filling one, look again later.
  */
 int ngx_webtorch_block_attach(const char *name, const char *layout, size_t len, size_t size, int undo, int how, webtorch_block_t *block);
 void ngx_webtorch_block_ready(uint32_t id);
-void ngx_webtorch_block_abandon(uint32_t id);
+
+/* gives up one that is fresh, or that nobody else uses */
+void ngx_webtorch_block_discard(uint32_t id);
 void ngx_webtorch_block_detach(uint32_t id);
+
+/* blocks of this name with another layout are of configurations before */
+void ngx_webtorch_block_supersede(uint32_t id);
 
 /* counts a step, in any worker */
 void ngx_webtorch_block_step(uint32_t id);
@@ -328,6 +336,9 @@ void ngx_webtorch_block_restore(uint32_t id);
 /* whether this worker, by the calling thread, is the one that writes files */
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
+
+/* whether this worker shuts down */
+int ngx_webtorch_exiting(void);
 
 /* cdef: c end */
 

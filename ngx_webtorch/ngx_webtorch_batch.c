@@ -69,6 +69,7 @@ struct ngx_webtorch_batch_s {
 
     size_t                       max_text;
     uint32_t                     max_jobs;
+    uint32_t                     nposted; /* jobs that nobody waits for */
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;
     ngx_uint_t                   nholds;
@@ -116,7 +117,7 @@ struct ngx_webtorch_runner_s {
 
     ngx_uint_t               nthreaded;   /* batches given to the thread */
     ngx_uint_t               njobs;       /* in batches, waited for or not */
-    ngx_uint_t               nwaiters;
+    ngx_uint_t               nwaiters;    /* and jobs that have none */
     ngx_uint_t               nheld;       /* batches */
     size_t                   held;        /* bytes of their outputs */
 
@@ -172,8 +173,14 @@ static ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
 static uint64_t ngx_webtorch_batch_load(ngx_webtorch_batch_t *batch);
 static ngx_int_t ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner,
     const int64_t *sizes);
+static ngx_webtorch_batch_t *ngx_webtorch_batch_take(
+    ngx_webtorch_runner_t *runner, const int64_t *sizes);
 static ngx_webtorch_batch_t *ngx_webtorch_batch_reclaim(
     ngx_webtorch_runner_t *runner, const int64_t *sizes);
+static ngx_int_t ngx_webtorch_batch_room(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
+static webtorch_job_t *ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
 static void ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch,
     webtorch_job_t *job);
 static void ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch);
@@ -183,6 +190,7 @@ static void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch);
 static size_t ngx_webtorch_batch_size(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_job_moved(webtorch_job_t *job);
 static void ngx_webtorch_job_free(webtorch_job_t *job);
 
 static void ngx_webtorch_runner_select(ngx_webtorch_runner_t *runner,
@@ -196,6 +204,8 @@ static void ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 static ngx_webtorch_place_e ngx_webtorch_runner_place(
     ngx_webtorch_runner_t *runner, ngx_webtorch_batch_t *batch);
+static ngx_uint_t ngx_webtorch_runner_may_run_now(
+    ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
@@ -206,6 +216,8 @@ static ngx_webtorch_waiter_t *ngx_webtorch_runner_oldest(
     ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
     ngx_webtorch_waiter_t *waiter);
+static void ngx_webtorch_runner_leave(ngx_webtorch_runner_t *runner,
+    ngx_uint_t n);
 
 static void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_uint_t wait);
@@ -519,7 +531,7 @@ ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch)
 
     for (i = 0; i < batch->api.njobs; i++) {
         jobs[i] = batch->api.jobs[i];
-        ((ngx_webtorch_waiter_t *) jobs[i].waiter)->job = &jobs[i];
+        ngx_webtorch_job_moved(&jobs[i]);
     }
 
     if (batch->api.jobs) {
@@ -627,24 +639,10 @@ ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner, const int64_t *sizes)
     batch = ngx_webtorch_batch_reclaim(runner, sizes);
 
     if (batch == NULL) {
-        batch = runner->free;
-
-        if (batch) {
-            runner->free = batch->next;
-            runner->nkept -= (batch->api.capacity != 0);
-
-        } else {
-            batch = ngx_webtorch_batch_create(runner);
-            if (batch == NULL) {
-                return NGX_ERROR;
-            }
+        batch = ngx_webtorch_batch_take(runner, sizes);
+        if (batch == NULL) {
+            return NGX_ERROR;
         }
-
-        if (batch->schema->naxes) {
-            ngx_webtorch_batch_resize(batch, sizes);
-        }
-
-        ngx_queue_insert_tail(&runner->batches, &batch->queue);
     }
 
     batch->state = NGX_WEBTORCH_BATCH_OPEN;
@@ -655,6 +653,36 @@ ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner, const int64_t *sizes)
     }
 
     return NGX_OK;
+}
+
+
+/* an empty one */
+
+static ngx_webtorch_batch_t *
+ngx_webtorch_batch_take(ngx_webtorch_runner_t *runner, const int64_t *sizes)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = runner->free;
+
+    if (batch) {
+        runner->free = batch->next;
+        runner->nkept -= (batch->api.capacity != 0);
+
+    } else {
+        batch = ngx_webtorch_batch_create(runner);
+        if (batch == NULL) {
+            return NULL;
+        }
+    }
+
+    if (batch->schema->naxes) {
+        ngx_webtorch_batch_resize(batch, sizes);
+    }
+
+    ngx_queue_insert_tail(&runner->batches, &batch->queue);
+
+    return batch;
 }
 
 
@@ -710,10 +738,7 @@ ngx_int_t
 ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
 {
-    uint32_t               i;
     const int64_t         *sizes;
-    webtorch_batch_t      *api;
-    webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
     sizes = layout->sizes;
@@ -745,6 +770,18 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
 
         batch = runner->open;
     }
+
+    return ngx_webtorch_batch_room(batch, layout, sink);
+}
+
+
+static ngx_int_t
+ngx_webtorch_batch_room(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
+{
+    uint32_t            i;
+    webtorch_batch_t   *api;
+    webtorch_schema_t  *schema;
 
     api = &batch->api;
     schema = batch->schema;
@@ -785,6 +822,63 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t  *batch;
 
     batch = runner->open;
+    job = ngx_webtorch_batch_append(batch, layout, waiter);
+
+    /* what is full need not wait for max_delay */
+
+    if (batch->api.rows >= batch->max_rows) {
+        ngx_webtorch_runner_close(runner);
+        ngx_post_event(&runner->close, &ngx_posted_events);
+
+    } else {
+        ngx_webtorch_batch_schedule(batch);
+    }
+
+    return job;
+}
+
+
+ngx_int_t
+ngx_webtorch_batch_now(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter,
+    void (*fill)(ngx_webtorch_waiter_t *waiter, ngx_webtorch_sink_t *sink))
+{
+    ngx_webtorch_sink_t    sink;
+    ngx_webtorch_batch_t  *batch;
+
+    if (!ngx_webtorch_runner_may_run_now(runner)) {
+        return NGX_DECLINED;
+    }
+
+    batch = ngx_webtorch_batch_take(runner, layout->sizes);
+    if (batch == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_batch_room(batch, layout, &sink) != NGX_OK) {
+        ngx_webtorch_batch_recycle(batch);
+        return NGX_ERROR;
+    }
+
+    fill(waiter, &sink);
+
+    (void) ngx_webtorch_batch_append(batch, layout, waiter);
+
+    ngx_webtorch_runner_inline(runner, batch);
+    ngx_webtorch_batch_finish(batch);
+
+    return NGX_OK;
+}
+
+
+static webtorch_job_t *
+ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter)
+{
+    webtorch_job_t         *job;
+    ngx_webtorch_runner_t  *runner;
+
+    runner = batch->runner;
 
     if (batch->api.njobs == 0) {
         batch->opened = ngx_current_msec;
@@ -801,22 +895,17 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
     batch->api.rows += layout->rows;
     batch->api.text_len += layout->text;
 
-    waiter->job = job;
-    waiter->batch = batch;
-    waiter->deadline = ngx_current_msec + runner->handler->timeout;
+    if (waiter) {
+        waiter->job = job;
+        waiter->batch = batch;
+        waiter->deadline = ngx_current_msec + runner->handler->timeout;
+
+    } else {
+        batch->nposted++;
+    }
 
     runner->njobs++;
     runner->nwaiters++;
-
-    /* what is full need not wait for max_delay */
-
-    if (batch->api.rows >= batch->max_rows) {
-        ngx_webtorch_runner_close(runner);
-        ngx_post_event(&runner->close, &ngx_posted_events);
-
-    } else {
-        ngx_webtorch_batch_schedule(batch);
-    }
 
     return job;
 }
@@ -913,7 +1002,7 @@ ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     for (i = 0, first = 0; i < api->njobs; i++) {
         api->jobs[i].first = first;
         first += api->jobs[i].rows;
-        ((ngx_webtorch_waiter_t *) api->jobs[i].waiter)->job = &api->jobs[i];
+        ngx_webtorch_job_moved(&api->jobs[i]);
     }
 }
 
@@ -947,6 +1036,19 @@ ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
 
 
 static void
+ngx_webtorch_job_moved(webtorch_job_t *job)
+{
+    ngx_webtorch_waiter_t  *waiter;
+
+    waiter = job->waiter;
+
+    if (waiter) {
+        waiter->job = job;
+    }
+}
+
+
+static void
 ngx_webtorch_job_free(webtorch_job_t *job)
 {
     if (job->request) {
@@ -973,6 +1075,7 @@ ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch)
     batch->api.rows = 0;
     batch->api.shared = 0;
     batch->api.text_len = 0;
+    batch->nposted = 0;
 
     if (batch->max_text > NGX_WEBTORCH_KEPT_TEXT) {
         free(batch->api.text);
@@ -1074,6 +1177,7 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
     }
 
     runner->njobs -= batch->api.njobs;
+    ngx_webtorch_runner_leave(runner, batch->nposted);
 
     if (batch->nholds == 0) {
         ngx_webtorch_batch_recycle(batch);
@@ -1466,6 +1570,27 @@ ngx_webtorch_runner_place(ngx_webtorch_runner_t *runner,
 }
 
 
+/*
+ * Whether somebody may wait for a call in the event loop.  "auto" leaves out as
+ * many as the fast calls in a thread would be that a slow one asks for.
+ */
+
+static ngx_uint_t
+ngx_webtorch_runner_may_run_now(ngx_webtorch_runner_t *runner)
+{
+    if (runner->handler->mode != NGX_WEBTORCH_MODE_AUTO) {
+        return runner->handler->mode == NGX_WEBTORCH_MODE_INLINE;
+    }
+
+    if (runner->debt) {
+        runner->debt--;
+        return 0;
+    }
+
+    return ngx_webtorch_worker.nthreaded == 0;
+}
+
+
 /* the last batch takes more rows while it waits */
 
 static void
@@ -1658,7 +1783,14 @@ ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
     waiter->job->waiter = NULL;
     waiter->job = NULL;
 
-    runner->nwaiters--;
+    ngx_webtorch_runner_leave(runner, 1);
+}
+
+
+static void
+ngx_webtorch_runner_leave(ngx_webtorch_runner_t *runner, ngx_uint_t n)
+{
+    runner->nwaiters -= n;
 
     if (runner->nwaiters) {
         return;

@@ -61,9 +61,17 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
 ngx_int_t ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
-/* adds what was reserved last as a job, which the waiter waits for */
+/* adds what was reserved last as a job, which the waiter or nobody waits for */
 webtorch_job_t *ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
+
+/*
+ * Runs a job by itself before it returns, done() is called on the way;
+ * NGX_DECLINED: the handler is not for the event loop, or not now.
+ */
+ngx_int_t ngx_webtorch_batch_now(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter,
+    void (*fill)(ngx_webtorch_waiter_t *waiter, ngx_webtorch_sink_t *sink));
 
 /* the waiter goes away: its job is dropped, unless it runs already */
 void ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);

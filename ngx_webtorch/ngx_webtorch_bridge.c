@@ -1255,12 +1255,12 @@ static void *_cffi_types[] = {
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /*  6 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 80), // webtorch_block_t *
+/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // webtorch_block_t *
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 90), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // char *
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1269,38 +1269,38 @@ static void *_cffi_types[] = {
 /* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 21 */ _CFFI_OP(_CFFI_OP_POINTER, 79), // webtorch_batch_t *
+/* 21 */ _CFFI_OP(_CFFI_OP_POINTER, 80), // webtorch_batch_t *
 /* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
 /* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 26 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // webtorch_job_t *
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 87), // webtorch_reply_t const *
+/* 26 */ _CFFI_OP(_CFFI_OP_POINTER, 86), // webtorch_job_t *
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // webtorch_reply_t const *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(int)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(int)
 /* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(int, char const *, size_t)
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(int, char const *, size_t)
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(uint32_t)
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(uint32_t)
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(void *)
-/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 78), // void *
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(void *)
+/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 79), // void *
 /* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(void)
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(void)
 /* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 46 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
 /* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 78), // void()(webtorch_settings_t const *)
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // webtorch_settings_t const *
+/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(webtorch_settings_t const *)
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // webtorch_settings_t const *
 /* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
 /* 55 */ _CFFI_OP(_CFFI_OP_ARRAY, 57), // char[16][64]
@@ -1311,41 +1311,42 @@ static void *_cffi_types[] = {
 /* 60 */ (_cffi_opcode_t)(8),
 /* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 62 */ _CFFI_OP(_CFFI_OP_POINTER, 16), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 65 */ _CFFI_OP(_CFFI_OP_ARRAY, 64), // int64_t[8]
-/* 66 */ (_cffi_opcode_t)(8),
-/* 67 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
-/* 68 */ (_cffi_opcode_t)(16),
-/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 71 */ _CFFI_OP(_CFFI_OP_ARRAY, 70), // uintptr_t[16]
-/* 72 */ (_cffi_opcode_t)(16),
-/* 73 */ _CFFI_OP(_CFFI_OP_ARRAY, 41), // void *[16]
-/* 74 */ (_cffi_opcode_t)(16),
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // void(*)(int)
-/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // void(*)(void)
-/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // void(*)(webtorch_settings_t const *)
-/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 79 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 80 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 82), // webtorch_counters_t *
-/* 82 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 83 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // webtorch_header_t *
-/* 84 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 85 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 87), // webtorch_reply_t *
-/* 87 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_reply_t
-/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 89), // webtorch_request_t *
-/* 89 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_request_t
-/* 90 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
-/* 91 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_settings_t
-/* 92 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_spec_t
-/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 92), // webtorch_spec_t[16]
-/* 94 */ (_cffi_opcode_t)(16),
-/* 95 */ _CFFI_OP(_CFFI_OP_POINTER, 96), // webtorch_str_t *
-/* 96 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_str_t
-/* 97 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_text_t
+/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 23), // int(*)(void)
+/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 66 */ _CFFI_OP(_CFFI_OP_ARRAY, 65), // int64_t[8]
+/* 67 */ (_cffi_opcode_t)(8),
+/* 68 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
+/* 69 */ (_cffi_opcode_t)(16),
+/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 72 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // uintptr_t[16]
+/* 73 */ (_cffi_opcode_t)(16),
+/* 74 */ _CFFI_OP(_CFFI_OP_ARRAY, 41), // void *[16]
+/* 75 */ (_cffi_opcode_t)(16),
+/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // void(*)(int)
+/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // void(*)(void)
+/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // void(*)(webtorch_settings_t const *)
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 80 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 81 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 83), // webtorch_counters_t *
+/* 83 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // webtorch_header_t *
+/* 85 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 86 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // webtorch_reply_t *
+/* 88 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_reply_t
+/* 89 */ _CFFI_OP(_CFFI_OP_POINTER, 90), // webtorch_request_t *
+/* 90 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_request_t
+/* 91 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
+/* 92 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_settings_t
+/* 93 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_spec_t
+/* 94 */ _CFFI_OP(_CFFI_OP_ARRAY, 93), // webtorch_spec_t[16]
+/* 95 */ (_cffi_opcode_t)(16),
+/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // webtorch_str_t *
+/* 97 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_str_t
+/* 98 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_text_t
 };
 
 _CFFI_UNUSED_FN
@@ -1395,7 +1396,7 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)p;
   (void)((p->steps) | 0);  /* check that 'webtorch_counters_t.steps' is an integer */
   (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
-  (void)((p->trained) | 0);  /* check that 'webtorch_counters_t.trained' is an integer */
+  (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
@@ -1593,13 +1594,14 @@ CFFI_DLLEXPORT void ngx_webtorch_py_start(void)
 }
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_swap =
-  { "webtorch._native.ngx_webtorch_py_swap", 0, 0, 0 };
+  { "webtorch._native.ngx_webtorch_py_swap", (int)sizeof(int), 0, 0 };
 
-CFFI_DLLEXPORT void ngx_webtorch_py_swap(void)
+CFFI_DLLEXPORT int ngx_webtorch_py_swap(void)
 {
   char a[8];
   char *p = a;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_swap, p);
+  return *(int *)p;
 }
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_thread =
@@ -1612,34 +1614,6 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   *(int *)(p + 0) = a0;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
-
-static void _cffi_d_ngx_webtorch_block_abandon(uint32_t x0)
-{
-  ngx_webtorch_block_abandon(x0);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_block_abandon(PyObject *self, PyObject *arg0)
-{
-  uint32_t x0;
-
-  x0 = _cffi_to_c_int(arg0, uint32_t);
-  if (x0 == (uint32_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { ngx_webtorch_block_abandon(x0); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  Py_INCREF(Py_None);
-  return Py_None;
-}
-#else
-#  define _cffi_f_ngx_webtorch_block_abandon _cffi_d_ngx_webtorch_block_abandon
-#endif
 
 static int _cffi_d_ngx_webtorch_block_attach(char const * x0, char const * x1, size_t x2, size_t x3, int x4, int x5, webtorch_block_t * x6)
 {
@@ -1785,6 +1759,34 @@ _cffi_f_ngx_webtorch_block_detach(PyObject *self, PyObject *arg0)
 #  define _cffi_f_ngx_webtorch_block_detach _cffi_d_ngx_webtorch_block_detach
 #endif
 
+static void _cffi_d_ngx_webtorch_block_discard(uint32_t x0)
+{
+  ngx_webtorch_block_discard(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_discard(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_discard(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_discard _cffi_d_ngx_webtorch_block_discard
+#endif
+
 static void _cffi_d_ngx_webtorch_block_keep(uint32_t x0)
 {
   ngx_webtorch_block_keep(x0);
@@ -1895,6 +1897,60 @@ _cffi_f_ngx_webtorch_block_step(PyObject *self, PyObject *arg0)
 }
 #else
 #  define _cffi_f_ngx_webtorch_block_step _cffi_d_ngx_webtorch_block_step
+#endif
+
+static void _cffi_d_ngx_webtorch_block_supersede(uint32_t x0)
+{
+  ngx_webtorch_block_supersede(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_supersede(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_supersede(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_supersede _cffi_d_ngx_webtorch_block_supersede
+#endif
+
+static int _cffi_d_ngx_webtorch_exiting(void)
+{
+  return ngx_webtorch_exiting();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_exiting(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_exiting(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_exiting _cffi_d_ngx_webtorch_exiting
 #endif
 
 static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, char const * x2, size_t x3)
@@ -2600,6 +2656,15 @@ static int _cffi_const_WEBTORCH_PUT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_SAME_STEPS(unsigned long long *o)
+{
+  int n = (WEBTORCH_SAME_STEPS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_SAME_STEPS) | 0);  /* check that WEBTORCH_SAME_STEPS is an integer */
+  if (!_cffi_check_int(*o, n, 18446744073709551615U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
 {
   int n = (WEBTORCH_STR) <= 0;
@@ -2690,30 +2755,33 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_block_abandon", (void *)_cffi_f_ngx_webtorch_block_abandon, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_abandon },
   { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_block_attach },
   { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_commit },
   { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_discard },
   { "ngx_webtorch_block_keep", (void *)_cffi_f_ngx_webtorch_block_keep, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_keep },
   { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_ready },
   { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_restore },
   { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_exiting },
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 45), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 40), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 76), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 78), (void *)ngx_webtorch_py_init },
   { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 61), (void *)ngx_webtorch_py_load },
   { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 62), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 76), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 76), (void *)ngx_webtorch_py_swap },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 75), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 63), (void *)ngx_webtorch_py_swap },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 76), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 40), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_saver_elect },
@@ -2754,22 +2822,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 26) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 73) },
+              _CFFI_OP(_CFFI_OP_NOOP, 74) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 67) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 68) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 71) },
+               _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 69) },
+                _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 65) },
+             _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2784,7 +2852,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 81) },
+                _CFFI_OP(_CFFI_OP_NOOP, 82) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2796,25 +2864,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 81) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 82) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 69) },
+             _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 69) },
-  { "trained", offsetof(webtorch_counters_t, trained),
-               sizeof(((webtorch_counters_t *)0)->trained),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 70) },
+  { "seen", offsetof(webtorch_counters_t, seen),
+            sizeof(((webtorch_counters_t *)0)->seen),
+            _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 96) },
+             _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2823,55 +2891,55 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 63) },
+              _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 96) },
+               _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 88) },
+               _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 86) },
+             _CFFI_OP(_CFFI_OP_NOOP, 87) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 41) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 63) },
+              _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 83) },
+               _CFFI_OP(_CFFI_OP_NOOP, 84) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+              _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 41) },
@@ -2880,22 +2948,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 83) },
+               _CFFI_OP(_CFFI_OP_NOOP, 84) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 96) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 63) },
+               _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 63) },
+             _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2907,10 +2975,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 93) },
+              _CFFI_OP(_CFFI_OP_NOOP, 94) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 93) },
+               _CFFI_OP(_CFFI_OP_NOOP, 94) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2934,13 +3002,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 55) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 63) },
+             _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "log", offsetof(webtorch_settings_t, log),
            sizeof(((webtorch_settings_t *)0)->log),
-           _CFFI_OP(_CFFI_OP_NOOP, 63) },
+           _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 63) },
+              _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2949,7 +3017,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 69) },
+                _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2958,16 +3026,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 57) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 63) },
+             _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 64) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 65) },
+             _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 64) },
+                _CFFI_OP(_CFFI_OP_NOOP, 65) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 13) },
@@ -2976,52 +3044,52 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 69) },
+          _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 69) },
+           _CFFI_OP(_CFFI_OP_NOOP, 70) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 79, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 80, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 80, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 81, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 82, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 83, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 84, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 85, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 85, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 86, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_reply_t", 87, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 88, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 37, 7 },
-  { "$webtorch_request_t", 89, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 90, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 44, 10 },
-  { "$webtorch_schema_t", 90, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 91, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 54, 15 },
-  { "$webtorch_settings_t", 91, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_settings_t", 92, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 69, 7 },
-  { "$webtorch_spec_t", 92, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_spec_t", 93, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 76, 5 },
-  { "$webtorch_str_t", 96, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_str_t", 97, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 81, 2 },
-  { "$webtorch_text_t", 97, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_text_t", 98, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 83, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 79 },
-  { "webtorch_block_t", 80 },
-  { "webtorch_counters_t", 82 },
-  { "webtorch_header_t", 84 },
-  { "webtorch_job_t", 85 },
-  { "webtorch_reply_t", 87 },
-  { "webtorch_request_t", 89 },
-  { "webtorch_schema_t", 90 },
-  { "webtorch_settings_t", 91 },
-  { "webtorch_spec_t", 92 },
-  { "webtorch_str_t", 96 },
-  { "webtorch_text_t", 97 },
+  { "webtorch_batch_t", 80 },
+  { "webtorch_block_t", 81 },
+  { "webtorch_counters_t", 83 },
+  { "webtorch_header_t", 85 },
+  { "webtorch_job_t", 86 },
+  { "webtorch_reply_t", 88 },
+  { "webtorch_request_t", 90 },
+  { "webtorch_schema_t", 91 },
+  { "webtorch_settings_t", 92 },
+  { "webtorch_spec_t", 93 },
+  { "webtorch_str_t", 97 },
+  { "webtorch_text_t", 98 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3031,12 +3099,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  67,  /* num_globals */
+  70,  /* num_globals */
   12,  /* num_struct_unions */
   0,  /* num_enums */
   12,  /* num_typenames */
   NULL,  /* no includes */
-  98,  /* num_types */
+  99,  /* num_types */
   1,  /* flags */
 };
 

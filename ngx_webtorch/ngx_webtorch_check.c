@@ -106,7 +106,10 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return ngx_webtorch_check_write(fd, &report);
     }
 
-    ngx_webtorch_zone_use(conf, cycle->log, 1);
+    if (ngx_webtorch_zone_use(conf, cycle->log, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_webtorch_python_begin(conf, cycle->log, 1);
 
     handler = conf->handlers.elts;
@@ -314,7 +317,7 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
         handler->max_batch = 1;
     }
 
-    return NGX_OK;
+    return handler->check ? handler->check(cycle, handler) : NGX_OK;
 }
 
 

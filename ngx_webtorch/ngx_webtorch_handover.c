@@ -15,13 +15,14 @@
 /* between looks at whether the new workers are there, in milliseconds */
 #define NGX_WEBTORCH_HANDOVER_POLL  5
 
-/* how long they are waited for */
+/* how long they are waited for, and as long as there is none of them */
 #define NGX_WEBTORCH_HANDOVER_TIME  60000
+#define NGX_WEBTORCH_HANDOVER_NONE  2000
 
 
 typedef struct {
     ngx_event_t                  event;
-    ngx_msec_t                   deadline;
+    ngx_msec_t                   begun;
     ngx_event_handler_pt         channel; /* nginx's handler of the master */
     ngx_webtorch_shared_zone_t  *shared;
     uint64_t                     generation;
@@ -31,8 +32,8 @@ typedef struct {
 static void ngx_webtorch_handover_begin(ngx_event_t *ev);
 static void ngx_webtorch_handover_channel(ngx_event_t *ev);
 static void ngx_webtorch_handover_poll(ngx_event_t *ev);
-static ngx_uint_t ngx_webtorch_handover_ready(
-    ngx_webtorch_shared_zone_t *shared);
+static ngx_uint_t ngx_webtorch_handover_count(
+    ngx_webtorch_shared_zone_t *shared, ngx_uint_t *there);
 
 
 static ngx_webtorch_handover_t  ngx_webtorch_handover;
@@ -41,12 +42,15 @@ static ngx_webtorch_handover_t  ngx_webtorch_handover;
 void
 ngx_webtorch_handover_announce(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 {
-    ngx_core_conf_t  *ccf;
+    ngx_core_conf_t             *ccf;
+    ngx_webtorch_shared_zone_t  *shared;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    shared = conf->zone->shared;
 
-    conf->zone->shared->nworkers = (uint32_t) ccf->worker_processes;
-    conf->zone->shared->in_force = conf->generation;
+    shared->nworkers = (uint32_t) ccf->worker_processes;
+    shared->previous = shared->in_force;
+    shared->in_force = conf->generation;
 }
 
 
@@ -117,8 +121,7 @@ ngx_webtorch_handover_channel(ngx_event_t *ev)
 
     if (!ev->timer_set) {
         ev->handler = ngx_webtorch_handover_poll;
-        ngx_webtorch_handover.deadline = ngx_current_msec
-                                         + NGX_WEBTORCH_HANDOVER_TIME;
+        ngx_webtorch_handover.begun = ngx_current_msec;
         ngx_add_timer(ev, NGX_WEBTORCH_HANDOVER_POLL);
     }
 }
@@ -127,10 +130,15 @@ ngx_webtorch_handover_channel(ngx_event_t *ev)
 static void
 ngx_webtorch_handover_poll(ngx_event_t *ev)
 {
-    if (ngx_webtorch_handover_ready(ngx_webtorch_handover.shared)
-        || (ngx_msec_int_t) (ngx_webtorch_handover.deadline
-                             - ngx_current_msec)
-           <= 0)
+    ngx_uint_t  there, ready;
+    ngx_msec_t  waited;
+
+    waited = ngx_current_msec - ngx_webtorch_handover.begun;
+    ready = ngx_webtorch_handover_count(ngx_webtorch_handover.shared, &there);
+
+    if (ready >= ngx_webtorch_handover.shared->nworkers
+        || waited > NGX_WEBTORCH_HANDOVER_TIME
+        || (there == 0 && waited > NGX_WEBTORCH_HANDOVER_NONE))
     {
         ngx_quit = 1;
         return;
@@ -140,23 +148,38 @@ ngx_webtorch_handover_poll(ngx_event_t *ev)
 }
 
 
-/* without the lock, which a worker may hold that is filling a model */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_webtorch_handover_ready(ngx_webtorch_shared_zone_t *shared)
 {
-    ngx_uint_t            i, n;
+    ngx_uint_t  there;
+
+    return ngx_webtorch_handover_count(shared, &there) >= shared->nworkers;
+}
+
+
+/*
+ * Workers of the configuration in force that are in their event loops, and all
+ * of them.  Without the lock, which a worker may hold that fills a model.
+ */
+
+static ngx_uint_t
+ngx_webtorch_handover_count(ngx_webtorch_shared_zone_t *shared,
+    ngx_uint_t *there)
+{
+    ngx_uint_t            i, ready;
     ngx_webtorch_slot_t  *slot;
 
-    n = 0;
+    ready = 0;
+    *there = 0;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS; i++) {
         slot = &shared->slots[i];
 
         if (slot->pid && slot->generation >= shared->in_force) {
-            n += slot->ready;
+            (*there)++;
+            ready += slot->ready;
         }
     }
 
-    return n >= shared->nworkers;
+    return ready;
 }

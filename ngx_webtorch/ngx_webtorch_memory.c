@@ -29,6 +29,7 @@ static struct {
 void
 ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
+    size_t        resident;
     ngx_event_t  *ev;
 
     if (conf->worker_memory == NGX_CONF_UNSET_SIZE
@@ -39,6 +40,16 @@ ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 
     ngx_webtorch_memory.limit = conf->worker_memory;
     ngx_webtorch_memory.shared = conf->zone->shared;
+
+    resident = ngx_webtorch_memory_resident(log);
+
+    if (resident > conf->worker_memory) {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "\"webtorch_worker_memory\" is less than the %uzk that "
+                      "a worker begins with, and is ignored",
+                      resident / 1024);
+        return;
+    }
 
     ev = &ngx_webtorch_memory.event;
 
@@ -114,20 +125,18 @@ ngx_webtorch_memory_resident(ngx_log_t *log)
 }
 
 
-/* the lock is held until the end, which gives it to the next */
+/*
+ * One at a time, when all others are there: the lock is held until the end,
+ * which gives it to the next.
+ */
 
 static ngx_uint_t
 ngx_webtorch_memory_may_leave(void)
 {
-    int               rc;
-    pthread_mutex_t  *leaving;
+    ngx_webtorch_shared_zone_t  *shared;
 
-    leaving = &ngx_webtorch_memory.shared->leaving;
-    rc = pthread_mutex_trylock(leaving);
+    shared = ngx_webtorch_memory.shared;
 
-    if (rc == EOWNERDEAD) {
-        (void) pthread_mutex_consistent(leaving);
-    }
-
-    return rc == 0 || rc == EOWNERDEAD;
+    return ngx_webtorch_handover_ready(shared)
+           && ngx_webtorch_robust_trylock(&shared->leaving) != NGX_BUSY;
 }

@@ -263,7 +263,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     }
 
     ngx_webtorch_worker_init(conf, cycle->log);
-    ngx_webtorch_zone_use(conf, cycle->log, 0);
+
+    if (ngx_webtorch_zone_use(conf, cycle->log, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_webtorch_worker_block_signals(&mask);
 

@@ -44,7 +44,7 @@ static PyThreadState   *ngx_webtorch_python_main;
 /* under the GIL */
 
 static ngx_uint_t       ngx_webtorch_python_running;    /* batches */
-static ngx_uint_t       ngx_webtorch_python_swapped;    /* models, not taken */
+static int              ngx_webtorch_python_swapped;    /* models, not taken */
 
 
 ngx_int_t
@@ -368,9 +368,11 @@ ngx_webtorch_python_swap(ngx_uint_t wait)
     while (ngx_webtorch_python_swapped) {
 
         if (ngx_webtorch_python_running == 0) {
-            ngx_webtorch_python_swapped = 0;
-            ngx_webtorch_py_swap();
-            return;
+            ngx_webtorch_python_swapped = ngx_webtorch_py_swap();
+
+            if (ngx_webtorch_python_swapped == 0) {
+                return;
+            }
         }
 
         if (!wait) {

@@ -262,6 +262,51 @@ ngx_webtorch_from_bfloat16(uint16_t bits)
 }
 
 
+double
+ngx_webtorch_number(int32_t dtype, const void *p)
+{
+    switch (dtype) {
+
+    case WEBTORCH_BOOL:
+    case WEBTORCH_UINT8:
+        return *(const uint8_t *) p;
+
+    case WEBTORCH_UINT16:
+        return *(const uint16_t *) p;
+
+    case WEBTORCH_UINT32:
+        return *(const uint32_t *) p;
+
+    case WEBTORCH_UINT64:
+        return (double) *(const uint64_t *) p;
+
+    case WEBTORCH_INT8:
+        return *(const int8_t *) p;
+
+    case WEBTORCH_INT16:
+        return *(const int16_t *) p;
+
+    case WEBTORCH_INT32:
+        return *(const int32_t *) p;
+
+    case WEBTORCH_INT64:
+        return (double) *(const int64_t *) p;
+
+    case WEBTORCH_FLOAT16:
+        return ngx_webtorch_from_float16(*(const uint16_t *) p);
+
+    case WEBTORCH_BFLOAT16:
+        return ngx_webtorch_from_bfloat16(*(const uint16_t *) p);
+
+    case WEBTORCH_FLOAT32:
+        return *(const float *) p;
+
+    default: /* WEBTORCH_FLOAT64 */
+        return *(const double *) p;
+    }
+}
+
+
 int
 ngx_webtorch_bytes_bool(const void *data, size_t len)
 {

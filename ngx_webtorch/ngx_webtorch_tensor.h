@@ -101,6 +101,9 @@ uint16_t ngx_webtorch_bfloat16(double v);
 float ngx_webtorch_from_float16(uint16_t bits);
 float ngx_webtorch_from_bfloat16(uint16_t bits);
 
+/* an element of numbers as the nearest double */
+double ngx_webtorch_number(int32_t dtype, const void *p);
+
 /* whether bytes are what a bool may be, 0 or 1 */
 int ngx_webtorch_bytes_bool(const void *data, size_t len);
 

@@ -15,8 +15,7 @@
 
 static ngx_webtorch_zone_t *ngx_webtorch_zone_old(ngx_cycle_t *cycle,
     ngx_str_t *name);
-static ngx_fd_t ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name,
-    size_t *size);
+static ngx_fd_t ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name);
 static ngx_webtorch_zone_t *ngx_webtorch_zone_map(ngx_cycle_t *cycle,
     ngx_fd_t fd, size_t mapped);
 static void ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared,
@@ -27,21 +26,31 @@ static void ngx_webtorch_zone_cleanup(void *data);
 static uint64_t ngx_webtorch_zone_magic(void);
 
 static ngx_int_t ngx_webtorch_robust_lock(pthread_mutex_t *mutex);
+static ngx_int_t ngx_webtorch_robust_result(pthread_mutex_t *mutex, int rc);
+static ngx_int_t ngx_webtorch_zone_trylock(ngx_webtorch_shared_zone_t *shared);
+static void ngx_webtorch_zone_repair(ngx_webtorch_shared_zone_t *shared);
 
-static ngx_webtorch_block_t *ngx_webtorch_block_find(const char *name,
-    const char *layout, size_t len, size_t size, ngx_uint_t undo);
+static ngx_webtorch_block_t *ngx_webtorch_block_find(
+    ngx_webtorch_block_t *like, const char *layout);
 static ngx_uint_t ngx_webtorch_block_visible(ngx_webtorch_block_t *block,
     const char *name);
-static ngx_webtorch_block_t *ngx_webtorch_block_other(const char *name,
-    ngx_webtorch_block_t *block);
-static ngx_webtorch_block_t *ngx_webtorch_block_alloc(size_t room);
-static uint64_t ngx_webtorch_block_place(size_t room);
+static ngx_webtorch_block_t *ngx_webtorch_block_alloc(
+    ngx_webtorch_block_t *blocks, ngx_webtorch_block_t *like);
+static uint64_t ngx_webtorch_block_place(ngx_webtorch_block_t *blocks,
+    size_t room);
 static uint64_t ngx_webtorch_block_room(ngx_webtorch_block_t *block);
 static ngx_uint_t ngx_webtorch_block_used(ngx_webtorch_block_t *block);
+static ngx_uint_t ngx_webtorch_block_users(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_use(ngx_webtorch_block_t *block);
-static void ngx_webtorch_block_supersede(ngx_webtorch_block_t *block);
-static int ngx_webtorch_block_private(size_t room, size_t size,
+static void ngx_webtorch_block_unuse(ngx_webtorch_block_t *block);
+static void ngx_webtorch_block_clear(ngx_webtorch_block_t *block,
+    ngx_uint_t slot);
+static void ngx_webtorch_block_replace(ngx_webtorch_block_t *block,
+    ngx_webtorch_block_t *old);
+static void ngx_webtorch_block_tell(ngx_webtorch_block_t *block,
     webtorch_block_t *found);
+static int ngx_webtorch_block_check(ngx_webtorch_block_t *like,
+    const char *layout, webtorch_block_t *found);
 static char *ngx_webtorch_block_data(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_put_back(ngx_webtorch_block_t *block);
 
@@ -53,10 +62,13 @@ static struct {
     size_t                       mapped;
     size_t                       size;    /* that models may take */
     uint64_t                     generation;
+    ngx_fd_t                     fd;
     ngx_log_t                   *log;
-    ngx_uint_t                   check;   /* only tries the configuration */
-    size_t                       missing;
     uint64_t                     swaps;   /* that were seen */
+
+    /* of a process that checks a configuration: blocks as they would be */
+    ngx_webtorch_block_t        *planned;
+    size_t                       missing;
 } ngx_webtorch_zone;
 
 
@@ -67,7 +79,7 @@ static struct {
 ngx_int_t
 ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 {
-    size_t                mapped, size;
+    size_t                mapped;
     ngx_fd_t              fd;
     ngx_uint_t            fresh;
     ngx_pool_cleanup_t   *cln;
@@ -86,13 +98,12 @@ ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     } else {
         fresh = 0;
-        size = 0;
 
         if (zone) {
             fd = dup(zone->fd);
 
         } else {
-            fd = ngx_webtorch_zone_inherit(cycle, &conf->zone_name, &size);
+            fd = ngx_webtorch_zone_inherit(cycle, &conf->zone_name);
 
             if (fd == NGX_INVALID_FILE) {
                 fd = memfd_create("webtorch", 0);
@@ -106,7 +117,7 @@ ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
             return NGX_ERROR;
         }
 
-        zone = ngx_webtorch_zone_map(cycle, fd, ngx_max(mapped, size));
+        zone = ngx_webtorch_zone_map(cycle, fd, mapped);
         if (zone == NULL) {
             return NGX_ERROR;
         }
@@ -155,11 +166,10 @@ ngx_webtorch_zone_old(ngx_cycle_t *cycle, ngx_str_t *name)
 /* a new binary gets the memory of the old one by its descriptor */
 
 static ngx_fd_t
-ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
+ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name)
 {
-    char        *value;
-    ngx_fd_t     fd;
-    struct stat  st;
+    char      *value;
+    ngx_fd_t   fd;
 
     /* magic and name */
     struct {
@@ -177,7 +187,6 @@ ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
 
     if (fd == NGX_ERROR
         || fcntl(fd, F_GET_SEALS) == -1       /* it is no memory file */
-        || fstat(fd, &st) == -1
         || pread(fd, &head, sizeof(head), 0) != sizeof(head))
     {
         return NGX_INVALID_FILE;
@@ -194,8 +203,6 @@ ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
         return NGX_INVALID_FILE;
     }
 
-    *size = (size_t) st.st_size;
-
     return fd;
 }
 
@@ -203,6 +210,7 @@ ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
 static ngx_webtorch_zone_t *
 ngx_webtorch_zone_map(ngx_cycle_t *cycle, ngx_fd_t fd, size_t mapped)
 {
+    struct stat                  st;
     ngx_webtorch_zone_t         *zone;
     ngx_webtorch_shared_zone_t  *shared;
 
@@ -210,6 +218,12 @@ ngx_webtorch_zone_map(ngx_cycle_t *cycle, ngx_fd_t fd, size_t mapped)
     if (zone == NULL) {
         (void) close(fd);
         return NULL;
+    }
+
+    /* the old binary, or a new one, may have it larger in use */
+
+    if (fstat(fd, &st) == 0 && st.st_size > (off_t) mapped) {
+        mapped = (size_t) st.st_size;
     }
 
     if (ftruncate(fd, (off_t) mapped) == -1) {
@@ -298,7 +312,7 @@ ngx_webtorch_zone_cleanup(void *data)
      * models still, and mutexes that it holds are passed on only if mapped.
      */
 
-    if (ngx_process == NGX_PROCESS_WORKER || --zone->refs) {
+    if (ngx_process != NGX_PROCESS_MASTER || --zone->refs) {
         return;
     }
 
@@ -330,16 +344,36 @@ ngx_webtorch_zone_mutex(pthread_mutex_t *mutex)
 }
 
 
-/* a block that was being filled by somebody who died has nobody else's data */
-
 void
 ngx_webtorch_zone_lock(ngx_webtorch_shared_zone_t *shared)
 {
-    ngx_uint_t  i;
-
-    if (ngx_webtorch_robust_lock(&shared->mutex) == NGX_OK) {
-        return;
+    if (ngx_webtorch_robust_lock(&shared->mutex) == NGX_DECLINED) {
+        ngx_webtorch_zone_repair(shared);
     }
+}
+
+
+static ngx_int_t
+ngx_webtorch_zone_trylock(ngx_webtorch_shared_zone_t *shared)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_webtorch_robust_trylock(&shared->mutex);
+
+    if (rc == NGX_DECLINED) {
+        ngx_webtorch_zone_repair(shared);
+    }
+
+    return rc;
+}
+
+
+/* a block that was being filled by somebody who died has nobody else's data */
+
+static void
+ngx_webtorch_zone_repair(ngx_webtorch_shared_zone_t *shared)
+{
+    ngx_uint_t  i;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
         if (shared->blocks[i].state == NGX_WEBTORCH_BLOCK_FILLING) {
@@ -356,22 +390,39 @@ ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared)
 }
 
 
-/* NGX_DECLINED: it is locked, and its last owner died */
-
 static ngx_int_t
 ngx_webtorch_robust_lock(pthread_mutex_t *mutex)
 {
-    if (pthread_mutex_lock(mutex) != EOWNERDEAD) {
-        return NGX_OK;
-    }
-
-    (void) pthread_mutex_consistent(mutex);
-
-    return NGX_DECLINED;
+    return ngx_webtorch_robust_result(mutex, pthread_mutex_lock(mutex));
 }
 
 
-void
+ngx_int_t
+ngx_webtorch_robust_trylock(pthread_mutex_t *mutex)
+{
+    return ngx_webtorch_robust_result(mutex, pthread_mutex_trylock(mutex));
+}
+
+
+static ngx_int_t
+ngx_webtorch_robust_result(pthread_mutex_t *mutex, int rc)
+{
+    switch (rc) {
+
+    case 0:
+        return NGX_OK;
+
+    case EOWNERDEAD:
+        (void) pthread_mutex_consistent(mutex);
+        return NGX_DECLINED;
+
+    default:
+        return NGX_BUSY;
+    }
+}
+
+
+ngx_int_t
 ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log,
     ngx_uint_t check)
 {
@@ -379,9 +430,30 @@ ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log,
     ngx_webtorch_zone.mapped = conf->zone->mapped;
     ngx_webtorch_zone.size = conf->zone_size;
     ngx_webtorch_zone.generation = conf->generation;
+    ngx_webtorch_zone.fd = conf->zone->fd;
     ngx_webtorch_zone.log = log;
-    ngx_webtorch_zone.check = check;
     ngx_webtorch_zone.swaps = conf->zone->shared->swaps;
+
+    if (!check) {
+        /* programs that handlers execute do not get it, a new binary does */
+        (void) fcntl(conf->zone->fd, F_SETFD, FD_CLOEXEC);
+        return NGX_OK;
+    }
+
+    ngx_webtorch_zone.planned = ngx_calloc(sizeof(conf->zone->shared->blocks),
+                                           log);
+    if (ngx_webtorch_zone.planned == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_zone_lock(conf->zone->shared);
+
+    ngx_memcpy(ngx_webtorch_zone.planned, conf->zone->shared->blocks,
+               sizeof(conf->zone->shared->blocks));
+
+    ngx_webtorch_zone_unlock(conf->zone->shared);
+
+    return NGX_OK;
 }
 
 
@@ -392,23 +464,15 @@ ngx_webtorch_zone_needed(void)
     ngx_uint_t             i;
     ngx_webtorch_block_t  *block;
 
-    if (ngx_webtorch_zone.missing == 0) {
-        return 0;
-    }
-
     size = ngx_webtorch_zone.missing;
 
-    ngx_webtorch_zone_lock(ngx_webtorch_zone.shared);
+    for (i = 0; size && i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
+        block = &ngx_webtorch_zone.planned[i];
 
-    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        block = &ngx_webtorch_zone.shared->blocks[i];
-
-        if (ngx_webtorch_block_used(block)) {
+        if (block->state != NGX_WEBTORCH_BLOCK_FREE) {
             size += ngx_webtorch_block_room(block);
         }
     }
-
-    ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
 
     return size;
 }
@@ -441,7 +505,7 @@ ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared, ngx_uint_t slot)
     ngx_uint_t  i;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        shared->blocks[i].users[slot / 64] &= ~((uint64_t) 1 << slot % 64);
+        ngx_webtorch_block_clear(&shared->blocks[i], slot);
     }
 }
 
@@ -456,76 +520,150 @@ ngx_webtorch_zone_exists(void)
 
 
 int
+ngx_webtorch_exiting(void)
+{
+    return ngx_exiting || ngx_quit || ngx_terminate;
+}
+
+
+int
 ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
     size_t size, int undo, int how, webtorch_block_t *found)
 {
-    size_t                 room;
-    ngx_webtorch_block_t  *block, *other;
+    ngx_webtorch_block_t         like, *block, *other;
+    ngx_webtorch_shared_zone_t  *shared;
 
-    ngx_webtorch_zone_lock(ngx_webtorch_zone.shared);
-
-    block = (how == WEBTORCH_MAKE)
-            ? NULL : ngx_webtorch_block_find(name, layout, len, size,
-                                             undo != 0);
+    shared = ngx_webtorch_zone.shared;
 
     ngx_memzero(found, sizeof(webtorch_block_t));
+    ngx_memzero(&like, sizeof(ngx_webtorch_block_t));
 
-    if (block == NULL && how == WEBTORCH_FIND) {
-        ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
+    (void) ngx_cpystrn((u_char *) like.name, (u_char *) name,
+                       WEBTORCH_MODEL_LEN);
+    like.layout_len = len;
+    like.size = size;
+    like.has_undo = (undo != 0);
+
+    if (ngx_webtorch_zone.planned) {
+        return ngx_webtorch_block_check(&like, layout, found);
+    }
+
+    /* who only looks, as the event loop does, does not wait for who fills */
+
+    if (how != WEBTORCH_FIND) {
+        ngx_webtorch_zone_lock(shared);
+
+    } else if (ngx_webtorch_zone_trylock(shared) == NGX_BUSY) {
+        return 1;
+    }
+
+    block = (how == WEBTORCH_MAKE) ? NULL
+                                   : ngx_webtorch_block_find(&like, layout);
+
+    if (block) {
+        ngx_webtorch_block_use(block);
+        ngx_webtorch_block_tell(block, found);
+        ngx_webtorch_zone_unlock(shared);
+        return 0;
+    }
+
+    block = (how == WEBTORCH_FIND)
+            ? NULL : ngx_webtorch_block_alloc(shared->blocks, &like);
+
+    if (block == NULL) {
+        ngx_webtorch_zone_unlock(shared);
         return -1;
     }
 
-    if (block == NULL) {
-        room = ngx_align(len, NGX_WEBTORCH_ZONE_ALIGN)
-               + ngx_align(size, NGX_WEBTORCH_ZONE_ALIGN) * (undo ? 2 : 1);
+    ngx_memzero((u_char *) shared + block->offset,
+                ngx_webtorch_block_room(block));
+    ngx_memcpy((u_char *) shared + block->offset, layout, len);
 
-        block = ngx_webtorch_block_alloc(room);
+    ngx_webtorch_block_tell(block, found);
+    found->fresh = 1;
 
-        if (block == NULL) {
-            ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
-            return ngx_webtorch_block_private(room, size, found);
-        }
+    other = ngx_webtorch_block_find(&like, NULL);
 
-        block->has_undo = (undo != 0);
-        block->layout_len = len;
-        block->size = size;
-
-        (void) ngx_cpystrn((u_char *) block->name, (u_char *) name,
-                           WEBTORCH_MODEL_LEN);
-        ngx_memcpy((u_char *) ngx_webtorch_zone.shared + block->offset,
-                   layout, len);
-
-        found->fresh = 1;
-        other = ngx_webtorch_block_other(name, block);
-
-        if (other) {
-            found->old_layout = (char *) ngx_webtorch_zone.shared
-                                + other->offset;
-            found->old_len = other->layout_len;
-            found->old_data = ngx_webtorch_block_data(other);
-            found->old_counters = &other->counters;
-        }
+    if (other) {
+        found->old_layout = (char *) shared + other->offset;
+        found->old_len = other->layout_len;
+        found->old_data = ngx_webtorch_block_data(other);
+        found->old_counters = &other->counters;
     }
 
-    found->id = (uint32_t) (block - ngx_webtorch_zone.shared->blocks);
-    found->data = ngx_webtorch_block_data(block);
-    found->size = size;
-    found->counters = &block->counters;
-
-    if (!found->fresh) {
-        ngx_webtorch_block_use(block);
-        ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
-    }
-
-    /* fresh: locked until it is ready */
+    /* locked until it is ready */
 
     return 0;
 }
 
 
+static void
+ngx_webtorch_block_tell(ngx_webtorch_block_t *block, webtorch_block_t *found)
+{
+    found->id = (uint32_t) (block - ngx_webtorch_zone.shared->blocks);
+    found->data = ngx_webtorch_block_data(block);
+    found->size = block->size;
+    found->counters = &block->counters;
+}
+
+
+/*
+ * The check of a configuration changes nothing: a model gets memory of the
+ * process's own, with what is in the zone of it, and the room that it would
+ * take is planned.
+ */
+
+static int
+ngx_webtorch_block_check(ngx_webtorch_block_t *like, const char *layout,
+    webtorch_block_t *found)
+{
+    ngx_webtorch_block_t        *block, *planned;
+    ngx_webtorch_shared_zone_t  *shared;
+
+    shared = ngx_webtorch_zone.shared;
+
+    found->id = NGX_WEBTORCH_MAX_BLOCKS;
+    found->data = calloc(1, ngx_max(like->size, 1));
+    found->size = like->size;
+    found->counters = calloc(1, sizeof(webtorch_counters_t));
+
+    if (found->data == NULL || found->counters == NULL) {
+        return -1;
+    }
+
+    ngx_webtorch_zone_lock(shared);
+
+    block = ngx_webtorch_block_find(like, layout);
+
+    if (block) {
+        ngx_memcpy(found->data, ngx_webtorch_block_data(block), like->size);
+        *found->counters = block->counters;
+        ngx_webtorch_zone_unlock(shared);
+        return 0;
+    }
+
+    found->fresh = 1;
+
+    planned = ngx_webtorch_block_alloc(ngx_webtorch_zone.planned, like);
+
+    if (planned) {
+        planned->state = NGX_WEBTORCH_BLOCK_READY;
+        planned->pinned = 1;
+
+    } else {
+        ngx_webtorch_zone.missing += ngx_webtorch_block_room(like);
+    }
+
+    ngx_webtorch_zone_unlock(shared);
+
+    return 0;
+}
+
+
+/* the youngest of a name, and of a layout unless that is NULL */
+
 static ngx_webtorch_block_t *
-ngx_webtorch_block_find(const char *name, const char *layout, size_t len,
-    size_t size, ngx_uint_t undo)
+ngx_webtorch_block_find(ngx_webtorch_block_t *like, const char *layout)
 {
     ngx_uint_t             i;
     ngx_webtorch_block_t  *block, *found;
@@ -535,14 +673,20 @@ ngx_webtorch_block_find(const char *name, const char *layout, size_t len,
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
         block = &ngx_webtorch_zone.shared->blocks[i];
 
-        if (ngx_webtorch_block_visible(block, name)
-            && block->layout_len == len
-            && block->size == size
-            && block->has_undo == undo
-            && ngx_memcmp((u_char *) ngx_webtorch_zone.shared + block->offset,
-                          layout, len)
-               == 0
-            && (found == NULL || block->version > found->version))
+        if (!ngx_webtorch_block_visible(block, like->name)
+            || (found && block->version < found->version))
+        {
+            continue;
+        }
+
+        if (layout == NULL
+            || (block->layout_len == like->layout_len
+                && block->size == like->size
+                && block->has_undo == like->has_undo
+                && ngx_memcmp((u_char *) ngx_webtorch_zone.shared
+                              + block->offset,
+                              layout, like->layout_len)
+                   == 0))
         {
             found = block;
         }
@@ -552,41 +696,13 @@ ngx_webtorch_block_find(const char *name, const char *layout, size_t len,
 }
 
 
-static ngx_webtorch_block_t *
-ngx_webtorch_block_other(const char *name, ngx_webtorch_block_t *block)
-{
-    ngx_uint_t             i;
-    ngx_webtorch_block_t  *other, *found;
-
-    found = NULL;
-
-    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        other = &ngx_webtorch_zone.shared->blocks[i];
-
-        if (other != block
-            && ngx_webtorch_block_visible(other, name)
-            && (found == NULL || other->version > found->version))
-        {
-            found = other;
-        }
-    }
-
-    return found;
-}
-
-
-/*
- * Not those of configurations that were refused after their check, and not
- * what lies beyond this process's mapping, which a later one made larger.
- */
+/* not what a configuration has that made the memory larger than is mapped */
 
 static ngx_uint_t
 ngx_webtorch_block_visible(ngx_webtorch_block_t *block, const char *name)
 {
     return block->state == NGX_WEBTORCH_BLOCK_READY
            && !block->superseded
-           && (block->adopted
-               || block->generation == ngx_webtorch_zone.generation)
            && block->offset + ngx_webtorch_block_room(block)
               <= ngx_webtorch_zone.mapped
            && ngx_strcmp(block->name, name) == 0;
@@ -596,7 +712,8 @@ ngx_webtorch_block_visible(ngx_webtorch_block_t *block, const char *name)
 /* its owner may die at any line: what is not filled is not seen */
 
 static ngx_webtorch_block_t *
-ngx_webtorch_block_alloc(size_t room)
+ngx_webtorch_block_alloc(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *like)
 {
     uint64_t               offset;
     ngx_uint_t             i;
@@ -605,7 +722,7 @@ ngx_webtorch_block_alloc(size_t room)
     /* those that nobody will come back to */
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        block = &ngx_webtorch_zone.shared->blocks[i];
+        block = &blocks[i];
 
         if (block->state == NGX_WEBTORCH_BLOCK_READY
             && !ngx_webtorch_block_used(block))
@@ -614,17 +731,17 @@ ngx_webtorch_block_alloc(size_t room)
         }
     }
 
-    offset = ngx_webtorch_block_place(room);
+    offset = ngx_webtorch_block_place(blocks, ngx_webtorch_block_room(like));
 
     if (offset == 0) {
         return NULL;
     }
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        block = &ngx_webtorch_zone.shared->blocks[i];
+        block = &blocks[i];
 
         if (block->state == NGX_WEBTORCH_BLOCK_FREE) {
-            ngx_memzero(block, sizeof(ngx_webtorch_block_t));
+            *block = *like;
             block->offset = offset;
             block->state = NGX_WEBTORCH_BLOCK_FILLING;
             return block;
@@ -638,7 +755,7 @@ ngx_webtorch_block_alloc(size_t room)
 /* the first gap that is large enough; 0: there is none */
 
 static uint64_t
-ngx_webtorch_block_place(size_t room)
+ngx_webtorch_block_place(ngx_webtorch_block_t *blocks, size_t room)
 {
     uint64_t               offset, end;
     ngx_uint_t             i;
@@ -653,7 +770,7 @@ ngx_webtorch_block_place(size_t room)
             return 0;
         }
 
-        block = &ngx_webtorch_zone.shared->blocks[i];
+        block = &blocks[i];
 
         if (block->state != NGX_WEBTORCH_BLOCK_FREE
             && block->offset < offset + room
@@ -683,40 +800,46 @@ ngx_webtorch_block_room(ngx_webtorch_block_t *block)
 }
 
 
-/* whether a worker uses it, or a configuration may start workers that will */
+/* whether a worker uses it, or one that is started again will */
 
 static ngx_uint_t
 ngx_webtorch_block_used(ngx_webtorch_block_t *block)
 {
-    uint64_t                     bits;
-    ngx_uint_t                   i, slot;
-    ngx_webtorch_shared_zone_t  *shared;
-
-    shared = ngx_webtorch_zone.shared;
-
-    if (block->state != NGX_WEBTORCH_BLOCK_READY) {
-        return 0;
+    if (block->pinned) {
+        return 1;
     }
 
-    if (block->pinned
-        || (!block->superseded
-            && block->generation >= ngx_webtorch_zone.generation))
+    if (!block->superseded
+        && block->generation >= ngx_webtorch_zone.shared->previous)
     {
         return 1;
     }
+
+    return ngx_webtorch_block_users(block) != 0;
+}
+
+
+/* how many workers use it */
+
+static ngx_uint_t
+ngx_webtorch_block_users(ngx_webtorch_block_t *block)
+{
+    uint64_t                     bits;
+    ngx_uint_t                   i, n, slot;
+    ngx_webtorch_shared_zone_t  *shared;
+
+    n = 0;
+    shared = ngx_webtorch_zone.shared;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS / 64; i++) {
 
         for (bits = block->users[i]; bits; bits &= bits - 1) {
             slot = i * 64 + (ngx_uint_t) __builtin_ctzll(bits);
-
-            if (ngx_webtorch_worker_alive(&shared->slots[slot])) {
-                return 1;
-            }
+            n += ngx_webtorch_worker_alive(&shared->slots[slot]);
         }
     }
 
-    return 0;
+    return n;
 }
 
 
@@ -728,67 +851,38 @@ ngx_webtorch_block_use(ngx_webtorch_block_t *block)
     block->generation = ngx_max(block->generation,
                                 ngx_webtorch_zone.generation);
 
-    if (ngx_webtorch_zone.check) {
-        return;
-    }
-
-    block->adopted = 1;
     slot = ngx_webtorch_worker_slot();
 
     if (slot == -1) {
         block->pinned = 1;
 
     } else {
-        block->users[slot / 64] |= (uint64_t) 1 << slot % 64;
+        (void) __sync_fetch_and_or(&block->users[slot / 64],
+                                   (uint64_t) 1 << slot % 64);
     }
-
-    /*
-     * Workers run, so this configuration is in force: other layouts of the
-     * model are of older ones, to be kept for as long as their workers run.
-     */
-
-    ngx_webtorch_block_supersede(block);
 }
 
 
 static void
-ngx_webtorch_block_supersede(ngx_webtorch_block_t *block)
+ngx_webtorch_block_unuse(ngx_webtorch_block_t *block)
 {
-    ngx_uint_t             i;
-    ngx_webtorch_block_t  *other;
+    ngx_int_t  slot;
 
-    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        other = &ngx_webtorch_zone.shared->blocks[i];
+    slot = ngx_webtorch_worker_slot();
 
-        if (other->state == NGX_WEBTORCH_BLOCK_READY
-            && other->version < block->version
-            && other->generation <= block->generation
-            && ngx_strcmp(other->name, block->name) == 0)
-        {
-            other->superseded = 1;
-        }
+    if (slot != -1) {
+        ngx_webtorch_block_clear(block, (ngx_uint_t) slot);
     }
 }
 
 
-/* the check of a configuration goes on, to tell at its end what is needed */
+/* atomically: who gives a block up, as the event loop does, does not lock */
 
-static int
-ngx_webtorch_block_private(size_t room, size_t size, webtorch_block_t *found)
+static void
+ngx_webtorch_block_clear(ngx_webtorch_block_t *block, ngx_uint_t slot)
 {
-    if (!ngx_webtorch_zone.check) {
-        return -1;
-    }
-
-    ngx_webtorch_zone.missing += room;
-
-    found->id = NGX_WEBTORCH_MAX_BLOCKS;
-    found->fresh = 1;
-    found->data = calloc(1, ngx_max(size, 1));
-    found->size = size;
-    found->counters = calloc(1, sizeof(webtorch_counters_t));
-
-    return (found->data && found->counters) ? 0 : -1;
+    (void) __sync_fetch_and_and(&block->users[slot / 64],
+                                ~((uint64_t) 1 << slot % 64));
 }
 
 
@@ -803,6 +897,62 @@ ngx_webtorch_block_data(ngx_webtorch_block_t *block)
 void
 ngx_webtorch_block_ready(uint32_t id)
 {
+    ngx_webtorch_block_t        *block, *old;
+    ngx_webtorch_shared_zone_t  *shared;
+
+    if (id == NGX_WEBTORCH_MAX_BLOCKS) {
+        return;
+    }
+
+    shared = ngx_webtorch_zone.shared;
+    block = &shared->blocks[id];
+
+    old = ngx_webtorch_block_find(block, (char *) shared + block->offset);
+
+    block->version = ++shared->version;
+    block->state = NGX_WEBTORCH_BLOCK_READY;
+
+    ngx_webtorch_block_use(block);
+
+    if (old) {
+        ngx_webtorch_block_replace(block, old);
+    }
+
+    ngx_webtorch_zone_unlock(shared);
+}
+
+
+/*
+ * Takes the place of another one with the same layout.  Steps that are made on
+ * that one until workers have noticed are counted in both.
+ */
+
+static void
+ngx_webtorch_block_replace(ngx_webtorch_block_t *block,
+    ngx_webtorch_block_t *old)
+{
+    ngx_webtorch_shared_zone_t  *shared;
+
+    shared = ngx_webtorch_zone.shared;
+
+    old->successor = (uint32_t) (block - shared->blocks) + 1;
+    old->superseded = 1;
+
+    ngx_memory_barrier();
+
+    if (block->counters.steps == WEBTORCH_SAME_STEPS) {
+        block->counters.steps = old->counters.steps;
+    }
+
+    /* workers look for it when this changes */
+    ngx_memory_barrier();
+    shared->swaps++;
+}
+
+
+void
+ngx_webtorch_block_discard(uint32_t id)
+{
     ngx_webtorch_block_t        *block;
     ngx_webtorch_shared_zone_t  *shared;
 
@@ -813,48 +963,62 @@ ngx_webtorch_block_ready(uint32_t id)
     shared = ngx_webtorch_zone.shared;
     block = &shared->blocks[id];
 
-    block->version = ++shared->version;
-    block->state = NGX_WEBTORCH_BLOCK_READY;
+    /* a fresh one is locked already, the lock may be nested */
 
-    ngx_webtorch_block_use(block);
+    ngx_webtorch_zone_lock(shared);
 
-    /* workers look for it when this changes */
-    ngx_memory_barrier();
-    shared->swaps++;
+    if (block->state == NGX_WEBTORCH_BLOCK_FILLING) {
+        block->state = NGX_WEBTORCH_BLOCK_FREE;
+        ngx_webtorch_zone_unlock(shared);
 
-    ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
-}
+    } else {
+        ngx_webtorch_block_unuse(block);
 
-
-void
-ngx_webtorch_block_abandon(uint32_t id)
-{
-    if (id == NGX_WEBTORCH_MAX_BLOCKS) {
-        return;
+        if (ngx_webtorch_block_users(block) == 0) {
+            block->state = NGX_WEBTORCH_BLOCK_FREE;
+        }
     }
 
-    ngx_webtorch_zone.shared->blocks[id].state = NGX_WEBTORCH_BLOCK_FREE;
-
-    ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
+    ngx_webtorch_zone_unlock(shared);
 }
 
 
 void
 ngx_webtorch_block_detach(uint32_t id)
 {
-    ngx_int_t              slot;
-    ngx_webtorch_block_t  *block;
+    if (id != NGX_WEBTORCH_MAX_BLOCKS) {
+        ngx_webtorch_block_unuse(&ngx_webtorch_zone.shared->blocks[id]);
+    }
+}
 
-    slot = ngx_webtorch_worker_slot();
 
-    if (id == NGX_WEBTORCH_MAX_BLOCKS || slot == -1) {
+/* they are kept for as long as workers use them, but are found by nobody */
+
+void
+ngx_webtorch_block_supersede(uint32_t id)
+{
+    ngx_uint_t             i;
+    ngx_webtorch_block_t  *block, *other;
+
+    if (id == NGX_WEBTORCH_MAX_BLOCKS) {
         return;
     }
 
     ngx_webtorch_zone_lock(ngx_webtorch_zone.shared);
 
     block = &ngx_webtorch_zone.shared->blocks[id];
-    block->users[slot / 64] &= ~((uint64_t) 1 << slot % 64);
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
+        other = &ngx_webtorch_zone.shared->blocks[i];
+
+        if (other->state == NGX_WEBTORCH_BLOCK_READY
+            && other->version < block->version
+            && other->generation <= block->generation
+            && ngx_strcmp(other->name, block->name) == 0)
+        {
+            other->superseded = 1;
+        }
+    }
 
     ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
 }
@@ -863,9 +1027,21 @@ ngx_webtorch_block_detach(uint32_t id)
 void
 ngx_webtorch_block_step(uint32_t id)
 {
-    if (id != NGX_WEBTORCH_MAX_BLOCKS) {
-        (void) __sync_fetch_and_add(
-                       &ngx_webtorch_zone.shared->blocks[id].counters.steps, 1);
+    uint32_t               successor;
+    ngx_webtorch_block_t  *block;
+
+    if (id == NGX_WEBTORCH_MAX_BLOCKS) {
+        return;
+    }
+
+    block = &ngx_webtorch_zone.shared->blocks[id];
+
+    (void) __sync_fetch_and_add(&block->counters.steps, 1);
+
+    successor = block->successor;
+
+    if (successor) {
+        ngx_webtorch_block_step(successor - 1);
     }
 }
 
@@ -886,7 +1062,7 @@ ngx_webtorch_training_lock(void)
 
     shared = ngx_webtorch_zone.shared;
 
-    if (ngx_webtorch_robust_lock(&shared->training) == NGX_OK) {
+    if (ngx_webtorch_robust_lock(&shared->training) != NGX_DECLINED) {
         return;
     }
 
@@ -957,36 +1133,47 @@ ngx_webtorch_block_restore(uint32_t id)
 static void
 ngx_webtorch_block_put_back(ngx_webtorch_block_t *block)
 {
-    char  *data;
+    char    *data, *all;
+    size_t   end;
 
+    all = NULL;
+    end = block->offset + ngx_webtorch_block_room(block);
     data = ngx_webtorch_block_data(block);
+
+    if (end > ngx_webtorch_zone.mapped) {
+        /* of a later configuration, which has made the memory larger */
+
+        all = mmap(NULL, end, PROT_READ|PROT_WRITE, MAP_SHARED,
+                   ngx_webtorch_zone.fd, 0);
+
+        if (all == MAP_FAILED) {
+            ngx_log_error(NGX_LOG_ALERT, ngx_webtorch_zone.log, ngx_errno,
+                          "could not map %uz bytes of shared memory", end);
+            return;
+        }
+
+        data = all + (data - (char *) ngx_webtorch_zone.shared);
+    }
 
     ngx_memcpy(data, data + ngx_align(block->size, NGX_WEBTORCH_ZONE_ALIGN),
                block->size);
 
     block->counters.steps = block->undo.steps;
-    block->counters.trained = block->undo.trained;
 
     ngx_memory_barrier();
     block->counters.undo = 0;
+
+    if (all) {
+        (void) munmap(all, end);
+    }
 }
 
 
 int
 ngx_webtorch_saver_elect(void)
 {
-    int               rc;
-    pthread_mutex_t  *saver;
-
-    saver = &ngx_webtorch_zone.shared->saver;
-    rc = pthread_mutex_trylock(saver);
-
-    if (rc == EOWNERDEAD) {
-        (void) pthread_mutex_consistent(saver);
-        return 1;
-    }
-
-    return rc == 0;
+    return ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->saver)
+           != NGX_BUSY;
 }
 
 

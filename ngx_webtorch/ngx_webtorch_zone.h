@@ -60,7 +60,7 @@ typedef struct {
     uint32_t                has_undo;
     uint32_t                pinned;       /* used by a worker without a slot */
     uint32_t                superseded;
-    uint32_t                adopted;      /* by a worker, not only checked */
+    uint32_t                successor;    /* the block that replaced it + 1 */
     uint64_t                generation;   /* youngest configuration that uses it */
     uint64_t                version;
     uint64_t                offset;
@@ -84,6 +84,7 @@ typedef struct {
     pthread_mutex_t         leaving;
     uint64_t                generation;   /* of configurations */
     uint64_t                in_force;     /* generation that workers run with */
+    uint64_t                previous;     /* and with which they did before */
     uint32_t                nworkers;     /* of that one */
     uint64_t                version;      /* of blocks */
     uint64_t                swaps;        /* models whose block was replaced */
@@ -107,7 +108,7 @@ ngx_int_t ngx_webtorch_zone_init(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 
 /* in a process that uses it: a worker, or the check of handlers */
-void ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log,
+ngx_int_t ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log,
     ngx_uint_t check);
 
 /* how large the zone must be at least, after models did not fit; 0: they did */
@@ -122,6 +123,9 @@ void ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared);
 
 /* a robust mutex for all processes */
 void ngx_webtorch_zone_mutex(pthread_mutex_t *mutex);
+
+/* NGX_DECLINED: it is locked, and its last owner died; NGX_BUSY: it is not */
+ngx_int_t ngx_webtorch_robust_trylock(pthread_mutex_t *mutex);
 
 /* clears what a worker that has ended used */
 void ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared,
@@ -155,6 +159,9 @@ ngx_webtorch_run_t *ngx_webtorch_worker_run(ngx_str_t *name);
 /* in the master, before it starts the workers of a configuration */
 void ngx_webtorch_handover_announce(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
+
+/* whether all of its workers are in their event loops */
+ngx_uint_t ngx_webtorch_handover_ready(ngx_webtorch_shared_zone_t *shared);
 
 /* in a worker, before its event loop */
 void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);

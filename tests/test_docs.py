@@ -12,8 +12,9 @@ SOURCES = [
 
 
 def test_every_directive_has_its_reference():
-    module = (ROOT / "ngx_webtorch/ngx_http_webtorch_module.c").read_text()
-    directives = re.findall(r'ngx_string\("(webtorch_\w+)"\)', module)
+    # where they may stand comes after the name
+    pattern = r'\{ ngx_string\("(webtorch_\w+)"\),\s+NGX_HTTP_\w+_CONF'
+    directives = [name for source in SOURCES for name in re.findall(pattern, source)]
     headings = re.findall(r"^## (.+)$", (ROOT / "docs/directives.md").read_text(), re.MULTILINE)
     assert directives and sorted(directives) == sorted(headings)
 

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 from webtorch import handlers, strings
 from webtorch._native import ffi, lib
 from webtorch._process import Process, Settings, shared_states
+from webtorch._shared_state import live
 from webtorch._torch import use_count
 from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
@@ -115,10 +117,9 @@ def ngx_webtorch_py_exit() -> None:
         _process.exit()
 
 
-@ffi.def_extern(onerror=_on_error)
-def ngx_webtorch_py_swap() -> None:
-    for shared in shared_states():
-        shared.refresh()
+@ffi.def_extern(error=0, onerror=_on_error)
+def ngx_webtorch_py_swap() -> int:
+    return int(not all([shared.refresh() for shared in [*live]]))
 
 
 # --- loading ---
@@ -127,10 +128,12 @@ def ngx_webtorch_py_swap() -> None:
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: int) -> int:
     text = ffi.string(name).decode()
+    before = set(models)
     try:
         handler = handlers.find(text)
         _write_schema(schema, handler)
     except BaseException as failure:
+        models.discard(models.keys() - before)
         if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError):
             _log_exception(f'handler "{text}" does not load:', failure)
         message = _one_line(failure).encode()[: size - 1] + b"\0"
@@ -164,6 +167,8 @@ def _swap_handlers() -> None:
                 )
     for runner, handler in zip(_runners, found, strict=True):
         runner.handler = handler
+    for shared in shared_states():
+        shared.supersede()
 
 
 def _one_line(error: BaseException) -> str:
@@ -180,7 +185,6 @@ def _write_schema(schema: Any, handler: Handler) -> None:
     if isinstance(handler, TensorFunction):
         found = handler.schema
         schema.batched = found.batched
-        schema.waits = handler.kind == Kind.TRAIN and any(s.strict for s in shared_states())
         schema.ninputs = len(found.inputs)
         schema.noutputs = len(found.outputs)
         schema.input_strings = sum(spec.has_strings for spec in found.inputs)
@@ -198,6 +202,7 @@ def _write_schema(schema: Any, handler: Handler) -> None:
         for index, name in enumerate(handler.variables):
             schema.vars[index] = name.encode()
     schema.kind = handler.kind
+    schema.waits = handler.kind != Kind.INFER and any(s.strict for s in shared_states())
 
 
 def _numbered(schema: Schema, spec: TensorSpec) -> list[int]:
@@ -235,14 +240,56 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
     return 0
 
 
-def _fail(job: Any, name: str, error: BaseException) -> None:
-    """Answer a request with an error; only what is meant for the client is told to it."""
-    if isinstance(error, HTTPError):
-        message = error.message.encode(errors="replace")
-        lib.ngx_webtorch_fail(job, error.status, message, len(message))
-        return
-    _log_exception(f'handler "{name}" failed:', error)
-    lib.ngx_webtorch_fail(job, 500, b"", 0)
+class Failures:
+    """Tells of a handler's failures, but not of all: thousands a second would fill the disk.
+
+    Of those in a second, one of each kind is told: those of a type that were raised by a line.
+    """
+
+    INTERVAL = 1.0
+    """Seconds from one that is told to the next one of its kind."""
+    MAX_KINDS = 4
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._kinds: set[tuple[type[BaseException], object, int]] = set()
+        self._end = -math.inf
+        self._untold = 0
+
+    def answer(self, job: Any, error: BaseException) -> None:
+        """Answer a request with an error; only what is meant for the client is told to it."""
+        if isinstance(error, HTTPError):
+            message = error.message.encode(errors="replace")
+            lib.ngx_webtorch_fail(job, error.status, message, len(message))
+            return
+        self._tell(error)
+        lib.ngx_webtorch_fail(job, 500, b"", 0)
+
+    def _tell(self, error: BaseException) -> None:
+        now = time.monotonic()
+        if now >= self._end:
+            self._kinds.clear()
+            self._end = now + self.INTERVAL
+        kind = _kind(error)
+        if kind in self._kinds or len(self._kinds) == self.MAX_KINDS:
+            self._untold += 1
+            return
+        self._kinds.add(kind)
+        more = f", and {self._untold} more before that" if self._untold else ""
+        _log_exception(f'handler "{self._name}" failed{more}:', error)
+        self._untold = 0
+
+
+def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:
+    """Return what failures have in common that are told of once: type, function and line."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return (
+        type(error),
+        frame and frame.tb_frame.f_code,
+        frame.tb_lineno if frame else 0,
+    )
 
 
 class Slot:
@@ -354,6 +401,7 @@ class TensorRunner:
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self.name = name
         self.handler = handler
+        self._failures = Failures(name)
         self._shared_from = self._rows_sent_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
@@ -466,13 +514,13 @@ class TensorRunner:
         jobs = batch.jobs[0 : batch.njobs]
         if batch.njobs == 1 or changed:
             for job in jobs:
-                _fail(ffi.addressof(job), self.name, error)
+                self._failures.answer(ffi.addressof(job), error)
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
         outputs, failures = self.handler.run_each(inputs, spans, error)
         for index, failure in failures.items():
-            _fail(ffi.addressof(jobs[index]), self.name, failure)
+            self._failures.answer(ffi.addressof(jobs[index]), failure)
         return outputs
 
 
@@ -482,6 +530,7 @@ class RequestRunner:
     def __init__(self, name: str, handler: RequestFunction) -> None:
         self.name = name
         self.handler = handler
+        self._failures = Failures(name)
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the requests of a batch one after the other."""
@@ -491,7 +540,7 @@ class RequestRunner:
                 response = self.handler.run(_take_request(job, self.handler.variables))
                 _reply(job, response)
             except BaseException as error:
-                _fail(job, self.name, error)
+                self._failures.answer(job, error)
 
 
 def _take_request(job: Any, variables: Sequence[str]) -> Request:

@@ -1,8 +1,11 @@
 """The state of a model that all workers share."""
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping
+import time
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -10,11 +13,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from webtorch._layout import Layout
-from webtorch._optimizer_state import OptimizerState
+from webtorch._optimizer_state import Lock, OptimizerState
 from webtorch._step import Step
-from webtorch.state import Source, Zone
+from webtorch.state import Block, BusyError, Source, Zone
 
 log = logging.getLogger("webtorch")
+
+live: "weakref.WeakSet[SharedState]" = weakref.WeakSet()
+"""All that there are, those of models that are made anew meanwhile, too."""
 
 
 class SharedState:
@@ -57,6 +63,10 @@ class SharedState:
         self._step = Step(optimizer) if optimizer else None
         self._tensors = _tensors(module)
         self.keys = frozenset(self._tensors)
+        self.parameters = frozenset(
+            key for key, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)
+        )
+        self._pinned: Block | None = None
 
         names = {id(tensor): key for key, tensor in self._tensors.items()}
         self._optimizer = OptimizerState(optimizer, names, strict) if optimizer else None
@@ -68,10 +78,11 @@ class SharedState:
             try:
                 self._fill(source)
             except BaseException:
-                self.block.abandon()
+                self.block.discard()
                 raise
             self.block.ready()
         self._bind()
+        live.add(self)
 
     @property
     def steps(self) -> int:
@@ -81,67 +92,83 @@ class SharedState:
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss."""
         assert self._step is not None and self._optimizer is not None
-        if self._optimizer.is_bound:
-            self._optimizer.set_count(self.block.counters.steps)
-            self._step(loss)
+        step = self._step
+        if self._optimizer.needs_nothing:
+            step(loss)
         else:
-            self._first_step(self._step, self._optimizer, loss)
+            self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
         self.block.count_step()
 
-    def _first_step(self, step: Step, optimizer: OptimizerState, loss: Tensor) -> None:
-        """Let the optimizer make its state, unless another worker's has done so meanwhile."""
-        self.zone.lock()
+    def _lock(self) -> Lock:
+        return Lock(self.zone.lock, self.zone.unlock)
+
+    def refresh(self) -> bool:
+        """Use the block that has taken the place of this one; no call runs in this process.
+
+        Returns:
+            Whether that is done: not while another worker fills a block.
+
+        """
         try:
-            if self.block.counters.trained:
-                optimizer.bind()
-                optimizer.set_count(self.block.counters.steps)
-                step(loss)
-            else:
-                step(loss)
-                optimizer.publish()
-                self.block.counters.trained = 1
-        finally:
-            self.zone.unlock()
-
-    def refresh(self) -> None:
-        """Use the block that has taken the place of this one; no call runs in this process."""
-        block = self.zone.find(self.name, self.layout, self.strict)
-        if block is not None:
-            self.block.detach()
-            self.block = block
+            block = self.zone.find(self.name, self.layout, self.strict)
+        except BusyError:
+            return False
+        if block is not None and not block.is_same(self.block):
+            before, self.block = self.block, block
             self._bind()
+            if not _is_used(before):
+                before.detach()
+        return True
 
-    def replace(self, tensors: Mapping[str, Tensor], steps: int | None) -> None:
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[Block]:
+        """Return the block in force, which this worker may not have taken yet, and keep it."""
+        while True:
+            with contextlib.suppress(BusyError):
+                found = self.zone.find(self.name, self.layout, self.strict)
+                break
+            time.sleep(0.01)
+        block = self._pinned = found or self.block
+        try:
+            yield block
+        finally:
+            self._pinned = None
+            if not _is_used(block):
+                block.detach()
+
+    def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int) -> None:
         """Give all workers other weights, which each takes between two of its batches.
 
         Args:
             tensors: those of the model, and of the optimizer; without these its state is kept.
             steps: that they have had; None: as many as now.
+            seen: when the file that they are of was changed, in nanoseconds.
 
         Raises:
             MemoryError: if the zone has no room for both.
 
         """
-        before = self.block.counters
-        block = self.zone.replace(self.name, self.layout, self.strict)
-        try:
-            old = self.layout.views(self.block.memory)
-            for key, view in self.layout.views(block.memory).items():
-                view.copy_(tensors.get(key, old[key]))
-            block.counters.steps = before.steps if steps is None else steps
-            block.counters.trained = int(before.trained or tensors.keys() > self.keys)
-        except BaseException:
-            block.abandon()
-            raise
-        block.ready()
+        with self.pinned() as latest, self._lock() if self.strict else contextlib.nullcontext():
+            block = self.zone.replace(self.name, self.layout, self.strict)
+            try:
+                block.memory.copy_(latest.memory)
+                self._copy(self.layout.views(block.memory), tensors)
+                block.counters.steps = self.zone.SAME_STEPS if steps is None else steps
+                block.counters.seen = seen
+            except BaseException:
+                block.discard()
+                raise
+            block.ready()
 
-    def snapshot(self) -> tuple[Tensor, int]:
-        """Return a copy of the memory at a step, and the step; in strict order only."""
-        self.zone.lock()
-        try:
-            return self.block.memory.clone(), self.block.counters.steps
-        finally:
-            self.zone.unlock()
+    def supersede(self) -> None:
+        """Let nobody find the model as it was in configurations before."""
+        self.block.supersede()
+
+    def discard(self) -> None:
+        """Give the block up, which is free then unless somebody else uses it."""
+        live.discard(self)
+        if not _is_used(self.block):
+            self.block.discard()
 
     # --- a fresh block ---
 
@@ -151,12 +178,14 @@ class SharedState:
         for key, tensor in self._tensors.items():
             views[key].copy_(tensor)
 
+        counters = self.block.counters
         if self._fill_from_memory(views):
             return
-        loaded = source.load(self.name, self.layout, self.keys) if source else None
+        loaded = source.load(self) if source else None
         if loaded is not None:
-            self._copy(views, loaded.tensors)
-            self.block.counters.steps = self.block.counters.saved = loaded.steps or 0
+            self._take_over(views, loaded.tensors)
+            counters.steps = counters.saved = loaded.steps or 0
+            counters.seen = loaded.seen
         elif self.block.before:
             log.error('model "%s" starts afresh', self.name)
 
@@ -173,20 +202,25 @@ class SharedState:
                 reason,
             )
             return False
-        self._copy(views, tensors if counters.trained else _only(tensors, self.keys))
+        self._take_over(views, tensors)
         self.block.counters.steps = counters.steps
         self.block.counters.saved = counters.saved
+        self.block.counters.seen = counters.seen
         return True
 
-    def _copy(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        """Copy the model's tensors, and the optimizer's if all of them fit."""
+    def _take_over(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Copy what there is of the model, and tell if its optimizer was another one."""
+        complete = self._copy(views, tensors)
+        if not complete and any(key.startswith("optimizer.") for key in tensors):
+            log.error('model "%s" goes on with another optimizer, whose state is new', self.name)
+
+    def _copy(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+        """Copy the model's tensors, and the optimizer's if all of them fit, which is returned."""
         made = self.layout.entries.keys() - self.keys
         complete = not self.layout.mismatch(made, tensors)
         for key in self.layout.entries if complete else self.keys:
             views[key].copy_(tensors[key])
-        self.block.counters.trained = int(complete)
-        if made and not complete and any(key.startswith("optimizer.") for key in tensors):
-            log.error('model "%s" goes on with another optimizer, whose state is new', self.name)
+        return complete
 
     def _bind(self) -> None:
         """Let the module's tensors, and the optimizer's, lie in the block."""
@@ -194,9 +228,16 @@ class SharedState:
         for key, tensor in self._tensors.items():
             tensor.data = views[key]
         if self._optimizer:
-            self._optimizer.views = views
-            if self.block.counters.trained:
-                self._optimizer.bind()
+            self._optimizer.lie_in(views)
+
+
+def _is_used(block: Block) -> bool:
+    """Tell whether a state in this process uses a block: all of them are one user."""
+    return any(
+        used is not None and used.is_same(block)
+        for shared in [*live]
+        for used in (shared.block, shared._pinned)
+    )
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -216,7 +257,3 @@ def _digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
-
-
-def _only(tensors: Mapping[str, Tensor], keys: frozenset[str]) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in tensors.items() if key in keys}

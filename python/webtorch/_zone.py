@@ -7,7 +7,7 @@ from torch import Tensor
 
 from webtorch._layout import Layout
 from webtorch._native import ffi, lib
-from webtorch.state import Counters
+from webtorch.state import BusyError, Counters
 
 MAX_NAME = lib.WEBTORCH_MODEL_LEN - 1
 
@@ -27,6 +27,7 @@ class ZoneBlock:
         self.counters: Counters = found.counters
         self.before: tuple[Layout, Tensor, Counters] | None = None
         if found.old_layout:
+            # of the same version of this package, as C sees to it
             layout = Layout.read(bytes(ffi.buffer(found.old_layout, found.old_len)))
             self.before = layout, _memory(found.old_data, layout.size), found.old_counters
 
@@ -35,9 +36,17 @@ class ZoneBlock:
         self.before = None
         lib.ngx_webtorch_block_ready(self._id)
 
-    def abandon(self) -> None:
-        """Give it back."""
-        lib.ngx_webtorch_block_abandon(self._id)
+    def discard(self) -> None:
+        """Give it up."""
+        lib.ngx_webtorch_block_discard(self._id)
+
+    def is_same(self, other: "ZoneBlock") -> bool:
+        """Tell whether both are one: numbers are not used again while a process uses a block."""
+        return bool(self._id == other._id)
+
+    def supersede(self) -> None:
+        """Let nobody find blocks of this name with another layout."""
+        lib.ngx_webtorch_block_supersede(self._id)
 
     def detach(self) -> None:
         """Tell that this process does not use it any more."""
@@ -63,8 +72,10 @@ class ZoneBlock:
 class NginxZone:
     """The memory of `webtorch_zone`; see `webtorch.state.Zone`."""
 
+    SAME_STEPS = lib.WEBTORCH_SAME_STEPS
+
     def find(self, name: str, layout: Layout, undo: bool) -> ZoneBlock | None:
-        """Return the youngest block of a name and layout."""
+        """Return the youngest block of a name and layout; raise BusyError."""
         return self._attach(name, layout, undo, _FIND)
 
     def attach(self, name: str, layout: Layout, undo: bool) -> ZoneBlock:
@@ -91,6 +102,10 @@ class NginxZone:
         """Let another one write files."""
         lib.ngx_webtorch_saver_resign()
 
+    def is_leaving(self) -> bool:
+        """Tell whether this worker shuts down."""
+        return bool(lib.ngx_webtorch_exiting())
+
     def _make(self, name: str, layout: Layout, undo: bool, how: int) -> ZoneBlock:
         if len(name.encode()) > MAX_NAME:
             raise ValueError(f'the name of model "{name}" is longer than {MAX_NAME} bytes')
@@ -101,12 +116,20 @@ class NginxZone:
         return block
 
     def _attach(self, name: str, layout: Layout, undo: bool, how: int) -> ZoneBlock | None:
-        header = layout.header()
         found = ffi.new("webtorch_block_t *")
         failed = lib.ngx_webtorch_block_attach(
-            name.encode(), header, len(header), layout.size, undo, how, found
+            name.encode(), layout.key, len(layout.key), layout.size, undo, how, found
         )
-        return None if failed else ZoneBlock(found)
+        if failed > 0:
+            raise BusyError
+        if failed:
+            return None
+        try:
+            return ZoneBlock(found)
+        except BaseException:
+            if found.fresh:
+                lib.ngx_webtorch_block_discard(found.id)
+            raise
 
 
 def _memory(data: Any, size: int) -> Tensor:

@@ -6,6 +6,7 @@ start if its time of change is later than when the last one was written here.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,11 +27,17 @@ from torch import Tensor
 from webtorch import __version__
 from webtorch._layout import Layout
 from webtorch._shared_state import SharedState
+from webtorch.state import Block
 
 log = logging.getLogger("webtorch")
 
 CHUNK = 1 << 20
 """Bytes that are copied, summed and written at a time: the rest of a model may change meanwhile."""
+
+MAX_HEADER = 100_000_000
+"""Bytes, as safetensors itself has it."""
+
+MAX_STEPS = 2**63
 
 POLL = 1.0
 """Seconds between looks for files, and for whether the worker that writes them lives."""
@@ -42,22 +49,24 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """A file of a model; `time` is seconds since 1970."""
+    """A file of a model."""
 
     path: Path
+    sequence: int
+    """Of those that were written here; 0: by somebody else."""
     time: float
-    ours: bool
-    signature: tuple[int, int, int]
-    """Changes with the file: inode, size, time of change in nanoseconds."""
+    """Of its content, seconds since 1970."""
+    put: int
+    """When it was put there, by the time of change of its inode, nanoseconds."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """What was read from a file."""
 
-    path: Path
     tensors: Mapping[str, Tensor]
     steps: int | None
+    seen: int = 0
 
 
 class Checkpoints:
@@ -78,31 +87,38 @@ class Checkpoints:
         return self._root / quote(name, safe=" ").replace(".", "%2E")
 
     def files(self, name: str) -> list[Found]:
-        """Return the files of a model, the youngest first."""
+        """Return the files of a model, the youngest first.
+
+        Those that are written here are in the order of their numbers, whatever the clock did.
+        """
         found = []
         with contextlib.suppress(FileNotFoundError):
             for path in self.directory(name).glob("*.safetensors"):
-                with contextlib.suppress(FileNotFoundError):
-                    found.append(_look(path))
-        return sorted(found, key=lambda file: file.time, reverse=True)
+                # one that has gone, or is none, is no reason not to look at the others
+                with contextlib.suppress(OSError):
+                    if path.is_file():
+                        found.append(_look(path))
+        ours = sorted((f for f in found if f.sequence), key=lambda f: f.sequence, reverse=True)
+        others = sorted((f for f in found if not f.sequence), key=lambda f: f.time, reverse=True)
+        saved = ours[0].time if ours else 0.0
+        return [
+            *(file for file in others if file.time > saved),
+            *ours,
+            *(file for file in others if file.time <= saved),
+        ]
 
-    def load(self, name: str, layout: Layout, keys: frozenset[str]) -> Loaded | None:
-        """Read the youngest file that is whole and fits; tell of those that are not.
-
-        Args:
-            name: of the model.
-            layout: of the model and its optimizer.
-            keys: those that are the model's.
-
-        """
-        for file in self.files(name):
+    def load(self, shared: SharedState) -> Loaded | None:
+        """Read the youngest file of a model that is whole and fits; tell of those that do not."""
+        files = self.files(shared.name)
+        seen = max((file.put for file in files), default=0)
+        for file in files:
             try:
-                loaded = read(file.path, layout, keys)
-            except (DamagedError, OSError) as error:
-                log.error('model "%s": %s is not used: %s', name, file.path, error)
+                loaded = read(file.path, shared)
+            except Exception as error:
+                log.error('model "%s": %s is not used: %s', shared.name, file.path, error)
             else:
-                log.info('model "%s" is as in %s', name, file.path)
-                return loaded
+                log.info('model "%s" is as in %s', shared.name, file.path)
+                return replace(loaded, seen=seen)
         return None
 
     def save(self, shared: SharedState) -> None:
@@ -110,25 +126,30 @@ class Checkpoints:
 
         Raises:
             OSError: if it cannot be written; what was there before is left.
+            ValueError: if its weights are not finite, which nobody would want to go on with.
 
         """
-        counters = shared.block.counters
-        if counters.steps == counters.saved:
-            return
+        with shared.pinned() as block:
+            if block.counters.steps == block.counters.saved:
+                return
 
-        directory = self.directory(shared.name)
-        directory.mkdir(mode=0o700, exist_ok=True)
+            directory = self.directory(shared.name)
+            if not directory.exists():
+                directory.mkdir(mode=0o700)
+                _sync_directory(self._root)
 
-        memory, steps = shared.block.memory, counters.steps
-        if shared.strict:
-            memory, steps = shared.snapshot()
+            memory, steps = _stable(shared, block)
+            tensors = shared.layout.views(memory)
+            if not all(_is_finite(tensors[key]) for key in shared.parameters):
+                raise ValueError("its weights are not finite")
 
-        path = directory / f"{steps:012}.safetensors"
-        write(path, shared.layout, memory, _metadata(shared, steps))
-        counters.saved = steps
+            ours = [file for file in self.files(shared.name) if file.sequence]
+            sequence = ours[0].sequence + 1 if ours else 1
+            path = directory / f"{steps:012}.safetensors"
+            write(path, shared.layout, memory, _metadata(shared, steps, sequence))
+            block.counters.saved = steps
 
-        ours = [file for file in self.files(shared.name) if file.ours]
-        for file in ours[self._keep :]:
+        for file in [file for file in ours if file.path != path][self._keep - 1 :]:
             file.path.unlink(missing_ok=True)
 
 
@@ -145,7 +166,8 @@ def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str
         OSError: if that fails.
 
     """
-    draft = path.with_name(f".{path.name}.tmp")
+    # one for all files, so that what a worker leaves that is killed is overwritten
+    draft = path.with_name(".draft.tmp")
     try:
         with draft.open("wb") as file:
             header = _framed(layout.header({**metadata, "crc32": "0" * 8}))
@@ -166,7 +188,7 @@ def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str
     _sync_directory(path.parent)
 
 
-def read(path: Path, layout: Layout, keys: frozenset[str]) -> Loaded:
+def read(path: Path, shared: SharedState) -> Loaded:
     """Read a safetensors file of a model.
 
     Raises:
@@ -181,15 +203,35 @@ def read(path: Path, layout: Layout, keys: frozenset[str]) -> Loaded:
     except SafetensorError as error:
         raise DamagedError(f"it is no safetensors file: {error}") from error
 
-    reason = layout.mismatch(keys, tensors)
+    reason = shared.layout.mismatch(shared.keys, tensors)
     if reason:
         raise DamagedError(f"it is of another model: {reason}")
-    for key in keys:
-        if tensors[key].is_floating_point() and not tensors[key].isfinite().all():
-            raise DamagedError(f'tensor "{key}" has elements that are not finite')
+    for key in sorted(shared.parameters):
+        if not _is_finite(tensors[key]):
+            raise DamagedError(f'parameter "{key}" has elements that are not finite')
 
     steps = metadata.get("step", "")
-    return Loaded(path, tensors, int(steps) if steps.isdecimal() else None)
+    known = steps.isdecimal() and int(steps) < MAX_STEPS
+    return Loaded(tensors, int(steps) if known else None)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def _stable(shared: SharedState, block: Block) -> tuple[Tensor, int]:
+    """Return the memory of a block and its steps: a copy between two steps, if there is an order.
+
+    Without it there is no such moment, and writing from memory that changes does as well.
+    """
+    if not shared.strict:
+        steps = block.counters.steps
+        return block.memory, steps
+    shared.zone.lock()
+    try:
+        return block.memory.clone(), block.counters.steps
+    finally:
+        shared.zone.unlock()
 
 
 def _framed(header: bytes) -> bytes:
@@ -198,7 +240,7 @@ def _framed(header: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
-def _metadata(shared: SharedState, steps: int) -> dict[str, str]:
+def _metadata(shared: SharedState, steps: int, sequence: int) -> dict[str, str]:
     return {
         "format": "pt",
         "webtorch": __version__,
@@ -206,6 +248,7 @@ def _metadata(shared: SharedState, steps: int) -> dict[str, str]:
         "model": shared.name,
         "code": shared.code,
         "step": str(steps),
+        "sequence": str(sequence),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
 
@@ -219,11 +262,11 @@ def _read_metadata(path: Path) -> tuple[dict[str, str], int]:
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if size > os.fstat(file.fileno()).st_size:
+        if size > min(os.fstat(file.fileno()).st_size, MAX_HEADER):
             raise DamagedError("it is no safetensors file, or was cut off")
         try:
             header: Any = json.loads(file.read(size))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedError(f"it is no safetensors file: {error}") from error
     if not isinstance(header, dict):
         raise DamagedError("it is no safetensors file: its header is no object")
@@ -248,13 +291,18 @@ def _check_sum(path: Path) -> dict[str, str]:
 
 def _look(path: Path) -> Found:
     status = path.stat()
-    signature = status.st_ino, status.st_size, status.st_ctime_ns
+    return _found(path, status.st_ino, status.st_size, status.st_mtime, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found:
+    """Describe a file, whose header is read once for as long as the file is the same."""
     if path.stem.isdecimal():
         with contextlib.suppress(DamagedError, KeyError, ValueError, TypeError):
             metadata, _ = _read_metadata(path)
             written = datetime.fromisoformat(metadata["time"]).timestamp()
-            return Found(path, written, True, signature)
-    return Found(path, status.st_mtime, False, signature)
+            return Found(path, int(metadata["sequence"]), written, put)
+    return Found(path, 0, changed, put)
 
 
 def _sync_directory(path: Path) -> None:
@@ -274,6 +322,9 @@ class Election(Protocol):
 
     def resign(self) -> None:
         """Let another one."""
+
+    def is_leaving(self) -> bool:
+        """Tell whether this worker shuts down."""
 
 
 class Saver(threading.Thread):
@@ -303,7 +354,6 @@ class Saver(threading.Thread):
         self._states = states
         self._interval = interval
         self._stopping = threading.Event()
-        self._seen: dict[Path, tuple[int, int, int]] = {}
 
     def stop(self) -> None:
         """Save once more, if this is the worker that does, and end."""
@@ -311,21 +361,30 @@ class Saver(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Wait, save, look for files, until told to stop."""
-        while not self._election.elect():
-            if self._stopping.wait(min(POLL, self._interval)):
-                if self._election.elect():
-                    break
-                return
+        """Save and look for files, if it is this worker that does, until told to stop."""
+        # who takes over from a dead one is late already
+        pause = min(POLL, self._interval / 4)
+        while True:
+            # workers of a new configuration may have other models
+            if not self._election.is_leaving() and self._election.elect():
+                self._serve()
+            if self._stopping.wait(pause):
+                break
+        if self._election.elect():
+            self._save_all()
+            self._election.resign()
 
-        self._note_files()
-        due = time.monotonic() + self._interval
-        while not self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
+    def _serve(self) -> None:
+        """Be the worker that writes files, until it shuts down."""
+        due = time.monotonic()
+        while not self._election.is_leaving():
             self._take_new_files()
             if time.monotonic() >= due:
-                self._save_all()
+                # from begin to begin: what is written is as old as the begin
                 due = time.monotonic() + self._interval
-
+                self._save_all()
+            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
+                break
         self._save_all()
         self._election.resign()
 
@@ -336,25 +395,27 @@ class Saver(threading.Thread):
             except Exception as error:
                 log.error('model "%s" could not be saved: %s', shared.name, error)
 
-    def _note_files(self) -> None:
-        for shared in self._states():
-            for file in self._checkpoints.files(shared.name):
-                self._seen[file.path] = file.signature
-
     def _take_new_files(self) -> None:
         """Let the workers have the weights of a file that was put into place."""
         for shared in self._states():
-            files = self._checkpoints.files(shared.name)
-            new = [f for f in files if not f.ours and self._seen.get(f.path) != f.signature]
-            self._seen.update({file.path: file.signature for file in files})
-            if new:
-                self._take(shared, new[0].path)
+            try:
+                self._take_new_file(shared)
+            except Exception as error:
+                log.error('model "%s": its files cannot be read: %s', shared.name, error)
 
-    def _take(self, shared: SharedState, path: Path) -> None:
+    def _take_new_file(self, shared: SharedState) -> None:
+        with shared.pinned() as block:
+            known = block.counters.seen
+            files = self._checkpoints.files(shared.name)
+            new = [file for file in files if not file.sequence and file.put > known]
+            if not new:
+                return
+            newest = max(new, key=lambda file: file.put)
+            block.counters.seen = newest.put
         try:
-            loaded = read(path, shared.layout, shared.keys)
-            shared.replace(loaded.tensors, loaded.steps)
+            loaded = read(newest.path, shared)
+            shared.replace(loaded.tensors, loaded.steps, newest.put)
         except Exception as error:
-            log.error('model "%s": %s is not used: %s', shared.name, path, error)
+            log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
         else:
-            log.warning('model "%s" has the weights of %s now', shared.name, path)
+            log.warning('model "%s" has the weights of %s now', shared.name, newest.path)

@@ -4,7 +4,7 @@ import contextlib
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,18 @@ class Models(dict[str, "Model"]):
         try:
             yield
         except BaseException:
-            self.clear()
+            self.discard(set(self))
             self.update(self._before)
             raise
         finally:
             self._before = {}
+
+    def discard(self, names: Set[str]) -> None:
+        """Forget models that nobody will use, and give up what others do not share with them."""
+        for name in names:
+            model = self.pop(name)
+            if isinstance(model.state, SharedState):
+                model.state.discard()
 
     def before(self, name: str) -> "Model | None":
         """Return the model that one is made anew of."""

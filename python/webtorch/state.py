@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from webtorch._layout import Layout
 from webtorch._step import Step
+
+if TYPE_CHECKING:
+    from webtorch._shared_state import SharedState
 
 
 class State(Protocol):
@@ -45,8 +48,8 @@ class Counters(Protocol):
     saved: int
     """Those that the last checkpoint has."""
 
-    trained: int
-    """Whether the optimizer's state is set, which it is with the first step."""
+    seen: int
+    """Files that were put into place until then, by their time of change, are known; in ns."""
 
 
 class Block(Protocol):
@@ -54,7 +57,7 @@ class Block(Protocol):
 
     @property
     def fresh(self) -> bool:
-        """Whether it is to be filled: the zone is locked until `ready` or `abandon`."""
+        """Whether it is to be filled: the zone is locked until `ready` or `discard`."""
 
     @property
     def memory(self) -> Tensor:
@@ -71,11 +74,17 @@ class Block(Protocol):
     def ready(self) -> None:
         """Show a fresh block to others."""
 
-    def abandon(self) -> None:
-        """Give a fresh block back."""
+    def discard(self) -> None:
+        """Give up a block that is fresh, or that nobody else uses."""
 
     def detach(self) -> None:
         """Tell that this process does not use it any more."""
+
+    def is_same(self, other: Any) -> bool:
+        """Tell whether both are one, which this process uses."""
+
+    def supersede(self) -> None:
+        """Let nobody find blocks of this name with another layout."""
 
     def count_step(self) -> None:
         """Count a step."""
@@ -96,8 +105,16 @@ class Zone(Protocol):
     Blocks with `undo` have room for the copy that `keep` makes.
     """
 
+    SAME_STEPS: int
+    """As `Counters.steps` of a block that replaces one: go on with that one's."""
+
     def find(self, name: str, layout: Layout, undo: bool) -> Block | None:
-        """Return the youngest block of a name and layout."""
+        """Return the youngest block of a name and layout.
+
+        Raises:
+            BusyError: if another worker fills a block.
+
+        """
 
     def attach(self, name: str, layout: Layout, undo: bool) -> Block:
         """Return the youngest block of a name and layout, or a fresh one.
@@ -122,18 +139,8 @@ class Zone(Protocol):
         """Let others train."""
 
 
-class Source(Protocol):
-    """Where the tensors of a model come from that no worker has: its checkpoints."""
-
-    def load(self, name: str, layout: Layout, keys: frozenset[str]) -> "Loaded | None":
-        """Read the youngest file that is whole and fits.
-
-        Args:
-            name: of the model.
-            layout: of the model and its optimizer.
-            keys: those that are the model's.
-
-        """
+class BusyError(Exception):
+    """Another worker fills a block, which may take a while."""
 
 
 class Loaded(Protocol):
@@ -146,6 +153,17 @@ class Loaded(Protocol):
     @property
     def steps(self) -> int | None:
         """Optimizer steps that they have had; None if the file does not tell."""
+
+    @property
+    def seen(self) -> int:
+        """See `Counters.seen`."""
+
+
+class Source(Protocol):
+    """Where the tensors of a model come from that no worker has: its checkpoints."""
+
+    def load(self, shared: "SharedState") -> Loaded | None:
+        """Read the youngest file that is whole and fits."""
 
 
 zone: Zone | None = None

@@ -2,7 +2,8 @@
 
 Usage: .venv/bin/python tests/codec/fuzz.py TARGET [OPTIONS]
 
-A target is json, npy, npz, raw, safetensors, torch7, torch, oip or accept; options are libFuzzer's.
+A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept or
+features; options are libFuzzer's.
 
 What it finds new is kept in build/fuzz/NAME/corpus, and an input that fails beside it.
 """
@@ -22,6 +23,7 @@ TARGETS = {
     "oip": ("fuzz_oip.c", "-D_GNU_SOURCE"),
     "torch": ("fuzz_torch.c",),
     "accept": ("fuzz_accept.c",),
+    "features": ("fuzz_features.c",),
 }
 # a deflated member of an archive: what zlib can make of a byte at most
 TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
@@ -44,7 +46,7 @@ def build(name: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     source, *defines = TARGETS[name]
     codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
-    shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in ("tensor", "array", "zip")]
+    shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in ("tensor", "array", "zip", "features")]
     mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
     objects = []
     for path in [HERE / source, *mutators, *shared, *codecs]:
@@ -54,7 +56,7 @@ def build(name: str) -> Path:
     fuzzer = directory / "fuzzer"
     sanitizers = "-fsanitize=fuzzer,address,undefined"
     subprocess.run(
-        ["clang++-14", sanitizers, *objects, "-lsimdjson", "-lz", "-o", fuzzer], check=True
+        ["clang++-14", sanitizers, *objects, "-lsimdjson", "-lz", "-lm", "-o", fuzzer], check=True
     )
     return fuzzer
 

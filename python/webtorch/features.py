@@ -1,0 +1,268 @@
+"""What nginx shows to models of requests, computed in Python: for training.
+
+The same as ngx_webtorch_features.c does in nginx, see docs/features.md. NumPy alone is needed.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+TEXT_SIZE = 16384
+"""Bytes of a text, and those of each of its parts that are looked at."""
+
+NGRAM = 4
+"""Bytes of the longest n-gram; there are those of all lengths from 1."""
+
+_KINDS = 16
+
+_METHODS = ("get", "head", "post", "put", "delete")
+_VERSIONS = ("http_1_0", "http_1_1", "http_2")
+_HEADERS = (
+    "user_agent",
+    "accept",
+    "accept_language",
+    "accept_encoding",
+    "referer",
+    "cookie",
+    "authorization",
+)
+_CLASSES = (
+    ("digits", b"0123456789"),
+    ("letters", b"abcdefghijklmnopqrstuvwxyz"),
+    ("spaces", b" "),
+    ("controls", bytes(range(32)) + b"\x7f"),
+    ("high", bytes(range(128, 256))),
+    ("quotes", b"'\"`"),
+    ("angles", b"<>"),
+    ("parentheses", b"()"),
+    ("braces", b"{}[]"),
+    ("slashes", b"/\\"),
+    ("dots", b"."),
+    ("semicolons", b";:"),
+    ("equals", b"=&"),
+    ("pipes", b"|$^~!"),
+    ("dashes", b"-_#"),
+    ("others", b"%*+,?@"),
+)
+
+REQUEST: tuple[str, ...] = (
+    *_METHODS,
+    "other_method",
+    *_VERSIONS,
+    "tls",
+    "host",
+    "host_is_address",
+    *_HEADERS,
+    "headers",
+    "path",
+    "query",
+    "body",
+    "user_agent_length",
+    "cookie_length",
+    "arguments",
+    "text",
+    "escapes",
+    "double_escapes",
+    *(name for name, _ in _CLASSES),
+)
+"""The columns of `request`."""
+
+CLIENT: tuple[str, ...] = (
+    "requests",
+    "age",
+    "rate_fast",
+    "rate_slow",
+    "gap",
+    "gap_mean",
+    "gap_deviation",
+    "urls",
+    "urls_share",
+    "queries_share",
+    "assets_share",
+    "errors_share",
+    "failures_share",
+    "bodies_share",
+    "cookies_share",
+    *(f"kind_{index}" for index in range(_KINDS)),
+)
+"""The columns of `client`."""
+
+SITE: tuple[str, ...] = (
+    "rate_fast",
+    "rate_slow",
+    "clients",
+    "new_share",
+    "errors_share",
+    "failures_share",
+    "time",
+    "denied_share",
+)
+"""The columns of `site`."""
+
+OUTCOME: tuple[str, ...] = (
+    *(f"status_{first}xx" for first in range(2, 6)),
+    "time",
+    "sent",
+    "upstream",
+    "upstream_time",
+    "aborted",
+    "denied",
+    "score",
+    "scored",
+)
+"""The columns of `outcome`."""
+
+_QUERY = b"\x1d"
+_BODY = b"\x1e"
+
+_ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
+
+_BASIS = np.uint32(2166136261)
+_PRIME = np.uint32(16777619)
+_POSITIVE = np.uint32(0x7FFFFFFF)
+
+# the class of each byte
+_CLASS_OF = np.zeros(256, np.uint8)
+for _index, (_, _members) in enumerate(_CLASSES):
+    _CLASS_OF[list(_members)] = _index
+
+
+def text(path: bytes | str, query: bytes | str = b"", body: bytes | str = b"") -> bytes:
+    """Return the text of a request that n-grams and bytes are taken from.
+
+    Args:
+        path: the part of the target before the first `?`, percent-encoded, as a client sends it.
+        query: the part after it.
+        body: the body, as it is sent.
+
+    Returns:
+        At most 16384 bytes; see docs/features.md for how they come about.
+
+    """
+    return _text(_bytes(path), _bytes(query), _bytes(body))[0]
+
+
+def ngrams(
+    texts: Sequence[bytes], size: int, dtype: DTypeLike = np.int32
+) -> NDArray[np.signedinteger[Any]]:
+    """Return the numbers of the first n-grams of texts, -1 where a text has no more.
+
+    Args:
+        texts: what `text()` has returned.
+        size: the numbers in a row, 1 to 65536.
+        dtype: int32 or int64.
+
+    Returns:
+        An array of the shape (texts, size), with numbers from 0 to 2147483647.
+
+    """
+    rows = np.full((len(texts), size), -1, dtype)
+    for row, string in zip(rows, texts, strict=True):
+        numbers = _ngrams(string[: -(-size // NGRAM) + NGRAM - 1])[:size]
+        row[: len(numbers)] = numbers
+    return rows
+
+
+def request(
+    method: str,
+    path: bytes | str,
+    query: bytes | str = b"",
+    body: bytes | str = b"",
+    *,
+    headers: Mapping[str, str] | None = None,
+    version: str = "1.1",
+    tls: bool = False,
+) -> NDArray[np.float32]:
+    """Return the row of `request`, its columns are named by REQUEST.
+
+    Args:
+        method: as in "GET".
+        path: as of `text()`, as are query and body.
+        query: see there.
+        body: see there; all of it is read.
+        headers: without repetition; their names in any case.
+        version: of HTTP, as in "1.1".
+        tls: whether the connection is encrypted.
+
+    """
+    path, query, body = _bytes(path), _bytes(query), _bytes(body)
+    string, escapes, double_escapes = _text(path, query, body)
+    sent = {name.lower().replace("-", "_"): value for name, value in (headers or {}).items()}
+    host = sent.get("host", "")
+    verb = method.lower() if method.upper() == method else ""
+
+    flags = {
+        verb if verb in _METHODS else "other_method",
+        _VERSIONS[0 if version in ("0.9", "1.0") else 1 if version == "1.1" else 2],
+        *(name for name in _HEADERS if name in sent),
+    }
+    flags |= {"tls"} if tls else set()
+    flags |= {"host"} if host else set()
+    flags |= {"host_is_address"} if _is_address(host) else set()
+
+    counts = [
+        len(sent),
+        len(path),
+        len(query),
+        len(body),
+        len(sent.get("user_agent", "").encode()),
+        len(sent.get("cookie", "").encode()),
+        query.count(b"&") + query.count(b"="),
+        len(string),
+        escapes,
+        double_escapes,
+        *np.bincount(_CLASS_OF[np.frombuffer(string, np.uint8)], minlength=len(_CLASSES)),
+    ]
+    facts = [float(name in flags) for name in REQUEST[: len(REQUEST) - len(counts)]]
+    return np.array([*facts, *np.log1p(counts)], np.float32)
+
+
+def _bytes(string: bytes | str) -> bytes:
+    return string.encode() if isinstance(string, str) else string
+
+
+def _text(path: bytes, query: bytes, body: bytes) -> tuple[bytes, int, int]:
+    """Return the text, and how many escapes were decoded the first and the second time."""
+    parts = [_decode(path, False), _decode(query, True), _decode(body, True)]
+    string = parts[0][0] + _QUERY + parts[1][0] + _BODY + parts[2][0]
+    return string[:TEXT_SIZE], sum(part[1] for part in parts), sum(part[2] for part in parts)
+
+
+def _decode(part: bytes, plus: bool) -> tuple[bytes, int, int]:
+    part = part[:TEXT_SIZE]
+    if plus:
+        part = part.replace(b"+", b" ")
+    part, once = _ESCAPE.subn(_byte, part)
+    part, twice = _ESCAPE.subn(_byte, part)
+    return part.lower(), once, twice
+
+
+def _byte(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 16)])
+
+
+def _ngrams(string: bytes) -> NDArray[np.uint32]:
+    """Return the numbers of all n-grams of a text in order."""
+    data = np.frombuffer(string, np.uint8)
+    numbers = np.zeros((len(data), NGRAM), np.uint32)
+    is_there = np.zeros((len(data), NGRAM), bool)
+    hashes = np.full(len(data), _BASIS)
+    for length in range(1, min(NGRAM, len(data)) + 1):
+        count = len(data) - length + 1
+        hashes = (hashes[:count] ^ data[length - 1 :]) * _PRIME
+        numbers[:count, length - 1] = hashes & _POSITIVE
+        is_there[:count, length - 1] = True
+    return numbers[is_there]
+
+
+def _is_address(host: str) -> bool:
+    bracketed = re.match(r"\[(.*)\]", host)
+    try:
+        ipaddress.ip_address(bracketed[1] if bracketed else host.partition(":")[0])
+    except ValueError:
+        return False
+    return True
