@@ -41,6 +41,12 @@ static ngx_http_webtorch_known_header_t  ngx_http_webtorch_known_headers[] = {
 };
 
 
+/* features that are made together */
+#define NGX_HTTP_WEBTORCH_TOKENS                                              \
+    (1U << NGX_WEBTORCH_FEATURE_TOKENS | 1U << NGX_WEBTORCH_FEATURE_SEGMENTS  \
+     | 1U << NGX_WEBTORCH_FEATURE_PARAMETERS)
+
+
 /* columns of methods, the last one is of all others */
 
 static ngx_uint_t  ngx_http_webtorch_known_methods[] = {
@@ -103,6 +109,7 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
     uint32_t                          i, k;
     ngx_uint_t                        client;
     webtorch_spec_t                  *spec;
+    ngx_webtorch_tokens_t             tokens;
     ngx_webtorch_outcome_t            outcome;
     ngx_webtorch_text_features_t     *text;
     ngx_http_webtorch_phases_ctx_t   *ctx;
@@ -132,15 +139,18 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
 
     if (ngx_http_webtorch_uses(scorer, 1U << NGX_WEBTORCH_FEATURE_NGRAMS
                                        | 1U << NGX_WEBTORCH_FEATURE_BYTES
+                                       | NGX_HTTP_WEBTORCH_TOKENS
                                        | 1U << NGX_WEBTORCH_FEATURE_REQUEST))
     {
         ngx_http_webtorch_body_part(r, scorer->body, &text->body);
         ngx_webtorch_features_text(text);
     }
 
+    ngx_memzero(&tokens, sizeof(ngx_webtorch_tokens_t));
+
     for (i = 0; i < scorer->handler->schema.ninputs; i++) {
         spec = &scorer->handler->schema.inputs[i];
-        k = (uint32_t) spec->shape[0];
+        k = (uint32_t) spec->shape[spec->ndim - 1];
 
         switch (scorer->inputs[i]) {
 
@@ -150,6 +160,20 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
 
         case NGX_WEBTORCH_FEATURE_BYTES:
             ngx_webtorch_features_bytes(sink->data[i], k, text);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_TOKENS:
+            tokens.tokens = sink->data[i];
+            tokens.ntokens = k;
+            break;
+
+        case NGX_WEBTORCH_FEATURE_SEGMENTS:
+            tokens.segments = sink->data[i];
+            tokens.nsegments = k;
+            break;
+
+        case NGX_WEBTORCH_FEATURE_PARAMETERS:
+            tokens.parameters = sink->data[i];
             break;
 
         case NGX_WEBTORCH_FEATURE_REQUEST:
@@ -180,6 +204,10 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
                                           ctx->key.len);
             break;
         }
+    }
+
+    if (ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_TOKENS)) {
+        ngx_webtorch_features_tokens(&tokens, text);
     }
 }
 

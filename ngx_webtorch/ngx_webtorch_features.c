@@ -63,8 +63,11 @@ typedef enum {
 typedef struct {
     const char  *name;
     uint32_t     dtypes;                  /* a bit for each */
-    int64_t      max;                     /* elements of a row */
-    int          exact;                   /* all of them, not the first ones */
+    int64_t      rows;                    /* of the axis before the last one,
+                                             0: there is none */
+    int64_t      max;                     /* of the last axis */
+    int          exact;                   /* all of it, not the first ones */
+    const char  *form;                    /* all of that, for users */
 } ngx_webtorch_feature_t;
 
 
@@ -79,7 +82,8 @@ typedef struct {
 
 
 static void ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
-    const ngx_webtorch_part_t *part, int plus);
+    const ngx_webtorch_part_t *part, int form);
+static void ngx_webtorch_mark(ngx_webtorch_text_features_t *text);
 static void ngx_webtorch_append(ngx_webtorch_text_features_t *text,
     unsigned char c);
 static int ngx_webtorch_read(ngx_webtorch_reader_t *reader);
@@ -98,14 +102,28 @@ static uint32_t ngx_webtorch_url_requests(const ngx_webtorch_client_t *client);
 
 static const ngx_webtorch_feature_t  ngx_webtorch_features[] = {
     { "ngrams", 1 << WEBTORCH_INT32 | 1 << WEBTORCH_INT64,
-      NGX_WEBTORCH_MAX_NGRAMS, 0 },
-    { "bytes", 1 << WEBTORCH_UINT8, NGX_WEBTORCH_TEXT_SIZE, 0 },
-    { "request", 1 << WEBTORCH_FLOAT32, NGX_WEBTORCH_REQUEST_COLUMNS, 0 },
-    { "client", 1 << WEBTORCH_FLOAT32, NGX_WEBTORCH_CLIENT_COLUMNS, 0 },
-    { "site", 1 << WEBTORCH_FLOAT32, NGX_WEBTORCH_SITE_COLUMNS, 0 },
-    { "outcome", 1 << WEBTORCH_FLOAT32, NGX_WEBTORCH_OUTCOME_COLUMNS, 0 },
-    { "id", 1 << WEBTORCH_UINT8, NGX_WEBTORCH_ID_LEN, 1 },
-    { "key", 1 << WEBTORCH_INT64, 1, 1 }
+      0, NGX_WEBTORCH_MAX_NGRAMS, 0, "int32 or int64 [batch, 1 to 65536]" },
+    { "bytes", 1 << WEBTORCH_UINT8,
+      0, NGX_WEBTORCH_TEXT_SIZE, 0, "uint8 [batch, 1 to 16384]" },
+    { "tokens", 1 << WEBTORCH_INT32,
+      NGX_WEBTORCH_TOKEN, NGX_WEBTORCH_MAX_TOKENS, 0,
+      "int32 [batch, 5, 1 to 1024]" },
+    { "segments", 1 << WEBTORCH_INT64,
+      0, NGX_WEBTORCH_MAX_TOKENS, 0, "int64 [batch, 1 to 1024]" },
+    { "parameters", 1 << WEBTORCH_INT32,
+      NGX_WEBTORCH_PARAMETER, NGX_WEBTORCH_SEGMENTS, 1,
+      "int32 [batch, 3, 64]" },
+    { "request", 1 << WEBTORCH_FLOAT32,
+      0, NGX_WEBTORCH_REQUEST_COLUMNS, 0, "float32 [batch, 1 to 45]" },
+    { "client", 1 << WEBTORCH_FLOAT32,
+      0, NGX_WEBTORCH_CLIENT_COLUMNS, 0, "float32 [batch, 1 to 31]" },
+    { "site", 1 << WEBTORCH_FLOAT32,
+      0, NGX_WEBTORCH_SITE_COLUMNS, 0, "float32 [batch, 1 to 8]" },
+    { "outcome", 1 << WEBTORCH_FLOAT32,
+      0, NGX_WEBTORCH_OUTCOME_COLUMNS, 0, "float32 [batch, 1 to 12]" },
+    { "id", 1 << WEBTORCH_UINT8,
+      0, NGX_WEBTORCH_ID_LEN, 1, "uint8 [batch, 16]" },
+    { "key", 1 << WEBTORCH_INT64, 0, 1, 1, "int64 [batch, 1]" }
 };
 
 
@@ -169,25 +187,18 @@ ngx_webtorch_feature_find(const webtorch_spec_t *spec, uint32_t mask,
         }
 
         if ((feature->dtypes & 1U << spec->dtype)
-            && spec->ndim == 1
-            && spec->shape[0] >= 1
-            && spec->shape[0] <= feature->max
-            && (!feature->exact || spec->shape[0] == feature->max))
+            && spec->ndim == (feature->rows ? 2 : 1)
+            && (feature->rows == 0 || spec->shape[0] == feature->rows)
+            && spec->shape[spec->ndim - 1] >= 1
+            && spec->shape[spec->ndim - 1] <= feature->max
+            && (!feature->exact
+                || spec->shape[spec->ndim - 1] == feature->max))
         {
             return (int) i;
         }
 
-        (void) snprintf(error, len,
-                        "feature \"%s\" is %s%s [batch, %s%lld]",
-                        feature->name,
-                        (i == NGX_WEBTORCH_FEATURE_NGRAMS) ? "int32 or " : "",
-                        (i == NGX_WEBTORCH_FEATURE_NGRAMS
-                         || i == NGX_WEBTORCH_FEATURE_KEY)
-                            ? "int64"
-                            : (feature->dtypes & 1 << WEBTORCH_UINT8)
-                              ? "uint8" : "float32",
-                        feature->exact ? "" : "1 to ",
-                        (long long) feature->max);
+        (void) snprintf(error, len, "feature \"%s\" is %s",
+                        feature->name, feature->form);
 
         return -1;
     }
@@ -212,10 +223,15 @@ ngx_webtorch_features_text(ngx_webtorch_text_features_t *text)
     text->len = 0;
     text->escapes = 0;
     text->double_escapes = 0;
+    text->nmarks = 0;
 
     ngx_webtorch_decode(text, &text->path, 0);
+
+    text->query_offset = text->len;
     ngx_webtorch_append(text, NGX_WEBTORCH_QUERY);
     ngx_webtorch_decode(text, &text->query, 1);
+
+    text->body_offset = text->len;
     ngx_webtorch_append(text, NGX_WEBTORCH_BODY);
     ngx_webtorch_decode(text, &text->body, 1);
 }
@@ -225,10 +241,11 @@ ngx_webtorch_features_text(ngx_webtorch_text_features_t *text)
 
 static void
 ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
-    const ngx_webtorch_part_t *part, int plus)
+    const ngx_webtorch_part_t *part, int form)
 {
-    int                     c, high, low;
+    int                     c, high, low, named;
     size_t                  len;
+    uint32_t                escapes;
     ngx_webtorch_reader_t   reader, ahead;
 
     len = part->len;
@@ -244,10 +261,20 @@ ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
     reader.p = (const unsigned char *) part->data;
     reader.last = reader.p + len;
     reader.escapes = 0;
-    reader.plus = plus;
+    reader.plus = form;
+
+    named = 0;
 
     while (reader.p < reader.last) {
+        escapes = reader.escapes;
         c = ngx_webtorch_read(&reader);
+
+        if (form && reader.escapes == escapes
+            && (c == '&' || (c == '=' && !named)))
+        {
+            named = (c == '=');
+            ngx_webtorch_mark(text);
+        }
 
         if (c == '%') {
             ahead = reader;
@@ -272,6 +299,19 @@ ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
     }
 
     text->escapes += reader.escapes;
+}
+
+
+/* the next byte separates */
+
+static void
+ngx_webtorch_mark(ngx_webtorch_text_features_t *text)
+{
+    if (text->len < NGX_WEBTORCH_TEXT_SIZE
+        && text->nmarks < NGX_WEBTORCH_MARKS)
+    {
+        text->marks[text->nmarks++] = (uint16_t) text->len;
+    }
 }
 
 

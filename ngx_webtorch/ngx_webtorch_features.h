@@ -23,6 +23,15 @@
 
 #define NGX_WEBTORCH_ID_LEN         16
 
+/* of a request: its path, parameters, and what is none */
+#define NGX_WEBTORCH_SEGMENTS       64
+#define NGX_WEBTORCH_MAX_TOKENS     1024
+#define NGX_WEBTORCH_TOKEN          5     /* n-grams that end with a token */
+#define NGX_WEBTORCH_PARAMETER      3     /* numbers that tell of one */
+
+/* where a text is cut into parameters, names and values; more are not cut */
+#define NGX_WEBTORCH_MARKS          256
+
 /* how long a client is new, and counts as one that is there, in milliseconds */
 #define NGX_WEBTORCH_CLIENT_ACTIVE  60000
 
@@ -30,6 +39,9 @@
 typedef enum {
     NGX_WEBTORCH_FEATURE_NGRAMS = 0,
     NGX_WEBTORCH_FEATURE_BYTES,
+    NGX_WEBTORCH_FEATURE_TOKENS,
+    NGX_WEBTORCH_FEATURE_SEGMENTS,
+    NGX_WEBTORCH_FEATURE_PARAMETERS,
     NGX_WEBTORCH_FEATURE_REQUEST,
     NGX_WEBTORCH_FEATURE_CLIENT,
     NGX_WEBTORCH_FEATURE_SITE,
@@ -80,6 +92,13 @@ typedef struct {
 
     uint32_t             escapes;
     uint32_t             double_escapes;
+
+    /* offsets in the text: of query and body, and of "&" and "=" as sent */
+    size_t               query_offset;
+    size_t               body_offset;
+    uint32_t             nmarks;
+    uint16_t             marks[NGX_WEBTORCH_MARKS];
+
     size_t               len;
     unsigned char        text[NGX_WEBTORCH_TEXT_SIZE];
 } ngx_webtorch_text_features_t;
@@ -161,6 +180,17 @@ typedef struct {
 } ngx_webtorch_outcome_t;
 
 
+/* where tokens go, NULL: nowhere */
+
+typedef struct {
+    int32_t             *tokens;          /* NGX_WEBTORCH_TOKEN rows */
+    uint32_t             ntokens;
+    int64_t             *segments;
+    uint32_t             nsegments;
+    int32_t             *parameters;
+} ngx_webtorch_tokens_t;
+
+
 /*
  * The feature that an input of a handler asks for; -1: none of those in the
  * mask, or not in this dtype and shape, the error says why.
@@ -174,6 +204,8 @@ void ngx_webtorch_features_text(ngx_webtorch_text_features_t *text);
 void ngx_webtorch_features_ngrams(void *row, int32_t dtype, uint32_t n,
     const ngx_webtorch_text_features_t *text);
 void ngx_webtorch_features_bytes(void *row, uint32_t n,
+    const ngx_webtorch_text_features_t *text);
+void ngx_webtorch_features_tokens(const ngx_webtorch_tokens_t *rows,
     const ngx_webtorch_text_features_t *text);
 
 /* k is the number of columns here and below */

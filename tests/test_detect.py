@@ -7,118 +7,139 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from webtorch.detect import Anomaly, PayloadClassifier
-from webtorch.detect.payloads import rows, text
+from webtorch.detect import Anomaly, PayloadClassifier, Payloads, Recent, corpus, table
 
 torch.set_num_threads(1)  # as in a worker; small tensors
 
 NAMES = ["ana", "luis", "marta", "o'neill", "pedro", "lucia", "jorge", "ines", "raul", "sofia"]
-ATTACKS = ["' or 1=1--", "1' and 2=2--", "') union select 1,2#", "x' or 'a'='a", "9 or 7=7#"]
+ATTACKS = ["' or 1=1--", "1' and 2=2--", "') union select 1,2%23", "x' or 'a'='a", "9 or 7=7%23"]
 
 
-def shop(number: int, **other: str) -> bytes:
+def shop(number: int, **other: str) -> tuple[str, str]:
     """Make a normal request of a site, or one that differs."""
     values = {"id": str(number % 7), "name": NAMES[number % 10], "zip": f"{10000 + number}"}
-    query = "&".join(f"{name}={value}" for name, value in {**values, **other}.items())
-    return text("/shop/cart", query)
+    return "/shop/cart", "&".join(f"{name}={value}" for name, value in {**values, **other}.items())
 
 
-def library(number: int) -> bytes:
+def library(number: int, name: str | None = None) -> tuple[str, str]:
     """Make a normal request of another site."""
-    return text(f"/books/{number % 5}", f"author={NAMES[number % 10]}&year={1900 + number % 90}")
+    author = name or NAMES[number % 10]
+    return f"/books/{number % 5}", f"author={author}&year={1900 + number % 90}"
+
+
+def of(*requests: tuple[str, ...]) -> Payloads:
+    return Payloads.of(requests, 64)
+
+
+def scores(classifier, *requests):
+    """Return the scores of requests, and check that they are the same together and alone."""
+    payloads = of(*requests)
+    with torch.no_grad():
+        together = classifier(payloads.tokens, payloads.segments, payloads.parameters)
+    assert together.shape == (len(requests), 1)
+    return together[:, 0]
 
 
 @pytest.fixture(scope="module")
 def trained():
     normal = [library(number) for number in range(100)]
-    attacks = [
-        text("/books/1", f"author={attack}&year={1900 + number}")
-        for number in range(10)
-        for attack in ATTACKS
-    ]
+    attacks = [library(number, attack) for number in range(10) for attack in ATTACKS]
     labels = torch.tensor([0.0] * len(normal) + [1.0] * len(attacks))
     classifier = PayloadClassifier()
-    classifier.fit(rows(normal + attacks), labels, epochs=20)
+    classifier.fit(of(*normal, *attacks), labels, epochs=30)
+    return classifier
+
+
+def copy_of(trained):
+    classifier = PayloadClassifier()
+    classifier.load_state_dict(trained.state_dict())
     return classifier
 
 
 def test_attacks_are_known_on_a_site_that_was_not_learned(trained):
-    normal = trained(rows([shop(number) for number in range(50)]))
-    attacks = trained(rows([shop(3, name=attack) for attack in ATTACKS]))
-    assert normal.shape == (50, 1)
+    normal = scores(trained, *(shop(number) for number in range(50)))
+    attacks = scores(trained, *(shop(3, name=attack) for attack in ATTACKS))
     assert attacks.min() > 0.5 > normal.max()
 
 
-def test_the_name_of_a_parameter_does_not_matter(trained):
-    first, second = (text("/shop", f"{name}=1' or 1=1--") for name in ("a", "remember"))
-    scores = trained(rows([first, second])).detach()
-    assert float(scores[0]) == pytest.approx(float(scores[1]))
+def test_the_name_of_a_parameter_does_not_matter_unless_it_is_odd(trained):
+    first, second, odd = scores(
+        trained, *(("/shop", f"{name}=1' or 1=1--") for name in ("a", "remember", "x' or 1"))
+    )
+    assert float(first) == pytest.approx(float(second))
+    assert odd > 0.5
 
 
-@pytest.mark.parametrize("width", [64, 200, 1024])
-def test_a_request_scores_the_same_whatever_is_beside_it(trained, width):
-    texts = [shop(1), b"", b"\x1d\x1e", library(2), b"a\0b\0", shop(2, name="' or 1=1--"), b"&=&=="]
-    texts.append((b"/" + b"a1" * width)[:width])
-    texts = [each[:width] for each in texts]
-    together = trained.logits(rows(texts, width))
-    alone = torch.cat([trained.logits(rows([each], width)) for each in texts])
+def test_a_request_scores_the_same_whatever_is_beside_it(trained):
+    requests = [shop(1), ("",), ("/a%00",), library(2), ("/", "&=&=="), ("/" + "a1" * 200,)]
+    requests += [shop(2, name="' or 1=1--"), ("/", "&" * 100 + "a=' or 1=1--")]
+    together = scores(trained, *requests)
     assert torch.isfinite(together).all()
-    assert torch.allclose(together, alone, atol=1e-4)
+    assert torch.allclose(together, torch.cat([scores(trained, each) for each in requests]))
+
+
+def test_a_zero_byte_is_no_end(trained):
+    assert scores(trained, ("/", "q=%00' or 1=1--"))[0] > 0.5
 
 
 def test_encoded_attacks_are_decoded(trained):
-    plain, encoded, twice = (
-        text("/s", f"q={value}")
-        for value in ("1' or 1=1--", "1%27%20or%201%3D1--", "1%2527%2520OR%25201%253d1--")
-    )
-    assert plain == encoded == twice
+    values = ("1' or 1=1--", "1%27%20or%201%3D1--", "1%2527%2520OR%25201%253d1--")
+    plain, *encoded = scores(trained, *(("/s", f"q={value}") for value in values))
+    assert [float(each) for each in encoded] == pytest.approx([float(plain)] * 2)
+
+
+def test_weights_of_no_token_are_not_learned(trained):
+    assert trained.weight[0] == 0
+    assert trained.weight.count_nonzero() > 0
 
 
 def test_an_adapted_classifier_knows_what_is_odd_on_its_site(trained):
-    odd = [shop(1, id="a?"), shop(2, zip="1a/3*4"), text("/shop/cart.bak"), shop(3, role="admin")]
-    texts = [shop(number) for number in range(80)]
-    texts += [shop(number, id="x|") for number in range(20)]
-    texts += [text(f"/old{number}.inc") for number in range(20)]
-    labels = torch.tensor([0.0] * 80 + [1.0] * 40)
-    classifier = PayloadClassifier()
-    classifier.load_state_dict(trained.state_dict())
-    assert classifier(rows(odd)).max() < 0.5
+    odd = [shop(1, id="a?"), shop(2, zip="1a/3*4"), ("/shop/cart.bak",), shop(3, role="admin")]
+    requests = [shop(number) for number in range(80)]
+    requests += [shop(number, id="x|") for number in range(20)]
+    requests += [(f"/old{number}.inc",) for number in range(20)]
+    classifier = copy_of(trained)
+    assert scores(classifier, *odd).max() < 0.5
 
-    classifier.adapt(rows(texts), labels)
-    later = classifier(rows([shop(number) for number in range(80, 160)]))
-    assert classifier(rows(odd)).min() > later.max()
-    assert classifier(rows([shop(90, name="' or 1=1--")])) > 0.5
+    classifier.adapt(of(*requests), torch.tensor([0.0] * 80 + [1.0] * 40))
+    later = scores(classifier, *(shop(number) for number in range(80, 160)))
+    assert scores(classifier, *odd).min() > later.max()
+    assert scores(classifier, shop(90, name="' or 1=1--"))[0] > 0.5
+
+    payloads = of(odd[0])
+    with pytest.raises(ValueError, match="needs `parameters`"):
+        classifier(payloads.tokens, payloads.segments)
 
 
 def test_feedback_is_learned(trained):
-    classifier = PayloadClassifier()
-    classifier.load_state_dict(trained.state_dict())
-    missed = rows([shop(1, name="{{config}}")])
-    normal = rows([shop(number) for number in range(20)])
-    assert classifier(missed) < 0.5
+    classifier = copy_of(trained)
+    missed = shop(1, name="{{config}}")
+    normal = [shop(number) for number in range(20)]
+    assert scores(classifier, missed)[0] < 0.5
     for _ in range(200):
-        if classifier(missed) > 0.5:
+        if scores(classifier, missed)[0] > 0.5:
             break
-        classifier.learn(missed, torch.ones(1))
-    assert classifier(missed) > 0.5 > classifier(normal).max()
-    assert (
-        classifier(rows([library(3).replace(b"=", b"={{config}}", 1)])) > classifier(normal).max()
-    )
+        classifier.learn(of(missed), torch.ones(1))
+    ordinary = scores(classifier, *normal).max()
+    assert scores(classifier, missed)[0] > 0.5 > ordinary
+    assert scores(classifier, library(3, "{{config}}"))[0] > ordinary
+    assert classifier.weight[0] == 0
 
 
 def test_weights_are_kept_in_files(trained, tmp_path):
     path = tmp_path / "weights.safetensors"
     trained.save(path)
-    texts = rows([shop(1), shop(1, name="' or 1=1--")])
+    requests = [shop(1), shop(1, name="' or 1=1--")]
     loaded = PayloadClassifier.pretrained(path)
-    assert torch.allclose(loaded(texts), trained(texts), atol=1e-2)
+    assert torch.allclose(scores(loaded, *requests), scores(trained, *requests), atol=1e-2)
+    assert path.stat().st_mode & 0o777 == 0o644
 
     adapted = PayloadClassifier.pretrained(path)
-    adapted.adapt(
-        rows([shop(number) for number in range(40)] + [b"/x"] * 9), torch.arange(49) // 40 * 1.0
-    )
+    normal = [shop(number) for number in range(40)]
+    adapted.adapt(of(*normal, *[("/x",)] * 9), torch.arange(49) // 40 * 1.0)
     adapted.save(path)
-    assert torch.allclose(PayloadClassifier.pretrained(path)(texts), adapted(texts), atol=1e-2)
+    again = scores(PayloadClassifier.pretrained(path), *requests)
+    assert torch.allclose(again, scores(adapted, *requests), atol=1e-2)
 
     other = tmp_path / "other.safetensors"
     save_file({"bias": torch.zeros(())}, other)
@@ -127,75 +148,137 @@ def test_weights_are_kept_in_files(trained, tmp_path):
 
 
 def test_the_weights_that_are_shipped_know_common_attacks():
-    classifier = PayloadClassifier.pretrained()
     attacks = [
-        text("/item", "id=7' union select password from users--"),
-        text("/login", body="user=admin' or '1'='1&pass=x"),
-        text("/c", "q=<script>alert(document.cookie)</script>"),
-        text("/view", "file=../../../../etc/passwd"),
+        ("/item", "id=7' union select password from users--"),
+        ("/login", "", "user=admin' or '1'='1&pass=x"),
+        ("/c", "q=<script>alert(document.cookie)</script>"),
+        ("/c", "<img/src=x onerror=alert(1)>=1"),
+        ("/view", "file=../../../../etc/passwd"),
+        ("/ping", "host=127.0.0.1;cat+/etc/passwd"),
+        ("/hello", "name={{7*7}}"),
+        ("/index.php.bak",),
+        ("/.git/config",),
     ]
     normal = [
-        text("/"),
-        text("/articles/2024/05/why-nginx.html", "page=2&sort=date"),
-        text("/login", body="user=maria.lopez@example.org&pass=Tr0ub4dor"),
-        text("/search", "q=blue suede shoes size 42"),
+        ("/",),
+        ("/articles/2024/05/why-nginx.html", "page=2&sort=date"),
+        ("/login", "", "user=maria.lopez@example.org&pass=Tr0ub4dor"),
+        ("/search", "q=blue suede shoes size 42"),
+        ("/search", "q=select a gift for o'brien & sons"),
+        ("/profile", "", "bio=I like c%2B%2B.%0D%0AAnd%20%22tea%22, too.&url=https://example.org/"),
     ]
-    assert classifier(rows(attacks)).min() > 0.5 > classifier(rows(normal)).max()
+    classifier = PayloadClassifier.pretrained()
+    assert scores(classifier, *attacks).min() > 0.5 > scores(classifier, *normal).max()
+
+
+def test_the_corpus_is_the_same_for_a_seed_and_can_be_learned():
+    made = list(corpus.requests(3000))
+    assert made == list(corpus.requests(3000))
+    assert made != list(corpus.requests(3000, seed=1))
+    assert 1300 < sum(each.label for each in made) < 1700
+
+    classifier = PayloadClassifier()
+    classifier.fit(*table.tensors(made))
+    payloads, labels = table.tensors(list(corpus.requests(500, seed=2)))
+    with torch.no_grad():
+        logits = classifier.logits(payloads)
+    assert ((logits > 0) == (labels == 1)).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("    a\n", "line 1: an alternative before"), ("b\n    «c»\n", "there is no rule c")],
+)
+def test_a_grammar_that_is_wrong_is_told(tmp_path, text, error):
+    path = tmp_path / "wrong.grammar"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=error):
+        corpus.Grammar(path)
+
+
+def novelty(anomaly, *requests):
+    payloads = of(*requests)
+    return anomaly(payloads.tokens, payloads.segments, payloads.parameters)[:, 0]
 
 
 def test_anomalies_are_new_in_their_context():
     anomaly = Anomaly()
-    anomaly.fit(rows([shop(number) for number in range(100)]))
-    later = anomaly(rows([shop(number) for number in range(100, 200)]))
-    new = {
-        "path": text("/shop/cart.old", "id=1&name=ana&zip=10001"),
-        "parameter": shop(1, debug="1"),
-        "sign": shop(1, id="1'"),
-        "value_length": shop(1, zip="123456789012"),
-    }
-    scores = anomaly(rows(list(new.values())))
-    assert scores.min() > 1
+    anomaly.fit(of(*(shop(number) for number in range(100))))
+    later = novelty(anomaly, *(shop(number) for number in range(100, 200)))
+    new = [
+        ("/shop/cart.old", "id=1&name=ana&zip=10001"),
+        shop(1, debug="1"),
+        shop(1, id="1'"),
+        shop(1, zip="123456789012"),
+    ]
+    assert novelty(anomaly, *new).min() > 1
     assert (later <= 1).float().mean() > 0.9
 
-    quote_in_name, quote_in_id = anomaly(rows([shop(1, name="d'arc"), shop(1, id="d'arc")]))
-    assert quote_in_id > quote_in_name
+    in_name, in_id = novelty(anomaly, shop(1, name="d'arc"), shop(1, id="d'arc"))
+    assert in_id > in_name
 
 
 def test_what_was_learned_is_judged_as_if_it_was_not():
-    texts = rows([shop(number) for number in range(30)] + [shop(1, id="9'")])
+    payloads = of(*(shop(number) for number in range(30)), shop(1, id="9'"))
     learned = Anomaly()
-    learned.learn(texts)
-    judged = learned.novelty(texts, torch.ones(31, dtype=torch.bool))
+    learned.learn(payloads)
+    judged = learned.novelty_without(payloads, torch.ones(31, dtype=torch.bool))
     for number in (0, 7, 30):
-        others = torch.arange(31) != number
+        others = payloads[torch.arange(31) != number]
+        one = payloads[torch.tensor([number])]
         without = Anomaly()
-        without.learn(texts[others][:11])
-        without.learn(texts[others][11:])
-        assert torch.allclose(judged[number], without.novelty(texts[[number]])[0], atol=1e-5)
-    assert learned.novelty(texts[[30]]).sum() == 0 < judged[30].sum()
+        without.learn(others[slice(0, 11)])
+        without.learn(others[slice(11, 30)])
+        alone = without.novelty(one.tokens, one.segments, one.parameters)
+        assert torch.allclose(judged[number], alone[0], atol=1e-5)
+    last = payloads[torch.tensor([30])]
+    seen = learned.novelty(last.tokens, last.segments, last.parameters)
+    assert seen.sum() == 0 < judged[30].sum()
+
+
+def test_recent_requests_are_found_by_their_ids():
+    recent = Recent(64, tokens=64)
+    payloads = of(*(shop(number) for number in range(3)))
+    ids = torch.randint(256, (3, 16), generator=torch.Generator().manual_seed(1)).byte()
+    recent.add(ids, payloads)
+    names = [bytes(each.tolist()).hex() for each in ids]
+
+    found, known = recent.find([names[2], "0" * 31 + "1", names[0]])
+    assert known.tolist() == [True, False, True]
+    assert torch.equal(found.tokens, payloads.tokens[[2, 0]])
+    assert torch.equal(found.segments, payloads.segments[[2, 0]])
+    assert torch.equal(found.parameters, payloads.parameters[[2, 0]])
+
+    for wrong in ("", "0" * 31, "z" * 32):
+        with pytest.raises(ValueError):
+            recent.find([wrong])
+    assert recent.find([])[1].tolist() == []
 
 
 def test_the_command_trains(tmp_path):
-    table = tmp_path / "table.tsv"
+    labelled = tmp_path / "table.tsv"
     lines = [f"a\t0\tnormal\tGET\t/s\tq={name}" for name in NAMES]
     lines += [f"a\t1\tsqli\tPOST\t/s\tq=1%27%20or%20{number}={number}--" for number in range(10)]
     lines += ["a\t2\todd\tGET\t/s\tq=odd", "b\t1\todd\tGET\t/s\tq=ana"]
-    table.write_text("\n".join(lines) + "\n")
+    labelled.write_text("\n".join(lines) + "\n")
     out = tmp_path / "out.safetensors"
 
-    def run():
-        command = [sys.executable, "-m", "webtorch.detect", table, "--source", "a", "--out", out]
-        return subprocess.run([*command, "--epochs", "40"], capture_output=True, text=True)
+    def run(*options):
+        command = [sys.executable, "-m", "webtorch.detect", labelled, "--source", "a", "--out", out]
+        return subprocess.run([*command, *options], capture_output=True, text=True)
 
-    done = run()
+    done = run("--epochs", "40", "--corpus", "0")
     assert done.returncode == 0, done.stderr
     assert "20 requests learned" in done.stdout
-    normal, attack = PayloadClassifier.pretrained(out)(
-        rows([text("/", "q=eva"), text("/", "q=2' or 8=8--")])
-    )
+    classifier = PayloadClassifier.pretrained(out)
+    normal, attack = scores(classifier, ("/", "q=eva"), ("/", "q=2' or 8=8--"))
     assert attack > 0.5 > normal
 
-    table.write_text("a\t0\tnormal\n")
+    labelled.write_text("a\t0\tnormal\tGET\t/\t\n")
+    done = run("--corpus", "0")
+    assert "there must be normal requests and attacks" in done.stderr
+
+    labelled.write_text("a\t0\tnormal\n")
     done = run()
     assert done.returncode != 0
     assert "line 1: not a labelled request" in done.stderr

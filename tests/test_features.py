@@ -13,7 +13,7 @@ from nginx import ROOT
 from webtorch import features
 
 INT32, INT64 = 7, 8
-SOURCE = ROOT / "ngx_webtorch/ngx_webtorch_features.c"
+SOURCES = [ROOT / f"ngx_webtorch/ngx_webtorch_{name}.c" for name in ("features", "tokens")]
 
 
 class Part(ctypes.Structure):
@@ -27,8 +27,22 @@ class Text(ctypes.Structure):
         ("body", Part),
         ("escapes", ctypes.c_uint32),
         ("double_escapes", ctypes.c_uint32),
+        ("query_offset", ctypes.c_size_t),
+        ("body_offset", ctypes.c_size_t),
+        ("nmarks", ctypes.c_uint32),
+        ("marks", ctypes.c_uint16 * 256),
         ("len", ctypes.c_size_t),
         ("text", ctypes.c_ubyte * features.TEXT_SIZE),
+    )
+
+
+class Rows(ctypes.Structure):
+    _fields_ = (
+        ("tokens", ctypes.c_void_p),
+        ("ntokens", ctypes.c_uint32),
+        ("segments", ctypes.c_void_p),
+        ("nsegments", ctypes.c_uint32),
+        ("parameters", ctypes.c_void_p),
     )
 
 
@@ -48,7 +62,7 @@ class Request(ctypes.Structure):
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("features") / "features.so"
     subprocess.run(
-        ["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", str(SOURCE), "-lm", "-o", str(path)],
+        ["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", *SOURCES, "-lm", "-o", path],
         check=True,
     )
     return ctypes.CDLL(str(path))
@@ -68,6 +82,19 @@ def ngrams_in_c(library, text: Text, size: int, dtype: int) -> np.ndarray:
     return row
 
 
+def tokens_in_c(library, text: Text, size: int) -> features.Tokens:
+    made = features.Tokens(
+        np.full((1, 5, size), -7, np.int32),
+        np.full((1, size), -7, np.int64),
+        np.full((1, 3, 64), -7, np.int32),
+    )
+    tokens, segments, parameters = (each.ctypes.data for each in made)
+    library.ngx_webtorch_features_tokens(
+        ctypes.byref(Rows(tokens, size, segments, size, parameters)), ctypes.byref(text)
+    )
+    return made
+
+
 def request_in_c(library, text: Text, request: Request) -> np.ndarray:
     row = np.zeros(len(features.REQUEST), np.float32)
     library.ngx_webtorch_features_request(
@@ -76,9 +103,12 @@ def request_in_c(library, text: Text, request: Request) -> np.ndarray:
     return row
 
 
+SNIPPETS = [b"%25", b"%2527", b"%", b"%4", b"+", b"%2B", b"<ScRiPt>", b"/", b"../", b"%00", b"a1"]
+SEPARATORS = [b"&", b"=", b"&b=", b"%26", b"%3d", b"[x]=", b"\x1d", b"\x1e"]
+
 encoded = st.lists(
     st.one_of(
-        st.sampled_from([b"%25", b"%2527", b"%", b"%4", b"+", b"%2B", b"<ScRiPt>", b"/", b"../"]),
+        st.sampled_from(SNIPPETS + SEPARATORS),
         st.binary(min_size=1, max_size=4),
     )
 ).map(b"".join)
@@ -95,8 +125,22 @@ def test_c_and_python_agree(library, path, query, body, size):
         row = ngrams_in_c(library, text, size, code)
         np.testing.assert_array_equal(row, features.ngrams([expected], size, dtype)[0])
 
+    expected = features.tokens([(path, query, body)], size)
+    for in_c, in_python in zip(tokens_in_c(library, text, size), expected, strict=True):
+        np.testing.assert_array_equal(in_c, in_python)
+
     row = request_in_c(library, text, Request(method=2, http=7, body=len(body)))
     np.testing.assert_allclose(row, features.request("POST", path, query, body), rtol=1e-6)
+
+
+@pytest.mark.parametrize("argument", [b"a=b", b"&", b"=", b"a%26=1", b"<x>=y"])
+@pytest.mark.parametrize("count", [60, 61, 62, 63, 127, 128, 129, 300, 9000])
+def test_many_parameters_are_cut_alike(library, argument, count):
+    parts = b"/p", b"&".join([argument] * count), b"&".join([argument] * (count // 2))
+    text = text_in_c(library, *parts)
+    expected = features.tokens([parts], 500)
+    for in_c, in_python in zip(tokens_in_c(library, text, 500), expected, strict=True):
+        np.testing.assert_array_equal(in_c, in_python)
 
 
 @pytest.mark.parametrize("part", range(3))

@@ -5,11 +5,14 @@ The same as ngx_webtorch_features.c does in nginx, see docs/features.md. NumPy a
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from webtorch import _tokens
+from webtorch._tokens import Parameter, Tokens
 
 TEXT_SIZE = 16384
 """Bytes of a text, and those of each of its parts that are looked at."""
@@ -167,6 +170,17 @@ def ngrams(
     return rows
 
 
+def tokens(requests: Sequence[Sequence[bytes | str]], size: int = 256) -> Tokens:
+    """Return requests as tokens, see docs/features.md.
+
+    Args:
+        requests: of each path, query and body, as of `text()`.
+        size: tokens in a row, 1 to 1024.
+
+    """
+    return _tokens.cut([_parameters(*(_bytes(part) for part in parts)) for parts in requests], size)
+
+
 def request(
     method: str,
     path: bytes | str,
@@ -239,6 +253,44 @@ def _decode(part: bytes, plus: bool) -> tuple[bytes, int, int]:
     part, once = _ESCAPE.subn(_byte, part)
     part, twice = _ESCAPE.subn(_byte, part)
     return part.lower(), once, twice
+
+
+def _parameters(path: bytes, query: bytes = b"", body: bytes = b"") -> list[Parameter]:
+    """Return the path, as of its own name, and the parameters of a request, decoded.
+
+    It is cut where `&` and `=` are as sent, as far as its text goes.
+    """
+    text = _decode(path, False)[0]
+    parameters = [Parameter(text[:TEXT_SIZE], text[:TEXT_SIZE])]
+    marks: list[int] = []
+    for part in (query, body):
+        text += _QUERY
+        begin, known = len(text), len(marks)
+        for number, argument in enumerate(part[:TEXT_SIZE].split(b"&")):
+            if number:
+                marks.append(len(text))
+                text += b"&"
+            name, equals, value = argument.partition(b"=")
+            text += _decode(name, True)[0]
+            if equals:
+                marks.append(len(text))
+                text += b"=" + _decode(value, True)[0]
+        text = text[:TEXT_SIZE]
+        marks = [mark for mark in marks if mark < TEXT_SIZE][: _tokens.MAX_MARKS]
+        if begin < len(text):
+            parameters += _cut_form(text, begin, marks[known:])
+    return parameters
+
+
+def _cut_form(text: bytes, begin: int, marks: list[int]) -> Iterator[Parameter]:
+    """Cut the rest of a text, a form, at the marks of its separators."""
+    equals = len(text)
+    for mark in [*marks, len(text)]:
+        if text[mark : mark + 1] == b"=":
+            equals = mark
+            continue
+        yield Parameter.cut(text[begin:mark], min(equals, mark) - begin)
+        begin, equals = mark + 1, len(text)
 
 
 def _byte(escape: re.Match[bytes]) -> bytes:

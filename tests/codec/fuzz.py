@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
+SHARED = ("tensor", "array", "zip", "features", "tokens")
 CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
@@ -46,7 +47,7 @@ def build(name: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     source, *defines = TARGETS[name]
     codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
-    shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in ("tensor", "array", "zip", "features")]
+    shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in SHARED]
     mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
     objects = []
     for path in [HERE / source, *mutators, *shared, *codecs]:

@@ -1,5 +1,5 @@
 
-/* Fuzzes what models see of a request: texts, n-grams, counts. */
+/* Fuzzes what models see of a request: texts, n-grams, tokens, counts. */
 
 #include "ngx_webtorch_features.h"
 
@@ -16,6 +16,7 @@
     }
 
 #define FUZZ_NGRAMS  300
+#define FUZZ_TOKENS  40
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -83,6 +84,48 @@ fuzz_ngrams(const ngx_webtorch_text_features_t *text)
 }
 
 
+static void
+fuzz_tokens(const ngx_webtorch_text_features_t *text)
+{
+    uint32_t               i, j, n;
+    ngx_webtorch_tokens_t  rows;
+
+    rows.ntokens = FUZZ_TOKENS;
+    rows.nsegments = FUZZ_TOKENS;
+    rows.tokens = malloc(NGX_WEBTORCH_TOKEN * FUZZ_TOKENS * sizeof(int32_t));
+    rows.segments = malloc(FUZZ_TOKENS * sizeof(int64_t));
+    rows.parameters = malloc(NGX_WEBTORCH_PARAMETER * NGX_WEBTORCH_SEGMENTS
+                             * sizeof(int32_t));
+
+    ngx_webtorch_features_tokens(&rows, text);
+
+    for (n = 0; n < FUZZ_TOKENS && rows.tokens[n]; n++) { /* void */ }
+
+    fuzz_check(n > 0, "a path has no token");
+
+    for (i = 0; i < FUZZ_TOKENS; i++) {
+        for (j = 0; j < NGX_WEBTORCH_TOKEN; j++) {
+            fuzz_check((rows.tokens[j * FUZZ_TOKENS + i] > 0) == (i < n)
+                       && rows.tokens[j * FUZZ_TOKENS + i] <= 0xffff,
+                       "an n-gram has no number");
+        }
+
+        fuzz_check(rows.segments[i] >= (i ? rows.segments[i - 1] : 0),
+                   "segments are not in order");
+        fuzz_check((rows.segments[i] == NGX_WEBTORCH_SEGMENTS - 1) == (i >= n),
+                   "a token is in no segment");
+    }
+
+    for (i = 0; i < NGX_WEBTORCH_PARAMETER * NGX_WEBTORCH_SEGMENTS; i++) {
+        fuzz_check(rows.parameters[i] >= 0, "a parameter is negative");
+    }
+
+    free(rows.tokens);
+    free(rows.segments);
+    free(rows.parameters);
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -128,6 +171,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                "the text has another length");
 
     fuzz_ngrams(&text);
+    fuzz_tokens(&text);
 
     ngx_webtorch_features_request(row, NGX_WEBTORCH_REQUEST_COLUMNS, &request,
                                   &text);

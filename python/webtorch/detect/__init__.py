@@ -2,7 +2,8 @@
 
 `PayloadClassifier` tells attacks by the payload of a request, `Anomaly` what is new to a site, and
 `FloodDetector` who is part of a flood. They are modules of PyTorch, and their inputs are features
-that nginx computes. `python -m webtorch.detect` trains a `PayloadClassifier`.
+that nginx computes; `Payloads` are those of requests, and `Recent` keeps them for a while.
+`python -m webtorch.detect` trains a `PayloadClassifier`.
 """
 
 from typing import TYPE_CHECKING
@@ -11,12 +12,16 @@ if TYPE_CHECKING:
     from webtorch.detect.anomaly import Anomaly
     from webtorch.detect.flood import FloodDetector
     from webtorch.detect.payload import PayloadClassifier
+    from webtorch.detect.payloads import Payloads
+    from webtorch.detect.recent import Recent
 else:
     # imported when they are first asked for, as the rest of the package
     _MODULES = {
         "Anomaly": "anomaly",
         "FloodDetector": "flood",
         "PayloadClassifier": "payload",
+        "Payloads": "payloads",
+        "Recent": "recent",
     }
 
     def __getattr__(name):
@@ -34,4 +39,4 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["Anomaly", "FloodDetector", "PayloadClassifier"]
+__all__ = ["Anomaly", "FloodDetector", "PayloadClassifier", "Payloads", "Recent"]

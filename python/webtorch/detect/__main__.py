@@ -1,4 +1,4 @@
-"""Trains a PayloadClassifier from tables of labelled requests.
+"""Trains a PayloadClassifier from requests that are made up, and from tables of labelled ones.
 
     python -m webtorch.detect train.tsv.gz --source httpparams --out weights.safetensors
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from webtorch.detect import table
+from webtorch.detect import corpus, table
 from webtorch.detect.payload import PayloadClassifier
 
 
@@ -20,10 +20,11 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m webtorch.detect", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("table", type=Path, nargs="+")
+    parser.add_argument("table", type=Path, nargs="*")
     parser.add_argument("--source", action="append", help="use only lines of this source")
+    parser.add_argument("--corpus", type=int, default=48000, help="requests that are made up")
     parser.add_argument("--site", type=Path, help="a table of one site to adapt to, after that")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
@@ -34,9 +35,10 @@ def main() -> None:
         for each in table.read(path)
         if each.label != 2 and (not options.source or each.source in options.source)
     ]
+    requests += corpus.requests(options.corpus)
     random.Random(0).shuffle(requests)
     if len({each.label for each in requests}) < 2:
-        parser.error("the tables need normal requests and attacks")
+        parser.error("there must be normal requests and attacks, in tables or made up")
 
     classifier = PayloadClassifier()
     classifier.fit(*table.tensors(requests), epochs=options.epochs)

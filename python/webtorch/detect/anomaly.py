@@ -1,95 +1,94 @@
 """What is new to a site: one-class, learned from its normal requests."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from webtorch.detect.tokens import Tokens, cut, mix
+from webtorch.detect.payloads import Payloads
 
 ASPECTS = (
     "path",
+    "parameters",  # of a path, all together
     "parameter",  # of a path
-    "parameters",  # all of a path together
     "shape",  # of a value, from here on each for its parameter's name; paths have one name
-    "value_length",
-    "sign",
-    "sign_after",
-    "sign_before",
+    "length",
     "word",
-    "run",  # of one class, and how long
+    "words",  # two of them
+    "word_after",  # a shape
+    "shapes_3",
+    "shapes_4",
 )
 """In which way something may be new."""
 
-SLOTS = 1 << 18
+SLOTS = 1 << 20
 """Of the tables of what was seen; what has the same hash is taken for the same."""
 
+_PATH = 0x5A5A5A5  # the name of paths
+_MIX = -1640531535
 
-class _Features:
-    """What requests are made of: for each its row, its aspect, its context and itself, hashed."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._parts: list[tuple[Tensor, int, Tensor, Tensor]] = []
-        self._of_paths(tokens)
-        self._of_values(tokens)
-        self.row = torch.cat([part[0] for part in self._parts])
-        self.cell = torch.cat([part[0] * len(ASPECTS) + part[1] for part in self._parts])
-        self.context = torch.cat([part[2] for part in self._parts]).long() & (SLOTS - 1)
-        self.itself = torch.cat([part[3] for part in self._parts]).long() & (SLOTS - 1)
+class _Items(NamedTuple):
+    """What requests are made of, of shape `[batch, items]`, aspect by aspect."""
 
-    def _add(self, aspect: str, row: Tensor, context: Tensor, itself: Tensor) -> None:
-        index = ASPECTS.index(aspect)
-        context = mix(100 + index, context)
-        self._parts.append((row, index, context, mix(200 + index, context, itself)))
+    context: Tensor
+    """int64: where it is, a slot."""
+    itself: Tensor
+    """int64: what it is, and where, a slot."""
+    present: Tensor
+    """bool."""
+    widths: list[int]
+    """Items of the aspects."""
 
-    def _of_paths(self, tokens: Tokens) -> None:
-        """Add a row's path and parameters."""
-        in_path = (tokens.is_path.index_select(0, tokens.segment) & tokens.value).nonzero()[:, 0]
-        row = tokens.row.index_select(0, tokens.segment.index_select(0, in_path))
-        placed = mix(1, tokens.word.index_select(0, in_path), tokens.place.index_select(0, in_path))
-        nothing = torch.zeros(tokens.rows, dtype=torch.int32)
-        path = nothing.index_add(0, row, placed)
-        self._add("path", torch.arange(tokens.rows), nothing, path)
+    @classmethod
+    def of(cls, tokens: Tensor, segments: Tensor, parameters: Tensor) -> "_Items":
+        """Take requests apart; the tensors are those of `Payloads`."""
+        path, names = parameters[:, 0, :1], parameters[:, 0, 1:]
+        count, size = segments.shape
+        named = torch.cat([torch.full_like(path, _PATH), names], 1)
+        of_token = named.gather(1, segments).unsqueeze(1).expand(-1, 5, -1).reshape(count, -1)
+        there = parameters[:, 0] != 0
+        values = parameters[:, 1:].reshape(count, -1)
 
-        parameter = self._filled(tokens)
-        row = tokens.row.index_select(0, parameter)
-        name = tokens.name.index_select(0, parameter)
-        self._add("parameter", row, path.index_select(0, row), name)
-        together = nothing.index_add(0, row, mix(2, name))
-        self._add("parameters", torch.arange(tokens.rows), path, together)
-
-    def _of_values(self, tokens: Tokens) -> None:
-        """Add the values of parameters, and the paths, as such."""
-        value = tokens.value.nonzero()[:, 0]
-        segment = tokens.segment.index_select(0, value)
-        kind, word, length, place = (
-            each.index_select(0, value)
-            for each in (tokens.kind, tokens.word, tokens.length, tokens.place)
+        context = torch.cat(
+            [
+                torch.zeros_like(path),
+                path,
+                path.expand_as(names),
+                named,
+                named,
+                of_token,
+            ],
+            1,
         )
-        nothing = torch.zeros(tokens.row.shape[0], dtype=torch.int32)
-        shape = nothing.index_add(0, segment, mix(3, tokens.shape.index_select(0, value), place))
-        total = nothing.index_add(0, segment, length)
-        parameter = self._filled(tokens)
-        row = tokens.row.index_select(0, parameter)
-        name = tokens.name.index_select(0, parameter)
-        self._add("shape", row, name, shape.index_select(0, parameter))
-        self._add("value_length", row, name, total.index_select(0, parameter))
+        together = _mix(2, names).mul_(there[:, 1:]).sum(1, keepdim=True, dtype=torch.int32)
+        itself = torch.cat([path, together, names, values, tokens.reshape(count, -1)], 1)
+        present = torch.cat(
+            [
+                there[:, :1],
+                there[:, :1],
+                there[:, 1:],
+                there,
+                there,
+                (tokens != 0).reshape(count, -1),
+            ],
+            1,
+        )
+        widths = [1, 1, names.shape[1], named.shape[1], named.shape[1], *([size] * 5)]
+        aspect = torch.arange(len(ASPECTS), dtype=torch.int32).repeat_interleave(
+            torch.tensor(widths)
+        )
+        context = _mix(100, context ^ (aspect << 24))
+        itself = _mix(200, (context * _MIX) ^ itself)
+        slots = SLOTS - 1
+        return cls(context.long() & slots, itself.long() & slots, present, widths)
 
-        row = tokens.row.index_select(0, segment)
-        name = tokens.name.index_select(0, segment)
-        before = tokens.kind.index_select(0, (value - 1).clamp(min=0)) * (place > 0)
-        following = tokens.kind.index_select(0, (value + 1).clamp(max=tokens.kind.shape[0] - 1))
-        following = following * (following > 0x1F).int()
-        self._add("sign", row, name, kind)
-        self._add("sign_after", row, name, mix(4, before, kind))
-        self._add("sign_before", row, name, mix(5, kind, following))
-        self._add("word", row, name, word)
-        self._add("run", row, name, mix(6, kind, length))
 
-    @staticmethod
-    def _filled(tokens: Tokens) -> Tensor:
-        """Return the segments that are parameters: those with a name or a value."""
-        nothing = torch.zeros(tokens.row.shape[0], dtype=torch.bool)
-        nothing[tokens.segment[tokens.value]] = True
-        return ((nothing | (tokens.name != 0)) & ~tokens.is_path).nonzero()[:, 0]
+def _mix(seed: int, numbers: Tensor) -> Tensor:
+    """Return hashes of int32 numbers."""
+    mixed = (numbers ^ (seed * 40503 + 1)) * _MIX
+    mixed = (mixed ^ ((mixed >> 15) & 0x1FFFF)) * _MIX
+    return mixed ^ ((mixed >> 15) & 0x1FFFF)
 
 
 class Anomaly(nn.Module):
@@ -113,81 +112,97 @@ class Anomaly(nn.Module):
         self.register_buffer("once", torch.zeros(SLOTS))
         self.register_buffer("usual", torch.tensor(1.0))
 
-    def forward(self, bytes: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, segments: Tensor, parameters: Tensor) -> Tensor:
         """Return scores: float32 of shape `[batch, 1]`; few normal requests have more than 1.
 
         Args:
-            bytes: uint8 of shape `[batch, width]`, the feature `bytes`.
+            tokens: int32 of shape `[batch, 5, size]`.
+            segments: int64 of shape `[batch, size]`.
+            parameters: int32 of shape `[batch, 3, 64]`.
 
         """
-        return self.novelty(bytes).sum(1, keepdim=True) / self.usual
+        return self.novelty(tokens, segments, parameters).sum(1, keepdim=True) / self.usual
 
-    def novelty(self, bytes: Tensor, learned: Tensor | None = None) -> Tensor:
-        """Return how new each aspect of requests is, in nats: float32, `[batch, 10]`.
+    def novelty(self, tokens: Tensor, segments: Tensor, parameters: Tensor) -> Tensor:
+        """Return how new each aspect of requests is, in nats: float32, `[batch, 10]`."""
+        items = _Items.of(tokens, segments, parameters)
+        count = self.counts[items.itself]
+        return self._surprise(items, count, self.contexts[items.context], self.once[items.context])
+
+    def novelty_without(self, payloads: Payloads, learned: Tensor) -> Tensor:
+        """Return the same, of those that were learned as if they had not been.
 
         Args:
-            bytes: uint8 of shape `[batch, width]`.
-            learned: bool of shape `[batch]`: those that it has learned. They are judged as if it
-                had not.
+            payloads: the requests.
+            learned: bool of shape `[batch]`: those that are counted.
 
         """
-        features = _Features(cut(bytes))
-        if learned is not None:
-            features = self._distinct(features)
-        count = self.counts.index_select(0, features.itself)
-        context = self.contexts.index_select(0, features.context)
-        once = self.once.index_select(0, features.context)
-        if learned is not None:
-            out = learned.index_select(0, features.row).float()
-            pairs = features.row * SLOTS + features.context
-            pairs, where = torch.unique(pairs, return_inverse=True)
-            single = (count == 1).float() - (count == 2).float()
-            of_row = torch.zeros(pairs.shape[0]).index_add(0, where, single)
-            once = once - out * of_row.index_select(0, where)
-            count, context = count - out, context - out
-        surprise = -((once + 0.5) / (context + 1)).clamp(max=1).log()
-        surprise = torch.where(count > 0, 0.0, surprise)
-        cells = torch.zeros(bytes.shape[0] * len(ASPECTS))
-        cells.scatter_reduce_(0, features.cell, surprise, "amax")
-        return cells.view(-1, len(ASPECTS))
+        items = _Items.of(payloads.tokens, payloads.segments, payloads.parameters)
+        count, once = self.counts[items.itself], self.once[items.context]
+        out = learned.float().unsqueeze(1)
+        # in a context, those are no longer seen once that this request alone has, but those are
+        # that another one has, too
+        change = ((count == 1).float() - (count == 2).float()) * out
+        row, first = _distinct(items)
+        cells = row * SLOTS + items.context[first]
+        pairs, where = torch.unique(cells, return_inverse=True)
+        less = torch.zeros(len(pairs)).index_add(0, where, change[first])
+        of_item = torch.zeros_like(once)
+        every = torch.arange(len(once)).unsqueeze(1) * SLOTS + items.context
+        of_item[items.present] = less[torch.searchsorted(pairs, every[items.present])]
+        context = self.contexts[items.context] - out
+        return self._surprise(items, count - out, context, once - of_item)
 
     @torch.no_grad()
-    def learn(self, bytes: Tensor) -> None:
-        """Count normal requests.
-
-        Args:
-            bytes: uint8 of shape `[batch, width]`.
-
-        """
-        features = self._distinct(_Features(cut(bytes)))
+    def learn(self, payloads: Payloads) -> None:
+        """Count normal requests."""
+        items = _Items.of(payloads.tokens, payloads.segments, payloads.parameters)
+        row, first = _distinct(items)
+        itself, context = items.itself[first], items.context[first]
         before = self.counts.clone()
-        self.counts.index_add_(0, features.itself, torch.ones(features.itself.shape[0]))
-        pairs = torch.unique(features.row * SLOTS + features.context)
-        self.contexts.index_add_(0, pairs & (SLOTS - 1), torch.ones(pairs.shape[0]))
-        itself, where = torch.unique(features.itself, return_inverse=True)
-        context = torch.empty_like(itself).index_copy_(0, where, features.context)
-        change = (self.counts[itself] == 1).float() - (before[itself] == 1).float()
-        self.once.index_add_(0, context, change)
+        self.counts.index_add_(0, itself, torch.ones(len(itself)))
+        pairs = torch.unique(row * SLOTS + context)
+        self.contexts.index_add_(0, pairs & (SLOTS - 1), torch.ones(len(pairs)))
+        slots, where = torch.unique(itself, return_inverse=True)
+        of_slot = torch.empty_like(slots).index_copy_(0, where, context)
+        change = (self.counts[slots] == 1).float() - (before[slots] == 1).float()
+        self.once.index_add_(0, of_slot, change)
 
     @torch.no_grad()
-    def fit(self, bytes: Tensor, false_positives: float = 0.005) -> None:
+    def fit(self, payloads: Payloads, false_positives: float = 0.005) -> None:
         """Learn normal requests, and choose what scores 1.
 
         Args:
-            bytes: uint8 of shape `[batch, width]`.
+            payloads: the requests.
             false_positives: part of them that would score more if it was not learned.
 
         """
-        self.learn(bytes)
-        learned = torch.ones(bytes.shape[0], dtype=torch.bool)
-        scores = self.novelty(bytes, learned).sum(1)
+        self.learn(payloads)
+        learned = torch.ones(len(payloads), dtype=torch.bool)
+        scores = self.novelty_without(payloads, learned).sum(1)
         self.usual.copy_(torch.quantile(scores, 1 - false_positives).clamp(min=1.0))
 
     @staticmethod
-    def _distinct(features: _Features) -> _Features:
-        """Leave what a row has several times once."""
-        key, where = torch.unique(features.row * SLOTS + features.itself, return_inverse=True)
-        first = torch.empty_like(key).index_copy_(0, where, torch.arange(where.shape[0]))
-        features.row, features.cell = features.row[first], features.cell[first]
-        features.context, features.itself = features.context[first], features.itself[first]
-        return features
+    def _surprise(items: _Items, count: Tensor, context: Tensor, once: Tensor) -> Tensor:
+        """Return the greatest surprise of each aspect.
+
+        Args:
+            items: the items.
+            count: of the requests that had them, float32 of shape `[batch, items]`.
+            context: of those that had something in the same context.
+            once: of what was seen only once there.
+
+        """
+        surprise = -((once + 0.5) / (context + 1)).clamp(max=1).log()
+        surprise = surprise.masked_fill((count > 0) | ~items.present, 0)
+        return torch.stack([part.amax(1) for part in torch.split(surprise, items.widths, 1)], 1)
+
+
+def _distinct(items: _Items) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return the rows of items, each item once a row, and where in the items they are."""
+    row, column = items.present.nonzero(as_tuple=True)
+    keys = row * SLOTS + items.itself[row, column]
+    _, where = torch.unique(keys, return_inverse=True)
+    first = torch.empty(int(where.max()) + 1 if len(where) else 0, dtype=torch.long)
+    first.index_copy_(0, where, torch.arange(len(where)))
+    return row[first], (row[first], column[first])

@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from webtorch.detect.anomaly import ASPECTS, Anomaly
-from webtorch.detect.tokens import Tokens, cut
+from webtorch.detect.payloads import Payloads
 
 WEIGHTS = Path(__file__).with_name("payload.safetensors")
 """Those that are shipped."""
@@ -18,59 +18,30 @@ WEIGHTS = Path(__file__).with_name("payload.safetensors")
 BUCKETS = 1 << 16
 """Of hashed n-grams."""
 
+SEGMENTS = 64
 
-_FACTORS = (0x9E3779B, 0x6C62273, 0x2545F49, 0x5851F43, 0x4F6CDD1, 0x1B87359, 0x45D9F3B)
-_KINDS = torch.arange(5, dtype=torch.int32) * 0x3504F33
-
-
-def _ngrams(tokens: Tokens) -> Tensor:
-    """Return hashes of n-grams of the tokens, int32 of shape `[tokens, 5]`.
-
-    Of words they are one and two, of shapes three and four, and the word after a shape: `or 1=1`
-    and `and 7=7` have the same shapes. N-grams do not reach over the ends of values.
-    """
-    inside = tokens.value.int()
-    count = inside.shape[0]
-    words = pad(tokens.word * inside, (1, 0))
-    shapes = pad(tokens.shape * inside, (3, 0))
-    word, shape = words[1:], shapes[3:]
-    shape_1 = shapes[2 : 2 + count]
-    # a split is before a segment, and no value's; what is before the split is another segment's
-    shape_2, shape_3 = (shapes[3 - by :][:count] * (tokens.place >= by) for by in (2, 3))
-    pair = shape_1 + shape_2 * _FACTORS[0]
-    ngrams = torch.stack(
-        (
-            word,
-            word + words[:-1] * _FACTORS[1],
-            word + shape_1 * _FACTORS[2],
-            shape + pair * _FACTORS[3],
-            shape + (pair + shape_3 * _FACTORS[4]) * _FACTORS[5],
-        ),
-        1,
-    )
-    # the upper bits of a product depend on all of its factor's
-    return ((ngrams + _KINDS) * _FACTORS[6] >> 15) & (BUCKETS - 1)
+_BIAS = -7.0  # exp(-3) divided by so many segments
+_LARGE = 60.0  # the exponential of more has no room in float32
 
 
 class PayloadClassifier(nn.Module):
     """Scores requests by whether their payload is an attack.
 
-    Words, numbers and signs of the path and of each parameter's value are hashed in n-grams, each
-    with a weight, and a request is as bad as its worst value. Names of parameters are not looked
-    at, so what it has learned of one site is true of another. With labelled requests of a site,
-    `adapt` adds what that site's requests are like, see `Anomaly`.
+    Words, numbers and signs of the path and of each parameter's value are in n-grams, each of which
+    has a weight; a request is about as bad as its worst segment (the sum of exponentials, as in
+    multiple-instance learning). Names of parameters are not looked at, so what it has learned of
+    one site is true of another. With labelled requests of a site, `adapt` adds what that site's
+    requests are like, see `Anomaly`.
 
-    All methods take the feature `bytes`, uint8 of shape `[batch, width]`; labels are float32 of
-    shape `[batch]`, 1 for attacks.
+    Labels are float32 of shape `[batch]`, 1 for attacks.
     """
 
     bias: nn.Parameter
-    adapted: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(BUCKETS))
-        self.bias = nn.Parameter(torch.tensor(-3.0))
+        self.bias = nn.Parameter(torch.tensor(_BIAS))
         self.site: Anomaly | None = None
         self.site_weight = nn.Parameter(torch.zeros(len(ASPECTS) + 1))
         self.site_bias = nn.Parameter(torch.tensor(-3.0))
@@ -105,24 +76,40 @@ class PayloadClassifier(nn.Module):
         if self.site is None:
             tensors = {name: tensors[name] for name in ("weight", "bias")}
         save_file(tensors, path)
+        path.chmod(0o644)  # workers of another user read it
 
-    def forward(self, bytes: Tensor) -> Tensor:
-        """Return the probability of an attack, float32 of shape `[batch, 1]`."""
-        return torch.sigmoid(self.logits(bytes)).unsqueeze(1)
+    def forward(self, tokens: Tensor, segments: Tensor, parameters: Tensor | None = None) -> Tensor:
+        """Return the probability of an attack, float32 of shape `[batch, 1]`.
 
-    def logits(self, bytes: Tensor) -> Tensor:
+        Args:
+            tokens: int32 of shape `[batch, 5, size]`.
+            segments: int64 of shape `[batch, size]`.
+            parameters: int32 of shape `[batch, 3, 64]`, for one that is adapted to a site.
+
+        Raises:
+            ValueError: if it is adapted, and there are no parameters.
+
+        """
+        logits = self._general(tokens, segments)
+        if self.site is not None:
+            if parameters is None:
+                raise ValueError("a classifier that is adapted to a site needs `parameters`, too")
+            logits = self._combine(self.site.novelty(tokens, segments, parameters), logits)
+        return logits.unsqueeze(1).sigmoid()
+
+    def logits(self, payloads: Payloads) -> Tensor:
         """Return what the sigmoid is of, float32 of shape `[batch]`."""
-        tokens = cut(bytes)
-        general = self._general(tokens)
+        general = self._general(payloads.tokens, payloads.segments)
         if self.site is None:
             return general
-        return self._combine(self.site.novelty(bytes), general)
+        novelty = self.site.novelty(payloads.tokens, payloads.segments, payloads.parameters)
+        return self._combine(novelty, general)
 
-    def loss(self, bytes: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, payloads: Payloads, labels: Tensor) -> Tensor:
         """Return the loss to be minimized, a scalar."""
-        return binary_cross_entropy_with_logits(self.logits(bytes), labels)
+        return binary_cross_entropy_with_logits(self.logits(payloads), labels)
 
-    def fit(self, bytes: Tensor, labels: Tensor, *, epochs: int = 5, lr: float = 0.03) -> None:
+    def fit(self, payloads: Payloads, labels: Tensor, *, epochs: int = 5, lr: float = 0.03) -> None:
         """Learn what attacks look like from many labelled requests, of any sites."""
         optimizer = torch.optim.Adam([self.weight, self.bias], lr=lr)
         generator = torch.Generator().manual_seed(0)
@@ -130,33 +117,34 @@ class PayloadClassifier(nn.Module):
         for epoch in range(epochs):
             optimizer.param_groups[0]["lr"] = lr * (1 - epoch / epochs)
             for part in torch.randperm(len(labels), generator=generator).split(size):  # type: ignore[no-untyped-call]
-                logits = self._general(cut(bytes[part]))
+                some = payloads[part].trimmed()
+                logits = self._general(some.tokens, some.segments)
                 loss = binary_cross_entropy_with_logits(logits, labels[part])
                 loss = loss + 1e-6 * self.weight.square().sum()
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
 
-    def adapt(self, bytes: Tensor, labels: Tensor, *, decay: float = 0.003) -> None:
+    def adapt(self, payloads: Payloads, labels: Tensor, *, decay: float = 0.003) -> None:
         """Learn a site from some labelled requests of it, 200 or more, normal ones among them.
 
         Args:
-            bytes: the requests.
+            payloads: the requests.
             labels: of them.
             decay: pulls the weights of what is new to the site to zero.
 
         """
         self.site = Anomaly()
         normal = labels == 0
-        self.site.learn(bytes[normal])
+        self.site.learn(payloads[normal])
         with torch.no_grad():
-            novelty = self.site.novelty(bytes, normal)
-            general = self._general(cut(bytes))
-        parameters = [self.site_weight, self.site_bias]
-        with torch.no_grad():
+            novelty = self.site.novelty_without(payloads, normal)
+            general = self._general(payloads.tokens, payloads.segments)
             self.site_weight.zero_()
             self.site_bias.fill_(-3.0)
-        optimizer = torch.optim.LBFGS(parameters, max_iter=300, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS(
+            [self.site_weight, self.site_bias], max_iter=300, line_search_fn="strong_wolfe"
+        )
 
         def closure() -> Any:
             optimizer.zero_grad()
@@ -167,14 +155,14 @@ class PayloadClassifier(nn.Module):
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]
 
-    def learn(self, bytes: Tensor, labels: Tensor, *, lr: float = 0.05) -> None:
+    def learn(self, payloads: Payloads, labels: Tensor, *, lr: float = 0.05) -> None:
         """Learn from an operator's feedback, a few requests at a time.
 
         Normal requests are counted as the site's, and a step is made along the gradient of
-        `loss`. With a `webtorch.Model`, use `model.step(classifier.loss(bytes, labels))`.
+        `loss`. With a `webtorch.Model`, use `model.step(classifier.loss(payloads, labels))`.
         """
         with torch.enable_grad():
-            loss = self.loss(bytes, labels)
+            loss = self.loss(payloads, labels)
             parameters = [each for each in self.parameters() if each.requires_grad]
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         with torch.no_grad():
@@ -182,18 +170,17 @@ class PayloadClassifier(nn.Module):
                 if gradient is not None:
                     parameter.sub_(lr * gradient / (gradient.norm() + 1e-6))
         if self.site is not None and bool((labels == 0).any()):
-            self.site.learn(bytes[labels == 0])
+            self.site.learn(payloads[labels == 0])
 
-    def _general(self, tokens: Tokens) -> Tensor:
-        """Return the logits that know nothing of the site."""
-        inside = tokens.value
-        weights = self.weight.index_select(0, _ngrams(tokens).flatten()).view(-1, 5).sum(1)
-        segments = torch.zeros(2, tokens.row.shape[0])
-        both = torch.stack([weights * inside, inside.float()])
-        total, count = segments.index_add(1, tokens.segment, both)
-        segment = (total * count.clamp(min=1).rsqrt() + self.bias).clamp(max=60)
-        rows = torch.full((tokens.rows,), 1e-9)
-        return rows.index_add(0, tokens.row, segment.exp()).log()
+    def _general(self, tokens: Tensor, segments: Tensor) -> Tensor:
+        """Return the logits that know nothing of the site, float32 of shape `[batch]`.
+
+        Few operations, as batches are small and each takes more than a microsecond. Where there is
+        no token, number and weight are 0, and the segment is the last one, which does not count.
+        """
+        ngrams = self.weight.index_select(0, tokens.reshape(-1)).view(tokens.shape)
+        segment = torch.zeros(tokens.shape[0], SEGMENTS).scatter_add_(1, segments, ngrams.sum(1))
+        return segment[:, :-1].clamp(max=_LARGE).exp().sum(1).log() + self.bias
 
     def _combine(self, novelty: Tensor, general: Tensor) -> Tensor:
         """Return the logits of what is new to the site and what looks like an attack anywhere."""

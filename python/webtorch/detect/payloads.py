@@ -1,30 +1,46 @@
-"""Requests as rows of bytes, as nginx shows them to a model as the feature `bytes`."""
+"""What `PayloadClassifier` and `Anomaly` see of requests."""
 
-from collections.abc import Iterable
-from urllib.parse import unquote_to_bytes
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-WIDTH = 1024
-"""Bytes of a row, unless one is told otherwise; what is beyond is cut off."""
+from webtorch import features
+
+SIZE = 256
+"""Tokens of a request that are looked at, unless one is told otherwise."""
 
 
-def text(path: str, query: str = "", body: str = "") -> bytes:
-    """Return the text of a request: path, query and body, decoded twice and in lower case.
+@dataclass(frozen=True)
+class Payloads:
+    """Requests as the features `tokens`, `segments` and `parameters`, see docs/features.md."""
 
-    In query and body `+` is a space. The bytes 0x1D and 0x1E are between the parts.
-    """
-    parts = path, query.replace("+", " "), body.replace("+", " ")
-    decoded = [unquote_to_bytes(unquote_to_bytes(part)).lower() for part in parts]
-    return decoded[0] + b"\x1d" + decoded[1] + b"\x1e" + decoded[2]
+    tokens: Tensor
+    """int32 of shape `[batch, 5, size]`."""
+    segments: Tensor
+    """int64 of shape `[batch, size]`."""
+    parameters: Tensor
+    """int32 of shape `[batch, 3, 64]`."""
 
+    @classmethod
+    def of(cls, requests: Sequence[Sequence[bytes | str]], size: int = SIZE) -> "Payloads":
+        """Return requests, each path, query and body as they are sent.
 
-def rows(texts: Iterable[bytes], width: int = WIDTH) -> Tensor:
-    """Return texts as rows: uint8 of shape `(batch, width)`, with zeros after the text."""
-    cut = [each[:width] for each in texts]
-    array = np.zeros((len(cut), width), np.uint8)
-    for row, each in zip(array, cut, strict=True):
-        row[: len(each)] = np.frombuffer(each, np.uint8)
-    return torch.from_numpy(array)
+        It takes some 100 µs of a processor for each. What is in nginx need not be made again: the
+        features come from there.
+        """
+        return cls(*(torch.from_numpy(each) for each in features.tokens(requests, size)))
+
+    def __len__(self) -> int:
+        """Return how many requests they are."""
+        return self.tokens.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> "Payloads":
+        """Return some of them: those of a mask, of numbers or of a range."""
+        return Payloads(self.tokens[index], self.segments[index], self.parameters[index])
+
+    def trimmed(self) -> "Payloads":
+        """Return them without what is empty in all of them."""
+        size = max(1, int((self.tokens[:, 0] != 0).sum(1).amax()))
+        return Payloads(self.tokens[:, :, :size], self.segments[:, :size], self.parameters)

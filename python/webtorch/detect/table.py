@@ -1,14 +1,14 @@
 """Tables of labelled requests: files with a request in each line."""
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from webtorch.detect import payloads
+from webtorch.detect.payloads import Payloads
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Request:
     arguments: str
     """Percent-encoded: the query of a GET, the form of others."""
 
-    def text(self) -> bytes:
-        """Return the request's text, see `payloads.text`."""
+    def parts(self) -> tuple[str, str, str]:
+        """Return path, query and body."""
         if self.method == "GET":
-            return payloads.text(self.path, query=self.arguments)
-        return payloads.text(self.path, body=self.arguments)
+            return self.path, self.arguments, ""
+        return self.path, "", self.arguments
 
 
 def read(path: Path) -> Iterator[Request]:
@@ -49,11 +49,7 @@ def read(path: Path) -> Iterator[Request]:
             yield Request(fields[0], int(fields[1]), *fields[2:])
 
 
-def tensors(
-    requests: list[Request],
-    width: int = payloads.WIDTH,
-    text: Callable[[Request], bytes] = Request.text,
-) -> tuple[Tensor, Tensor]:
-    """Return requests as `bytes` and labels, uint8 `[n, width]` and float32 `[n]`."""
+def tensors(requests: list[Request]) -> tuple[Payloads, Tensor]:
+    """Return requests and their labels, float32 of shape `[n]`."""
     labels = torch.tensor([float(each.label == 1) for each in requests])
-    return payloads.rows([text(each) for each in requests], width), labels
+    return Payloads.of([each.parts() for each in requests]), labels

@@ -1,0 +1,98 @@
+"""Labelled requests, made up: of what is generally known of attacks, and of what resembles them.
+
+What they are made of is in `requests.grammar`, so that no data of anybody is in the weights that
+are shipped.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+from webtorch.detect.table import Request
+
+GRAMMAR = Path(__file__).with_name("requests.grammar")
+
+SOURCE = "corpus"
+"""Of the requests."""
+
+_PARAMETERS = (1, 1, 2, 3, 5, 8, 12)  # how many, one as likely as the other
+_BY_PATH = {0: 0.25, 1: 0.2}  # part of the requests that have a path only, by label
+_PATH_SIGNS = "/%~;'()*!,:=$@"  # that are sent as they are
+_VALUE_SIGNS = ("", "", "'()*!,:/;", "'\"<>()*!,:/;=|$@`{}[]\\")  # of browsers and careless tools
+
+_REFERENCE = re.compile(r"«(\w+)(?::(\d+)-(\d+))?(?::([^»]*))?»")
+_ESCAPES = {"s": " ", "t": "\t", "r": "\r", "n": "\n", "0": "\0", "e": "", "\\": "\\"}
+
+
+class Grammar:
+    """Makes texts at random, by the rules in a file; its head tells how they are written."""
+
+    def __init__(self, path: Path = GRAMMAR) -> None:
+        """Read the rules.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if a line is before the first rule, or names a rule that is not there.
+
+        """
+        self._rules: dict[str, list[str]] = {}
+        alternatives: list[str] | None = None
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not line or line.startswith("#"):
+                continue
+            if not line.startswith("    "):
+                alternatives = self._rules.setdefault(line, [])
+                continue
+            if alternatives is None:
+                raise ValueError(f"{path}, line {number}: an alternative before the first rule")
+            weight, text = re.fullmatch(r"(?:\*(\d+) )?(.*)", line[4:]).groups()  # type: ignore[union-attr]
+            unescaped = re.sub(r"\\(.)", lambda escape: _ESCAPES[escape[1]], text)
+            alternatives += [unescaped] * int(weight or 1)
+        for name in {
+            name
+            for alternatives in self._rules.values()
+            for alternative in alternatives
+            for name, *_ in _REFERENCE.findall(alternative)
+        }:
+            if name not in self._rules:
+                raise ValueError(f"{path}: there is no rule {name}")
+
+    def alternatives(self, name: str) -> list[str]:
+        """Return those of a rule, as they are written."""
+        return self._rules[name]
+
+    def make(self, name: str, rng: random.Random) -> str:
+        """Return a text of a rule."""
+
+        def expand(reference: re.Match[str]) -> str:
+            rule, least, most, between = reference.groups()
+            count = rng.randint(int(least), int(most)) if least else 1
+            return (between or "").join(self.make(rule, rng) for _ in range(count))
+
+        return _REFERENCE.sub(expand, rng.choice(self._rules[name]))
+
+
+def requests(count: int, seed: int = 0, grammar: Grammar | None = None) -> Iterator[Request]:
+    """Make requests, about half of them attacks; the same ones for the same seed."""
+    grammar = grammar or Grammar()
+    rng = random.Random(seed)
+    keys = grammar.alternatives("key")
+    for _ in range(count):
+        label = int(rng.random() < 0.5)
+        path, values = grammar.make("normal_path", rng), list[str]()
+        if rng.random() >= _BY_PATH[label]:
+            values = [grammar.make("normal", rng) for _ in range(rng.choice(_PARAMETERS))]
+        if label and values:
+            values[rng.randrange(len(values))] = grammar.make("attack", rng)
+        elif label:
+            path = grammar.make("path_attack", rng)
+        method = "GET" if not values or rng.random() < 0.5 else "POST"
+        arguments = _encode(dict(zip(rng.sample(keys, len(values)), values, strict=True)), rng)
+        yield Request(SOURCE, label, "", method, quote(path, safe=_PATH_SIGNS), arguments)
+
+
+def _encode(parameters: dict[str, str], rng: random.Random) -> str:
+    safe, encode = rng.choice(_VALUE_SIGNS), rng.choice((quote, quote_plus))
+    return "&".join(f"{name}={encode(value, safe=safe)}" for name, value in parameters.items())
