@@ -55,6 +55,10 @@
 /* with a slot's number: only this one is in use, all others can be dropped */
 #define WEBTORCH_ONLY_SLOT    0x80000000
 
+/* of a balancer: what is known of a server when a request is sent to it */
+#define WEBTORCH_FEATURES     8
+#define WEBTORCH_HIDDEN       8
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
@@ -162,6 +166,35 @@ typedef struct {
     void            *inputs[WEBTORCH_MAX_TENSORS];
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
 } webtorch_batch_t;
+
+
+/* a finished request of a balancer */
+
+typedef struct {
+    uint32_t  server;                     /* its number */
+    int32_t   outcome;                    /* 0, 1: error, 2: no answer */
+    float     latency;                    /* seconds */
+    float     expected;                   /* when it was sent, uncorrected */
+    float     features[WEBTORCH_FEATURES];
+} webtorch_sample_t;
+
+
+/*
+ * What corrects a balancer's costs, all of it in log2:
+ * linear x features + bias + output x relu(weights x features + biases)
+ */
+
+typedef struct {
+    uint32_t  used;                       /* 0: it would not help */
+    uint32_t  hidden;                     /* neurons */
+    float     loss;                       /* of the corrected costs */
+    float     baseline;                   /* of the uncorrected ones */
+    float     bias;
+    float     linear[WEBTORCH_FEATURES];
+    float     biases[WEBTORCH_HIDDEN];
+    float     output[WEBTORCH_HIDDEN];
+    float     weights[WEBTORCH_HIDDEN][WEBTORCH_FEATURES];
+} webtorch_params_t;
 
 /* cdef: end */
 

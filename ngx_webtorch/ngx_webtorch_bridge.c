@@ -1251,7 +1251,7 @@ static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_schema_t *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 70), // webtorch_schema_t *
 /*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char *
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1260,26 +1260,26 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_batch_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t const *
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_job_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_reply_t const *
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int)
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(int)
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(int, char const *, size_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(int, char const *, size_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // void *
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(void *)
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(void)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(void)
 /* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 54), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
@@ -1290,33 +1290,40 @@ static void *_cffi_types[] = {
 /* 39 */ (_cffi_opcode_t)(16),
 /* 40 */ _CFFI_OP(_CFFI_OP_ARRAY, 37), // char[64]
 /* 41 */ (_cffi_opcode_t)(64),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 46 */ _CFFI_OP(_CFFI_OP_ARRAY, 45), // int64_t[8]
-/* 47 */ (_cffi_opcode_t)(8),
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 49 */ _CFFI_OP(_CFFI_OP_ARRAY, 48), // uintptr_t[16]
-/* 50 */ (_cffi_opcode_t)(16),
-/* 51 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
-/* 52 */ (_cffi_opcode_t)(16),
-/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 55 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 57), // webtorch_header_t *
-/* 57 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 58 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_reply_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_reply_t
-/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_request_t *
-/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_request_t
-/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_schema_t
-/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_spec_t
-/* 65 */ _CFFI_OP(_CFFI_OP_ARRAY, 64), // webtorch_spec_t[16]
-/* 66 */ (_cffi_opcode_t)(16),
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_str_t *
-/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_str_t
+/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 43 */ _CFFI_OP(_CFFI_OP_ARRAY, 42), // float[8]
+/* 44 */ (_cffi_opcode_t)(8),
+/* 45 */ _CFFI_OP(_CFFI_OP_ARRAY, 43), // float[8][8]
+/* 46 */ (_cffi_opcode_t)(8),
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 50 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 51 */ _CFFI_OP(_CFFI_OP_ARRAY, 50), // int64_t[8]
+/* 52 */ (_cffi_opcode_t)(8),
+/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 54 */ _CFFI_OP(_CFFI_OP_ARRAY, 53), // uintptr_t[16]
+/* 55 */ (_cffi_opcode_t)(16),
+/* 56 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
+/* 57 */ (_cffi_opcode_t)(16),
+/* 58 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
+/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_header_t *
+/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_params_t
+/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_reply_t *
+/* 66 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_reply_t
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_request_t *
+/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_request_t
+/* 69 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_sample_t
+/* 70 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
+/* 71 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_spec_t
+/* 72 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // webtorch_spec_t[16]
+/* 73 */ (_cffi_opcode_t)(16),
+/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 75), // webtorch_str_t *
+/* 75 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1364,6 +1371,23 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_params_t(webtorch_params_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->used) | 0);  /* check that 'webtorch_params_t.used' is an integer */
+  (void)((p->hidden) | 0);  /* check that 'webtorch_params_t.hidden' is an integer */
+  { float *tmp = &p->loss; (void)tmp; }
+  { float *tmp = &p->baseline; (void)tmp; }
+  { float *tmp = &p->bias; (void)tmp; }
+  { float(*tmp)[8] = &p->linear; (void)tmp; }
+  { float(*tmp)[8] = &p->biases; (void)tmp; }
+  { float(*tmp)[8] = &p->output; (void)tmp; }
+  { float(*tmp)[8][8] = &p->weights; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_params_t { char x; webtorch_params_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1395,6 +1419,19 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   { webtorch_str_t * *tmp = &p->vars; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_sample_t(webtorch_sample_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->server) | 0);  /* check that 'webtorch_sample_t.server' is an integer */
+  (void)((p->outcome) | 0);  /* check that 'webtorch_sample_t.outcome' is an integer */
+  { float *tmp = &p->latency; (void)tmp; }
+  { float *tmp = &p->expected; (void)tmp; }
+  { float(*tmp)[8] = &p->features; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_sample_t { char x; webtorch_sample_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
@@ -1779,6 +1816,15 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_FEATURES(unsigned long long *o)
+{
+  int n = (WEBTORCH_FEATURES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FEATURES) | 0);  /* check that WEBTORCH_FEATURES is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_FLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_FLOAT16) <= 0;
@@ -1829,6 +1875,15 @@ static int _cffi_const_WEBTORCH_HEAD(unsigned long long *o)
   int n = (WEBTORCH_HEAD) <= 0;
   *o = (unsigned long long)((WEBTORCH_HEAD) | 0);  /* check that WEBTORCH_HEAD is an integer */
   if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_HIDDEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_HIDDEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_HIDDEN) | 0);  /* check that WEBTORCH_HIDDEN is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
     n |= 2;
   return n;
 }
@@ -2054,12 +2109,14 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_HIDDEN", (void *)_cffi_const_WEBTORCH_HIDDEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INFER", (void *)_cffi_const_WEBTORCH_INFER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT16", (void *)_cffi_const_WEBTORCH_INT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT32", (void *)_cffi_const_WEBTORCH_INT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2087,9 +2144,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 42), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 43), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 53), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 47), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 48), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 58), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 29), (void *)_cffi_d_ngx_webtorch_trim },
@@ -2125,16 +2182,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 15) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 51) },
+              _CFFI_OP(_CFFI_OP_NOOP, 56) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 49) },
+               _CFFI_OP(_CFFI_OP_NOOP, 54) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 68) },
+             _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2143,55 +2200,82 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 44) },
+              _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 68) },
+               _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+               _CFFI_OP(_CFFI_OP_NOOP, 67) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 59) },
+             _CFFI_OP(_CFFI_OP_NOOP, 65) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
+  { "used", offsetof(webtorch_params_t, used),
+            sizeof(((webtorch_params_t *)0)->used),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "hidden", offsetof(webtorch_params_t, hidden),
+              sizeof(((webtorch_params_t *)0)->hidden),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "loss", offsetof(webtorch_params_t, loss),
+            sizeof(((webtorch_params_t *)0)->loss),
+            _CFFI_OP(_CFFI_OP_NOOP, 42) },
+  { "baseline", offsetof(webtorch_params_t, baseline),
+                sizeof(((webtorch_params_t *)0)->baseline),
+                _CFFI_OP(_CFFI_OP_NOOP, 42) },
+  { "bias", offsetof(webtorch_params_t, bias),
+            sizeof(((webtorch_params_t *)0)->bias),
+            _CFFI_OP(_CFFI_OP_NOOP, 42) },
+  { "linear", offsetof(webtorch_params_t, linear),
+              sizeof(((webtorch_params_t *)0)->linear),
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
+  { "biases", offsetof(webtorch_params_t, biases),
+              sizeof(((webtorch_params_t *)0)->biases),
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
+  { "output", offsetof(webtorch_params_t, output),
+              sizeof(((webtorch_params_t *)0)->output),
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
+  { "weights", offsetof(webtorch_params_t, weights),
+               sizeof(((webtorch_params_t *)0)->weights),
+               _CFFI_OP(_CFFI_OP_NOOP, 45) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 44) },
+              _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 68) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 56) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 64) },
+              _CFFI_OP(_CFFI_OP_NOOP, 71) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 68) },
+              _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 27) },
@@ -2200,19 +2284,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 56) },
+               _CFFI_OP(_CFFI_OP_NOOP, 61) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 67) },
+            _CFFI_OP(_CFFI_OP_NOOP, 74) },
+  { "server", offsetof(webtorch_sample_t, server),
+              sizeof(((webtorch_sample_t *)0)->server),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "outcome", offsetof(webtorch_sample_t, outcome),
+               sizeof(((webtorch_sample_t *)0)->outcome),
+               _CFFI_OP(_CFFI_OP_NOOP, 49) },
+  { "latency", offsetof(webtorch_sample_t, latency),
+               sizeof(((webtorch_sample_t *)0)->latency),
+               _CFFI_OP(_CFFI_OP_NOOP, 42) },
+  { "expected", offsetof(webtorch_sample_t, expected),
+                sizeof(((webtorch_sample_t *)0)->expected),
+                _CFFI_OP(_CFFI_OP_NOOP, 42) },
+  { "features", offsetof(webtorch_sample_t, features),
+                sizeof(((webtorch_sample_t *)0)->features),
+                _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 44) },
+            _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 44) },
+               _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2224,10 +2323,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 65) },
+              _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 65) },
+               _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2239,16 +2338,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 40) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 44) },
+             _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 44) },
+            _CFFI_OP(_CFFI_OP_NOOP, 49) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 46) },
+             _CFFI_OP(_CFFI_OP_NOOP, 51) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 45) },
+                _CFFI_OP(_CFFI_OP_NOOP, 50) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 4) },
@@ -2258,33 +2357,39 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 55, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 60, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
-  { "$webtorch_header_t", 57, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 62, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
-  { "$webtorch_job_t", 58, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 63, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
-  { "$webtorch_reply_t", 60, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 20, 7 },
-  { "$webtorch_request_t", 62, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 27, 10 },
-  { "$webtorch_schema_t", 63, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 37, 9 },
-  { "$webtorch_spec_t", 64, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 46, 5 },
-  { "$webtorch_str_t", 68, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 51, 2 },
+  { "$webtorch_params_t", 64, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 20, 9 },
+  { "$webtorch_reply_t", 66, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 29, 7 },
+  { "$webtorch_request_t", 68, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 36, 10 },
+  { "$webtorch_sample_t", 69, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 46, 5 },
+  { "$webtorch_schema_t", 70, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 51, 9 },
+  { "$webtorch_spec_t", 71, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 60, 5 },
+  { "$webtorch_str_t", 75, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 65, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 55 },
-  { "webtorch_header_t", 57 },
-  { "webtorch_job_t", 58 },
-  { "webtorch_reply_t", 60 },
-  { "webtorch_request_t", 62 },
-  { "webtorch_schema_t", 63 },
-  { "webtorch_spec_t", 64 },
-  { "webtorch_str_t", 68 },
+  { "webtorch_batch_t", 60 },
+  { "webtorch_header_t", 62 },
+  { "webtorch_job_t", 63 },
+  { "webtorch_params_t", 64 },
+  { "webtorch_reply_t", 66 },
+  { "webtorch_request_t", 68 },
+  { "webtorch_sample_t", 69 },
+  { "webtorch_schema_t", 70 },
+  { "webtorch_spec_t", 71 },
+  { "webtorch_str_t", 75 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2294,12 +2399,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  43,  /* num_globals */
-  8,  /* num_struct_unions */
+  45,  /* num_globals */
+  10,  /* num_struct_unions */
   0,  /* num_enums */
-  8,  /* num_typenames */
+  10,  /* num_typenames */
   NULL,  /* no includes */
-  69,  /* num_types */
+  76,  /* num_types */
   1,  /* flags */
 };
 

@@ -1,0 +1,37 @@
+"""What a balancer decides, in C and without nginx, under AddressSanitizer and UBSan."""
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nginx import ROOT
+
+SOURCE = ROOT / "tests/balance/test_balance.c"
+CASES = re.findall(r"named\((\w+)\),", SOURCE.read_text())
+
+FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
+
+
+@functools.cache
+def program() -> Path:
+    path = ROOT / "build/test_balance"
+    path.parent.mkdir(exist_ok=True)
+    sources = sorted((ROOT / "ngx_webtorch").glob("ngx_webtorch_balance*.c"))
+    include = f"-I{ROOT / 'ngx_webtorch'}"
+    command = ["clang-14", *FLAGS, "-fno-sanitize-recover=all", include, SOURCE, *sources]
+    subprocess.run([*command, "-lm", "-o", path], check=True)
+    return path
+
+
+def test_all_cases_are_known():
+    listed = subprocess.run([program()], capture_output=True, text=True, check=True).stdout
+    assert CASES and listed.split() == CASES
+
+
+@pytest.mark.parametrize("case", CASES)
+def test(case):
+    done = subprocess.run([program(), case], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
