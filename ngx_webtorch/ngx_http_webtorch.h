@@ -81,6 +81,13 @@ struct ngx_http_webtorch_ctx_s {
 };
 
 
+/* a function of Python's that a directive names; NULL: no memory */
+ngx_webtorch_handler_t *ngx_http_webtorch_handler_add(ngx_conf_t *cf,
+    ngx_webtorch_conf_t *wcf, ngx_str_t *name);
+
+/* NGX_ERROR: it is not "module:function" */
+ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
+
 /* content */
 
 ngx_int_t ngx_http_webtorch_content_handler(ngx_http_request_t *r);
@@ -192,6 +199,7 @@ ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);
 
 
 extern ngx_module_t  ngx_http_webtorch_module;
+extern ngx_module_t  ngx_http_webtorch_upstream_module;
 
 
 #endif /* _NGX_HTTP_WEBTORCH_H_INCLUDED_ */

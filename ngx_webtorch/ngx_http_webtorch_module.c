@@ -18,7 +18,6 @@ static char *ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);
-static ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
 static char *ngx_http_webtorch_inference_protocol(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 
@@ -220,7 +219,7 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                  *value;
     ngx_uint_t                  i;
     ngx_webtorch_conf_t        *wcf;
-    ngx_webtorch_handler_t     *handler, **p;
+    ngx_webtorch_handler_t     *handler;
     ngx_http_core_loc_conf_t   *clcf;
 
     if (wlcf->handler) {
@@ -240,19 +239,18 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    handler = ngx_pcalloc(cf->pool, sizeof(ngx_webtorch_handler_t));
+    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
+
+    handler = ngx_http_webtorch_handler_add(cf, wcf, &value[1]);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    handler->name = value[1];
     handler->mode = NGX_WEBTORCH_MODE_AUTO;
     handler->max_batch = 256;
     handler->max_delay = 0;
     handler->queue = 4096;
     handler->timeout = 60000;
-    handler->file = cf->conf_file->file.name;
-    handler->line = cf->conf_file->line;
 
     for (i = 2; i < cf->args->nelts; i++) {
         rv = ngx_http_webtorch_handler_option(cf, handler, &value[i]);
@@ -261,16 +259,6 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return rv;
         }
     }
-
-    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
-
-    p = ngx_array_push(&wcf->handlers);
-    if (p == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    *p = handler;
-    handler->index = wcf->handlers.nelts - 1;
 
     wlcf->handler = handler;
 
@@ -288,7 +276,34 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_int_t
+ngx_webtorch_handler_t *
+ngx_http_webtorch_handler_add(ngx_conf_t *cf, ngx_webtorch_conf_t *wcf,
+    ngx_str_t *name)
+{
+    ngx_webtorch_handler_t  *handler, **p;
+
+    handler = ngx_pcalloc(cf->pool, sizeof(ngx_webtorch_handler_t));
+    if (handler == NULL) {
+        return NULL;
+    }
+
+    p = ngx_array_push(&wcf->handlers);
+    if (p == NULL) {
+        return NULL;
+    }
+
+    *p = handler;
+
+    handler->name = *name;
+    handler->index = wcf->handlers.nelts - 1;
+    handler->file = cf->conf_file->file.name;
+    handler->line = cf->conf_file->line;
+
+    return handler;
+}
+
+
+ngx_int_t
 ngx_http_webtorch_handler_name(ngx_str_t *name)
 {
     u_char  *p, *last;

@@ -40,6 +40,7 @@
 #define WEBTORCH_INFER        0
 #define WEBTORCH_TRAIN        1
 #define WEBTORCH_HANDLER      2
+#define WEBTORCH_POLICY       3
 
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
@@ -168,6 +169,19 @@ typedef struct {
 } webtorch_batch_t;
 
 
+/* a server of a balancer, as it is now */
+
+typedef struct {
+    uint32_t  server;                     /* its number */
+    uint32_t  inflight;                   /* requests */
+    uint32_t  ejected;
+    float     service;                    /* of a request alone, seconds */
+    float     concurrency;                /* requests served at once */
+    float     error;                      /* share of the outcomes */
+    float     features[WEBTORCH_FEATURES];
+} webtorch_server_t;
+
+
 /* a finished request of a balancer */
 
 typedef struct {
@@ -215,6 +229,12 @@ int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *sc
  */
 int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
+/* imports a balancer's policy; returns the milliseconds between its rounds */
+int ngx_webtorch_py_policy(uint32_t index, const char *name, char *error, size_t len);
+
+/* a policy learns what has happened, and publishes that */
+int ngx_webtorch_py_learn(uint32_t index, uint32_t balancer);
+
 /* a thread that will run batches begins; threads is for torch's operators */
 void ngx_webtorch_py_thread(int threads);
 
@@ -238,6 +258,21 @@ void ngx_webtorch_free(void *p);
 
 /* gives up a shared body */
 void ngx_webtorch_release(void *shared);
+
+/*
+ * A balancer's finished requests from *next on, which is set; how many they
+ * are.  Those that were overwritten meanwhile are left out.
+ */
+uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next, webtorch_sample_t *samples, uint32_t n);
+
+/* its servers, in the order of their numbers; how many they are */
+uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *servers, uint32_t n);
+
+/* what was learned is used from now on; -1: it has numbers that are not finite */
+int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
+
+/* what the costs of servers are multiplied with; -1: it is not finite */
+int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);

@@ -24,6 +24,8 @@
 #define BALANCE_SILENT      3.5f        /* log2 of odds that servers are well */
 #define BALANCE_MEMORY      10.0f       /* seconds: half of a base's weight */
 
+#define BALANCE_FORGOTTEN   60.0f       /* seconds: none of it */
+#define BALANCE_CURIOUS     0.5f        /* of the best base, to be tried */
 #define BALANCE_EQUAL       0.98f       /* costs that are no worse than others */
 
 #define BALANCE_FAILURE     20.0f       /* cost, in services, and at least: */
@@ -130,6 +132,26 @@ ngx_webtorch_balance_reserve(ngx_webtorch_balance_t *b, uint32_t columns)
 }
 
 
+/* FNV-1a */
+
+uint64_t
+ngx_webtorch_balance_hash(const void *data, size_t len)
+{
+    size_t          i;
+    uint64_t        hash;
+    const uint8_t  *p;
+
+    p = data;
+    hash = 0xcbf29ce484222325ULL;
+
+    for (i = 0; i < len; i++) {
+        hash = (hash ^ p[i]) * 0x100000001b3ULL;
+    }
+
+    return hash ? hash : 1;
+}
+
+
 uint32_t
 ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id, uint64_t now)
 {
@@ -162,6 +184,8 @@ ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id, uint64_t now)
     if (old == NGX_WEBTORCH_BALANCE_NONE) {
         return old;
     }
+
+    b->generation++;
 
     s = &b->servers[old];
     r = &b->records[old];
@@ -211,6 +235,8 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
     balance_pick_t                  p;
     balance_estimate_t              e;
     ngx_webtorch_balance_server_t  *s;
+
+    req->ejected = 0;
 
     p.now = now;
     p.key = req->key;
@@ -309,6 +335,8 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
             spare = i;
         }
     }
+
+    req->ejected = (skipped == n);
 
     if (skipped == n) {
         req->reason = NGX_WEBTORCH_BALANCE_WORST;
@@ -512,8 +540,15 @@ balance_estimate(ngx_webtorch_balance_t *b, const balance_pick_t *p,
     if (s->inflight == 0) {
         age = ngx_webtorch_balance_seconds(p->now, s->finished);
 
-        if (age > 1.0f && b->fleet > 0) {
-            /* what was learned long ago is worth trying again */
+        if (b->fleet > 0
+            && (s->trust == 0 || age > BALANCE_FORGOTTEN
+                || age * b->best > BALANCE_MEMORY * base))
+        {
+            /* it was never tried, or not for long: the longer, the slower */
+            base = BALANCE_CURIOUS * b->best;
+
+        } else if (age > 1.0f && b->fleet > 0) {
+            /* what was learned a while ago is drawn to what others do */
             keep = 1.0f / (1.0f + (age - 1.0f) / BALANCE_MEMORY);
             base = base * keep + b->fleet * (1.0f - keep);
         }

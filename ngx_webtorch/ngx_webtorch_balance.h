@@ -38,7 +38,8 @@ typedef enum {
     NGX_WEBTORCH_BALANCE_ERROR,         /* an answer that tells of a failure */
     NGX_WEBTORCH_BALANCE_FAILED,        /* no connection, or it broke */
     NGX_WEBTORCH_BALANCE_TIMEOUT,       /* no answer in time */
-    NGX_WEBTORCH_BALANCE_ABANDONED      /* by the client: nothing is known */
+    NGX_WEBTORCH_BALANCE_ABANDONED,     /* by the client, before an answer */
+    NGX_WEBTORCH_BALANCE_UNKNOWN        /* it tells nothing of the server */
 } ngx_webtorch_balance_outcome_e;
 
 
@@ -133,10 +134,12 @@ typedef struct {
 
 typedef struct {
     uint32_t   nservers;
+    uint32_t   generation;              /* changes with the servers' numbers */
     uint32_t   columns;                 /* servers that keys have room for */
     uint32_t   random;
     uint64_t   refreshed;
     float      fleet;                   /* median of the bases; 0: unknown */
+    float      best;                    /* least of them */
     float      error;                   /* mean of the servers' */
 
     /* keys, see ngx_webtorch_balance_key.c */
@@ -203,6 +206,7 @@ typedef struct {
     float      expected;                /* with the wait, uncorrected */
     float      ratio;                   /* of the key to the base */
     float      sure;                    /* of the ratio, 0 to 1 */
+    uint32_t   ejected;                 /* all candidates were */
     float      cost;
     float      features[WEBTORCH_FEATURES];
     ngx_webtorch_balance_reason_e  reason;
@@ -214,6 +218,9 @@ void ngx_webtorch_balance_init(ngx_webtorch_balance_t *b, uint32_t columns);
 
 /* room for more servers; keys are forgotten when there is not enough */
 void ngx_webtorch_balance_reserve(ngx_webtorch_balance_t *b, uint32_t columns);
+
+/* of an address or a key; never 0 */
+uint64_t ngx_webtorch_balance_hash(const void *data, size_t len);
 
 /* the number of a server, which may be new; NONE: there is no room */
 uint32_t ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id,

@@ -105,7 +105,7 @@ ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
         outcome = NGX_WEBTORCH_BALANCE_TIMEOUT;
     }
 
-    if (outcome == NGX_WEBTORCH_BALANCE_ABANDONED) {
+    if (outcome >= NGX_WEBTORCH_BALANCE_ABANDONED) {
 
         if (req->reason == NGX_WEBTORCH_BALANCE_PROBE) {
             r->probing = 0;
@@ -397,6 +397,7 @@ balance_refresh(ngx_webtorch_balance_t *b)
         balance_sort(order, n, mean);
 
         b->fleet = mean[order[n / 2]];
+        b->best = mean[order[0]];
         b->error = error / (float) n;
 
         balance_alike(b, order, n, mean);

@@ -18,8 +18,8 @@
 #define NGX_WEBTORCH_BALANCE_DEAR         1.5f
 
 
-/* seconds after which a failure counts half */
-#define NGX_WEBTORCH_BALANCE_FORGIVE      5.0f
+/* seconds without an outcome after which failures are forgiven */
+#define NGX_WEBTORCH_BALANCE_FORGIVE      10.0f
 
 
 /* what of a request's cost on a server is its key's */
@@ -139,10 +139,15 @@ ngx_webtorch_balance_error(const ngx_webtorch_balance_server_t *s, uint64_t now)
 {
     float  age;
 
-    age = ngx_webtorch_balance_seconds(now, s->finished)
-          / NGX_WEBTORCH_BALANCE_FORGIVE;
+    age = ngx_webtorch_balance_seconds(now, s->finished);
 
-    return s->error / (1.0f + age * age);
+    if (age >= NGX_WEBTORCH_BALANCE_FORGIVE) {
+        return 0.0f;
+    }
+
+    age = 1.0f - age / NGX_WEBTORCH_BALANCE_FORGIVE;
+
+    return s->error * age * age;
 }
 
 

@@ -1127,6 +1127,7 @@ ngx_webtorch_runner_place(ngx_webtorch_runner_t *runner,
     if (runner->handler->mode == NGX_WEBTORCH_MODE_THREAD
         || runner->debt
         || batch->api.rows > 2 * (uint64_t) runner->fast_rows
+        || ngx_webtorch_python_learning()
         || ngx_webtorch_worker.nthreaded > runner->nthreaded)
     {
         return NGX_WEBTORCH_PLACE_THREAD;

@@ -1248,82 +1248,116 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, char *, size_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 70), // webtorch_schema_t *
-/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // char *
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 60), // webtorch_batch_t *
-/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 19), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 63), // webtorch_job_t *
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_reply_t const *
+/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // char const *
+/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // char *
+/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  8 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/*  9 */ _CFFI_OP(_CFFI_OP_POINTER, 103), // webtorch_schema_t *
+/* 10 */ _CFFI_OP(_CFFI_OP_NOOP, 3),
+/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, float const *, uint32_t)
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 72), // float const *
+/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(int)
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(int, char const *, size_t)
-/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(void *)
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void *
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, uint32_t)
+/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 93), // webtorch_batch_t *
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(void)
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 59), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 32 */ _CFFI_OP(_CFFI_OP_NOOP, 15),
-/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, webtorch_params_t const *)
+/* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 31 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // webtorch_params_t const *
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 96), // webtorch_job_t *
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 99), // webtorch_reply_t const *
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 38 */ _CFFI_OP(_CFFI_OP_ARRAY, 40), // char[16][64]
-/* 39 */ (_cffi_opcode_t)(16),
-/* 40 */ _CFFI_OP(_CFFI_OP_ARRAY, 37), // char[64]
-/* 41 */ (_cffi_opcode_t)(64),
-/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 43 */ _CFFI_OP(_CFFI_OP_ARRAY, 42), // float[8]
-/* 44 */ (_cffi_opcode_t)(8),
-/* 45 */ _CFFI_OP(_CFFI_OP_ARRAY, 43), // float[8][8]
-/* 46 */ (_cffi_opcode_t)(8),
-/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 50 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 51 */ _CFFI_OP(_CFFI_OP_ARRAY, 50), // int64_t[8]
-/* 52 */ (_cffi_opcode_t)(8),
-/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 54 */ _CFFI_OP(_CFFI_OP_ARRAY, 53), // uintptr_t[16]
-/* 55 */ (_cffi_opcode_t)(16),
-/* 56 */ _CFFI_OP(_CFFI_OP_ARRAY, 27), // void *[16]
-/* 57 */ (_cffi_opcode_t)(16),
-/* 58 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // void(*)(int)
-/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 60 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 62), // webtorch_header_t *
-/* 62 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 63 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 64 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_params_t
-/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // webtorch_reply_t *
-/* 66 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_reply_t
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 68), // webtorch_request_t *
-/* 68 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_request_t
-/* 69 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_sample_t
-/* 70 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
-/* 71 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_spec_t
-/* 72 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // webtorch_spec_t[16]
-/* 73 */ (_cffi_opcode_t)(16),
-/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 75), // webtorch_str_t *
-/* 75 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_str_t
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // uint64_t *
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 102), // webtorch_sample_t *
+/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 104), // webtorch_server_t *
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(int)
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(int, char const *, size_t)
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 53 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(void *)
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // void *
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(void)
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 34),
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 68 */ _CFFI_OP(_CFFI_OP_ARRAY, 70), // char[16][64]
+/* 69 */ (_cffi_opcode_t)(16),
+/* 70 */ _CFFI_OP(_CFFI_OP_ARRAY, 67), // char[64]
+/* 71 */ (_cffi_opcode_t)(64),
+/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 73 */ _CFFI_OP(_CFFI_OP_ARRAY, 72), // float[8]
+/* 74 */ (_cffi_opcode_t)(8),
+/* 75 */ _CFFI_OP(_CFFI_OP_ARRAY, 73), // float[8][8]
+/* 76 */ (_cffi_opcode_t)(8),
+/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, char *, size_t)
+/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // int(*)(uint32_t, uint32_t)
+/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 83 */ _CFFI_OP(_CFFI_OP_ARRAY, 82), // int64_t[8]
+/* 84 */ (_cffi_opcode_t)(8),
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 87 */ _CFFI_OP(_CFFI_OP_ARRAY, 86), // uintptr_t[16]
+/* 88 */ (_cffi_opcode_t)(16),
+/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 57), // void *[16]
+/* 90 */ (_cffi_opcode_t)(16),
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // void(*)(int)
+/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 93 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // webtorch_header_t *
+/* 95 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
+/* 96 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
+/* 97 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_params_t
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 99), // webtorch_reply_t *
+/* 99 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_reply_t
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 101), // webtorch_request_t *
+/* 101 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_request_t
+/* 102 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_sample_t
+/* 103 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
+/* 104 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_server_t
+/* 105 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_spec_t
+/* 106 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // webtorch_spec_t[16]
+/* 107 */ (_cffi_opcode_t)(16),
+/* 108 */ _CFFI_OP(_CFFI_OP_POINTER, 109), // webtorch_str_t *
+/* 109 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_str_t
 };
 
 _CFFI_UNUSED_FN
@@ -1451,6 +1485,21 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_server_t(webtorch_server_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->server) | 0);  /* check that 'webtorch_server_t.server' is an integer */
+  (void)((p->inflight) | 0);  /* check that 'webtorch_server_t.inflight' is an integer */
+  (void)((p->ejected) | 0);  /* check that 'webtorch_server_t.ejected' is an integer */
+  { float *tmp = &p->service; (void)tmp; }
+  { float *tmp = &p->concurrency; (void)tmp; }
+  { float *tmp = &p->error; (void)tmp; }
+  { float(*tmp)[8] = &p->features; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_server_t { char x; webtorch_server_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_spec_t(webtorch_spec_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1473,6 +1522,19 @@ static void _cffi_checkfld_typedef_webtorch_str_t(webtorch_str_t *p)
 }
 struct _cffi_align_typedef_webtorch_str_t { char x; webtorch_str_t y; };
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_learn =
+  { "webtorch._native.ngx_webtorch_py_learn", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_learn(uint32_t a0, uint32_t a1)
+{
+  char a[16];
+  char *p = a;
+  *(uint32_t *)(p + 0) = a0;
+  *(uint32_t *)(p + 8) = a1;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_learn, p);
+  return *(int *)p;
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_load =
   { "webtorch._native.ngx_webtorch_py_load", (int)sizeof(int), 0, 0 };
 
@@ -1486,6 +1548,21 @@ CFFI_DLLEXPORT int ngx_webtorch_py_load(uint32_t a0, char const * a1, webtorch_s
   *(char * *)(p + 24) = a3;
   *(size_t *)(p + 32) = a4;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_load, p);
+  return *(int *)p;
+}
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_policy =
+  { "webtorch._native.ngx_webtorch_py_policy", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_policy(uint32_t a0, char const * a1, char * a2, size_t a3)
+{
+  char a[32];
+  char *p = a;
+  *(uint32_t *)(p + 0) = a0;
+  *(char const * *)(p + 8) = a1;
+  *(char * *)(p + 16) = a2;
+  *(size_t *)(p + 24) = a3;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_policy, p);
   return *(int *)p;
 }
 
@@ -1516,6 +1593,227 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
 
+static int _cffi_d_ngx_webtorch_balancer_publish(uint32_t x0, webtorch_params_t const * x1)
+{
+  return ngx_webtorch_balancer_publish(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  webtorch_params_t const * x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_publish", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(31), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(31), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_publish(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_publish _cffi_d_ngx_webtorch_balancer_publish
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_balancer_samples(uint32_t x0, uint64_t * x1, webtorch_sample_t * x2, uint32_t x3)
+{
+  return ngx_webtorch_balancer_samples(x0, x1, x2, x3);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  uint64_t * x1;
+  webtorch_sample_t * x2;
+  uint32_t x3;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_samples", 4, 4, &arg0, &arg1, &arg2, &arg3))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(39), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(40), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(40), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x3 = _cffi_to_c_int(arg3, uint32_t);
+  if (x3 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_samples(x0, x1, x2, x3); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_samples _cffi_d_ngx_webtorch_balancer_samples
+#endif
+
+static int _cffi_d_ngx_webtorch_balancer_scale(uint32_t x0, float const * x1, uint32_t x2)
+{
+  return ngx_webtorch_balancer_scale(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  float const * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_scale", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(15), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(15), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_scale(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_scale _cffi_d_ngx_webtorch_balancer_scale
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_balancer_servers(uint32_t x0, webtorch_server_t * x1, uint32_t x2)
+{
+  return ngx_webtorch_balancer_servers(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  webtorch_server_t * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_servers", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(45), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(45), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_servers(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_servers _cffi_d_ngx_webtorch_balancer_servers
+#endif
+
 static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, char const * x2, size_t x3)
 {
   ngx_webtorch_fail(x0, x1, x2, x3);
@@ -1539,10 +1837,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg0, (char **)&x0);
+      _cffi_type(34), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(34), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1592,10 +1890,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg0, (char **)&x0);
+      _cffi_type(57), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1680,10 +1978,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg0, (char **)&x0);
+      _cffi_type(57), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1724,19 +2022,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg0, (char **)&x0);
+      _cffi_type(34), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(34), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(16), arg1, (char **)&x1);
+      _cffi_type(35), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(16), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(35), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2041,6 +2339,15 @@ static int _cffi_const_WEBTORCH_PATCH(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_POLICY(unsigned long long *o)
+{
+  int n = (WEBTORCH_POLICY) <= 0;
+  *o = (unsigned long long)((WEBTORCH_POLICY) | 0);  /* check that WEBTORCH_POLICY is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_POST(unsigned long long *o)
 {
   int n = (WEBTORCH_POST) <= 0;
@@ -2134,6 +2441,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2141,15 +2449,21 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 47), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 48), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 58), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 26), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 14), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 29), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 13), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 43), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 56), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 51), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 79), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 78), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 80), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 91), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 56), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 33), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_trim },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -2179,19 +2493,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 15) },
+            _CFFI_OP(_CFFI_OP_NOOP, 34) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 56) },
+              _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 54) },
+               _CFFI_OP(_CFFI_OP_NOOP, 87) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 75) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 75) },
+             _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2200,19 +2514,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 49) },
+              _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 75) },
+               _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 67) },
+               _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 65) },
+             _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 27) },
+              _CFFI_OP(_CFFI_OP_NOOP, 57) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2221,97 +2535,97 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 42) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 42) },
+                _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 42) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 43) },
+              _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 43) },
+              _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 43) },
+              _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 45) },
+               _CFFI_OP(_CFFI_OP_NOOP, 75) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 49) },
+              _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 75) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 75) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+               _CFFI_OP(_CFFI_OP_NOOP, 94) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 71) },
+              _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 75) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+            _CFFI_OP(_CFFI_OP_NOOP, 4) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 75) },
+              _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 75) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 75) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 75) },
+            _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 27) },
+              _CFFI_OP(_CFFI_OP_NOOP, 57) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 61) },
+               _CFFI_OP(_CFFI_OP_NOOP, 94) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 74) },
+            _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 49) },
+               _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 42) },
+               _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 42) },
+                _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 43) },
+                _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 49) },
+            _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 49) },
+               _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2323,73 +2637,97 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 72) },
+              _CFFI_OP(_CFFI_OP_NOOP, 106) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 72) },
+               _CFFI_OP(_CFFI_OP_NOOP, 106) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 38) },
+            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+  { "server", offsetof(webtorch_server_t, server),
+              sizeof(((webtorch_server_t *)0)->server),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "inflight", offsetof(webtorch_server_t, inflight),
+                sizeof(((webtorch_server_t *)0)->inflight),
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "ejected", offsetof(webtorch_server_t, ejected),
+               sizeof(((webtorch_server_t *)0)->ejected),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "service", offsetof(webtorch_server_t, service),
+               sizeof(((webtorch_server_t *)0)->service),
+               _CFFI_OP(_CFFI_OP_NOOP, 72) },
+  { "concurrency", offsetof(webtorch_server_t, concurrency),
+                   sizeof(((webtorch_server_t *)0)->concurrency),
+                   _CFFI_OP(_CFFI_OP_NOOP, 72) },
+  { "error", offsetof(webtorch_server_t, error),
+             sizeof(((webtorch_server_t *)0)->error),
+             _CFFI_OP(_CFFI_OP_NOOP, 72) },
+  { "features", offsetof(webtorch_server_t, features),
+                sizeof(((webtorch_server_t *)0)->features),
+                _CFFI_OP(_CFFI_OP_NOOP, 73) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 40) },
+            _CFFI_OP(_CFFI_OP_NOOP, 70) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 49) },
+             _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 49) },
+            _CFFI_OP(_CFFI_OP_NOOP, 81) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 51) },
+             _CFFI_OP(_CFFI_OP_NOOP, 83) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 50) },
+                _CFFI_OP(_CFFI_OP_NOOP, 82) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 4) },
+            _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 5) },
+           _CFFI_OP(_CFFI_OP_NOOP, 4) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 60, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 93, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
-  { "$webtorch_header_t", 62, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 95, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
-  { "$webtorch_job_t", 63, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 96, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
-  { "$webtorch_params_t", 64, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 97, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 20, 9 },
-  { "$webtorch_reply_t", 66, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 99, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 29, 7 },
-  { "$webtorch_request_t", 68, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 101, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 36, 10 },
-  { "$webtorch_sample_t", 69, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 102, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 46, 5 },
-  { "$webtorch_schema_t", 70, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 103, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 51, 9 },
-  { "$webtorch_spec_t", 71, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 60, 5 },
-  { "$webtorch_str_t", 75, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 65, 2 },
+  { "$webtorch_server_t", 104, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 60, 7 },
+  { "$webtorch_spec_t", 105, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 67, 5 },
+  { "$webtorch_str_t", 109, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 72, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 60 },
-  { "webtorch_header_t", 62 },
-  { "webtorch_job_t", 63 },
-  { "webtorch_params_t", 64 },
-  { "webtorch_reply_t", 66 },
-  { "webtorch_request_t", 68 },
-  { "webtorch_sample_t", 69 },
-  { "webtorch_schema_t", 70 },
-  { "webtorch_spec_t", 71 },
-  { "webtorch_str_t", 75 },
+  { "webtorch_batch_t", 93 },
+  { "webtorch_header_t", 95 },
+  { "webtorch_job_t", 96 },
+  { "webtorch_params_t", 97 },
+  { "webtorch_reply_t", 99 },
+  { "webtorch_request_t", 101 },
+  { "webtorch_sample_t", 102 },
+  { "webtorch_schema_t", 103 },
+  { "webtorch_server_t", 104 },
+  { "webtorch_spec_t", 105 },
+  { "webtorch_str_t", 109 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2399,12 +2737,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  45,  /* num_globals */
-  10,  /* num_struct_unions */
+  52,  /* num_globals */
+  11,  /* num_struct_unions */
   0,  /* num_enums */
-  10,  /* num_typenames */
+  11,  /* num_typenames */
   NULL,  /* no includes */
-  76,  /* num_types */
+  110,  /* num_types */
   1,  /* flags */
 };
 

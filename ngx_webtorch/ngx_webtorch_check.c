@@ -237,7 +237,7 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         handler[i]->schema = report->schema;
 
         if (!report->schema.batched
-            && report->schema.kind != WEBTORCH_HANDLER)
+            && report->schema.kind < WEBTORCH_HANDLER)
         {
             /* a call is one request */
             handler[i]->max_batch = 1;

@@ -28,7 +28,7 @@ ngx_webtorch_models_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     for (i = 0; i < conf->handlers.nelts; i++) {
 
-        if (handler[i]->schema.kind == WEBTORCH_HANDLER
+        if (handler[i]->schema.kind >= WEBTORCH_HANDLER
             || ngx_webtorch_model_full(conf, &handler[i]->name))
         {
             continue;

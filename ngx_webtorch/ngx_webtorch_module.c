@@ -5,6 +5,7 @@
  */
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
 
@@ -79,6 +80,13 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
 
     if (ngx_array_init(&conf->models, cycle->pool, 4,
                        sizeof(ngx_webtorch_model_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->balancers, cycle->pool, 4,
+                       sizeof(ngx_webtorch_balancer_t *))
         != NGX_OK)
     {
         return NULL;
@@ -237,7 +245,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     (void) sigprocmask(SIG_SETMASK, &mask, NULL);
 
-    return NGX_OK;
+    return ngx_webtorch_balancers_init_process(cycle, conf);
 }
 
 
@@ -269,7 +277,9 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
-    handler->runner = ngx_webtorch_runner_create(cycle, handler);
+    if (!handler->policy) {
+        handler->runner = ngx_webtorch_runner_create(cycle, handler);
+    }
 }
 
 
@@ -281,5 +291,6 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                 ngx_webtorch_module);
 
+    ngx_webtorch_balancers_exit_process(cycle, conf);
     ngx_webtorch_batch_exit_process(cycle, &conf->handlers);
 }

@@ -12,6 +12,8 @@ from nginx import ROOT
 SOURCE = ROOT / "tests/balance/test_balance.c"
 CASES = re.findall(r"named\((\w+)\),", SOURCE.read_text())
 
+PARTS = ("", "_key", "_outcome")
+
 FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
 
 
@@ -19,7 +21,7 @@ FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
 def program() -> Path:
     path = ROOT / "build/test_balance"
     path.parent.mkdir(exist_ok=True)
-    sources = sorted((ROOT / "ngx_webtorch").glob("ngx_webtorch_balance*.c"))
+    sources = [ROOT / f"ngx_webtorch/ngx_webtorch_balance{part}.c" for part in PARTS]
     include = f"-I{ROOT / 'ngx_webtorch'}"
     command = ["clang-14", *FLAGS, "-fno-sanitize-recover=all", include, SOURCE, *sources]
     subprocess.run([*command, "-lm", "-o", path], check=True)

@@ -12,8 +12,8 @@ SOURCES = [
 
 
 def test_every_directive_has_its_reference():
-    module = (ROOT / "ngx_webtorch/ngx_http_webtorch_module.c").read_text()
-    directives = re.findall(r'ngx_string\("(webtorch_\w+)"\)', module)
+    tables = re.findall(r"^static ngx_command_t .*?^};", "\n".join(SOURCES), re.M | re.S)
+    directives = re.findall(r'ngx_string\("(webtorch_\w+)"\)', "".join(tables))
     headings = re.findall(r"^## (.+)$", (ROOT / "docs/directives.md").read_text(), re.MULTILINE)
     assert directives and sorted(directives) == sorted(headings)
 

@@ -869,7 +869,7 @@ any_course_of_things(void)
 
         if (used[i]) {
             how = (uint32_t) rand() % 20;
-            end(&req[i], how < 5 ? (ngx_webtorch_balance_outcome_e) how
+            end(&req[i], how < 6 ? (ngx_webtorch_balance_outcome_e) how
                                  : NGX_WEBTORCH_BALANCE_OK);
             used[i] = 0;
             live--;
