@@ -72,12 +72,26 @@ def test_it_learns_what_is_to_be_learned():
     assert max(abs(weight) for weight in correction.linear[:2]) < 0.5
 
 
-def test_it_is_not_used_where_there_is_nothing_to_learn():
+def test_it_is_not_used_while_it_foretells_worse_than_a_constant():
     torch.manual_seed(0)
-    policy = Policy()
-    for _ in range(100):
+
+    class Wrong(Policy):
+        wrong = True
+
+        def learn(self, samples):
+            super().learn(samples)
+            if self.wrong:
+                with torch.no_grad():
+                    self.net.weight.fill_(2.0)
+
+    policy = Wrong()
+    for _ in range(20):
         policy.round(samples(100, lambda _: 3.0))
     assert not policy.correction().used
+    policy.wrong = False
+    for _ in range(400):
+        policy.round(samples(100, lambda features: torch.exp2(features[:, 1])))
+    assert policy.correction().used
 
 
 def test_hidden_layers():

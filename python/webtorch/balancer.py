@@ -141,8 +141,8 @@ class Policy:
 
     Its network takes the features of a request on a server and gives the log2 of the factor that
     the expected time is off by. It is trained on the newest requests in every round; what it has
-    learned is used only while it foretells those that it has not seen better than a constant
-    factor does, so that it never makes things worse for long. One worker of nginx has the policy
+    learned is used from when it foretells those that it has not seen better than a constant
+    factor does, until it does not any more: so it never makes things worse for long. One worker of nginx has the policy
     of an upstream, in its Python thread.
 
     Subclasses may change the network, the cost, and how it learns.
@@ -157,8 +157,8 @@ class Policy:
     memory = 4096
     """The newest requests that are learned from."""
 
-    margin = 0.02
-    """The share by which the loss must be smaller than that of a constant factor."""
+    margin = 0.01
+    """The share by which the loss may exceed that of a constant factor once it has been less."""
 
     def __init__(self) -> None:
         self.net = self.network()
@@ -166,6 +166,7 @@ class Policy:
         self.loss = math.inf
         self.baseline = math.inf
         self._kept: Samples | None = None
+        self._used = False
 
     def network(self) -> nn.Module:
         """Make the network: `Linear(features, 1)`, or `Sequential(Linear, ReLU, Linear)`.
@@ -237,13 +238,14 @@ class Policy:
 
         """
         linear, hidden = self._layers()
-        used = self.loss < (1.0 - self.margin) * self.baseline
+        slack = self.margin if self._used else 0.0
+        self._used = self.loss < (1.0 + slack) * self.baseline
         weights = [] if hidden is None else hidden.weight.tolist()
         biases = [] if hidden is None else _bias(hidden)
         direct = [0.0] * self.features if hidden is not None else linear.weight[0].tolist()
         output = linear.weight[0].tolist() if hidden is not None else []
         return Correction(
-            used, self.loss, self.baseline, _bias(linear)[0], direct, biases, output, weights
+            self._used, self.loss, self.baseline, _bias(linear)[0], direct, biases, output, weights
         )
 
     def _layers(self) -> tuple[nn.Linear, nn.Linear | None]:
