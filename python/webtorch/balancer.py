@@ -142,8 +142,8 @@ class Policy:
     Its network takes the features of a request on a server and gives the log2 of the factor that
     the expected time is off by. It is trained on the newest requests in every round; what it has
     learned is used from when it foretells those that it has not seen better than a constant
-    factor does, until it does not any more: so it never makes things worse for long. One worker of nginx has the policy
-    of an upstream, in its Python thread.
+    factor does, until it does not any more: so it never makes things worse for long. One worker
+    of nginx has the policy of an upstream, in its Python thread.
 
     Subclasses may change the network, the cost, and how it learns.
     """
