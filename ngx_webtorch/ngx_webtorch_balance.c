@@ -55,6 +55,7 @@ typedef struct {
     uint64_t                          key;
     uint32_t                          row;
     float                             credit;     /* of the key, seconds */
+    float                             ratio;      /* of the key, everywhere */
     float                             failure;    /* its cost, seconds */
 } balance_pick_t;
 
@@ -242,9 +243,11 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
     p.key = req->key;
     p.row = ngx_webtorch_balance_key_row(b, req->key, now);
     p.credit = 0;
+    p.ratio = 1.0f;
 
     if (p.row != NGX_WEBTORCH_BALANCE_NONE) {
         p.credit = ngx_webtorch_balance_key_credit(b, p.row);
+        p.ratio = ngx_webtorch_balance_key_ratio(b, p.row);
     }
 
     p.failure = BALANCE_FAILURE * b->fleet;
@@ -586,8 +589,8 @@ balance_estimate(ngx_webtorch_balance_t *b, const balance_pick_t *p,
     pair = ngx_webtorch_balance_key_pair(b, p->row, server);
 
     if (pair) {
-        ngx_webtorch_balance_key_contact(b, p->row, server, pair, p->now,
-                                         &e->contact);
+        ngx_webtorch_balance_key_contact(b, p->row, server, pair, p->ratio,
+                                         p->now, &e->contact);
 
         e->warm *= e->contact.ratio;
         e->own = e->warm * e->contact.price;

@@ -130,6 +130,19 @@ ngx_webtorch_balance_key_pair(ngx_webtorch_balance_t *b, uint32_t row,
 }
 
 
+float
+ngx_webtorch_balance_key_ratio(const ngx_webtorch_balance_t *b, uint32_t row)
+{
+    float                              w;
+    const ngx_webtorch_balance_key_t  *key;
+
+    key = &b->keys[row];
+    w = key->count / (key->count + b->scatter);
+
+    return key->ratio * w + 1.0f - w;
+}
+
+
 /*
  * What has happened on a server since a key's last use: 0 to 7 by how many
  * other keys were used, 8: more of them, or it is long ago, 9: never used.
@@ -178,27 +191,20 @@ balance_gap(const ngx_webtorch_balance_t *b, uint32_t row, uint32_t server,
 void
 ngx_webtorch_balance_key_contact(const ngx_webtorch_balance_t *b,
     uint32_t row, uint32_t server, const ngx_webtorch_balance_pair_t *pair,
-    uint64_t now, ngx_webtorch_balance_contact_t *contact)
+    float ratio, uint64_t now, ngx_webtorch_balance_contact_t *contact)
 {
-    float                              w, ratio;
-    uint32_t                           ms;
-    const ngx_webtorch_balance_key_t  *key;
+    float     w;
+    uint32_t  ms;
 
-    key = &b->keys[row];
     ms = ngx_webtorch_balance_ms(now);
+    w = 0;
 
-    /* as of the key everywhere, and everywhere as of all keys */
+    if (pair->count) {
+        w = (float) pair->count
+            / (((float) pair->count + b->scatter)
+               * (1.0f + (float) (ms - pair->touched) * 1e-3f / BALANCE_FADE));
 
-    w = key->count / (key->count + b->scatter);
-    ratio = key->ratio * w + 1.0f - w;
-
-    w = (float) pair->count / ((float) pair->count + b->scatter);
-
-    if (pair->touched) {
-        w /= 1.0f + (float) (ms - pair->touched) * 1e-3f / BALANCE_FADE;
-    }
-
-    if (pair->count == 0 && ratio > 1.0f && b->budget > 0) {
+    } else if (ratio > 1.0f && b->budget > 0) {
         /* a kind that is slow elsewhere may not be here */
         ratio = 1.0f;
     }

@@ -16,6 +16,7 @@
 #define BALANCE_FAILURE     3.0f        /* evidence, log of odds */
 #define BALANCE_BACKOFF     0.5f        /* seconds, the first */
 #define BALANCE_RETURN      2           /* requests at once after a probe */
+#define BALANCE_RETURNED    12.0f        /* outcomes that count still then */
 
 #define BALANCE_PATIENCE    1.0f        /* of a client that matters, seconds */
 #define BALANCE_REFRESH     20000       /* microseconds */
@@ -202,12 +203,20 @@ balance_health(ngx_webtorch_balance_t *b,
             /* it was sent in spite of the ejection, and served */
             s->probe = 0;
             s->limit = BALANCE_RETURN;
+
+            /* it may not be what it was */
+            r->count = r->count < BALANCE_RETURNED ? r->count
+                                                   : BALANCE_RETURNED;
         }
 
         return;
     }
 
-    if (s->limit && ++s->limit > 4 * BALANCE_RETURN + s->concurrency) {
+    /* more of it, if it is as it was */
+
+    if (s->limit && latency < 3.0f * req->expected
+        && ++s->limit > 4 * BALANCE_RETURN + s->concurrency)
+    {
         s->limit = 0;
         r->backoff = 0;
     }

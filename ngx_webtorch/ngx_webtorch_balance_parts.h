@@ -48,9 +48,14 @@ uint32_t ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
 ngx_webtorch_balance_pair_t *ngx_webtorch_balance_key_pair(
     ngx_webtorch_balance_t *b, uint32_t row, uint32_t server);
 
+/* of its service times to those of all keys, as far as that is known */
+float ngx_webtorch_balance_key_ratio(const ngx_webtorch_balance_t *b,
+    uint32_t row);
+
+/* on a server; ratio: that of the key everywhere */
 void ngx_webtorch_balance_key_contact(const ngx_webtorch_balance_t *b,
     uint32_t row, uint32_t server, const ngx_webtorch_balance_pair_t *pair,
-    uint64_t now, ngx_webtorch_balance_contact_t *contact);
+    float ratio, uint64_t now, ngx_webtorch_balance_contact_t *contact);
 
 /* seconds that a contact may cost as it is overdue */
 float ngx_webtorch_balance_key_credit(const ngx_webtorch_balance_t *b,
