@@ -348,6 +348,7 @@ static ngx_http_webtorch_choice_t *
 ngx_http_webtorch_choose(ngx_http_webtorch_peer_data_t *wp,
     ngx_peer_connection_t *pc)
 {
+    uint64_t                           now;
     uintptr_t                          m;
     ngx_uint_t                         i, n, k;
     ngx_http_upstream_rr_peer_t       *peer;
@@ -410,11 +411,13 @@ ngx_http_webtorch_choose(ngx_http_webtorch_peer_data_t *wp,
 found:
 #endif
 
+    now = ngx_webtorch_balancer_now();
+
     ngx_shmtx_lock(balancer->mutex);
 
     i = ngx_webtorch_balance_pick(&balancer->memory->balance,
                                   group->candidates, (uint32_t) n,
-                                  &wp->balance, ngx_webtorch_balancer_now());
+                                  &wp->balance, now);
 
     if (wp->balance.ejected && peers->next
         && ngx_http_webtorch_any(peers->next))
@@ -424,7 +427,7 @@ found:
     }
 
     ngx_webtorch_balance_begin(&balancer->memory->balance, balancer->worker,
-                               &wp->balance, ngx_webtorch_balancer_now());
+                               &wp->balance, now);
 
     ngx_shmtx_unlock(balancer->mutex);
 
@@ -581,6 +584,7 @@ ngx_http_webtorch_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_http_webtorch_peer_data_t *wp = data;
 
+    uint64_t                         now;
     ngx_webtorch_balancer_t         *balancer;
     ngx_webtorch_balance_outcome_e   outcome;
 
@@ -593,11 +597,12 @@ ngx_http_webtorch_free_peer(ngx_peer_connection_t *pc, void *data,
         balancer = wp->conf->balancer;
         outcome = ngx_http_webtorch_outcome(wp->request, pc, state);
 
+        now = ngx_webtorch_balancer_now();
+
         ngx_shmtx_lock(balancer->mutex);
 
         ngx_webtorch_balance_end(&balancer->memory->balance, balancer->worker,
-                                 &wp->balance, outcome,
-                                 ngx_webtorch_balancer_now());
+                                 &wp->balance, outcome, now);
 
         ngx_shmtx_unlock(balancer->mutex);
 

@@ -151,7 +151,7 @@ class Policy:
     features = len(FEATURES)
     """Inputs of the network."""
 
-    interval = 0.25
+    interval = 0.5
     """Seconds between rounds, 0.05 to 2."""
 
     memory = 4096
