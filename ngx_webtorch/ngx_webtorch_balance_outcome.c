@@ -19,6 +19,7 @@
 #define BALANCE_RETURNED    12.0f        /* outcomes that count still then */
 
 #define BALANCE_PATIENCE    1.0f        /* of a client that matters, seconds */
+#define BALANCE_GONE        120000000   /* microseconds */
 #define BALANCE_REFRESH     20000       /* microseconds */
 
 /* the level of NGX_WEBTORCH_BALANCE_CONCURRENCY */
@@ -395,7 +396,9 @@ balance_refresh(ngx_webtorch_balance_t *b)
         s = &b->servers[i];
         r = &b->records[i];
 
-        if (r->count >= 1.0f) {
+        /* one that was heard of lately, and is not gone from the upstream */
+
+        if (r->count >= 1.0f && b->refreshed - s->finished < BALANCE_GONE) {
             mean[i] = balance_mean(r, noise);
             error += s->error;
             order[n++] = (uint16_t) i;

@@ -644,6 +644,25 @@ places_of_servers_are_given_away(void)
 
 
 static void
+servers_that_are_gone_are_no_measure(void)
+{
+    uint32_t  served[4] = { 0, 0, 0, 0 };
+    float     seconds[4] = { 0.01f, 0.5f, 0.5f, 0.5f };
+
+    setup(4);
+    serve(4, 200, seconds, 0, served);
+    check(b->fleet > 0.1f);
+
+    /* only the quick one is left */
+
+    now += 300 * SECOND;
+    serve(1, 50, seconds, 0, served);
+
+    check(b->fleet < 0.02f);
+}
+
+
+static void
 workers_are_forgotten(void)
 {
     uint32_t                        i, j;
@@ -927,6 +946,7 @@ static const struct {
     named(keys_make_room),
     named(more_servers_make_room),
     named(places_of_servers_are_given_away),
+    named(servers_that_are_gone_are_no_measure),
     named(workers_are_forgotten),
     named(parameters_correct_costs),
     named(broken_parameters_are_refused),
