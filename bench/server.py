@@ -31,6 +31,7 @@ http {{
     webtorch_path {root}/bench/apps;
     # one thread: all models here are small, and the load needs the other core
     webtorch_threads 1;
+    {http}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /ok {{ return 200 "ok"; }}
@@ -47,11 +48,13 @@ class Server:
         locations: what it serves besides /ok.
         probe: a location that answers the XOR network's output, to know when it serves.
         workers: their number.
+        http: text for the http block.
 
     """
 
-    def __init__(self, locations: str, probe: str, workers: int = 1) -> None:
+    def __init__(self, locations: str, probe: str, workers: int = 1, http: str = "") -> None:
         self.workers = workers
+        self._http = http
         self._locations = locations
         self._probe = probe
         self.start_seconds = 0.0
@@ -67,15 +70,21 @@ class Server:
                 workers=self.workers,
                 port=PORT,
                 locations=self._locations,
+                http=self._http,
             )
         )
+        self.launch()
+        return self
+
+    def launch(self) -> None:
+        """Start it, in the directory that it has had before."""
         begin = time.perf_counter()
+        conf = self._prefix / "nginx.conf"
         self._process = subprocess.Popen(
             ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
         )
         self._wait()
         self.start_seconds = time.perf_counter() - begin
-        return self
 
     def _wait(self) -> None:
         while self._process.poll() is None:
@@ -109,19 +118,45 @@ class Server:
         """Return the address of a path."""
         return f"http://127.0.0.1:{PORT}{path}"
 
-    def pss_megabytes(self) -> float:
-        """Add up the proportional set size of the master and its workers."""
-        pids = [self._process.pid]
+    @property
+    def prefix(self) -> Path:
+        """Its directory."""
+        return self._prefix
+
+    @property
+    def master(self) -> int:
+        """The pid of the master process."""
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Return the pids of the master's children."""
+        found = []
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
                 try:
                     stat = Path(entry.path, "stat").read_text()
                 except OSError:
                     continue
-                if int(stat.rpartition(")")[2].split()[1]) == self._process.pid:
-                    pids.append(int(entry.name))
+                if int(stat.rpartition(")")[2].split()[1]) == self.master:
+                    found.append(int(entry.name))
+        return found
+
+    def kill(self) -> None:
+        """Kill all of it, as a loss of power does."""
+        children = self.children()
+        self._process.kill()
+        self._process.wait()
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
+    def reload(self) -> None:
+        """Ask for a reload."""
+        self._process.send_signal(signal.SIGHUP)
+
+    def pss_megabytes(self) -> float:
+        """Add up the proportional set size of the master and its workers."""
         kilobytes = 0
-        for pid in pids:
+        for pid in [self.master, *self.children()]:
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     kilobytes += int(line.split()[1])

@@ -5,6 +5,7 @@ import datetime
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -55,6 +56,25 @@ def compare(
         rates.append(rate)
         before = after
     return {"ratios": ratios, "requests_per_second": rates}
+
+
+def compare_to_loop(
+    server: Server, path: str, program: str, settings: Settings, **load: object
+) -> dict[str, list[float]]:
+    """Measure a location between two runs of the same work in a bare loop, several times."""
+    wrk.run(server.url(path), 2, **load)
+    ratios = []
+    for _ in range(settings.repeat):
+        before = bare_loop(program, settings.seconds)
+        rate = wrk.run(server.url(path), settings.seconds, **load).per_second
+        ratios.append(rate / ((before + bare_loop(program, settings.seconds)) / 2))
+    return {"ratios": ratios}
+
+
+def bare_loop(program: str, seconds: float) -> float:
+    """Return the calls per second of a process that does nothing else, on one core."""
+    command = ["taskset", "-c", "1", sys.executable, ROOT / "bench" / program, str(seconds)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def at_least(name: str, target: float, ratios: Mapping[str, list[float]]) -> Row:

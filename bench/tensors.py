@@ -5,18 +5,15 @@ Usage: .venv/bin/python bench/tensors.py [--only NAME] [--repeat 3] [--seconds 5
 
 import io
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from statistics import median
+from dataclasses import replace
 
 import numpy as np
 
-import wrk
-from server import ROOT, Server
-from table import Measure, Row, Settings, at_least, compare, main
+from server import Server
+from table import Measure, Row, Settings, at_least, compare, compare_to_loop, main
 
 LOCATIONS = """
 # nginx alone, reading the body, as a mirror wants it; there is no such file
@@ -37,7 +34,7 @@ location = /recognize {
     webtorch_handler tensor_app:recognize;
 }
 location = /output { webtorch_handler xor_app:output; }
-location /v2/ { webtorch_inference_protocol; }
+location /v2 { webtorch_inference_protocol; }
 """
 
 RAW = "application/octet-stream"
@@ -114,27 +111,15 @@ def row(
 
 def recognition(settings: Settings) -> Row:
     """A network of 50 ms a picture, against the same in a bare loop on one core."""
-    ratios = []
+    longer = replace(settings, seconds=max(settings.seconds, 10))
+    name = "like ResNet18, 602 KB raw, 8 connections, ratio to a bare loop"
     with (
         Server(LOCATIONS, "/output") as server,
         script(array(*IMAGE).tobytes(), Content_Type=RAW) as text,
     ):
         load = {"script": text, "connections": 8}
-        wrk.run(server.url("/recognize"), 2, **load)
-        seconds = max(settings.seconds, 10)
-        for _ in range(settings.repeat):
-            before = bare_loop(seconds)
-            rate = wrk.run(server.url("/recognize"), seconds, **load).per_second
-            ratios.append(rate / ((before + bare_loop(seconds)) / 2))
-    value = median(ratios)
-    name = "like ResNet18, 602 KB raw, 8 connections, ratio to a bare loop"
-    return Row(name, "≥ 0.97", value, value >= 0.97, details={"ratios": ratios})
-
-
-def bare_loop(seconds: float) -> float:
-    """Return the pictures per second of a process that does nothing else, on one core."""
-    command = ["taskset", "-c", "1", sys.executable, ROOT / "bench/bare_resnet.py", str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        ratios = compare_to_loop(server, "/recognize", "bare_resnet.py", longer, **load)
+    return at_least(name, 0.97, ratios)
 
 
 MLP = array(1, 784)

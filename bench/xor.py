@@ -7,14 +7,12 @@ import contextlib
 import json
 import selectors
 import socket
-import subprocess
-import sys
 from dataclasses import asdict
 from statistics import median
 
 import wrk
-from server import PORT, ROOT, Server
-from table import Measure, Row, Settings, at_least, compare, main
+from server import PORT, Server
+from table import Measure, Row, Settings, at_least, compare, compare_to_loop, main
 
 LOCATIONS = """
 location = /auto { webtorch_handler xor_app:output; }
@@ -49,22 +47,9 @@ def ratio_row(name: str, path: str, target: float, workers: int = 1) -> Measure:
 
 def train_one(settings: Settings) -> Row:
     """One step per request, against the same step in a bare loop on one core."""
-    ratios = []
     with start() as server:
-        wrk.run(server.url("/train_one"), 1)
-        for _ in range(settings.repeat):
-            before = bare_loop(settings.seconds)
-            rate = wrk.run(server.url("/train_one"), settings.seconds).per_second
-            ratios.append(rate / ((before + bare_loop(settings.seconds)) / 2))
-    value = median(ratios)
-    name = "train, max_batch=1, ratio to a bare loop"
-    return Row(name, "≥ 0.85", value, value >= 0.85, details={"ratios": ratios})
-
-
-def bare_loop(seconds: float) -> float:
-    """Return the steps per second of a process that does nothing else, on one core."""
-    command = ["taskset", "-c", "1", sys.executable, ROOT / "bench/bare_loop.py", str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        ratios = compare_to_loop(server, "/train_one", "bare_loop.py", settings)
+    return at_least("train, max_batch=1, ratio to a bare loop", 0.85, ratios)
 
 
 def latency(settings: Settings) -> Row:

@@ -17,7 +17,9 @@
 
 typedef struct {
     ngx_webtorch_handler_t      *handler;
+    ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
     ngx_flag_t                   protocol;
+    ngx_flag_t                   torch_load;
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;
@@ -48,7 +50,7 @@ struct ngx_http_webtorch_wire_s {
 
     /* with the handler's outputs, which are the batch's */
     ngx_int_t   (*answer)(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-                          const void **data);
+                          webtorch_spec_t *specs, const void **data);
 };
 
 
@@ -71,7 +73,7 @@ struct ngx_http_webtorch_ctx_s {
     ngx_webtorch_oip_t              *oip;
     ssize_t                          json;    /* of the body; -1: all of it */
 
-    /* a body that is decoded in a thread */
+    /* a body that is inflated or decoded in a thread */
     ngx_http_webtorch_decoding_t    *decoding;
 
     unsigned                         padded:1;    /* the body, to decode it */
@@ -83,7 +85,7 @@ struct ngx_http_webtorch_ctx_s {
 
 /* a function of Python's that a directive names; NULL: no memory */
 ngx_webtorch_handler_t *ngx_http_webtorch_handler_add(ngx_conf_t *cf,
-    ngx_webtorch_conf_t *wcf, ngx_str_t *name);
+    ngx_str_t *name);
 
 /* NGX_ERROR: it is not "module:function" */
 ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
@@ -92,7 +94,11 @@ ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
 
 ngx_int_t ngx_http_webtorch_content_handler(ngx_http_request_t *r);
 
-/* NGX_DECLINED: the handler takes another request, as far as its header tells */
+/* NGX_DECLINED: the handler takes another request */
+ngx_int_t ngx_http_webtorch_available(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler);
+
+/* the same, as far as the request's header tells */
 ngx_int_t ngx_http_webtorch_admit(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 
@@ -111,6 +117,27 @@ ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
 ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
     const char *name);
 
+/* a body that is not compressed; NGX_AGAIN or a status */
+ngx_int_t ngx_http_webtorch_add_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+
+ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+
+/* a job of a function of requests; NGX_AGAIN: done() will be called */
+ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler,
+    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
+    ngx_str_t *body);
+
+/* a job that failed or was not done in time (NULL); code: of a message */
+ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
+    const char *code);
+
+/* what the job replied, freed with the request; NULL: no memory */
+webtorch_reply_t *ngx_http_webtorch_take_reply(ngx_http_request_t *r,
+    webtorch_job_t *job);
+
 /* rows go to the sink; -1: err is set */
 int ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
@@ -122,10 +149,20 @@ ngx_int_t ngx_http_webtorch_join(ngx_http_request_t *r,
 /* with what adding has returned: waits, or is finalized */
 void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
 
-/* a large text in a thread: NGX_AGAIN, NGX_DECLINED: here, or a status */
+/*
+ * a large body in a thread, inflated, decoded or both: NGX_AGAIN, NGX_DECLINED:
+ * here, or a status
+ */
 ngx_int_t ngx_http_webtorch_decode_later(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 void ngx_http_webtorch_decoded(ngx_http_request_t *r);
+
+/* files of torch.save(): Python makes of them what codecs decode */
+
+/* NGX_DECLINED: they are taken */
+ngx_int_t ngx_http_webtorch_may_load(ngx_http_request_t *r);
+ngx_int_t ngx_http_webtorch_load(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 
 /* the body, with NGX_WEBTORCH_PADDING bytes after it or not; or a status */
 ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
@@ -187,9 +224,12 @@ ngx_uint_t ngx_http_webtorch_is_coding(ngx_table_elt_t *h);
 /* what a body may inflate to, in bytes */
 size_t ngx_http_webtorch_inflate_limit(ngx_http_request_t *r);
 
-/* the body as one piece with a codec's padding; NGX_ERROR and the error set */
-ngx_int_t ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
-    ngx_str_t *body, ngx_webtorch_error_t *err);
+/*
+ * the body as one piece with a codec's padding, in memory that the cleanup
+ * frees; NGX_ERROR and the error set; may be called in any thread
+ */
+ngx_int_t ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body,
+    size_t limit, ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err);
 
 /* errors: {"error": "...", "code": "..."} */
 

@@ -113,14 +113,14 @@ ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
 
 /*
  * A large body is shared with a job, which may outlive the request.  It is a
- * mapping of ours or, as nginx allocated it, a block that is found among those
- * of the request's pool; NULL: it is to be copied.
+ * mapping of ours, what inflating has allocated or, as nginx did, a block that
+ * is found among those of the request's pool; NULL: it is to be copied.
  */
 
 ngx_webtorch_shared_t *
 ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
 {
-    ngx_str_t              *map;
+    size_t                  mapped;
     ngx_pool_large_t       *large;
     ngx_pool_cleanup_t     *cln;
     ngx_webtorch_shared_t  *shared;
@@ -130,15 +130,22 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
     }
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
-        map = cln->data;
 
-        if (cln->handler != ngx_http_webtorch_unmap_body
-            || map->data != body->data)
+        if (cln->handler == ngx_http_webtorch_unmap_body
+            && ((ngx_str_t *) cln->data)->data == body->data)
         {
+            mapped = ((ngx_str_t *) cln->data)->len;
+
+        } else if (cln->handler == ngx_webtorch_free
+                   && cln->data == body->data)
+        {
+            mapped = 0;
+
+        } else {
             continue;
         }
 
-        shared = ngx_webtorch_share(map->data, map->len);
+        shared = ngx_webtorch_share(body->data, mapped);
 
         if (shared) {
             cln->handler = ngx_webtorch_release;

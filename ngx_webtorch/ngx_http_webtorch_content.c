@@ -8,7 +8,13 @@
 #include "ngx_http_webtorch.h"
 
 
+/* of a format that has no shapes: "2,17", the request's or the answer's */
+#define NGX_HTTP_WEBTORCH_SHAPE  "Tensor-Shape"
+
+
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_told_shape(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
@@ -17,26 +23,23 @@ static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static ngx_int_t ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err);
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
-static ngx_int_t ngx_http_webtorch_add_request(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static void ngx_http_webtorch_cleanup(void *data);
 
 static void ngx_http_webtorch_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r,
-    webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
+static ngx_int_t ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec);
 
 
 typedef struct {
@@ -104,6 +107,13 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
         rc = ngx_http_webtorch_negotiate(r, ctx);
     }
 
+    if (rc == NGX_DECLINED
+        && ctx->in->shapeless
+        && schema->kind != WEBTORCH_HANDLER)
+    {
+        rc = ngx_http_webtorch_told_shape(r, ctx);
+    }
+
     if (rc != NGX_DECLINED) {
         return rc;
     }
@@ -133,16 +143,32 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+ngx_http_webtorch_available(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler)
 {
-    if (ctx->handler->runner == NULL) {
+    if (handler->runner == NULL) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "not_loaded",
                    "the handler could not be loaded, see the error log");
     }
 
-    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+    if (ngx_webtorch_runner_full(handler->runner)) {
         return ngx_http_webtorch_busy(r);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_webtorch_available(r, ctx->handler);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     if (ngx_http_webtorch_coding(r, &ctx->coding) != NGX_OK
@@ -184,23 +210,70 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         ctx->in = &ngx_webtorch_codec_json;
     }
 
+    if (schema->input_strings && !ctx->in->strings) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "this format carries no strings: send application/json");
+    }
+
     ctx->out = ctx->in;
     accept = ngx_http_webtorch_find_header(r, "accept");
 
     if (accept) {
         ctx->out = ngx_webtorch_codec_by_accept((char *) accept->data,
                                                 accept->len, ctx->in,
-                                                schema->noutputs);
+                                                schema->noutputs,
+                                                schema->output_strings);
 
-    } else if (schema->noutputs > 1 && !ctx->in->several) {
+    } else if (!ngx_webtorch_codec_holds(ctx->in, schema->noutputs,
+                                         schema->output_strings))
+    {
         ctx->out = &ngx_webtorch_codec_json;
     }
 
-    if (ctx->out == NULL && schema->kind != WEBTORCH_HANDLER) {
+    if (schema->kind == WEBTORCH_HANDLER) {
+        return NGX_DECLINED;
+    }
+
+    if (ctx->out == NULL) {
         return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
                    "no format of those in the header \"Accept\" is known: "
                    "accept application/json");
     }
+
+    return ctx->in->decode ? NGX_DECLINED : ngx_http_webtorch_may_load(r);
+}
+
+
+/* the shape of a body that does not tell it itself */
+
+static ngx_int_t
+ngx_http_webtorch_told_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t             *value;
+    ngx_webtorch_shape_t  *shape;
+
+    value = ngx_http_webtorch_find_header(r, "tensor-shape");
+
+    if (value == NULL) {
+        return NGX_DECLINED;
+    }
+
+    shape = ngx_pcalloc(r->pool, sizeof(ngx_webtorch_shape_t));
+    if (shape == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_webtorch_parse_shape(shape, (char *) value->data, value->len) != 0)
+    {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "malformed_body",
+                   "the header \"" NGX_HTTP_WEBTORCH_SHAPE "\" is no shape, "
+                   "as \"2,17\" is");
+    }
+
+    ctx->layout.shape = shape;
 
     return NGX_DECLINED;
 }
@@ -417,18 +490,55 @@ static ngx_int_t
 ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body)
 {
-    ngx_webtorch_error_t  err;
+    ngx_int_t              rc;
+    ngx_pool_cleanup_t    *cln;
+    ngx_webtorch_error_t   err;
 
     if (ngx_webtorch_runner_full(ctx->handler->runner)) {
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ngx_http_webtorch_inflate(r, ctx->coding, body, &err) != NGX_OK) {
+    if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
+        return ngx_http_webtorch_add_body(r, ctx, body);
+    }
+
+    rc = ngx_http_webtorch_decode_later(r, ctx, body);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_webtorch_inflate(ctx->coding, body,
+                                  ngx_http_webtorch_inflate_limit(r), cln, &err)
+        != NGX_OK)
+    {
         return ngx_http_webtorch_bad_body(r, &err);
     }
 
+    return ngx_http_webtorch_add_body(r, ctx, body);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body)
+{
+    ctx->coding = NGX_HTTP_WEBTORCH_IDENTITY;
+
     if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
-        return ngx_http_webtorch_add_request(r, ctx, body);
+        return ngx_http_webtorch_add_request(r, ctx, ctx->handler,
+                                             ngx_http_webtorch_done, body);
+    }
+
+    /* the inference protocol has no format of this kind */
+
+    if (ctx->in && ctx->in->decode == NULL && body->len) {
+        return ngx_http_webtorch_load(r, ctx, body);
     }
 
     return ngx_http_webtorch_add_tensors(r, ctx, body);
@@ -447,7 +557,7 @@ ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
@@ -490,7 +600,7 @@ ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     }
 
     return ngx_http_webtorch_check_finite(sink, &ctx->handler->schema,
-                                          ctx->layout.rows, err);
+                                          &ctx->layout, err);
 }
 
 
@@ -507,7 +617,7 @@ ngx_http_webtorch_join(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     ctx->waiter.done = ngx_http_webtorch_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_batch_add(ctx->handler->runner, ctx->layout.rows,
+    (void) ngx_webtorch_batch_add(ctx->handler->runner, &ctx->layout,
                                   &ctx->waiter);
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -527,14 +637,14 @@ ngx_http_webtorch_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
 
 static int
-ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err)
+ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     ngx_http_webtorch_sink_t  *s;
 
     s = (ngx_http_webtorch_sink_t *) sink;
 
-    if (ngx_webtorch_batch_reserve(s->runner, rows, sink->data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(s->runner, layout, sink) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -547,20 +657,26 @@ ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
 
 static int
 ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, uint32_t rows, ngx_webtorch_error_t *err)
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
 {
-    uint32_t  i;
+    uint32_t          i;
+    uint64_t          n;
+    webtorch_spec_t  *spec;
 
     if (schema->kind != WEBTORCH_TRAIN) {
         return 0;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        if (!ngx_webtorch_rows_finite(&schema->inputs[i], sink->data[i], rows))
-        {
+        spec = &schema->inputs[i];
+        n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
+            / ngx_webtorch_dtypes[spec->dtype].size;
+
+        if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
             return ngx_webtorch_error(err, 422, "not_finite",
                        "tensor \"%s\": NaN and infinities cannot be trained on",
-                       schema->inputs[i].name);
+                       spec->name);
         }
     }
 
@@ -568,35 +684,41 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_request(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+    ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler,
+    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
+    ngx_str_t *body)
 {
-    void                *data[WEBTORCH_MAX_TENSORS];
-    webtorch_job_t      *job;
-    webtorch_request_t  *request;
-    ngx_http_cleanup_t  *cln;
+    webtorch_job_t       *job;
+    webtorch_request_t   *request;
+    ngx_http_cleanup_t   *cln;
+    ngx_webtorch_sink_t   sink;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    request = ngx_http_webtorch_copy_request(r, &ctx->handler->schema, body);
+    request = ngx_http_webtorch_copy_request(r, &handler->schema, body);
     if (request == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_webtorch_batch_reserve(ctx->handler->runner, 1, data) != NGX_OK) {
+    ctx->layout.rows = 1;
+
+    if (ngx_webtorch_batch_reserve(handler->runner, &ctx->layout, &sink)
+        != NGX_OK)
+    {
         ngx_webtorch_release(request->shared);
         ngx_free(request);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->waiter.done = ngx_http_webtorch_done;
+    ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_batch_add(ctx->handler->runner, 1, &ctx->waiter);
+    job = ngx_webtorch_batch_add(handler->runner, &ctx->layout, &ctx->waiter);
     job->request = request;
 
     cln->handler = ngx_http_webtorch_cleanup;
@@ -641,52 +763,73 @@ ngx_http_webtorch_answer(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     webtorch_job_t *job)
 {
     uint32_t            i;
-    ngx_str_t           text;
     const void         *data[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t    *specs;
     webtorch_reply_t   *reply;
     webtorch_schema_t  *schema;
-    ngx_pool_cleanup_t *cln;
 
     schema = &ctx->handler->schema;
 
-    if (job == NULL) {
-        ngx_str_set(&text, "the handler did not answer in time");
-        return ngx_http_webtorch_error(r, 504, "timeout", &text);
-    }
-
-    if (job->status != 0) {
-        return ngx_http_webtorch_failed(r, job);
+    if (job == NULL || job->status != 0) {
+        return ngx_http_webtorch_failed(r, job, "handler_error");
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {
+        specs = ngx_webtorch_batch_specs(&ctx->waiter);
+        ctx->layout.text = 0;
+
         for (i = 0; i < schema->noutputs; i++) {
             data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
         }
 
-        return ctx->wire->answer(r, ctx, data);
+        for (i = 0; schema->output_strings && i < schema->noutputs; i++) {
+            ctx->layout.text += ngx_webtorch_text_size(&specs[i], data[i],
+                                                       job->rows);
+        }
+
+        return ctx->wire->answer(r, ctx, specs, data);
     }
 
-    /* the reply is sent from where it is, and freed with the request */
+    /* the reply is sent from where it is */
 
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (cln == NULL) {
+    reply = ngx_http_webtorch_take_reply(r, job);
+    if (reply == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    reply = job->reply;
-    job->reply = NULL;
-
-    cln->handler = ngx_webtorch_free;
-    cln->data = reply;
 
     return ngx_http_webtorch_send_reply(r, ctx, reply);
 }
 
 
-static ngx_int_t
-ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
+webtorch_reply_t *
+ngx_http_webtorch_take_reply(ngx_http_request_t *r, webtorch_job_t *job)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_webtorch_free;
+    cln->data = job->reply;
+
+    job->reply = NULL;
+
+    return cln->data;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
+    const char *code)
 {
     ngx_str_t  text;
+
+    if (job == NULL) {
+        ngx_str_set(&text, "the handler did not answer in time");
+        return ngx_http_webtorch_error(r, 504, "timeout", &text);
+    }
 
     if (job->message.len == 0) {
         ngx_str_set(&text, "the handler failed, see the error log");
@@ -697,22 +840,49 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job)
     text.data = (u_char *) job->message.data;
     text.len = job->message.len;
 
-    return ngx_http_webtorch_error(r, job->status, "handler_error", &text);
+    return ngx_http_webtorch_error(r, job->status, code, &text);
 }
 
 
 static ngx_int_t
 ngx_http_webtorch_answer_tensors(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
 {
     webtorch_schema_t  *schema;
 
     schema = &ctx->handler->schema;
 
-    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out,
-                                          schema->outputs, schema->noutputs,
-                                          data, &ctx->layout,
-                                          ctx->waiter.batch);
+    if (ctx->out->shapeless
+        && (schema->naxes || ctx->layout.shape)
+        && ngx_http_webtorch_add_shape(r, ctx, &specs[0]) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_send_tensors(r, NGX_HTTP_OK, ctx->out, specs,
+                                          schema->noutputs, data,
+                                          &ctx->layout, ctx->waiter.batch);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec)
+{
+    char       *last;
+    ngx_str_t   name, value;
+
+    ngx_str_set(&name, NGX_HTTP_WEBTORCH_SHAPE);
+
+    value.data = ngx_pnalloc(r->pool, NGX_WEBTORCH_SHAPE_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_webtorch_write_sizes((char *) value.data, spec, &ctx->layout);
+    value.len = last - (char *) value.data;
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }
 
 

@@ -1,15 +1,19 @@
 
 /*
- * Large bodies of text are decoded in a thread of nginx's pool "default": a
- * megabyte of JSON takes milliseconds, in which the event loop would serve
- * nobody.  The rows are copied into a batch afterwards.
+ * Large bodies are inflated, and those of text decoded, in a thread of nginx's
+ * pool "default": a megabyte of either takes milliseconds, in which the event
+ * loop would serve nobody.  The rows are copied into a batch afterwards.
  */
 
 #include "ngx_http_webtorch.h"
 
 
-/* about what is decoded within NGX_WEBTORCH_INLINE_LIMIT */
+/*
+ * about what is decoded within NGX_WEBTORCH_INLINE_LIMIT, and inflated, as most
+ * is, to less than ten times as much
+ */
 #define NGX_HTTP_WEBTORCH_LARGE_TEXT     (128 * 1024)
+#define NGX_HTTP_WEBTORCH_LARGE_CODED    (16 * 1024)
 
 /* a worker that shuts down gracefully waits for timers */
 #define NGX_HTTP_WEBTORCH_DECODE_TIMEOUT  60000
@@ -21,16 +25,23 @@ struct ngx_http_webtorch_decoding_s {
     ngx_webtorch_sink_t        sink;
     ngx_http_webtorch_ctx_t   *ctx;
     ngx_str_t                  body;
-    int                        rc;
+    ngx_pool_cleanup_t        *cln;       /* of what is inflated */
+    unsigned                   decode:1;  /* it is decoded, too */
+    char                      *text;      /* of strings */
+    ngx_int_t                  rc;
     ngx_webtorch_error_t       err;
 };
 
 
 #if (NGX_THREADS)
 
+static ngx_uint_t ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body);
 static void ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log);
+static ngx_int_t ngx_http_webtorch_decode_body(
+    ngx_http_webtorch_decoding_t *d);
 static int ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
-    uint32_t rows, ngx_webtorch_error_t *err);
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static void ngx_http_webtorch_decode_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d);
@@ -48,10 +59,7 @@ ngx_http_webtorch_decode_later(ngx_http_request_t *r,
 
     /* nginx before 1.25.4 cannot terminate a subrequest that is blocked */
 
-    if (!ctx->text
-        || body->len < NGX_HTTP_WEBTORCH_LARGE_TEXT
-        || r != r->main)
-    {
+    if (!ngx_http_webtorch_is_large(ctx, body) || r != r->main) {
         return NGX_DECLINED;
     }
 
@@ -69,10 +77,16 @@ ngx_http_webtorch_decode_later(ngx_http_request_t *r,
 
     d = task->ctx;
 
+    d->cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (d->cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     d->sink.reserve = ngx_http_webtorch_decode_reserve;
     d->sink.limit = ngx_http_webtorch_inflate_limit(r);
     d->ctx = ctx;
     d->body = *body;
+    d->decode = (ctx->text && ctx->handler->schema.kind != WEBTORCH_HANDLER);
 
     cln->handler = ngx_http_webtorch_decode_cleanup;
     cln->data = d;
@@ -98,21 +112,56 @@ ngx_http_webtorch_decode_later(ngx_http_request_t *r,
 }
 
 
+static ngx_uint_t
+ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
+        return body->len >= NGX_HTTP_WEBTORCH_LARGE_CODED;
+    }
+
+    return ctx->text && body->len >= NGX_HTTP_WEBTORCH_LARGE_TEXT;
+}
+
+
 static void
 ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log)
 {
     ngx_http_webtorch_decoding_t *d = data;
 
-    d->rc = ngx_http_webtorch_decode_rows(d->ctx, &d->body, &d->sink, &d->err);
+    d->rc = ngx_http_webtorch_decode_body(d);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
+{
+    ngx_uint_t  coding;
+
+    coding = d->ctx->coding;
+
+    if (coding != NGX_HTTP_WEBTORCH_IDENTITY
+        && ngx_http_webtorch_inflate(coding, &d->body, d->sink.limit, d->cln,
+                                     &d->err)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!d->decode || d->body.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_webtorch_decode_rows(d->ctx, &d->body, &d->sink, &d->err);
 }
 
 
 /* codecs have checked that the body is as large as that */
 
 static int
-ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
-    ngx_webtorch_error_t *err)
+ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
+    size_t                         size;
     uint32_t                       i;
     webtorch_schema_t             *schema;
     ngx_http_webtorch_decoding_t  *d;
@@ -121,13 +170,28 @@ ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink, uint32_t rows,
     schema = &d->ctx->handler->schema;
 
     for (i = 0; i < schema->ninputs; i++) {
-        sink->data[i] = malloc(rows * (size_t) schema->inputs[i].row_size);
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        sink->data[i] = malloc(layout->rows * size);
 
         if (sink->data[i] == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                       "no_memory", "no memory");
         }
     }
+
+    if (layout->text) {
+        d->text = malloc(layout->text);
+
+        if (d->text == NULL) {
+            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
+        }
+    }
+
+    /* this moves on as strings are written */
+
+    sink->text = d->text;
+    sink->at = 0;
 
     return 0;
 }
@@ -182,8 +246,18 @@ ngx_http_webtorch_decoded(ngx_http_request_t *r)
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
     d = ctx->decoding;
 
-    rc = (d->rc == 0) ? ngx_http_webtorch_add_decoded(r, d)
-                      : ngx_http_webtorch_bad_body(r, &d->err);
+    if (d->rc == NGX_ERROR) {
+        rc = ngx_http_webtorch_bad_body(r, &d->err);
+
+    } else if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+        rc = ngx_http_webtorch_busy(r);
+
+    } else if (d->rc == NGX_DECLINED) {
+        rc = ngx_http_webtorch_add_body(r, ctx, &d->body);
+
+    } else {
+        rc = ngx_http_webtorch_add_decoded(r, d);
+    }
 
     ngx_http_webtorch_decode_cleanup(d);
 
@@ -195,26 +269,37 @@ static ngx_int_t
 ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
 {
-    void                    *data[WEBTORCH_MAX_TENSORS];
-    uint32_t                 i, rows;
+    size_t                   size, n;
+    uint32_t                 i;
+    webtorch_text_t         *text;
     webtorch_schema_t       *schema;
+    ngx_webtorch_sink_t      sink;
+    ngx_webtorch_layout_t   *layout;
     ngx_webtorch_runner_t   *runner;
 
-    rows = d->ctx->layout.rows;
+    layout = &d->ctx->layout;
     runner = d->ctx->handler->runner;
     schema = &d->ctx->handler->schema;
 
-    if (ngx_webtorch_runner_full(runner)) {
-        return ngx_http_webtorch_busy(r);
-    }
-
-    if (ngx_webtorch_batch_reserve(runner, rows, data) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve(runner, layout, &sink) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        ngx_memcpy(data[i], d->sink.data[i],
-                   rows * (size_t) schema->inputs[i].row_size);
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
+
+        if (ngx_webtorch_is_string(schema->inputs[i].dtype)) {
+            text = sink.data[i];
+
+            for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
+                text++->at += sink.at;
+            }
+        }
+    }
+
+    if (layout->text) {
+        ngx_memcpy(sink.text, d->text, layout->text);
     }
 
     return ngx_http_webtorch_join(r, d->ctx);
@@ -232,6 +317,9 @@ ngx_http_webtorch_decode_cleanup(void *data)
         free(d->sink.data[i]);
         d->sink.data[i] = NULL;
     }
+
+    free(d->text);
+    d->text = NULL;
 }
 
 #else

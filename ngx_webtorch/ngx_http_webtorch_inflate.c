@@ -1,8 +1,8 @@
 
 /*
  * Content-Encoding: compressed bodies are inflated into one piece, which is
- * what codecs read.  It is done in the event loop, at some hundred megabytes a
- * second: a body of 1m, the default limit of nginx, takes milliseconds.
+ * what codecs read, at some hundred megabytes a second: small ones in the event
+ * loop, others in a thread.
  */
 
 #include "ngx_http_webtorch.h"
@@ -31,7 +31,6 @@ typedef struct {
 typedef struct {
     z_stream     z;
     ngx_uint_t   coding;
-    ngx_pool_t  *pool;
     u_char      *last_in;
     u_char      *start;
     u_char      *end;          /* of the room, the padding comes after it */
@@ -183,23 +182,18 @@ ngx_http_webtorch_inflate_limit(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
-    ngx_str_t *body, ngx_webtorch_error_t *err)
+ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body, size_t limit,
+    ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err)
 {
     ngx_int_t                     rc;
     ngx_http_webtorch_inflate_t   in;
-
-    if (coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
-        return NGX_OK;
-    }
 
     ngx_memzero(&in, sizeof(ngx_http_webtorch_inflate_t));
 
     in.z.next_in = body->data;
     in.coding = coding;
-    in.pool = r->pool;
     in.last_in = body->data + body->len;
-    in.limit = ngx_http_webtorch_inflate_limit(r);
+    in.limit = limit;
 
     if (inflateInit2(&in.z, ngx_http_webtorch_window_bits(coding, body))
         != Z_OK)
@@ -211,6 +205,9 @@ ngx_http_webtorch_inflate(ngx_http_request_t *r, ngx_uint_t coding,
     rc = ngx_http_webtorch_inflate_all(&in, err);
 
     (void) inflateEnd(&in.z);
+
+    cln->handler = ngx_webtorch_free;
+    cln->data = in.start;
 
     if (rc != NGX_OK) {
         return rc;
@@ -341,15 +338,10 @@ ngx_http_webtorch_inflate_grow(ngx_http_webtorch_inflate_t *in,
     size = ngx_max(2 * used, NGX_HTTP_WEBTORCH_INFLATE_MIN);
     size = ngx_min(size, in->limit + 1);
 
-    p = ngx_pnalloc(in->pool, size + NGX_WEBTORCH_PADDING);
+    p = realloc(in->start, size + NGX_WEBTORCH_PADDING);
     if (p == NULL) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
-    }
-
-    if (used) {
-        ngx_memcpy(p, in->start, used);
-        (void) ngx_pfree(in->pool, in->start);
     }
 
     in->start = p;

@@ -111,7 +111,8 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
         p = ngx_sprintf(p, "%s{\"name\":\"%s\",\"%s%s\",\"%s\":[",
                         i ? "," : "", specs[i].name,
                         config ? "data_type\":\"TYPE_" : "datatype\":\"",
-                        ngx_webtorch_oip_datatype(specs[i].dtype),
+                        (config && ngx_webtorch_is_string(specs[i].dtype))
+                        ? "STRING" : ngx_webtorch_oip_datatype(specs[i].dtype),
                         config ? "dims" : "shape");
 
         comma = "";
@@ -122,7 +123,9 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
         }
 
         for (axis = 0; axis < specs[i].ndim; axis++) {
-            p = ngx_sprintf(p, "%s%L", comma, specs[i].shape[axis]);
+            /* -1 stands for all axes whose sizes are not told */
+            p = ngx_sprintf(p, "%s%L", comma,
+                            ngx_max(specs[i].shape[axis], -1));
             comma = ",";
         }
 

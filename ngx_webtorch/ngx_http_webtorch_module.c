@@ -4,20 +4,31 @@
  */
 
 #include "ngx_http_webtorch.h"
+#include "ngx_webtorch_zone.h"
 
 
 static void *ngx_http_webtorch_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *conf);
 static char *ngx_http_webtorch_full_name(ngx_conf_t *cf, void *post,
     void *data);
 static char *ngx_http_webtorch_path(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_webtorch_preload(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_webtorch_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_webtorch_checkpoint(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);
+static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 static char *ngx_http_webtorch_inference_protocol(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 
@@ -62,11 +73,47 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       offsetof(ngx_webtorch_conf_t, threads),
       &ngx_http_webtorch_threads_bounds },
 
+    { ngx_string("webtorch_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_webtorch_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_checkpoint"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
+      ngx_http_webtorch_checkpoint,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_worker_memory"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_webtorch_conf_t, worker_memory),
+      NULL },
+
+    { ngx_string("webtorch_reload"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_webtorch_conf_t, reload),
+      NULL },
+
     { ngx_string("webtorch_handler"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_1MORE,
       ngx_http_webtorch_handler,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("webtorch_torch_load"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_webtorch_loc_conf_t, torch_load),
       NULL },
 
     { ngx_string("webtorch_inference_protocol"),
@@ -91,7 +138,7 @@ static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_http_webtorch_create_loc_conf,     /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_http_webtorch_merge_loc_conf       /* merge location configuration */
 };
 
 
@@ -123,14 +170,100 @@ ngx_http_webtorch_create_main_conf(ngx_conf_t *cf)
 static void *
 ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
 {
+    ngx_http_webtorch_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
     /*
-     * set by ngx_pcalloc(), and not inherited, as a content handler is not:
+     * set by ngx_pcalloc():
      *
      *     conf->handler = NULL;
+     *     conf->loader = NULL;
      *     conf->protocol = 0;
+     *     conf->thread_pool = NULL;
      */
 
-    return ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
+    conf->torch_load = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+/*
+ * Like a content handler, ours are not inherited by locations, but "if" and
+ * "limit_except" without a handler of their own are of their location.
+ */
+
+static char *
+ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_webtorch_loc_conf_t *prev = parent;
+    ngx_http_webtorch_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_conf_merge_value(conf->torch_load, prev->torch_load, 0);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname
+        && clcf->handler == NULL
+        && (prev->handler || prev->protocol))
+    {
+        conf->handler = prev->handler;
+        conf->loader = prev->loader;
+        conf->protocol = prev->protocol;
+#if (NGX_THREADS)
+        conf->thread_pool = prev->thread_pool;
+#endif
+
+        if (clcf->lmt_excpt) {
+            clcf->handler = conf->protocol ? ngx_http_webtorch_protocol_handler
+                                           : ngx_http_webtorch_content_handler;
+        }
+    }
+
+    if (!conf->torch_load) {
+        conf->loader = NULL;
+        return NGX_CONF_OK;
+    }
+
+    if (conf->handler == NULL || conf->loader) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_webtorch_add_loader(cf, conf);
+}
+
+
+/* files wait in a queue of their own, with the bounds of the handler's */
+
+static char *
+ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
+{
+    ngx_str_t                name;
+    ngx_webtorch_handler_t  *loader;
+
+    ngx_str_set(&name, "webtorch._torch_files:load");
+
+    loader = ngx_http_webtorch_handler_add(cf, &name);
+    if (loader == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    loader->mode = NGX_WEBTORCH_MODE_THREAD;
+    loader->max_batch = 1;
+    loader->queue = conf->handler->queue;
+    loader->timeout = conf->handler->timeout;
+    loader->file = conf->handler->file;
+    loader->line = conf->handler->line;
+
+    conf->loader = loader;
+
+    return NGX_CONF_OK;
 }
 
 
@@ -211,16 +344,145 @@ ngx_http_webtorch_preload(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
+ngx_http_webtorch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_webtorch_conf_t *wcf = conf;
+
+    u_char     *colon;
+    ssize_t     size;
+    ngx_str_t  *value, s;
+
+    if (wcf->zone_name.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    colon = ngx_strlchr(value[1].data, value[1].data + value[1].len, ':');
+
+    if (colon == NULL || colon == value[1].data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\", it must be \"name:size\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wcf->zone_name.data = value[1].data;
+    wcf->zone_name.len = colon - value[1].data;
+
+    if (wcf->zone_name.len >= NGX_WEBTORCH_ZONE_NAME) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the zone's name \"%V\" is longer than %d bytes",
+                           &wcf->zone_name, NGX_WEBTORCH_ZONE_NAME - 1);
+        return NGX_CONF_ERROR;
+    }
+
+    s.data = colon + 1;
+    s.len = value[1].data + value[1].len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR || size == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone size \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wcf->zone_size = (size_t) size;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_webtorch_checkpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_webtorch_conf_t *wcf = conf;
+
+    ngx_str_t   *value, s;
+    ngx_int_t    n;
+    ngx_uint_t   i;
+    ngx_path_t  *path;
+
+    if (wcf->checkpoint) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    /* nginx makes the directory, for the workers' user */
+
+    path = ngx_pcalloc(cf->pool, sizeof(ngx_path_t));
+    if (path == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->name = value[1];
+    path->conf_file = cf->conf_file->file.name.data;
+    path->line = cf->conf_file->line;
+
+    if (path->name.data[path->name.len - 1] == '/') {
+        path->name.data[--path->name.len] = '\0';
+    }
+
+    if (ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK
+        || ngx_add_path(cf, &path) == NGX_ERROR)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    wcf->checkpoint = path;
+    wcf->interval = 10000;
+    wcf->keep = 3;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "interval=", 9) == 0) {
+            s.data = value[i].data + 9;
+            s.len = value[i].len - 9;
+
+            n = ngx_parse_time(&s, 0);
+
+            if (n == NGX_ERROR || n == 0) {
+                goto invalid;
+            }
+
+            wcf->interval = (ngx_msec_t) n;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "keep=", 5) == 0) {
+            n = ngx_atoi(value[i].data + 5, value[i].len - 5);
+
+            if (n == NGX_ERROR || n == 0) {
+                goto invalid;
+            }
+
+            wcf->keep = (ngx_uint_t) n;
+            continue;
+        }
+
+        goto invalid;
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\"", &value[i]);
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
 ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_webtorch_loc_conf_t *wlcf = conf;
 
-    char                       *rv;
-    ngx_str_t                  *value;
-    ngx_uint_t                  i;
-    ngx_webtorch_conf_t        *wcf;
-    ngx_webtorch_handler_t     *handler;
-    ngx_http_core_loc_conf_t   *clcf;
+    char                    *rv;
+    ngx_str_t               *value;
+    ngx_uint_t               i;
+    ngx_webtorch_handler_t  *handler;
 
     if (wlcf->handler) {
         return "is duplicate";
@@ -239,18 +501,10 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
-
-    handler = ngx_http_webtorch_handler_add(cf, wcf, &value[1]);
+    handler = ngx_http_webtorch_handler_add(cf, &value[1]);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    handler->mode = NGX_WEBTORCH_MODE_AUTO;
-    handler->max_batch = 256;
-    handler->max_delay = 0;
-    handler->queue = 4096;
-    handler->timeout = 60000;
 
     for (i = 2; i < cf->args->nelts; i++) {
         rv = ngx_http_webtorch_handler_option(cf, handler, &value[i]);
@@ -262,6 +516,17 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     wlcf->handler = handler;
 
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+static char *
+ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
 #if (NGX_THREADS)
     wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
     if (wlcf->thread_pool == NULL) {
@@ -270,16 +535,16 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 #endif
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_webtorch_content_handler;
+    clcf->handler = handler;
 
     return NGX_CONF_OK;
 }
 
 
 ngx_webtorch_handler_t *
-ngx_http_webtorch_handler_add(ngx_conf_t *cf, ngx_webtorch_conf_t *wcf,
-    ngx_str_t *name)
+ngx_http_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
 {
+    ngx_webtorch_conf_t     *wcf;
     ngx_webtorch_handler_t  *handler, **p;
 
     handler = ngx_pcalloc(cf->pool, sizeof(ngx_webtorch_handler_t));
@@ -287,17 +552,24 @@ ngx_http_webtorch_handler_add(ngx_conf_t *cf, ngx_webtorch_conf_t *wcf,
         return NULL;
     }
 
+    handler->name = *name;
+    handler->mode = NGX_WEBTORCH_MODE_AUTO;
+    handler->max_batch = 256;
+    handler->max_delay = 0;
+    handler->queue = 4096;
+    handler->timeout = 60000;
+    handler->file = cf->conf_file->file.name;
+    handler->line = cf->conf_file->line;
+
+    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
+
     p = ngx_array_push(&wcf->handlers);
     if (p == NULL) {
         return NULL;
     }
 
     *p = handler;
-
-    handler->name = *name;
     handler->index = wcf->handlers.nelts - 1;
-    handler->file = cf->conf_file->file.name;
-    handler->line = cf->conf_file->line;
 
     return handler;
 }
@@ -404,6 +676,7 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_webtorch_loc_conf_t *wlcf = conf;
 
+    ngx_str_t                  name;
     ngx_http_core_loc_conf_t  *clcf;
 
     if (wlcf->protocol) {
@@ -416,21 +689,25 @@ ngx_http_webtorch_inference_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 
     wlcf->protocol = 1;
 
-#if (NGX_THREADS)
-    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
-    if (wlcf->thread_pool == NULL) {
-        return NGX_CONF_ERROR;
-    }
-#endif
-
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_webtorch_protocol_handler;
 
-    /* "location /v2/" without the slash, as modules of upstreams do */
+    /*
+     * An address without the slash at the end is not the location's: nginx
+     * redirects it, which not all clients follow.
+     */
 
     if (clcf->name.len && clcf->name.data[clcf->name.len - 1] == '/') {
         clcf->auto_redirect = 1;
+
+        name.data = clcf->name.data;
+        name.len = clcf->name.len - 1;
+
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"GET %V\", the server's metadata, is redirected "
+                           "to \"location %V\", use \"location %V\" instead",
+                           &name, &clcf->name, &name);
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                           ngx_http_webtorch_protocol_handler);
 }

@@ -44,13 +44,14 @@ static ngx_int_t ngx_http_webtorch_json_length(ngx_http_request_t *r,
 static int ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
 static size_t ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
-    ngx_uint_t i);
+    webtorch_spec_t *specs, ngx_uint_t i, const void **data);
 static u_char *ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx,
-    u_char *p, const void **data);
+    u_char *p, webtorch_spec_t *specs, const void **data);
 static ngx_int_t ngx_http_webtorch_oip_send(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *json, const void **data);
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *json, webtorch_spec_t *specs,
+    const void **data);
 
 
 static ngx_http_webtorch_route_t  ngx_http_webtorch_server_routes[] = {
@@ -403,7 +404,7 @@ ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
 static ngx_int_t
 ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, const void **data)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
 {
     u_char      *last;
     size_t       size, binary;
@@ -413,14 +414,17 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     binary = 0;
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        binary += ngx_http_webtorch_oip_rows(ctx, i);
+        binary += ngx_http_webtorch_oip_rows(ctx, specs, i, data);
     }
 
+    /* strings are not in memory as they are sent */
+
     copy = (binary <= WEBTORCH_COPY_SIZE
+            || ctx->handler->schema.output_strings
             || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
 
-    size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len,
-                                  &ctx->handler->schema, &ctx->layout);
+    size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, specs,
+                                  &ctx->layout);
 
     json.data = ngx_pnalloc(r->pool,
                             size + (copy ? binary : 0) + NGX_SIZE_T_LEN);
@@ -430,8 +434,7 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
 
     last = (u_char *) ngx_webtorch_oip_encode((char *) json.data, ctx->oip,
                           (char *) ctx->model->json.data,
-                          ctx->model->json.len, &ctx->handler->schema, data,
-                          &ctx->layout);
+                          ctx->model->json.len, specs, data, &ctx->layout);
     json.len = last - json.data;
 
     if (binary == 0) {
@@ -440,7 +443,7 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     }
 
     if (copy) {
-        last = ngx_http_webtorch_oip_copy(ctx, last, data);
+        last = ngx_http_webtorch_oip_copy(ctx, last, specs, data);
     }
 
     ngx_str_set(&name, NGX_HTTP_WEBTORCH_HEAD_LENGTH);
@@ -458,36 +461,42 @@ ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
                                       last - json.data);
     }
 
-    return ngx_http_webtorch_oip_send(r, ctx, &json, data);
+    return ngx_http_webtorch_oip_send(r, ctx, &json, specs, data);
 }
 
 
 /* bytes of an output that is sent as such, in the order of the answer */
 
 static size_t
-ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx, ngx_uint_t i)
+ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
+    webtorch_spec_t *specs, ngx_uint_t i, const void **data)
 {
-    webtorch_spec_t  *spec;
+    ngx_uint_t  k;
 
     if (!(ctx->oip->binary & (1u << i))) {
         return 0;
     }
 
-    spec = &ctx->handler->schema.outputs[ctx->oip->outputs[i]];
+    k = ctx->oip->outputs[i];
 
-    return ctx->layout.rows * (size_t) spec->row_size;
+    return ngx_webtorch_oip_size(&specs[k], data[k], ctx->layout.rows);
 }
 
 
 static u_char *
 ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
-    const void **data)
+    webtorch_spec_t *specs, const void **data)
 {
+    uint32_t    k;
     ngx_uint_t  i;
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        p = ngx_cpymem(p, data[ctx->oip->outputs[i]],
-                       ngx_http_webtorch_oip_rows(ctx, i));
+
+        if (ctx->oip->binary & (1u << i)) {
+            k = ctx->oip->outputs[i];
+            p = (u_char *) ngx_webtorch_oip_pack((char *) p, &specs[k], data[k],
+                                                 ctx->layout.rows);
+        }
     }
 
     return p;
@@ -498,9 +507,9 @@ ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
 
 static ngx_int_t
 ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *json, const void **data)
+    ngx_str_t *json, webtorch_spec_t *specs, const void **data)
 {
-    size_t        len;
+    size_t        len, size;
     ngx_uint_t    i;
     ngx_chain_t  *out, **ll;
 
@@ -515,10 +524,11 @@ ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     }
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
+        size = ngx_http_webtorch_oip_rows(ctx, specs, i, data);
+
         if (ngx_http_webtorch_add_piece(r, &ll,
                                         (char *) data[ctx->oip->outputs[i]],
-                                        ngx_http_webtorch_oip_rows(ctx, i),
-                                        &len)
+                                        size, &len)
             != NGX_OK)
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -23,6 +23,7 @@
 
 
 typedef struct ngx_webtorch_runner_s    ngx_webtorch_runner_t;
+typedef struct ngx_webtorch_zone_s      ngx_webtorch_zone_t;
 typedef struct ngx_webtorch_balancer_s  ngx_webtorch_balancer_t;
 
 
@@ -79,6 +80,18 @@ typedef struct {
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
     ngx_array_t             models;       /* of ngx_webtorch_model_t */
     ngx_array_t             balancers;    /* of ngx_webtorch_balancer_t * */
+
+    ngx_str_t               zone_name;    /* len 0: workers share no models */
+    size_t                  zone_size;
+    ngx_webtorch_zone_t    *zone;
+    uint64_t                generation;   /* of configurations, in the zone */
+
+    size_t                  worker_memory;
+    ngx_flag_t              reload;       /* code that changes is taken */
+
+    ngx_path_t             *checkpoint;   /* directory; NULL: none */
+    ngx_msec_t              interval;
+    ngx_uint_t              keep;         /* files of a model */
 } ngx_webtorch_conf_t;
 
 

@@ -20,6 +20,7 @@
 
 #define WEBTORCH_MAX_DIMS     8
 #define WEBTORCH_MAX_TENSORS  16
+#define WEBTORCH_MAX_AXES     8
 #define WEBTORCH_NAME_LEN     64
 #define WEBTORCH_MAX_VARS     16
 
@@ -36,6 +37,8 @@
 #define WEBTORCH_BFLOAT16     10
 #define WEBTORCH_FLOAT32      11
 #define WEBTORCH_FLOAT64      12
+#define WEBTORCH_STR          13          /* UTF-8 */
+#define WEBTORCH_BYTES        14
 
 #define WEBTORCH_INFER        0
 #define WEBTORCH_TRAIN        1
@@ -60,6 +63,17 @@
 #define WEBTORCH_FEATURES     8
 #define WEBTORCH_HIDDEN       8
 
+/* a name of a model and its zero */
+#define WEBTORCH_MODEL_LEN    128
+
+/* a block in the zone: the youngest, that or a new one, always a new one */
+#define WEBTORCH_FIND         0
+#define WEBTORCH_FIND_OR_MAKE 1
+#define WEBTORCH_MAKE         2
+
+/* instead of steps: those of the block that is replaced */
+#define WEBTORCH_SAME_STEPS   0xffffffffffffffff
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
@@ -68,7 +82,20 @@
 #define WEBTORCH_LOG_DEBUG    8
 
 
-/* a tensor of the signature; ndim and shape are a row's, without the batch axis */
+/* an element of a tensor of strings */
+
+typedef struct {
+    uint64_t  at;                         /* of inputs: in the batch's text,
+                                             of outputs: an address */
+    uint64_t  len;
+} webtorch_text_t;
+
+
+/*
+ * A tensor of the signature; ndim and shape are a row's, without the batch
+ * axis.  A size below 0 is that of a variable axis, -1 of the first; the row
+ * is as many times larger then as its variable axes' sizes say.
+ */
 
 typedef struct {
     char      name[WEBTORCH_NAME_LEN];
@@ -84,11 +111,20 @@ typedef struct {
 typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
+    int32_t          waits;               /* for other workers, in strict order */
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;
     webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
+
+    uint32_t         input_strings;       /* tensors of strings among them */
+    uint32_t         output_strings;
+
+    /* variable axes, those of inputs first; 0: all sizes are fixed */
+    uint32_t         naxes;
+    uint32_t         nbound;              /* of inputs */
+    char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
     /* WEBTORCH_HANDLER: nginx's variables that it wants to see */
     uint32_t         nvars;
@@ -165,7 +201,14 @@ typedef struct {
     uint32_t         shared;              /* outputs may change after the call */
     webtorch_job_t  *jobs;
     void            *inputs[WEBTORCH_MAX_TENSORS];
+    size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
+
+    char            *text;                /* that strings of inputs are in */
+    uint64_t         text_len;
+
+    /* of variable axes; Python sets those that only outputs have */
+    int64_t          sizes[WEBTORCH_MAX_AXES];
 } webtorch_batch_t;
 
 
@@ -210,6 +253,47 @@ typedef struct {
     float     weights[WEBTORCH_HIDDEN][WEBTORCH_FEATURES];
 } webtorch_params_t;
 
+
+/* of the configuration, what Python does by itself needs */
+
+typedef struct {
+    int32_t          check;               /* only tries handlers */
+    int32_t          log;                 /* descriptor; -1: none */
+    int32_t          reload;              /* code that changes is taken */
+    uint32_t         npath;               /* of sys.path, the user's */
+    const char      *checkpoint;          /* directory; NULL: none */
+    uint64_t         interval;            /* milliseconds */
+    uint32_t         keep;                /* files of a model */
+} webtorch_settings_t;
+
+
+/* what all workers count together of a model in the zone */
+
+typedef struct {
+    uint64_t         steps;               /* optimizer steps that were made */
+    uint64_t         saved;               /* of them, in the last checkpoint */
+    uint64_t         seen;                /* files changed up to then, in ns */
+    uint32_t         trained;             /* the optimizer's state is set */
+    uint32_t         undo;                /* the copy is whole, see block_keep */
+} webtorch_counters_t;
+
+
+/* the memory of a model in the zone; its layout is Python's to read */
+
+typedef struct {
+    uint32_t              id;
+    uint32_t              fresh;          /* the caller's to fill */
+    char                 *data;
+    size_t                size;
+    webtorch_counters_t  *counters;
+
+    /* fresh: the youngest of this name with another layout; NULL: none */
+    const char           *old_layout;
+    size_t                old_len;
+    char                 *old_data;
+    webtorch_counters_t  *old_counters;
+} webtorch_block_t;
+
 /* cdef: end */
 
 
@@ -237,6 +321,14 @@ int ngx_webtorch_py_learn(uint32_t index, uint32_t balancer);
 
 /* a thread that will run batches begins; threads is for torch's operators */
 void ngx_webtorch_py_thread(int threads);
+
+/* a process that will load handlers begins, has loaded them, will exit */
+void ngx_webtorch_py_init(const webtorch_settings_t *settings);
+void ngx_webtorch_py_start(void);
+void ngx_webtorch_py_exit(void);
+
+/* models were replaced in the zone; no batch runs in this process; 1: again */
+int ngx_webtorch_py_swap(void);
 
 /* cdef: python end */
 
@@ -276,6 +368,46 @@ int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);
+
+/* whether models are shared by workers */
+int ngx_webtorch_zone_exists(void);
+
+/*
+ * Finds the youngest block of a name and a layout, or allocates one, which is
+ * fresh then: nobody else sees it, or any, until ngx_webtorch_block_ready() or
+ * _discard() was called in the same thread.  With undo it has room for a copy.
+ * -1: none, or no room; 1: another worker is filling one, look again later.
+ */
+int ngx_webtorch_block_attach(const char *name, const char *layout, size_t len, size_t size, int undo, int how, webtorch_block_t *block);
+void ngx_webtorch_block_ready(uint32_t id);
+
+/* gives up one that is fresh, or that nobody else uses */
+void ngx_webtorch_block_discard(uint32_t id);
+void ngx_webtorch_block_detach(uint32_t id);
+
+/* blocks of this name with another layout are of configurations before */
+void ngx_webtorch_block_supersede(uint32_t id);
+
+/* counts a step, in any worker */
+void ngx_webtorch_block_step(uint32_t id);
+
+/*
+ * The lock of training in strict order, over all workers; may be nested.
+ * Within it: keeps a copy of a block, lets it go, or puts it back, as is done
+ * when the worker dies.
+ */
+void ngx_webtorch_training_lock(void);
+void ngx_webtorch_training_unlock(void);
+void ngx_webtorch_block_keep(uint32_t id);
+void ngx_webtorch_block_commit(uint32_t id);
+void ngx_webtorch_block_restore(uint32_t id);
+
+/* whether this worker, by the calling thread, is the one that writes files */
+int ngx_webtorch_saver_elect(void);
+void ngx_webtorch_saver_resign(void);
+
+/* whether this worker shuts down */
+int ngx_webtorch_exiting(void);
 
 /* cdef: c end */
 

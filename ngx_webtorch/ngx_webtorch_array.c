@@ -5,27 +5,6 @@
 #include <string.h>
 
 
-uint32_t
-ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
-    const ngx_webtorch_layout_t *layout)
-{
-    int32_t   i;
-    uint32_t  n;
-
-    n = 0;
-
-    if (!layout->single) {
-        shape[n++] = layout->rows;
-    }
-
-    for (i = 0; i < spec->ndim; i++) {
-        shape[n++] = spec->shape[i];
-    }
-
-    return n;
-}
-
-
 static int
 ngx_webtorch_array_mismatch(const ngx_webtorch_array_t *array, const char *code,
     const webtorch_schema_t *schema, const webtorch_spec_t *spec,
@@ -39,14 +18,19 @@ ngx_webtorch_array_mismatch(const ngx_webtorch_array_t *array, const char *code,
 }
 
 
-/* the rows of an array that fits, and whether it is one without a batch axis */
+/*
+ * the rows of an array that fits, and whether it has a batch axis; binds the
+ * variable axes
+ */
 
 static int
 ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
     const webtorch_schema_t *schema, const webtorch_spec_t *spec,
-    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+    ngx_webtorch_layout_t *layout, uint32_t *found, uint32_t *batched,
+    ngx_webtorch_error_t *err)
 {
-    size_t    rows;
+    int       rc;
+    uint64_t  rows, size;
     uint32_t  batch, ndim;
 
     ndim = (uint32_t) spec->ndim;
@@ -58,20 +42,27 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
 
     batch = (array->ndim == ndim + 1);
 
-    if ((array->ndim != ndim && !(batch && schema->batched))
-        || (ndim
-            && memcmp(&array->shape[batch], spec->shape, ndim * sizeof(int64_t))
-               != 0))
-    {
+    rc = 1;
+
+    if (array->ndim == ndim || (batch && schema->batched)) {
+        rc = ngx_webtorch_bind(schema, spec, &array->shape[batch], layout, err);
+    }
+
+    if (rc == 1) {
         return ngx_webtorch_array_mismatch(array, "wrong_shape", schema, spec,
                                            err);
     }
 
+    if (rc != 0) {
+        return -1;
+    }
+
     /* the shape is a claim, what is there is not */
 
-    rows = array->len / (size_t) spec->row_size;
+    size = ngx_webtorch_row_size(spec, layout->sizes);
+    rows = array->len / size;
 
-    if (array->len % (size_t) spec->row_size
+    if (array->len % size
         || rows != (uint64_t) (batch ? array->shape[0] : 1))
     {
         return ngx_webtorch_error(err, 400, "malformed_body",
@@ -89,8 +80,8 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
                                   "tensor \"%s\": too many rows", spec->name);
     }
 
-    layout->rows = (uint32_t) rows;
-    layout->single = !batch;
+    *found = (uint32_t) rows;
+    *batched = batch;
 
     return 0;
 }
@@ -101,30 +92,31 @@ ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
     const webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
-    uint32_t                i;
+    uint32_t                i, rows, batched;
     const webtorch_spec_t  *spec;
-    ngx_webtorch_layout_t   found;
+
+    rows = 0;
+    batched = 0;
+
+    ngx_webtorch_unbind(schema, layout);
 
     for (i = 0; i < schema->ninputs; i++) {
         spec = &schema->inputs[i];
-        found = *layout;
 
-        if (ngx_webtorch_array_rows(&arrays[i], schema, spec, &found, err)
+        if (ngx_webtorch_array_rows(&arrays[i], schema, spec, layout, &rows,
+                                    &batched, err)
             != 0)
         {
             return -1;
         }
 
         if (i == 0) {
-            layout->rows = found.rows;
-            layout->single = found.single;
+            layout->rows = rows;
+            layout->single = !batched;
 
-        } else if (found.rows != layout->rows
-                   || found.single != layout->single)
-        {
+        } else if (rows != layout->rows || batched == layout->single) {
             return ngx_webtorch_error_rows(err, schema->inputs[0].name,
-                                           layout->rows, spec->name,
-                                           found.rows);
+                                           layout->rows, spec->name, rows);
         }
 
         /* a byte that is neither would be undefined behaviour in torch */
@@ -151,7 +143,7 @@ ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
     uint32_t  i;
 
     if (ngx_webtorch_arrays_check(arrays, schema, layout, err) != 0
-        || sink->reserve(sink, layout->rows, err) != 0)
+        || sink->reserve(sink, layout, err) != 0)
     {
         return -1;
     }

@@ -17,9 +17,6 @@ extern "C" {
 #endif
 
 
-#define NGX_WEBTORCH_ARRAY_DIMS  (WEBTORCH_MAX_DIMS + 1)
-
-
 typedef struct {
     int32_t       dtype;
     uint32_t      ndim;
@@ -31,13 +28,9 @@ typedef struct {
 } ngx_webtorch_array_t;
 
 
-/* the shape of an answer's tensor; returns the number of dimensions */
-uint32_t ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
-    const ngx_webtorch_layout_t *layout);
-
 /*
  * Whether the arrays of all inputs, in the signature's order, fit; sets
- * layout->rows and single; -1: err is set.
+ * layout->rows, single and sizes; -1: err is set.
  */
 int ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
     const webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
@@ -45,7 +38,7 @@ int ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
 
 /*
  * Copies the arrays of all inputs, in the signature's order, to rows from the
- * sink, and sets layout->rows and single; -1: err is set.
+ * sink, and sets the layout likewise; -1: err is set.
  */
 int ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,

@@ -1,8 +1,9 @@
 
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_zone.h"
 
-#include <pthread.h>
 #include <sys/eventfd.h>
 
 
@@ -22,6 +23,19 @@
 
 /* rows that a new batch has room for, it grows up to max_batch */
 #define NGX_WEBTORCH_FIRST_ROWS     16
+
+/* batches of rows of different sizes that take more, of a handler */
+#define NGX_WEBTORCH_MAX_OPEN       32
+
+/* inputs of a batch whose rows have variable axes, in bytes */
+#define NGX_WEBTORCH_MAX_SIZE       (64 * 1024 * 1024)
+
+/* strings of inputs of a batch, and those that a free batch keeps room for */
+#define NGX_WEBTORCH_MAX_TEXT       (64 * 1024 * 1024)
+#define NGX_WEBTORCH_KEPT_TEXT      (1024 * 1024)
+
+/* what such a batch has room for at first, if it is less than FIRST_ROWS */
+#define NGX_WEBTORCH_FIRST_SIZE     (256 * 1024)
 
 /* batches of a handler whose outputs are being sent, each has buffers */
 #define NGX_WEBTORCH_MAX_HELD       64
@@ -47,6 +61,13 @@ typedef enum {
 
 struct ngx_webtorch_batch_s {
     webtorch_batch_t             api;
+
+    /* the handler's; with variable axes, a copy that has this batch's sizes */
+    webtorch_schema_t           *schema;
+    uint32_t                     max_rows;
+    uint64_t                     weight;  /* of a row: bytes if they vary, or 1 */
+
+    size_t                       max_text;
     uint32_t                     max_jobs;
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;
@@ -82,8 +103,11 @@ typedef struct {
 
 struct ngx_webtorch_runner_s {
     ngx_webtorch_handler_t  *handler;
+    ngx_webtorch_run_t      *run;         /* by whom a batch is run, one at a time */
 
-    ngx_webtorch_batch_t    *open;
+    ngx_webtorch_batch_t    *open;        /* takes the rows that come */
+    ngx_webtorch_fifo_t      others;      /* open, too, for other sizes */
+    ngx_uint_t               nothers;
     ngx_webtorch_fifo_t      ready;
     ngx_webtorch_batch_t    *free;
     ngx_queue_t              batches;     /* not free, the oldest first */
@@ -100,7 +124,7 @@ struct ngx_webtorch_runner_s {
     ngx_event_t              timeout;     /* of the oldest waiters */
 
     /* mode=auto */
-    uint32_t                 fast_rows;   /* of a call that was fast */
+    uint64_t                 fast_load;   /* of a call that was fast */
     ngx_uint_t               penalty;
     ngx_uint_t               debt;        /* fast calls until inline again */
     ngx_uint_t               streak;      /* of fast calls inline */
@@ -139,28 +163,41 @@ static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
 static ngx_int_t ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch,
     uint32_t rows);
 static ngx_int_t ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch);
-static ngx_int_t ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner);
+static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
+    size_t len);
+static void ngx_webtorch_batch_resize(ngx_webtorch_batch_t *batch,
+    const int64_t *sizes);
+static ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
+    const int64_t *sizes);
+static uint64_t ngx_webtorch_batch_load(ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner,
+    const int64_t *sizes);
 static ngx_webtorch_batch_t *ngx_webtorch_batch_reclaim(
-    ngx_webtorch_runner_t *runner);
+    ngx_webtorch_runner_t *runner, const int64_t *sizes);
 static void ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch,
     webtorch_job_t *job);
 static void ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_runner_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only);
 static void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch);
 static size_t ngx_webtorch_batch_size(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_job_free(webtorch_job_t *job);
 
-static ngx_msec_int_t ngx_webtorch_runner_delay(ngx_webtorch_runner_t *runner);
-static void ngx_webtorch_runner_schedule(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_runner_select(ngx_webtorch_runner_t *runner,
+    const int64_t *sizes);
+static ngx_msec_int_t ngx_webtorch_batch_delay(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_runner_close_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_handler(ngx_event_t *ev);
 static void ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 static ngx_webtorch_place_e ngx_webtorch_runner_place(
     ngx_webtorch_runner_t *runner, ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch, ngx_uint_t in_loop);
 static void ngx_webtorch_runner_watch(ngx_webtorch_runner_t *runner);
@@ -170,12 +207,14 @@ static ngx_webtorch_waiter_t *ngx_webtorch_runner_oldest(
 static void ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
     ngx_webtorch_waiter_t *waiter);
 
+static void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
+    ngx_uint_t wait);
 static ngx_int_t ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_thread_submit(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_thread_recall(ngx_webtorch_runner_t *runner);
 static void *ngx_webtorch_thread_cycle(void *data);
-static void ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner);
+static ngx_int_t ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_done_handler(ngx_event_t *ev);
 
 
@@ -229,19 +268,25 @@ ngx_webtorch_batch_init_process(ngx_cycle_t *cycle, ngx_int_t threads)
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle, ngx_array_t *handlers)
 {
+    ngx_int_t                 rc;
     ngx_uint_t                i;
     ngx_webtorch_handler_t  **handler;
 
+    rc = NGX_OK;
     handler = handlers->elts;
 
     for (i = 0; i < handlers->nelts; i++) {
-        if (handler[i]->runner) {
-            ngx_webtorch_thread_stop(handler[i]->runner);
+        if (handler[i]->runner
+            && ngx_webtorch_thread_stop(handler[i]->runner) != NGX_OK)
+        {
+            rc = NGX_BUSY;
         }
     }
+
+    return rc;
 }
 
 
@@ -256,7 +301,9 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     }
 
     runner->handler = handler;
+    runner->run = ngx_webtorch_worker_run(&handler->name);
 
+    ngx_webtorch_fifo_init(&runner->others);
     ngx_webtorch_fifo_init(&runner->ready);
     ngx_webtorch_fifo_init(&runner->pending);
     ngx_queue_init(&runner->batches);
@@ -361,12 +408,28 @@ ngx_webtorch_fifo_remove(ngx_webtorch_fifo_t *fifo, ngx_webtorch_batch_t *batch)
 static ngx_webtorch_batch_t *
 ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 {
+    size_t                 size;
+    webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
-    batch = ngx_calloc(sizeof(ngx_webtorch_batch_t), ngx_webtorch_worker.log);
+    schema = &runner->handler->schema;
+    size = sizeof(ngx_webtorch_batch_t)
+           + (schema->naxes ? sizeof(webtorch_schema_t) : 0);
+
+    batch = ngx_calloc(size, ngx_webtorch_worker.log);
     if (batch == NULL) {
         return NULL;
     }
+
+    batch->schema = schema;
+
+    if (schema->naxes) {
+        batch->schema = (webtorch_schema_t *) &batch[1];
+        *batch->schema = *schema;
+    }
+
+    batch->max_rows = (uint32_t) runner->handler->max_batch;
+    batch->weight = 1;
 
     batch->runner = runner;
     batch->api.handler = (uint32_t) runner->handler->index;
@@ -382,20 +445,21 @@ static ngx_int_t
 ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 {
     void               *data[WEBTORCH_MAX_TENSORS];
-    uint32_t            i, capacity, max_batch;
+    uint32_t            i, capacity;
     webtorch_batch_t   *api;
     webtorch_schema_t  *schema;
 
     api = &batch->api;
-    schema = &batch->runner->handler->schema;
-    max_batch = (uint32_t) batch->runner->handler->max_batch;
+    schema = batch->schema;
 
     if (rows <= api->capacity) {
         return NGX_OK;
     }
 
-    capacity = ngx_max(2 * api->capacity, NGX_WEBTORCH_FIRST_ROWS);
-    capacity = ngx_max(rows, ngx_min(capacity, max_batch));
+    capacity = ngx_min(NGX_WEBTORCH_FIRST_ROWS,
+                       NGX_WEBTORCH_FIRST_SIZE / batch->weight);
+    capacity = ngx_max(2 * api->capacity, capacity);
+    capacity = ngx_max(rows, ngx_min(capacity, batch->max_rows));
 
     for (i = 0; i < schema->ninputs; i++) {
         data[i] = ngx_alloc((size_t) capacity
@@ -424,6 +488,8 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
         }
 
         api->inputs[i] = data[i];
+        api->allocated[i] = (size_t) capacity
+                            * (size_t) schema->inputs[i].row_size;
     }
 
     batch->adopted = 0;
@@ -467,12 +533,98 @@ ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch)
 }
 
 
+/* strings are in rows by their offsets in the text, which may move */
+
 static ngx_int_t
-ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner)
+ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
+{
+    char    *text;
+    size_t   size;
+
+    if (len <= batch->max_text) {
+        return NGX_OK;
+    }
+
+    size = ngx_max(len, 2 * batch->max_text);
+
+    text = realloc(batch->api.text, size);
+    if (text == NULL) {
+        return NGX_ERROR;
+    }
+
+    batch->api.text = text;
+    batch->max_text = size;
+
+    return NGX_OK;
+}
+
+
+/* an empty batch is for rows of other sizes from now on */
+
+static void
+ngx_webtorch_batch_resize(ngx_webtorch_batch_t *batch, const int64_t *sizes)
+{
+    uint32_t            i;
+    uint64_t            size, capacity;
+    webtorch_batch_t   *api;
+    webtorch_schema_t  *schema;
+
+    api = &batch->api;
+    schema = &batch->runner->handler->schema;
+
+    ngx_memzero(api->sizes, sizeof(api->sizes));
+    ngx_memcpy(api->sizes, sizes, schema->nbound * sizeof(int64_t));
+
+    capacity = UINT32_MAX;
+    batch->weight = 0;
+
+    for (i = 0; i < schema->ninputs; i++) {
+        ngx_webtorch_resolve(&batch->schema->inputs[i], &schema->inputs[i],
+                             sizes);
+
+        size = (uint64_t) batch->schema->inputs[i].row_size;
+        batch->weight += size;
+        capacity = ngx_min(capacity, api->allocated[i] / size);
+    }
+
+    api->capacity = (uint32_t) capacity;
+
+    batch->max_rows = (uint32_t) ngx_min(batch->runner->handler->max_batch,
+                                         NGX_WEBTORCH_MAX_SIZE / batch->weight);
+    batch->max_rows = ngx_max(batch->max_rows, 1);
+}
+
+
+static ngx_uint_t
+ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
+{
+    uint32_t  i;
+
+    for (i = 0; i < batch->schema->nbound; i++) {
+        if (batch->api.sizes[i] != sizes[i]) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* what the time of a call is taken to grow with */
+
+static uint64_t
+ngx_webtorch_batch_load(ngx_webtorch_batch_t *batch)
+{
+    return batch->api.rows * batch->weight;
+}
+
+
+static ngx_int_t
+ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner, const int64_t *sizes)
 {
     ngx_webtorch_batch_t  *batch;
 
-    batch = ngx_webtorch_batch_reclaim(runner);
+    batch = ngx_webtorch_batch_reclaim(runner, sizes);
 
     if (batch == NULL) {
         batch = runner->free;
@@ -488,6 +640,10 @@ ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner)
             }
         }
 
+        if (batch->schema->naxes) {
+            ngx_webtorch_batch_resize(batch, sizes);
+        }
+
         ngx_queue_insert_tail(&runner->batches, &batch->queue);
     }
 
@@ -495,66 +651,80 @@ ngx_webtorch_batch_open(ngx_webtorch_runner_t *runner)
     runner->open = batch;
 
     if (batch->api.njobs) {
-        ngx_webtorch_runner_schedule(runner);
+        ngx_webtorch_batch_schedule(batch);
     }
 
     return NGX_OK;
 }
 
 
-/* takes the youngest batch back, if the thread has not yet begun with it */
+/*
+ * Takes the youngest batch back, if the thread has not yet begun with it; with
+ * variable axes the youngest of these sizes, among as many as may be open.
+ */
 
 static ngx_webtorch_batch_t *
-ngx_webtorch_batch_reclaim(ngx_webtorch_runner_t *runner)
+ngx_webtorch_batch_reclaim(ngx_webtorch_runner_t *runner, const int64_t *sizes)
 {
-    ngx_webtorch_batch_t  *batch;
+    ngx_uint_t             n;
+    ngx_queue_t           *q;
+    ngx_webtorch_batch_t  *batch, *found;
 
     if (!runner->started) {
         return NULL;
     }
 
-    batch = NULL;
+    found = NULL;
+    n = runner->handler->schema.nbound ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
 
-    if (runner->pending.head) {
-        batch = ngx_queue_data(ngx_queue_last(&runner->batches),
-                               ngx_webtorch_batch_t, queue);
+    for (q = ngx_queue_last(&runner->batches);
+         n && runner->pending.head && q != ngx_queue_sentinel(&runner->batches);
+         q = ngx_queue_prev(q), n--)
+    {
+        batch = ngx_queue_data(q, ngx_webtorch_batch_t, queue);
 
         if (batch->state == NGX_WEBTORCH_BATCH_PENDING
-            && batch->api.rows < runner->handler->max_batch)
+            && batch->api.rows < batch->max_rows
+            && ngx_webtorch_batch_has_sizes(batch, sizes))
         {
             ngx_webtorch_fifo_remove(&runner->pending, batch);
-
-        } else {
-            batch = NULL;
+            found = batch;
+            break;
         }
     }
 
     (void) pthread_mutex_unlock(&ngx_webtorch_worker.mutex);
 
-    if (batch) {
+    if (found) {
         runner->nthreaded--;
         ngx_webtorch_worker.nthreaded--;
     }
 
-    return batch;
+    return found;
 }
 
 
 ngx_int_t
-ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
-    void **data)
+ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
 {
     uint32_t               i;
+    const int64_t         *sizes;
     webtorch_batch_t      *api;
     webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
-    schema = &runner->handler->schema;
-    batch = runner->open;
+    sizes = layout->sizes;
 
-    if (batch == NULL && ngx_webtorch_batch_open(runner) != NGX_OK) {
+    if (runner->handler->schema.nbound) {
+        ngx_webtorch_runner_select(runner, sizes);
+    }
+
+    if (runner->open == NULL
+        && ngx_webtorch_batch_open(runner, sizes) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -562,13 +732,14 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
 
     /* a request with more rows than max_batch is a batch by itself */
 
-    if (batch->api.rows != 0
-        && batch->api.rows + (uint64_t) rows > runner->handler->max_batch)
+    while (batch->api.rows != 0
+           && (batch->api.rows + (uint64_t) layout->rows > batch->max_rows
+               || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT))
     {
         ngx_webtorch_runner_close(runner);
         ngx_post_event(&runner->close, &ngx_posted_events);
 
-        if (ngx_webtorch_batch_open(runner) != NGX_OK) {
+        if (ngx_webtorch_batch_open(runner, sizes) != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -576,16 +747,30 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
     }
 
     api = &batch->api;
+    schema = batch->schema;
 
-    if (ngx_webtorch_batch_grow(batch, api->rows + rows) != NGX_OK
+    if (ngx_webtorch_batch_grow(batch, api->rows + layout->rows) != NGX_OK
         || ngx_webtorch_batch_grow_jobs(batch) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
+    sink->text = NULL;
+    sink->at = api->text_len;
+
+    if (layout->text) {
+        if (ngx_webtorch_batch_grow_text(batch, api->text_len + layout->text)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        sink->text = api->text + api->text_len;
+    }
+
     for (i = 0; i < schema->ninputs; i++) {
-        data[i] = (u_char *) api->inputs[i]
-                  + api->rows * (size_t) schema->inputs[i].row_size;
+        sink->data[i] = (u_char *) api->inputs[i]
+                        + api->rows * (size_t) schema->inputs[i].row_size;
     }
 
     return NGX_OK;
@@ -593,8 +778,8 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner, uint32_t rows,
 
 
 webtorch_job_t *
-ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
-    ngx_webtorch_waiter_t *waiter)
+ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter)
 {
     webtorch_job_t        *job;
     ngx_webtorch_batch_t  *batch;
@@ -610,10 +795,11 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
     ngx_memzero(job, sizeof(webtorch_job_t));
 
     job->first = batch->api.rows;
-    job->rows = rows;
+    job->rows = layout->rows;
     job->waiter = waiter;
 
-    batch->api.rows += rows;
+    batch->api.rows += layout->rows;
+    batch->api.text_len += layout->text;
 
     waiter->job = job;
     waiter->batch = batch;
@@ -624,12 +810,12 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner, uint32_t rows,
 
     /* what is full need not wait for max_delay */
 
-    if (batch->api.rows >= runner->handler->max_batch) {
+    if (batch->api.rows >= batch->max_rows) {
         ngx_webtorch_runner_close(runner);
         ngx_post_event(&runner->close, &ngx_posted_events);
 
     } else {
-        ngx_webtorch_runner_schedule(runner);
+        ngx_webtorch_batch_schedule(batch);
     }
 
     return job;
@@ -690,7 +876,7 @@ ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     webtorch_schema_t  *schema;
 
     api = &batch->api;
-    schema = &batch->runner->handler->schema;
+    schema = batch->schema;
     last = &api->jobs[api->njobs - 1];
     first = job->first;
     rows = job->rows;
@@ -732,17 +918,31 @@ ngx_webtorch_batch_drop(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 }
 
 
+webtorch_spec_t *
+ngx_webtorch_batch_specs(ngx_webtorch_waiter_t *waiter)
+{
+    return waiter->batch->schema->outputs;
+}
+
+
 const void *
 ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job,
     ngx_uint_t i)
 {
+    static const u_char  none[1];
+
     ngx_webtorch_batch_t  *batch;
 
     batch = waiter->batch;
 
+    /* a tensor without elements has no memory, which functions of C want */
+
+    if (batch->api.outputs[i] == 0) {
+        return none;
+    }
+
     return (const u_char *) batch->api.outputs[i]
-           + job->first
-             * (size_t) batch->runner->handler->schema.outputs[i].row_size;
+           + job->first * (size_t) batch->schema->outputs[i].row_size;
 }
 
 
@@ -772,12 +972,20 @@ ngx_webtorch_batch_recycle(ngx_webtorch_batch_t *batch)
     batch->api.njobs = 0;
     batch->api.rows = 0;
     batch->api.shared = 0;
+    batch->api.text_len = 0;
+
+    if (batch->max_text > NGX_WEBTORCH_KEPT_TEXT) {
+        free(batch->api.text);
+        batch->api.text = NULL;
+        batch->max_text = 0;
+    }
 
     if (batch->api.retained) {
         /* a tensor over the input lives on: the next rows go elsewhere */
         batch->api.retained = 0;
         batch->api.capacity = 0;
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+        ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
     }
 
     batch->next = runner->free;
@@ -819,6 +1027,11 @@ ngx_webtorch_runner_trim(ngx_webtorch_runner_t *runner,
         }
 
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+        ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+
+        free(batch->api.text);
+        batch->api.text = NULL;
+        batch->max_text = 0;
 
         batch->adopted = 0;
         batch->api.capacity = 0;
@@ -844,6 +1057,10 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     ngx_webtorch_batch_count(batch);
 
+    if (batch->schema->naxes) {
+        ngx_webtorch_batch_resolve(batch);
+    }
+
     for (i = 0; i < batch->api.njobs; i++) {
         job = &batch->api.jobs[i];
         waiter = job->waiter;
@@ -868,6 +1085,23 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     ngx_queue_remove(&batch->queue);
     ngx_queue_init(&batch->queue);
+}
+
+
+/* outputs have the sizes that inputs or Python told */
+
+static void
+ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch)
+{
+    uint32_t            i;
+    webtorch_schema_t  *schema;
+
+    schema = &batch->runner->handler->schema;
+
+    for (i = 0; i < schema->noutputs; i++) {
+        ngx_webtorch_resolve(&batch->schema->outputs[i], &schema->outputs[i],
+                             batch->api.sizes);
+    }
 }
 
 
@@ -961,7 +1195,7 @@ ngx_webtorch_batch_size(ngx_webtorch_batch_t *batch)
     webtorch_schema_t  *schema;
 
     size = 0;
-    schema = &batch->runner->handler->schema;
+    schema = batch->schema;
 
     for (i = 0; i < schema->noutputs; i++) {
         size += batch->api.rows * (size_t) schema->outputs[i].row_size;
@@ -973,22 +1207,73 @@ ngx_webtorch_batch_size(ngx_webtorch_batch_t *batch)
 
 /* handlers */
 
-/* how long the open batch waits still, in milliseconds */
+/*
+ * Makes the batch of these sizes the one that takes rows.  If there are too
+ * many, that which has been without a new row for the longest time is closed.
+ */
+
+static void
+ngx_webtorch_runner_select(ngx_webtorch_runner_t *runner, const int64_t *sizes)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = runner->open;
+
+    if (batch) {
+
+        if (ngx_webtorch_batch_has_sizes(batch, sizes)) {
+            return;
+        }
+
+        runner->open = NULL;
+
+        if (batch->api.njobs) {
+            ngx_webtorch_fifo_put(&runner->others, batch);
+            runner->nothers++;
+
+        } else {
+            ngx_webtorch_batch_recycle(batch);
+        }
+    }
+
+    for (batch = runner->others.head; batch; batch = batch->next) {
+
+        if (ngx_webtorch_batch_has_sizes(batch, sizes)) {
+            ngx_webtorch_fifo_remove(&runner->others, batch);
+            runner->nothers--;
+            runner->open = batch;
+            return;
+        }
+    }
+
+    if (runner->nothers >= NGX_WEBTORCH_MAX_OPEN) {
+        runner->open = ngx_webtorch_fifo_get(&runner->others);
+        runner->nothers--;
+
+        ngx_webtorch_runner_close(runner);
+        ngx_post_event(&runner->close, &ngx_posted_events);
+    }
+}
+
+
+/* how long an open batch waits still, in milliseconds */
 
 static ngx_msec_int_t
-ngx_webtorch_runner_delay(ngx_webtorch_runner_t *runner)
+ngx_webtorch_batch_delay(ngx_webtorch_batch_t *batch)
 {
-    return (ngx_msec_int_t) (runner->open->opened + runner->handler->max_delay
+    return (ngx_msec_int_t) (batch->opened + batch->runner->handler->max_delay
                              - ngx_current_msec);
 }
 
 
 static void
-ngx_webtorch_runner_schedule(ngx_webtorch_runner_t *runner)
+ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch)
 {
-    ngx_msec_int_t  delay;
+    ngx_msec_int_t          delay;
+    ngx_webtorch_runner_t  *runner;
 
-    delay = ngx_webtorch_runner_delay(runner);
+    runner = batch->runner;
+    delay = ngx_webtorch_batch_delay(batch);
 
     if (delay <= 0) {
         /*
@@ -1001,6 +1286,16 @@ ngx_webtorch_runner_schedule(ngx_webtorch_runner_t *runner)
         }
 
         return;
+    }
+
+    /* of several that are open another one may have to be closed later */
+
+    if (runner->close.timer_set
+        && (ngx_msec_int_t) (runner->close.timer.key
+                             - (ngx_current_msec + delay))
+           > 0)
+    {
+        ngx_del_timer(&runner->close);
     }
 
     if (!runner->close.timer_set) {
@@ -1020,6 +1315,36 @@ ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner)
 }
 
 
+/* those whose time has come, and those that have become empty */
+
+static void
+ngx_webtorch_runner_close_others(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_fifo_t    others;
+    ngx_webtorch_batch_t  *batch;
+
+    others.head = runner->others.head;
+
+    ngx_webtorch_fifo_init(&runner->others);
+    runner->nothers = 0;
+
+    while ((batch = others.head) != NULL) {
+        others.head = batch->next;
+
+        if (batch->api.njobs == 0 || ngx_webtorch_batch_delay(batch) <= 0) {
+            batch->state = NGX_WEBTORCH_BATCH_READY;
+            ngx_webtorch_fifo_put(&runner->ready, batch);
+            continue;
+        }
+
+        ngx_webtorch_fifo_put(&runner->others, batch);
+        runner->nothers++;
+
+        ngx_webtorch_batch_schedule(batch);
+    }
+}
+
+
 static void
 ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 {
@@ -1031,18 +1356,22 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 
     runner = ev->data;
 
+    if (runner->nothers) {
+        ngx_webtorch_runner_close_others(runner);
+    }
+
     if (runner->open && runner->open->api.njobs) {
 
-        if (ngx_webtorch_runner_delay(runner) <= 0) {
+        if (ngx_webtorch_batch_delay(runner->open) <= 0) {
             ngx_webtorch_runner_close(runner);
 
         } else {
             /* the timer may have been of a batch that became full before */
-            ngx_webtorch_runner_schedule(runner);
+            ngx_webtorch_batch_schedule(runner->open);
         }
     }
 
-    if (runner->open == NULL && ev->timer_set) {
+    if (runner->open == NULL && runner->nothers == 0 && ev->timer_set) {
         ngx_del_timer(ev);
     }
 
@@ -1102,7 +1431,7 @@ ngx_webtorch_runner_inline(ngx_webtorch_runner_t *runner,
 
     batch->state = NGX_WEBTORCH_BATCH_RUNNING;
     batch->adopted = 1;
-    batch->elapsed = ngx_webtorch_python_run(&batch->api);
+    ngx_webtorch_batch_run(batch, 0);
     batch->state = NGX_WEBTORCH_BATCH_DONE;
 
     ngx_webtorch_runner_learn(runner, batch, 1);
@@ -1126,7 +1455,7 @@ ngx_webtorch_runner_place(ngx_webtorch_runner_t *runner,
 
     if (runner->handler->mode == NGX_WEBTORCH_MODE_THREAD
         || runner->debt
-        || batch->api.rows > 2 * (uint64_t) runner->fast_rows
+        || ngx_webtorch_batch_load(batch) > 2 * runner->fast_load
         || ngx_webtorch_python_learning()
         || ngx_webtorch_worker.nthreaded > runner->nthreaded)
     {
@@ -1147,9 +1476,14 @@ ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner)
 
     batch = runner->ready.head;
 
+    if (runner->handler->schema.nbound) {
+        ngx_webtorch_runner_reopen_others(runner);
+        return;
+    }
+
     if (runner->open == NULL
         && batch->next == NULL
-        && batch->api.rows < runner->handler->max_batch)
+        && batch->api.rows < batch->max_rows)
     {
         ngx_webtorch_fifo_remove(&runner->ready, batch);
         batch->state = NGX_WEBTORCH_BATCH_OPEN;
@@ -1158,9 +1492,41 @@ ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner)
 }
 
 
+/* all or none: they keep their order */
+
+static void
+ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner)
+{
+    ngx_uint_t             n;
+    ngx_webtorch_batch_t  *batch, *next;
+
+    n = runner->nothers + (runner->open != NULL);
+
+    for (batch = runner->ready.head; batch; batch = batch->next) {
+        n += (batch->api.rows < batch->max_rows);
+    }
+
+    if (n > NGX_WEBTORCH_MAX_OPEN) {
+        return;
+    }
+
+    for (batch = runner->ready.head; batch; batch = next) {
+        next = batch->next;
+
+        if (batch->api.rows < batch->max_rows) {
+            ngx_webtorch_fifo_remove(&runner->ready, batch);
+            batch->state = NGX_WEBTORCH_BATCH_OPEN;
+
+            ngx_webtorch_fifo_put(&runner->others, batch);
+            runner->nothers++;
+        }
+    }
+}
+
+
 /*
  * What a call's time tells "auto".  A batch is taken to be fast if one of half
- * its rows was.  A slow call in the loop has to be made up for by fast ones in
+ * its rows was, or of half its bytes where rows differ.  A slow call in the loop has to be made up for by fast ones in
  * the thread, by ever more if it happens again soon, and is forgotten after
  * enough fast ones in the loop.
  */
@@ -1169,9 +1535,13 @@ static void
 ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch, ngx_uint_t in_loop)
 {
+    uint64_t  load;
+
+    load = ngx_webtorch_batch_load(batch);
+
     if (batch->elapsed > NGX_WEBTORCH_INLINE_LIMIT) {
 
-        runner->fast_rows = ngx_min(runner->fast_rows, batch->api.rows / 4);
+        runner->fast_load = ngx_min(runner->fast_load, load / 4);
 
         if (in_loop) {
             runner->penalty = ngx_min(2 * runner->penalty + 1,
@@ -1183,7 +1553,7 @@ ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
         return;
     }
 
-    runner->fast_rows = ngx_max(runner->fast_rows, batch->api.rows);
+    runner->fast_load = ngx_max(runner->fast_load, load);
 
     if (!in_loop) {
         if (runner->debt) {
@@ -1238,17 +1608,22 @@ ngx_webtorch_runner_timeout_handler(ngx_event_t *ev)
 }
 
 
-/* batches are in the order of their first jobs, not quite of their last */
+/*
+ * Batches are in the order of their first jobs, not quite of their last: of
+ * several that were open at a time, each has taken younger jobs.
+ */
 
 static ngx_webtorch_waiter_t *
 ngx_webtorch_runner_oldest(ngx_webtorch_runner_t *runner)
 {
     uint32_t                i;
+    ngx_uint_t              n;
     ngx_queue_t            *q;
     ngx_webtorch_batch_t   *batch;
     ngx_webtorch_waiter_t  *waiter, *oldest;
 
     oldest = NULL;
+    n = runner->handler->schema.nbound ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     for (q = ngx_queue_head(&runner->batches);
          q != ngx_queue_sentinel(&runner->batches);
@@ -1268,7 +1643,7 @@ ngx_webtorch_runner_oldest(ngx_webtorch_runner_t *runner)
             }
         }
 
-        if (oldest) {
+        if (oldest && --n == 0) {
             break;
         }
     }
@@ -1302,6 +1677,24 @@ ngx_webtorch_runner_forget(ngx_webtorch_runner_t *runner,
 }
 
 
+/* in the event loop or in the thread; who dies here is told of by another */
+
+static void
+ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait)
+{
+    ngx_webtorch_run_t  *run;
+
+    run = batch->runner->run;
+
+    run->batch++;
+    run->jobs = batch->api.njobs;
+
+    batch->elapsed = ngx_webtorch_python_run(&batch->api, wait);
+
+    run->jobs = 0;
+}
+
+
 /*
  * Threads: one for each handler that needs one, so that a slow handler holds
  * up no other for longer than the GIL; torch gives it up in its operators.
@@ -1311,10 +1704,9 @@ static ngx_int_t
 ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner)
 {
     int       err;
-    sigset_t  set, mask;
+    sigset_t  mask;
 
-    sigfillset(&set);
-    (void) pthread_sigmask(SIG_BLOCK, &set, &mask);
+    ngx_webtorch_worker_block_signals(&mask);
 
     err = pthread_create(&runner->thread, NULL, ngx_webtorch_thread_cycle,
                          runner);
@@ -1392,7 +1784,7 @@ ngx_webtorch_thread_recall(ngx_webtorch_runner_t *runner)
 
     batch = runner->pending.head;
 
-    if (batch && batch->api.rows <= 2 * (uint64_t) runner->fast_rows) {
+    if (batch && ngx_webtorch_batch_load(batch) <= 2 * runner->fast_load) {
         ngx_webtorch_fifo_prepend(&pending, &runner->pending);
     }
 
@@ -1443,7 +1835,7 @@ ngx_webtorch_thread_cycle(void *data)
 
         if (batch->api.njobs != 0) {
             batch->adopted = 1;
-            batch->elapsed = ngx_webtorch_python_run(&batch->api);
+            ngx_webtorch_batch_run(batch, 1);
         }
 
         (void) pthread_mutex_lock(mutex);
@@ -1466,13 +1858,15 @@ ngx_webtorch_thread_cycle(void *data)
 }
 
 
-static void
+/* NGX_BUSY: it runs still */
+
+static ngx_int_t
 ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
 {
     struct timespec  ts;
 
     if (!runner->started) {
-        return;
+        return NGX_OK;
     }
 
     (void) pthread_mutex_lock(&ngx_webtorch_worker.mutex);
@@ -1485,16 +1879,14 @@ ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
     ts.tv_sec += NGX_WEBTORCH_EXIT_TIMEOUT;
 
     if (pthread_timedjoin_np(runner->thread, NULL, &ts) == 0) {
-        return;
+        return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_WARN, ngx_webtorch_worker.log, 0,
                   "webtorch handler \"%V\" is running still, the worker exits "
                   "without waiting for it", &runner->handler->name);
 
-    /* exit() would take libraries apart that the thread is in */
-
-    _exit(0);
+    return NGX_BUSY;
 }
 
 
@@ -1524,7 +1916,9 @@ ngx_webtorch_done_handler(ngx_event_t *ev)
         ngx_webtorch_batch_finish(batch);
         ngx_webtorch_thread_recall(runner);
 
-        if ((runner->open || runner->ready.head) && !runner->close.posted) {
+        if ((runner->open || runner->nothers || runner->ready.head)
+            && !runner->close.posted)
+        {
             ngx_post_event(&runner->close, &ngx_posted_events);
         }
     }

@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_codec.h"
 
 
 typedef struct ngx_webtorch_batch_s   ngx_webtorch_batch_t;
@@ -42,7 +43,9 @@ struct ngx_webtorch_waiter_s {
 
 ngx_int_t ngx_webtorch_batch_init_process(ngx_cycle_t *cycle,
     ngx_int_t threads);
-void ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle,
+
+/* NGX_BUSY: a handler runs still */
+ngx_int_t ngx_webtorch_batch_exit_process(ngx_cycle_t *cycle,
     ngx_array_t *handlers);
 
 ngx_webtorch_runner_t *ngx_webtorch_runner_create(ngx_cycle_t *cycle,
@@ -52,18 +55,21 @@ ngx_webtorch_runner_t *ngx_webtorch_runner_create(ngx_cycle_t *cycle,
 ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
 
 /*
- * makes room for rows in the open batch, data[] is where each input's go;
- * they are part of the batch only when added
+ * makes room in the open batch for the rows and the text of a layout, and tells
+ * the sink where they go; they are part of the batch only when added
  */
 ngx_int_t ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
-    uint32_t rows, void **data);
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
-/* adds the rows that were reserved last as a job, which the waiter waits for */
+/* adds what was reserved last as a job, which the waiter waits for */
 webtorch_job_t *ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
-    uint32_t rows, ngx_webtorch_waiter_t *waiter);
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
 
 /* the waiter goes away: its job is dropped, unless it runs already */
 void ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
+
+/* the outputs as they are in a job's batch, from within done() */
+webtorch_spec_t *ngx_webtorch_batch_specs(ngx_webtorch_waiter_t *waiter);
 
 /* an output's rows of a job, from within done() */
 const void *ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter,

@@ -1248,116 +1248,145 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, char *, size_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  2 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // char const *
-/*  3 */ _CFFI_OP(_CFFI_OP_POINTER, 67), // char *
-/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  8 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/*  9 */ _CFFI_OP(_CFFI_OP_POINTER, 103), // webtorch_schema_t *
-/* 10 */ _CFFI_OP(_CFFI_OP_NOOP, 3),
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, float const *, uint32_t)
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 15 */ _CFFI_OP(_CFFI_OP_POINTER, 72), // float const *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, char const *, size_t, size_t, int, int, webtorch_block_t *)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // char const *
+/*  2 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/*  3 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/*  6 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 118), // webtorch_block_t *
+/*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
+/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
+/* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // char *
+/* 13 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, uint32_t)
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_schema_t *
+/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 12),
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
 /* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 24 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // float const *
 /* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 93), // webtorch_batch_t *
-/* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, webtorch_params_t const *)
-/* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 31 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // webtorch_params_t const *
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 96), // webtorch_job_t *
-/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 99), // webtorch_reply_t const *
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // uint64_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 102), // webtorch_sample_t *
-/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 104), // webtorch_server_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 27 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
+/* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 117), // webtorch_batch_t *
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
+/* 39 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_params_t const *
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // webtorch_job_t *
+/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_reply_t const *
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(int)
-/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(int, char const *, size_t)
-/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 53 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(void *)
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // void *
+/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 107), // uint64_t *
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // webtorch_sample_t *
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_server_t *
+/* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(void)
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 92), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 34),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(int)
+/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(int, char const *, size_t)
 /* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 2),
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 68 */ _CFFI_OP(_CFFI_OP_ARRAY, 70), // char[16][64]
-/* 69 */ (_cffi_opcode_t)(16),
-/* 70 */ _CFFI_OP(_CFFI_OP_ARRAY, 67), // char[64]
-/* 71 */ (_cffi_opcode_t)(64),
-/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 73 */ _CFFI_OP(_CFFI_OP_ARRAY, 72), // float[8]
-/* 74 */ (_cffi_opcode_t)(8),
-/* 75 */ _CFFI_OP(_CFFI_OP_ARRAY, 73), // float[8][8]
-/* 76 */ (_cffi_opcode_t)(8),
-/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 0), // int(*)(uint32_t, char const *, char *, size_t)
-/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 18), // int(*)(uint32_t, uint32_t)
-/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 83 */ _CFFI_OP(_CFFI_OP_ARRAY, 82), // int64_t[8]
-/* 84 */ (_cffi_opcode_t)(8),
-/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 87 */ _CFFI_OP(_CFFI_OP_ARRAY, 86), // uintptr_t[16]
-/* 88 */ (_cffi_opcode_t)(16),
-/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 57), // void *[16]
-/* 90 */ (_cffi_opcode_t)(16),
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // void(*)(int)
-/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 93 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // webtorch_header_t *
-/* 95 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_header_t
-/* 96 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_job_t
-/* 97 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_params_t
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 99), // webtorch_reply_t *
-/* 99 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_reply_t
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 101), // webtorch_request_t *
-/* 101 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_request_t
-/* 102 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_sample_t
-/* 103 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
-/* 104 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_server_t
-/* 105 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_spec_t
-/* 106 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // webtorch_spec_t[16]
-/* 107 */ (_cffi_opcode_t)(16),
-/* 108 */ _CFFI_OP(_CFFI_OP_POINTER, 109), // webtorch_str_t *
-/* 109 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_str_t
+/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(uint32_t)
+/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(void *)
+/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 116), // void *
+/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(void)
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
+/* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(webtorch_settings_t const *)
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_settings_t const *
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 84 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 85 */ _CFFI_OP(_CFFI_OP_ARRAY, 87), // char[16][64]
+/* 86 */ (_cffi_opcode_t)(16),
+/* 87 */ _CFFI_OP(_CFFI_OP_ARRAY, 84), // char[64]
+/* 88 */ (_cffi_opcode_t)(64),
+/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 87), // char[8][64]
+/* 90 */ (_cffi_opcode_t)(8),
+/* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 92 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // float[8]
+/* 93 */ (_cffi_opcode_t)(8),
+/* 94 */ _CFFI_OP(_CFFI_OP_ARRAY, 92), // float[8][8]
+/* 95 */ (_cffi_opcode_t)(8),
+/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, char *, size_t)
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 15), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 27), // int(*)(uint32_t, uint32_t)
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // int(*)(void)
+/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 102 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 103 */ _CFFI_OP(_CFFI_OP_ARRAY, 102), // int64_t[8]
+/* 104 */ (_cffi_opcode_t)(8),
+/* 105 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
+/* 106 */ (_cffi_opcode_t)(16),
+/* 107 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 108), // uintptr_t[16]
+/* 110 */ (_cffi_opcode_t)(16),
+/* 111 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // void *[16]
+/* 112 */ (_cffi_opcode_t)(16),
+/* 113 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void(*)(int)
+/* 114 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // void(*)(void)
+/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // void(*)(webtorch_settings_t const *)
+/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 117 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 118 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // webtorch_counters_t *
+/* 120 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_header_t *
+/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 123 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
+/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_reply_t *
+/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
+/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_request_t *
+/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
+/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
+/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
+/* 131 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
+/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
+/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
+/* 134 */ _CFFI_OP(_CFFI_OP_ARRAY, 133), // webtorch_spec_t[16]
+/* 135 */ (_cffi_opcode_t)(16),
+/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // webtorch_str_t *
+/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
+/* 138 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
 };
 
 _CFFI_UNUSED_FN
@@ -1375,9 +1404,43 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->shared) | 0);  /* check that 'webtorch_batch_t.shared' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
   { void *(*tmp)[16] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[16] = &p->allocated; (void)tmp; }
   { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { char * *tmp = &p->text; (void)tmp; }
+  (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
+  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_block_t(webtorch_block_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->id) | 0);  /* check that 'webtorch_block_t.id' is an integer */
+  (void)((p->fresh) | 0);  /* check that 'webtorch_block_t.fresh' is an integer */
+  { char * *tmp = &p->data; (void)tmp; }
+  (void)((p->size) | 0);  /* check that 'webtorch_block_t.size' is an integer */
+  { webtorch_counters_t * *tmp = &p->counters; (void)tmp; }
+  { char const * *tmp = &p->old_layout; (void)tmp; }
+  (void)((p->old_len) | 0);  /* check that 'webtorch_block_t.old_len' is an integer */
+  { char * *tmp = &p->old_data; (void)tmp; }
+  { webtorch_counters_t * *tmp = &p->old_counters; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_block_t { char x; webtorch_block_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->steps) | 0);  /* check that 'webtorch_counters_t.steps' is an integer */
+  (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
+  (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
+  (void)((p->trained) | 0);  /* check that 'webtorch_counters_t.trained' is an integer */
+  (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
+}
+struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_header_t(webtorch_header_t *p)
@@ -1474,11 +1537,17 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)p;
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
+  (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
   { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
   { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  (void)((p->input_strings) | 0);  /* check that 'webtorch_schema_t.input_strings' is an integer */
+  (void)((p->output_strings) | 0);  /* check that 'webtorch_schema_t.output_strings' is an integer */
+  (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
+  (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
+  { char(*tmp)[8][64] = &p->axes; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[16][64] = &p->vars; (void)tmp; }
 }
@@ -1498,6 +1567,21 @@ static void _cffi_checkfld_typedef_webtorch_server_t(webtorch_server_t *p)
   { float(*tmp)[8] = &p->features; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_server_t { char x; webtorch_server_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->check) | 0);  /* check that 'webtorch_settings_t.check' is an integer */
+  (void)((p->log) | 0);  /* check that 'webtorch_settings_t.log' is an integer */
+  (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
+  (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
+  { char const * *tmp = &p->checkpoint; (void)tmp; }
+  (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
+  (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
+}
+struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_spec_t(webtorch_spec_t *p)
@@ -1521,6 +1605,37 @@ static void _cffi_checkfld_typedef_webtorch_str_t(webtorch_str_t *p)
   (void)((p->len) | 0);  /* check that 'webtorch_str_t.len' is an integer */
 }
 struct _cffi_align_typedef_webtorch_str_t { char x; webtorch_str_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_text_t(webtorch_text_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->at) | 0);  /* check that 'webtorch_text_t.at' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_text_t.len' is an integer */
+}
+struct _cffi_align_typedef_webtorch_text_t { char x; webtorch_text_t y; };
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_exit =
+  { "webtorch._native.ngx_webtorch_py_exit", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_exit(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_exit, p);
+}
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_init =
+  { "webtorch._native.ngx_webtorch_py_init", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_init(webtorch_settings_t const * a0)
+{
+  char a[8];
+  char *p = a;
+  *(webtorch_settings_t const * *)(p + 0) = a0;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_init, p);
+}
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_learn =
   { "webtorch._native.ngx_webtorch_py_learn", (int)sizeof(int), 0, 0 };
@@ -1582,6 +1697,27 @@ CFFI_DLLEXPORT int ngx_webtorch_py_run(uint32_t a0, uint32_t a1, uint32_t a2, ui
   return *(int *)p;
 }
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_start =
+  { "webtorch._native.ngx_webtorch_py_start", 0, 0, 0 };
+
+CFFI_DLLEXPORT void ngx_webtorch_py_start(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_start, p);
+}
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_swap =
+  { "webtorch._native.ngx_webtorch_py_swap", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_swap(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_swap, p);
+  return *(int *)p;
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_thread =
   { "webtorch._native.ngx_webtorch_py_thread", 0, 0, 0 };
 
@@ -1618,10 +1754,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(31), arg1, (char **)&x1);
+      _cffi_type(40), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(31), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1670,19 +1806,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg1, (char **)&x1);
+      _cffi_type(50), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(50), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(40), arg2, (char **)&x2);
+      _cffi_type(51), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(40), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(51), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1733,10 +1869,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(15), arg1, (char **)&x1);
+      _cffi_type(24), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(15), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(24), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1787,10 +1923,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg1, (char **)&x1);
+      _cffi_type(56), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(56), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1812,6 +1948,344 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_balancer_servers _cffi_d_ngx_webtorch_balancer_servers
+#endif
+
+static int _cffi_d_ngx_webtorch_block_attach(char const * x0, char const * x1, size_t x2, size_t x3, int x4, int x5, webtorch_block_t * x6)
+{
+  return ngx_webtorch_block_attach(x0, x1, x2, x3, x4, x5, x6);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  char const * x1;
+  size_t x2;
+  size_t x3;
+  int x4;
+  int x5;
+  webtorch_block_t * x6;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+  PyObject *arg5;
+  PyObject *arg6;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_block_attach", 7, 7, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5, &arg6))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x3 = _cffi_to_c_int(arg3, size_t);
+  if (x3 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x4 = _cffi_to_c_int(arg4, int);
+  if (x4 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  x5 = _cffi_to_c_int(arg5, int);
+  if (x5 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(7), arg6, (char **)&x6);
+  if (datasize != 0) {
+    x6 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(7), arg6, (char **)&x6,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_block_attach(x0, x1, x2, x3, x4, x5, x6); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_attach _cffi_d_ngx_webtorch_block_attach
+#endif
+
+static void _cffi_d_ngx_webtorch_block_commit(uint32_t x0)
+{
+  ngx_webtorch_block_commit(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_commit(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_commit(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_commit _cffi_d_ngx_webtorch_block_commit
+#endif
+
+static void _cffi_d_ngx_webtorch_block_detach(uint32_t x0)
+{
+  ngx_webtorch_block_detach(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_detach(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_detach(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_detach _cffi_d_ngx_webtorch_block_detach
+#endif
+
+static void _cffi_d_ngx_webtorch_block_discard(uint32_t x0)
+{
+  ngx_webtorch_block_discard(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_discard(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_discard(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_discard _cffi_d_ngx_webtorch_block_discard
+#endif
+
+static void _cffi_d_ngx_webtorch_block_keep(uint32_t x0)
+{
+  ngx_webtorch_block_keep(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_keep(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_keep(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_keep _cffi_d_ngx_webtorch_block_keep
+#endif
+
+static void _cffi_d_ngx_webtorch_block_ready(uint32_t x0)
+{
+  ngx_webtorch_block_ready(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_ready(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_ready(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_ready _cffi_d_ngx_webtorch_block_ready
+#endif
+
+static void _cffi_d_ngx_webtorch_block_restore(uint32_t x0)
+{
+  ngx_webtorch_block_restore(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_restore(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_restore(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_restore _cffi_d_ngx_webtorch_block_restore
+#endif
+
+static void _cffi_d_ngx_webtorch_block_step(uint32_t x0)
+{
+  ngx_webtorch_block_step(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_step(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_step(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_step _cffi_d_ngx_webtorch_block_step
+#endif
+
+static void _cffi_d_ngx_webtorch_block_supersede(uint32_t x0)
+{
+  ngx_webtorch_block_supersede(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_supersede(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_supersede(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_supersede _cffi_d_ngx_webtorch_block_supersede
+#endif
+
+static int _cffi_d_ngx_webtorch_exiting(void)
+{
+  return ngx_webtorch_exiting();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_exiting(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_exiting(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_exiting _cffi_d_ngx_webtorch_exiting
 #endif
 
 static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, char const * x2, size_t x3)
@@ -1837,10 +2311,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(34), arg0, (char **)&x0);
+      _cffi_type(45), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(34), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1850,10 +2324,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(2), arg2, (char **)&x2);
+      _cffi_type(1), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(2), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1890,10 +2364,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(57), arg0, (char **)&x0);
+      _cffi_type(71), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(71), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1938,10 +2412,10 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(2), arg1, (char **)&x1);
+      _cffi_type(1), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(2), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1978,10 +2452,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(57), arg0, (char **)&x0);
+      _cffi_type(71), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(71), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2022,19 +2496,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(34), arg0, (char **)&x0);
+      _cffi_type(45), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(34), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(35), arg1, (char **)&x1);
+      _cffi_type(46), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(35), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(46), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2052,6 +2526,104 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
+#endif
+
+static int _cffi_d_ngx_webtorch_saver_elect(void)
+{
+  return ngx_webtorch_saver_elect();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_saver_elect(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_saver_elect(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_saver_elect _cffi_d_ngx_webtorch_saver_elect
+#endif
+
+static void _cffi_d_ngx_webtorch_saver_resign(void)
+{
+  ngx_webtorch_saver_resign();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_saver_resign(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_saver_resign(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_saver_resign _cffi_d_ngx_webtorch_saver_resign
+#endif
+
+static void _cffi_d_ngx_webtorch_training_lock(void)
+{
+  ngx_webtorch_training_lock();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_training_lock(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_training_lock(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_training_lock _cffi_d_ngx_webtorch_training_lock
+#endif
+
+static void _cffi_d_ngx_webtorch_training_unlock(void)
+{
+  ngx_webtorch_training_unlock();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_training_unlock(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_training_unlock(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_training_unlock _cffi_d_ngx_webtorch_training_unlock
 #endif
 
 static void _cffi_d_ngx_webtorch_trim(void)
@@ -2078,6 +2650,32 @@ _cffi_f_ngx_webtorch_trim(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_trim _cffi_d_ngx_webtorch_trim
 #endif
 
+static int _cffi_d_ngx_webtorch_zone_exists(void)
+{
+  return ngx_webtorch_zone_exists();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_zone_exists(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_zone_exists(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_zone_exists _cffi_d_ngx_webtorch_zone_exists
+#endif
+
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_BFLOAT16) <= 0;
@@ -2092,6 +2690,15 @@ static int _cffi_const_WEBTORCH_BOOL(unsigned long long *o)
   int n = (WEBTORCH_BOOL) <= 0;
   *o = (unsigned long long)((WEBTORCH_BOOL) | 0);  /* check that WEBTORCH_BOOL is an integer */
   if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_BYTES(unsigned long long *o)
+{
+  int n = (WEBTORCH_BYTES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_BYTES) | 0);  /* check that WEBTORCH_BYTES is an integer */
+  if (!_cffi_check_int(*o, n, 14U))
     n |= 2;
   return n;
 }
@@ -2119,6 +2726,24 @@ static int _cffi_const_WEBTORCH_FEATURES(unsigned long long *o)
   int n = (WEBTORCH_FEATURES) <= 0;
   *o = (unsigned long long)((WEBTORCH_FEATURES) | 0);  /* check that WEBTORCH_FEATURES is an integer */
   if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_FIND(unsigned long long *o)
+{
+  int n = (WEBTORCH_FIND) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FIND) | 0);  /* check that WEBTORCH_FIND is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_FIND_OR_MAKE(unsigned long long *o)
+{
+  int n = (WEBTORCH_FIND_OR_MAKE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FIND_OR_MAKE) | 0);  /* check that WEBTORCH_FIND_OR_MAKE is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
     n |= 2;
   return n;
 }
@@ -2276,6 +2901,24 @@ static int _cffi_const_WEBTORCH_LOG_WARN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAKE(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAKE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAKE) | 0);  /* check that WEBTORCH_MAKE is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MAX_AXES(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_AXES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_AXES) | 0);  /* check that WEBTORCH_MAX_AXES is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_DIMS) <= 0;
@@ -2299,6 +2942,15 @@ static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
   int n = (WEBTORCH_MAX_VARS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
   if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MODEL_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_MODEL_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MODEL_LEN) | 0);  /* check that WEBTORCH_MODEL_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 128U))
     n |= 2;
   return n;
 }
@@ -2366,6 +3018,24 @@ static int _cffi_const_WEBTORCH_PUT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_SAME_STEPS(unsigned long long *o)
+{
+  int n = (WEBTORCH_SAME_STEPS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_SAME_STEPS) | 0);  /* check that WEBTORCH_SAME_STEPS is an integer */
+  if (!_cffi_check_int(*o, n, 18446744073709551615U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
+{
+  int n = (WEBTORCH_STR) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STR) | 0);  /* check that WEBTORCH_STR is an integer */
+  if (!_cffi_check_int(*o, n, 13U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_TRAIN(unsigned long long *o)
 {
   int n = (WEBTORCH_TRAIN) <= 0;
@@ -2414,9 +3084,12 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FIND", (void *)_cffi_const_WEBTORCH_FIND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FIND_OR_MAKE", (void *)_cffi_const_WEBTORCH_FIND_OR_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2434,9 +3107,12 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_INFO", (void *)_cffi_const_WEBTORCH_LOG_INFO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_NOTICE", (void *)_cffi_const_WEBTORCH_LOG_NOTICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2444,290 +3120,422 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 13), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 43), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 56), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 51), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 79), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 78), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 80), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 91), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 56), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 33), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 22), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 54), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_keep", (void *)_cffi_f_ngx_webtorch_block_keep, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_keep },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 75), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 98), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 97), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 96), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 99), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_swap },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 113), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "handler", offsetof(webtorch_batch_t, handler),
                sizeof(((webtorch_batch_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "slot", offsetof(webtorch_batch_t, slot),
             sizeof(((webtorch_batch_t *)0)->slot),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "generation", offsetof(webtorch_batch_t, generation),
                   sizeof(((webtorch_batch_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "njobs", offsetof(webtorch_batch_t, njobs),
              sizeof(((webtorch_batch_t *)0)->njobs),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "rows", offsetof(webtorch_batch_t, rows),
             sizeof(((webtorch_batch_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "capacity", offsetof(webtorch_batch_t, capacity),
                 sizeof(((webtorch_batch_t *)0)->capacity),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "retained", offsetof(webtorch_batch_t, retained),
                 sizeof(((webtorch_batch_t *)0)->retained),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "shared", offsetof(webtorch_batch_t, shared),
               sizeof(((webtorch_batch_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 34) },
+            _CFFI_OP(_CFFI_OP_NOOP, 45) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 89) },
+              _CFFI_OP(_CFFI_OP_NOOP, 111) },
+  { "allocated", offsetof(webtorch_batch_t, allocated),
+                 sizeof(((webtorch_batch_t *)0)->allocated),
+                 _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 87) },
+               _CFFI_OP(_CFFI_OP_NOOP, 109) },
+  { "text", offsetof(webtorch_batch_t, text),
+            sizeof(((webtorch_batch_t *)0)->text),
+            _CFFI_OP(_CFFI_OP_NOOP, 12) },
+  { "text_len", offsetof(webtorch_batch_t, text_len),
+                sizeof(((webtorch_batch_t *)0)->text_len),
+                _CFFI_OP(_CFFI_OP_NOOP, 107) },
+  { "sizes", offsetof(webtorch_batch_t, sizes),
+             sizeof(((webtorch_batch_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
+  { "id", offsetof(webtorch_block_t, id),
+          sizeof(((webtorch_block_t *)0)->id),
+          _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "fresh", offsetof(webtorch_block_t, fresh),
+             sizeof(((webtorch_block_t *)0)->fresh),
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "data", offsetof(webtorch_block_t, data),
+            sizeof(((webtorch_block_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 12) },
+  { "size", offsetof(webtorch_block_t, size),
+            sizeof(((webtorch_block_t *)0)->size),
+            _CFFI_OP(_CFFI_OP_NOOP, 3) },
+  { "counters", offsetof(webtorch_block_t, counters),
+                sizeof(((webtorch_block_t *)0)->counters),
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "old_layout", offsetof(webtorch_block_t, old_layout),
+                  sizeof(((webtorch_block_t *)0)->old_layout),
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "old_len", offsetof(webtorch_block_t, old_len),
+               sizeof(((webtorch_block_t *)0)->old_len),
+               _CFFI_OP(_CFFI_OP_NOOP, 3) },
+  { "old_data", offsetof(webtorch_block_t, old_data),
+                sizeof(((webtorch_block_t *)0)->old_data),
+                _CFFI_OP(_CFFI_OP_NOOP, 12) },
+  { "old_counters", offsetof(webtorch_block_t, old_counters),
+                    sizeof(((webtorch_block_t *)0)->old_counters),
+                    _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "steps", offsetof(webtorch_counters_t, steps),
+             sizeof(((webtorch_counters_t *)0)->steps),
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+  { "saved", offsetof(webtorch_counters_t, saved),
+             sizeof(((webtorch_counters_t *)0)->saved),
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+  { "seen", offsetof(webtorch_counters_t, seen),
+            sizeof(((webtorch_counters_t *)0)->seen),
+            _CFFI_OP(_CFFI_OP_NOOP, 107) },
+  { "trained", offsetof(webtorch_counters_t, trained),
+               sizeof(((webtorch_counters_t *)0)->trained),
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "undo", offsetof(webtorch_counters_t, undo),
+            sizeof(((webtorch_counters_t *)0)->undo),
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 109) },
+             _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "rows", offsetof(webtorch_job_t, rows),
             sizeof(((webtorch_job_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 81) },
+              _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 109) },
+               _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 100) },
+               _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 98) },
+             _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 57) },
+              _CFFI_OP(_CFFI_OP_NOOP, 71) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "hidden", offsetof(webtorch_params_t, hidden),
               sizeof(((webtorch_params_t *)0)->hidden),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 72) },
+                _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 73) },
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 73) },
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 73) },
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 75) },
+               _CFFI_OP(_CFFI_OP_NOOP, 94) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 81) },
+              _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 109) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 94) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 133) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 4) },
+            _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 109) },
+              _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 109) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 57) },
+              _CFFI_OP(_CFFI_OP_NOOP, 71) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 94) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 108) },
+            _CFFI_OP(_CFFI_OP_NOOP, 136) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 81) },
+               _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 72) },
+               _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 72) },
+                _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 73) },
+                _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 81) },
+            _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 81) },
+               _CFFI_OP(_CFFI_OP_NOOP, 101) },
+  { "waits", offsetof(webtorch_schema_t, waits),
+             sizeof(((webtorch_schema_t *)0)->waits),
+             _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "ninputs", offsetof(webtorch_schema_t, ninputs),
                sizeof(((webtorch_schema_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "noutputs", offsetof(webtorch_schema_t, noutputs),
                 sizeof(((webtorch_schema_t *)0)->noutputs),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 106) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 106) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+  { "input_strings", offsetof(webtorch_schema_t, input_strings),
+                     sizeof(((webtorch_schema_t *)0)->input_strings),
+                     _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "output_strings", offsetof(webtorch_schema_t, output_strings),
+                      sizeof(((webtorch_schema_t *)0)->output_strings),
+                      _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "naxes", offsetof(webtorch_schema_t, naxes),
+             sizeof(((webtorch_schema_t *)0)->naxes),
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "nbound", offsetof(webtorch_schema_t, nbound),
+              sizeof(((webtorch_schema_t *)0)->nbound),
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "axes", offsetof(webtorch_schema_t, axes),
+            sizeof(((webtorch_schema_t *)0)->axes),
+            _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 68) },
+            _CFFI_OP(_CFFI_OP_NOOP, 85) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "inflight", offsetof(webtorch_server_t, inflight),
                 sizeof(((webtorch_server_t *)0)->inflight),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "ejected", offsetof(webtorch_server_t, ejected),
                sizeof(((webtorch_server_t *)0)->ejected),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 72) },
+               _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 72) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 72) },
+             _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 73) },
+                _CFFI_OP(_CFFI_OP_NOOP, 92) },
+  { "check", offsetof(webtorch_settings_t, check),
+             sizeof(((webtorch_settings_t *)0)->check),
+             _CFFI_OP(_CFFI_OP_NOOP, 101) },
+  { "log", offsetof(webtorch_settings_t, log),
+           sizeof(((webtorch_settings_t *)0)->log),
+           _CFFI_OP(_CFFI_OP_NOOP, 101) },
+  { "reload", offsetof(webtorch_settings_t, reload),
+              sizeof(((webtorch_settings_t *)0)->reload),
+              _CFFI_OP(_CFFI_OP_NOOP, 101) },
+  { "npath", offsetof(webtorch_settings_t, npath),
+             sizeof(((webtorch_settings_t *)0)->npath),
+             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "checkpoint", offsetof(webtorch_settings_t, checkpoint),
+                  sizeof(((webtorch_settings_t *)0)->checkpoint),
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "interval", offsetof(webtorch_settings_t, interval),
+                sizeof(((webtorch_settings_t *)0)->interval),
+                _CFFI_OP(_CFFI_OP_NOOP, 107) },
+  { "keep", offsetof(webtorch_settings_t, keep),
+            sizeof(((webtorch_settings_t *)0)->keep),
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 70) },
+            _CFFI_OP(_CFFI_OP_NOOP, 87) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 81) },
+             _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 81) },
+            _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 83) },
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 82) },
+                _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 3) },
+            _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 4) },
+           _CFFI_OP(_CFFI_OP_NOOP, 3) },
+  { "at", offsetof(webtorch_text_t, at),
+          sizeof(((webtorch_text_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 107) },
+  { "len", offsetof(webtorch_text_t, len),
+           sizeof(((webtorch_text_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 107) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 93, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 11 },
-  { "$webtorch_header_t", 95, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 11, 2 },
-  { "$webtorch_job_t", 96, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 13, 7 },
-  { "$webtorch_params_t", 97, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 20, 9 },
-  { "$webtorch_reply_t", 99, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 29, 7 },
-  { "$webtorch_request_t", 101, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 36, 10 },
-  { "$webtorch_sample_t", 102, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 46, 5 },
-  { "$webtorch_schema_t", 103, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 51, 9 },
-  { "$webtorch_server_t", 104, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 60, 7 },
-  { "$webtorch_spec_t", 105, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 67, 5 },
-  { "$webtorch_str_t", 109, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 72, 2 },
+  { "$webtorch_batch_t", 117, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
+  { "$webtorch_block_t", 118, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
+  { "$webtorch_counters_t", 120, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 5 },
+  { "$webtorch_header_t", 122, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 29, 2 },
+  { "$webtorch_job_t", 123, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 31, 7 },
+  { "$webtorch_params_t", 124, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 38, 9 },
+  { "$webtorch_reply_t", 126, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 47, 7 },
+  { "$webtorch_request_t", 128, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
+  { "$webtorch_sample_t", 129, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
+  { "$webtorch_schema_t", 130, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 15 },
+  { "$webtorch_server_t", 131, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 84, 7 },
+  { "$webtorch_settings_t", 132, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 91, 7 },
+  { "$webtorch_spec_t", 133, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 98, 5 },
+  { "$webtorch_str_t", 137, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 103, 2 },
+  { "$webtorch_text_t", 138, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 105, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 93 },
-  { "webtorch_header_t", 95 },
-  { "webtorch_job_t", 96 },
-  { "webtorch_params_t", 97 },
-  { "webtorch_reply_t", 99 },
-  { "webtorch_request_t", 101 },
-  { "webtorch_sample_t", 102 },
-  { "webtorch_schema_t", 103 },
-  { "webtorch_server_t", 104 },
-  { "webtorch_spec_t", 105 },
-  { "webtorch_str_t", 109 },
+  { "webtorch_batch_t", 117 },
+  { "webtorch_block_t", 118 },
+  { "webtorch_counters_t", 120 },
+  { "webtorch_header_t", 122 },
+  { "webtorch_job_t", 123 },
+  { "webtorch_params_t", 124 },
+  { "webtorch_reply_t", 126 },
+  { "webtorch_request_t", 128 },
+  { "webtorch_sample_t", 129 },
+  { "webtorch_schema_t", 130 },
+  { "webtorch_server_t", 131 },
+  { "webtorch_settings_t", 132 },
+  { "webtorch_spec_t", 133 },
+  { "webtorch_str_t", 137 },
+  { "webtorch_text_t", 138 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -2737,12 +3545,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  52,  /* num_globals */
-  11,  /* num_struct_unions */
+  79,  /* num_globals */
+  15,  /* num_struct_unions */
   0,  /* num_enums */
-  11,  /* num_typenames */
+  15,  /* num_typenames */
   NULL,  /* no includes */
-  110,  /* num_types */
+  139,  /* num_types */
   1,  /* flags */
 };
 

@@ -8,6 +8,7 @@
 
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_zone.h"
 
 #include <poll.h>
 #include <sys/wait.h>
@@ -26,12 +27,16 @@ typedef struct {
 
 static ngx_int_t ngx_webtorch_check_child(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf, ngx_fd_t fd);
+static void ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
+    ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error);
 static void ngx_webtorch_check_signals(void);
 static ngx_int_t ngx_webtorch_check_write(ngx_fd_t fd,
     ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_parent(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf, ngx_fd_t fd, ngx_pid_t pid);
+static ngx_int_t ngx_webtorch_check_handler(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler, ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
     ngx_webtorch_report_t *report);
 static void ngx_webtorch_check_explain(ngx_cycle_t *cycle,
@@ -101,6 +106,12 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return ngx_webtorch_check_write(fd, &report);
     }
 
+    if (ngx_webtorch_zone_use(conf, cycle->log, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_python_begin(conf, cycle->log, 1);
+
     handler = conf->handlers.elts;
 
     for (i = 0; i < conf->handlers.nelts; i++) {
@@ -112,7 +123,35 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         }
     }
 
-    return NGX_OK;
+    ngx_webtorch_check_zone(conf, &report);
+
+    return ngx_webtorch_check_write(fd, &report);
+}
+
+
+/* whether the models had room */
+
+static void
+ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
+    ngx_webtorch_report_t *report)
+{
+    size_t   needed;
+    u_char  *last;
+
+    needed = ngx_webtorch_zone_needed();
+
+    if (needed == 0) {
+        return;
+    }
+
+    report->rc = NGX_ERROR;
+
+    last = ngx_snprintf((u_char *) report->error, NGX_WEBTORCH_MESSAGE_LEN - 1,
+                        "\"webtorch_zone\" %V of %uz bytes is too small, "
+                        "the models need %uzk at least",
+                        &conf->zone_name, conf->zone_size,
+                        (needed + 1023) / 1024);
+    *last = '\0';
 }
 
 
@@ -209,7 +248,9 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     handler = conf->handlers.elts;
     end = ngx_webtorch_check_now() + NGX_WEBTORCH_CHECK_TIMEOUT;
 
-    for (i = 0; i < conf->handlers.nelts; i++) {
+    /* a report for each handler, and one for the memory of all models */
+
+    for (i = 0; i <= conf->handlers.nelts; i++) {
 
         rc = ngx_webtorch_check_read(fd, end, report);
 
@@ -217,30 +258,16 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
             break;
         }
 
-        if (report->rc != NGX_OK) {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "webtorch handler \"%V\": %s in %V:%ui",
-                          &handler[i]->name, report->error,
-                          &handler[i]->file, handler[i]->line);
-            break;
+        if (i < conf->handlers.nelts) {
+            rc = ngx_webtorch_check_handler(cycle, handler[i], report);
+
+        } else if (report->rc != NGX_OK) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "%s", report->error);
+            rc = NGX_ERROR;
         }
 
-        if (ngx_webtorch_schema_valid(&report->schema) != 0) {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "webtorch handler \"%V\" has too large a row in %V:%ui",
-                          &handler[i]->name,
-                          &handler[i]->file, handler[i]->line);
-            report->rc = NGX_ERROR;
+        if (rc != NGX_OK) {
             break;
-        }
-
-        handler[i]->schema = report->schema;
-
-        if (!report->schema.batched
-            && report->schema.kind < WEBTORCH_HANDLER)
-        {
-            /* a call is one request */
-            handler[i]->max_batch = 1;
         }
     }
 
@@ -250,12 +277,47 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         /* void */
     }
 
-    if (rc != NGX_OK) {
+    if (rc == NGX_DECLINED || rc == NGX_AGAIN) {
+        i = ngx_min(i, conf->handlers.nelts - 1);
         ngx_webtorch_check_explain(cycle, handler[i], rc, status);
+    }
+
+    return rc == NGX_OK ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
+    ngx_webtorch_report_t *report)
+{
+    if (report->rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": %s in %V:%ui",
+                      &handler->name, report->error,
+                      &handler->file, handler->line);
         return NGX_ERROR;
     }
 
-    return i == conf->handlers.nelts ? NGX_OK : NGX_ERROR;
+    if (ngx_webtorch_schema_valid(&report->schema) != 0) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" has too large a row in %V:%ui",
+                      &handler->name, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
+    handler->schema = report->schema;
+
+    if (report->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
+        /* the event loop must not wait for another worker */
+        handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
+
+    if (!report->schema.batched && report->schema.kind < WEBTORCH_HANDLER) {
+        /* a call is one request */
+        handler->max_batch = 1;
+    }
+
+    return NGX_OK;
 }
 
 

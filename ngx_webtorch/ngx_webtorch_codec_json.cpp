@@ -1,20 +1,17 @@
 
 /*
- * JSON: [[a, b], [c, d]], one row as [a, b], or tensors by name
+ * JSON: [[a, b], [c, d]], strings as numbers, one row as [a, b], or tensors by name
  * {"x": [[a, b]]}; the answer mirrors the request.  Parsed by simdjson,
  * numbers are written by std::to_chars, the shortest text that reads back
  * the same.
  */
 
-#include "ngx_webtorch_array.h"
 #include "ngx_webtorch_json.hpp"
 
 #include <cinttypes>
 #include <cstring>
 
 namespace {
-
-using simdjson::dom::object;
 
 using namespace webtorch::json;
 
@@ -32,7 +29,7 @@ int
 read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
     void *data)
 {
-    return webtorch::visit(spec.dtype, [&](auto t) {
+    return visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return read_rows(d, spec, found.value, found.single,
@@ -41,47 +38,84 @@ read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
 }
 
 
-/* how many rows a value holds, by its depth: a row's, or one more */
+/* a row whose first elements have this shape; all of it is checked later */
+
+int
+bind(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
+    const int64_t *shape)
+{
+    for (int32_t i = 0; i < spec.ndim; i++) {
+        if (spec.shape[i] < 0
+            && shape[i] >= static_cast<int64_t>(kMaxCounted))
+        {
+            return ngx_webtorch_error(d.err, 413, "too_large",
+                       "tensor \"%s\": an axis is too long for JSON",
+                       spec.name);
+        }
+    }
+
+    switch (ngx_webtorch_bind(d.schema, &spec, shape, d.layout, d.err)) {
+
+    case 0:
+        return 0;
+
+    case 1:
+        return mismatch(d, spec, found.value);
+
+    default:
+        return -1;
+    }
+}
+
+
+/*
+ * How many rows a value holds, by its depth: a row's, or one more; and the
+ * sizes of its variable axes.
+ */
 
 int
 count_rows(const Decoder &d, const webtorch_spec_t &spec, Found &found)
 {
     array    a;
+    int64_t  shape[NGX_WEBTORCH_ARRAY_DIMS];
     element  e = found.value;
     int32_t  depth = 0;
 
     while (depth <= spec.ndim && e.get(a) == simdjson::SUCCESS
            && a.size() != 0)
     {
+        shape[depth++] = static_cast<int64_t>(a.size());
         e = *a.begin();
-        depth++;
     }
 
-    if (depth == spec.ndim && e.type() != element_type::ARRAY) {
-        found.single = true;
-        found.rows = 1;
-        return 0;
-    }
+    found.single = (depth == spec.ndim && e.type() != element_type::ARRAY);
 
-    if (!d.schema->batched || depth != spec.ndim + 1) {
+    if (!found.single && (!d.schema->batched || depth != spec.ndim + 1)) {
         return mismatch(d, spec, found.value);
     }
 
-    /* simdjson counts up to 2^24 - 1 and stops there */
+    if (found.single) {
+        found.rows = 1;
 
-    if (found.value.get(a) != simdjson::SUCCESS || a.size() >= 0xFFFFFF) {
+    } else if (shape[0] >= static_cast<int64_t>(kMaxCounted)) {
         return ngx_webtorch_error(d.err, 413, "too_many_rows",
                                   "tensor \"%s\": too many rows", spec.name);
+
+    } else {
+        found.rows = static_cast<uint32_t>(shape[0]);
     }
 
-    /* each element takes a byte at least: nothing is allocated on a promise */
+    if (bind(d, spec, found, &shape[!found.single]) != 0) {
+        return -1;
+    }
 
-    if (a.size() > d.len / ngx_webtorch_row_elements(&spec)) {
+    /* nothing is allocated on a promise */
+
+    if (found.rows > ngx_webtorch_rows_of(&spec, d.layout->sizes,
+                                          most_elements(d, spec.dtype)))
+    {
         return mismatch(d, spec, found.value);
     }
-
-    found.single = false;
-    found.rows = static_cast<uint32_t>(a.size());
 
     return 0;
 }
@@ -121,11 +155,11 @@ find_named(const Decoder &d, const object &o, Found *found)
 
 
 int
-find_tensors(const Decoder &d, const element &root, Found *found,
-    ngx_webtorch_layout_t *layout)
+find_tensors(const Decoder &d, const element &root, Found *found)
 {
-    object    o;
-    uint32_t  i;
+    object                  o;
+    uint32_t                i;
+    ngx_webtorch_layout_t  *layout = d.layout;
 
     layout->named = root.get(o) == simdjson::SUCCESS;
 
@@ -142,6 +176,8 @@ find_tensors(const Decoder &d, const element &root, Found *found,
                    "expected an object of %" PRIu32 " tensors by name, "
                    "found %s", d.schema->ninputs, type_name(root));
     }
+
+    ngx_webtorch_unbind(d.schema, layout);
 
     for (i = 0; i < d.schema->ninputs; i++) {
         if (count_rows(d, d.schema->inputs[i], found[i]) != 0) {
@@ -166,17 +202,27 @@ find_tensors(const Decoder &d, const element &root, Found *found,
 
 
 int
-decode_document(const Decoder &d, const element &root,
-    ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout)
+decode_document(const Decoder &d, const element &root)
 {
-    Found     found[WEBTORCH_MAX_TENSORS];
-    uint32_t  i;
+    Found                 found[WEBTORCH_MAX_TENSORS];
+    uint32_t              i;
+    ngx_webtorch_sink_t  *sink = d.sink;
 
-    if (find_tensors(d, root, found, layout) != 0) {
+    if (find_tensors(d, root, found) != 0) {
         return -1;
     }
 
-    if (sink->reserve(sink, layout->rows, d.err) != 0) {
+    if (d.schema->input_strings) {
+        d.layout->text = 0;
+
+        for (i = 0; i < d.schema->ninputs; i++) {
+            if (ngx_webtorch_is_string(d.schema->inputs[i].dtype)) {
+                d.layout->text += count_text(found[i].value);
+            }
+        }
+    }
+
+    if (sink->reserve(sink, d.layout, d.err) != 0) {
         return -1;
     }
 
@@ -207,7 +253,22 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
                                   simdjson::error_message(error));
     }
 
-    return decode_document(Decoder { schema, len, err }, root, sink, layout);
+    return decode_document(Decoder { schema, len, layout, sink, err }, root);
+}
+
+
+/* the arrays along any axis are no more: those of an empty axis are written */
+
+size_t
+count_leaves(const webtorch_spec_t &spec)
+{
+    size_t  n = 1;
+
+    for (int32_t i = 0; i < spec.ndim; i++) {
+        n *= static_cast<size_t>(spec.shape[i] ? spec.shape[i] : 1);
+    }
+
+    return n;
 }
 
 
@@ -215,13 +276,13 @@ size_t
 bound(const webtorch_spec_t *specs, uint32_t n,
     const ngx_webtorch_layout_t *layout)
 {
-    size_t    size = 2;
+    size_t    size = 2 + kEscapedLen * layout->text;
     uint32_t  i;
 
     for (i = 0; i < n; i++) {
         /* an axis adds at most two brackets and a comma to each element */
         size += std::strlen(specs[i].name) + sizeof("\"\":[],")
-                + layout->rows * ngx_webtorch_row_elements(&specs[i])
+                + layout->rows * count_leaves(specs[i])
                   * (kNumberLen + 3 * static_cast<size_t>(specs[i].ndim + 1));
     }
 
@@ -282,7 +343,7 @@ char *
 write_tensor(char *p, const webtorch_spec_t &spec, const void *data,
     const ngx_webtorch_layout_t *layout)
 {
-    return webtorch::visit(spec.dtype, [&](auto t) {
+    return visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return write_rows(p, spec, static_cast<const T *>(data), layout);
@@ -333,8 +394,11 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     { "application/json" },
     1,
     1,
+    0,
+    1,
     decode,
     bound,
     encode,
+    nullptr,
     nullptr
 };

@@ -124,7 +124,7 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
     ngx_webtorch_zip_t     zip;
     ngx_webtorch_array_t   arrays[WEBTORCH_MAX_TENSORS];
 
-    if (ngx_webtorch_zip_open(&zip, body, len, err) != 0) {
+    if (ngx_webtorch_zip_open(&zip, ".npz", body, len, err) != 0) {
         return -1;
     }
 
@@ -186,6 +186,7 @@ ngx_webtorch_npz_member(ngx_webtorch_npz_t *npz, const webtorch_spec_t *spec,
 
     npz->zip.name = npz->name;
     npz->zip.name_len = len + NGX_WEBTORCH_NPZ_SUFFIX_LEN;
+    npz->zip.extra = 0;
     npz->zip.len = (uint32_t) (npz->len + size);
     npz->zip.size = npz->zip.len;
     npz->zip.crc = (uint32_t) crc;

@@ -9,7 +9,6 @@
  * "binary_data_size", and follows after the JSON then.
  */
 
-#include "ngx_webtorch_array.h"
 #include "ngx_webtorch_json.hpp"
 #include "ngx_webtorch_oip.h"
 
@@ -19,12 +18,7 @@
 
 namespace {
 
-using simdjson::dom::object;
-
 using namespace webtorch::json;
-
-/* simdjson counts up to this and stops there */
-constexpr size_t kMaxCounted = 0xFFFFFF;
 
 /* an output without its name and elements: words, and numbers of 20 digits */
 constexpr size_t kOutputLen = 128 + 21 * (NGX_WEBTORCH_ARRAY_DIMS + 1);
@@ -32,14 +26,15 @@ constexpr size_t kOutputLen = 128 + 21 * (NGX_WEBTORCH_ARRAY_DIMS + 1);
 /* the rest of an answer */
 constexpr size_t kAnswerLen = 128;
 
-/* a byte of the id, "\u0000" */
-constexpr size_t kEscapedLen = 6;
-
 /* of ngx_webtorch_dtypes[] */
-constexpr const char *kDatatypes[NGX_WEBTORCH_NDTYPES] = {
+constexpr const char *kDatatypes[NGX_WEBTORCH_NTYPES] = {
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64",
-    "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"
+    "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64",
+    "BYTES", "BYTES"
 };
+
+/* the length in front of each string of a tensor as bytes */
+constexpr size_t kLengthLen = 4;
 
 
 /* what a request's document says of the inputs */
@@ -47,6 +42,7 @@ constexpr const char *kDatatypes[NGX_WEBTORCH_NDTYPES] = {
 struct Found {
     ngx_webtorch_array_t  arrays[WEBTORCH_MAX_TENSORS];
     element               data[WEBTORCH_MAX_TENSORS];   /* in JSON */
+    std::string_view      strings[WEBTORCH_MAX_TENSORS];   /* as bytes */
     uint32_t              seen;
     std::string_view      rest;           /* of the body after the JSON */
 };
@@ -132,37 +128,6 @@ refuse_parameter(const Decoder &d, const object &parameters, const char *name)
 
 
 int
-read_shape(const Decoder &d, const webtorch_spec_t &spec, const object &tensor,
-    ngx_webtorch_array_t *found)
-{
-    array    shape;
-    int64_t  size;
-
-    if (tensor["shape"].get(shape) != simdjson::SUCCESS) {
-        return malformed_tensor(d, spec.name, "it has no shape");
-    }
-
-    found->ndim = 0;
-
-    for (element e : shape) {
-        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
-            return ngx_webtorch_error(d.err, 422, "wrong_shape",
-                       "tensor \"%s\": found more than %d axes", spec.name,
-                       NGX_WEBTORCH_ARRAY_DIMS);
-        }
-
-        if (e.get(size) != simdjson::SUCCESS || size < 0) {
-            return malformed_tensor(d, spec.name, "a size is no number");
-        }
-
-        found->shape[found->ndim++] = size;
-    }
-
-    return 0;
-}
-
-
-int
 read_datatype(const Decoder &d, const webtorch_spec_t &spec,
     const object &tensor, ngx_webtorch_array_t *found)
 {
@@ -186,13 +151,70 @@ read_datatype(const Decoder &d, const webtorch_spec_t &spec,
         }
     }
 
-    /* "BYTES" too: no function takes strings */
-
     len = name.copy(text, sizeof(text) - 1);
     text[len] = '\0';
 
     return ngx_webtorch_error_mismatch(d.err, "wrong_dtype", d.schema, &spec,
                    text, ngx_webtorch_shape(shape, found->shape, found->ndim));
+}
+
+
+/* takes a string that has its length in front off the rest */
+
+bool
+take_string(std::string_view *rest, std::string_view *string)
+{
+    uint32_t  len;
+
+    if (rest->size() < kLengthLen) {
+        return false;
+    }
+
+    std::memcpy(&len, rest->data(), kLengthLen);
+    rest->remove_prefix(kLengthLen);
+
+    if (len > rest->size()) {
+        return false;
+    }
+
+    *string = rest->substr(0, len);
+    rest->remove_prefix(len);
+
+    return true;
+}
+
+
+/* counts the strings of a tensor; they are as long as they are many */
+
+int
+read_strings(const Decoder &d, const webtorch_spec_t &spec,
+    std::string_view strings, ngx_webtorch_array_t *found)
+{
+    size_t            n = 0;
+    std::string_view  string;
+
+    while (!strings.empty()) {
+        if (!take_string(&strings, &string)) {
+            return malformed_tensor(d, spec.name,
+                                    "a string leads beyond its data");
+        }
+
+        if (spec.dtype == WEBTORCH_STR
+            && !string.empty()
+            && !simdjson::validate_utf8(string.data(), string.size()))
+        {
+            return ngx_webtorch_error(d.err, 422, "wrong_dtype",
+                       "tensor \"%s\": a string is not UTF-8", spec.name);
+        }
+
+        d.layout->text += string.size();
+        n++;
+    }
+
+    found->data = nullptr;
+    found->len = n * sizeof(webtorch_text_t);
+
+    return 0;
 }
 
 
@@ -238,8 +260,7 @@ count(const array &a)
 
 /*
  * The elements along the first ones, which all are as many, or the array is
- * ragged and refused when it is read.  Each takes a byte of the body at least:
- * nothing is allocated on a promise.
+ * ragged and refused when it is read.  Nothing is allocated on a promise.
  */
 
 int
@@ -270,7 +291,7 @@ count_elements(const Decoder &d, const webtorch_spec_t &spec, element e,
         }
     }
 
-    if (n != expected || n > d.len) {
+    if (n != expected || n > most_elements(d, spec.dtype)) {
         return malformed_tensor(d, spec.name,
                                 "its shape is not that of its data");
     }
@@ -317,8 +338,25 @@ read_data(const Decoder &d, const webtorch_spec_t &spec, const object &tensor,
                                          "binary_data_size");
     }
 
-    return binary ? read_binary(d, spec, size, a, &found->rest)
-                  : count_elements(d, spec, found->data[i], a);
+    if (!binary) {
+        if (ngx_webtorch_is_string(spec.dtype)) {
+            d.layout->text += count_text(found->data[i]);
+        }
+
+        return count_elements(d, spec, found->data[i], a);
+    }
+
+    if (read_binary(d, spec, size, a, &found->rest) != 0) {
+        return -1;
+    }
+
+    if (!ngx_webtorch_is_string(spec.dtype) || a->dtype != spec.dtype) {
+        return 0;
+    }
+
+    found->strings[i] = std::string_view(a->data, a->len);
+
+    return read_strings(d, spec, found->strings[i], a);
 }
 
 
@@ -349,7 +387,7 @@ read_input(const Decoder &d, const element &e, Found *found)
 
     found->seen |= 1u << i;
 
-    if (read_shape(d, spec, tensor, &found->arrays[i]) != 0
+    if (read_shape(tensor, spec, &found->arrays[i], d.err) != 0
         || read_datatype(d, spec, tensor, &found->arrays[i]) != 0)
     {
         return -1;
@@ -535,18 +573,18 @@ read_outputs(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
 
 template <typename T>
 bool
-store_flat(const element &value, T *p, element *wrong)
+store_flat(const Decoder &d, const element &value, T *p, element *wrong)
 {
     array  a;
 
     *wrong = value;
 
     if (value.get(a) != simdjson::SUCCESS) {
-        return store(value, p);
+        return store(d, value, p);
     }
 
     for (element e : a) {
-        if (!store(e, p++)) {
+        if (!store(d, e, p++)) {
             *wrong = e;
             return false;
         }
@@ -563,7 +601,7 @@ read_flat(const Decoder &d, const webtorch_spec_t &spec, const element &value,
 {
     element  wrong;
 
-    if (store_flat(value, p, &wrong)) {
+    if (store_flat(d, value, p, &wrong)) {
         return 0;
     }
 
@@ -585,7 +623,7 @@ read_text(const Decoder &d, const webtorch_spec_t &spec, const element &value,
     nested = value.get(a) == simdjson::SUCCESS
              && (*a.begin()).type() == element_type::ARRAY;
 
-    return webtorch::visit(spec.dtype, [&](auto t) {
+    return visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return nested ? read_rows(d, spec, value, single,
@@ -595,11 +633,23 @@ read_text(const Decoder &d, const webtorch_spec_t &spec, const element &value,
 }
 
 
-int
-read_tensors(const Decoder &d, const Found &found, ngx_webtorch_sink_t *sink,
-    const ngx_webtorch_layout_t *layout)
+void
+store_strings(const Decoder &d, std::string_view strings, void *data)
 {
-    uint32_t  i;
+    webtorch_text_t  *p = static_cast<webtorch_text_t *>(data);
+    std::string_view  string;
+
+    while (take_string(&strings, &string)) {
+        store(d, string, p++);
+    }
+}
+
+
+int
+read_tensors(const Decoder &d, const Found &found)
+{
+    uint32_t              i;
+    ngx_webtorch_sink_t  *sink = d.sink;
 
     for (i = 0; i < d.schema->ninputs; i++) {
         const ngx_webtorch_array_t &a = found.arrays[i];
@@ -607,8 +657,11 @@ read_tensors(const Decoder &d, const Found &found, ngx_webtorch_sink_t *sink,
         if (a.data != nullptr) {
             std::memcpy(sink->data[i], a.data, a.len);
 
+        } else if (!found.strings[i].empty()) {
+            store_strings(d, found.strings[i], sink->data[i]);
+
         } else if (read_text(d, d.schema->inputs[i], found.data[i],
-                             layout->single, sink->data[i])
+                             d.layout->single, sink->data[i])
                    != 0)
         {
             return -1;
@@ -628,34 +681,12 @@ write_text(char *p, std::string_view text)
 
 
 char *
-write_escaped(char *p, std::string_view text)
-{
-    static const char  hex[] = "0123456789abcdef";
-
-    for (char c : text) {
-        if (c == '"' || c == '\\') {
-            *p++ = '\\';
-
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            p = write_text(p, "\\u00");
-            *p++ = hex[c >> 4];
-            c = hex[c & 0xf];
-        }
-
-        *p++ = c;
-    }
-
-    return p;
-}
-
-
-char *
 write_elements(char *p, const webtorch_spec_t &spec, const void *data,
     uint32_t rows)
 {
     uint64_t  n = rows * ngx_webtorch_row_elements(&spec);
 
-    return webtorch::visit(spec.dtype, [&](auto t) {
+    return visit(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         const T *v = static_cast<const T *>(data);
@@ -698,7 +729,7 @@ write_output(char *p, const webtorch_spec_t &spec, const void *data,
 
     if (binary) {
         p = write_text(p, "],\"parameters\":{\"binary_data_size\":");
-        p = write_number(p, layout->rows * spec.row_size);
+        p = write_number(p, ngx_webtorch_oip_size(&spec, data, layout->rows));
 
         return write_text(p, "}}");
     }
@@ -710,6 +741,46 @@ write_output(char *p, const webtorch_spec_t &spec, const void *data,
 }
 
 } /* namespace */
+
+
+size_t
+ngx_webtorch_oip_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows)
+{
+    if (!ngx_webtorch_is_string(spec->dtype)) {
+        return rows * static_cast<size_t>(spec->row_size);
+    }
+
+    return ngx_webtorch_text_size(spec, data, rows)
+           + rows * ngx_webtorch_row_elements(spec) * kLengthLen;
+}
+
+
+char *
+ngx_webtorch_oip_pack(char *p, const webtorch_spec_t *spec, const void *data,
+    uint32_t rows)
+{
+    size_t                  n = rows * static_cast<size_t>(spec->row_size);
+    uint32_t                len;
+    const webtorch_text_t  *text = static_cast<const webtorch_text_t *>(data);
+
+    if (!ngx_webtorch_is_string(spec->dtype)) {
+        return static_cast<char *>(std::memcpy(p, data, n)) + n;
+    }
+
+    for (n /= sizeof(webtorch_text_t); n; n--, text++) {
+        len = static_cast<uint32_t>(text->len);
+
+        p = static_cast<char *>(std::memcpy(p, &len, kLengthLen)) + kLengthLen;
+
+        if (len) {
+            std::memcpy(p, reinterpret_cast<const char *>(text->at), len);
+            p += len;
+        }
+    }
+
+    return p;
+}
 
 
 const char *
@@ -731,7 +802,7 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     webtorch::Document     document;
     simdjson::error_code   error;
 
-    const Decoder  d = { schema, header_len, err };
+    const Decoder  d = { schema, header_len, layout, sink, err };
 
     if (header_len > len) {
         return malformed(d, "Inference-Header-Content-Length leads beyond the "
@@ -754,29 +825,31 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
 
     found.rest = std::string_view(body + header_len, len - header_len);
     layout->named = 1;
+    layout->text = 0;
 
     if (read_id(d, root, oip) != 0
         || read_outputs(d, root, oip) != 0
         || read_inputs(d, root, &found) != 0
         || ngx_webtorch_arrays_check(found.arrays, schema, layout, err) != 0
-        || sink->reserve(sink, layout->rows, err) != 0)
+        || sink->reserve(sink, layout, err) != 0)
     {
         return -1;
     }
 
-    return read_tensors(d, found, sink, layout);
+    return read_tensors(d, found);
 }
 
 
 size_t
 ngx_webtorch_oip_bound(const ngx_webtorch_oip_t *oip, size_t name_len,
-    const webtorch_schema_t *schema, const ngx_webtorch_layout_t *layout)
+    const webtorch_spec_t *specs, const ngx_webtorch_layout_t *layout)
 {
-    size_t    size = kAnswerLen + name_len + kEscapedLen * oip->id_len;
+    size_t    size = kAnswerLen + name_len
+                     + kEscapedLen * (oip->id_len + layout->text);
     uint32_t  i;
 
     for (i = 0; i < oip->noutputs; i++) {
-        const webtorch_spec_t &spec = schema->outputs[oip->outputs[i]];
+        const webtorch_spec_t &spec = specs[oip->outputs[i]];
 
         size += std::strlen(spec.name) + kOutputLen;
 
@@ -792,7 +865,7 @@ ngx_webtorch_oip_bound(const ngx_webtorch_oip_t *oip, size_t name_len,
 
 char *
 ngx_webtorch_oip_encode(char *p, const ngx_webtorch_oip_t *oip,
-    const char *name, size_t name_len, const webtorch_schema_t *schema,
+    const char *name, size_t name_len, const webtorch_spec_t *specs,
     const void *const *data, const ngx_webtorch_layout_t *layout)
 {
     uint32_t  i, k;
@@ -816,8 +889,8 @@ ngx_webtorch_oip_encode(char *p, const ngx_webtorch_oip_t *oip,
             *p++ = ',';
         }
 
-        p = write_output(p, schema->outputs[k], data[k],
-                         oip->binary & (1u << i), layout);
+        p = write_output(p, specs[k], data[k], oip->binary & (1u << i),
+                         layout);
     }
 
     return write_text(p, "]}");

@@ -1,7 +1,8 @@
 
 /*
  * Raw rows: the elements of one tensor as they are in memory, little-endian,
- * without a header.  The signature tells their dtype and the shape of a row.
+ * without a header.  The signature tells their dtype and the shape of a row;
+ * sizes of variable axes are told beside the body.
  */
 
 #include "ngx_webtorch_array.h"
@@ -10,15 +11,69 @@
 #include <string.h>
 
 
+/* as many rows as the body has bytes for, of a shape that the schema tells */
+
+static int
+ngx_webtorch_raw_infer(const webtorch_schema_t *schema, size_t len,
+    ngx_webtorch_array_t *array, ngx_webtorch_error_t *err)
+{
+    char                    shape[NGX_WEBTORCH_SHAPE_LEN];
+    int32_t                 i, axis;
+    size_t                  rows;
+    const webtorch_spec_t  *spec;
+
+    axis = -1;
+    spec = &schema->inputs[0];
+    rows = len / (size_t) spec->row_size;
+    array->ndim = 0;
+
+    if (schema->batched) {
+        array->shape[array->ndim++] = (int64_t) rows;
+    }
+
+    for (i = 0; i < spec->ndim; i++) {
+
+        if (spec->shape[i] < 0) {
+
+            /* one that is not told is what the length leaves for it */
+
+            if (schema->batched || axis >= 0) {
+                return ngx_webtorch_error(err, 422, "missing_shape",
+                           "tensor \"%s\": raw rows of %s need their shape, "
+                           "as \"2,17\", in the header \"Tensor-Shape\"",
+                           spec->name,
+                           ngx_webtorch_spec_shape(shape, spec, schema));
+            }
+
+            axis = i;
+            array->shape[array->ndim++] = (int64_t) rows;
+            continue;
+        }
+
+        array->shape[array->ndim++] = spec->shape[i];
+    }
+
+    if (len == 0 || len % (size_t) spec->row_size
+        || (!schema->batched && axis < 0 && rows != 1))
+    {
+        return ngx_webtorch_error(err, 422, "wrong_shape",
+                   "tensor \"%s\": expected %s %s, %" PRId64 " bytes a row, "
+                   "found %zu bytes", spec->name,
+                   ngx_webtorch_dtypes[spec->dtype].name,
+                   ngx_webtorch_spec_shape(shape, spec, schema),
+                   spec->row_size, len);
+    }
+
+    return 0;
+}
+
+
 static int
 ngx_webtorch_raw_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    char                    shape[NGX_WEBTORCH_SHAPE_LEN];
-    uint32_t                batch;
-    ngx_webtorch_array_t    array;
-    const webtorch_spec_t  *spec;
+    ngx_webtorch_array_t  array;
 
     if (schema->ninputs != 1) {
         return ngx_webtorch_error(err, 415, "unsupported_media_type",
@@ -27,26 +82,16 @@ ngx_webtorch_raw_decode(const char *body, size_t len,
                    schema->ninputs);
     }
 
-    spec = &schema->inputs[0];
+    array.dtype = schema->inputs[0].dtype;
 
-    if (len == 0 || len % (size_t) spec->row_size
-        || (!schema->batched && len != (size_t) spec->row_size))
-    {
-        return ngx_webtorch_error(err, 422, "wrong_shape",
-                   "tensor \"%s\": expected %s %s, %" PRId64 " bytes a row, "
-                   "found %zu bytes", spec->name,
-                   ngx_webtorch_dtypes[spec->dtype].name,
-                   ngx_webtorch_spec_shape(shape, spec, schema->batched),
-                   spec->row_size, len);
+    if (layout->shape != NULL) {
+        array.ndim = layout->shape->ndim;
+        memcpy(array.shape, layout->shape->sizes, sizeof(array.shape));
+
+    } else if (ngx_webtorch_raw_infer(schema, len, &array, err) != 0) {
+        return -1;
     }
 
-    batch = schema->batched ? 1 : 0;
-
-    array.dtype = spec->dtype;
-    array.ndim = (uint32_t) spec->ndim + batch;
-    array.shape[0] = (int64_t) (len / (size_t) spec->row_size);
-    memcpy(&array.shape[batch], spec->shape,
-           (size_t) spec->ndim * sizeof(int64_t));
     array.data = body;
     array.len = len;
 
@@ -75,6 +120,7 @@ ngx_webtorch_raw_frame(char *p, const webtorch_spec_t *specs, uint32_t n,
 const ngx_webtorch_codec_t  ngx_webtorch_codec_raw = {
     .name = "raw",
     .types = { "application/octet-stream" },
+    .shapeless = 1,
     .decode = ngx_webtorch_raw_decode,
     .bound = ngx_webtorch_raw_bound,
     .frame = ngx_webtorch_raw_frame

@@ -7,8 +7,7 @@
  * then the elements of all tensors without a gap.  Parsed by simdjson.
  */
 
-#include "ngx_webtorch_array.h"
-#include "ngx_webtorch_simdjson.hpp"
+#include "ngx_webtorch_json.hpp"
 
 #include <charconv>
 #include <cinttypes>
@@ -77,37 +76,6 @@ read_dtype(const Decoder &d, const webtorch_spec_t &spec, const object &entry,
 
 
 int
-read_shape(const Decoder &d, const webtorch_spec_t &spec, const object &entry,
-    ngx_webtorch_array_t *found)
-{
-    array    shape;
-    int64_t  size;
-
-    if (entry["shape"].get(shape) != simdjson::SUCCESS) {
-        return malformed(d.err, "a tensor has no shape");
-    }
-
-    found->ndim = 0;
-
-    for (element e : shape) {
-        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
-            return ngx_webtorch_error(d.err, 422, "wrong_shape",
-                       "tensor \"%s\": found more than %d axes", spec.name,
-                       NGX_WEBTORCH_ARRAY_DIMS);
-        }
-
-        if (e.get(size) != simdjson::SUCCESS || size < 0) {
-            return malformed(d.err, "a size is no number");
-        }
-
-        found->shape[found->ndim++] = size;
-    }
-
-    return 0;
-}
-
-
-int
 read_data(const Decoder &d, const object &entry, ngx_webtorch_array_t *found)
 {
     array     offsets;
@@ -158,7 +126,7 @@ read_entry(const Decoder &d, std::string_view name, const element &value,
     }
 
     if (read_dtype(d, spec, entry, &arrays[i]) != 0
-        || read_shape(d, spec, entry, &arrays[i]) != 0
+        || webtorch::json::read_shape(entry, spec, &arrays[i], d.err) != 0
         || read_data(d, entry, &arrays[i]) != 0)
     {
         return -1;
@@ -354,8 +322,11 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
       "application/safetensors" },
     1,
     1,
+    0,
+    0,
     decode,
     bound,
     nullptr,
-    frame
+    frame,
+    nullptr
 };

@@ -436,11 +436,11 @@ fits_dtype(const Class &cls, int32_t dtype)
 }
 
 
-/* the rows of a tensor, 0 if it does not fit */
+/* -1: err is set, 1: the tensor does not fit */
 
-uint32_t
-count_rows(const Tensor &t, const webtorch_schema_t *schema,
-    ngx_webtorch_layout_t *layout)
+int
+read_layout(const Tensor &t, const webtorch_schema_t *schema,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     const webtorch_spec_t  &spec = schema->inputs[0];
 
@@ -455,24 +455,20 @@ count_rows(const Tensor &t, const webtorch_schema_t *schema,
         batch = 1;
 
     } else {
-        return 0;
-    }
-
-    for (uint32_t i = 0; i < ndim; i++) {
-        if (t.size[i + batch] != spec.shape[i]) {
-            return 0;
-        }
+        return 1;
     }
 
     if (ndim == 0 && batch == 0 && t.size[0] != 1) {
-        return 0;
+        return 1;
     }
 
     layout->single = !batch;
     layout->named = 0;
     layout->rows = batch ? static_cast<uint32_t>(t.size[0]) : 1;
 
-    return layout->rows;
+    ngx_webtorch_unbind(schema, layout);
+
+    return ngx_webtorch_bind(schema, &spec, &t.size[batch], layout, err);
 }
 
 
@@ -561,6 +557,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
+    int                     rc;
     char                    shape[NGX_WEBTORCH_SHAPE_LEN];
     Tensor                  t;
     Reader                  in(body, len, err);
@@ -582,20 +579,26 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
                    ngx_webtorch_shape(shape, t.size, t.ndim));
     }
 
+    rc = read_layout(t, schema, layout, err);
+
+    if (rc == -1) {
+        return -1;
+    }
+
     /*
      * Strides of zero repeat elements: a tensor may be larger than its
      * storage, but not than the body, so that a claim is not what is allocated.
      */
 
-    if (count_rows(t, schema, layout) == 0
-        || layout->rows > len / ngx_webtorch_row_elements(&spec))
+    if (rc == 1
+        || layout->rows > ngx_webtorch_rows_of(&spec, layout->sizes, len))
     {
         return ngx_webtorch_error_mismatch(err, "wrong_shape", schema, &spec,
                    ngx_webtorch_dtypes[t.cls->dtype].name,
                    ngx_webtorch_shape(shape, t.size, t.ndim));
     }
 
-    if (sink->reserve(sink, layout->rows, err) != 0
+    if (sink->reserve(sink, layout, err) != 0
         || !read_tensor(in, t, spec.dtype, sink->data[0]))
     {
         return -1;
@@ -787,8 +790,11 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     { "text/plain" },
     0,
     0,
+    0,
+    0,
     decode,
     bound,
     encode,
+    nullptr,
     nullptr
 };

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_codec.h"
 
 #include <malloc.h>
 #include <sys/mman.h>
@@ -62,7 +63,8 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 
     size = sizeof(webtorch_reply_t)
            + reply->nheaders * sizeof(webtorch_header_t)
-           + reply->content_type.len + reply->body.len + reply->file.len + 1;
+           + reply->content_type.len + reply->body.len + reply->file.len + 1
+           + NGX_WEBTORCH_PADDING;
 
     for (i = 0; i < reply->nheaders; i++) {
         size += reply->headers[i].name.len + reply->headers[i].value.len;
@@ -78,7 +80,10 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 
     p = (u_char *) &copy->headers[reply->nheaders];
 
-    /* the body first: a tensor's elements must be aligned */
+    /*
+     * the body first, as a tensor's elements must be aligned; a codec that
+     * reads it may touch what comes after it
+     */
 
     p = ngx_webtorch_copy_str(p, &copy->body, &reply->body);
     p = ngx_webtorch_copy_str(p, &copy->content_type, &reply->content_type);

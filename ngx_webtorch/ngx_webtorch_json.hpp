@@ -1,7 +1,7 @@
 
 /*
- * Numbers of JSON as elements of tensors, and back; for the formats that have
- * tensors in JSON.
+ * Numbers and strings of JSON as elements of tensors, and back; for the formats
+ * that have tensors in JSON.
  */
 
 
@@ -9,7 +9,7 @@
 #define _NGX_WEBTORCH_JSON_HPP_INCLUDED_
 
 
-#include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_array.h"
 #include "ngx_webtorch_dtype.hpp"
 #include "ngx_webtorch_simdjson.hpp"
 
@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string_view>
 #include <type_traits>
 
 
@@ -26,20 +27,110 @@ namespace webtorch::json {
 using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::element_type;
+using simdjson::dom::object;
 
 
 /* the longest text of a double, "-2.2250738585072014e-308", and a comma */
 constexpr size_t kNumberLen = 25;
 
+/* a byte of a string, "\u0000" */
+constexpr size_t kEscapedLen = 6;
+
 /* integers beyond are not exact as doubles anyway */
 constexpr double kLargestInteger = 9007199254740992.0;
+
+
+/* simdjson counts elements of an array up to this and stops there */
+constexpr size_t kMaxCounted = 0xFFFFFF;
 
 
 struct Decoder {
     const webtorch_schema_t  *schema;
     size_t                    len;        /* of the body */
+    ngx_webtorch_layout_t    *layout;
+    ngx_webtorch_sink_t      *sink;
     ngx_webtorch_error_t     *err;
 };
+
+
+/* how many elements may be in a text: each takes a byte, or two quotes */
+
+inline size_t
+most_elements(const Decoder &d, int32_t dtype)
+{
+    return ngx_webtorch_is_string(dtype) ? d.len / 2 : d.len;
+}
+
+
+/* calls f with the Type of a dtype, strings among them */
+
+template <typename F>
+auto
+visit(int32_t dtype, F f)
+{
+    return ngx_webtorch_is_string(dtype) ? f(Type<webtorch_text_t>())
+                                         : webtorch::visit(dtype, f);
+}
+
+
+/* bytes of all strings in arrays, which simdjson lets be 64 deep */
+
+inline size_t
+count_text(const element &e)
+{
+    array             a;
+    size_t            n = 0;
+    std::string_view  text;
+
+    if (e.get(text) == simdjson::SUCCESS) {
+        return text.size();
+    }
+
+    if (e.get(a) == simdjson::SUCCESS) {
+        for (element sub : a) {
+            n += count_text(sub);
+        }
+    }
+
+    return n;
+}
+
+
+/* a member "shape": sizes in an array */
+
+inline int
+read_shape(const object &tensor, const webtorch_spec_t &spec,
+    ngx_webtorch_array_t *found, ngx_webtorch_error_t *err)
+{
+    array    shape;
+    int64_t  size;
+
+    if (tensor["shape"].get(shape) != simdjson::SUCCESS) {
+        return ngx_webtorch_error(err, 400, "malformed_body",
+                                  "tensor \"%s\": it has no shape",
+                                  spec.name);
+    }
+
+    found->ndim = 0;
+
+    for (element e : shape) {
+        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
+            return ngx_webtorch_error(err, 422, "wrong_shape",
+                       "tensor \"%s\": found more than %d axes", spec.name,
+                       NGX_WEBTORCH_ARRAY_DIMS);
+        }
+
+        if (e.get(size) != simdjson::SUCCESS || size < 0) {
+            return ngx_webtorch_error(err, 400, "malformed_body",
+                                      "tensor \"%s\": a size is no number",
+                                      spec.name);
+        }
+
+        found->shape[found->ndim++] = size;
+    }
+
+    return 0;
+}
 
 
 inline const char *
@@ -166,7 +257,7 @@ wrong_element(const Decoder &d, const webtorch_spec_t &spec, const element &e)
     return ngx_webtorch_error(d.err, 422, "wrong_dtype",
                "tensor \"%s\": expected %s %s, found %s among its elements",
                spec.name, expected.name,
-               ngx_webtorch_spec_shape(shape, &spec, d.schema->batched),
+               ngx_webtorch_spec_shape(shape, &spec, d.schema),
                type_name(e));
 }
 
@@ -237,6 +328,46 @@ store(const element &e, T *p)
 }
 
 
+template <typename T>
+bool
+store(const Decoder &, const element &e, T *p)
+{
+    return store(e, p);
+}
+
+
+/* to the sink's text, which has room for all that was counted */
+
+inline void
+store(const Decoder &d, std::string_view text, webtorch_text_t *p)
+{
+    p->at = d.sink->at;
+    p->len = text.size();
+
+    if (!text.empty()) {
+        std::memcpy(d.sink->text, text.data(), text.size());
+    }
+
+    d.sink->text += text.size();
+    d.sink->at += text.size();
+}
+
+
+inline bool
+store(const Decoder &d, const element &e, webtorch_text_t *p)
+{
+    std::string_view  text;
+
+    if (e.get(text) != simdjson::SUCCESS) {
+        return false;
+    }
+
+    store(d, text, p);
+
+    return true;
+}
+
+
 /*
  * Writes an element of the given depth, returns the end, or NULL where its
  * shape does not fit or an element is none of T; the recursion is as deep as
@@ -251,7 +382,7 @@ read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
     array  a;
 
     if (axis == spec.ndim) {
-        if (!store(e, p)) {
+        if (!store(d, e, p)) {
             wrong_element(d, spec, e);
             return nullptr;
         }
@@ -260,7 +391,8 @@ read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
     }
 
     if (e.get(a) != simdjson::SUCCESS
-        || static_cast<int64_t>(a.size()) != spec.shape[axis])
+        || static_cast<int64_t>(a.size())
+           != ngx_webtorch_axis_size(&spec, axis, d.layout->sizes))
     {
         return nullptr;
     }
@@ -308,6 +440,55 @@ read_rows(const Decoder &d, const webtorch_spec_t &spec, const element &value,
     }
 
     return d.err->status ? -1 : mismatch(d, spec, value);
+}
+
+
+inline char *
+write_escaped(char *p, std::string_view text)
+{
+    static const char  hex[] = "0123456789abcdef";
+
+    for (char c : text) {
+        if (c == '"' || c == '\\') {
+            *p++ = '\\';
+
+        } else if (static_cast<unsigned char>(c) < 0x20) {
+            p = static_cast<char *>(std::memcpy(p, "\\u00", 4)) + 4;
+            *p++ = hex[c >> 4];
+            c = hex[c & 0xf];
+        }
+
+        *p++ = c;
+    }
+
+    return p;
+}
+
+
+/* JSON is UTF-8: in what is not, bytes beyond ASCII become U+FFFD */
+
+inline char *
+write_number(char *p, const webtorch_text_t &v)
+{
+    const char       *data = reinterpret_cast<const char *>(v.at);
+    std::string_view  text(data, v.len);
+
+    *p++ = '"';
+
+    if (text.empty() || simdjson::validate_utf8(text.data(), text.size())) {
+        p = write_escaped(p, text);
+
+    } else {
+        for (const char &c : text) {
+            p = static_cast<unsigned char>(c) < 0x80
+                ? write_escaped(p, std::string_view(&c, 1))
+                : static_cast<char *>(std::memcpy(p, "\\ufffd", 6)) + 6;
+        }
+    }
+
+    *p++ = '"';
+
+    return p;
 }
 
 

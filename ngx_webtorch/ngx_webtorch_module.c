@@ -8,6 +8,11 @@
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_zone.h"
+
+
+/* how long a worker that exits waits for its last checkpoint, in seconds */
+#define NGX_WEBTORCH_EXIT_TIMEOUT  60
 
 
 static void *ngx_webtorch_create_conf(ngx_cycle_t *cycle);
@@ -16,10 +21,13 @@ static ngx_int_t ngx_webtorch_set_python(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 static ngx_int_t ngx_webtorch_default_preload(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
+static ngx_int_t ngx_webtorch_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_webtorch_init_process(ngx_cycle_t *cycle);
 static void ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     ngx_webtorch_handler_t *handler);
 static void ngx_webtorch_exit_process(ngx_cycle_t *cycle);
+static ngx_int_t ngx_webtorch_exit_python(ngx_cycle_t *cycle);
+static void *ngx_webtorch_exit_thread(void *data);
 
 
 static ngx_core_module_t  ngx_webtorch_module_ctx = {
@@ -35,7 +43,7 @@ ngx_module_t  ngx_webtorch_module = {
     NULL,                                  /* module directives */
     NGX_CORE_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_webtorch_init_module,              /* init module */
     ngx_webtorch_init_process,             /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -59,6 +67,10 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
      * set by ngx_pcalloc():
      *
      *     conf->python = { 0, NULL };
+     *     conf->zone_name = { 0, NULL };
+     *     conf->zone_size = 0;
+     *     conf->zone = NULL;
+     *     conf->checkpoint = NULL;
      */
 
     conf->path = ngx_array_create(cycle->pool, 2, sizeof(ngx_str_t));
@@ -93,6 +105,8 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
     }
 
     conf->threads = NGX_CONF_UNSET;
+    conf->worker_memory = NGX_CONF_UNSET_SIZE;
+    conf->reload = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -119,8 +133,16 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
                                                      ccf->worker_processes));
     }
 
+    if (conf->checkpoint && conf->zone_size == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "\"webtorch_checkpoint\" saves the models that are in "
+                      "\"webtorch_zone\", which is not set");
+        return NGX_CONF_ERROR;
+    }
+
     if (ngx_webtorch_set_python(cycle, conf) != NGX_OK
-        || ngx_webtorch_default_preload(cycle, conf) != NGX_OK)
+        || ngx_webtorch_default_preload(cycle, conf) != NGX_OK
+        || ngx_webtorch_zone_init(cycle, conf) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -206,10 +228,26 @@ ngx_webtorch_default_preload(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
 
 static ngx_int_t
+ngx_webtorch_init_module(ngx_cycle_t *cycle)
+{
+    ngx_webtorch_conf_t  *conf;
+
+    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                ngx_webtorch_module);
+
+    if (conf->zone) {
+        ngx_webtorch_handover_announce(cycle, conf);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_webtorch_init_process(ngx_cycle_t *cycle)
 {
     char                      error[NGX_WEBTORCH_MESSAGE_LEN];
-    sigset_t                  set, mask;
+    sigset_t                  mask;
     ngx_uint_t                i;
     ngx_webtorch_conf_t      *conf;
     ngx_webtorch_handler_t  **handler;
@@ -232,10 +270,15 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    /* signals are for the event loop, not for threads that handlers start */
+    ngx_webtorch_worker_init(conf, cycle->log);
 
-    sigfillset(&set);
-    (void) sigprocmask(SIG_BLOCK, &set, &mask);
+    if (ngx_webtorch_zone_use(conf, cycle->log, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_worker_block_signals(&mask);
+
+    ngx_webtorch_python_begin(conf, cycle->log, 0);
 
     handler = conf->handlers.elts;
 
@@ -243,7 +286,11 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         ngx_webtorch_load(cycle, conf, handler[i]);
     }
 
-    (void) sigprocmask(SIG_SETMASK, &mask, NULL);
+    ngx_webtorch_python_loaded();
+    ngx_webtorch_handover_init(conf, cycle->log);
+    ngx_webtorch_memory_init(conf, cycle->log);
+
+    (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
 
     return ngx_webtorch_balancers_init_process(cycle, conf);
 }
@@ -286,11 +333,72 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 static void
 ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_int_t             rc;
     ngx_webtorch_conf_t  *conf;
 
     conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                 ngx_webtorch_module);
 
+    if (conf->zone == NULL || ngx_process == NGX_PROCESS_HELPER) {
+        return;
+    }
+
     ngx_webtorch_balancers_exit_process(cycle, conf);
-    ngx_webtorch_batch_exit_process(cycle, &conf->handlers);
+
+    rc = ngx_webtorch_batch_exit_process(cycle, &conf->handlers);
+
+    if (ngx_webtorch_exit_python(cycle) != NGX_OK) {
+        rc = NGX_BUSY;
+    }
+
+    ngx_webtorch_worker_exit();
+
+    if (rc == NGX_BUSY) {
+        /* exit() would take libraries apart that a thread is in */
+        _exit(0);
+    }
+}
+
+
+/*
+ * Python ends what it does by itself.  In a thread, as a handler that runs
+ * still may never give up the GIL.
+ */
+
+static ngx_int_t
+ngx_webtorch_exit_python(ngx_cycle_t *cycle)
+{
+    int              err;
+    pthread_t        thread;
+    struct timespec  ts;
+
+    err = pthread_create(&thread, NULL, ngx_webtorch_exit_thread, NULL);
+
+    if (err) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, err,
+                      "pthread_create() failed");
+        return NGX_ERROR;
+    }
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+    ts.tv_sec += NGX_WEBTORCH_EXIT_TIMEOUT;
+
+    if (pthread_timedjoin_np(thread, NULL, &ts) == 0) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                  "webtorch: Python does not end, the worker exits without "
+                  "its last checkpoint");
+
+    return NGX_BUSY;
+}
+
+
+static void *
+ngx_webtorch_exit_thread(void *data)
+{
+    ngx_webtorch_python_exit();
+
+    return NULL;
 }

@@ -45,16 +45,22 @@ int ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     ngx_webtorch_layout_t *layout, ngx_webtorch_oip_t *oip,
     ngx_webtorch_error_t *err);
 
-/* an upper bound of what the next one writes, in bytes */
+/* an upper bound of what the next one writes for all outputs, in bytes */
 size_t ngx_webtorch_oip_bound(const ngx_webtorch_oip_t *oip, size_t name_len,
-    const webtorch_schema_t *schema, const ngx_webtorch_layout_t *layout);
+    const webtorch_spec_t *specs, const ngx_webtorch_layout_t *layout);
+
+/* how many bytes rows of an output are as bytes, and writes them */
+size_t ngx_webtorch_oip_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows);
+char *ngx_webtorch_oip_pack(char *p, const webtorch_spec_t *spec,
+    const void *data, uint32_t rows);
 
 /*
  * writes the JSON of an answer, after which the rows of outputs as bytes go;
  * the model's name is part of it as it is; returns the end
  */
 char *ngx_webtorch_oip_encode(char *p, const ngx_webtorch_oip_t *oip,
-    const char *name, size_t name_len, const webtorch_schema_t *schema,
+    const char *name, size_t name_len, const webtorch_spec_t *specs,
     const void *const *data, const ngx_webtorch_layout_t *layout);
 
 

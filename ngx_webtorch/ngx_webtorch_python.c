@@ -16,8 +16,13 @@
 #include <Python.h>
 
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_zone.h"
 
 #include <time.h>
+
+
+/* between looks for whether other batches still run, in microseconds */
+#define NGX_WEBTORCH_SWAP_WAIT  500
 
 
 static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
@@ -26,6 +31,7 @@ static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
 static void ngx_webtorch_python_freeze(void);
 static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
+static void ngx_webtorch_python_swap(ngx_uint_t wait);
 static ngx_uint_t ngx_webtorch_python_usec(void);
 
 
@@ -35,6 +41,11 @@ static char            *ngx_webtorch_python_path;
 static ngx_pid_t        ngx_webtorch_python_pid;
 static PyThreadState   *ngx_webtorch_python_main;
 static ngx_atomic_t     ngx_webtorch_python_nlearning;
+
+/* under the GIL */
+
+static ngx_uint_t       ngx_webtorch_python_running;    /* batches */
+static int              ngx_webtorch_python_swapped;    /* models, not taken */
 
 
 ngx_int_t
@@ -289,8 +300,41 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 }
 
 
+void
+ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
+    ngx_uint_t check)
+{
+    webtorch_settings_t  settings;
+
+    settings.check = (int32_t) check;
+    settings.log = log->file ? log->file->fd : -1;
+    settings.reload = (conf->reload == 1);
+    settings.npath = (uint32_t) conf->path->nelts;
+    settings.checkpoint = conf->checkpoint
+                          ? (char *) conf->checkpoint->name.data : NULL;
+    settings.interval = conf->interval;
+    settings.keep = (uint32_t) conf->keep;
+
+    ngx_webtorch_py_init(&settings);
+}
+
+
+void
+ngx_webtorch_python_loaded(void)
+{
+    ngx_webtorch_py_start();
+}
+
+
+void
+ngx_webtorch_python_exit(void)
+{
+    ngx_webtorch_py_exit();
+}
+
+
 ngx_uint_t
-ngx_webtorch_python_run(webtorch_batch_t *batch)
+ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 {
     int               rc;
     uint32_t          i;
@@ -299,12 +343,17 @@ ngx_webtorch_python_run(webtorch_batch_t *batch)
 
     gil = PyGILState_Ensure();
 
+    ngx_webtorch_python_swap(wait);
+    ngx_webtorch_python_running++;
+
     start = ngx_webtorch_python_usec();
 
     rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
                              batch->rows, batch);
 
     elapsed = ngx_webtorch_python_usec() - start;
+
+    ngx_webtorch_python_running--;
 
     PyGILState_Release(gil);
 
@@ -315,6 +364,42 @@ ngx_webtorch_python_run(webtorch_batch_t *batch)
     }
 
     return elapsed;
+}
+
+
+/*
+ * Models that were replaced are taken while no batch runs in this process, so
+ * that each batch has the old or the new ones.  The event loop does not wait:
+ * what it runs beside a thread has the old ones yet.
+ */
+
+static void
+ngx_webtorch_python_swap(ngx_uint_t wait)
+{
+    PyThreadState  *state;
+
+    if (ngx_webtorch_zone_swapped()) {
+        ngx_webtorch_python_swapped = 1;
+    }
+
+    while (ngx_webtorch_python_swapped) {
+
+        if (ngx_webtorch_python_running == 0) {
+            ngx_webtorch_python_swapped = ngx_webtorch_py_swap();
+
+            if (ngx_webtorch_python_swapped == 0) {
+                return;
+            }
+        }
+
+        if (!wait) {
+            return;
+        }
+
+        state = PyEval_SaveThread();
+        (void) usleep(NGX_WEBTORCH_SWAP_WAIT);
+        PyEval_RestoreThread(state);
+    }
 }
 
 

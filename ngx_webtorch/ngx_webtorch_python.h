@@ -25,8 +25,19 @@ ngx_int_t ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error);
 ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema, char *error);
 
-/* runs a batch; returns how long Python took with it, in microseconds */
-ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch);
+/* around the loading of handlers; check: nothing is served by this process */
+void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
+    ngx_uint_t check);
+void ngx_webtorch_python_loaded(void);
+
+/* before a worker exits */
+void ngx_webtorch_python_exit(void);
+
+/*
+ * runs a batch; returns how long Python took with it, in microseconds; a call
+ * that may wait does so, when models were replaced, until no other one runs
+ */
+ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait);
 
 /* whether a thread runs a policy's round */
 ngx_uint_t ngx_webtorch_python_learning(void);

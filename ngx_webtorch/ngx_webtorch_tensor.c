@@ -11,7 +11,7 @@
 #define NGX_WEBTORCH_MAX_ROW  ((uint64_t) 1 << 32)
 
 
-const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES] = {
+const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES] = {
     [WEBTORCH_BOOL] =     { "bool", 1, NGX_WEBTORCH_KIND_BOOL },
     [WEBTORCH_UINT8] =    { "uint8", 1, NGX_WEBTORCH_KIND_INTEGER },
     [WEBTORCH_UINT16] =   { "uint16", 2, NGX_WEBTORCH_KIND_INTEGER },
@@ -25,6 +25,10 @@ const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES] = {
     [WEBTORCH_BFLOAT16] = { "bfloat16", 2, NGX_WEBTORCH_KIND_FLOAT },
     [WEBTORCH_FLOAT32] =  { "float32", 4, NGX_WEBTORCH_KIND_FLOAT },
     [WEBTORCH_FLOAT64] =  { "float64", 8, NGX_WEBTORCH_KIND_FLOAT },
+    [WEBTORCH_STR] =      { "str", sizeof(webtorch_text_t),
+                            NGX_WEBTORCH_KIND_STRING },
+    [WEBTORCH_BYTES] =    { "bytes", sizeof(webtorch_text_t),
+                            NGX_WEBTORCH_KIND_STRING },
 };
 
 
@@ -44,38 +48,118 @@ ngx_webtorch_row_elements(const webtorch_spec_t *spec)
 }
 
 
-static const char *
-ngx_webtorch_write_shape(char *text, const char *axis, const int64_t *shape,
-    uint32_t ndim)
+uint64_t
+ngx_webtorch_row_size(const webtorch_spec_t *spec, const int64_t *sizes)
 {
-    int       n;
-    uint32_t  i;
+    int32_t   i;
+    uint64_t  n;
 
-    n = snprintf(text, NGX_WEBTORCH_SHAPE_LEN, "[%s", axis);
+    n = (uint64_t) spec->row_size;
 
-    for (i = 0; i < ndim; i++) {
-        n += snprintf(text + n, (size_t) (NGX_WEBTORCH_SHAPE_LEN - n),
-                      "%s%" PRId64, (n > 1) ? ", " : "", shape[i]);
+    for (i = 0; i < spec->ndim; i++) {
+        if (spec->shape[i] < 0
+            && __builtin_mul_overflow(n, (uint64_t) sizes[-1 - spec->shape[i]],
+                                      &n))
+        {
+            return UINT64_MAX;
+        }
     }
 
-    (void) snprintf(text + n, (size_t) (NGX_WEBTORCH_SHAPE_LEN - n), "]");
+    return n;
+}
+
+
+uint64_t
+ngx_webtorch_rows_of(const webtorch_spec_t *spec, const int64_t *sizes,
+    uint64_t elements)
+{
+    return elements * ngx_webtorch_dtypes[spec->dtype].size
+           / ngx_webtorch_row_size(spec, sizes);
+}
+
+
+void
+ngx_webtorch_resolve(webtorch_spec_t *resolved, const webtorch_spec_t *spec,
+    const int64_t *sizes)
+{
+    int32_t  i;
+
+    *resolved = *spec;
+    resolved->row_size = (int64_t) ngx_webtorch_row_size(spec, sizes);
+
+    for (i = 0; i < spec->ndim; i++) {
+        resolved->shape[i] = ngx_webtorch_axis_size(spec, i, sizes);
+    }
+}
+
+
+uint64_t
+ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows)
+{
+    uint64_t                i, n, size;
+    const webtorch_text_t  *text;
+
+    if (!ngx_webtorch_is_string(spec->dtype)) {
+        return 0;
+    }
+
+    text = data;
+    size = 0;
+    n = rows * ngx_webtorch_row_elements(spec);
+
+    for (i = 0; i < n; i++) {
+        size += text[i].len;
+    }
+
+    return size;
+}
+
+
+static const char *
+ngx_webtorch_write_shape(char *text, const char *axis, const int64_t *shape,
+    uint32_t ndim, const webtorch_schema_t *schema)
+{
+    size_t    n;
+    uint32_t  i;
+
+    n = (size_t) snprintf(text, NGX_WEBTORCH_SHAPE_LEN, "[%s", axis);
+
+    for (i = 0; i < ndim; i++) {
+        if (n > 1) {
+            n += (size_t) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n, ", ");
+        }
+
+        if (shape[i] < 0 && schema != NULL) {
+            n += (size_t) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n, "%s",
+                                   schema->axes[-1 - shape[i]]);
+
+        } else {
+            n += (size_t) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n,
+                                   "%" PRId64, shape[i]);
+        }
+    }
+
+    (void) snprintf(text + n, NGX_WEBTORCH_SHAPE_LEN - n, "]");
 
     return text;
 }
 
 
 const char *
-ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec, int batched)
+ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
+    const webtorch_schema_t *schema)
 {
-    return ngx_webtorch_write_shape(text, batched ? "batch" : "",
-                                    spec->shape, (uint32_t) spec->ndim);
+    return ngx_webtorch_write_shape(text, schema->batched ? "batch" : "",
+                                    spec->shape, (uint32_t) spec->ndim,
+                                    schema);
 }
 
 
 const char *
 ngx_webtorch_shape(char *text, const int64_t *shape, uint32_t ndim)
 {
-    return ngx_webtorch_write_shape(text, "", shape, ndim);
+    return ngx_webtorch_write_shape(text, "", shape, ndim, NULL);
 }
 
 
@@ -211,14 +295,11 @@ ngx_webtorch_bytes_bool(const void *data, size_t len)
 
 
 int
-ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
-    uint32_t rows)
+ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n)
 {
-    uint64_t  i, n;
+    uint64_t  i;
 
-    n = rows * ngx_webtorch_row_elements(spec);
-
-    switch (spec->dtype) {
+    switch (dtype) {
 
     case WEBTORCH_FLOAT16:
         ngx_webtorch_all_finite(uint16_t, data, n, 0x7c00);
@@ -244,13 +325,15 @@ ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
 }
 
 
+/* axes: those that it may have */
+
 static int
-ngx_webtorch_spec_valid(const webtorch_spec_t *spec)
+ngx_webtorch_spec_valid(const webtorch_spec_t *spec, uint32_t axes)
 {
     int32_t   i;
     uint64_t  n;
 
-    if (spec->dtype < 0 || spec->dtype >= NGX_WEBTORCH_NDTYPES
+    if (spec->dtype < 0 || spec->dtype >= NGX_WEBTORCH_NTYPES
         || spec->ndim < 0 || spec->ndim > WEBTORCH_MAX_DIMS)
     {
         return -1;
@@ -259,6 +342,11 @@ ngx_webtorch_spec_valid(const webtorch_spec_t *spec)
     n = ngx_webtorch_dtypes[spec->dtype].size;
 
     for (i = 0; i < spec->ndim; i++) {
+
+        if (spec->shape[i] < 0 && -1 - spec->shape[i] < (int64_t) axes) {
+            continue;
+        }
+
         if (spec->shape[i] < 1
             || (uint64_t) spec->shape[i] > NGX_WEBTORCH_MAX_ROW / n)
         {
@@ -278,19 +366,21 @@ ngx_webtorch_schema_valid(const webtorch_schema_t *schema)
     uint32_t  i;
 
     if (schema->ninputs > WEBTORCH_MAX_TENSORS
-        || schema->noutputs > WEBTORCH_MAX_TENSORS)
+        || schema->noutputs > WEBTORCH_MAX_TENSORS
+        || schema->naxes > WEBTORCH_MAX_AXES
+        || schema->nbound > schema->naxes)
     {
         return -1;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        if (ngx_webtorch_spec_valid(&schema->inputs[i]) != 0) {
+        if (ngx_webtorch_spec_valid(&schema->inputs[i], schema->nbound) != 0) {
             return -1;
         }
     }
 
     for (i = 0; i < schema->noutputs; i++) {
-        if (ngx_webtorch_spec_valid(&schema->outputs[i]) != 0) {
+        if (ngx_webtorch_spec_valid(&schema->outputs[i], schema->naxes) != 0) {
             return -1;
         }
     }

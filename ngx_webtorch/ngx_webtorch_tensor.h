@@ -22,16 +22,20 @@ extern "C" {
 #endif
 
 
+/* of numbers, and of all elements */
 #define NGX_WEBTORCH_NDTYPES     13
+#define NGX_WEBTORCH_NTYPES      15
 
-/* "[batch, 3, 224, 224]": the batch axis, WEBTORCH_MAX_DIMS + 1 of 20 digits */
-#define NGX_WEBTORCH_SHAPE_LEN   224
+/* "[batch, channels, 224]": names, or numbers of 20 digits, and commas */
+#define NGX_WEBTORCH_SHAPE_LEN                                                \
+    ((WEBTORCH_MAX_DIMS + 1) * (WEBTORCH_NAME_LEN + sizeof(", ")))
 
 
 typedef enum {
     NGX_WEBTORCH_KIND_BOOL = 0,
     NGX_WEBTORCH_KIND_INTEGER,
-    NGX_WEBTORCH_KIND_FLOAT
+    NGX_WEBTORCH_KIND_FLOAT,
+    NGX_WEBTORCH_KIND_STRING
 } ngx_webtorch_kind_e;
 
 
@@ -42,15 +46,49 @@ typedef struct {
 } ngx_webtorch_dtype_t;
 
 
-extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NDTYPES];
+extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES];
 
 
-/* elements of a row */
+/* elements of a row whose axes all have a size */
 uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
+
+/* bytes of a row with the sizes of variable axes; UINT64_MAX: too many */
+uint64_t ngx_webtorch_row_size(const webtorch_spec_t *spec,
+    const int64_t *sizes);
+
+/* how many rows so many elements are, with the sizes of variable axes */
+uint64_t ngx_webtorch_rows_of(const webtorch_spec_t *spec,
+    const int64_t *sizes, uint64_t elements);
+
+/* puts the sizes of variable axes into a copy of a spec */
+void ngx_webtorch_resolve(webtorch_spec_t *resolved,
+    const webtorch_spec_t *spec, const int64_t *sizes);
 
 /* writes "[batch, 2]", or "[2]" where a call is one request */
 const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
-    int batched);
+    const webtorch_schema_t *schema);
+
+static inline int
+ngx_webtorch_is_string(int32_t dtype)
+{
+    return dtype >= WEBTORCH_STR;
+}
+
+/* bytes of the strings in rows of an output; 0: it has none */
+uint64_t ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows);
+
+/* the size of a row's axis */
+static inline int64_t
+ngx_webtorch_axis_size(const webtorch_spec_t *spec, int32_t axis,
+    const int64_t *sizes)
+{
+    int64_t  size;
+
+    size = spec->shape[axis];
+
+    return (size < 0) ? sizes[-1 - size] : size;
+}
 
 /* writes "[3, 2]" */
 const char *ngx_webtorch_shape(char *text, const int64_t *shape,
@@ -66,9 +104,8 @@ float ngx_webtorch_from_bfloat16(uint16_t bits);
 /* whether bytes are what a bool may be, 0 or 1 */
 int ngx_webtorch_bytes_bool(const void *data, size_t len);
 
-/* whether rows hold neither a NaN nor an infinity */
-int ngx_webtorch_rows_finite(const webtorch_spec_t *spec, const void *data,
-    uint32_t rows);
+/* whether n elements hold neither a NaN nor an infinity */
+int ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n);
 
 /* -1: not a schema that batches can be laid out for */
 int ngx_webtorch_schema_valid(const webtorch_schema_t *schema);

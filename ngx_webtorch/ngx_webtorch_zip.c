@@ -15,6 +15,8 @@
 #define NGX_WEBTORCH_ZIP_LOCAL       "PK\x03\x04"
 #define NGX_WEBTORCH_ZIP_CENTRAL     "PK\x01\x02"
 #define NGX_WEBTORCH_ZIP_END         "PK\x05\x06"
+#define NGX_WEBTORCH_ZIP_END64       "PK\x06\x06"
+#define NGX_WEBTORCH_ZIP_LOCATOR     "PK\x06\x07"
 #define NGX_WEBTORCH_ZIP_MAGIC_LEN   4
 
 #define NGX_WEBTORCH_ZIP_VERSION     20
@@ -28,6 +30,13 @@
 
 /* 1980-01-01, the first day that there is: answers do not depend on the time */
 #define NGX_WEBTORCH_ZIP_DATE        0x0021
+
+/* an end and where it is, in zip64's form, in bytes */
+#define NGX_WEBTORCH_ZIP_END64_LEN   56
+#define NGX_WEBTORCH_ZIP_LOCATOR_LEN 20
+
+/* of an extra field: nobody's data, as torch does */
+#define NGX_WEBTORCH_ZIP_FILLER      "FB"
 
 #define NGX_WEBTORCH_ZIP_INFLATE     4096
 
@@ -43,6 +52,13 @@ static uint32_t
 ngx_webtorch_zip_32(const uint8_t *p)
 {
     return ngx_webtorch_zip_16(p) | ngx_webtorch_zip_16(p + 2) << 16;
+}
+
+
+static uint64_t
+ngx_webtorch_zip_read_64(const uint8_t *p)
+{
+    return ngx_webtorch_zip_32(p) | (uint64_t) ngx_webtorch_zip_32(p + 4) << 32;
 }
 
 
@@ -76,7 +92,7 @@ static int
 ngx_webtorch_zip_malformed(ngx_webtorch_zip_t *zip, const char *what)
 {
     return ngx_webtorch_error(zip->err, 400, "malformed_body",
-                              "invalid .npz: %s", what);
+                              "invalid %s: %s", zip->kind, what);
 }
 
 
@@ -93,20 +109,71 @@ ngx_webtorch_zip_bad(ngx_webtorch_zip_t *zip,
     const ngx_webtorch_zip_member_t *member, const char *what)
 {
     return ngx_webtorch_error(zip->err, 400, "malformed_body",
-                              "invalid .npz: member \"%.*s\": %s",
+                              "invalid %s: member \"%.*s\": %s", zip->kind,
                               (int) (member->name_len < 64 ? member->name_len
                                                            : 64),
                               member->name, what);
 }
 
 
-int
-ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *body, size_t len,
-    ngx_webtorch_error_t *err)
-{
-    size_t    size, offset;
-    uint8_t  *p;
+/*
+ * Some write the end in zip64's form, too, in front of the other: p points
+ * there, and is moved to the former's beginning.  They must tell the same, as
+ * there are readers that ask either.
+ */
 
+static int
+ngx_webtorch_zip_end64(ngx_webtorch_zip_t *zip, const uint8_t **p)
+{
+    size_t          left;
+    const uint8_t  *end, *locator, *end64;
+
+    end = *p;
+    left = (size_t) (end - zip->start);
+
+    if (left < NGX_WEBTORCH_ZIP_LOCATOR_LEN) {
+        return 0;
+    }
+
+    locator = end - NGX_WEBTORCH_ZIP_LOCATOR_LEN;
+
+    if (memcmp(locator, NGX_WEBTORCH_ZIP_LOCATOR, NGX_WEBTORCH_ZIP_MAGIC_LEN)
+        != 0)
+    {
+        return 0;
+    }
+
+    left -= NGX_WEBTORCH_ZIP_LOCATOR_LEN;
+    end64 = locator - NGX_WEBTORCH_ZIP_END64_LEN;
+
+    if (left < NGX_WEBTORCH_ZIP_END64_LEN
+        || memcmp(end64, NGX_WEBTORCH_ZIP_END64, NGX_WEBTORCH_ZIP_MAGIC_LEN)
+           != 0
+        || ngx_webtorch_zip_read_64(locator + 8)
+           != left - NGX_WEBTORCH_ZIP_END64_LEN
+        || ngx_webtorch_zip_read_64(end64 + 24) != ngx_webtorch_zip_16(end + 8)
+        || ngx_webtorch_zip_read_64(end64 + 32) != ngx_webtorch_zip_16(end + 10)
+        || ngx_webtorch_zip_read_64(end64 + 40) != ngx_webtorch_zip_32(end + 12)
+        || ngx_webtorch_zip_read_64(end64 + 48)
+           != ngx_webtorch_zip_32(end + 16))
+    {
+        return ngx_webtorch_zip_malformed(zip, "its two ends differ");
+    }
+
+    *p = end64;
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *kind,
+    const char *body, size_t len, ngx_webtorch_error_t *err)
+{
+    size_t          size, offset;
+    const uint8_t  *p;
+
+    zip->kind = kind;
     zip->start = (const uint8_t *) body;
     zip->used = 0;
     zip->err = err;
@@ -115,7 +182,7 @@ ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *body, size_t len,
         return ngx_webtorch_zip_malformed(zip, "it does not end as an archive");
     }
 
-    p = (uint8_t *) body + len - NGX_WEBTORCH_ZIP_END_LEN;
+    p = zip->start + len - NGX_WEBTORCH_ZIP_END_LEN;
 
     if (memcmp(p, NGX_WEBTORCH_ZIP_END, NGX_WEBTORCH_ZIP_MAGIC_LEN) != 0) {
         return ngx_webtorch_zip_malformed(zip, "it does not end as an archive");
@@ -137,7 +204,11 @@ ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *body, size_t len,
         return ngx_webtorch_zip_malformed(zip, "it has several parts");
     }
 
-    if (offset + size != len - NGX_WEBTORCH_ZIP_END_LEN) {
+    if (ngx_webtorch_zip_end64(zip, &p) != 0) {
+        return -1;
+    }
+
+    if (offset + size != (size_t) (p - zip->start)) {
         return ngx_webtorch_zip_malformed(zip, "the directory is not in front "
                                                "of the end");
     }
@@ -416,7 +487,8 @@ ngx_webtorch_zip_read(ngx_webtorch_zip_t *zip,
 /* what a header and an entry have in common */
 
 static char *
-ngx_webtorch_zip_fields(char *p, const ngx_webtorch_zip_member_t *member)
+ngx_webtorch_zip_fields(char *p, const ngx_webtorch_zip_member_t *member,
+    size_t extra)
 {
     p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_VERSION);
     p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_UTF8);
@@ -428,18 +500,31 @@ ngx_webtorch_zip_fields(char *p, const ngx_webtorch_zip_member_t *member)
     p = ngx_webtorch_zip_write_32(p, member->size);
     p = ngx_webtorch_zip_write_16(p, member->name_len);
 
-    return ngx_webtorch_zip_write_16(p, 0);               /* extra fields */
+    return ngx_webtorch_zip_write_16(p, extra);
 }
 
 
 char *
 ngx_webtorch_zip_local(char *p, const ngx_webtorch_zip_member_t *member)
 {
+    size_t  len;
+
     p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_LOCAL,
                                NGX_WEBTORCH_ZIP_MAGIC_LEN);
-    p = ngx_webtorch_zip_fields(p, member);
+    p = ngx_webtorch_zip_fields(p, member, member->extra);
+    p = ngx_webtorch_zip_write(p, member->name, member->name_len);
 
-    return ngx_webtorch_zip_write(p, member->name, member->name_len);
+    if (member->extra == 0) {
+        return p;
+    }
+
+    len = member->extra - NGX_WEBTORCH_ZIP_EXTRA_LEN;
+
+    p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_FILLER, 2);
+    p = ngx_webtorch_zip_write_16(p, len);
+    memset(p, 0, len);
+
+    return p + len;
 }
 
 
@@ -450,7 +535,7 @@ ngx_webtorch_zip_central(char *p, const ngx_webtorch_zip_member_t *member,
     p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_CENTRAL,
                                NGX_WEBTORCH_ZIP_MAGIC_LEN);
     p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_VERSION);
-    p = ngx_webtorch_zip_fields(p, member);
+    p = ngx_webtorch_zip_fields(p, member, 0);
     p = ngx_webtorch_zip_write_16(p, 0);                  /* comment */
     p = ngx_webtorch_zip_write_16(p, 0);                  /* disk */
     p = ngx_webtorch_zip_write_16(p, 0);                  /* attributes */

@@ -1,7 +1,8 @@
 
 /*
- * Zip archives as Python's zipfile writes them, of less than 4 GiB: no comment,
- * nothing in front, members one after the other as the directory lists them.
+ * Zip archives as Python's zipfile and torch write them, of less than 4 GiB: no
+ * comment, nothing in front, members one after the other as the directory lists
+ * them.
  */
 
 
@@ -22,6 +23,9 @@ extern "C" {
 #define NGX_WEBTORCH_ZIP_CENTRAL_LEN  46
 #define NGX_WEBTORCH_ZIP_END_LEN      22
 
+/* the least of an extra field, which is written to move what comes after it */
+#define NGX_WEBTORCH_ZIP_EXTRA_LEN    4
+
 /* sizes and offsets are of 32 bits, and all ones mean "see zip64" */
 #define NGX_WEBTORCH_ZIP_MAX          (UINT32_MAX - 1)
 
@@ -29,6 +33,7 @@ extern "C" {
 typedef struct {
     const char     *name;
     size_t          name_len;
+    size_t          extra;                /* written: bytes after the name */
 
     const char     *data;                 /* as it is in the archive */
     uint32_t        len;
@@ -42,6 +47,7 @@ typedef struct {
 /* an archive that is read */
 
 typedef struct {
+    const char            *kind;          /* for messages */
     const uint8_t         *start;
     const uint8_t         *directory;
     const uint8_t         *end;           /* of the directory */
@@ -53,8 +59,8 @@ typedef struct {
 
 
 /* -1: err is set, which the calls for its members set too */
-int ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *body,
-    size_t len, ngx_webtorch_error_t *err);
+int ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *kind,
+    const char *body, size_t len, ngx_webtorch_error_t *err);
 
 /* the next one while zip->left */
 int ngx_webtorch_zip_next(ngx_webtorch_zip_t *zip,

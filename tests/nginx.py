@@ -149,19 +149,23 @@ class Nginx:
         path = self.prefix / "error.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def output(self) -> str:
+        """Return what it printed since its last start, before it had read its configuration."""
+        return (self.prefix / "output.log").read_text(errors="replace")
+
     def wait_for_log(self, pattern: str) -> re.Match[str]:
         """Wait until the error log matches a pattern."""
         return wait_for(lambda: re.search(pattern, self.log()), f"{pattern!r} in the error log")
 
     # --- processes ---
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
         return [BINARY.path, "-p", f"{self.prefix}/", "-c", str(self.conf), *arguments]
 
     def check(self) -> tuple[int, str]:
         """Run `nginx -t`; return its exit status and what it printed."""
         done = subprocess.run(
-            self._command("-t"), capture_output=True, text=True, timeout=120, check=False
+            self.command("-t"), capture_output=True, text=True, timeout=120, check=False
         )
         return done.returncode, done.stderr + done.stdout
 
@@ -169,14 +173,12 @@ class Nginx:
         """Start it and wait until its workers serve."""
         output = open(self.prefix / "output.log", "w")  # noqa: SIM115 - the process keeps it
         self._process = subprocess.Popen(
-            self._command("-g", "daemon off;"), stdout=output, stderr=output, text=True
+            self.command("-g", "daemon off;"), stdout=output, stderr=output, text=True
         )
         output.close()
 
         def is_alive() -> bool:
-            assert self.process.poll() is None, (
-                f"nginx ended: {(self.prefix / 'output.log').read_text()}{self.log()}"
-            )
+            assert self.process.poll() is None, f"nginx ended: {self.output()}{self.log()}"
             with contextlib.suppress(requests.RequestException):
                 return requests.get(self.url("/alive"), timeout=5).ok
             return False

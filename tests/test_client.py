@@ -18,7 +18,7 @@ from nginx import free_port, wait_for
 from test_json import APP, SERVER  # noqa: F401 - the server fixture reads them
 from webtorch.client import Client, ServerError
 
-NPY, NPZ = "application/x-npy", "application/x-npz"
+NPY, NPZ, TORCH = "application/x-npy", "application/x-npz", "application/x-pytorch"
 
 
 def npy(array) -> bytes:
@@ -30,6 +30,12 @@ def npy(array) -> bytes:
 def npz(**arrays) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def torch_file(value) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
     return file.getvalue()
 
 
@@ -48,6 +54,10 @@ ANSWERS = {
         {"Content-Type": "application/json"},
         b"[[1, null], [1%s, 2]]" % (b"0" * 20),
     ),
+    "/torch/noise": (200, {"Content-Type": TORCH}, b"noise"),
+    "/torch/words": (200, {"Content-Type": TORCH}, torch_file({"x": "word"})),
+    "/torch/nothing": (200, {"Content-Type": TORCH}, torch_file({})),
+    "/torch/tensor": (200, {"Content-Type": TORCH}, torch_file(torch.ones(1))),
     "/down": (502, {"Content-Type": "text/html"}, b"<h1>Bad Gateway</h1>"),
     "/full": (
         503,

@@ -82,16 +82,16 @@ def test_a_module_that_is_not_there(configured):
             'the dtype of "x" must be one of',
         ),
         (
-            '(x: Float32[Tensor, "batch n"]) -> Float32[Tensor, "batch 2"]',
-            'axis "n" of "x" is not a size',
+            '(x: Float32[Tensor, "batch n+1"]) -> Float32[Tensor, "batch 2"]',
+            'axis "n+1" of "x" is neither a size',
         ),
         (
             '(x: Float32[Tensor, "... 2"]) -> Float32[Tensor, "batch 2"]',
-            'axis "..." of "x" is not a size',
+            'axis "..." of "x" is neither a size',
         ),
         (
             '(x: Float32[Tensor, "batch 0"]) -> Float32[Tensor, "batch 2"]',
-            'axis "0" of "x" is not a size',
+            'axis "0" of "x" is neither a size',
         ),
         (
             '(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "2"]',
@@ -146,7 +146,7 @@ def test_the_module_may_be_loaded_and_not_used(start):
 def test_signalling_does_not_start_python(configured):
     server = configured(LOCATION, "1 / 0")
     done = subprocess.run(
-        server._command("-s", "stop"), capture_output=True, text=True, timeout=60, check=False
+        server.command("-s", "stop"), capture_output=True, text=True, timeout=60, check=False
     )
     assert "ZeroDivisionError" not in done.stderr
     assert "nginx.pid" in done.stderr

@@ -58,6 +58,9 @@ def nothing(request): return None
 def tensor(request): return torch.tensor([[1.5, 2.5]])
 
 @webtorch.handler
+def no_elements(request): return torch.zeros(1000, 0, 3)
+
+@webtorch.handler
 def torch7(request): return webtorch.Response(torch.tensor([1, 2]), content_type="text/plain")
 
 @webtorch.handler
@@ -165,6 +168,7 @@ def test_a_tensor_by_accept(server):
     assert "torch.FloatTensor" in answer.text and answer.text.endswith("1.5 2.5\n")
     assert server.get("/tensor", headers={"Accept": "image/png"}).status_code == 406
     assert "torch.LongTensor" in server.get("/torch7", headers={"Accept": "*/*"}).text
+    assert server.get("/no_elements").json() == [[]] * 1000
 
 
 def test_an_error_for_the_client(server):

@@ -96,7 +96,7 @@ location = /scalar { webtorch_handler app:scalar; }
 location = /slow { webtorch_handler app:slow mode=thread max_batch=1 queue=2 timeout=300ms; }
 location = /page { webtorch_handler app:page; }
 location /v2 { webtorch_inference_protocol; }
-location /small/v2/ { client_max_body_size 100; webtorch_inference_protocol; }
+location /small/v2 { client_max_body_size 100; webtorch_inference_protocol; }
 """
 )
 
@@ -796,12 +796,31 @@ def test_a_function_that_is_not_loaded(start):
 
 
 def test_without_handlers(start):
-    server = start("location /v2/ { webtorch_inference_protocol; }")
-    assert server.get("/v2/").json()["name"] == "webtorch"
+    server = start("location /v2 { webtorch_inference_protocol; }")
+    assert server.get("/v2").json()["name"] == "webtorch"
     assert server.get("/v2/health/ready").ok
     assert post(server, b"", "/v2/repository/index").json() == []
-    assert server.get("/v2", allow_redirects=False).status_code == 301
     check_error(server.get("/v2/models/x"), 404, "not_found")
+
+
+def test_a_location_with_a_slash_at_its_end(start):
+    server = start("location /v2/ { webtorch_inference_protocol; }")
+    answer = server.get("/v2", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (301, server.url("/v2/"))
+    assert server.get("/v2").json()["name"] == "webtorch"
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/"])
+def test_advice_for_such_a_location(configured, path):
+    server = configured(f"location {path} {{ webtorch_inference_protocol; }}")
+    status, output = server.check()
+    assert status == 0
+    advice = (
+        '[warn] "GET /v2", the server\'s metadata, is redirected to "location /v2/", '
+        'use "location /v2" instead in '
+    )
+    assert ("[warn]" in output) == (path == "/v2/")
+    assert path == "/v2" or re.search(re.escape(advice), re.sub(r"\d+#\d+: ", "", output))
 
 
 @pytest.mark.parametrize(

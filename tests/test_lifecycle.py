@@ -4,7 +4,9 @@ import concurrent.futures
 import os
 import pwd
 import signal
+import textwrap
 import threading
+import time
 
 import pytest
 import requests
@@ -163,3 +165,40 @@ def test_two_workers_serve(start):
         return len(pids) == 2
 
     wait_for(ask, "both workers to answer")
+
+
+def test_old_workers_serve_until_new_ones_have_imported(start):
+    """The master tells old workers to quit 100 ms after it has started the new ones."""
+    gate = """
+        from pathlib import Path
+        here = Path(__file__).parent.parent
+        # the check of the configuration passes, workers wait
+        if (here / "checked").exists():
+            while not (here / "go").exists():
+                time.sleep(0.01)
+        else:
+            (here / "checked").touch()
+        """
+    server = start(SERVER, APP)
+    server.prefix.chmod(0o777)
+    (old,) = server.workers()
+    server.write_app(APP + textwrap.dedent(gate))
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(server.workers()) == 2, "a new worker")
+
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        assert server.get("/who").text.split()[1] == str(old)
+
+    (server.prefix / "go").touch()
+    wait_for(lambda: len(server.workers()) == 1 and old not in server.workers(), "the new worker")
+    assert server.get("/who").text.split()[1] != str(old)
+
+
+def test_a_stop_waits_for_no_successors(start):
+    """Nor after a reload that was refused."""
+    server = start(SERVER, APP, expected=("emerg",))
+    server.write_app("broken(")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("SyntaxError")
+    assert server.quit() == 0

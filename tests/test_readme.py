@@ -23,6 +23,7 @@ class Readme(Nginx):
             r"load_module .*;": f"{BINARY.load_module}\npid {self.prefix}/nginx.pid;\n"
             f"error_log {self.prefix}/error.log;",
             r"/srv/app": str(self.prefix / "app"),
+            r"/var/lib/webtorch": str(self.prefix / "models"),
             r"listen  8000;": f"listen 127.0.0.1:{self.port}; location = /alive {{ return 200; }}",
         }.items():
             text, count = re.subn(theirs, ours, text)

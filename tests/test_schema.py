@@ -26,8 +26,45 @@ def test_a_signature():
 def test_a_batch_axis_is_the_first_one():
     def f(x: Float32[Tensor, "3 batch"]) -> Float32[Tensor, "3"]: ...
 
-    with pytest.raises(SignatureError, match='axis "batch" of "x" is not a size'):
+    with pytest.raises(SignatureError, match='the axis "batch" of "x" is not its first one'):
         Schema.of(f)
+
+
+def test_variable_axes():
+    def f(
+        x: Int64[Tensor, "batch seq"], y: Float32[Tensor, "batch 3 width seq"]
+    ) -> tuple[Float32[Tensor, "batch seq 4"], Float32[Tensor, "batch found width"]]: ...
+
+    schema = Schema.of(f)
+    assert schema.inputs[1].shape == (3, "width", "seq")
+    assert schema.outputs[1].shape == ("found", "width")
+    assert (schema.axes, schema.bound) == (("seq", "width", "found"), 2)
+    assert schema.place_of("found") == (1, 1)
+    inputs = [torch.zeros(2, 5, dtype=torch.int64), torch.zeros(2, 3, 7, 5)]
+    assert schema.sizes_of(inputs) == {"seq": 5, "width": 7}
+    assert schema.inputs[1].describe(schema.batched) == "float32 [batch, 3, width, seq]"
+
+
+@pytest.mark.parametrize("axis", ["_", "_n", "*rest", "...", "#n", "n+1", "n*2", "n=m", "?n", "0"])
+def test_axes_that_cannot_be_served(axis):
+    namespace = {"Float32": Float32, "Tensor": Tensor}
+    exec(f'def f(x: Float32[Tensor, "batch {axis}"]) -> Float32[Tensor, "batch"]: ...', namespace)
+    with pytest.raises(SignatureError, match=r'of "x" is neither a size, .*, nor a name'):
+        Schema.of(namespace["f"])
+
+
+def test_too_many_variable_axes():
+    def f(x: Float32[Tensor, "a b c d e f g h"]) -> Float32[Tensor, "i"]: ...
+
+    with pytest.raises(SignatureError, match="more than 8 variable axes"):
+        Schema.of(f)
+
+
+def test_a_long_name_of_an_axis():
+    namespace = {"Float32": Float32, "Tensor": Tensor}
+    exec(f'def f(x: Float32[Tensor, "{"n" * 64}"]) -> Float32[Tensor, "2"]: ...', namespace)
+    with pytest.raises(SignatureError, match="longer than 63 bytes"):
+        Schema.of(namespace["f"])
 
 
 def test_annotations_as_strings():

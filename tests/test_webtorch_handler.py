@@ -34,6 +34,24 @@ location = /if {
     webtorch_handler app:double;
     if ($arg_negate) { webtorch_handler app:negate; }
 }
+location /set {
+    webtorch_handler app:double;
+    if ($arg_a) { set $a 1; }
+    if ($arg_full) { return 200 "full"; }
+}
+location /guarded {
+    webtorch_handler app:double;
+    limit_except POST { deny all; }
+}
+location /open {
+    webtorch_handler app:method;
+    limit_except POST { allow all; }
+}
+location /v2 {
+    webtorch_inference_protocol;
+    if ($arg_a) { set $a 1; }
+    limit_except GET { allow all; }
+}
 location /prefix/ {
     webtorch_handler app:double;
     location /prefix/static { return 200 "static"; }
@@ -52,6 +70,21 @@ def test_limit_except_chooses_by_method(server):
 
 def test_if_chooses_by_condition(server):
     assert server.post("/if?negate=1", [[1, 2]]).json() == [[-1, -2]]
+
+
+@pytest.mark.parametrize("path", ["/set", "/set?a=1", "/set/x?a=1&b=1", "/guarded"])
+def test_blocks_without_a_handler_leave_the_location_s(server, path):
+    assert server.post(path, [[1, 2]]).json() == [[2, 4]]
+
+
+def test_what_such_blocks_do_is_done(server):
+    assert server.get("/set?full=1").text == "full"
+    answer = server.get("/guarded")
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert server.get("/open").text == "GET"
+    assert server.get("/v2?a=1").json()["name"] == "webtorch"
+    assert server.post("/v2/repository/index").ok
+    assert server.post("/v2/repository/index?a=1").ok
 
 
 def test_nested_locations_do_not_inherit_it(server):

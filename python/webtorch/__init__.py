@@ -15,7 +15,11 @@ and `webtorch_handler module:double;` in a location of nginx's configuration ser
 
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
+    from typing import Annotated as Strings
+
     from webtorch.handlers import handler, infer, train
     from webtorch.messages import HTTPError, Request, Response
     from webtorch.model import Model
@@ -29,6 +33,7 @@ else:
         "Request": "messages",
         "Response": "messages",
         "SignatureError": "schema",
+        "Strings": "schema",
         "handler": "handlers",
         "infer": "handlers",
         "train": "handlers",
@@ -55,6 +60,7 @@ __all__ = [
     "Request",
     "Response",
     "SignatureError",
+    "Strings",
     "handler",
     "infer",
     "train",

@@ -4,7 +4,9 @@ Imported by the nginx module in its workers; nothing else touches cffi. The func
 `ffi.def_extern` are described in ngx_webtorch_api.h.
 """
 
+import faulthandler
 import logging
+import math
 import os
 import sys
 import traceback
@@ -16,23 +18,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from webtorch import balancer, handlers
+from webtorch import balancer, handlers, strings
 from webtorch._native import ffi, lib
+from webtorch._process import Process, Settings, shared_states
+from webtorch._shared_state import live
 from webtorch._torch import use_count
 from webtorch.balancer import Correction, PolicyError, Samples, Servers
-from webtorch.handlers import Handler, RequestFunction, Span, TensorFunction
+from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
-from webtorch.model import progress
-from webtorch.schema import DTYPES, SignatureError
+from webtorch.model import models, progress
+from webtorch.schema import DTYPES, STRING_TYPES, Schema, SignatureError, TensorSpec
 
 _METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
-_DTYPES = {dtype: index for index, dtype in enumerate(DTYPES.values())}
+_DTYPES: dict[Any, int] = {
+    dtype: index for index, dtype in enumerate([*DTYPES.values(), *STRING_TYPES])
+}
+
+# of an element of strings: an offset and a length
+_PAIR = 2
 
 # an attribute of lib takes longer than all that it is compared with
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
 
 # by the number of the handler: what runs its batches
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
+_runners: "list[TensorRunner | RequestRunner]" = []
+
+_process: Process | None = None
 
 # likewise: what learns for its balancer
 _learn: dict[int, Callable[[int], int]] = {}
@@ -73,22 +85,68 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
     _log_exception("an error in the bridge:", error)
 
 
+# --- the process ---
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_init(settings: Any) -> None:
+    global _process
+    if settings.log >= 0:
+        # who crashes writes a traceback first
+        faulthandler.enable(settings.log, all_threads=False)
+    checkpoints = settings.checkpoint
+    _process = Process(
+        Settings(
+            check=bool(settings.check),
+            zone=bool(lib.ngx_webtorch_zone_exists()),
+            checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
+            interval=settings.interval / 1000,
+            keep=settings.keep,
+            reload=bool(settings.reload),
+            roots=sys.path[: settings.npath],
+        ),
+        _swap_handlers,
+    )
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_start() -> None:
+    if _process:
+        _process.start()
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_exit() -> None:
+    if _process:
+        _process.exit()
+
+
+@ffi.def_extern(error=0, onerror=_on_error)
+def ngx_webtorch_py_swap() -> int:
+    return int(not all([shared.refresh() for shared in [*live]]))
+
+
 # --- loading ---
 
 
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: int) -> int:
     text = ffi.string(name).decode()
+    before = set(models)
     try:
         handler = handlers.find(text)
         _write_schema(schema, handler)
     except BaseException as failure:
+        models.discard(models.keys() - before)
         return _not_loaded(text, failure, error, size)
 
+    runner: TensorRunner | RequestRunner
     if isinstance(handler, TensorFunction):
-        _run[index] = TensorRunner(text, handler).run
+        runner = TensorRunner(text, handler)
     else:
-        _run[index] = RequestRunner(text, handler).run
+        runner = RequestRunner(text, handler)
+    _runners.append(runner)
+    _run[index] = runner.run
     return 0
 
 
@@ -112,6 +170,27 @@ def _not_loaded(name: str, failure: BaseException, error: Any, size: int) -> int
     return -1
 
 
+def _swap_handlers() -> None:
+    """Import all handlers anew and let them take the place of the old ones, or none of them.
+
+    Raises:
+        SignatureError: if C would have to know of the change.
+        Exception: whatever importing raised.
+
+    """
+    with models.anew():
+        found = [handlers.find(runner.name) for runner in _runners]
+        for runner, handler in zip(_runners, found, strict=True):
+            if not runner.handler.serves_like(handler):
+                raise SignatureError(
+                    f'"{runner.name}" has another signature or other options: reload nginx'
+                )
+    for runner, handler in zip(_runners, found, strict=True):
+        runner.handler = handler
+    for shared in shared_states():
+        shared.supersede()
+
+
 def _one_line(error: BaseException) -> str:
     """Write an exception and where in the user's code it came from."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
@@ -128,25 +207,43 @@ def _write_schema(schema: Any, handler: Handler) -> None:
         schema.batched = found.batched
         schema.ninputs = len(found.inputs)
         schema.noutputs = len(found.outputs)
+        schema.input_strings = sum(spec.has_strings for spec in found.inputs)
+        schema.output_strings = sum(spec.has_strings for spec in found.outputs)
+        schema.naxes = len(found.axes)
+        schema.nbound = found.bound
+        for index, name in enumerate(found.axes):
+            schema.axes[index] = name.encode()
         for index, spec in enumerate(found.inputs):
-            _write_spec(schema.inputs[index], spec.name, spec.dtype, spec.shape)
+            _write_spec(schema.inputs[index], spec.name, spec.dtype, _numbered(found, spec))
         for index, spec in enumerate(found.outputs):
-            _write_spec(schema.outputs[index], spec.name, spec.dtype, spec.shape)
+            _write_spec(schema.outputs[index], spec.name, spec.dtype, _numbered(found, spec))
     else:
         schema.nvars = len(handler.variables)
         for index, name in enumerate(handler.variables):
             schema.vars[index] = name.encode()
     schema.kind = handler.kind
+    schema.waits = handler.kind != Kind.INFER and any(s.strict for s in shared_states())
 
 
-def _write_spec(target: Any, name: str, dtype: torch.dtype, shape: Sequence[int]) -> None:
+def _numbered(schema: Schema, spec: TensorSpec) -> list[int]:
+    """Write a shape as C has it, with a negative number for a variable axis."""
+    return [-1 - schema.axes.index(size) if isinstance(size, str) else size for size in spec.shape]
+
+
+def _size(dtype: Any) -> int:
+    """Return the bytes of an element in C's rows."""
+    return _PAIR * torch.int64.itemsize if dtype in STRING_TYPES else dtype.itemsize
+
+
+def _write_spec(target: Any, name: str, dtype: Any, shape: Sequence[int]) -> None:
     target.name = name.encode()
     target.dtype = _DTYPES[dtype]
     target.ndim = len(shape)
-    target.row_size = dtype.itemsize
+    target.row_size = _size(dtype)
     for axis, size in enumerate(shape):
         target.shape[axis] = size
-        target.row_size *= size
+        if size >= 0:
+            target.row_size *= size
 
 
 # --- running ---
@@ -190,7 +287,7 @@ class Slot:
         self._bases = bases
         storages = [base.untyped_storage()._cdata for base in bases]
         self._references = [(storage, use_count(storage)) for storage in storages]
-        self._views: dict[int, list[Tensor]] = {}
+        self._views: dict[Any, list[Tensor]] = {}
         self._version = self._versions()
 
     def inputs(self, rows: int) -> list[Tensor]:
@@ -198,12 +295,18 @@ class Slot:
         views = self._views.get(rows) or self._make_views(rows)
         return [*map(Tensor.detach, views)]
 
-    def _make_views(self, rows: int) -> list[Tensor]:
+    def report(self, outputs: Sequence[Any]) -> None:
+        """Tell C the sizes of axes that only outputs have."""
+
+    def _make_views(self, key: Any) -> list[Tensor]:
         if len(self._views) == self.MAX_VIEWS:
             self._views.clear()
-        rows_or_row = slice(rows) if self._batched else 0
-        views = self._views[rows] = [base[rows_or_row] for base in self._bases]
+        views = self._views[key] = self._views_of(key)
         return views
+
+    def _views_of(self, rows: Any) -> list[Tensor]:
+        rows_or_row = slice(rows) if self._batched else 0
+        return [base[rows_or_row] for base in self._bases]
 
     def is_kept(self) -> bool:
         """Tell whether a tensor over a buffer is left that was not made here."""
@@ -222,6 +325,43 @@ class Slot:
         return sum(base._version for base in self._bases)
 
 
+class VariableSlot(Slot):
+    """A slot whose rows are of other sizes in each batch; its bases are flat."""
+
+    def __init__(self, generation: int, schema: Schema, bases: list[Tensor], batch: Any) -> None:
+        super().__init__(generation, schema.batched, bases, batch.outputs)
+        self._sizes = batch.sizes
+        self._bound = schema.bound
+        self._shapes = [
+            _numbered(schema, spec) + [_PAIR] * spec.has_strings for spec in schema.inputs
+        ]
+        self._reported = [
+            (number, *schema.place_of(axis))
+            for number, axis in enumerate(schema.axes)
+            if number >= schema.bound
+        ]
+
+    def inputs(self, rows: int) -> list[Tensor]:
+        """Return tensors of the first rows, new ones, in the sizes of the batch."""
+        key = rows, *self._sizes[0 : self._bound]
+        views = self._views.get(key) or self._make_views(key)
+        return [*map(Tensor.detach, views)]
+
+    def _views_of(self, key: Any) -> list[Tensor]:
+        rows, *sizes = key
+        views = []
+        for base, numbered in zip(self._bases, self._shapes, strict=True):
+            row = [sizes[-1 - size] if size < 0 else size for size in numbered]
+            shape = torch.Size([rows, *row] if self._batched else row)
+            views.append(base[: shape.numel()].view(shape))
+        return views
+
+    def report(self, outputs: Sequence[Any]) -> None:
+        """Tell C the sizes of axes that only outputs have."""
+        for number, output, axis in self._reported:
+            self._sizes[number] = strings.shape(outputs[output])[axis]
+
+
 def _is_shared(output: Tensor) -> bool:
     """Tell whether another tensor has the same memory."""
     # the first of two is the tensor's, the other that of the Python object, which stays
@@ -237,12 +377,16 @@ class TensorRunner:
     """
 
     def __init__(self, name: str, handler: TensorFunction) -> None:
-        self._name = name
-        self._handler = handler
+        self.name = name
+        self.handler = handler
         self._shared_from = self._rows_sent_uncopied()
+        self._is_variable = bool(handler.schema.axes)
+        self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
+        self._texts: dict[int, list[bytes]] = {}
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch, one call for all of its requests unless that fails."""
@@ -254,14 +398,24 @@ class TensorRunner:
         if slot is None or slot.generation != generation:
             slot = self._slots[number] = self._adopt(generation, batch)
 
-        inputs = slot.inputs(rows)
+        inputs: Sequence[Any] = slot.inputs(rows)
+        if self._takes_strings:
+            inputs = self._decode(inputs, batch)
         progress.begin()
         try:
-            outputs = self._handler.run(inputs, rows)
+            outputs: Sequence[Any] = self.handler.run(inputs, rows)
         except BaseException as error:
             changed = slot.is_written() or progress.is_made()
+            if self._takes_strings:
+                # the lists may have been changed
+                inputs = self._decode(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
+
+        if self._is_variable and outputs:
+            slot.report(outputs)
+        if self._returns_strings:
+            outputs, self._texts[number] = self._encode(outputs)
 
         if rows >= self._shared_from:
             # three references: of the outputs, of the loop and of the call
@@ -279,43 +433,71 @@ class TensorRunner:
 
     def _rows_sent_uncopied(self) -> int:
         """Return how many rows a batch has at least that may be sent from where it is."""
+        if self.handler.schema.axes:
+            return 1
         size = sum(
-            torch.Size(spec.shape).numel() * spec.dtype.itemsize
-            for spec in self._handler.schema.outputs
+            math.prod(spec.sizes()) * _size(spec.dtype) for spec in self.handler.schema.outputs
         )
         return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
     def _drop_others(self, number: int) -> None:
         """Give back what is kept for all slots but one."""
         self._outputs.clear()
+        self._texts.clear()
         self._slots = {number: self._slots[number]} if number in self._slots else {}
         lib.ngx_webtorch_trim()
 
     def _adopt(self, generation: int, batch: Any) -> Slot:
-        schema = self._handler.schema
+        schema = self.handler.schema
         bases = []
         for index, spec in enumerate(schema.inputs):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
-            size = batch.capacity * torch.Size(spec.shape).numel() * spec.dtype.itemsize
-            buffer = ffi.buffer(memory, size)
-            flat = torch.frombuffer(buffer, dtype=spec.dtype)
-            bases.append(flat.view(batch.capacity, *spec.shape))
+            buffer = ffi.buffer(memory, batch.allocated[index])
+            dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
+            flat = torch.frombuffer(buffer, dtype=dtype)
+            if not schema.axes:
+                flat = flat.view(batch.capacity, *spec.sizes(), *[_PAIR] * spec.has_strings)
+            bases.append(flat)
+        if schema.axes:
+            return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
 
+    def _decode(self, inputs: Sequence[Tensor], batch: Any) -> list[Any]:
+        """Make strings of the inputs that are offsets and lengths in the batch's text."""
+        text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
+        return [
+            strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
+            for spec, value in zip(self.handler.schema.inputs, inputs, strict=True)
+        ]
+
+    def _encode(self, outputs: Sequence[Any]) -> tuple[list[Tensor], list[bytes]]:
+        """Make addresses and lengths of the outputs that are strings, and the texts they are in."""
+        encoded = []
+        texts = []
+        for output in outputs:
+            if isinstance(output, Tensor):
+                encoded.append(output)
+                continue
+            entries, text = strings.encode(output, strings.shape(output))
+            entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
+            encoded.append(entries)
+            texts.append(text)
+        return encoded, texts
+
     def _run_each(
-        self, batch: Any, inputs: Sequence[Tensor], error: BaseException, changed: bool
-    ) -> Sequence[Tensor]:
+        self, batch: Any, inputs: Sequence[Any], error: BaseException, changed: bool
+    ) -> Sequence[Any]:
         """Serve the requests that the failure is not of, if it left things as they were."""
         jobs = batch.jobs[0 : batch.njobs]
         if batch.njobs == 1 or changed:
             for job in jobs:
-                _fail(ffi.addressof(job), self._name, error)
+                _fail(ffi.addressof(job), self.name, error)
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
-        outputs, failures = self._handler.run_each(inputs, spans, error)
+        outputs, failures = self.handler.run_each(inputs, spans, error)
         for index, failure in failures.items():
-            _fail(ffi.addressof(jobs[index]), self._name, failure)
+            _fail(ffi.addressof(jobs[index]), self.name, failure)
         return outputs
 
 
@@ -323,18 +505,18 @@ class RequestRunner:
     """Runs the batches of a custom handler: a call for each request."""
 
     def __init__(self, name: str, handler: RequestFunction) -> None:
-        self._name = name
-        self._handler = handler
+        self.name = name
+        self.handler = handler
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the requests of a batch one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index
             try:
-                response = self._handler.run(_take_request(job, self._handler.variables))
+                response = self.handler.run(_take_request(job, self.handler.variables))
                 _reply(job, response)
             except BaseException as error:
-                _fail(job, self._name, error)
+                _fail(job, self.name, error)
 
 
 def _take_request(job: Any, variables: Sequence[str]) -> Request:

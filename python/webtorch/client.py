@@ -5,7 +5,7 @@
     with Client("http://127.0.0.1:8000") as client:
         y = client.infer("v1/output", x)
 
-It needs NumPy and requests; torch only where tensors are given to it.
+It needs NumPy and requests; torch only where tensors are given to it, or for the format "torch".
 """
 
 import io
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     Input = ArrayLike | Tensor
 
 Array = NDArray[Any]
-Format = Literal["npy", "json"]
+Format = Literal["npy", "json", "torch"]
 
 NPY = "application/x-npy"
 NPZ = "application/x-npz"
 JSON = "application/json"
+TORCH = "application/x-pytorch"
 
 # kinds of NumPy's dtypes: bool, integers, floats, complex
 NUMBERS = "biufc"
@@ -81,7 +82,8 @@ class Client:
         timeout: in seconds, to connect and between two reads, or a pair of them, or None, to wait
             for ever.
         session: one with its own settings (TLS, authentication, retries); it is left open.
-        format: `npy`, NumPy's formats, or `json`.
+        format: `npy`, NumPy's formats, `json`, or `torch`, which sends and receives tensors of all
+            dtypes, as files of torch.save(), where the server's webtorch_torch_load allows it.
 
     Raises:
         ValueError: for another format.
@@ -126,12 +128,13 @@ class Client:
 
         Returns:
             The array, or a dict of arrays by name if the function has several outputs: tensors on
-            the CPU if a tensor was sent, else NumPy arrays. Shape and dtype are as the server
-            writes them. JSON has no dtypes: all is float64, int64 or bool then.
+            the CPU if a tensor was sent or the format is `torch`, else NumPy arrays. Shape and
+            dtype are as the server writes them. JSON has no dtypes: all is float64, int64 or bool
+            then.
 
         Raises:
             TypeError: if there is no array, or one with a name and one without, or a tensor of a
-                dtype that NumPy has not, as bfloat16.
+                dtype that NumPy has not, as bfloat16, or, for the format `torch`, no dense one.
             ValueError: if something is no array of numbers.
             ServerError: if the server does not answer with arrays.
             requests.RequestException: if it does not answer at all, or for a NaN in JSON.
@@ -140,19 +143,23 @@ class Client:
         if (array is None) != bool(arrays):
             raise TypeError("infer() takes either one array or several by name")
         given = arrays if array is None else {"": array}
-        sent = {name: _to_numpy(name, value) for name, value in given.items()}
+        convert = _to_torch if self.format == "torch" else _to_numpy
+        sent = {name: convert(name, value) for name, value in given.items()}
         response = self._post(path, sent)
-        received: dict[str, Any] = _decode(response)
+        received = _decode(response, self.format)
         if any(map(_is_tensor, given.values())):
             received = {name: _to_tensor(value) for name, value in received.items()}
         return received if len(received) > 1 else next(iter(received.values()))
 
-    def _post(self, path: str, arrays: Mapping[str, Array]) -> requests.Response:
+    def _post(self, path: str, arrays: Mapping[str, Any]) -> requests.Response:
         body: dict[str, Any]
         if self.format == "json":
             lists = {name: value.tolist() for name, value in arrays.items()}
             body = {"json": lists.get("", lists)}
             headers = {"Accept": JSON}
+        elif self.format == "torch":
+            body = {"data": _torch_file(arrays.get("", arrays))}
+            headers = {"Content-Type": TORCH, "Accept": TORCH}
         else:
             # of several that are accepted, the server takes the one that it is sent
             body = {"data": _npy(arrays[""]) if "" in arrays else _npz(arrays)}
@@ -190,10 +197,22 @@ def _to_numpy(name: str, value: Any) -> Array:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def _to_tensor(array: Array) -> "Tensor":
+def _to_torch(name: str, value: Any) -> "Tensor":
+    """Return a dense tensor in memory of its own, as torch.save() writes all that a view is of."""
     import torch
 
-    return torch.from_numpy(array)
+    tensor: Tensor = value if _is_tensor(value) else torch.tensor(_to_numpy(name, value))
+    if tensor.layout != torch.strided:
+        what = f'"{name}"' if name else "the array"
+        raise TypeError(f"{what} is a tensor of {tensor.layout}: send x.to_dense()")
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _to_tensor(value: Any) -> "Tensor":
+    import torch
+
+    tensor: Tensor = value if _is_tensor(value) else torch.from_numpy(value)
+    return tensor
 
 
 def _npy(array: Array) -> bytes:
@@ -211,8 +230,31 @@ def _npz(arrays: Mapping[str, Array]) -> bytes:
     return file.getvalue()
 
 
-def _decode(response: requests.Response) -> dict[str, Array]:
+def _torch_file(tensors: "Tensor | Mapping[str, Tensor]") -> bytes:
+    import torch
+
+    file = io.BytesIO()
+    torch.save(tensors, file)
+    return file.getvalue()
+
+
+def _load_torch_file(body: bytes) -> "dict[str, Tensor]":
+    import torch
+
+    try:
+        found = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+    except Exception as error:
+        # torch raises this and that
+        raise ValueError("torch.load() cannot read it") from error
+    tensors: dict[str, Tensor] = found if isinstance(found, dict) else {"": found}
+    if not all(map(_is_tensor, tensors.values())):
+        raise ValueError("torch.load() finds something else in it")
+    return tensors
+
+
+def _decode(response: requests.Response, format: Format) -> dict[str, Any]:
     """Read the arrays of an answer, one without a name as ""."""
+    arrays: dict[str, Any]
     content_type = response.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
     try:
         if content_type == JSON:
@@ -223,6 +265,8 @@ def _decode(response: requests.Response) -> dict[str, Array]:
             loaded = np.load(io.BytesIO(response.content), allow_pickle=False)
             named: Mapping[str, Array] = loaded if isinstance(loaded, Mapping) else {"": loaded}
             arrays = {name: _native(value) for name, value in named.items()}
+        elif content_type == TORCH and format == "torch":
+            arrays = _load_torch_file(response.content)
         else:
             raise ValueError(f"its Content-Type is {content_type}")
         if not arrays:

@@ -1,9 +1,9 @@
 """Handlers: the functions that nginx's locations name."""
 
+import copy
 import functools
 import importlib
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,9 +12,9 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _torch
+from webtorch import _torch, strings
 from webtorch.messages import Request, Response
-from webtorch.model import progress
+from webtorch.model import progress, training
 from webtorch.schema import Schema, TensorSpec
 
 MAX_VARIABLES = 16
@@ -23,10 +23,6 @@ MAX_VARIABLES = 16
 _VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-
-# One training call at a time: two would mix their gradients, and one would change the weights
-# between the other's forward and backward pass. A training function may call another one.
-_training = threading.RLock()
 
 _NO_KEYWORDS: dict[str, Any] = {}
 
@@ -72,22 +68,39 @@ class TensorFunction:
         raise NotImplementedError
 
     @functools.cached_property
+    def _returns_strings(self) -> bool:
+        """Whether its only output is strings, whose list is not one of outputs."""
+        outputs = self.schema.outputs
+        return len(outputs) == 1 and outputs[0].has_strings
+
+    @functools.cached_property
     def schema(self) -> Schema:
         """The schema of its annotations; raises SignatureError."""
         return Schema.of(self._function)
 
-    def run(self, inputs: Sequence[Tensor], rows: int) -> Sequence[Tensor]:
-        """Run it on `rows` rows and return its outputs, contiguous and on the CPU.
+    def serves_like(self, other: "Handler") -> bool:
+        """Tell whether requests to one can go to the other."""
+        return (
+            isinstance(other, TensorFunction)
+            and self.kind == other.kind
+            and self.schema == other.schema
+        )
+
+    def run(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
+        """Run it on `rows` rows and return its outputs, tensors contiguous and on the CPU.
 
         Raises:
             TypeError: if it returned something else than its annotation says.
             Exception: whatever it raised.
 
         """
+        # before the call, which may change the shapes of its inputs
+        sizes = self.schema.sizes_of(inputs) if self.schema.axes else None
+
         result: Any = self._call(inputs, _NO_KEYWORDS)
 
         specs = self.schema.outputs
-        if isinstance(result, Tensor):
+        if isinstance(result, Tensor) or (self._returns_strings and not isinstance(result, tuple)):
             result = (result,)
         if not isinstance(result, _SEVERAL) or len(result) != len(specs):
             raise TypeError(f"{len(specs)} tensors are annotated, it returned {type(result)}")
@@ -98,34 +111,41 @@ class TensorFunction:
             if (
                 not isinstance(tensor, Tensor)
                 or tensor.dtype is not spec.dtype
-                or tensor.shape != batch + spec.shape
+                or (
+                    tensor.shape != batch + spec.shape
+                    and (sizes is None or not _fits(tensor.shape, batch + spec.shape, sizes))
+                )
             ):
-                raise TypeError(self._mismatch(tensor, spec, rows))
-            if not (tensor.is_cpu and tensor.is_contiguous()):
-                result = [tensor.cpu().contiguous() for tensor in result]
-        outputs: Sequence[Tensor] = result
+                if not (spec.has_strings and _are_strings(tensor, spec, batch, sizes)):
+                    raise TypeError(self._mismatch(tensor, spec, rows, sizes or {}))
+            elif not (tensor.is_cpu and tensor.is_contiguous()):
+                result = [
+                    tensor.cpu().contiguous() if isinstance(tensor, Tensor) else tensor
+                    for tensor in result
+                ]
+        outputs: Sequence[Any] = result
         return outputs
 
     def run_each(
-        self, inputs: Sequence[Tensor], spans: Sequence[Span], failure: BaseException
-    ) -> tuple[Sequence[Tensor], dict[int, BaseException]]:
+        self, inputs: Sequence[Any], spans: Sequence[Span], failure: BaseException
+    ) -> tuple[Sequence[Any], dict[int, BaseException]]:
         """Find out which requests made a batch fail, and serve the others.
 
         Halves of the batch are run, then halves of those that fail. After a failure that came
-        after a training step nothing is run again: no sample is trained on twice.
+        after a training step nothing is run again: no sample is trained on twice. A batch has one
+        size of an axis that only outputs have: where parts of it differ in one, those that did not
+        fail are run again together.
 
         Returns:
-            The outputs of all rows, zeros for those that failed, and the failures by index.
+            The outputs of all rows, zeros or empty strings for those that failed, and the failures
+            by index. There are no outputs if all failed.
 
         """
         total = sum(span.rows for span in spans)
-        outputs = [
-            torch.zeros(
-                (total, *spec.shape) if self.schema.batched else spec.shape, dtype=spec.dtype
-            )
-            for spec in self.schema.outputs
-        ]
+        outputs: list[Any] = []
         failures: dict[int, BaseException] = {}
+        is_alike = True
+        is_trained = False
 
         def halve(begin: int, end: int, failure: BaseException) -> None:
             if end - begin == 1:
@@ -140,25 +160,97 @@ class TensorFunction:
             last = spans[end - 1].first + spans[end - 1].rows
             progress.begin()
             try:
-                results = self.run([tensor[first:last] for tensor in inputs], last - first)
+                results = self.run(_rows_of(inputs, range(first, last)), last - first)
             except BaseException as error:
                 if progress.is_made():
                     failures.update(dict.fromkeys(range(begin, end), error))
                 else:
                     halve(begin, end, error)
                 return
+            nonlocal is_alike, is_trained
+            is_trained = is_trained or progress.is_made()
+            if not outputs:
+                outputs.extend(self._blank(results, total))
             for output, result in zip(outputs, results, strict=True):
-                output[first:last] = result
+                if strings.shape(output)[1:] == strings.shape(result)[1:]:
+                    output[first:last] = result
+                else:
+                    is_alike = False
 
         halve(0, len(spans), failure)
-        return outputs, failures
+        if is_alike:
+            return outputs, failures
 
-    def _mismatch(self, found: Any, spec: TensorSpec, rows: int) -> str:
+        others = [index for index in range(len(spans)) if index not in failures]
+        if is_trained:
+            differ = TypeError("it returned tensors of several sizes for the parts of a batch")
+            return [], failures | dict.fromkeys(others, differ)
+        try:
+            return self._run_together(inputs, [spans[index] for index in others], total), failures
+        except BaseException as error:
+            return [], failures | dict.fromkeys(others, error)
+
+    def _run_together(
+        self, inputs: Sequence[Any], spans: Sequence[Span], total: int
+    ) -> Sequence[Any]:
+        """Run some requests of a batch of `total` rows, zeros are the outputs of the others."""
+        rows = [row for span in spans for row in range(span.first, span.first + span.rows)]
+        results = self.run(_rows_of(inputs, rows), len(rows))
+        outputs = self._blank(results, total)
+        for output, result in zip(outputs, results, strict=True):
+            for index, row in enumerate(rows):
+                output[row] = result[index]
+        return outputs
+
+    def _blank(self, results: Sequence[Any], rows: int) -> list[Any]:
+        """Make outputs of other rows, like those of a call but for their elements."""
+        blank: list[Any] = []
+        for spec, result in zip(self.schema.outputs, results, strict=True):
+            if isinstance(result, Tensor):
+                blank.append(result.new_zeros(rows, *result.shape[1:]))
+            else:
+                blank.append(strings.full(spec.dtype, (rows, *strings.shape(result)[1:])))
+        return blank
+
+    def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
+        if spec.has_strings and isinstance(found, list):
+            return f"{expected}, it returned other lists, {list(strings.shape(found))}"
         if not isinstance(found, Tensor):
             return f"{expected}, it returned {type(found)}"
         dtype = str(found.dtype).removeprefix("torch.")
-        return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows"
+        where = "".join(f", {axis}={size}" for axis, size in sizes.items() if axis in spec.shape)
+        return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows{where}"
+
+
+def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+    """Take rows of tensors, and of strings in lists that may be changed."""
+    index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+    return [
+        value[index] if isinstance(value, Tensor) else [copy.deepcopy(value[row]) for row in rows]
+        for value in inputs
+    ]
+
+
+def _are_strings(
+    found: Any, spec: TensorSpec, batch: tuple[int, ...], sizes: dict[str, int] | None
+) -> bool:
+    """Check strings that a function returned."""
+    expected = batch + spec.shape
+    shape = strings.shape(found)
+    return (
+        _fits(shape, expected, {} if sizes is None else sizes)
+        and isinstance(spec.dtype, type)
+        and strings.are(found, spec.dtype, shape)
+    )
+
+
+def _fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
+    """Compare a shape with sizes and names of axes; names that have no size yet get theirs."""
+    return len(found) == len(expected) and all(
+        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        for size, axis in zip(found, expected, strict=True)
+    )
 
 
 class InferFunction(TensorFunction):
@@ -186,7 +278,7 @@ class TrainFunction(TensorFunction):
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
-        with _training:
+        with training:
             _torch.set_grad_enabled(True)
             try:
                 return self._function(*args, **kwargs)
@@ -213,6 +305,14 @@ class RequestFunction:
     def __call__(self, request: Request) -> Any:
         """Call the function itself."""
         return self._function(request)
+
+    def serves_like(self, other: "Handler") -> bool:
+        """Tell whether requests to one can go to the other."""
+        return (
+            isinstance(other, RequestFunction)
+            and self.methods == other.methods
+            and self.variables == other.variables
+        )
 
     def run(self, request: Request) -> Response:
         """Answer a request, without gradients but in the training functions that it calls.

@@ -1,14 +1,17 @@
 """Schemas: what the annotations of a tensor function say about its tensors."""
 
+import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
+
+from webtorch import strings
 
 BATCH = "batch"
 """The name of the first axis that takes rows of many requests at once."""
@@ -31,9 +34,34 @@ DTYPES = {
 """The dtypes that requests and answers can carry, by jaxtyping's names, in the order of their
 numbers in ngx_webtorch_api.h."""
 
+STRING_TYPES = (str, bytes)
+"""Of strings, whose numbers follow those of DTYPES."""
+
 MAX_TENSORS = 16
 MAX_DIMS = 8
+MAX_AXES = 8
 MAX_NAME = 63
+
+
+class Axes(str):
+    """The axes of strings in an annotation, as `batch 2`."""
+
+
+if TYPE_CHECKING:
+    from typing import Annotated as Strings
+else:
+
+    class Strings:
+        """Annotates strings, as jaxtyping's classes do tensors: `Strings[list[str], "batch"]`.
+
+        The first argument is what the function takes or returns: lists, nested as deep as there
+        are axes, of `str` or of `bytes`.
+        """
+
+        def __class_getitem__(cls, arguments):
+            """Make an annotation of a type and axes."""
+            kind, axes = arguments
+            return Annotated[kind, Axes(axes)]
 
 
 class SignatureError(TypeError):
@@ -42,25 +70,53 @@ class SignatureError(TypeError):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a signature; `shape` is a row's, without the batch axis."""
+    """A tensor of a signature, or strings in lists.
+
+    Attributes:
+        name: of the tensor.
+        dtype: of its elements; `str` or `bytes` for strings.
+        shape: a row's, without the batch axis: sizes, and names of variable axes.
+
+    """
 
     name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
+    dtype: torch.dtype | type[str] | type[bytes]
+    shape: tuple[int | str, ...]
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether the elements are strings."""
+        return self.dtype in STRING_TYPES
+
+    def sizes(self) -> list[int]:
+        """Return the shape of a tensor without variable axes."""
+        return [int(size) for size in self.shape]
 
     def describe(self, batched: bool) -> str:
         """Write dtype and shape, as `float32 [batch, 2]`."""
         axes = [BATCH] * batched + [str(size) for size in self.shape]
-        return f"{str(self.dtype).removeprefix('torch.')} [{', '.join(axes)}]"
+        dtype = getattr(self.dtype, "__name__", str(self.dtype)).removeprefix("torch.")
+        return f"{dtype} [{', '.join(axes)}]"
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The tensors that a function takes and returns."""
+    """The tensors that a function takes and returns.
+
+    Attributes:
+        inputs: by position.
+        outputs: by position.
+        batched: whether a call takes the rows of many requests.
+        axes: names of the variable axes, those of inputs first.
+        bound: how many of `axes` are those of inputs.
+
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool
+    axes: tuple[str, ...] = ()
+    bound: int = 0
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Schema":
@@ -71,7 +127,7 @@ class Schema:
 
         """
         try:
-            hints = typing.get_type_hints(function)
+            hints = typing.get_type_hints(function, include_extras=True)
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
@@ -91,11 +147,48 @@ class Schema:
                 f'either all of its tensors have "{BATCH}" as their first axis, or none has'
             )
 
+        bound = _variable_axes(spec for spec, _ in inputs)
+        axes = _variable_axes(spec for spec, _ in inputs + outputs)
+        if len(axes) > MAX_AXES:
+            raise SignatureError(f"it has more than {MAX_AXES} variable axes")
+
         return cls(
             inputs=tuple(spec for spec, _ in inputs),
             outputs=tuple(spec for spec, _ in outputs),
             batched=inputs[0][1],
+            axes=axes,
+            bound=len(bound),
         )
+
+    @functools.cached_property
+    def _places(self) -> tuple[tuple[str, int, int], ...]:
+        """Where inputs have variable axes first: name, input, dimension."""
+        return tuple(
+            next(
+                (axis, index, self.batched + spec.shape.index(axis))
+                for index, spec in enumerate(self.inputs)
+                if axis in spec.shape
+            )
+            for axis in self.axes[: self.bound]
+        )
+
+    def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int]:
+        """Read the sizes of variable axes off the inputs."""
+        return {axis: strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
+
+    def place_of(self, axis: str) -> tuple[int, int]:
+        """Tell the first output that has a variable axis, and where in its shape."""
+        return next(
+            (index, self.batched + spec.shape.index(axis))
+            for index, spec in enumerate(self.outputs)
+            if axis in spec.shape
+        )
+
+
+def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
+    """List the names of variable axes, in the order in which they occur first."""
+    names = (axis for spec in specs for axis in spec.shape if isinstance(axis, str))
+    return tuple(dict.fromkeys(names))
 
 
 def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +204,7 @@ def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> d
 def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
     """Name the returned tensors: by a NamedTuple's fields, else by position."""
     if isinstance(annotation, type) and hasattr(annotation, "_fields"):
-        return list(typing.get_type_hints(annotation).items())
+        return list(typing.get_type_hints(annotation, include_extras=True).items())
     if typing.get_origin(annotation) is tuple:
         items = typing.get_args(annotation)
         return [(f"output_{index}", item) for index, item in enumerate(items)]
@@ -122,31 +215,66 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     """Read one annotation; the second value tells whether it has a batch axis."""
     example = 'as in Float32[Tensor, "batch 2"]'
 
+    if len(name.encode()) > MAX_NAME:
+        raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
+    if typing.get_origin(annotation) is Annotated:
+        return _strings(name, annotation)
     if not (isinstance(annotation, type) and issubclass(annotation, AbstractArray)):
         raise SignatureError(f'"{name}" is not annotated with a dtype and a shape, {example}')
     if not issubclass(annotation.array_type, Tensor):
         raise SignatureError(f'"{name}" is not annotated as a torch.Tensor, {example}')
-    if len(name.encode()) > MAX_NAME:
-        raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
     # jaxtyping lists the names of all libraries: "bool" and "bool_" are one
     dtypes = {dtype.rstrip("_") for dtype in annotation.dtypes}
     if len(dtypes) != 1 or not dtypes <= set(DTYPES):
         raise SignatureError(f'the dtype of "{name}" must be one of {", ".join(DTYPES)}, {example}')
 
-    axes = annotation.dim_str.split()
-    batched = axes[:1] == [BATCH]
-    shape = tuple(_size(name, axis) for axis in axes[batched:])
-    if len(shape) > MAX_DIMS:
-        raise SignatureError(f'"{name}" has more than {MAX_DIMS} axes')
-
+    batched, shape = _shape(name, annotation.dim_str)
     return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
 
 
-def _size(name: str, axis: str) -> int:
-    """Read an axis, `3` or `channels=3`."""
-    size = axis.rpartition("=")[2]
-    if not size.isdecimal() or int(size) < 1:
+def _strings(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
+    """Read an annotation of strings."""
+    axes = next((extra for extra in annotation.__metadata__ if isinstance(extra, Axes)), None)
+    if axes is None:
         raise SignatureError(
-            f'axis "{axis}" of "{name}" is not a size: all axes but a first "{BATCH}" are fixed'
+            f'"{name}" has no axes for its strings, as in Strings[list[str], "batch"]'
         )
-    return int(size)
+    batched, shape = _shape(name, axes)
+    kind = annotation.__origin__
+    depth = 0
+    while typing.get_origin(kind) is list:
+        (kind,) = typing.get_args(kind)
+        depth += 1
+    if kind not in STRING_TYPES or depth != batched + len(shape):
+        raise SignatureError(
+            f'the strings of "{name}" are not in lists as deep as it has axes, as in '
+            'Strings[list[list[str]], "batch 2"]'
+        )
+    return TensorSpec(name, kind, shape), batched
+
+
+def _shape(name: str, text: str) -> tuple[bool, tuple[int | str, ...]]:
+    """Read axes; the first value tells whether there is a batch axis."""
+    axes = text.split()
+    batched = axes[:1] == [BATCH]
+    shape = tuple(_axis(name, axis) for axis in axes[batched:])
+    if len(shape) > MAX_DIMS:
+        raise SignatureError(f'"{name}" has more than {MAX_DIMS} axes')
+    return batched, shape
+
+
+def _axis(name: str, axis: str) -> int | str:
+    """Read an axis: `3` and `channels=3` are sizes, `seq` is a variable axis."""
+    if axis == BATCH:
+        raise SignatureError(f'the axis "{BATCH}" of "{name}" is not its first one')
+    size = axis.rpartition("=")[2]
+    if size.isdecimal() and int(size) > 0:
+        return int(size)
+    # jaxtyping's axes without a name or a place of their own: "_", "*rest", "...", "#one", "n+1"
+    if not axis.isidentifier() or axis.startswith("_"):
+        raise SignatureError(
+            f'axis "{axis}" of "{name}" is neither a size, as 3 or channels=3, nor a name, as seq'
+        )
+    if len(axis.encode()) > MAX_NAME:
+        raise SignatureError(f'the name of the axis "{axis}" is longer than {MAX_NAME} bytes')
+    return axis

@@ -2,7 +2,7 @@
 
 Usage: .venv/bin/python tests/codec/fuzz.py TARGET [OPTIONS]
 
-A target is json, npy, npz, raw, safetensors, torch7, oip or accept; options are libFuzzer's.
+A target is json, npy, npz, raw, safetensors, torch7, torch, oip or accept; options are libFuzzer's.
 
 What it finds new is kept in build/fuzz/NAME/corpus, and an input that fails beside it.
 """
@@ -20,6 +20,7 @@ CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
     "oip": ("fuzz_oip.c", "-D_GNU_SOURCE"),
+    "torch": ("fuzz_torch.c",),
     "accept": ("fuzz_accept.c",),
 }
 # a deflated member of an archive: what zlib can make of a byte at most

@@ -62,10 +62,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     for (own = ngx_webtorch_codecs; *own; own++) {
         for (n = 1; n <= 2; n++) {
-            found = ngx_webtorch_codec_by_accept(header, size, *own, n);
+            found = ngx_webtorch_codec_by_accept(header, size, *own, n, 0);
 
             fuzz_check(found == NULL || n == 1 || found->several,
                        "a format that cannot hold several tensors");
+
+            found = ngx_webtorch_codec_by_accept(header, size, *own, n, 1);
+
+            fuzz_check(found == NULL || found->strings,
+                       "a format that cannot hold strings");
         }
     }
 

@@ -33,6 +33,35 @@ fuzz_decode(const char *text, size_t len, fuzz_rows_t *rows,
 }
 
 
+/* a shape that is told beside a body: in front of it, up to a newline */
+
+static int
+fuzz_shape(const char **text, size_t *len, ngx_webtorch_shape_t *shape)
+{
+    size_t       n;
+    const char  *end;
+
+    end = *len ? memchr(*text, '\n', *len) : NULL;
+
+    if (end == NULL) {
+        return -1;
+    }
+
+    n = (size_t) (end - *text);
+
+    memset(shape, 0, sizeof(ngx_webtorch_shape_t));
+
+    if (ngx_webtorch_parse_shape(shape, *text, n) != 0) {
+        return -1;
+    }
+
+    *text += n + 1;
+    *len -= n + 1;
+
+    return 0;
+}
+
+
 static void
 fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout)
 {
@@ -40,8 +69,14 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout)
     size_t                  bound;
     uint32_t                i;
     fuzz_rows_t             again = { .schema = rows->schema };
-    const webtorch_spec_t  *specs = rows->schema->inputs;
+    const webtorch_spec_t  *specs = rows->specs;
     ngx_webtorch_layout_t   found = { 0 };
+    ngx_webtorch_shape_t    shape;
+
+    if (layout->shape != NULL) {
+        shape.ndim = ngx_webtorch_array_shape(shape.sizes, specs, layout);
+        found.shape = &shape;
+    }
 
     bound = ngx_webtorch_codec_bound(&FUZZ_CODEC, specs,
                                      rows->schema->ninputs, layout);
@@ -73,17 +108,30 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    size_t                  i;
+    size_t                  i, len;
+    const char             *text;
     fuzz_rows_t             rows;
+    ngx_webtorch_shape_t    shape;
     ngx_webtorch_layout_t   layout;
 
     for (i = 0; i < sizeof(fuzz_schemas) / sizeof(fuzz_schemas[0]); i++) {
+
+        if (fuzz_schemas[i].input_strings && !FUZZ_CODEC.strings) {
+            continue;
+        }
 
         memset(&rows, 0, sizeof(rows));
         memset(&layout, 0, sizeof(layout));
         rows.schema = &fuzz_schemas[i];
 
-        if (fuzz_decode((const char *) data, size, &rows, &layout) == 0) {
+        text = (const char *) data;
+        len = size;
+
+        if (FUZZ_CODEC.shapeless && fuzz_shape(&text, &len, &shape) == 0) {
+            layout.shape = &shape;
+        }
+
+        if (fuzz_decode(text, len, &rows, &layout) == 0) {
             fuzz_round_trip(&rows, &layout);
         }
 

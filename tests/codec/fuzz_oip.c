@@ -57,7 +57,36 @@ fuzz_decode(const char *text, size_t len, size_t json, fuzz_rows_t *rows,
 }
 
 
-/* JSON has neither NaN nor infinities */
+/* JSON has neither NaN nor infinities, nor what is not UTF-8 */
+
+static int
+fuzz_is_json(const webtorch_spec_t *spec, const void *data, uint32_t rows)
+{
+    uint64_t                i, k, n;
+    const char             *p;
+    const webtorch_text_t  *text;
+
+    n = rows * ngx_webtorch_row_elements(spec);
+
+    if (!ngx_webtorch_is_string(spec->dtype)) {
+        return ngx_webtorch_finite(spec->dtype, data, n);
+    }
+
+    text = data;
+
+    for (i = 0; i < n; i++) {
+        p = (const char *) (uintptr_t) text[i].at;
+
+        for (k = 0; k < text[i].len; k++) {
+            if (p[k] & 0x80) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
+}
+
 
 static void
 fuzz_make_binary(const fuzz_rows_t *rows, ngx_webtorch_oip_t *oip)
@@ -67,9 +96,7 @@ fuzz_make_binary(const fuzz_rows_t *rows, ngx_webtorch_oip_t *oip)
     for (i = 0; i < oip->noutputs; i++) {
         k = oip->outputs[i];
 
-        if (!ngx_webtorch_rows_finite(&rows->schema->inputs[k],
-                                      rows->sink.data[k], rows->rows))
-        {
+        if (!fuzz_is_json(&rows->specs[k], rows->sink.data[k], rows->rows)) {
             oip->binary |= 1u << i;
         }
     }
@@ -81,26 +108,27 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout,
     ngx_webtorch_oip_t *oip)
 {
     char                   *text, *json, *end, *outputs;
-    size_t                  bound, binary, size;
+    size_t                  bound, binary;
     uint32_t                i, k;
     fuzz_rows_t             again = { .schema = rows->schema };
     ngx_webtorch_oip_t      other;
-    const webtorch_spec_t  *specs = rows->schema->outputs;
+    const webtorch_spec_t  *specs = rows->specs;
     ngx_webtorch_layout_t   found = { 0 };
 
     fuzz_make_binary(rows, oip);
 
     for (binary = 0, i = 0; i < oip->noutputs; i++) {
-        binary += layout->rows * (size_t) specs[oip->outputs[i]].row_size;
+        k = oip->outputs[i];
+        binary += ngx_webtorch_oip_size(&specs[k], rows->sink.data[k],
+                                        layout->rows);
     }
 
-    bound = ngx_webtorch_oip_bound(oip, sizeof(FUZZ_NAME) - 1, rows->schema,
-                                   layout);
+    bound = ngx_webtorch_oip_bound(oip, sizeof(FUZZ_NAME) - 1, specs, layout);
     text = malloc(bound + binary);
     fuzz_check(text != NULL, "no memory");
 
     json = ngx_webtorch_oip_encode(text, oip, FUZZ_NAME, sizeof(FUZZ_NAME) - 1,
-                                   rows->schema,
+                                   specs,
                                    (const void *const *) rows->sink.data,
                                    layout);
 
@@ -115,10 +143,8 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout,
     for (end = json, i = 0; i < oip->noutputs; i++) {
         if (oip->binary & (1u << i)) {
             k = oip->outputs[i];
-            size = layout->rows * (size_t) specs[k].row_size;
-
-            memcpy(end, rows->sink.data[k], size);
-            end += size;
+            end = ngx_webtorch_oip_pack(end, &specs[k], rows->sink.data[k],
+                                        layout->rows);
         }
     }
 

@@ -40,6 +40,8 @@
 typedef struct {
     ngx_webtorch_sink_t        sink;
     const webtorch_schema_t   *schema;
+    webtorch_spec_t            specs[WEBTORCH_MAX_TENSORS];   /* with sizes */
+    char                      *text;      /* of strings */
     uint32_t                   rows;
     int                        calls;
 } fuzz_rows_t;
@@ -54,29 +56,48 @@ typedef struct {
 
 
 static const webtorch_schema_t  fuzz_schemas[] = {
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_2("x", WEBTORCH_FLOAT64, 8, 2, 3) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_0("label", WEBTORCH_INT64, 8) }, {{ 0 }} },
-    { WEBTORCH_INFER, 0, 0, 1, 0,
-      { fuzz_spec_1("mask", WEBTORCH_BOOL, 1, 3) }, {{ 0 }} },
-    { WEBTORCH_INFER, 0, 0, 1, 0,
-      { fuzz_spec_0("x", WEBTORCH_FLOAT64, 8) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_1("x", WEBTORCH_FLOAT16, 2, 2) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_1("x", WEBTORCH_BFLOAT16, 2, 2) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_1("x", WEBTORCH_UINT8, 1, 4) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_1("x", WEBTORCH_INT16, 2, 2) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 1, 0,
-      { fuzz_spec_0("x", WEBTORCH_UINT64, 8) }, {{ 0 }} },
-    { WEBTORCH_INFER, 1, 0, 2, 0,
-      { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2),
-        fuzz_spec_0("label", WEBTORCH_INT64, 8) }, {{ 0 }} },
+    { .batched = 1, .ninputs = 2, .input_strings = 1,
+      .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_STR, 1, { -1 }, 16 },
+                  { "label", WEBTORCH_INT64, 0, { 0 }, 8 } } },
+    { .batched = 1, .ninputs = 1, .input_strings = 1,
+      .inputs = { { "x", WEBTORCH_BYTES, 1, { 2 }, 32 } } },
+    { .batched = 0, .ninputs = 1, .input_strings = 1,
+      .inputs = { { "x", WEBTORCH_STR, 0, { 0 }, 16 } } },
+    { .batched = 1, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_INT64, 1, { -1 }, 8 } } },
+    { .batched = 1, .ninputs = 1, .naxes = 2, .nbound = 2, .axes = { "n", "m" },
+      .inputs = { { "x", WEBTORCH_FLOAT32, 3, { -1, 2, -2 }, 8 } } },
+    { .batched = 0, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_FLOAT64, 2, { -1, -1 }, 8 } } },
+    { .batched = 0, .ninputs = 1, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "mask", WEBTORCH_BOOL, 1, { -1 }, 1 } } },
+    { .batched = 1, .ninputs = 2, .naxes = 1, .nbound = 1, .axes = { "n" },
+      .inputs = { { "x", WEBTORCH_FLOAT32, 2, { -1, 2 }, 8 },
+                  { "label", WEBTORCH_INT64, 1, { -1 }, 8 } } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_2("x", WEBTORCH_FLOAT64, 8, 2, 3) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_0("label", WEBTORCH_INT64, 8) } },
+    { .batched = 0, .ninputs = 1,
+      .inputs = { fuzz_spec_1("mask", WEBTORCH_BOOL, 1, 3) } },
+    { .batched = 0, .ninputs = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT64, 8) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_1("x", WEBTORCH_FLOAT16, 2, 2) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_1("x", WEBTORCH_BFLOAT16, 2, 2) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_1("x", WEBTORCH_UINT8, 1, 4) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_1("x", WEBTORCH_INT16, 2, 2) } },
+    { .batched = 1, .ninputs = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_UINT64, 8) } },
+    { .batched = 1, .ninputs = 2,
+      .inputs = { fuzz_spec_1("x", WEBTORCH_FLOAT32, 4, 2),
+        fuzz_spec_0("label", WEBTORCH_INT64, 8) } },
 };
 
 
@@ -89,29 +110,73 @@ fuzz_release(fuzz_rows_t *rows)
         free(rows->sink.data[i]);
         rows->sink.data[i] = NULL;
     }
+
+    free(rows->text);
+    rows->text = NULL;
 }
 
 
 /* blocks of exactly the rows' size, so that a sanitizer sees what is beyond */
 
 static int
-fuzz_reserve(ngx_webtorch_sink_t *sink, uint32_t n, ngx_webtorch_error_t *err)
+fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
 {
     uint32_t      i;
     fuzz_rows_t  *rows = (fuzz_rows_t *) sink;
 
     fuzz_check(rows->calls++ == 0, "reserve() is called twice");
-    fuzz_check(n > 0, "reserve() of no rows");
+    fuzz_check(layout->rows > 0, "reserve() of no rows");
 
-    rows->rows = n;
+    for (i = 0; i < rows->schema->nbound; i++) {
+        fuzz_check(layout->sizes[i] > 0, "an axis has no size");
+    }
+
+    rows->rows = layout->rows;
 
     for (i = 0; i < rows->schema->ninputs; i++) {
-        sink->data[i] = malloc((size_t) rows->schema->inputs[i].row_size * n);
+        ngx_webtorch_resolve(&rows->specs[i], &rows->schema->inputs[i],
+                             layout->sizes);
+
+        sink->data[i] = malloc((size_t) rows->specs[i].row_size * rows->rows);
 
         fuzz_check(sink->data[i] != NULL, "no memory");
     }
 
+    if (layout->text) {
+        rows->text = malloc(layout->text);
+        fuzz_check(rows->text != NULL, "no memory");
+    }
+
+    sink->text = rows->text;
+    sink->at = 0;
+
     return 0;
+}
+
+
+/* inputs become outputs, whose strings are at addresses */
+
+static void
+fuzz_set_addresses(fuzz_rows_t *rows)
+{
+    uint32_t          i;
+    uint64_t          k;
+    webtorch_text_t  *text;
+
+    for (i = 0; i < rows->schema->ninputs; i++) {
+
+        if (!ngx_webtorch_is_string(rows->specs[i].dtype)) {
+            continue;
+        }
+
+        text = rows->sink.data[i];
+        k = rows->rows * ngx_webtorch_row_elements(&rows->specs[i]);
+
+        while (k--) {
+            text[k].at += (uint64_t) (uintptr_t) rows->text;
+        }
+    }
 }
 
 
@@ -138,7 +203,7 @@ fuzz_body(const char *text, size_t len)
 /* what decode() returned, and either its error or its rows */
 
 static int
-fuzz_decoded(int rc, const ngx_webtorch_error_t *err, const fuzz_rows_t *rows,
+fuzz_decoded(int rc, const ngx_webtorch_error_t *err, fuzz_rows_t *rows,
     const ngx_webtorch_layout_t *layout)
 {
     if (rc != 0) {
@@ -152,6 +217,11 @@ fuzz_decoded(int rc, const ngx_webtorch_error_t *err, const fuzz_rows_t *rows,
 
     fuzz_check(rows->calls == 1, "rows were not reserved");
     fuzz_check(rows->rows == layout->rows, "not as many rows as were reserved");
+
+    if (rows->schema->input_strings) {
+        fuzz_check(rows->sink.at == layout->text, "not all of the text");
+        fuzz_set_addresses(rows);
+    }
 
     return 0;
 }
@@ -188,6 +258,17 @@ fuzz_same_float(const webtorch_spec_t *spec, const void *a, const void *b,
 
 
 static int
+fuzz_same_text(const webtorch_text_t *a, const webtorch_text_t *b)
+{
+    return a->len == b->len
+           && (a->len == 0
+               || memcmp((const void *) (uintptr_t) a->at,
+                         (const void *) (uintptr_t) b->at, a->len)
+                  == 0);
+}
+
+
+static int
 fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
     uint32_t rows)
 {
@@ -210,6 +291,19 @@ fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
 
         return 1;
 
+    case WEBTORCH_STR:
+    case WEBTORCH_BYTES:
+
+        for (i = 0; i < n; i++) {
+            if (!fuzz_same_text((const webtorch_text_t *) a + i,
+                                (const webtorch_text_t *) b + i))
+            {
+                return 0;
+            }
+        }
+
+        return 1;
+
     default:
         return memcmp(a, b, (size_t) spec->row_size * rows) == 0;
     }
@@ -223,11 +317,10 @@ fuzz_allocated(const fuzz_rows_t *rows, size_t size)
     uint32_t  i;
 
     for (bytes = 0, i = 0; i < rows->schema->ninputs; i++) {
-        bytes += rows->rows * ngx_webtorch_row_elements(&rows->schema->inputs[i])
-                 * ngx_webtorch_dtypes[rows->schema->inputs[i].dtype].size;
+        bytes += rows->rows * (uint64_t) rows->specs[i].row_size;
     }
 
-    fuzz_check(rows->rows <= 1
+    fuzz_check((rows->rows <= 1 && rows->schema->naxes == 0)
                || bytes <= FUZZ_MAX_FACTOR * size * rows->schema->ninputs,
                "more is allocated than the body can hold");
 }

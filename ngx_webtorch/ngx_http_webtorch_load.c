@@ -1,0 +1,137 @@
+
+/*
+ * webtorch_torch_load: what torch.save() has written is loaded by Python, in a
+ * handler of our own, which answers with the same tensors in a format that C
+ * decodes: the request then goes on as if it had come with those.
+ */
+
+#include "ngx_http_webtorch.h"
+
+
+static void ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
+static const char *ngx_http_webtorch_load_code(webtorch_job_t *job);
+
+
+ngx_int_t
+ngx_http_webtorch_may_load(ngx_http_request_t *r)
+{
+    ngx_http_webtorch_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+
+    if (wlcf->loader == NULL) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "files of torch.save() are taken only where the directive "
+                   "\"webtorch_torch_load\" allows it: send "
+                   "application/vnd.safetensors");
+    }
+
+    return ngx_http_webtorch_available(r, wlcf->loader);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_load(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body)
+{
+    ngx_webtorch_error_t           err;
+    ngx_http_webtorch_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+
+    if (ngx_webtorch_runner_full(wlcf->loader->runner)) {
+        return ngx_http_webtorch_busy(r);
+    }
+
+    if (ctx->in->check((char *) body->data, body->len, &err) != 0) {
+        return ngx_http_webtorch_bad_body(r, &err);
+    }
+
+    return ngx_http_webtorch_add_request(r, ctx, wlcf->loader,
+                                         ngx_http_webtorch_loaded, body);
+}
+
+
+static void
+ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
+{
+    ngx_int_t                 rc;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    r = waiter->data;
+    c = r->connection;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_http_set_log_request(c->log, r);
+
+    rc = ngx_http_webtorch_add_loaded(r, ctx, job);
+
+    /* it waits on, for its handler */
+
+    if (rc == NGX_AGAIN) {
+        return;
+    }
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job)
+{
+    ngx_str_t          body;
+    webtorch_reply_t  *reply;
+
+    if (job == NULL || job->status != 0) {
+        return ngx_http_webtorch_failed(r, job,
+                                        ngx_http_webtorch_load_code(job));
+    }
+
+    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+        return ngx_http_webtorch_busy(r);
+    }
+
+    reply = ngx_http_webtorch_take_reply(r, job);
+    if (reply == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->in = ngx_webtorch_codec_by_type(reply->content_type.data,
+                                         reply->content_type.len);
+
+    body.data = (u_char *) reply->body.data;
+    body.len = reply->body.len;
+
+    return ngx_http_webtorch_add_tensors(r, ctx, &body);
+}
+
+
+/* of a message, which tells what is wrong with the file */
+
+static const char *
+ngx_http_webtorch_load_code(webtorch_job_t *job)
+{
+    if (job == NULL) {
+        return NULL;
+    }
+
+    switch (job->status) {
+
+    case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
+        return "too_large";
+
+    case 422:
+        return "wrong_dtype";
+
+    default: /* 400 */
+        return "malformed_body";
+    }
+}

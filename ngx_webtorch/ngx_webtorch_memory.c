@@ -1,0 +1,151 @@
+
+/*
+ * webtorch_worker_memory: a worker that outgrows it, as one whose handler
+ * leaks, leaves gracefully, and the master starts another one.  One at a time:
+ * the others serve meanwhile.
+ */
+
+#include "ngx_webtorch_zone.h"
+
+#include <ngx_event.h>
+
+
+/* between looks, in milliseconds */
+#define NGX_WEBTORCH_MEMORY_POLL  1000
+
+
+static void ngx_webtorch_memory_handler(ngx_event_t *ev);
+static size_t ngx_webtorch_memory_resident(ngx_log_t *log);
+static ngx_uint_t ngx_webtorch_memory_may_leave(void);
+
+
+static struct {
+    ngx_event_t                  event;
+    size_t                       limit;
+    ngx_webtorch_shared_zone_t  *shared;
+} ngx_webtorch_memory;
+
+
+void
+ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
+{
+    size_t        resident;
+    ngx_event_t  *ev;
+
+    if (conf->worker_memory == NGX_CONF_UNSET_SIZE
+        || ngx_process != NGX_PROCESS_WORKER)
+    {
+        return;
+    }
+
+    ngx_webtorch_memory.limit = conf->worker_memory;
+    ngx_webtorch_memory.shared = conf->zone->shared;
+
+    resident = ngx_webtorch_memory_resident(log);
+
+    if (resident > conf->worker_memory) {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "\"webtorch_worker_memory\" is less than the %uzk that "
+                      "a worker begins with, and is ignored",
+                      resident / 1024);
+        return;
+    }
+
+    ev = &ngx_webtorch_memory.event;
+
+    ngx_memzero(ev, sizeof(ngx_event_t));
+
+    ev->handler = ngx_webtorch_memory_handler;
+    ev->log = log;
+    ev->cancelable = 1;
+
+    ngx_add_timer(ev, NGX_WEBTORCH_MEMORY_POLL);
+}
+
+
+static void
+ngx_webtorch_memory_handler(ngx_event_t *ev)
+{
+    size_t  resident;
+
+    if (ngx_exiting) {
+        return;
+    }
+
+    resident = ngx_webtorch_memory_resident(ev->log);
+
+    if (resident > ngx_webtorch_memory.limit
+        && ngx_webtorch_memory_may_leave())
+    {
+        ngx_log_error(NGX_LOG_WARN, ev->log, 0,
+                      "the worker has %uzk of memory, which is above "
+                      "\"webtorch_worker_memory\", and is replaced",
+                      resident / 1024);
+
+        ngx_quit = 1;
+        return;
+    }
+
+    ngx_add_timer(ev, NGX_WEBTORCH_MEMORY_POLL);
+}
+
+
+/* in bytes, as the system counts what is in use, shared or not; 0: unknown */
+
+static size_t
+ngx_webtorch_memory_resident(ngx_log_t *log)
+{
+    char      text[64], *p;
+    ssize_t   n;
+    ngx_fd_t  fd;
+
+    fd = ngx_open_file("/proc/self/statm", NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                      ngx_open_file_n " \"/proc/self/statm\" failed");
+        return 0;
+    }
+
+    n = ngx_read_fd(fd, text, sizeof(text) - 1);
+
+    (void) ngx_close_file(fd);
+
+    if (n <= 0) {
+        return 0;
+    }
+
+    text[n] = '\0';
+
+    /* pages: all, resident, ... */
+
+    p = ngx_strchr(text, ' ');
+
+    return p ? (size_t) strtoul(p, NULL, 10) * ngx_pagesize : 0;
+}
+
+
+/*
+ * One at a time, when all others are there: the lock is held until the end,
+ * which gives it to the next.
+ */
+
+static ngx_uint_t
+ngx_webtorch_memory_may_leave(void)
+{
+    int               rc;
+    pthread_mutex_t  *leaving;
+
+    if (!ngx_webtorch_handover_ready(ngx_webtorch_memory.shared)) {
+        return 0;
+    }
+
+    leaving = &ngx_webtorch_memory.shared->leaving;
+    rc = pthread_mutex_trylock(leaving);
+
+    if (rc == EOWNERDEAD) {
+        (void) pthread_mutex_consistent(leaving);
+    }
+
+    return rc == 0 || rc == EOWNERDEAD;
+}

@@ -1,0 +1,115 @@
+"""How the tensors of a model lie in memory: as the data of a safetensors file."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.uint32: "U32",
+    torch.int32: "I32",
+    torch.float32: "F32",
+    torch.uint64: "U64",
+    torch.int64: "I64",
+    torch.float64: "F64",
+}
+"""The dtypes that a model's tensors can have, by the names that safetensors files give them."""
+
+_BY_NAME = {name: dtype for dtype, name in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of a layout; `begin` and `end` are bytes from the layout's begin."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    def describe(self) -> str:
+        """Write dtype and shape, as `F32 [20, 2]`."""
+        return f"{DTYPES[self.dtype]} {list(self.shape)}"
+
+
+class Layout:
+    """Tensors one after the other without gaps.
+
+    Args:
+        entries: by name, in the order in which they lie.
+
+    """
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self.entries = entries
+        self.size = max((entry.end for entry in entries.values()), default=0)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Layout":
+        """Lay tensors out, the widest dtypes first, so that all elements are aligned.
+
+        Raises:
+            ValueError: for a dtype that has no name in DTYPES.
+
+        """
+        entries = {}
+        end = 0
+        for key in sorted(tensors, key=lambda key: -tensors[key].dtype.itemsize):
+            tensor = tensors[key]
+            if tensor.dtype not in DTYPES:
+                raise ValueError(f'tensor "{key}" of {tensor.dtype} cannot be shared by workers')
+            begin, end = end, end + tensor.nbytes
+            entries[key] = Entry(tensor.dtype, tuple(tensor.shape), begin, end)
+        return cls(entries)
+
+    @classmethod
+    def read(cls, header: bytes) -> "Layout":
+        """Read what `header` has written."""
+        return cls(
+            {
+                key: Entry(_BY_NAME[entry["dtype"]], tuple(entry["shape"]), *entry["data_offsets"])
+                for key, entry in json.loads(header).items()
+                if key != "__metadata__"
+            }
+        )
+
+    def header(self, metadata: Mapping[str, str] | None = None) -> bytes:
+        """Write the header of a safetensors file; of equal layouts it is equal."""
+        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        for key, entry in self.entries.items():
+            header[key] = {
+                "dtype": DTYPES[entry.dtype],
+                "shape": entry.shape,
+                "data_offsets": (entry.begin, entry.end),
+            }
+        return json.dumps(header, separators=(",", ":")).encode()
+
+    def views(self, memory: Tensor) -> dict[str, Tensor]:
+        """Return the tensors that lie in memory (uint8), as views of it."""
+        return {
+            key: memory[entry.begin : entry.end].view(entry.dtype).view(entry.shape)
+            for key, entry in self.entries.items()
+        }
+
+    def mismatch(self, keys: Iterable[str], tensors: Mapping[str, Tensor]) -> str | None:
+        """Say which of the keys is not among tensors as it is in this layout; None if all are."""
+        for key in sorted(keys):
+            entry, tensor = self.entries[key], tensors.get(key)
+            if tensor is None:
+                return f'tensor "{key}" is missing, {entry.describe()} is expected'
+            if tensor.dtype is not entry.dtype or tuple(tensor.shape) != entry.shape:
+                found = f"{DTYPES.get(tensor.dtype, tensor.dtype)} {list(tensor.shape)}"
+                return f'tensor "{key}" is {found}, {entry.describe()} is expected'
+        return None

@@ -1,0 +1,75 @@
+"""What a worker does by itself, beside its handlers: it saves models, and looks for new code."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from webtorch import state
+from webtorch._reload import Watcher
+from webtorch._shared_state import SharedState
+from webtorch._zone import NginxZone
+from webtorch.checkpoint import Checkpoints, Saver
+from webtorch.model import models
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of nginx's configuration."""
+
+    check: bool
+    """Whether the process only tries handlers, and serves nothing."""
+    zone: bool
+    checkpoints: Path | None
+    interval: float
+    """Seconds between checkpoints."""
+    keep: int
+    reload: bool
+    roots: list[str]
+    """The directories of the user's modules."""
+
+
+class Process:
+    """A worker, or a process that checks handlers.
+
+    Args:
+        settings: of nginx's configuration.
+        swap_handlers: imports them anew.
+
+    """
+
+    def __init__(self, settings: Settings, swap_handlers: Callable[[], None]) -> None:
+        self._threads: list[Saver | Watcher] = []
+        checkpoints = None
+        if settings.zone:
+            state.zone = NginxZone()
+            if settings.checkpoints:
+                state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
+        if settings.reload:
+            # a file that is written twice in a second would be taken for its bytecode
+            sys.dont_write_bytecode = True
+        if settings.check:
+            return
+        if settings.reload:
+            self._threads.append(Watcher(settings.roots, swap_handlers))
+        if checkpoints:
+            self._threads.append(Saver(checkpoints, NginxZone(), shared_states, settings.interval))
+
+    def start(self) -> None:
+        """Begin: handlers are loaded."""
+        for shared in shared_states():
+            shared.supersede()
+        for thread in self._threads:
+            thread.start()
+
+    def exit(self) -> None:
+        """End."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.stop()
+
+
+def shared_states() -> list[SharedState]:
+    """Return the states of the models that workers share."""
+    found = [model.state for model in [*models.values()]]
+    return [shared for shared in found if isinstance(shared, SharedState)]

@@ -1,0 +1,222 @@
+"""Two workers that share a model step as one does: the state of optimizers, without nginx."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn, optim
+from torch.nn.functional import mse_loss
+
+from webtorch._shared_state import SharedState
+
+X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+Y = X.prod(dim=1, keepdim=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads cost more than they bring here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Block:
+    """Memory as the zone has it."""
+
+    def __init__(self, size):
+        self.fresh = True
+        self.memory = torch.zeros(size, dtype=torch.uint8)
+        self.counters = SimpleNamespace(steps=0, saved=0, seen=0)
+        self.before = None
+
+    def ready(self):
+        self.fresh = False
+
+    def is_same(self, other):
+        return self is other
+
+    def count_step(self):
+        self.counters.steps += 1
+
+
+class Zone:
+    """A zone for workers that are in one process."""
+
+    def __init__(self):
+        self.blocks = {}
+
+    def attach(self, name, layout, undo):
+        key = name, layout.header()
+        if key not in self.blocks:
+            self.blocks[key] = Block(layout.size)
+        return self.blocks[key]
+
+    def lock(self):
+        pass
+
+    def unlock(self):
+        pass
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, lr=0.05),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "dampening": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.5),
+    "fused": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, fused=True),
+    "adam": lambda p: optim.Adam(p),
+    "amsgrad": lambda p: optim.Adam(p, amsgrad=True),
+    "adam foreach": lambda p: optim.Adam(p, foreach=True),
+    "adam fused": lambda p: optim.Adam(p, fused=True),
+    "adamw": lambda p: optim.AdamW(p, weight_decay=0.1),
+    "adamax": lambda p: optim.Adamax(p),
+    "nadam": lambda p: optim.NAdam(p),
+    "radam": lambda p: optim.RAdam(p),
+    "rmsprop": lambda p: optim.RMSprop(p, momentum=0.9, centered=True),
+    "adagrad": lambda p: optim.Adagrad(p, initial_accumulator_value=0.1),
+    "adadelta": lambda p: optim.Adadelta(p),
+    "rprop": lambda p: optim.Rprop(p),
+    "asgd": lambda p: optim.ASGD(p),
+    "adafactor": lambda p: optim.Adafactor(p),
+}
+
+
+def network(frozen=False):
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    module[0].weight.requires_grad_(not frozen)
+    return module
+
+
+def worker(zone, make, strict, module=None):
+    module = module or network()
+    optimizer = make(module.parameters())
+    return module, SharedState(zone, "net", module, optimizer, strict, Path("none"), None)
+
+
+def plain(make, steps, module=None):
+    module = module or network()
+    optimizer = make(module.parameters())
+    for _ in range(steps):
+        optimizer.zero_grad()
+        mse_loss(module(X), Y).backward()
+        optimizer.step()
+    return module
+
+
+def assert_same(module, other):
+    for (key, tensor), expected in zip(
+        module.state_dict().items(), other.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(tensor, expected, atol=1e-6), key
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_workers_that_take_turns_step_as_one(name, strict):
+    make = OPTIMIZERS[name]
+    zone = Zone()
+    workers = [worker(zone, make, strict) for _ in range(2)]
+    # the first one begins alone, and the third comes late
+    turns = [0, 0, 1, 0, 1, 1, 0, 1]
+    for turn in turns:
+        module, shared = workers[turn]
+        shared.step(mse_loss(module(X), Y))
+    workers.append(worker(zone, make, strict))
+    for turn in (2, 0, 2, 1):
+        module, shared = workers[turn]
+        shared.step(mse_loss(module(X), Y))
+
+    assert shared.steps == len(turns) + 4
+    for module, _ in workers:
+        assert_same(module, plain(make, len(turns) + 4))
+
+
+def test_parameters_that_are_frozen_stay():
+    zone = Zone()
+    module, shared = worker(zone, OPTIMIZERS["adamw"], False, network(frozen=True))
+    before = module[0].weight.clone()
+    for _ in range(3):
+        shared.step(mse_loss(module(X), Y))
+    assert torch.equal(module[0].weight, before)
+    assert_same(module, plain(OPTIMIZERS["adamw"], 3, network(frozen=True)))
+
+
+def test_groups_of_parameters():
+    def make(parameters):
+        first, *rest = parameters
+        return optim.AdamW([{"params": [first], "lr": 0.1}, {"params": rest}], lr=0.01)
+
+    zone = Zone()
+    workers = [worker(zone, make, False) for _ in range(2)]
+    for turn in (0, 1, 1, 0):
+        module, shared = workers[turn]
+        shared.step(mse_loss(module(X), Y))
+    assert_same(workers[0][0], plain(make, 4))
+
+
+def test_tied_weights_are_one_tensor():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(2)
+            self.first = nn.Linear(3, 3)
+            self.second = nn.Linear(3, 3)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    zone = Zone()
+    first, shared = worker(zone, OPTIMIZERS["momentum"], False, Tied())
+    second, _ = worker(zone, OPTIMIZERS["momentum"], False, Tied())
+    shared.step(first(X).pow(2).mean())
+    assert first.second.weight is first.first.weight
+    assert torch.equal(second.second.weight, first.first.weight)
+
+
+def test_parameters_that_get_their_first_gradient_late():
+    """Their state begins as the optimizer makes it, whoever of the workers steps first."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(3)
+            self.first = nn.Linear(3, 1)
+            self.second = nn.Linear(3, 1)
+
+    def turns(modules, step):
+        for turn, head in enumerate(("first", "first", "second", "second", "first")):
+            module = modules[turn % len(modules)]
+            step(module, mse_loss(getattr(module, head)(X), Y))
+
+    for make in (OPTIMIZERS["momentum"], OPTIMIZERS["nadam"], OPTIMIZERS["rprop"]):
+        zone = Zone()
+        workers = dict(worker(zone, make, True, Heads()) for _ in range(2))
+        turns([*workers], lambda module, loss, workers=workers: workers[module].step(loss))
+
+        expected = Heads()
+        optimizer = make(expected.parameters())
+
+        def step(module, loss, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        turns([expected], step)
+        for module in workers:
+            assert_same(module, expected)
+
+
+def test_optimizers_that_cannot_be_shared_say_so():
+    with pytest.raises(ValueError, match="the state of LBFGS cannot be shared by workers"):
+        worker(Zone(), lambda p: optim.LBFGS(p), False)
+
+
+def test_making_it_changes_no_weights():
+    """The optimizer's copy that shows the state makes steps, with weight decay."""
+    zone = Zone()
+    module, _ = worker(zone, lambda p: optim.SGD(p, lr=1.0, momentum=0.9, weight_decay=0.5), False)
+    assert_same(module, network())

@@ -1,0 +1,338 @@
+"""webtorch_checkpoint: models over restarts, and weights put into place while they are served."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save, save_file
+
+from conftest import needs_root
+from nginx import wait_for
+from test_webtorch_zone import ADAM, SERVER, SGD, about_each, app, train
+
+
+def http(directory, options="interval=1s", zone="models:1m"):
+    return f"webtorch_zone {zone};\nwebtorch_checkpoint {directory} {options};"
+
+
+@pytest.fixture
+def directory():
+    # not below pytest's directory, which workers of another user may not enter
+    path = Path(tempfile.mkdtemp(prefix="webtorch-"))
+    path.chmod(0o755)
+    yield path / "models"
+    shutil.rmtree(path)
+
+
+def files(directory):
+    return sorted(directory.glob("line/*.safetensors"))
+
+
+def wait_for_steps(directory, steps):
+    """Wait for the file of a number of steps."""
+    path = directory / f"line/{steps:012}.safetensors"
+    wait_for(path.exists, str(path))
+    return path
+
+
+def kill_all(server):
+    """Kill the whole tree, as a loss of power does."""
+    workers = server.workers()
+    server.process.kill()
+    server.process.wait()
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM])
+@pytest.mark.parametrize("lock", [False, True])
+def test_models_survive_a_restart(start, directory, optimizer, lock):
+    server = start(SERVER, app(optimizer=optimizer, lock=lock), http=http(directory), workers=2)
+    train(server, 10)
+    before = about_each(server)
+    wait_for_steps(directory, 10)
+    kill_all(server)
+
+    server.start()
+    assert about_each(server) == before
+    train(server, 1)
+
+
+def test_an_optimizer_survives_a_restart(start, directory):
+    server = start(SERVER, app(seed=0, optimizer=ADAM), http=http(directory))
+    train(server, 20)
+    assert server.quit() == 0
+    server.start()
+    train(server, 20)
+    (restarted,) = about_each(server)
+
+    other = start(SERVER, app(seed=0, optimizer=ADAM))
+    train(other, 40)
+    assert about_each(other) == [restarted]
+
+
+def test_a_graceful_stop_saves(start, directory):
+    server = start(SERVER, app(), http=http(directory, "interval=1h"), workers=2)
+    train(server, 7)
+    before = about_each(server)
+    assert server.quit() == 0
+    assert [path.name for path in files(directory)] == [f"{7:012}.safetensors"]
+    server.start()
+    assert about_each(server) == before
+
+
+def test_the_last_files_are_kept(start, directory):
+    server = start(SERVER, app(), http=http(directory, "interval=100ms keep=2"))
+    for steps in range(1, 5):
+        train(server, 1)
+        wait_for_steps(directory, steps)
+    wait_for(
+        lambda: [int(path.stem) for path in files(directory)] == [3, 4], "only the last two files"
+    )
+
+
+def test_another_worker_takes_over(start, directory):
+    server = start(SERVER, app(), http=http(directory), workers=2, expected=("signal 9",))
+    train(server, 1)
+    wait_for_steps(directory, 1)
+    for steps in range(2, 4):
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        train(server, 1)
+        wait_for_steps(directory, steps)
+
+
+def test_files_are_safetensors_with_metadata(start, directory):
+    server = start(SERVER, app(optimizer=ADAM), http=http(directory))
+    train(server, 3)
+    (about,) = about_each(server)
+    path = wait_for_steps(directory, 3)
+    tensors = load_file(path)
+    assert tensors["weight"].tolist() == about["state"]["weight"]
+    assert tensors["optimizer.weight.exp_avg"].shape == (1, 2)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["model"] == "line"
+    assert metadata["step"] == "3"
+    assert {"time", "webtorch", "torch", "crc32", "code"} <= metadata.keys()
+
+
+def damage(path):
+    with path.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"\xff")
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size - 2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def replace_by_text(path):
+    path.write_text("no safetensors, but long enough to look like a header of some length")
+
+
+def replace_by_another_model(path):
+    path.write_bytes(save({"weight": torch.zeros(5)}))
+
+
+def replace_by_nan(path):
+    path.write_bytes(save({"weight": torch.full((1, 2), float("nan")), "bias": torch.zeros(1)}))
+
+
+def lie_about_the_length(path):
+    path.write_bytes((1 << 60).to_bytes(8, "little") + path.read_bytes()[8:])
+
+
+DAMAGES = [
+    (damage, "it was damaged since it was written"),
+    (cut, "it was damaged since it was written|no safetensors file"),
+    (empty, "it is no safetensors file"),
+    (replace_by_text, "it is no safetensors file"),
+    (replace_by_another_model, 'it is of another model: tensor "bias" is missing'),
+    (replace_by_nan, "has elements that are not finite"),
+    (lie_about_the_length, "it is no safetensors file"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), DAMAGES)
+def test_a_damaged_file_is_refused_and_the_one_before_is_taken(start, directory, change, reason):
+    server = start(SERVER, app(), http=http(directory, "interval=100ms"))
+    train(server, 1)
+    before = about_each(server)
+    wait_for_steps(directory, 1)
+    train(server, 1)
+    path = wait_for_steps(directory, 2)
+    kill_all(server)
+
+    change(path)
+    server.start()
+    assert re.search(f'model "line": .*{path.name} is not used: .*({reason})', server.output())
+    assert about_each(server) == before
+
+
+def test_a_checkpoint_of_another_optimizer_gives_the_weights(start, directory):
+    server = start(SERVER, app(optimizer=ADAM), http=http(directory))
+    train(server, 5)
+    before = about_each(server)
+    assert server.quit() == 0
+    server.write_app(app(optimizer=SGD))
+    server.start()
+    assert about_each(server) == before
+    train(server, 1)
+
+
+# --- weights that are put into place ---
+
+
+def put(directory, name, tensors, metadata=None):
+    if not (directory / "line").exists():
+        (directory / "line").mkdir(parents=True)
+        (directory / "line").chmod(0o777)
+    save_file(tensors, directory / name, metadata)
+    (directory / name).chmod(0o644)
+    (directory / name).rename(directory / "line" / name)
+
+
+WEIGHTS = {"weight": torch.tensor([[2.0, 3.0]]), "bias": torch.tensor([1.0])}
+
+
+def test_weights_put_into_place_are_taken_by_all_workers(start, directory):
+    server = start(SERVER, app(), http=http(directory), workers=2)
+    train(server, 5)
+    put(directory, "new.safetensors", WEIGHTS)
+    server.wait_for_log('model "line" has the weights of .*new.safetensors now')
+
+    first, second = about_each(server)
+    assert first == second
+    assert first["state"] == {key: value.tolist() for key, value in WEIGHTS.items()}
+    assert first["steps"] == 5
+    assert server.post("/output", [[1.0, 1.0]]).json() == [[6.0]]
+
+    # and gone on with, and saved
+    train(server, 1)
+    before = about_each(server)
+    assert before[0] == before[1]
+    wait_for_steps(directory, 6)
+    kill_all(server)
+    server.start()
+    assert about_each(server) == before
+
+
+def test_weights_are_saved_and_replaced_by_a_worker_that_serves_nobody(start, directory):
+    """Workers take weights with their next batch: the one that writes files may have none."""
+    server = start(SERVER, app(optimizer=ADAM), http=http(directory, "interval=100ms"))
+    train(server, 3)
+    wait_for_steps(directory, 3)
+    put(directory, "first.safetensors", WEIGHTS, {"step": "10"})
+    path = wait_for_steps(directory, 10)
+    assert load_file(path)["weight"].tolist() == WEIGHTS["weight"].tolist()
+    put(directory, "second.safetensors", {**WEIGHTS, "bias": torch.tensor([5.0])})
+    server.wait_for_log("second.safetensors now")
+    assert about_each(server)[0]["steps"] == 10
+
+
+def test_weights_bring_their_steps(start, directory):
+    server = start(SERVER, app(), http=http(directory))
+    put(directory, "new.safetensors", WEIGHTS, {"step": "1000"})
+    server.wait_for_log("has the weights of")
+    assert about_each(server)[0]["steps"] == 1000
+
+
+def test_weights_that_do_not_fit_are_refused(start, directory):
+    server = start(SERVER, app(), http=http(directory))
+    train(server, 2)
+    before = about_each(server)
+    put(directory, "wrong.safetensors", {"weight": torch.zeros(5)})
+    server.wait_for_log('wrong.safetensors is not used: it is of another model: tensor "bias"')
+    assert about_each(server) == before
+
+
+def test_weights_without_room_are_refused(start, directory):
+    server = start(SERVER, app(width=500), http=http(directory, zone="models:4k"))
+    before = about_each(server)
+    put(
+        directory,
+        "large.safetensors",
+        {"weight": torch.zeros(1, 500), "bias": torch.zeros(1)},
+    )
+    server.wait_for_log("large.safetensors is not used: webtorch_zone has no room for the")
+    assert about_each(server) == before
+
+
+def test_weights_are_put_into_place_again_and_again(start, directory):
+    """The memory of those before is used again."""
+    server = start(SERVER, app(width=100), http=http(directory, zone="models:8k"), workers=2)
+    for turn in range(20):
+        weights = {"weight": torch.full((1, 100), float(turn)), "bias": torch.zeros(1)}
+        put(directory, f"{turn}-new.safetensors", weights)
+        server.wait_for_log(f"has the weights of .*/{turn}-new.safetensors now")
+        for about in about_each(server):
+            assert about["state"]["weight"][0][0] == turn
+
+
+def test_weights_put_there_before_the_start_are_used(start, directory):
+    put(directory, "first.safetensors", WEIGHTS)
+    server = start(SERVER, app(), http=http(directory))
+    assert server.post("/output", [[1.0, 1.0]]).json() == [[6.0]]
+
+
+# --- the directory ---
+
+
+@needs_root
+def test_it_is_made_for_the_workers_user(start, directory):
+    server = start(SERVER, app(), http=http(directory), main="user www-data;")
+    train(server, 1)
+    path = wait_for_steps(directory, 1)
+    assert path.stat().st_uid == directory.stat().st_uid != 0
+
+
+def test_a_disk_that_is_full_hurts_no_request(start, directory):
+    server = start(SERVER, app(), http=http(directory, "interval=100ms"))
+    train(server, 1)
+    wait_for_steps(directory, 1)
+    shutil.rmtree(directory / "line")
+    # a file where the model's directory should be
+    (directory / "line").write_text("")
+    train(server, 1)
+    server.wait_for_log('model "line" could not be saved: .*line')
+    train(server, 1)
+    (directory / "line").unlink()
+    wait_for_steps(directory, 3)
+
+
+@pytest.mark.parametrize(
+    ("directives", "message"),
+    [
+        ("webtorch_checkpoint models;", 'in "webtorch_zone", which is not set'),
+        ("webtorch_zone a:1m; webtorch_checkpoint m interval=0;", '"interval=0"'),
+        ("webtorch_zone a:1m; webtorch_checkpoint m interval=x;", '"interval=x"'),
+        ("webtorch_zone a:1m; webtorch_checkpoint m keep=0;", '"keep=0"'),
+        ("webtorch_zone a:1m; webtorch_checkpoint m often;", 'invalid parameter "often"'),
+        ("webtorch_zone a:1m; webtorch_checkpoint m; webtorch_checkpoint m;", "is duplicate"),
+    ],
+)
+def test_wrong_directives(configured, directives, message):
+    status, output = configured(SERVER, app(), http=directives).check()
+    assert status == 1
+    assert message in output
+
+
+def test_the_header_is_json_that_others_can_read(start, directory):
+    server = start(SERVER, app(), http=http(directory))
+    train(server, 1)
+    data = wait_for_steps(directory, 1).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    assert size % 8 == 0
+    assert {"__metadata__", "weight", "bias"} == json.loads(data[8 : 8 + size]).keys()

@@ -1,0 +1,342 @@
+"""webtorch_zone: one model for all workers, over deaths, reloads and changed code."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+import requests
+
+from nginx import wait_for
+
+APP = """
+    import os
+    import torch, webtorch
+    from jaxtyping import Float32
+    from torch import Tensor, nn, optim
+    from torch.nn.functional import mse_loss
+
+    torch.manual_seed({seed})
+    model = webtorch.Model("line", nn.Linear({width}, 1), lambda p: {optimizer}, lock={lock})
+
+    @webtorch.train
+    def train(x: Float32[Tensor, "batch {width}"]) -> Float32[Tensor, "batch 1"]:
+        label = x.sum(dim=1, keepdim=True)
+        model.step(mse_loss(model(x), label))
+        return label
+
+    @webtorch.infer
+    def output(x: Float32[Tensor, "batch {width}"]) -> Float32[Tensor, "batch 1"]:
+        return model(x)
+
+    @webtorch.handler
+    def about(request):
+        state = {{k: v.tolist() for k, v in model.module.state_dict().items()}}
+        return {{"pid": os.getpid(), "steps": model.steps, "state": state}}
+"""
+
+SERVER = """
+    location = /train { webtorch_handler app:train max_batch=1; }
+    location = /output { webtorch_handler app:output; }
+    location = /about { webtorch_handler app:about; }
+"""
+
+ZONE = "webtorch_zone models:1m;"
+
+SGD = "optim.SGD(p, lr=0.01)"
+MOMENTUM = "optim.SGD(p, lr=0.001, momentum=0.9)"
+ADAM = "optim.Adam(p, lr=0.01)"
+
+
+def app(*, seed="os.getpid()", width=2, optimizer=SGD, lock=False):
+    return APP.format(seed=seed, width=width, optimizer=optimizer, lock=lock)
+
+
+def train(server, times=1, width=2):
+    for _ in range(times):
+        assert server.post("/train", [[1.0] * width]).ok
+
+
+def about_each(server):
+    """Ask until all workers have answered."""
+    found = {}
+
+    def all_answered():
+        answer = server.post("/about").json()
+        found[answer.pop("pid")] = answer
+        return found.keys() >= set(server.workers())
+
+    wait_for(all_answered, "an answer of each worker")
+    return [found[pid] for pid in server.workers()]
+
+
+def test_workers_have_the_same_model(start):
+    server = start(SERVER, app(), http=ZONE, workers=2)
+    train(server, 20)
+    first, second = about_each(server)
+    assert first == second
+    assert first["steps"] == 20
+
+
+def test_without_a_zone_each_worker_has_its_own(start):
+    server = start(SERVER, app(), workers=2)
+    first, second = about_each(server)
+    assert first["state"] != second["state"]
+
+
+@pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, ADAM])
+@pytest.mark.parametrize("lock", [False, True])
+def test_a_killed_worker_loses_nothing(start, optimizer, lock):
+    server = start(
+        SERVER, app(optimizer=optimizer, lock=lock), http=ZONE, expected=("exited on signal 9",)
+    )
+    train(server, 10)
+    (before,) = about_each(server)
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: server.workers() not in ([], [pid]), "another worker")
+    assert about_each(server) == [before]
+    train(server, 5)
+    assert about_each(server)[0]["steps"] == 15
+
+
+@pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM])
+def test_an_optimizer_goes_on_as_if_nothing_had_happened(start, optimizer):
+    """Its state is shared: 30 steps in three workers are those of one."""
+    server = start(SERVER, app(seed=0, optimizer=optimizer), http=ZONE)
+    for _ in range(3):
+        train(server, 10)
+        server.reload()
+    (shared,) = about_each(server)
+
+    other = start(SERVER, app(seed=0, optimizer=optimizer))
+    train(other, 30)
+    (own,) = about_each(other)
+    assert shared == own
+
+
+def test_a_reload_goes_on_with_the_same_model(start):
+    server = start(SERVER, app(), http=ZONE, workers=2)
+    train(server, 10)
+    before = about_each(server)
+    server.reload()
+    assert about_each(server) == before
+
+
+def test_a_zone_that_grows_goes_on_with_the_same_model(start):
+    server = start(SERVER, app(), http=ZONE)
+    train(server, 10)
+    before = about_each(server)
+    server.configure(http="webtorch_zone models:2m;")
+    server.reload()
+    assert about_each(server) == before
+    server.configure(http="webtorch_zone others:2m;")
+    server.reload()
+    assert about_each(server)[0]["steps"] == 0
+
+
+def test_another_architecture_starts_afresh_and_says_so(start):
+    server = start(SERVER, app(), http=ZONE)
+    train(server, 10)
+    server.write_app(app(width=3))
+    server.reload()
+    assert about_each(server)[0]["steps"] == 0
+    server.wait_for_log(
+        r'model "line" does not fit what is in memory.*"weight" is F32 \[1, 2\], F32 \[1, 3\] is'
+    )
+    server.wait_for_log('model "line" starts afresh')
+    train(server, 3, width=3)
+
+    # and back: what was left of the first one is not taken for it
+    server.write_app(app(width=2))
+    server.reload()
+    assert about_each(server)[0]["steps"] == 0
+
+
+def test_another_optimizer_keeps_the_weights(start):
+    server = start(SERVER, app(optimizer=SGD), http=ZONE)
+    train(server, 10)
+    (before,) = about_each(server)
+    server.write_app(app(optimizer=ADAM))
+    server.reload()
+    assert about_each(server) == [before]
+    train(server, 1)
+    assert about_each(server)[0]["steps"] == 11
+
+
+def test_a_refused_configuration_does_not_touch_the_model(start):
+    server = start(SERVER, app(), http=ZONE, expected=("emerg",))
+    train(server, 10)
+    server.write_app(app(width=3) + "\n    raise RuntimeError('broken')\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("RuntimeError: broken")
+    assert about_each(server)[0]["steps"] == 10
+    train(server, 5)
+    server.write_app(app())
+    server.reload()
+    assert about_each(server)[0]["steps"] == 15
+
+
+def test_a_hundred_layouts_are_not_kept(start):
+    """The memory of an old layout is used again when its workers are gone."""
+    server = start(SERVER, app(width=100), http="webtorch_zone models:4k;")
+    for width in (101, 102, 103, 104, 105, 106):
+        server.write_app(app(width=width))
+        server.reload()
+        wait_for(lambda: len(server.children()) == 1, "the old worker to leave")
+        train(server, 1, width)
+
+
+def test_a_zone_that_is_too_small_says_how_large_it_must_be(configured):
+    server = configured(SERVER, app(width=10000), http="webtorch_zone models:4k;")
+    status, output = server.check()
+    assert status == 1
+    needed = re.search(
+        r'"webtorch_zone" models of 4096 bytes is too small, the models need (\d+)k at least',
+        output,
+    )
+    assert needed
+    server.configure(http=f"webtorch_zone models:{needed[1]}k;")
+    assert server.check()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("directive", "message"),
+    [
+        ("webtorch_zone models;", 'invalid zone "models", it must be "name:size"'),
+        ("webtorch_zone :1m;", 'invalid zone ":1m"'),
+        ("webtorch_zone models:;", 'invalid zone size "models:"'),
+        ("webtorch_zone models:1x;", 'invalid zone size "models:1x"'),
+        ("webtorch_zone models:0;", 'invalid zone size "models:0"'),
+        (f"webtorch_zone {'n' * 64}:1m;", "is longer than 63 bytes"),
+        ("webtorch_zone a:1m; webtorch_zone b:1m;", '"webtorch_zone" directive is duplicate'),
+    ],
+)
+def test_wrong_directives(configured, directive, message):
+    status, output = configured(SERVER, app(), http=directive).check()
+    assert status == 1
+    assert message in output
+
+
+def test_models_that_cannot_be_shared_are_refused(configured):
+    text = app().replace("nn.Linear(2, 1)", "nn.Linear(2, 1, dtype=torch.complex64)")
+    status, output = configured(SERVER, text, http=ZONE).check()
+    assert status == 1
+    assert 'tensor "weight" of torch.complex64 cannot be shared by workers' in output
+
+
+def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
+    """The step is undone by the next one to train, and that does not wait for the dead."""
+    text = app(lock=True).replace(
+        "model.step(mse_loss(model(x), label))",
+        """
+        loss = mse_loss(model(x), label)
+        if x[0, 0] == 666:
+            with torch.no_grad():
+                model.module.weight.fill_(7)
+            os.kill(os.getpid(), 9)
+        model.step(loss)""",
+    )
+    server = start(SERVER, text, http=ZONE, workers=2, expected=("signal 9", "died while"))
+    train(server, 10)
+    before = about_each(server)[0]
+    with pytest.raises(requests.RequestException):
+        server.post("/train", [[666.0, 1.0]])
+    wait_for(lambda: len(server.workers()) == 2, "another worker")
+    # gradient 0: the weights stay
+    assert server.post("/output", [[1.0, 2.0]]).ok
+    train(server, 1)
+    server.wait_for_log('model "line" is as before the step in which a worker died')
+    after = about_each(server)[0]
+    assert after["steps"] == before["steps"] + 1
+    assert abs(after["state"]["weight"][0][0] - before["state"]["weight"][0][0]) < 0.5
+
+
+def test_a_call_that_fails_leaves_a_locked_model_as_it_was(start):
+    text = app(lock=True).replace(
+        "model.step(mse_loss(model(x), label))",
+        """
+        loss = mse_loss(model(x), label)
+        if x[0, 0] == 666:
+            with torch.no_grad():
+                model.module.weight.fill_(7)
+            raise RuntimeError("failed")
+        model.step(loss)""",
+    )
+    server = start(SERVER, text, http=ZONE, workers=2)
+    train(server, 10)
+    before = about_each(server)[0]
+    assert server.post("/train", [[666.0, 1.0]]).status_code == 500
+    assert about_each(server) == [before, before]
+    train(server, 1)
+
+
+def test_the_log_tells_what_a_worker_died_of(start):
+    text = (
+        app()
+        + """
+    @webtorch.handler
+    def crash(request):
+        import ctypes
+        ctypes.string_at(0)
+    """
+    )
+    server = start(
+        SERVER + "location = /crash { webtorch_handler app:crash; }",
+        text,
+        expected=("signal 11", "died while"),
+    )
+    with pytest.raises(requests.RequestException):
+        server.get("/crash")
+    server.wait_for_log(
+        r'worker process \d+ died while webtorch handler "app:crash" ran, in its batch 1 of 1 requ'
+    )
+    # a traceback, by faulthandler
+    server.wait_for_log(r"Fatal Python error: Segmentation fault")
+    server.wait_for_log(r'app.py", line \d+ in crash')
+    wait_for(lambda: len(server.workers()) == 1, "another worker")
+    assert server.post("/output", [[1.0, 2.0]]).ok
+
+
+def test_a_new_binary_goes_on_with_the_same_model(configured):
+    """USR2 and QUIT: both masters have workers for a while, which train one model."""
+    server = configured(SERVER, app(), http=ZONE)
+    pid_file = server.prefix / "nginx.pid"
+    answered = set()
+
+    def pid_of_master():
+        return pid_file.exists() and int(pid_file.read_text() or 0)
+
+    def new_workers():
+        about = server.post("/about").json()
+        assert about["steps"] == 10
+        answered.add(about["pid"])
+        return len(answered) > 1
+
+    with daemon(server):
+        old = wait_for(pid_of_master, "the master")
+        train(server, 10)
+        answered.add(server.post("/about").json()["pid"])
+        os.kill(old, signal.SIGUSR2)
+        wait_for(lambda: pid_of_master() not in (0, old), "a new master")
+        wait_for(new_workers, "a new worker")
+        train(server, 10)
+        os.kill(old, signal.SIGQUIT)
+        wait_for(lambda: not os.path.exists(f"/proc/{old}"), "the old master to end")
+        train(server, 5)
+        assert server.post("/about").json()["steps"] == 25
+    assert not server.unexpected_in_log()
+
+
+@contextlib.contextmanager
+def daemon(server):
+    """Start a server as a daemon, which alone can execute a new binary; stop the last master."""
+    subprocess.run(server.command(), check=True)
+    try:
+        yield
+    finally:
+        master = int((server.prefix / "nginx.pid").read_text())
+        os.kill(master, signal.SIGQUIT)
+        wait_for(lambda: not os.path.exists(f"/proc/{master}"), "the master to end")
