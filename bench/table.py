@@ -47,11 +47,22 @@ def compare(
     for each in (path, reference):
         warm_up = wrk.run(server.url(each), 1, **load)
         assert warm_up.errors == 0, f"{each} answers with errors: {warm_up}"
+
+    def rate(path: str) -> float:
+        return wrk.run(server.url(path), settings.seconds, **load).per_second
+
+    return between(lambda: rate(path), lambda: rate(reference), settings)
+
+
+def between(
+    measure: Callable[[], float], reference: Callable[[], float], settings: Settings
+) -> dict[str, list[float]]:
+    """Measure rates, each between two measurements of the reference."""
     ratios, rates = [], []
-    before = wrk.run(server.url(reference), settings.seconds, **load).per_second
+    before = reference()
     for _ in range(settings.repeat):
-        rate = wrk.run(server.url(path), settings.seconds, **load).per_second
-        after = wrk.run(server.url(reference), settings.seconds, **load).per_second
+        rate = measure()
+        after = reference()
         ratios.append(rate / ((before + after) / 2))
         rates.append(rate)
         before = after

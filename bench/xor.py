@@ -12,7 +12,7 @@ from statistics import median
 
 import wrk
 from server import PORT, Server
-from table import Measure, Row, Settings, at_least, compare, compare_to_loop, main
+from table import Measure, Row, Settings, at_least, between, compare, compare_to_loop, main
 
 LOCATIONS = """
 location = /auto { webtorch_handler xor_app:output; }
@@ -75,19 +75,14 @@ def beside_a_slow_model(settings: Settings) -> Row:
         slow.append(wrk.finish(busy).per_second)
         return rate
 
-    ratios, slow = [], list[float]()
+    slow = list[float]()
     with start() as server:
         wrk.run(server.url("/slow"), 1, threads=1, connections=8)
-        before = rate_beside("/slow_thread")
-        for _ in range(settings.repeat):
-            rate = rate_beside("/slow")
-            after = rate_beside("/slow_thread")
-            ratios.append(rate / ((before + after) / 2))
-            before = after
-    value = median(ratios)
+        ratios = between(
+            lambda: rate_beside("/slow"), lambda: rate_beside("/slow_thread"), settings
+        )
     name = "return 200 beside a 5 ms model, auto to thread"
-    details = {"ratios": ratios, "slow_requests_per_second": slow}
-    return Row(name, "≥ 0.90", value, value >= 0.9, details=details)
+    return at_least(name, 0.9, {**ratios, "slow_requests_per_second": slow})
 
 
 def original(settings: Settings) -> Row:

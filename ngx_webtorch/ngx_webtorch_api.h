@@ -273,7 +273,6 @@ typedef struct {
     uint64_t         steps;               /* optimizer steps that were made */
     uint64_t         saved;               /* of them, in the last checkpoint */
     uint64_t         seen;                /* files changed up to then, in ns */
-    uint32_t         trained;             /* the optimizer's state is set */
     uint32_t         undo;                /* the copy is whole, see block_keep */
 } webtorch_counters_t;
 

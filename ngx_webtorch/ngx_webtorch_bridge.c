@@ -1437,7 +1437,6 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->steps) | 0);  /* check that 'webtorch_counters_t.steps' is an integer */
   (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
   (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
-  (void)((p->trained) | 0);  /* check that 'webtorch_counters_t.trained' is an integer */
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
@@ -3245,9 +3244,6 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
             _CFFI_OP(_CFFI_OP_NOOP, 107) },
-  { "trained", offsetof(webtorch_counters_t, trained),
-               sizeof(((webtorch_counters_t *)0)->trained),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3493,31 +3489,31 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_block_t", 118, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
   { "$webtorch_counters_t", 120, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 5 },
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
   { "$webtorch_header_t", 122, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 29, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
   { "$webtorch_job_t", 123, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 31, 7 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
   { "$webtorch_params_t", 124, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 38, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
   { "$webtorch_reply_t", 126, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 47, 7 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 7 },
   { "$webtorch_request_t", 128, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 53, 10 },
   { "$webtorch_sample_t", 129, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 63, 5 },
   { "$webtorch_schema_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 15 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 68, 15 },
   { "$webtorch_server_t", 131, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 84, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
   { "$webtorch_settings_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 91, 7 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 7 },
   { "$webtorch_spec_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 98, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 97, 5 },
   { "$webtorch_str_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 103, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 102, 2 },
   { "$webtorch_text_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 105, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 104, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -133,19 +133,10 @@ ngx_webtorch_memory_resident(ngx_log_t *log)
 static ngx_uint_t
 ngx_webtorch_memory_may_leave(void)
 {
-    int               rc;
-    pthread_mutex_t  *leaving;
+    ngx_webtorch_shared_zone_t  *shared;
 
-    if (!ngx_webtorch_handover_ready(ngx_webtorch_memory.shared)) {
-        return 0;
-    }
+    shared = ngx_webtorch_memory.shared;
 
-    leaving = &ngx_webtorch_memory.shared->leaving;
-    rc = pthread_mutex_trylock(leaving);
-
-    if (rc == EOWNERDEAD) {
-        (void) pthread_mutex_consistent(leaving);
-    }
-
-    return rc == 0 || rc == EOWNERDEAD;
+    return ngx_webtorch_handover_ready(shared)
+           && ngx_webtorch_robust_trylock(&shared->leaving) != NGX_BUSY;
 }

@@ -158,24 +158,13 @@ ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot)
         return 0;
     }
 
-    switch (pthread_mutex_trylock(&slot->alive)) {
-
-    case EBUSY:
+    if (ngx_webtorch_robust_trylock(&slot->alive) == NGX_BUSY) {
         return 1;
-
-    case EOWNERDEAD:
-        (void) pthread_mutex_consistent(&slot->alive);
-
-        /* fall through */
-
-    case 0:
-        (void) pthread_mutex_unlock(&slot->alive);
-
-        /* fall through */
-
-    default:
-        return 0;
     }
+
+    (void) pthread_mutex_unlock(&slot->alive);
+
+    return 0;
 }
 
 

@@ -15,8 +15,7 @@
 
 static ngx_webtorch_zone_t *ngx_webtorch_zone_old(ngx_cycle_t *cycle,
     ngx_str_t *name);
-static ngx_fd_t ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name,
-    size_t *size);
+static ngx_fd_t ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name);
 static ngx_webtorch_zone_t *ngx_webtorch_zone_map(ngx_cycle_t *cycle,
     ngx_fd_t fd, size_t mapped);
 static void ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared,
@@ -27,18 +26,16 @@ static void ngx_webtorch_zone_cleanup(void *data);
 static uint64_t ngx_webtorch_zone_magic(void);
 
 static ngx_int_t ngx_webtorch_robust_lock(pthread_mutex_t *mutex);
-
-static int ngx_webtorch_zone_trylock(ngx_webtorch_shared_zone_t *shared);
+static ngx_int_t ngx_webtorch_robust_result(pthread_mutex_t *mutex, int rc);
+static ngx_int_t ngx_webtorch_zone_trylock(ngx_webtorch_shared_zone_t *shared);
 static void ngx_webtorch_zone_repair(ngx_webtorch_shared_zone_t *shared);
 
-static ngx_webtorch_block_t *ngx_webtorch_block_find(const char *name,
-    const char *layout, size_t len, size_t size, ngx_uint_t undo);
-static ngx_webtorch_block_t *ngx_webtorch_block_other(const char *name,
-    ngx_webtorch_block_t *block);
+static ngx_webtorch_block_t *ngx_webtorch_block_find(
+    ngx_webtorch_block_t *like, const char *layout);
 static ngx_uint_t ngx_webtorch_block_visible(ngx_webtorch_block_t *block,
     const char *name);
 static ngx_webtorch_block_t *ngx_webtorch_block_alloc(
-    ngx_webtorch_block_t *blocks, size_t room);
+    ngx_webtorch_block_t *blocks, ngx_webtorch_block_t *like);
 static uint64_t ngx_webtorch_block_place(ngx_webtorch_block_t *blocks,
     size_t room);
 static uint64_t ngx_webtorch_block_room(ngx_webtorch_block_t *block);
@@ -46,11 +43,14 @@ static ngx_uint_t ngx_webtorch_block_used(ngx_webtorch_block_t *block);
 static ngx_uint_t ngx_webtorch_block_users(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_use(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_unuse(ngx_webtorch_block_t *block);
-static void ngx_webtorch_block_replace(ngx_webtorch_block_t *block);
+static void ngx_webtorch_block_clear(ngx_webtorch_block_t *block,
+    ngx_uint_t slot);
+static void ngx_webtorch_block_replace(ngx_webtorch_block_t *block,
+    ngx_webtorch_block_t *old);
 static void ngx_webtorch_block_tell(ngx_webtorch_block_t *block,
     webtorch_block_t *found);
-static int ngx_webtorch_block_check(const char *name, const char *layout,
-    size_t len, size_t size, ngx_uint_t undo, webtorch_block_t *found);
+static int ngx_webtorch_block_check(ngx_webtorch_block_t *like,
+    const char *layout, webtorch_block_t *found);
 static char *ngx_webtorch_block_data(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_put_back(ngx_webtorch_block_t *block);
 
@@ -79,7 +79,7 @@ static struct {
 ngx_int_t
 ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 {
-    size_t                mapped, size;
+    size_t                mapped;
     ngx_fd_t              fd;
     ngx_uint_t            fresh;
     ngx_pool_cleanup_t   *cln;
@@ -98,13 +98,12 @@ ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     } else {
         fresh = 0;
-        size = 0;
 
         if (zone) {
             fd = dup(zone->fd);
 
         } else {
-            fd = ngx_webtorch_zone_inherit(cycle, &conf->zone_name, &size);
+            fd = ngx_webtorch_zone_inherit(cycle, &conf->zone_name);
 
             if (fd == NGX_INVALID_FILE) {
                 fd = memfd_create("webtorch", 0);
@@ -118,7 +117,7 @@ ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
             return NGX_ERROR;
         }
 
-        zone = ngx_webtorch_zone_map(cycle, fd, ngx_max(mapped, size));
+        zone = ngx_webtorch_zone_map(cycle, fd, mapped);
         if (zone == NULL) {
             return NGX_ERROR;
         }
@@ -167,11 +166,10 @@ ngx_webtorch_zone_old(ngx_cycle_t *cycle, ngx_str_t *name)
 /* a new binary gets the memory of the old one by its descriptor */
 
 static ngx_fd_t
-ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
+ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name)
 {
-    char        *value;
-    ngx_fd_t     fd;
-    struct stat  st;
+    char      *value;
+    ngx_fd_t   fd;
 
     /* magic and name */
     struct {
@@ -189,7 +187,6 @@ ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
 
     if (fd == NGX_ERROR
         || fcntl(fd, F_GET_SEALS) == -1       /* it is no memory file */
-        || fstat(fd, &st) == -1
         || pread(fd, &head, sizeof(head), 0) != sizeof(head))
     {
         return NGX_INVALID_FILE;
@@ -205,8 +202,6 @@ ngx_webtorch_zone_inherit(ngx_cycle_t *cycle, ngx_str_t *name, size_t *size)
         (void) close(fd);
         return NGX_INVALID_FILE;
     }
-
-    *size = (size_t) st.st_size;
 
     return fd;
 }
@@ -225,7 +220,7 @@ ngx_webtorch_zone_map(ngx_cycle_t *cycle, ngx_fd_t fd, size_t mapped)
         return NULL;
     }
 
-    /* another master may have made it larger, and have that in use */
+    /* the old binary, or a new one, may have it larger in use */
 
     if (fstat(fd, &st) == 0 && st.st_size > (off_t) mapped) {
         mapped = (size_t) st.st_size;
@@ -358,22 +353,18 @@ ngx_webtorch_zone_lock(ngx_webtorch_shared_zone_t *shared)
 }
 
 
-static int
+static ngx_int_t
 ngx_webtorch_zone_trylock(ngx_webtorch_shared_zone_t *shared)
 {
-    switch (pthread_mutex_trylock(&shared->mutex)) {
+    ngx_int_t  rc;
 
-    case 0:
-        return 1;
+    rc = ngx_webtorch_robust_trylock(&shared->mutex);
 
-    case EOWNERDEAD:
-        (void) pthread_mutex_consistent(&shared->mutex);
+    if (rc == NGX_DECLINED) {
         ngx_webtorch_zone_repair(shared);
-        return 1;
-
-    default:
-        return 0;
     }
+
+    return rc;
 }
 
 
@@ -399,18 +390,35 @@ ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared)
 }
 
 
-/* NGX_DECLINED: it is locked, and its last owner died */
-
 static ngx_int_t
 ngx_webtorch_robust_lock(pthread_mutex_t *mutex)
 {
-    if (pthread_mutex_lock(mutex) != EOWNERDEAD) {
+    return ngx_webtorch_robust_result(mutex, pthread_mutex_lock(mutex));
+}
+
+
+ngx_int_t
+ngx_webtorch_robust_trylock(pthread_mutex_t *mutex)
+{
+    return ngx_webtorch_robust_result(mutex, pthread_mutex_trylock(mutex));
+}
+
+
+static ngx_int_t
+ngx_webtorch_robust_result(pthread_mutex_t *mutex, int rc)
+{
+    switch (rc) {
+
+    case 0:
         return NGX_OK;
+
+    case EOWNERDEAD:
+        (void) pthread_mutex_consistent(mutex);
+        return NGX_DECLINED;
+
+    default:
+        return NGX_BUSY;
     }
-
-    (void) pthread_mutex_consistent(mutex);
-
-    return NGX_DECLINED;
 }
 
 
@@ -497,7 +505,7 @@ ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared, ngx_uint_t slot)
     ngx_uint_t  i;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        shared->blocks[i].users[slot / 64] &= ~((uint64_t) 1 << slot % 64);
+        ngx_webtorch_block_clear(&shared->blocks[i], slot);
     }
 }
 
@@ -522,17 +530,22 @@ int
 ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
     size_t size, int undo, int how, webtorch_block_t *found)
 {
-    size_t                       room;
-    ngx_webtorch_block_t        *block, *other;
+    ngx_webtorch_block_t         like, *block, *other;
     ngx_webtorch_shared_zone_t  *shared;
 
     shared = ngx_webtorch_zone.shared;
 
     ngx_memzero(found, sizeof(webtorch_block_t));
+    ngx_memzero(&like, sizeof(ngx_webtorch_block_t));
+
+    (void) ngx_cpystrn((u_char *) like.name, (u_char *) name,
+                       WEBTORCH_MODEL_LEN);
+    like.layout_len = len;
+    like.size = size;
+    like.has_undo = (undo != 0);
 
     if (ngx_webtorch_zone.planned) {
-        return ngx_webtorch_block_check(name, layout, len, size, undo != 0,
-                                        found);
+        return ngx_webtorch_block_check(&like, layout, found);
     }
 
     /* who only looks, as the event loop does, does not wait for who fills */
@@ -540,13 +553,12 @@ ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
     if (how != WEBTORCH_FIND) {
         ngx_webtorch_zone_lock(shared);
 
-    } else if (!ngx_webtorch_zone_trylock(shared)) {
+    } else if (ngx_webtorch_zone_trylock(shared) == NGX_BUSY) {
         return 1;
     }
 
-    block = (how == WEBTORCH_MAKE)
-            ? NULL : ngx_webtorch_block_find(name, layout, len, size,
-                                             undo != 0);
+    block = (how == WEBTORCH_MAKE) ? NULL
+                                   : ngx_webtorch_block_find(&like, layout);
 
     if (block) {
         ngx_webtorch_block_use(block);
@@ -555,30 +567,22 @@ ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
         return 0;
     }
 
-    room = ngx_align(len, NGX_WEBTORCH_ZONE_ALIGN)
-           + ngx_align(size, NGX_WEBTORCH_ZONE_ALIGN) * (undo ? 2 : 1);
-
     block = (how == WEBTORCH_FIND)
-            ? NULL : ngx_webtorch_block_alloc(shared->blocks, room);
+            ? NULL : ngx_webtorch_block_alloc(shared->blocks, &like);
 
     if (block == NULL) {
         ngx_webtorch_zone_unlock(shared);
         return -1;
     }
 
-    block->has_undo = (undo != 0);
-    block->layout_len = len;
-    block->size = size;
-
-    (void) ngx_cpystrn((u_char *) block->name, (u_char *) name,
-                       WEBTORCH_MODEL_LEN);
-    ngx_memzero((u_char *) shared + block->offset, room);
+    ngx_memzero((u_char *) shared + block->offset,
+                ngx_webtorch_block_room(block));
     ngx_memcpy((u_char *) shared + block->offset, layout, len);
 
     ngx_webtorch_block_tell(block, found);
     found->fresh = 1;
 
-    other = ngx_webtorch_block_other(name, block);
+    other = ngx_webtorch_block_find(&like, NULL);
 
     if (other) {
         found->old_layout = (char *) shared + other->offset;
@@ -610,18 +614,17 @@ ngx_webtorch_block_tell(ngx_webtorch_block_t *block, webtorch_block_t *found)
  */
 
 static int
-ngx_webtorch_block_check(const char *name, const char *layout, size_t len,
-    size_t size, ngx_uint_t undo, webtorch_block_t *found)
+ngx_webtorch_block_check(ngx_webtorch_block_t *like, const char *layout,
+    webtorch_block_t *found)
 {
-    size_t                       room;
     ngx_webtorch_block_t        *block, *planned;
     ngx_webtorch_shared_zone_t  *shared;
 
     shared = ngx_webtorch_zone.shared;
 
     found->id = NGX_WEBTORCH_MAX_BLOCKS;
-    found->data = calloc(1, ngx_max(size, 1));
-    found->size = size;
+    found->data = calloc(1, ngx_max(like->size, 1));
+    found->size = like->size;
     found->counters = calloc(1, sizeof(webtorch_counters_t));
 
     if (found->data == NULL || found->counters == NULL) {
@@ -630,10 +633,10 @@ ngx_webtorch_block_check(const char *name, const char *layout, size_t len,
 
     ngx_webtorch_zone_lock(shared);
 
-    block = ngx_webtorch_block_find(name, layout, len, size, undo);
+    block = ngx_webtorch_block_find(like, layout);
 
     if (block) {
-        ngx_memcpy(found->data, ngx_webtorch_block_data(block), size);
+        ngx_memcpy(found->data, ngx_webtorch_block_data(block), like->size);
         *found->counters = block->counters;
         ngx_webtorch_zone_unlock(shared);
         return 0;
@@ -641,20 +644,14 @@ ngx_webtorch_block_check(const char *name, const char *layout, size_t len,
 
     found->fresh = 1;
 
-    room = ngx_align(len, NGX_WEBTORCH_ZONE_ALIGN)
-           + ngx_align(size, NGX_WEBTORCH_ZONE_ALIGN) * (undo ? 2 : 1);
-
-    planned = ngx_webtorch_block_alloc(ngx_webtorch_zone.planned, room);
+    planned = ngx_webtorch_block_alloc(ngx_webtorch_zone.planned, like);
 
     if (planned) {
         planned->state = NGX_WEBTORCH_BLOCK_READY;
         planned->pinned = 1;
-        planned->has_undo = undo;
-        planned->layout_len = len;
-        planned->size = size;
 
     } else {
-        ngx_webtorch_zone.missing += room;
+        ngx_webtorch_zone.missing += ngx_webtorch_block_room(like);
     }
 
     ngx_webtorch_zone_unlock(shared);
@@ -663,9 +660,10 @@ ngx_webtorch_block_check(const char *name, const char *layout, size_t len,
 }
 
 
+/* the youngest of a name, and of a layout unless that is NULL */
+
 static ngx_webtorch_block_t *
-ngx_webtorch_block_find(const char *name, const char *layout, size_t len,
-    size_t size, ngx_uint_t undo)
+ngx_webtorch_block_find(ngx_webtorch_block_t *like, const char *layout)
 {
     ngx_uint_t             i;
     ngx_webtorch_block_t  *block, *found;
@@ -675,39 +673,22 @@ ngx_webtorch_block_find(const char *name, const char *layout, size_t len,
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
         block = &ngx_webtorch_zone.shared->blocks[i];
 
-        if (ngx_webtorch_block_visible(block, name)
-            && block->layout_len == len
-            && block->size == size
-            && block->has_undo == undo
-            && ngx_memcmp((u_char *) ngx_webtorch_zone.shared + block->offset,
-                          layout, len)
-               == 0
-            && (found == NULL || block->version > found->version))
+        if (!ngx_webtorch_block_visible(block, like->name)
+            || (found && block->version < found->version))
+        {
+            continue;
+        }
+
+        if (layout == NULL
+            || (block->layout_len == like->layout_len
+                && block->size == like->size
+                && block->has_undo == like->has_undo
+                && ngx_memcmp((u_char *) ngx_webtorch_zone.shared
+                              + block->offset,
+                              layout, like->layout_len)
+                   == 0))
         {
             found = block;
-        }
-    }
-
-    return found;
-}
-
-
-static ngx_webtorch_block_t *
-ngx_webtorch_block_other(const char *name, ngx_webtorch_block_t *block)
-{
-    ngx_uint_t             i;
-    ngx_webtorch_block_t  *other, *found;
-
-    found = NULL;
-
-    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        other = &ngx_webtorch_zone.shared->blocks[i];
-
-        if (other != block
-            && ngx_webtorch_block_visible(other, name)
-            && (found == NULL || other->version > found->version))
-        {
-            found = other;
         }
     }
 
@@ -731,7 +712,8 @@ ngx_webtorch_block_visible(ngx_webtorch_block_t *block, const char *name)
 /* its owner may die at any line: what is not filled is not seen */
 
 static ngx_webtorch_block_t *
-ngx_webtorch_block_alloc(ngx_webtorch_block_t *blocks, size_t room)
+ngx_webtorch_block_alloc(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *like)
 {
     uint64_t               offset;
     ngx_uint_t             i;
@@ -749,7 +731,7 @@ ngx_webtorch_block_alloc(ngx_webtorch_block_t *blocks, size_t room)
         }
     }
 
-    offset = ngx_webtorch_block_place(blocks, room);
+    offset = ngx_webtorch_block_place(blocks, ngx_webtorch_block_room(like));
 
     if (offset == 0) {
         return NULL;
@@ -759,7 +741,7 @@ ngx_webtorch_block_alloc(ngx_webtorch_block_t *blocks, size_t room)
         block = &blocks[i];
 
         if (block->state == NGX_WEBTORCH_BLOCK_FREE) {
-            ngx_memzero(block, sizeof(ngx_webtorch_block_t));
+            *block = *like;
             block->offset = offset;
             block->state = NGX_WEBTORCH_BLOCK_FILLING;
             return block;
@@ -875,7 +857,8 @@ ngx_webtorch_block_use(ngx_webtorch_block_t *block)
         block->pinned = 1;
 
     } else {
-        block->users[slot / 64] |= (uint64_t) 1 << slot % 64;
+        (void) __sync_fetch_and_or(&block->users[slot / 64],
+                                   (uint64_t) 1 << slot % 64);
     }
 }
 
@@ -888,8 +871,18 @@ ngx_webtorch_block_unuse(ngx_webtorch_block_t *block)
     slot = ngx_webtorch_worker_slot();
 
     if (slot != -1) {
-        block->users[slot / 64] &= ~((uint64_t) 1 << slot % 64);
+        ngx_webtorch_block_clear(block, (ngx_uint_t) slot);
     }
+}
+
+
+/* atomically: who gives a block up, as the event loop does, does not lock */
+
+static void
+ngx_webtorch_block_clear(ngx_webtorch_block_t *block, ngx_uint_t slot)
+{
+    (void) __sync_fetch_and_and(&block->users[slot / 64],
+                                ~((uint64_t) 1 << slot % 64));
 }
 
 
@@ -904,7 +897,7 @@ ngx_webtorch_block_data(ngx_webtorch_block_t *block)
 void
 ngx_webtorch_block_ready(uint32_t id)
 {
-    ngx_webtorch_block_t        *block;
+    ngx_webtorch_block_t        *block, *old;
     ngx_webtorch_shared_zone_t  *shared;
 
     if (id == NGX_WEBTORCH_MAX_BLOCKS) {
@@ -914,11 +907,16 @@ ngx_webtorch_block_ready(uint32_t id)
     shared = ngx_webtorch_zone.shared;
     block = &shared->blocks[id];
 
+    old = ngx_webtorch_block_find(block, (char *) shared + block->offset);
+
     block->version = ++shared->version;
     block->state = NGX_WEBTORCH_BLOCK_READY;
 
     ngx_webtorch_block_use(block);
-    ngx_webtorch_block_replace(block);
+
+    if (old) {
+        ngx_webtorch_block_replace(block, old);
+    }
 
     ngx_webtorch_zone_unlock(shared);
 }
@@ -930,24 +928,12 @@ ngx_webtorch_block_ready(uint32_t id)
  */
 
 static void
-ngx_webtorch_block_replace(ngx_webtorch_block_t *block)
+ngx_webtorch_block_replace(ngx_webtorch_block_t *block,
+    ngx_webtorch_block_t *old)
 {
-    u_char                      *layout;
-    ngx_webtorch_block_t        *old;
     ngx_webtorch_shared_zone_t  *shared;
 
     shared = ngx_webtorch_zone.shared;
-    layout = (u_char *) shared + block->offset;
-
-    block->superseded = 1;
-    old = ngx_webtorch_block_find(block->name, (char *) layout,
-                                  block->layout_len, block->size,
-                                  block->has_undo);
-    block->superseded = 0;
-
-    if (old == NULL) {
-        return;
-    }
 
     old->successor = (uint32_t) (block - shared->blocks) + 1;
     old->superseded = 1;
@@ -1000,13 +986,9 @@ ngx_webtorch_block_discard(uint32_t id)
 void
 ngx_webtorch_block_detach(uint32_t id)
 {
-    if (id == NGX_WEBTORCH_MAX_BLOCKS) {
-        return;
+    if (id != NGX_WEBTORCH_MAX_BLOCKS) {
+        ngx_webtorch_block_unuse(&ngx_webtorch_zone.shared->blocks[id]);
     }
-
-    ngx_webtorch_zone_lock(ngx_webtorch_zone.shared);
-    ngx_webtorch_block_unuse(&ngx_webtorch_zone.shared->blocks[id]);
-    ngx_webtorch_zone_unlock(ngx_webtorch_zone.shared);
 }
 
 
@@ -1080,7 +1062,7 @@ ngx_webtorch_training_lock(void)
 
     shared = ngx_webtorch_zone.shared;
 
-    if (ngx_webtorch_robust_lock(&shared->training) == NGX_OK) {
+    if (ngx_webtorch_robust_lock(&shared->training) != NGX_DECLINED) {
         return;
     }
 
@@ -1177,7 +1159,6 @@ ngx_webtorch_block_put_back(ngx_webtorch_block_t *block)
                block->size);
 
     block->counters.steps = block->undo.steps;
-    block->counters.trained = block->undo.trained;
 
     ngx_memory_barrier();
     block->counters.undo = 0;
@@ -1191,18 +1172,8 @@ ngx_webtorch_block_put_back(ngx_webtorch_block_t *block)
 int
 ngx_webtorch_saver_elect(void)
 {
-    int               rc;
-    pthread_mutex_t  *saver;
-
-    saver = &ngx_webtorch_zone.shared->saver;
-    rc = pthread_mutex_trylock(saver);
-
-    if (rc == EOWNERDEAD) {
-        (void) pthread_mutex_consistent(saver);
-        return 1;
-    }
-
-    return rc == 0;
+    return ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->saver)
+           != NGX_BUSY;
 }
 
 

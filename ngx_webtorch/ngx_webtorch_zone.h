@@ -124,6 +124,9 @@ void ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared);
 /* a robust mutex for all processes */
 void ngx_webtorch_zone_mutex(pthread_mutex_t *mutex);
 
+/* NGX_DECLINED: it is locked, and its last owner died; NGX_BUSY: it is not */
+ngx_int_t ngx_webtorch_robust_trylock(pthread_mutex_t *mutex);
+
 /* clears what a worker that has ended used */
 void ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared,
     ngx_uint_t slot);

@@ -196,7 +196,12 @@ class Nginx:
 
     def workers(self) -> list[int]:
         """Return the pids of the workers that are not shutting down."""
-        return [pid for pid, name in self.children() if "shutting down" not in name]
+        # another child is the check of a configuration, under the master's title
+        return [
+            pid
+            for pid, name in self.children()
+            if "worker process" in name and "shutting down" not in name
+        ]
 
     def children(self) -> list[tuple[int, str]]:
         """Return the pids and titles of all children of the master."""

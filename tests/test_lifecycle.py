@@ -184,7 +184,7 @@ def test_old_workers_serve_until_new_ones_have_imported(start):
     (old,) = server.workers()
     server.write_app(APP + textwrap.dedent(gate))
     server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(server.workers()) == 2, "a new worker")
+    wait_for(lambda: server.log().count("start worker process ") == 2, "a new worker")
 
     end = time.monotonic() + 0.5
     while time.monotonic() < end:

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from functions import FUNCTIONS
 from webtorch.schema import DTYPES
 
 NPZ = "application/x-npz"
@@ -16,38 +17,22 @@ KINDS = {
     "float16": "Float16", "bfloat16": "BFloat16", "float32": "Float32", "float64": "Float64",
 }  # fmt: skip
 
-APP = """
+APP = (
+    """
 import jaxtyping, torch, typing, webtorch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
-
-class Two(typing.NamedTuple):
-    total: Float32[Tensor, "batch"]
-    größe: Int64[Tensor, "batch"]
-
-@webtorch.infer
-def two(a: Float32[Tensor, "batch 2"], ß: Bool[Tensor, "batch"]) -> Two:
-    return Two(a.sum(1), torch.where(ß, 2, 0))
-
-@webtorch.infer
-def half(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
-    return x / 2
-
-@webtorch.infer
-def wide(x: Float32[Tensor, "batch 100000"]) -> Float32[Tensor, "batch 100000"]:
-    return x + 1
-
-@webtorch.infer
-def alone(x: Float64[Tensor, "2 3"]) -> Float64[Tensor, "3 2"]:
-    return x.T
-""" + "".join(
-    f"""
+"""
+    + FUNCTIONS
+    + "".join(
+        f"""
 @webtorch.infer
 def {name}(x: jaxtyping.{kind}[Tensor, "batch 2"]) -> jaxtyping.{kind}[Tensor, "batch 2"]:
     assert x.dtype is torch.{name}
     return x
 """
-    for name, kind in KINDS.items()
+        for name, kind in KINDS.items()
+    )
 )
 SERVER = """
 location = /two { webtorch_handler app:two; }

@@ -49,7 +49,7 @@ class Zone:
         self.blocks = {}
 
     def attach(self, name, layout, undo):
-        key = name, layout.header()
+        key = name, layout.key
         if key not in self.blocks:
             self.blocks[key] = Block(layout.size)
         return self.blocks[key]

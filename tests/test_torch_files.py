@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from functions import FUNCTIONS
 from gate import GATE_APP, GATE_SERVER, Gate
 from nginx import wait_for
 from test_npz import KINDS, patched
@@ -27,27 +28,9 @@ APP = (
 import time, typing
 import jaxtyping
 from jaxtyping import Bool, Float32, Int64
-
-class Two(typing.NamedTuple):
-    total: Float32[Tensor, "batch"]
-    größe: Int64[Tensor, "batch"]
-
-@webtorch.infer
-def two(a: Float32[Tensor, "batch 2"], ß: Bool[Tensor, "batch"]) -> Two:
-    return Two(a.sum(1), torch.where(ß, 2, 0))
-
-@webtorch.infer
-def half(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
-    return x / 2
-
-@webtorch.infer
-def wide(x: Float32[Tensor, "batch 100000"]) -> Float32[Tensor, "batch 100000"]:
-    return x + 1
-
-@webtorch.infer
-def alone(x: Float64[Tensor, "2 3"]) -> Float64[Tensor, "3 2"]:
-    return x.T
-
+"""
+    + FUNCTIONS
+    + """
 @webtorch.infer
 def deep(x: Float32[Tensor, "batch 1 1 1 1 1 1 1 2"]) -> Float32[Tensor, "batch"]:
     return x.reshape(-1, 2).sum(1)

@@ -336,3 +336,66 @@ def test_the_header_is_json_that_others_can_read(start, directory):
     size = int.from_bytes(data[:8], "little")
     assert size % 8 == 0
     assert {"__metadata__", "weight", "bias"} == json.loads(data[8 : 8 + size]).keys()
+
+
+# --- several models, odd files ---
+
+
+def test_weights_of_one_model_leave_the_others_as_they_are(start, directory):
+    """Over a reload that adds a model, whose memory must not be another one's."""
+    second = (
+        '\n    other = webtorch.Model("other", nn.Linear(2, 1), lambda p: optim.SGD(p, lr=0.1))\n'
+    )
+    server = start(SERVER, app() + second, http=http(directory), workers=2)
+    train(server, 10)
+    (directory / "other").mkdir()
+    save_file(WEIGHTS, directory / "new")
+    (directory / "new").chmod(0o644)
+    (directory / "new").rename(directory / "other/new.safetensors")
+    server.wait_for_log('model "other" has the weights')
+    before = about_each(server)
+    third = '    third = webtorch.Model("third", nn.Linear(5, 5))\n    model = '
+    server.write_app((app() + second).replace("    model = ", third, 1))
+    server.reload()
+    assert about_each(server) == before
+
+
+def test_buffers_need_not_be_finite(start, directory):
+    text = app().replace('"line", nn.Linear(2, 1)', '"line", line')
+    text = text.replace(
+        "    model = ",
+        """    line = nn.Linear(2, 1)
+    line.register_buffer("mask", torch.tensor([float("-inf")]))
+    model = """,
+        1,
+    )
+    server = start(SERVER, text.replace(', "state": state', ""), http=http(directory))
+    train(server, 5)
+    assert server.quit() == 0
+    server.start()
+    assert about_each(server)[0]["steps"] == 5
+
+
+def test_an_odd_file_does_not_keep_others_from_being_written(start, directory):
+    server = start(SERVER, app(), http=http(directory, "interval=100ms"), workers=2)
+    train(server, 1)
+    wait_for_steps(directory, 1)
+    (directory / "line/99.safetensors").mkdir()
+    (directory / "line/98.safetensors").symlink_to("98.safetensors")
+    (directory / "line/97.safetensors").write_bytes(b"[" * 100_000)
+    train(server, 1)
+    wait_for_steps(directory, 2)
+
+
+def test_a_clock_that_steps_back_deletes_no_new_file(start, directory):
+    server = start(SERVER, app(), http=http(directory, "interval=100ms keep=2"))
+    for steps in (1, 2):
+        train(server, 1)
+        wait_for_steps(directory, steps)
+    for path in files(directory):
+        path.write_bytes(re.sub(rb'"time":"\d{4}', b'"time":"2099', path.read_bytes()))
+    train(server, 1)
+    wait_for_steps(directory, 3)
+    kill_all(server)
+    server.start()
+    assert about_each(server)[0]["steps"] == 3

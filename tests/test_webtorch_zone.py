@@ -66,10 +66,10 @@ def about_each(server):
     def all_answered():
         answer = server.post("/about").json()
         found[answer.pop("pid")] = answer
-        return found.keys() >= set(server.workers())
+        workers = server.workers()
+        return found.keys() >= set(workers) and workers
 
-    wait_for(all_answered, "an answer of each worker")
-    return [found[pid] for pid in server.workers()]
+    return [found[pid] for pid in wait_for(all_answered, "an answer of each worker")]
 
 
 def test_workers_have_the_same_model(start):
@@ -227,19 +227,29 @@ def test_models_that_cannot_be_shared_are_refused(configured):
     assert 'tensor "weight" of torch.complex64 cannot be shared by workers' in output
 
 
-def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
-    """The step is undone by the next one to train, and that does not wait for the dead."""
-    text = app(lock=True).replace(
+def app_that_ends_halfway(how):
+    """The first half of a step is made of a row of 666."""
+    return app(lock=True).replace(
         "model.step(mse_loss(model(x), label))",
-        """
+        f"""
         loss = mse_loss(model(x), label)
         if x[0, 0] == 666:
             with torch.no_grad():
                 model.module.weight.fill_(7)
-            os.kill(os.getpid(), 9)
+            {how}
         model.step(loss)""",
     )
-    server = start(SERVER, text, http=ZONE, workers=2, expected=("signal 9", "died while"))
+
+
+def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
+    """The step is undone by the next one to train, and that does not wait for the dead."""
+    server = start(
+        SERVER,
+        app_that_ends_halfway("os.kill(os.getpid(), 9)"),
+        http=ZONE,
+        workers=2,
+        expected=("signal 9", "died while"),
+    )
     train(server, 10)
     before = about_each(server)[0]
     with pytest.raises(requests.RequestException):
@@ -255,17 +265,9 @@ def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
 
 
 def test_a_call_that_fails_leaves_a_locked_model_as_it_was(start):
-    text = app(lock=True).replace(
-        "model.step(mse_loss(model(x), label))",
-        """
-        loss = mse_loss(model(x), label)
-        if x[0, 0] == 666:
-            with torch.no_grad():
-                model.module.weight.fill_(7)
-            raise RuntimeError("failed")
-        model.step(loss)""",
+    server = start(
+        SERVER, app_that_ends_halfway('raise RuntimeError("failed")'), http=ZONE, workers=2
     )
-    server = start(SERVER, text, http=ZONE, workers=2)
     train(server, 10)
     before = about_each(server)[0]
     assert server.post("/train", [[666.0, 1.0]]).status_code == 500

@@ -1,5 +1,6 @@
 """How the tensors of a model lie in memory: as the data of a safetensors file."""
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -85,8 +86,13 @@ class Layout:
             }
         )
 
+    @functools.cached_property
+    def key(self) -> bytes:
+        """What equal layouts have alike and others do not: a header without metadata."""
+        return self.header()
+
     def header(self, metadata: Mapping[str, str] | None = None) -> bytes:
-        """Write the header of a safetensors file; of equal layouts it is equal."""
+        """Write the header of a safetensors file."""
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         for key, entry in self.entries.items():
             header[key] = {

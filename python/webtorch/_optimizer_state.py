@@ -56,6 +56,8 @@ class OptimizerState:
         self._unbound: list[int] = []
         self._views: Mapping[str, Tensor] = {}
         self._count = -1
+        self.needs_nothing = False
+        """Whether it can step as it is: all of its state is bound, and none of it counts."""
 
         for parameter, first, second in _probe(optimizer):
             if id(parameter) not in names or not second:
@@ -116,6 +118,7 @@ class OptimizerState:
         if len(left) < len(self._unbound):
             self._count = -1
         self._unbound = left
+        self.needs_nothing = not left and not any(state.counters for state in self._states)
 
     def _publish(self) -> None:
         """Share what the optimizer has made."""

@@ -39,21 +39,17 @@ class Process:
     """
 
     def __init__(self, settings: Settings, swap_handlers: Callable[[], None]) -> None:
-        self._threads: list[Saver | Watcher] = []
-        checkpoints = None
+        threads: list[Saver | Watcher] = []
         if settings.zone:
-            state.zone = NginxZone()
+            state.zone = zone = NginxZone()
             if settings.checkpoints:
                 state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
+                threads.append(Saver(checkpoints, zone, shared_states, settings.interval))
         if settings.reload:
             # a file that is written twice in a second would be taken for its bytecode
             sys.dont_write_bytecode = True
-        if settings.check:
-            return
-        if settings.reload:
-            self._threads.append(Watcher(settings.roots, swap_handlers))
-        if checkpoints:
-            self._threads.append(Saver(checkpoints, NginxZone(), shared_states, settings.interval))
+            threads.append(Watcher(settings.roots, swap_handlers))
+        self._threads = [] if settings.check else threads
 
     def start(self) -> None:
         """Begin: handlers are loaded."""

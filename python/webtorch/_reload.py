@@ -50,8 +50,8 @@ class Watcher(threading.Thread):
             now = self._signatures()
             if now != seen:
                 self._reload(sorted(str(path) for path, _ in now.items() - seen.items()))
-                # modules that are imported now may be others
-                seen = now | self._signatures()
+                # modules that are imported now may be others; what was written meanwhile is new
+                seen = self._signatures() | now
 
     def _reload(self, changed: list[str]) -> None:
         before = self._modules()

@@ -93,7 +93,10 @@ class SharedState:
         """Make a step along the gradient of a scalar loss."""
         assert self._step is not None and self._optimizer is not None
         step = self._step
-        self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
+        if self._optimizer.needs_nothing:
+            step(loss)
+        else:
+            self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
         self.block.count_step()
 
     def _lock(self) -> Lock:
@@ -148,22 +151,14 @@ class SharedState:
         with self.pinned() as latest, self._lock() if self.strict else contextlib.nullcontext():
             block = self.zone.replace(self.name, self.layout, self.strict)
             try:
-                self._fill_by(block, tensors, self.layout.views(latest.memory))
+                block.memory.copy_(latest.memory)
+                self._copy(self.layout.views(block.memory), tensors)
                 block.counters.steps = self.zone.SAME_STEPS if steps is None else steps
                 block.counters.seen = seen
             except BaseException:
                 block.discard()
                 raise
             block.ready()
-
-    def _fill_by(
-        self, block: Block, tensors: Mapping[str, Tensor], others: Mapping[str, Tensor]
-    ) -> None:
-        """Fill a block with tensors, and those of the optimizer with others if any is missing."""
-        made = self.layout.entries.keys() - self.keys
-        complete = not self.layout.mismatch(made, tensors)
-        for key, view in self.layout.views(block.memory).items():
-            view.copy_(tensors[key] if complete or key in self.keys else others[key])
 
     def supersede(self) -> None:
         """Let nobody find the model as it was in configurations before."""
@@ -188,7 +183,7 @@ class SharedState:
             return
         loaded = source.load(self) if source else None
         if loaded is not None:
-            self._copy(views, loaded.tensors)
+            self._take_over(views, loaded.tensors)
             counters.steps = counters.saved = loaded.steps or 0
             counters.seen = loaded.seen
         elif self.block.before:
@@ -207,20 +202,25 @@ class SharedState:
                 reason,
             )
             return False
-        self._copy(views, tensors)
+        self._take_over(views, tensors)
         self.block.counters.steps = counters.steps
         self.block.counters.saved = counters.saved
         self.block.counters.seen = counters.seen
         return True
 
-    def _copy(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        """Copy the model's tensors, and the optimizer's if all of them fit."""
+    def _take_over(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Copy what there is of the model, and tell if its optimizer was another one."""
+        complete = self._copy(views, tensors)
+        if not complete and any(key.startswith("optimizer.") for key in tensors):
+            log.error('model "%s" goes on with another optimizer, whose state is new', self.name)
+
+    def _copy(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+        """Copy the model's tensors, and the optimizer's if all of them fit, which is returned."""
         made = self.layout.entries.keys() - self.keys
         complete = not self.layout.mismatch(made, tensors)
         for key in self.layout.entries if complete else self.keys:
             views[key].copy_(tensors[key])
-        if made and not complete and any(key.startswith("optimizer.") for key in tensors):
-            log.error('model "%s" goes on with another optimizer, whose state is new', self.name)
+        return complete
 
     def _bind(self) -> None:
         """Let the module's tensors, and the optimizer's, lie in the block."""

@@ -116,10 +116,9 @@ class NginxZone:
         return block
 
     def _attach(self, name: str, layout: Layout, undo: bool, how: int) -> ZoneBlock | None:
-        header = layout.header()
         found = ffi.new("webtorch_block_t *")
         failed = lib.ngx_webtorch_block_attach(
-            name.encode(), header, len(header), layout.size, undo, how, found
+            name.encode(), layout.key, len(layout.key), layout.size, undo, how, found
         )
         if failed > 0:
             raise BusyError

@@ -6,6 +6,7 @@ start if its time of change is later than when the last one was written here.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -142,13 +143,13 @@ class Checkpoints:
             if not all(_is_finite(tensors[key]) for key in shared.parameters):
                 raise ValueError("its weights are not finite")
 
-            sequence = max((file.sequence for file in self.files(shared.name)), default=0) + 1
+            ours = [file for file in self.files(shared.name) if file.sequence]
+            sequence = ours[0].sequence + 1 if ours else 1
             path = directory / f"{steps:012}.safetensors"
             write(path, shared.layout, memory, _metadata(shared, steps, sequence))
             block.counters.saved = steps
 
-        ours = [f for f in self.files(shared.name) if f.sequence and f.path != path]
-        for file in ours[self._keep - 1 :]:
+        for file in [file for file in ours if file.path != path][self._keep - 1 :]:
             file.path.unlink(missing_ok=True)
 
 
@@ -290,12 +291,18 @@ def _check_sum(path: Path) -> dict[str, str]:
 
 def _look(path: Path) -> Found:
     status = path.stat()
+    return _found(path, status.st_ino, status.st_size, status.st_mtime, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found:
+    """Describe a file, whose header is read once for as long as the file is the same."""
     if path.stem.isdecimal():
         with contextlib.suppress(DamagedError, KeyError, ValueError, TypeError):
             metadata, _ = _read_metadata(path)
             written = datetime.fromisoformat(metadata["time"]).timestamp()
-            return Found(path, int(metadata["sequence"]), written, status.st_ctime_ns)
-    return Found(path, 0, status.st_mtime, status.st_ctime_ns)
+            return Found(path, int(metadata["sequence"]), written, put)
+    return Found(path, 0, changed, put)
 
 
 def _sync_directory(path: Path) -> None:
@@ -354,26 +361,30 @@ class Saver(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Wait, save, look for files, until told to stop."""
-        pause = min(POLL, self._interval)
-        while not self._stopping.wait(pause):
+        """Save and look for files, if it is this worker that does, until told to stop."""
+        # who takes over from a dead one is late already
+        pause = min(POLL, self._interval / 4)
+        while True:
             # workers of a new configuration may have other models
             if not self._election.is_leaving() and self._election.elect():
                 self._serve()
+            if self._stopping.wait(pause):
+                break
         if self._election.elect():
             self._save_all()
             self._election.resign()
 
     def _serve(self) -> None:
         """Be the worker that writes files, until it shuts down."""
-        due = time.monotonic() + self._interval
+        due = time.monotonic()
         while not self._election.is_leaving():
-            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
-                break
             self._take_new_files()
             if time.monotonic() >= due:
-                self._save_all()
+                # from begin to begin: what is written is as old as the begin
                 due = time.monotonic() + self._interval
+                self._save_all()
+            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
+                break
         self._save_all()
         self._election.resign()
 
