@@ -63,12 +63,14 @@ static ngx_int_t ngx_http_webtorch_get_peer(ngx_peer_connection_t *pc,
     void *data);
 static ngx_http_webtorch_choice_t *ngx_http_webtorch_choose(
     ngx_http_webtorch_peer_data_t *wp, ngx_peer_connection_t *pc);
-static ngx_int_t ngx_http_webtorch_map(ngx_http_webtorch_peer_data_t *wp,
-    ngx_http_webtorch_group_t *group);
+static ngx_int_t ngx_http_webtorch_map(ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_http_webtorch_group_t *group, ngx_http_upstream_rr_peers_t *peers);
 static ngx_int_t ngx_http_webtorch_grow(ngx_http_webtorch_group_t *group,
     ngx_uint_t n);
 static ngx_uint_t ngx_http_webtorch_usable(ngx_http_upstream_rr_peer_t *peer);
-static ngx_uint_t ngx_http_webtorch_any(ngx_http_upstream_rr_peers_t *peers);
+static ngx_uint_t ngx_http_webtorch_backup(
+    ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_http_upstream_rr_peers_t *peers);
 static void ngx_http_webtorch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
 static ngx_webtorch_balance_outcome_e ngx_http_webtorch_outcome(
@@ -350,7 +352,7 @@ ngx_http_webtorch_choose(ngx_http_webtorch_peer_data_t *wp,
 {
     uint64_t                           now;
     uintptr_t                          m;
-    ngx_uint_t                         i, n, k;
+    ngx_uint_t                         i, n, k, backup;
     ngx_http_upstream_rr_peer_t       *peer;
     ngx_http_webtorch_group_t         *group;
     ngx_webtorch_balancer_t           *balancer;
@@ -361,7 +363,7 @@ ngx_http_webtorch_choose(ngx_http_webtorch_peer_data_t *wp,
     group = &wp->conf->groups[wp->backup];
     balancer = wp->conf->balancer;
 
-    if (ngx_http_webtorch_map(wp, group) != NGX_OK) {
+    if (ngx_http_webtorch_map(wp->conf, group, peers) != NGX_OK) {
         return NULL;
     }
 
@@ -370,7 +372,7 @@ ngx_http_webtorch_choose(ngx_http_webtorch_peer_data_t *wp,
 #if (NGX_HTTP_UPSTREAM_SID)
     peer = ngx_http_upstream_get_rr_peer_by_sid(&wp->rrp, pc->hint, &i, 0);
 
-    if (peer) {
+    if (peer && group->servers[i].server != NGX_WEBTORCH_BALANCE_NONE) {
         /* a session is where it is, whatever that costs */
         group->candidates[0] = group->servers[i];
         group->choices[0].peer = peer;
@@ -413,15 +415,17 @@ found:
 
     now = ngx_webtorch_balancer_now();
 
+    /* asked first: peers are never locked by who has the balancer's mutex */
+
+    backup = peers->next && ngx_http_webtorch_backup(wp->conf, peers->next);
+
     ngx_shmtx_lock(balancer->mutex);
 
     i = ngx_webtorch_balance_pick(&balancer->memory->balance,
                                   group->candidates, (uint32_t) n,
                                   &wp->balance, now);
 
-    if (wp->balance.ejected && peers->next
-        && ngx_http_webtorch_any(peers->next))
-    {
+    if (wp->balance.ejected && backup) {
         ngx_shmtx_unlock(balancer->mutex);
         return NULL;
     }
@@ -448,19 +452,17 @@ found:
 /* the numbers of the peers' servers, which change seldom if ever */
 
 static ngx_int_t
-ngx_http_webtorch_map(ngx_http_webtorch_peer_data_t *wp,
-    ngx_http_webtorch_group_t *group)
+ngx_http_webtorch_map(ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_http_webtorch_group_t *group, ngx_http_upstream_rr_peers_t *peers)
 {
     uint32_t                           server;
     uint64_t                           now;
     ngx_uint_t                         config, i, n;
     ngx_webtorch_balance_t            *b;
     ngx_http_upstream_rr_peer_t       *peer;
-    ngx_http_upstream_rr_peers_t      *peers;
     ngx_webtorch_balance_candidate_t  *candidate;
 
-    peers = wp->rrp.peers;
-    b = &wp->conf->balancer->memory->balance;
+    b = &conf->balancer->memory->balance;
     config = 0;
 
 #if (NGX_HTTP_UPSTREAM_ZONE && nginx_version >= 1027003)
@@ -485,7 +487,7 @@ ngx_http_webtorch_map(ngx_http_webtorch_peer_data_t *wp,
 
     now = ngx_webtorch_balancer_now();
 
-    ngx_shmtx_lock(wp->conf->balancer->mutex);
+    ngx_shmtx_lock(conf->balancer->mutex);
 
     for (peer = peers->peer, i = 0; peer; peer = peer->next, i++) {
         server = ngx_webtorch_balance_find(b,
@@ -507,7 +509,7 @@ ngx_http_webtorch_map(ngx_http_webtorch_peer_data_t *wp,
 
     group->generation = b->generation;
 
-    ngx_shmtx_unlock(wp->conf->balancer->mutex);
+    ngx_shmtx_unlock(conf->balancer->mutex);
 
     group->peers = peers;
     group->config = config;
@@ -559,22 +561,49 @@ ngx_http_webtorch_usable(ngx_http_upstream_rr_peer_t *peer)
 
 
 static ngx_uint_t
-ngx_http_webtorch_any(ngx_http_upstream_rr_peers_t *peers)
-{
-    ngx_uint_t                    any;
-    ngx_http_upstream_rr_peer_t  *peer;
+ngx_http_webtorch_backup(ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_http_upstream_rr_peers_t *peers)
+/* whether one of the backup servers is there, and not ejected, too */
 
-    any = 0;
+{
+    uint64_t                           now, probe;
+    ngx_uint_t                         i, found;
+    ngx_webtorch_balance_t            *b;
+    ngx_http_webtorch_group_t         *group;
+    ngx_http_upstream_rr_peer_t       *peer;
+    ngx_webtorch_balance_candidate_t  *server;
+
+    b = &conf->balancer->memory->balance;
+    group = &conf->groups[1];
+    now = ngx_webtorch_balancer_now();
+    found = 0;
 
     ngx_http_upstream_rr_peers_rlock(peers);
 
-    for (peer = peers->peer; peer && !any; peer = peer->next) {
-        any = ngx_http_webtorch_usable(peer);
+    if (ngx_http_webtorch_map(conf, group, peers) == NGX_OK) {
+
+        for (peer = peers->peer, i = 0;
+             peer && i < group->n && !found;
+             peer = peer->next, i++)
+        {
+            server = &group->servers[i];
+
+            if (!ngx_http_webtorch_usable(peer)
+                || server->server == NGX_WEBTORCH_BALANCE_NONE)
+            {
+                continue;
+            }
+
+            /* without the mutex: that it was so a moment ago is enough */
+
+            probe = b->servers[server->server].probe;
+            found = server->max_fails == 0 || probe <= now;
+        }
     }
 
     ngx_http_upstream_rr_peers_unlock(peers);
 
-    return any;
+    return found;
 }
 
 

@@ -76,6 +76,16 @@ def test_backup_servers_are_used_when_the_others_answer_errors(start, backends):
     assert names(ask(server, 100))["2"] > 90
 
 
+def test_backup_servers_that_are_gone_are_not_waited_for(start, backends):
+    server = start(LOCATION, http=backends.upstream(_2="backup"))
+    ask(server, 60)
+    for backend in backends:
+        backends.stop(backend)
+    assert {answer.status for answer in ask(server, 60)} == {502}
+    backends.restart(backends[0])
+    assert len(ask_until(server, lambda answer: answer.status == 200)) < 50
+
+
 def test_max_conns(start, backends):
     for backend in backends:
         backend.delay = 0.3

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,6 +96,37 @@ def test_what_a_dead_worker_had_in_flight_is_forgotten(start, backends):
         backend.hangs = False
     wait_for(lambda: server.get("/alive").ok, "the new worker to serve")
     assert ask(server, 1)[0].score < 10 * before
+
+
+def test_workers_do_not_wait_for_each_other(start, backends):
+    # each request is meant for the backup servers, which are this nginx, and asks the others first
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    gone = "".join(f"server 127.0.0.1:{backend.port} max_fails=1;" for backend in backends)
+    for backend in backends:
+        backends.stop(backend)
+    server = start(
+        LOCATION,
+        http=f"""
+            keepalive_requests 100000;
+            upstream u {{ {UPSTREAM} {gone} server 127.0.0.1:{port} backup; }}
+            server {{ listen 127.0.0.1:{port}; return 200 backup; }}
+        """,
+        workers=4,
+    )
+    ask_until(server, lambda answer: answer.server == "backup")
+
+    def send(_):
+        with server.connection() as s:
+            for _ in range(60):
+                s.sendall(b"GET / HTTP/1.1\r\nHost: u\r\n\r\n" * 50)
+                received = b""
+                while received.count(b"HTTP/1.1 200") < 50 or not received.endswith(b"backup"):
+                    received += s.recv(65536)
+
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(send, range(24)))
 
 
 def test_the_learner_leaves_with_its_configuration(start, backends):
