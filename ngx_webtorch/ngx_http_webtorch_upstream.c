@@ -75,6 +75,8 @@ static void ngx_http_webtorch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
 static ngx_webtorch_balance_outcome_e ngx_http_webtorch_outcome(
     ngx_http_request_t *r, ngx_peer_connection_t *pc, ngx_uint_t state);
+static ngx_uint_t ngx_http_webtorch_is_cut(ngx_http_upstream_t *u,
+    ngx_connection_t *c);
 
 static ngx_int_t ngx_http_webtorch_upstream_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_webtorch_upstream_score(ngx_http_request_t *r,
@@ -413,11 +415,11 @@ ngx_http_webtorch_choose(ngx_http_webtorch_peer_data_t *wp,
 found:
 #endif
 
-    now = ngx_webtorch_balancer_now();
-
     /* asked first: peers are never locked by who has the balancer's mutex */
 
     backup = peers->next && ngx_http_webtorch_backup(wp->conf, peers->next);
+
+    now = ngx_webtorch_balancer_now();
 
     ngx_shmtx_lock(balancer->mutex);
 
@@ -560,11 +562,11 @@ ngx_http_webtorch_usable(ngx_http_upstream_rr_peer_t *peer)
 }
 
 
+/* whether one of the backup servers is there, and not ejected, too */
+
 static ngx_uint_t
 ngx_http_webtorch_backup(ngx_http_webtorch_upstream_conf_t *conf,
     ngx_http_upstream_rr_peers_t *peers)
-/* whether one of the backup servers is there, and not ejected, too */
-
 {
     uint64_t                           now, probe;
     ngx_uint_t                         i, found;
@@ -652,7 +654,7 @@ static ngx_webtorch_balance_outcome_e
 ngx_http_webtorch_outcome(ngx_http_request_t *r, ngx_peer_connection_t *pc,
     ngx_uint_t state)
 {
-    ngx_uint_t            status, timedout;
+    ngx_uint_t            status, gone, timedout;
     ngx_connection_t     *c;
     ngx_http_upstream_t  *u;
 
@@ -660,6 +662,7 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r, ngx_peer_connection_t *pc,
     c = pc->connection;
 
     status = u->state ? u->state->status : 0;
+    gone = r->connection->error || r->connection->timedout;
     timedout = c && (c->read->timedout || c->write->timedout);
 
     if (status >= NGX_HTTP_INTERNAL_SERVER_ERROR
@@ -669,7 +672,7 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r, ngx_peer_connection_t *pc,
     }
 
     if ((state & NGX_PEER_FAILED)
-        || (u->pipe && u->pipe->upstream_error && !r->connection->error))
+        || (!gone && ngx_http_webtorch_is_cut(u, c)))
     {
         return timedout ? NGX_WEBTORCH_BALANCE_TIMEOUT
                         : NGX_WEBTORCH_BALANCE_FAILED;
@@ -681,11 +684,33 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r, ngx_peer_connection_t *pc,
 
     /* what a client or a tunnel takes is not the server's time */
 
-    if (r->connection->error || u->upgrade) {
+    if (gone || u->upgrade) {
         return NGX_WEBTORCH_BALANCE_UNKNOWN;
     }
 
     return NGX_WEBTORCH_BALANCE_OK;
+}
+
+
+/* whether an answer has begun whose end does not come */
+
+static ngx_uint_t
+ngx_http_webtorch_is_cut(ngx_http_upstream_t *u, ngx_connection_t *c)
+{
+    ngx_event_pipe_t  *p;
+
+    /* a length of -1: it ends as the server closes the connection */
+
+    if (u->buffering && u->pipe) {
+        p = u->pipe;
+
+        return p->upstream_error
+               || (p->upstream_eof && !p->upstream_done && p->length != -1);
+    }
+
+    return c && u->length != 0
+           && (c->read->timedout || c->read->error
+               || (c->read->eof && u->length != -1));
 }
 
 

@@ -79,6 +79,9 @@ class Backend:
 
     status: int = 200
     hangs: bool = False
+    is_cut: bool = False
+    """It closes the connection within the answer."""
+
     first_contact: float = 0.0
     """Seconds that a key takes more when it comes for the first time."""
 
@@ -117,11 +120,13 @@ class Backend:
                     await asyncio.Event().wait()
                 await asyncio.sleep(self.delay + (self.first_contact if new else 0.0))
                 body = self.name.encode()
+                size = len(body) + self.is_cut
                 writer.write(
-                    b"HTTP/1.1 %d Told\r\nContent-Length: %d\r\n\r\n" % (self.status, len(body))
-                    + body
+                    b"HTTP/1.1 %d Told\r\nContent-Length: %d\r\n\r\n" % (self.status, size) + body
                 )
                 await writer.drain()
+                if self.is_cut:
+                    break
         self._open.discard(writer)
         writer.close()
 

@@ -2,8 +2,10 @@
 
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from backends import LOCATION, Backends, ask, ask_until
 
@@ -76,6 +78,29 @@ def test_a_hanging_server_is_noticed_before_its_timeout(server, backends):
     if time.monotonic() - begin < 1.9:
         # nobody has waited for the timeout of 2 seconds, so it was not what told
         assert backends[3].total <= 16
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_answers_that_end_too_early_are_failures(start, backends, buffering):
+    server = start(
+        LOCATION + f"proxy_buffering {buffering};",
+        http=backends.upstream("zone u 256k; webtorch_balancer;"),
+        expected=("upstream prematurely closed connection",),
+    )
+    for backend in backends:
+        backend.delay = 0.01
+    ask(server, 200, at_once=16)
+    backends[1].is_cut = True
+
+    def is_cut(_):
+        try:
+            server.get("/")
+        except requests.RequestException:
+            return True
+        return False
+
+    with ThreadPoolExecutor(16) as pool:
+        assert 1 <= sum(pool.map(is_cut, range(400))) <= 20
 
 
 def test_all_bad_are_used_still(server, backends):
