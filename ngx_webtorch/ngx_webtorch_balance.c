@@ -102,7 +102,7 @@ ngx_webtorch_balance_init(ngx_webtorch_balance_t *b, uint32_t columns)
 {
     uint32_t  i;
 
-    b->columns = 16;
+    b->columns = NGX_WEBTORCH_BALANCE_PAIRS / NGX_WEBTORCH_BALANCE_KEYS;
     b->random = 0x9e3779b9;
 
     for (i = 0; i < NGX_WEBTORCH_BALANCE_LEVELS; i++) {
@@ -187,6 +187,7 @@ ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id, uint64_t now)
     }
 
     b->generation++;
+    ngx_webtorch_balance_key_leave(b, old);
 
     s = &b->servers[old];
     r = &b->records[old];
@@ -731,28 +732,45 @@ ngx_webtorch_balance_begin(ngx_webtorch_balance_t *b, uint32_t worker,
 }
 
 
+/*
+ * What the others have in flight is summed up anew, as the worker may have died
+ * between two of the numbers that go together.
+ */
+
 void
 ngx_webtorch_balance_forget(ngx_webtorch_balance_t *b, uint32_t worker)
 {
-    uint32_t                        i;
+    uint32_t                        i, k;
     ngx_webtorch_balance_server_t  *s;
     ngx_webtorch_balance_worker_t  *w;
 
     w = &b->workers[worker];
 
     for (i = 0; i < b->nservers; i++) {
-        s = &b->servers[i];
+        b->servers[i].inflight = 0;
+        b->servers[i].backlog = 0;
 
-        s->inflight -= w->inflight[i] < s->inflight ? w->inflight[i]
-                                                    : s->inflight;
-        s->backlog -= w->backlog[i];
-
-        if (s->inflight == 0 || s->backlog < 0) {
-            s->backlog = 0;
+        if (w->inflight[i]) {
+            /* a probe may have been among it */
+            b->records[i].probing = 0;
         }
     }
 
     memset(w, 0, sizeof(ngx_webtorch_balance_worker_t));
+
+    for (k = 0; k < NGX_WEBTORCH_BALANCE_WORKERS; k++) {
+        w = &b->workers[k];
+
+        if (w->process == 0 && k != NGX_WEBTORCH_BALANCE_ALL_OTHERS) {
+            continue;
+        }
+
+        for (i = 0; i < b->nservers; i++) {
+            s = &b->servers[i];
+            s->inflight += w->inflight[i];
+            s->backlog += w->backlog[i];
+        }
+    }
 }
 
 

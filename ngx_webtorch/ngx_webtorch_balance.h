@@ -19,6 +19,8 @@
 
 #define NGX_WEBTORCH_BALANCE_SERVERS   256
 #define NGX_WEBTORCH_BALANCE_WORKERS   128
+#define NGX_WEBTORCH_BALANCE_ALL_OTHERS                                       \
+    (NGX_WEBTORCH_BALANCE_WORKERS - 1)  /* the place of those who have none */
 #define NGX_WEBTORCH_BALANCE_KEYS      16384
 #define NGX_WEBTORCH_BALANCE_PAIRS     131072   /* of a key and a server */
 #define NGX_WEBTORCH_BALANCE_SAMPLES   4096
@@ -109,7 +111,8 @@ typedef struct {
     float      first;                   /* that of the first contact; or 0 */
     uint32_t   touched;                 /* 0: never */
     uint16_t   count;                   /* outcomes in the ratio */
-    uint16_t   pending;                 /* a contact in flight makes it warm */
+    uint16_t   pending;                 /* since when a contact in flight makes
+                                           it warm, seconds; 0: none does */
 } ngx_webtorch_balance_pair_t;
 
 
@@ -200,6 +203,7 @@ typedef struct {
     float      fail_timeout;
     uint32_t   row;                     /* of the key; NONE */
     uint32_t   gap;                     /* since its last use there */
+    uint32_t   contact;                 /* it makes the key warm */
     uint32_t   ahead;                   /* requests that were in flight */
     float      mean;                    /* service of those, in seconds */
     float      own;                     /* service that it will take */

@@ -19,6 +19,7 @@
 #define BALANCE_WAYS        8           /* keys that contend for a row */
 #define BALANCE_FADE        30.0f       /* seconds: half a ratio's weight */
 #define BALANCE_TTL         60000       /* long ago, milliseconds */
+#define BALANCE_LOST        60          /* a contact, seconds */
 #define BALANCE_PRIOR       4.0f        /* outcomes that first prices count */
 #define BALANCE_SPREAD      0.005f      /* of the work, for copies */
 #define BALANCE_MOVED       1.2f        /* price that settles a regret */
@@ -28,6 +29,9 @@
 #define BALANCE_MAX_RATIO   8.0f        /* of an outcome to what was known */
 
 
+static uint32_t balance_gap(const ngx_webtorch_balance_t *b, uint32_t row,
+    uint32_t server, const ngx_webtorch_balance_pair_t *pair, uint32_t ms);
+static uint16_t balance_seconds(uint64_t now);
 static void balance_learn_price(ngx_webtorch_balance_t *b, uint32_t gap,
     float price, float share);
 static void balance_learn_scatter(ngx_webtorch_balance_t *b, float seen,
@@ -73,11 +77,6 @@ ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
     }
 
     rows = NGX_WEBTORCH_BALANCE_PAIRS / b->columns;
-
-    if (rows > NGX_WEBTORCH_BALANCE_KEYS) {
-        rows = NGX_WEBTORCH_BALANCE_KEYS;
-    }
-
     ms = ngx_webtorch_balance_ms(now);
 
     first = (uint32_t) (ngx_webtorch_balance_mix(id) % (rows / BALANCE_WAYS))
@@ -111,6 +110,27 @@ ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
            b->columns * sizeof(ngx_webtorch_balance_pair_t));
 
     return old;
+}
+
+
+void
+ngx_webtorch_balance_key_leave(ngx_webtorch_balance_t *b, uint32_t server)
+{
+    uint32_t                      i;
+    ngx_webtorch_balance_pair_t  *pair;
+
+    for (i = 0; i < NGX_WEBTORCH_BALANCE_PAIRS / b->columns; i++) {
+
+        if (b->keys[i].id == 0) {
+            continue;
+        }
+
+        pair = ngx_webtorch_balance_key_pair(b, i, server);
+
+        if (pair) {
+            memset(pair, 0, sizeof(ngx_webtorch_balance_pair_t));
+        }
+    }
 }
 
 
@@ -256,11 +276,13 @@ ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b, uint32_t row,
 
 void
 ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
-    const ngx_webtorch_balance_request_t *req, uint64_t now)
+    ngx_webtorch_balance_request_t *req, uint64_t now)
 {
     uint32_t                      i;
     uint16_t                     *recent;
     ngx_webtorch_balance_pair_t  *pair;
+
+    req->contact = 0;
 
     pair = ngx_webtorch_balance_key_pair(b, req->row, req->server);
 
@@ -271,7 +293,8 @@ ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
     pair->touched = ngx_webtorch_balance_ms(now);
 
     if (b->prices[req->gap] > NGX_WEBTORCH_BALANCE_DEAR) {
-        pair->pending = 1;
+        pair->pending = balance_seconds(now);
+        req->contact = 1;
     }
 
     recent = b->recent[req->server];
@@ -290,7 +313,8 @@ ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
 void
 ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_request_t *req,
-    ngx_webtorch_balance_outcome_e outcome, float own, float share)
+    ngx_webtorch_balance_outcome_e outcome, float own, float share,
+    uint64_t now)
 {
     float                         z, a, seen, price;
     ngx_webtorch_balance_key_t   *key;
@@ -304,6 +328,14 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
         return;
     }
 
+    if (req->contact) {
+        pair->pending = 0;
+    }
+
+    if (outcome >= NGX_WEBTORCH_BALANCE_ABANDONED) {
+        return;
+    }
+
     key = &b->keys[req->row];
 
     b->budget += BALANCE_SPREAD * req->own;
@@ -313,10 +345,6 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
     }
 
     price = b->prices[req->gap];
-
-    if (price > NGX_WEBTORCH_BALANCE_DEAR) {
-        pair->pending = 0;
-    }
 
     if (outcome != NGX_WEBTORCH_BALANCE_OK
         && (outcome != NGX_WEBTORCH_BALANCE_TIMEOUT
@@ -340,7 +368,10 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
                             share);
     }
 
-    if (pair->pending) {
+    if (pair->pending
+        && (uint16_t) (balance_seconds(now) - pair->pending) < BALANCE_LOST)
+    {
+        /* it may have waited for the contact, unless that died with a worker */
         return;
     }
 
@@ -396,6 +427,15 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
     if (key->count < BALANCE_COUNT) {
         key->count += 1.0f;
     }
+}
+
+
+/* never 0 */
+
+static uint16_t
+balance_seconds(uint64_t now)
+{
+    return (uint16_t) (now / 1000000) | 1;
 }
 
 

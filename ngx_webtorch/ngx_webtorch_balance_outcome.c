@@ -107,6 +107,13 @@ ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
         outcome = NGX_WEBTORCH_BALANCE_TIMEOUT;
     }
 
+    share = req->own / req->expected;
+
+    ngx_webtorch_balance_key_end(b, req, outcome, latency * share,
+                                 outcome == NGX_WEBTORCH_BALANCE_OK ? share
+                                                                    : 1.0f,
+                                 now);
+
     if (outcome >= NGX_WEBTORCH_BALANCE_ABANDONED) {
 
         if (req->reason == NGX_WEBTORCH_BALANCE_PROBE) {
@@ -130,14 +137,6 @@ ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
 
     balance_health(b, req, outcome, latency, now);
     balance_sample(b, req, outcome, latency);
-
-    share = req->own / req->expected;
-
-    if (req->row != NGX_WEBTORCH_BALANCE_NONE) {
-        ngx_webtorch_balance_key_end(b, req, outcome, latency * share,
-                                     outcome == NGX_WEBTORCH_BALANCE_OK
-                                     ? share : 1.0f);
-    }
 
     if (now - b->refreshed > BALANCE_REFRESH) {
         b->refreshed = now;

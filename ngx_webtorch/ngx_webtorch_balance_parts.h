@@ -44,6 +44,10 @@ void ngx_webtorch_balance_key_init(ngx_webtorch_balance_t *b);
 uint32_t ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
     uint64_t now);
 
+/* all that keys have learned of a server */
+void ngx_webtorch_balance_key_leave(ngx_webtorch_balance_t *b,
+    uint32_t server);
+
 /* NULL: the request has no key, or the server no room for it */
 ngx_webtorch_balance_pair_t *ngx_webtorch_balance_key_pair(
     ngx_webtorch_balance_t *b, uint32_t row, uint32_t server);
@@ -66,12 +70,13 @@ void ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b, uint32_t row,
     float credit, float price, float own, float lost, uint64_t now);
 
 void ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
-    const ngx_webtorch_balance_request_t *req, uint64_t now);
+    ngx_webtorch_balance_request_t *req, uint64_t now);
 
 /* own: seconds of service that it took, share: of its latency */
 void ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_request_t *req,
-    ngx_webtorch_balance_outcome_e outcome, float own, float share);
+    ngx_webtorch_balance_outcome_e outcome, float own, float share,
+    uint64_t now);
 
 void ngx_webtorch_balance_key_refresh(ngx_webtorch_balance_t *b);
 

@@ -197,7 +197,7 @@ ngx_webtorch_balancer_join(ngx_webtorch_balancer_t *balancer, ngx_log_t *log)
 
     ngx_shmtx_lock(balancer->mutex);
 
-    for (i = 0; i < NGX_WEBTORCH_BALANCE_WORKERS - 1; i++) {
+    for (i = 0; i < NGX_WEBTORCH_BALANCE_ALL_OTHERS; i++) {
         if (b->workers[i].process == 0) {
             b->workers[i].process = (uint32_t) ngx_pid;
             break;
@@ -206,11 +206,9 @@ ngx_webtorch_balancer_join(ngx_webtorch_balancer_t *balancer, ngx_log_t *log)
 
     ngx_shmtx_unlock(balancer->mutex);
 
-    /* the last place is that of all who have found no other */
-
     balancer->worker = i;
 
-    if (i == NGX_WEBTORCH_BALANCE_WORKERS - 1) {
+    if (i == NGX_WEBTORCH_BALANCE_ALL_OTHERS) {
         ngx_log_error(NGX_LOG_WARN, log, 0,
                       "more than %ui processes use the balancer of upstream "
                       "\"%V\"", (ngx_uint_t) i, &balancer->name);
@@ -228,7 +226,7 @@ ngx_webtorch_balancer_bury(ngx_webtorch_balancer_t *balancer)
 
     b = &balancer->memory->balance;
 
-    for (i = 0; i < NGX_WEBTORCH_BALANCE_WORKERS - 1; i++) {
+    for (i = 0; i < NGX_WEBTORCH_BALANCE_ALL_OTHERS; i++) {
 
         if (b->workers[i].process == 0
             || !ngx_webtorch_balancer_dead((ngx_pid_t) b->workers[i].process))
@@ -460,7 +458,7 @@ ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
             memory->learner = 0;
         }
 
-        if (balancer[i]->worker < NGX_WEBTORCH_BALANCE_WORKERS - 1) {
+        if (balancer[i]->worker != NGX_WEBTORCH_BALANCE_ALL_OTHERS) {
             ngx_webtorch_balance_forget(&memory->balance, balancer[i]->worker);
         }
 

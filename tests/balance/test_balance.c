@@ -567,6 +567,44 @@ a_server_that_has_gone_has_lost_its_keys(void)
 }
 
 
+/* the contact is over, but what it costs is not known */
+
+static void
+contacts_that_are_given_up_do_not_keep_from_learning(void)
+{
+    uint32_t                        i;
+    ngx_webtorch_balance_request_t  req;
+
+    setup(1);
+
+    (void) begin(1, 5, &req);
+    now += 10000;
+    end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+
+    for (i = 0; i < 10; i++) {
+        (void) begin(1, 5, &req);
+        now += 10000;
+        end(&req, NGX_WEBTORCH_BALANCE_OK);
+    }
+
+    check(ngx_webtorch_balance_key_pair(b, req.row, req.server)->count >= 8);
+
+    /* it has died with its worker, and traffic goes on */
+
+    setup(1);
+
+    (void) begin(1, 5, &req);
+
+    for (i = 0; i < 100; i++) {
+        (void) begin(1, 5, &req);
+        now += SECOND;
+        end(&req, NGX_WEBTORCH_BALANCE_OK);
+    }
+
+    check(ngx_webtorch_balance_key_pair(b, req.row, req.server)->count >= 8);
+}
+
+
 static void
 keys_make_room(void)
 {
@@ -590,7 +628,7 @@ more_servers_make_room(void)
     ngx_webtorch_balance_request_t  req;
 
     setup(4);
-    check(b->columns == 16);
+    check(b->columns == 8);
 
     (void) begin(4, 9, &req);
     ngx_webtorch_balance_reserve(b, 40);
@@ -644,6 +682,31 @@ places_of_servers_are_given_away(void)
 
 
 static void
+a_place_is_given_without_its_keys(void)
+{
+    float                           all[1] = { 0.5f };
+    uint32_t                        i, place, served[1] = { 0 };
+    ngx_webtorch_balance_request_t  req;
+
+    setup(1);
+    serve(1, 10, all, 7, served);
+    (void) begin(1, 7, &req);
+    end(&req, NGX_WEBTORCH_BALANCE_OK);
+
+    place = req.server;
+    check(ngx_webtorch_balance_key_pair(b, req.row, place)->count > 0);
+
+    for (i = 100; i < 100 + NGX_WEBTORCH_BALANCE_SERVERS; i++) {
+        now += 1000;
+        (void) ngx_webtorch_balance_find(b, i, now);
+    }
+
+    check(b->records[place].id != req.id);
+    check(ngx_webtorch_balance_key_pair(b, req.row, place)->count == 0);
+}
+
+
+static void
 servers_that_are_gone_are_no_measure(void)
 {
     uint32_t  served[4] = { 0, 0, 0, 0 };
@@ -670,11 +733,19 @@ workers_are_forgotten(void)
 
     setup(3);
 
+    b->workers[0].process = 100;
+    b->workers[1].process = 101;
+
     for (j = 0; j < 30; j++) {
         memset(&req, 0, sizeof(req));
         (void) ngx_webtorch_balance_pick(b, servers, 3, &req, now);
         ngx_webtorch_balance_begin(b, j % 2, &req, now);
     }
+
+    /* it dies within the beginning of a request, which is a probe */
+
+    b->servers[2].inflight++;
+    b->records[2].probing = now;
 
     ngx_webtorch_balance_forget(b, 1);
 
@@ -684,6 +755,7 @@ workers_are_forgotten(void)
     }
 
     check(j == 15);
+    check(b->records[2].probing == 0);
 
     ngx_webtorch_balance_forget(b, 0);
 
@@ -943,9 +1015,11 @@ static const struct {
     named(hot_keys_are_copied),
     named(kinds_go_where_they_are_cheap),
     named(a_server_that_has_gone_has_lost_its_keys),
+    named(contacts_that_are_given_up_do_not_keep_from_learning),
     named(keys_make_room),
     named(more_servers_make_room),
     named(places_of_servers_are_given_away),
+    named(a_place_is_given_without_its_keys),
     named(servers_that_are_gone_are_no_measure),
     named(workers_are_forgotten),
     named(parameters_correct_costs),
