@@ -359,10 +359,13 @@ uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next, webtor
 /* its servers, in the order of their numbers; how many they are */
 uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *servers, uint32_t n);
 
-/* what was learned is used from now on; -1: it has numbers that are not finite */
+/*
+ * What was learned is used from now on, if this worker is the one that learns
+ * still; -1: it has numbers that are not finite.
+ */
 int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
 
-/* what the costs of servers are multiplied with; -1: it is not finite */
+/* likewise: what the costs of servers are multiplied with; -1: it is not finite, or not above 0 */
 int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
 
 /* returns freed memory to the system, which malloc() may have kept */

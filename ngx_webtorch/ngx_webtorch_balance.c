@@ -57,6 +57,7 @@ typedef struct {
     float                             credit;     /* of the key, seconds */
     float                             ratio;      /* of the key, everywhere */
     float                             failure;    /* its cost, seconds */
+    uint32_t                          learned;    /* scales are of use */
 } balance_pick_t;
 
 
@@ -251,6 +252,7 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
         p.ratio = ngx_webtorch_balance_key_ratio(b, p.row);
     }
 
+    p.learned = ngx_webtorch_balance_learned(b, now);
     p.failure = BALANCE_FAILURE * b->fleet;
 
     if (p.failure < BALANCE_MIN_FAILURE) {
@@ -259,15 +261,12 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
 
     /* a peak tells nothing of keys, what is known of them is known here */
 
-    learned = p.row != NGX_WEBTORCH_BALANCE_NONE
-              || ngx_webtorch_balance_learned(b, now);
+    learned = p.row != NGX_WEBTORCH_BALANCE_NONE || p.learned;
 
     params = NULL;
     kept = 1;
 
-    if (ngx_webtorch_balance_learned(b, now)
-        && b->params[b->version & 1].used)
-    {
+    if (p.learned && b->params[b->version & 1].used) {
         params = &b->params[b->version & 1];
         kept = BALANCE_BEST;
     }
@@ -627,7 +626,9 @@ balance_cost(const ngx_webtorch_balance_t *b, const balance_pick_t *p,
 
     failure = s->error > 0 ? balance_failure(b, s, p->now) : 0.0f;
 
-    return (cost + price + (failure + e->silent) * p->failure) * s->scale;
+    cost += price + (failure + e->silent) * p->failure;
+
+    return p->learned ? cost * s->scale : cost;
 }
 
 

@@ -49,7 +49,7 @@ static void ngx_webtorch_balancer_tick(ngx_event_t *ev);
 static void ngx_webtorch_balancer_start(void);
 static void *ngx_webtorch_balancer_cycle(void *data);
 static uint64_t ngx_webtorch_balancer_round(ngx_webtorch_balancer_t *balancer);
-static void ngx_webtorch_balancer_stop(void);
+static ngx_int_t ngx_webtorch_balancer_stop(void);
 static ngx_webtorch_balancer_t *ngx_webtorch_balancer_get(uint32_t index);
 
 
@@ -435,7 +435,7 @@ ngx_webtorch_balancer_round(ngx_webtorch_balancer_t *balancer)
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf)
 {
@@ -444,7 +444,7 @@ ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
     ngx_webtorch_balancer_memory_t   *memory;
 
     if (ngx_webtorch_balancer_worker.n == 0) {
-        return;
+        return NGX_OK;
     }
 
     balancer = conf->balancers.elts;
@@ -465,11 +465,11 @@ ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
         ngx_shmtx_unlock(balancer[i]->mutex);
     }
 
-    ngx_webtorch_balancer_stop();
+    return ngx_webtorch_balancer_stop();
 }
 
 
-static void
+static ngx_int_t
 ngx_webtorch_balancer_stop(void)
 {
     struct timespec                  ts;
@@ -478,7 +478,7 @@ ngx_webtorch_balancer_stop(void)
     worker = &ngx_webtorch_balancer_worker;
 
     if (!worker->started) {
-        return;
+        return NGX_OK;
     }
 
     (void) pthread_mutex_lock(&worker->mutex);
@@ -491,16 +491,14 @@ ngx_webtorch_balancer_stop(void)
     ts.tv_sec += NGX_WEBTORCH_BALANCER_EXIT;
 
     if (pthread_timedjoin_np(worker->thread, NULL, &ts) == 0) {
-        return;
+        return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_WARN, worker->log, 0,
                   "a policy of webtorch_balancer is running still, the worker "
                   "exits without waiting for it");
 
-    /* exit() would take libraries apart that the thread is in */
-
-    _exit(0);
+    return NGX_BUSY;
 }
 
 
@@ -593,10 +591,14 @@ ngx_webtorch_balancer_publish(uint32_t index, const webtorch_params_t *params)
 
     balancer = ngx_webtorch_balancer_get(index);
 
+    rc = 0;
+
     ngx_shmtx_lock(balancer->mutex);
 
-    rc = ngx_webtorch_balance_publish(&balancer->memory->balance, params,
-                                      ngx_webtorch_balancer_now());
+    if (balancer->memory->learner == ngx_pid) {
+        rc = ngx_webtorch_balance_publish(&balancer->memory->balance, params,
+                                          ngx_webtorch_balancer_now());
+    }
 
     ngx_shmtx_unlock(balancer->mutex);
 
@@ -608,6 +610,7 @@ int
 ngx_webtorch_balancer_scale(uint32_t index, const float *scales, uint32_t n)
 {
     uint32_t                  i;
+    ngx_webtorch_balance_t   *b;
     ngx_webtorch_balancer_t  *balancer;
 
     for (i = 0; i < n; i++) {
@@ -617,11 +620,15 @@ ngx_webtorch_balancer_scale(uint32_t index, const float *scales, uint32_t n)
     }
 
     balancer = ngx_webtorch_balancer_get(index);
+    b = &balancer->memory->balance;
 
     ngx_shmtx_lock(balancer->mutex);
 
-    for (i = 0; i < n && i < balancer->memory->balance.nservers; i++) {
-        balancer->memory->balance.servers[i].scale = scales[i];
+    if (balancer->memory->learner == ngx_pid) {
+
+        for (i = 0; i < n && i < b->nservers; i++) {
+            b->servers[i].scale = scales[i];
+        }
     }
 
     ngx_shmtx_unlock(balancer->mutex);

@@ -45,7 +45,9 @@ ngx_webtorch_balancer_t *ngx_webtorch_balancer_add(ngx_conf_t *cf,
 
 ngx_int_t ngx_webtorch_balancers_init_process(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
-void ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
+
+/* NGX_BUSY: a policy runs still */
+ngx_int_t ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 
 /* of a clock that goes on, and is the same in all processes */

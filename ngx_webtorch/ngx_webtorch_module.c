@@ -343,9 +343,11 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    ngx_webtorch_balancers_exit_process(cycle, conf);
+    rc = ngx_webtorch_balancers_exit_process(cycle, conf);
 
-    rc = ngx_webtorch_batch_exit_process(cycle, &conf->handlers);
+    if (ngx_webtorch_batch_exit_process(cycle, &conf->handlers) != NGX_OK) {
+        rc = NGX_BUSY;
+    }
 
     if (ngx_webtorch_exit_python(cycle) != NGX_OK) {
         rc = NGX_BUSY;

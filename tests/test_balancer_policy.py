@@ -31,8 +31,7 @@ APP = """
 
     def second(servers):
         scores = torch.ones(len(servers))
-        if len(scores) > 1:
-            scores[1] = 1000.0
+        scores[1] = 1000.0
         return scores
 
     def wrong(servers):
@@ -136,6 +135,14 @@ def test_scores():
         Scores(lambda _: torch.ones(3)).scales(servers)
     with pytest.raises(PolicyError, match="a tensor of 2 scores"):
         Scores(lambda _: [1.0, 3.0]).scales(servers)
+    for bad in (-1.0, 0.0, math.nan, math.inf):
+        with pytest.raises(PolicyError, match="finite and greater than 0"):
+            Scores(lambda _, bad=bad: torch.tensor([bad, bad])).scales(servers)
+
+
+def test_a_function_is_not_called_without_servers():
+    none = Servers(*[torch.zeros(0)] * 7)
+    assert len(Scores(lambda servers: servers.inflight.max()).scales(none)) == 0
 
 
 def test_a_broken_policy_falls_back(start, backends):
@@ -169,10 +176,22 @@ def test_a_function_weighs_servers(start, backends):
 
     wait_for(is_weighed, "one server to be preferred")
 
+    # and no more when it is not in the configuration
+    server.configure(http=backends.upstream("zone u 256k; webtorch_balancer;"))
+    server.reload()
+
+    def is_not_weighed():
+        backends.forget()
+        ask(server, 60)
+        return max(backend.total for backend in backends) < 50
+
+    wait_for(is_not_weighed, "all servers to be used")
+
 
 def test_a_function_that_is_wrong_falls_back(start, backends):
     server = start(
         LOCATION, APP, http=backends.upstream("zone u 256k; webtorch_balancer app:wrong;")
     )
+    ask(server, 1)
     wait_for(lambda: "scores is expected" in server.log(), "the function to be refused")
-    assert {answer.reason for answer in ask(server, 50)} == {"peak"}
+    ask_until(server, lambda answer: answer.reason == "peak")

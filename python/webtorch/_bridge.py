@@ -1,6 +1,6 @@
 """The door between C and Python: runs nginx's batches with the handlers.
 
-Imported by the nginx module in its workers; nothing else touches cffi. The functions under
+Imported by the nginx module in its workers. The functions under
 `ffi.def_extern` are described in ngx_webtorch_api.h.
 """
 
@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from webtorch import balancer, handlers, strings
+from webtorch import handlers, strings
+from webtorch._balancing import PolicyRunner
 from webtorch._native import ffi, lib
 from webtorch._process import Process, Settings, shared_states
 from webtorch._shared_state import live
 from webtorch._torch import use_count
-from webtorch.balancer import Correction, PolicyError, Samples, Servers
+from webtorch.balancer import PolicyError
 from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import models, progress
@@ -46,8 +46,8 @@ _runners: "list[TensorRunner | RequestRunner]" = []
 
 _process: Process | None = None
 
-# likewise: what learns for its balancer
-_learn: dict[int, Callable[[int], int]] = {}
+# likewise, of policies
+_policies: dict[int, PolicyRunner] = {}
 
 
 # --- the log ---
@@ -150,21 +150,10 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
     return 0
 
 
-@ffi.def_extern(error=-1, onerror=_on_error)
-def ngx_webtorch_py_policy(index: int, name: Any, error: Any, size: int) -> int:
-    text = ffi.string(name).decode()
-    try:
-        learner = PolicyRunner(text)
-    except BaseException as failure:
-        return _not_loaded(text, failure, error, size)
-    _learn[index] = learner.run
-    return round(learner.interval * 1000)
-
-
 def _not_loaded(name: str, failure: BaseException, error: Any, size: int) -> int:
     """Tell why a handler or a policy cannot be used."""
     if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError | PolicyError):
-        _log_exception(f'handler "{name}" does not load:', failure)
+        _log_exception(f'"{name}" does not load:', failure)
     message = _one_line(failure).encode()[: size - 1] + b"\0"
     ffi.memmove(error, message, len(message))
     return -1
@@ -605,100 +594,27 @@ def _reply(job: Any, response: Response) -> None:
 
 
 @ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_policy(index: int, name: Any, error: Any, size: int) -> int:
+    text = ffi.string(name).decode()
+    try:
+        runner = _policies[index] = PolicyRunner(text)
+    except BaseException as failure:
+        return _not_loaded(text, failure, error, size)
+    return round(runner.interval * 1000)
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_learn(index: int, number: int) -> int:
-    return _learn[index](number)
-
-
-class PolicyRunner:
-    """Runs the rounds of a balancer's policy, or of a function that scores its servers."""
-
-    MAX_SAMPLES = 4096
-    MAX_SERVERS = 256
-
-    SAMPLE = np.dtype(
-        [
-            ("server", "<u4"),
-            ("outcome", "<i4"),
-            ("latency", "<f4"),
-            ("expected", "<f4"),
-            ("features", "<f4", lib.WEBTORCH_FEATURES),
-        ]
-    )
-    SERVER = np.dtype(
-        [
-            ("server", "<u4"),
-            ("inflight", "<u4"),
-            ("ejected", "<u4"),
-            ("service", "<f4"),
-            ("concurrency", "<f4"),
-            ("error", "<f4"),
-            ("features", "<f4", lib.WEBTORCH_FEATURES),
-        ]
-    )
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._policy = balancer.find(name)
-        self.interval = self._policy.interval
-        self._next = ffi.new("uint64_t *")
-        self._samples = np.zeros(self.MAX_SAMPLES, self.SAMPLE)
-        self._servers = np.zeros(self.MAX_SERVERS, self.SERVER)
-
-    def run(self, number: int) -> int:
-        """Run a round; return 0, or -1 if the policy failed, which is logged."""
-        try:
-            self._round(number)
-        except PolicyError as failure:
-            _log(lib.WEBTORCH_LOG_ERROR, f'policy "{self._name}" failed: {failure}')
-            return -1
-        except BaseException as failure:
-            _log_exception(f'policy "{self._name}" failed:', failure)
-            return -1
-        return 0
-
-    def _round(self, number: int) -> None:
-        """Take what has finished, and publish what is learned of it."""
-        if isinstance(self._policy, balancer.Scores):
-            scales = self._policy.scales(self._take_servers(number))
-            memory = ffi.from_buffer("float[]", scales.numpy())
-            if lib.ngx_webtorch_balancer_scale(number, memory, len(scales)) != 0:
-                raise PolicyError(f"a score must be finite and greater than 0, it is {scales}")
-        else:
-            self._policy.round(self._take_samples(number))
-        self._publish(number, self._policy.correction())
-
-    def _take_samples(self, number: int) -> Samples:
-        memory = ffi.from_buffer("webtorch_sample_t[]", self._samples)
-        count = lib.ngx_webtorch_balancer_samples(number, self._next, memory, self.MAX_SAMPLES)
-        taken = self._samples[:count]
-        return Samples(**{name: _column(taken, name) for name in self.SAMPLE.fields or ()})
-
-    def _take_servers(self, number: int) -> Servers:
-        memory = ffi.from_buffer("webtorch_server_t[]", self._servers)
-        count = lib.ngx_webtorch_balancer_servers(number, memory, self.MAX_SERVERS)
-        taken = self._servers[:count]
-        columns = {name: _column(taken, name) for name in self.SERVER.fields or ()}
-        return Servers(**{**columns, "ejected": columns["ejected"] != 0})
-
-    def _publish(self, number: int, correction: Correction) -> None:
-        params = ffi.new("webtorch_params_t *")
-        params.used = correction.used
-        params.hidden = len(correction.weights)
-        params.loss = correction.loss
-        params.baseline = correction.baseline
-        params.bias = correction.bias
-        params.linear = correction.linear
-        params.biases = correction.biases
-        params.output = correction.output
-        params.weights = correction.weights
-        if lib.ngx_webtorch_balancer_publish(number, params) != 0:
-            raise PolicyError("what it has learned is not finite")
-
-
-def _column(records: "np.ndarray[Any, Any]", name: str) -> Tensor:
-    """Copy a field of records; integers become those that torch can count with."""
-    column = np.ascontiguousarray(records[name])
-    return torch.from_numpy(column.astype(np.int64) if column.dtype.kind in "iu" else column)
+    runner = _policies[index]
+    try:
+        runner.run(number)
+    except PolicyError as failure:
+        _log(lib.WEBTORCH_LOG_ERROR, f'policy "{runner.name}" failed: {failure}')
+        return -1
+    except BaseException as failure:
+        _log_exception(f'policy "{runner.name}" failed:', failure)
+        return -1
+    return 0
 
 
 if not logging.getLogger().handlers:

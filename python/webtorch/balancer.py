@@ -318,15 +318,18 @@ class Scores:
         """Return what the servers' costs are multiplied with, float32 `[servers]`.
 
         Raises:
-            PolicyError: if the function returned something else than a number for each server.
+            PolicyError: if the function returned something else than a finite number greater
+                than 0 for each server.
 
         """
+        if not len(servers):
+            return torch.empty(0)
         scores = self._function(servers)
         if not isinstance(scores, Tensor) or scores.shape != (len(servers),):
             raise PolicyError(f"a tensor of {len(servers)} scores is expected, not {scores}")
-        if not len(scores):
-            return torch.empty(0)
         scores = scores.detach().to("cpu", torch.float32)
+        if not (scores.isfinite() & (scores > 0)).all():
+            raise PolicyError(f"scores are to be finite and greater than 0, not {scores}")
         return (scores.mean() / scores).contiguous()
 
     def correction(self) -> Correction:

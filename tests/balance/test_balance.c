@@ -570,6 +570,29 @@ a_server_that_has_gone_has_lost_its_keys(void)
 /* the contact is over, but what it costs is not known */
 
 static void
+scores_that_are_old_are_not_used(void)
+{
+    uint32_t                        first;
+    ngx_webtorch_balance_request_t  req;
+
+    setup(2);
+    first = begin(2, 0, &req);
+    end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+
+    b->servers[1 - first].scale = 1e-3f;
+    check(begin(2, 3, &req) == 1 - first);
+    end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+
+    b->servers[1 - first].scale = 1e3f;
+
+    req.retry = 0;
+    now += 6 * SECOND;
+    (void) ngx_webtorch_balance_pick(b, servers + 1 - first, 1, &req, now);
+    check(req.cost < 1.0f);
+}
+
+
+static void
 contacts_that_are_given_up_do_not_keep_from_learning(void)
 {
     uint32_t                        i;
@@ -1015,6 +1038,7 @@ static const struct {
     named(hot_keys_are_copied),
     named(kinds_go_where_they_are_cheap),
     named(a_server_that_has_gone_has_lost_its_keys),
+    named(scores_that_are_old_are_not_used),
     named(contacts_that_are_given_up_do_not_keep_from_learning),
     named(keys_make_room),
     named(more_servers_make_room),
