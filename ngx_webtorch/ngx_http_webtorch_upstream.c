@@ -86,6 +86,7 @@ static ngx_int_t ngx_http_webtorch_upstream_reason(ngx_http_request_t *r,
 static void *ngx_http_webtorch_upstream_create_conf(ngx_conf_t *cf);
 static char *ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_uint_t ngx_http_webtorch_is_variable(ngx_str_t *name);
 
 
 static ngx_command_t  ngx_http_webtorch_upstream_commands[] = {
@@ -818,7 +819,7 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_webtorch_upstream_conf_t *wucf = conf;
 
-    ngx_str_t                     *value, name;
+    ngx_str_t                     *value, name, key;
     ngx_uint_t                     i;
     ngx_webtorch_conf_t           *wcf;
     ngx_webtorch_handler_t        *policy;
@@ -837,10 +838,17 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (ngx_strncmp(value[i].data, "key=$", 5) == 0
             && value[i].len > 5 && wucf->key == NGX_CONF_UNSET)
         {
-            value[i].data += 5;
-            value[i].len -= 5;
+            key.data = value[i].data + 5;
+            key.len = value[i].len - 5;
 
-            wucf->key = ngx_http_get_variable_index(cf, &value[i]);
+            if (ngx_http_webtorch_is_variable(&key) == 0) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "\"%V\" is not the name of one variable, "
+                                   "join several with \"map\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+            wucf->key = ngx_http_get_variable_index(cf, &key);
 
             if (wucf->key == NGX_ERROR) {
                 return NGX_CONF_ERROR;
@@ -895,4 +903,26 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                   |NGX_HTTP_UPSTREAM_BACKUP;
 
     return NGX_CONF_OK;
+}
+
+
+/* nginx takes any name of those that begin with arg_, http_ and the like */
+
+static ngx_uint_t
+ngx_http_webtorch_is_variable(ngx_str_t *name)
+{
+    u_char      c;
+    ngx_uint_t  i;
+
+    for (i = 0; i < name->len; i++) {
+        c = name->data[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z')
+            && !(c >= '0' && c <= '9') && c != '_')
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
