@@ -107,7 +107,7 @@ def test_workers_do_not_wait_for_each_other(start, backends):
     for backend in backends:
         backends.stop(backend)
     server = start(
-        LOCATION,
+        "location / { proxy_pass http://u; proxy_http_version 1.0; }",
         http=f"""
             keepalive_requests 100000;
             upstream u {{ {UPSTREAM} {gone} server 127.0.0.1:{port} backup; }}
@@ -122,8 +122,9 @@ def test_workers_do_not_wait_for_each_other(start, backends):
             for _ in range(60):
                 s.sendall(b"GET / HTTP/1.1\r\nHost: u\r\n\r\n" * 50)
                 received = b""
-                while received.count(b"HTTP/1.1 200") < 50 or not received.endswith(b"backup"):
+                while received.count(b"HTTP/1.1 ") < 50 or not received.endswith(b"backup"):
                     received += s.recv(65536)
+                    assert not re.search(rb"HTTP/1.1 [^2].*\r\n", received)
 
     with ThreadPoolExecutor(24) as pool:
         list(pool.map(send, range(24)))
