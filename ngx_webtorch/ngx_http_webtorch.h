@@ -233,14 +233,17 @@ ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);
 
 /* directives that name handlers: "module:function", defaults, options */
 
+/* NGX_ERROR: it is not one */
 ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
-ngx_webtorch_handler_t *ngx_http_webtorch_add_handler(ngx_conf_t *cf,
+/* NULL: no memory */
+ngx_webtorch_handler_t *ngx_http_webtorch_handler_add(ngx_conf_t *cf,
     ngx_str_t *name);
 char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);
 
 
 extern ngx_module_t  ngx_http_webtorch_module;
+extern ngx_module_t  ngx_http_webtorch_upstream_module;
 
 
 #endif /* _NGX_HTTP_WEBTORCH_H_INCLUDED_ */

@@ -247,7 +247,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
 
     ngx_str_set(&name, "webtorch._torch_files:load");
 
-    loader = ngx_http_webtorch_add_handler(cf, &name);
+    loader = ngx_http_webtorch_handler_add(cf, &name);
     if (loader == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -499,7 +499,7 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    handler = ngx_http_webtorch_add_handler(cf, &value[1]);
+    handler = ngx_http_webtorch_handler_add(cf, &value[1]);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -519,8 +519,28 @@ ngx_http_webtorch_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+static char *
+ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+#if (NGX_THREADS)
+    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
+    if (wlcf->thread_pool == NULL) {
+        return NGX_CONF_ERROR;
+    }
+#endif
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+
+    return NGX_CONF_OK;
+}
+
+
 ngx_webtorch_handler_t *
-ngx_http_webtorch_add_handler(ngx_conf_t *cf, ngx_str_t *name)
+ngx_http_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
 {
     ngx_webtorch_conf_t     *wcf;
     ngx_webtorch_handler_t  *handler, **p;
@@ -550,26 +570,6 @@ ngx_http_webtorch_add_handler(ngx_conf_t *cf, ngx_str_t *name)
     handler->index = wcf->handlers.nelts - 1;
 
     return handler;
-}
-
-
-static char *
-ngx_http_webtorch_serve_location(ngx_conf_t *cf,
-    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler)
-{
-    ngx_http_core_loc_conf_t  *clcf;
-
-#if (NGX_THREADS)
-    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
-    if (wlcf->thread_pool == NULL) {
-        return NGX_CONF_ERROR;
-    }
-#endif
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = handler;
-
-    return NGX_CONF_OK;
 }
 
 

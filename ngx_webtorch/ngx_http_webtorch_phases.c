@@ -623,7 +623,7 @@ ngx_http_webtorch_scorer(ngx_conf_t *cf, ngx_http_webtorch_scorer_t *scorer,
         return NGX_CONF_ERROR;
     }
 
-    handler = ngx_http_webtorch_add_handler(cf, name);
+    handler = ngx_http_webtorch_handler_add(cf, name);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }

@@ -22,8 +22,9 @@
 #define NGX_WEBTORCH_MODE_THREAD   2
 
 
-typedef struct ngx_webtorch_runner_s  ngx_webtorch_runner_t;
-typedef struct ngx_webtorch_zone_s    ngx_webtorch_zone_t;
+typedef struct ngx_webtorch_runner_s    ngx_webtorch_runner_t;
+typedef struct ngx_webtorch_zone_s      ngx_webtorch_zone_t;
+typedef struct ngx_webtorch_balancer_s  ngx_webtorch_balancer_t;
 
 
 /* what a handler has done in a worker, since that was started */
@@ -56,6 +57,9 @@ struct ngx_webtorch_handler_s {
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
 
+    ngx_uint_t              policy;       /* of a balancer, not a handler */
+    ngx_msec_t              interval;     /* of a policy's rounds */
+
     webtorch_schema_t       schema;
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
@@ -84,6 +88,7 @@ typedef struct {
     ngx_int_t               threads;      /* of a torch operator */
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
     ngx_array_t             models;       /* of ngx_webtorch_model_t */
+    ngx_array_t             balancers;    /* of ngx_webtorch_balancer_t * */
 
     ngx_str_t               zone_name;    /* len 0: workers share no models */
     size_t                  zone_size;

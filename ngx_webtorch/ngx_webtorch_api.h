@@ -43,6 +43,7 @@
 #define WEBTORCH_INFER        0
 #define WEBTORCH_TRAIN        1
 #define WEBTORCH_HANDLER      2
+#define WEBTORCH_POLICY       3
 
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
@@ -57,6 +58,10 @@
 
 /* with a slot's number: only this one is in use, all others can be dropped */
 #define WEBTORCH_ONLY_SLOT    0x80000000
+
+/* of a balancer: what is known of a server when a request is sent to it */
+#define WEBTORCH_FEATURES     8
+#define WEBTORCH_HIDDEN       8
 
 /* a name of a model and its zero */
 #define WEBTORCH_MODEL_LEN    128
@@ -207,6 +212,48 @@ typedef struct {
 } webtorch_batch_t;
 
 
+/* a server of a balancer, as it is now */
+
+typedef struct {
+    uint32_t  server;                     /* its number */
+    uint32_t  inflight;                   /* requests */
+    uint32_t  ejected;
+    float     service;                    /* of a request alone, seconds */
+    float     concurrency;                /* requests served at once */
+    float     error;                      /* share of the outcomes */
+    float     features[WEBTORCH_FEATURES];
+} webtorch_server_t;
+
+
+/* a finished request of a balancer */
+
+typedef struct {
+    uint32_t  server;                     /* its number */
+    int32_t   outcome;                    /* 0, 1: error, 2: no answer */
+    float     latency;                    /* seconds */
+    float     expected;                   /* when it was sent, uncorrected */
+    float     features[WEBTORCH_FEATURES];
+} webtorch_sample_t;
+
+
+/*
+ * What corrects a balancer's costs, all of it in log2:
+ * linear x features + bias + output x relu(weights x features + biases)
+ */
+
+typedef struct {
+    uint32_t  used;                       /* 0: it would not help */
+    uint32_t  hidden;                     /* neurons */
+    float     loss;                       /* of the corrected costs */
+    float     baseline;                   /* of the uncorrected ones */
+    float     bias;
+    float     linear[WEBTORCH_FEATURES];
+    float     biases[WEBTORCH_HIDDEN];
+    float     output[WEBTORCH_HIDDEN];
+    float     weights[WEBTORCH_HIDDEN][WEBTORCH_FEATURES];
+} webtorch_params_t;
+
+
 /* of the configuration, what Python does by itself needs */
 
 typedef struct {
@@ -265,6 +312,12 @@ int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *sc
  */
 int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
+/* imports a balancer's policy; returns the milliseconds between its rounds */
+int ngx_webtorch_py_policy(uint32_t index, const char *name, char *error, size_t len);
+
+/* a policy learns what has happened, and publishes that */
+int ngx_webtorch_py_learn(uint32_t index, uint32_t balancer);
+
 /* a thread that will run batches begins; threads is for torch's operators */
 void ngx_webtorch_py_thread(int threads);
 
@@ -296,6 +349,24 @@ void ngx_webtorch_free(void *p);
 
 /* gives up a shared body */
 void ngx_webtorch_release(void *shared);
+
+/*
+ * A balancer's finished requests from *next on, which is set; how many they
+ * are.  Those that were overwritten meanwhile are left out.
+ */
+uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next, webtorch_sample_t *samples, uint32_t n);
+
+/* its servers, in the order of their numbers; how many they are */
+uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *servers, uint32_t n);
+
+/*
+ * What was learned is used from now on, if this worker is the one that learns
+ * still; -1: it has numbers that are not finite.
+ */
+int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
+
+/* likewise: what the costs of servers are multiplied with; -1: it is not finite, or not above 0 */
+int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);

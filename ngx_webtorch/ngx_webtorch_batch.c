@@ -1560,6 +1560,7 @@ ngx_webtorch_runner_place(ngx_webtorch_runner_t *runner,
     if (runner->handler->mode == NGX_WEBTORCH_MODE_THREAD
         || runner->debt
         || ngx_webtorch_batch_load(batch) > 2 * runner->fast_load
+        || ngx_webtorch_python_learning()
         || ngx_webtorch_worker.nthreaded > runner->nthreaded)
     {
         return NGX_WEBTORCH_PLACE_THREAD;

@@ -1249,104 +1249,144 @@ static int cffi_start_python(void)
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, char const *, size_t, size_t, int, int, webtorch_block_t *)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /*  3 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /*  6 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // webtorch_block_t *
+/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 118), // webtorch_block_t *
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // webtorch_schema_t *
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // char *
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 21 */ _CFFI_OP(_CFFI_OP_POINTER, 80), // webtorch_batch_t *
-/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 26 */ _CFFI_OP(_CFFI_OP_POINTER, 86), // webtorch_job_t *
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // webtorch_reply_t const *
-/* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(int)
-/* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(int, char const *, size_t)
-/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 34 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(uint32_t)
-/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(void *)
-/* 41 */ _CFFI_OP(_CFFI_OP_POINTER, 79), // void *
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(void)
-/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 46 */ _CFFI_OP(_CFFI_OP_NOOP, 26),
-/* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 79), // void()(webtorch_settings_t const *)
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // webtorch_settings_t const *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // char *
+/* 13 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_schema_t *
+/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 12),
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
+/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 24 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // float const *
+/* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 27 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
+/* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 117), // webtorch_batch_t *
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
+/* 39 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_params_t const *
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // webtorch_job_t *
+/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_reply_t const *
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 107), // uint64_t *
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // webtorch_sample_t *
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 55 */ _CFFI_OP(_CFFI_OP_ARRAY, 57), // char[16][64]
-/* 56 */ (_cffi_opcode_t)(16),
-/* 57 */ _CFFI_OP(_CFFI_OP_ARRAY, 54), // char[64]
-/* 58 */ (_cffi_opcode_t)(64),
-/* 59 */ _CFFI_OP(_CFFI_OP_ARRAY, 57), // char[8][64]
-/* 60 */ (_cffi_opcode_t)(8),
-/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 62 */ _CFFI_OP(_CFFI_OP_POINTER, 16), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 23), // int(*)(void)
-/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 66 */ _CFFI_OP(_CFFI_OP_ARRAY, 65), // int64_t[8]
-/* 67 */ (_cffi_opcode_t)(8),
-/* 68 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
-/* 69 */ (_cffi_opcode_t)(16),
-/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 72 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // uintptr_t[16]
-/* 73 */ (_cffi_opcode_t)(16),
-/* 74 */ _CFFI_OP(_CFFI_OP_ARRAY, 41), // void *[16]
-/* 75 */ (_cffi_opcode_t)(16),
-/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // void(*)(int)
-/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // void(*)(void)
-/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // void(*)(webtorch_settings_t const *)
-/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 80 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 81 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 83), // webtorch_counters_t *
-/* 83 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // webtorch_header_t *
-/* 85 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 86 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // webtorch_reply_t *
-/* 88 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_reply_t
-/* 89 */ _CFFI_OP(_CFFI_OP_POINTER, 90), // webtorch_request_t *
-/* 90 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_request_t
-/* 91 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_schema_t
-/* 92 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_settings_t
-/* 93 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_spec_t
-/* 94 */ _CFFI_OP(_CFFI_OP_ARRAY, 93), // webtorch_spec_t[16]
-/* 95 */ (_cffi_opcode_t)(16),
-/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // webtorch_str_t *
-/* 97 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_str_t
-/* 98 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_text_t
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_server_t *
+/* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(int)
+/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(int, char const *, size_t)
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(uint32_t)
+/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(void *)
+/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 116), // void *
+/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(void)
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
+/* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(webtorch_settings_t const *)
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_settings_t const *
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 84 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 85 */ _CFFI_OP(_CFFI_OP_ARRAY, 87), // char[16][64]
+/* 86 */ (_cffi_opcode_t)(16),
+/* 87 */ _CFFI_OP(_CFFI_OP_ARRAY, 84), // char[64]
+/* 88 */ (_cffi_opcode_t)(64),
+/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 87), // char[8][64]
+/* 90 */ (_cffi_opcode_t)(8),
+/* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 92 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // float[8]
+/* 93 */ (_cffi_opcode_t)(8),
+/* 94 */ _CFFI_OP(_CFFI_OP_ARRAY, 92), // float[8][8]
+/* 95 */ (_cffi_opcode_t)(8),
+/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, char *, size_t)
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 15), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 27), // int(*)(uint32_t, uint32_t)
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // int(*)(void)
+/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 102 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 103 */ _CFFI_OP(_CFFI_OP_ARRAY, 102), // int64_t[8]
+/* 104 */ (_cffi_opcode_t)(8),
+/* 105 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
+/* 106 */ (_cffi_opcode_t)(16),
+/* 107 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 108), // uintptr_t[16]
+/* 110 */ (_cffi_opcode_t)(16),
+/* 111 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // void *[16]
+/* 112 */ (_cffi_opcode_t)(16),
+/* 113 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void(*)(int)
+/* 114 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // void(*)(void)
+/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // void(*)(webtorch_settings_t const *)
+/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 117 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 118 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // webtorch_counters_t *
+/* 120 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_header_t *
+/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 123 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
+/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_reply_t *
+/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
+/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_request_t *
+/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
+/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
+/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
+/* 131 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
+/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
+/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
+/* 134 */ _CFFI_OP(_CFFI_OP_ARRAY, 133), // webtorch_spec_t[16]
+/* 135 */ (_cffi_opcode_t)(16),
+/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // webtorch_str_t *
+/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
+/* 138 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
 };
 
 _CFFI_UNUSED_FN
@@ -1427,6 +1467,23 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_params_t(webtorch_params_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->used) | 0);  /* check that 'webtorch_params_t.used' is an integer */
+  (void)((p->hidden) | 0);  /* check that 'webtorch_params_t.hidden' is an integer */
+  { float *tmp = &p->loss; (void)tmp; }
+  { float *tmp = &p->baseline; (void)tmp; }
+  { float *tmp = &p->bias; (void)tmp; }
+  { float(*tmp)[8] = &p->linear; (void)tmp; }
+  { float(*tmp)[8] = &p->biases; (void)tmp; }
+  { float(*tmp)[8] = &p->output; (void)tmp; }
+  { float(*tmp)[8][8] = &p->weights; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_params_t { char x; webtorch_params_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1460,6 +1517,19 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_sample_t(webtorch_sample_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->server) | 0);  /* check that 'webtorch_sample_t.server' is an integer */
+  (void)((p->outcome) | 0);  /* check that 'webtorch_sample_t.outcome' is an integer */
+  { float *tmp = &p->latency; (void)tmp; }
+  { float *tmp = &p->expected; (void)tmp; }
+  { float(*tmp)[8] = &p->features; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_sample_t { char x; webtorch_sample_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1481,6 +1551,21 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16][64] = &p->vars; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_server_t(webtorch_server_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->server) | 0);  /* check that 'webtorch_server_t.server' is an integer */
+  (void)((p->inflight) | 0);  /* check that 'webtorch_server_t.inflight' is an integer */
+  (void)((p->ejected) | 0);  /* check that 'webtorch_server_t.ejected' is an integer */
+  { float *tmp = &p->service; (void)tmp; }
+  { float *tmp = &p->concurrency; (void)tmp; }
+  { float *tmp = &p->error; (void)tmp; }
+  { float(*tmp)[8] = &p->features; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_server_t { char x; webtorch_server_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
@@ -1551,6 +1636,19 @@ CFFI_DLLEXPORT void ngx_webtorch_py_init(webtorch_settings_t const * a0)
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_init, p);
 }
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_learn =
+  { "webtorch._native.ngx_webtorch_py_learn", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_learn(uint32_t a0, uint32_t a1)
+{
+  char a[16];
+  char *p = a;
+  *(uint32_t *)(p + 0) = a0;
+  *(uint32_t *)(p + 8) = a1;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_learn, p);
+  return *(int *)p;
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_load =
   { "webtorch._native.ngx_webtorch_py_load", (int)sizeof(int), 0, 0 };
 
@@ -1564,6 +1662,21 @@ CFFI_DLLEXPORT int ngx_webtorch_py_load(uint32_t a0, char const * a1, webtorch_s
   *(char * *)(p + 24) = a3;
   *(size_t *)(p + 32) = a4;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_load, p);
+  return *(int *)p;
+}
+
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_policy =
+  { "webtorch._native.ngx_webtorch_py_policy", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_policy(uint32_t a0, char const * a1, char * a2, size_t a3)
+{
+  char a[32];
+  char *p = a;
+  *(uint32_t *)(p + 0) = a0;
+  *(char const * *)(p + 8) = a1;
+  *(char * *)(p + 16) = a2;
+  *(size_t *)(p + 24) = a3;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_policy, p);
   return *(int *)p;
 }
 
@@ -1614,6 +1727,227 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   *(int *)(p + 0) = a0;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
+
+static int _cffi_d_ngx_webtorch_balancer_publish(uint32_t x0, webtorch_params_t const * x1)
+{
+  return ngx_webtorch_balancer_publish(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  webtorch_params_t const * x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_publish", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(40), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_publish(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_publish _cffi_d_ngx_webtorch_balancer_publish
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_balancer_samples(uint32_t x0, uint64_t * x1, webtorch_sample_t * x2, uint32_t x3)
+{
+  return ngx_webtorch_balancer_samples(x0, x1, x2, x3);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  uint64_t * x1;
+  webtorch_sample_t * x2;
+  uint32_t x3;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_samples", 4, 4, &arg0, &arg1, &arg2, &arg3))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(50), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(50), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(51), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(51), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x3 = _cffi_to_c_int(arg3, uint32_t);
+  if (x3 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_samples(x0, x1, x2, x3); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_samples _cffi_d_ngx_webtorch_balancer_samples
+#endif
+
+static int _cffi_d_ngx_webtorch_balancer_scale(uint32_t x0, float const * x1, uint32_t x2)
+{
+  return ngx_webtorch_balancer_scale(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  float const * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_scale", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(24), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(24), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_scale(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_scale _cffi_d_ngx_webtorch_balancer_scale
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_balancer_servers(uint32_t x0, webtorch_server_t * x1, uint32_t x2)
+{
+  return ngx_webtorch_balancer_servers(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  webtorch_server_t * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_servers", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(56), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(56), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_servers(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_servers _cffi_d_ngx_webtorch_balancer_servers
+#endif
 
 static int _cffi_d_ngx_webtorch_block_attach(char const * x0, char const * x1, size_t x2, size_t x3, int x4, int x5, webtorch_block_t * x6)
 {
@@ -1976,10 +2310,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg0, (char **)&x0);
+      _cffi_type(45), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2029,10 +2363,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(41), arg0, (char **)&x0);
+      _cffi_type(71), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(41), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(71), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2117,10 +2451,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(41), arg0, (char **)&x0);
+      _cffi_type(71), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(41), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(71), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2161,19 +2495,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(26), arg0, (char **)&x0);
+      _cffi_type(45), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(26), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg1, (char **)&x1);
+      _cffi_type(46), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(46), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2386,6 +2720,15 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_FEATURES(unsigned long long *o)
+{
+  int n = (WEBTORCH_FEATURES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_FEATURES) | 0);  /* check that WEBTORCH_FEATURES is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_FIND(unsigned long long *o)
 {
   int n = (WEBTORCH_FIND) <= 0;
@@ -2454,6 +2797,15 @@ static int _cffi_const_WEBTORCH_HEAD(unsigned long long *o)
   int n = (WEBTORCH_HEAD) <= 0;
   *o = (unsigned long long)((WEBTORCH_HEAD) | 0);  /* check that WEBTORCH_HEAD is an integer */
   if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_HIDDEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_HIDDEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_HIDDEN) | 0);  /* check that WEBTORCH_HIDDEN is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
     n |= 2;
   return n;
 }
@@ -2638,6 +2990,15 @@ static int _cffi_const_WEBTORCH_PATCH(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_POLICY(unsigned long long *o)
+{
+  int n = (WEBTORCH_POLICY) <= 0;
+  *o = (unsigned long long)((WEBTORCH_POLICY) | 0);  /* check that WEBTORCH_POLICY is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_POST(unsigned long long *o)
 {
   int n = (WEBTORCH_POST) <= 0;
@@ -2725,6 +3086,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FIND", (void *)_cffi_const_WEBTORCH_FIND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FIND_OR_MAKE", (void *)_cffi_const_WEBTORCH_FIND_OR_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT16", (void *)_cffi_const_WEBTORCH_FLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2733,6 +3095,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_HIDDEN", (void *)_cffi_const_WEBTORCH_HIDDEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INFER", (void *)_cffi_const_WEBTORCH_INFER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT16", (void *)_cffi_const_WEBTORCH_INT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT32", (void *)_cffi_const_WEBTORCH_INT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2753,6 +3116,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -2762,34 +3126,40 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 22), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 54), (void *)_cffi_d_ngx_webtorch_balancer_servers },
   { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_keep", (void *)_cffi_f_ngx_webtorch_block_keep, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_keep },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 37), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 45), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 40), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 78), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 61), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 62), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 77), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 63), (void *)ngx_webtorch_py_swap },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 76), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 40), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 43), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 23), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_keep", (void *)_cffi_f_ngx_webtorch_block_keep, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_keep },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 75), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 98), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 97), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 96), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 99), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_swap },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 113), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -2819,25 +3189,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 26) },
+            _CFFI_OP(_CFFI_OP_NOOP, 45) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 68) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 72) },
+               _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 70) },
+                _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 66) },
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2846,13 +3216,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "data", offsetof(webtorch_block_t, data),
             sizeof(((webtorch_block_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "size", offsetof(webtorch_block_t, size),
             sizeof(((webtorch_block_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 82) },
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -2861,28 +3231,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "old_data", offsetof(webtorch_block_t, old_data),
                 sizeof(((webtorch_block_t *)0)->old_data),
-                _CFFI_OP(_CFFI_OP_NOOP, 13) },
+                _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 82) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 70) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 70) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 70) },
+            _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 97) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 97) },
+             _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2891,79 +3261,121 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 64) },
+              _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 97) },
+               _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 89) },
+               _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 87) },
+             _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 41) },
+              _CFFI_OP(_CFFI_OP_NOOP, 71) },
+  { "used", offsetof(webtorch_params_t, used),
+            sizeof(((webtorch_params_t *)0)->used),
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "hidden", offsetof(webtorch_params_t, hidden),
+              sizeof(((webtorch_params_t *)0)->hidden),
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "loss", offsetof(webtorch_params_t, loss),
+            sizeof(((webtorch_params_t *)0)->loss),
+            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "baseline", offsetof(webtorch_params_t, baseline),
+                sizeof(((webtorch_params_t *)0)->baseline),
+                _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "bias", offsetof(webtorch_params_t, bias),
+            sizeof(((webtorch_params_t *)0)->bias),
+            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "linear", offsetof(webtorch_params_t, linear),
+              sizeof(((webtorch_params_t *)0)->linear),
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+  { "biases", offsetof(webtorch_params_t, biases),
+              sizeof(((webtorch_params_t *)0)->biases),
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+  { "output", offsetof(webtorch_params_t, output),
+              sizeof(((webtorch_params_t *)0)->output),
+              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+  { "weights", offsetof(webtorch_params_t, weights),
+               sizeof(((webtorch_params_t *)0)->weights),
+               _CFFI_OP(_CFFI_OP_NOOP, 94) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 64) },
+              _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 97) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 97) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 84) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 93) },
+              _CFFI_OP(_CFFI_OP_NOOP, 133) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 97) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 97) },
+              _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 97) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 97) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 97) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 41) },
+              _CFFI_OP(_CFFI_OP_NOOP, 71) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 84) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 96) },
+            _CFFI_OP(_CFFI_OP_NOOP, 136) },
+  { "server", offsetof(webtorch_sample_t, server),
+              sizeof(((webtorch_sample_t *)0)->server),
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "outcome", offsetof(webtorch_sample_t, outcome),
+               sizeof(((webtorch_sample_t *)0)->outcome),
+               _CFFI_OP(_CFFI_OP_NOOP, 101) },
+  { "latency", offsetof(webtorch_sample_t, latency),
+               sizeof(((webtorch_sample_t *)0)->latency),
+               _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "expected", offsetof(webtorch_sample_t, expected),
+                sizeof(((webtorch_sample_t *)0)->expected),
+                _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "features", offsetof(webtorch_sample_t, features),
+                sizeof(((webtorch_sample_t *)0)->features),
+                _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 64) },
+            _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 64) },
+               _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 64) },
+             _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2975,10 +3387,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 94) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 94) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -2993,22 +3405,43 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 55) },
+            _CFFI_OP(_CFFI_OP_NOOP, 85) },
+  { "server", offsetof(webtorch_server_t, server),
+              sizeof(((webtorch_server_t *)0)->server),
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "inflight", offsetof(webtorch_server_t, inflight),
+                sizeof(((webtorch_server_t *)0)->inflight),
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "ejected", offsetof(webtorch_server_t, ejected),
+               sizeof(((webtorch_server_t *)0)->ejected),
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "service", offsetof(webtorch_server_t, service),
+               sizeof(((webtorch_server_t *)0)->service),
+               _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "concurrency", offsetof(webtorch_server_t, concurrency),
+                   sizeof(((webtorch_server_t *)0)->concurrency),
+                   _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "error", offsetof(webtorch_server_t, error),
+             sizeof(((webtorch_server_t *)0)->error),
+             _CFFI_OP(_CFFI_OP_NOOP, 91) },
+  { "features", offsetof(webtorch_server_t, features),
+                sizeof(((webtorch_server_t *)0)->features),
+                _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 64) },
+             _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "log", offsetof(webtorch_settings_t, log),
            sizeof(((webtorch_settings_t *)0)->log),
-           _CFFI_OP(_CFFI_OP_NOOP, 64) },
+           _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 64) },
+              _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3017,79 +3450,88 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 70) },
+                _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 57) },
+            _CFFI_OP(_CFFI_OP_NOOP, 87) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 64) },
+             _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 64) },
+            _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 66) },
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 65) },
+                _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
            _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 70) },
+          _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 70) },
+           _CFFI_OP(_CFFI_OP_NOOP, 107) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 80, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 117, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 81, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 118, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 83, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 120, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 85, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 122, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 86, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 123, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_reply_t", 88, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 37, 7 },
-  { "$webtorch_request_t", 90, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 44, 10 },
-  { "$webtorch_schema_t", 91, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 54, 15 },
-  { "$webtorch_settings_t", 92, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 69, 7 },
-  { "$webtorch_spec_t", 93, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 76, 5 },
-  { "$webtorch_str_t", 97, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 81, 2 },
-  { "$webtorch_text_t", 98, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 83, 2 },
+  { "$webtorch_params_t", 124, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
+  { "$webtorch_reply_t", 126, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 7 },
+  { "$webtorch_request_t", 128, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 53, 10 },
+  { "$webtorch_sample_t", 129, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 63, 5 },
+  { "$webtorch_schema_t", 130, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 68, 15 },
+  { "$webtorch_server_t", 131, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
+  { "$webtorch_settings_t", 132, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 7 },
+  { "$webtorch_spec_t", 133, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 97, 5 },
+  { "$webtorch_str_t", 137, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 102, 2 },
+  { "$webtorch_text_t", 138, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 104, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 80 },
-  { "webtorch_block_t", 81 },
-  { "webtorch_counters_t", 83 },
-  { "webtorch_header_t", 85 },
-  { "webtorch_job_t", 86 },
-  { "webtorch_reply_t", 88 },
-  { "webtorch_request_t", 90 },
-  { "webtorch_schema_t", 91 },
-  { "webtorch_settings_t", 92 },
-  { "webtorch_spec_t", 93 },
-  { "webtorch_str_t", 97 },
-  { "webtorch_text_t", 98 },
+  { "webtorch_batch_t", 117 },
+  { "webtorch_block_t", 118 },
+  { "webtorch_counters_t", 120 },
+  { "webtorch_header_t", 122 },
+  { "webtorch_job_t", 123 },
+  { "webtorch_params_t", 124 },
+  { "webtorch_reply_t", 126 },
+  { "webtorch_request_t", 128 },
+  { "webtorch_sample_t", 129 },
+  { "webtorch_schema_t", 130 },
+  { "webtorch_server_t", 131 },
+  { "webtorch_settings_t", 132 },
+  { "webtorch_spec_t", 133 },
+  { "webtorch_str_t", 137 },
+  { "webtorch_text_t", 138 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3099,12 +3541,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  70,  /* num_globals */
-  12,  /* num_struct_unions */
+  79,  /* num_globals */
+  15,  /* num_struct_unions */
   0,  /* num_enums */
-  12,  /* num_typenames */
+  15,  /* num_typenames */
   NULL,  /* no includes */
-  99,  /* num_types */
+  139,  /* num_types */
   1,  /* flags */
 };
 

@@ -30,7 +30,7 @@ ngx_webtorch_models_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
         /* what a phase calls gets its tensors from there */
 
-        if (handler[i]->schema.kind == WEBTORCH_HANDLER
+        if (handler[i]->schema.kind >= WEBTORCH_HANDLER
             || handler[i]->check
             || ngx_webtorch_model_full(conf, &handler[i]->name))
         {

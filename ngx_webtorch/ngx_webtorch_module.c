@@ -5,6 +5,7 @@
  */
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_zone.h"
@@ -91,6 +92,13 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
 
     if (ngx_array_init(&conf->models, cycle->pool, 4,
                        sizeof(ngx_webtorch_model_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->balancers, cycle->pool, 4,
+                       sizeof(ngx_webtorch_balancer_t *))
         != NGX_OK)
     {
         return NULL;
@@ -284,7 +292,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
 
-    return NGX_OK;
+    return ngx_webtorch_balancers_init_process(cycle, conf);
 }
 
 
@@ -316,7 +324,9 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
-    handler->runner = ngx_webtorch_runner_create(cycle, handler);
+    if (!handler->policy) {
+        handler->runner = ngx_webtorch_runner_create(cycle, handler);
+    }
 }
 
 
@@ -333,7 +343,11 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    rc = ngx_webtorch_batch_exit_process(cycle, &conf->handlers);
+    rc = ngx_webtorch_balancers_exit_process(cycle, conf);
+
+    if (ngx_webtorch_batch_exit_process(cycle, &conf->handlers) != NGX_OK) {
+        rc = NGX_BUSY;
+    }
 
     if (ngx_webtorch_exit_python(cycle) != NGX_OK) {
         rc = NGX_BUSY;

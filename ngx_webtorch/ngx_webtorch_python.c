@@ -40,6 +40,7 @@ static ngx_uint_t ngx_webtorch_python_usec(void);
 static char            *ngx_webtorch_python_path;
 static ngx_pid_t        ngx_webtorch_python_pid;
 static PyThreadState   *ngx_webtorch_python_main;
+static ngx_atomic_t     ngx_webtorch_python_nlearning;
 
 /* under the GIL */
 
@@ -260,6 +261,8 @@ ngx_int_t
 ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema, char *error)
 {
+    int  rc;
+
     static char  broken[] = "the package \"webtorch\" does not load, "
                             "its error is on stderr";
 
@@ -269,6 +272,20 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
     schema->kind = -1;
     ngx_memcpy(error, broken, sizeof(broken));
+
+    if (handler->policy) {
+        rc = ngx_webtorch_py_policy((uint32_t) handler->index,
+                                    (char *) handler->name.data,
+                                    error, NGX_WEBTORCH_MESSAGE_LEN);
+        if (rc <= 0) {
+            return NGX_ERROR;
+        }
+
+        handler->interval = (ngx_msec_t) rc;
+        schema->kind = WEBTORCH_POLICY;
+
+        return NGX_OK;
+    }
 
     if (ngx_webtorch_py_load((uint32_t) handler->index,
                              (char *) handler->name.data, schema,
@@ -383,6 +400,33 @@ ngx_webtorch_python_swap(ngx_uint_t wait)
         (void) usleep(NGX_WEBTORCH_SWAP_WAIT);
         PyEval_RestoreThread(state);
     }
+}
+
+
+ngx_int_t
+ngx_webtorch_python_learn(ngx_webtorch_handler_t *policy, ngx_uint_t balancer)
+{
+    int               rc;
+    PyGILState_STATE  gil;
+
+    ngx_webtorch_python_nlearning = 1;
+
+    gil = PyGILState_Ensure();
+
+    rc = ngx_webtorch_py_learn((uint32_t) policy->index, (uint32_t) balancer);
+
+    PyGILState_Release(gil);
+
+    ngx_webtorch_python_nlearning = 0;
+
+    return rc == 0 ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_uint_t
+ngx_webtorch_python_learning(void)
+{
+    return ngx_webtorch_python_nlearning;
 }
 
 

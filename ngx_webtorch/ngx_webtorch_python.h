@@ -39,6 +39,13 @@ void ngx_webtorch_python_exit(void);
  */
 ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait);
 
+/* whether a thread runs a policy's round */
+ngx_uint_t ngx_webtorch_python_learning(void);
+
+/* a policy's round; NGX_ERROR: it has failed, and has told why */
+ngx_int_t ngx_webtorch_python_learn(ngx_webtorch_handler_t *policy,
+    ngx_uint_t balancer);
+
 /* around the batches that a thread, which is not the main one, runs */
 void *ngx_webtorch_python_thread_begin(ngx_int_t threads);
 void ngx_webtorch_python_thread_end(void *state);

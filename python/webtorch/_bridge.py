@@ -1,6 +1,6 @@
 """The door between C and Python: runs nginx's batches with the handlers.
 
-Imported by the nginx module in its workers; nothing else touches cffi. The functions under
+Imported by the nginx module in its workers. The functions under
 `ffi.def_extern` are described in ngx_webtorch_api.h.
 """
 
@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from webtorch import handlers, strings
+from webtorch._balancing import PolicyRunner
 from webtorch._native import ffi, lib
 from webtorch._process import Process, Settings, shared_states
 from webtorch._shared_state import live
 from webtorch._torch import use_count
+from webtorch.balancer import PolicyError
 from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
 from webtorch.messages import HTTPError, Request, RequestHeaders, Response
 from webtorch.model import models, progress
@@ -44,6 +46,9 @@ _run: dict[int, Callable[[int, int, int, Any], None]] = {}
 _runners: "list[TensorRunner | RequestRunner]" = []
 
 _process: Process | None = None
+
+# likewise, of policies
+_policies: dict[int, PolicyRunner] = {}
 
 
 # --- the log ---
@@ -134,11 +139,7 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
         _write_schema(schema, handler)
     except BaseException as failure:
         models.discard(models.keys() - before)
-        if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError):
-            _log_exception(f'handler "{text}" does not load:', failure)
-        message = _one_line(failure).encode()[: size - 1] + b"\0"
-        ffi.memmove(error, message, len(message))
-        return -1
+        return _not_loaded(text, failure, error, size)
 
     runner: TensorRunner | RequestRunner
     if isinstance(handler, TensorFunction):
@@ -148,6 +149,15 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
     _runners.append(runner)
     _run[index] = runner.run
     return 0
+
+
+def _not_loaded(name: str, failure: BaseException, error: Any, size: int) -> int:
+    """Tell why a handler or a policy cannot be used."""
+    if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError | PolicyError):
+        _log_exception(f'"{name}" does not load:', failure)
+    message = _one_line(failure).encode()[: size - 1] + b"\0"
+    ffi.memmove(error, message, len(message))
+    return -1
 
 
 def _swap_handlers() -> None:
@@ -623,6 +633,33 @@ def _reply(job: Any, response: Response) -> None:
 
     if lib.ngx_webtorch_reply(job, reply) != 0:
         raise MemoryError
+
+
+# --- balancers ---
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_policy(index: int, name: Any, error: Any, size: int) -> int:
+    text = ffi.string(name).decode()
+    try:
+        runner = _policies[index] = PolicyRunner(text)
+    except BaseException as failure:
+        return _not_loaded(text, failure, error, size)
+    return round(runner.interval * 1000)
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_learn(index: int, number: int) -> int:
+    runner = _policies[index]
+    try:
+        runner.run(number)
+    except PolicyError as failure:
+        _log(lib.WEBTORCH_LOG_ERROR, f'policy "{runner.name}" failed: {failure}')
+        return -1
+    except BaseException as failure:
+        _log_exception(f'policy "{runner.name}" failed:', failure)
+        return -1
+    return 0
 
 
 if not logging.getLogger().handlers:

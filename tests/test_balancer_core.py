@@ -1,0 +1,39 @@
+"""What a balancer decides, in C and without nginx, under AddressSanitizer and UBSan."""
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nginx import ROOT
+
+SOURCE = ROOT / "tests/balance/test_balance.c"
+CASES = re.findall(r"named\((\w+)\),", SOURCE.read_text())
+
+PARTS = ("", "_key", "_outcome")
+
+FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
+
+
+@functools.cache
+def program() -> Path:
+    path = ROOT / "build/test_balance"
+    path.parent.mkdir(exist_ok=True)
+    sources = [ROOT / f"ngx_webtorch/ngx_webtorch_balance{part}.c" for part in PARTS]
+    include = f"-I{ROOT / 'ngx_webtorch'}"
+    command = ["clang-14", *FLAGS, "-fno-sanitize-recover=all", include, SOURCE, *sources]
+    subprocess.run([*command, "-lm", "-o", path], check=True)
+    return path
+
+
+def test_all_cases_are_known():
+    listed = subprocess.run([program()], capture_output=True, text=True, check=True).stdout
+    assert CASES and listed.split() == CASES
+
+
+@pytest.mark.parametrize("case", CASES)
+def test(case):
+    done = subprocess.run([program(), case], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

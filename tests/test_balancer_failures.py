@@ -1,0 +1,137 @@
+"""webtorch_balancer when servers fail: they are left alone, tried, and brought back."""
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from backends import LOCATION, Backends, ask, ask_until
+
+RETRIES = "proxy_next_upstream error timeout http_500; proxy_next_upstream_tries 3;"
+
+
+@pytest.fixture
+def backends():
+    servers = Backends(4)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def server(start, backends):
+    http = backends.upstream("zone u 256k; webtorch_balancer;")
+    server = start(LOCATION, http=http)
+    ask(server, 200)
+    backends.forget()
+    return server
+
+
+def test_fast_errors_do_not_attract(server, backends):
+    backends[1].status = 500
+    answers = ask(server, 600)
+    assert 1 <= sum(answer.status == 500 for answer in answers) <= 12
+    assert backends[1].total <= 12
+
+
+def test_a_server_is_probed_and_brought_back(server, backends):
+    backends[1].status = 500
+    ask_until(server, lambda answer: answer.reason == "probe")
+    backends[1].status = 200
+    answers = ask_until(server, lambda answer: answer.reason == "probe")
+    probe = next(answer for answer in answers if answer.reason == "probe")
+    assert (probe.status, probe.server) == (200, "1")
+    backends.forget()
+    ask_until(server, lambda _: backends[1].total > 20)
+
+
+def test_refused_connections_are_noticed_by_few(server, backends):
+    backends.stop(backends[2])
+    answers = ask(server, 300)
+    assert {answer.status for answer in answers} == {200}
+    retried = [answer for answer in answers if len(answer.tried) > 1]
+    assert len(retried) <= 10
+
+    backends.restart(backends[2])
+    ask_until(server, lambda answer: answer.server == "2")
+
+
+def test_a_retry_goes_elsewhere(start, backends):
+    server = start(LOCATION + RETRIES, http=backends.upstream("zone u 256k; webtorch_balancer;"))
+    for backend in list(backends)[1:]:
+        backend.status = 500
+    answers = ask(server, 200)
+    for answer in answers:
+        assert len(set(answer.tried)) == len(answer.tried)
+
+
+def test_a_hanging_server_is_noticed_before_its_timeout(server, backends):
+    for backend in backends:
+        backend.delay = 0.02
+    ask(server, 200)
+    backends.forget()
+    backends[3].hangs = True
+    begin = time.monotonic()
+    answers = ask(server, 400, at_once=16)
+    assert {answer.status for answer in answers} == {200}
+    if time.monotonic() - begin < 1.9:
+        # nobody has waited for the timeout of 2 seconds, so it was not what told
+        assert backends[3].total <= 16
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_answers_that_end_too_early_are_failures(start, backends, buffering):
+    server = start(
+        LOCATION + f"proxy_buffering {buffering};",
+        http=backends.upstream("zone u 256k; webtorch_balancer;"),
+        expected=("upstream prematurely closed connection",),
+    )
+    for backend in backends:
+        backend.delay = 0.01
+    ask(server, 200, at_once=16)
+    backends[1].is_cut = True
+
+    def is_cut(_):
+        try:
+            server.get("/")
+        except requests.RequestException:
+            return True
+        return False
+
+    with ThreadPoolExecutor(16) as pool:
+        assert 1 <= sum(pool.map(is_cut, range(400))) <= 20
+
+
+def test_all_bad_are_used_still(server, backends):
+    for backend in backends:
+        backend.status = 500
+    answers = ask(server, 200)
+    assert {answer.status for answer in answers} == {500}
+    for backend in backends:
+        backend.status = 200
+    ask_until(server, lambda answer: answer.status == 200)
+
+
+def test_all_gone_is_told_and_is_not_for_long(server, backends):
+    for backend in backends:
+        backends.stop(backend)
+    assert {answer.status for answer in ask(server, 60)} == {502}
+    backends.restart(backends[0])
+    answers = ask_until(server, lambda answer: answer.status == 200)
+    assert {answer.server for answer in answers if answer.status == 200} == {"0"}
+    assert len(answers) < 200
+
+
+def test_errors_of_all_are_nobodys_fault(server, backends):
+    # a bad request, wherever it goes
+    for backend in backends:
+        backend.status = 500
+    ask(server, 100)
+    for backend in backends:
+        backend.status = 200
+    ask(server, 400)
+    backends.forget()
+    answers = ask(server, 200)
+    assert {answer.status for answer in answers} == {200}
+    assert min(Counter(answer.server for answer in answers).values()) > 0
