@@ -8,7 +8,11 @@ from table import Measure, Row, Settings, at_least, compare, main
 
 LOCATIONS = """
 location = /probe { webtorch_handler xor_app:output; }
-location = /set { webtorch_set $score phases_app:request; return 200 "$score"; }
+location = /set {
+    webtorch_set $score phases_app:request;
+    add_header X-Score $score;
+    return 200 "ok";
+}
 location = /set_lazy {
     webtorch_set $score phases_app:request mode=inline lazy;
     return 200 "$score";
@@ -21,6 +25,9 @@ location = /access_ngrams { webtorch_access phases_app:ngrams; proxy_pass http:/
 proxy_http_version 1.1;
 proxy_set_header Connection "";
 """
+
+# a text of about 200 bytes
+QUERY = "?id=17&name=some%20text+here&q=select+%2A+from+users&lang=en-us&page=3" * 3
 
 HTTP = "upstream backend { server 127.0.0.1:3901; keepalive 128; }"
 
@@ -36,13 +43,13 @@ def ratio_row(name: str, path: str, target: float, reference: str = "/ok") -> Me
 
 
 ROWS: dict[str, Measure] = {
-    "set": ratio_row("webtorch_set, return 200", "/set", 0.75),
+    "set": ratio_row("webtorch_set, add_header, return 200", "/set", 0.75),
     "set-lazy": ratio_row("webtorch_set lazy, return 200", "/set_lazy", 0.10),
     "log": ratio_row("webtorch_log, return 200", "/log", 0.95),
     "access": ratio_row("webtorch_access, proxied", "/access", 0.80, "/bare"),
     "access-client": ratio_row("webtorch_access, client, proxied", "/access_client", 0.80, "/bare"),
     "access-ngrams": ratio_row(
-        "webtorch_access, 1024 n-grams, proxied", "/access_ngrams", 0.80, "/bare"
+        "webtorch_access, 1024 n-grams, proxied", f"/access_ngrams{QUERY}", 0.80, f"/bare{QUERY}"
     ),
 }
 

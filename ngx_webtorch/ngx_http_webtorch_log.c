@@ -26,14 +26,14 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
     plcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_phases_module);
     log = plcf->log;
 
-    ctx = ngx_http_webtorch_phases_ctx(r, log != NULL);
+    /* most requests need none: it would cost more than their rows */
 
-    if (ctx == NULL) {
-        return NGX_OK;
-    }
+    ctx = ngx_http_webtorch_phases_ctx(r,
+                            log && (log->used & NGX_HTTP_WEBTORCH_CLIENTS));
 
     if (log) {
-        rc = ngx_http_webtorch_score(r, log, NULL);
+        rc = (ctx == NULL && (log->used & NGX_HTTP_WEBTORCH_CLIENTS))
+             ? NGX_ERROR : ngx_http_webtorch_score(r, log, NULL);
 
         if (rc != NGX_OK) {
             ngx_http_webtorch_complain(r, log, NGX_LOG_WARN,
@@ -41,7 +41,7 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
         }
     }
 
-    if (ctx->counted) {
+    if (ctx && ctx->counted) {
         ngx_http_webtorch_outcome(r, &outcome);
         ngx_http_webtorch_clients_finish(r, ctx, &outcome);
     }

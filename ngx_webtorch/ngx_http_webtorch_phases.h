@@ -19,6 +19,11 @@
 
 #define NGX_HTTP_WEBTORCH_ALL_FEATURES  ((1U << NGX_WEBTORCH_NFEATURES) - 1)
 
+/* those that need a client, which is in the request's context */
+#define NGX_HTTP_WEBTORCH_CLIENTS                                             \
+    (1U << NGX_WEBTORCH_FEATURE_CLIENT | 1U << NGX_WEBTORCH_FEATURE_SITE      \
+     | 1U << NGX_WEBTORCH_FEATURE_KEY)
+
 
 typedef struct ngx_http_webtorch_phases_ctx_s  ngx_http_webtorch_phases_ctx_t;
 

@@ -121,9 +121,7 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
     ctx = ngx_http_webtorch_phases_ctx(r, 0);
     text = &ngx_http_webtorch_text;
 
-    client = ngx_http_webtorch_uses(scorer, 1U << NGX_WEBTORCH_FEATURE_CLIENT
-                                            | 1U << NGX_WEBTORCH_FEATURE_SITE
-                                            | 1U << NGX_WEBTORCH_FEATURE_KEY);
+    client = ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_CLIENTS);
 
     /* first, as the key may be another model's variable */
 
