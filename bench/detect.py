@@ -1,6 +1,6 @@
-"""What webtorch.detect reaches on labelled requests, and what a request costs.
+"""What webtorch.detect reaches on labelled requests, and what it costs a proxied request.
 
-    .venv/bin/python bench/detect.py [DIRECTORY]
+    .venv/bin/python bench/detect.py [DIRECTORY] [--raw] [--only accuracy|cost]
 
 DIRECTORY, or else $WEBTORCH_DETECT_DATA, or else ../shared/detect, has train.tsv.gz and dev.tsv.gz.
 Rates are of the attacks in dev, at thresholds at which a part of its normal requests is denied.
@@ -8,18 +8,39 @@ Rates are of the attacks in dev, at thresholds at which a part of its normal req
 
 import argparse
 import os
-import time
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from webtorch.detect import PayloadClassifier, table
+import wrk
+from server import ROOT, Backend, Server
+from table import Settings, at_least, between
+from webtorch.detect import PayloadClassifier, Payloads, corpus, table
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("csic2010", "torpeda", "httpparams")
-FEW, DRAWS = 200, 6
+MADE_UP, OTHERS = 24000, 20000  # requests that are learned beside those of a source, or for it
+FEW, DRAWS = 200, 8
+
+PORTS = {"bare": 3902, "guard": 3903}
+BACKEND = 3904
+COST = """
+upstream site {{ server 127.0.0.1:{backend}; keepalive 128; }}
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+large_client_header_buffers 8 32k;
+webtorch_path {root}/examples;
+server {{ listen 127.0.0.1:{bare} backlog=4096; location / {{ proxy_pass http://site; }} }}
+server {{
+    listen 127.0.0.1:{guard} backlog=4096;
+    webtorch_access guard:score body=16k threshold=0.9;
+    location / {{ proxy_pass http://site; }}
+}}
+"""
+
+Labelled = tuple[Payloads, Tensor]
 
 
 def read(path: Path, mend: bool) -> list[table.Request]:
@@ -38,28 +59,19 @@ def read(path: Path, mend: bool) -> list[table.Request]:
             )
             for each in requests
         ]
-    order = torch.randperm(len(requests), generator=torch.Generator().manual_seed(0))
-    return [requests[index] for index in order]
+    random.Random(0).shuffle(requests)
+    return requests
 
 
-def detected(classifier: PayloadClassifier, bytes: Tensor, labels: Tensor, denied: float) -> float:
+def detected(classifier: PayloadClassifier, requests: Labelled, denied: float) -> float:
     """Return the part of attacks above the score of all but a part of the normal requests."""
+    payloads, labels = requests
     with torch.no_grad():
-        scores = torch.cat([classifier.logits(part) for part in bytes.split(256)])
+        parts = [payloads[slice(at, at + 256)] for at in range(0, len(payloads), 256)]
+        scores = torch.cat([classifier.logits(part) for part in parts])
     normal = scores[labels == 0].sort(descending=True).values
     threshold = normal[int(denied * len(normal))]
     return float((scores[labels == 1] > threshold).float().mean())
-
-
-def microseconds(classifier: PayloadClassifier, bytes: Tensor) -> float:
-    """Return the time that a request takes of a processor, in batches of 32."""
-    with torch.no_grad():
-        for _ in range(50):
-            classifier(bytes)
-        begin = time.process_time()
-        for _ in range(300):
-            classifier(bytes)
-    return (time.process_time() - begin) / 300 / len(bytes) * 1e6
 
 
 def show(name: str, rates: dict[str, float]) -> None:
@@ -69,55 +81,114 @@ def show(name: str, rates: dict[str, float]) -> None:
     print(f"| {name} | {cells} |", flush=True)
 
 
+def trained(requests: Labelled) -> PayloadClassifier:
+    classifier = PayloadClassifier()
+    classifier.fit(*requests)
+    return classifier
+
+
+def accuracy(directory: Path, mend: bool) -> None:
+    """Print what is detected."""
+    train, dev = (read(directory / f"{name}.tsv.gz", mend) for name in ("train", "dev"))
+    tests = {s: table.tensors([each for each in dev if each.source == s]) for s in SOURCES}
+    of = {s: [each for each in train if each.source == s] for s in SOURCES}
+    made_up = list(corpus.requests(MADE_UP))
+
+    print(f"| detected, % | {' | '.join(SOURCES)} |\n|---|---|---|---|")
+    shipped = PayloadClassifier.pretrained()
+    for denied in (0.001, 0.005):
+        show(
+            f"shipped weights, {denied:.1%} denied",
+            {source: detected(shipped, tests[source], denied) for source in SOURCES},
+        )
+    own = {s: detected(trained(table.tensors(of[s])), tests[s], 0.001) for s in SOURCES}
+    show("trained on the same source, 0.1 %", own)
+
+    others, few = {}, []
+    for source in SOURCES:
+        requests = [each for each in train if each.source != source][:OTHERS] + made_up
+        classifier = trained(table.tensors(requests))
+        others[source] = detected(classifier, tests[source], 0.005)
+        if source == "csic2010":
+            for draw in range(DRAWS):
+                some = of[source][draw * FEW : (draw + 1) * FEW]
+                classifier.adapt(*table.tensors(some))
+                few.append(detected(classifier, tests[source], 0.005))
+    show("trained without the source, 0.5 %", others)
+    show(f"and adapted to {FEW} of it, mean of {DRAWS}, 0.5 %", {"csic2010": sum(few) / DRAWS})
+    print(f"\nadapted to {FEW}: {' '.join(f'{100 * rate:.1f}' for rate in few)} %\n", flush=True)
+
+
+def normal_requests(directory: Path) -> str:
+    """Make a script of wrk that sends normal requests of csic2010, or those that are made up."""
+    requests = list(corpus.requests(4000))
+    if (directory / "dev.tsv.gz").exists():
+        dev = read(directory / "dev.tsv.gz", True)
+        requests = [each for each in dev if each.source == "csic2010"]
+    requests = [each for each in requests if each.label == 0][:1000]
+    lines = ["local requests = {}"]
+    for each in requests:
+        if each.method == "GET":
+            target, body = f"{each.path}?{each.arguments}".removesuffix("?"), "nil"
+            kind = "nil"
+        else:
+            target, body = each.path, f"[==[{each.arguments}]==]"
+            kind = '{["Content-Type"] = "application/x-www-form-urlencoded"}'
+        lines.append(
+            f'requests[#requests + 1] = {{"{each.method}", [==[{target}]==], {kind}, {body}}}'
+        )
+    lines += [
+        "local texts, at = {}, 0",
+        "function init(args)",
+        "    for i, r in ipairs(requests) do",
+        "        texts[i] = wrk.format(r[1], r[2], r[3], r[4])",
+        "    end",
+        "end",
+        "function request() at = at % #texts + 1 return texts[at] end",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def cost(directory: Path, settings: Settings) -> None:
+    """Print the ratio of requests per second with and without the classifier, one worker."""
+    http = COST.format(root=ROOT, backend=BACKEND, **PORTS)
+    probe = "location = /probe { webtorch_handler xor_app:output; }"
+    print("| | measured | target | |\n|---|---|---|---|")
+    script = normal_requests(directory)
+    with Backend(BACKEND), Server(probe, "/probe", http=http):
+        for connections in (16, 64):
+
+            def rate(
+                name: str, seconds: float = settings.seconds, connections: int = connections
+            ) -> float:
+                url = f"http://127.0.0.1:{PORTS[name]}/"
+                result = wrk.run(url, seconds, script=script, threads=1, connections=connections)
+                assert result.errors == 0, f"{name} answers with errors: {result}"
+                return result.per_second
+
+            for name in PORTS:
+                rate(name, 1)
+            ratios = between(lambda: rate("guard"), lambda: rate("bare"), settings)
+            row = at_least(f"PayloadClassifier, {connections} connections", 0.80, ratios)
+            met = "ok" if row.met else "MISSED"
+            print(f"| {row.name} | {row.value:.2f} | {row.target} | {met} |", flush=True)
+            print(f"<!-- {' '.join(f'{ratio:.2f}' for ratio in ratios['ratios'])} -->")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     default = os.environ.get("WEBTORCH_DETECT_DATA", ROOT.parent / "shared/detect")
     parser.add_argument("directory", type=Path, nargs="?", default=Path(default))
     parser.add_argument("--raw", action="store_true", help="leave csic2010 as it is")
+    parser.add_argument("--only", choices=("accuracy", "cost"))
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
-
-    train = read(options.directory / "train.tsv.gz", not options.raw)
-    dev = {
-        source: table.tensors([each for each in all_dev if each.source == source])
-        for all_dev in [read(options.directory / "dev.tsv.gz", not options.raw)]
-        for source in SOURCES
-    }
-    of = {source: [each for each in train if each.source == source] for source in SOURCES}
-
-    print(f"| detected, % | {' | '.join(SOURCES)} |\n|---|---|---|---|")
-    shipped = PayloadClassifier.pretrained()
-    show("shipped weights, 0.1 % denied", {s: detected(shipped, *dev[s], 0.001) for s in SOURCES})
-
-    own, adapted = {}, {}
-    for source in SOURCES:
-        classifier = PayloadClassifier()
-        classifier.fit(*table.tensors(of[source]))
-        own[source] = detected(classifier, *dev[source], 0.001)
-        classifier.adapt(*table.tensors(of[source]), decay=1e-4)
-        adapted[source] = detected(classifier, *dev[source], 0.001)
-    show("trained on the same source, 0.1 %", own)
-    show("and adapted to it, 0.1 %", adapted)
-
-    without = {}
-    for source in SOURCES:
-        classifier = PayloadClassifier()
-        classifier.fit(*table.tensors([each for each in train if each.source != source][:20000]))
-        without[source] = detected(classifier, *dev[source], 0.005)
-        if source == "csic2010":
-            few = []
-            for draw in range(DRAWS):
-                some = of[source][draw * FEW : (draw + 1) * FEW]
-                classifier.adapt(*table.tensors(some))
-                few.append(detected(classifier, *dev[source], 0.005))
-    show("trained without the source, 0.5 %", without)
-    show(f"and adapted to {FEW} of it, mean of {DRAWS}, 0.5 %", {"csic2010": sum(few) / DRAWS})
-    print(f"\nadapted to {FEW}: {' '.join(f'{100 * rate:.1f}' for rate in few)} %")
-
-    normal = dev["csic2010"][0][dev["csic2010"][1] == 0][:32].contiguous()
-    print(f"a request takes {microseconds(shipped, normal):.1f} µs")
-    classifier.adapt(*dev["csic2010"])
-    print(f"and adapted to a site {microseconds(classifier, normal):.1f} µs")
+    if options.only != "cost":
+        accuracy(options.directory, not options.raw)
+    if options.only != "accuracy":
+        cost(options.directory, Settings(options.seconds, options.repeat))
 
 
 if __name__ == "__main__":

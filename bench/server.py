@@ -161,3 +161,48 @@ class Server:
                 if line.startswith("Pss:"):
                     kilobytes += int(line.split()[1])
         return kilobytes / 1024
+
+
+BACKEND = """
+worker_processes 1;
+pid {prefix}/backend.pid;
+error_log {prefix}/error.log;
+events {{ worker_connections 4096; multi_accept on; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {prefix}/body;
+    proxy_temp_path {prefix}/proxy;
+    fastcgi_temp_path {prefix}/fastcgi;
+    uwsgi_temp_path {prefix}/uwsgi;
+    scgi_temp_path {prefix}/scgi;
+    server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 "ok"; }} }}
+}}
+"""
+
+
+class Backend:
+    """An nginx without the module that answers all with "ok", to be proxied to."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def __enter__(self) -> "Backend":
+        self._prefix = Path(tempfile.mkdtemp(prefix="webtorch-bench-"))
+        self._prefix.chmod(0o755)
+        conf = self._prefix / "nginx.conf"
+        conf.write_text(BACKEND.format(prefix=self._prefix, port=self._port))
+        self._process = subprocess.Popen(
+            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+        shutil.rmtree(self._prefix)

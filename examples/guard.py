@@ -17,7 +17,7 @@ recent = webtorch.Model("guard_recent", Recent())
 
 @webtorch.infer
 def score(
-    tokens: Int32[Tensor, "batch 5 256"], segments: Int64[Tensor, "batch 256"]
+    tokens: Int32[Tensor, "batch 5 tokens"], segments: Int64[Tensor, "batch tokens"]
 ) -> Float32[Tensor, "batch 1"]:
     """Score each request: the probability of an attack."""
     return model(tokens, segments)

@@ -629,6 +629,7 @@ ngx_http_webtorch_scorer(ngx_conf_t *cf, ngx_http_webtorch_scorer_t *scorer,
     }
 
     handler->timeout = NGX_HTTP_WEBTORCH_TIMEOUT;
+    handler->gathers = 1;
     handler->check = ngx_http_webtorch_scorer_check;
     handler->data = scorer;
 
@@ -665,8 +666,8 @@ ngx_http_webtorch_scorer_check(ngx_cycle_t *cycle,
     } else if (!schema->batched) {
         why = "takes one row, an axis \"batch\" is needed";
 
-    } else if (schema->naxes) {
-        why = "has variable axes, sizes are needed";
+    } else if (schema->naxes > 1 || schema->naxes != schema->nbound) {
+        why = "has more variable axes than that of tokens, sizes are needed";
 
     } else if (!scorer->any_output
                && (schema->noutputs == 0

@@ -147,7 +147,14 @@ ngx_http_webtorch_phases_ctx_t *ngx_http_webtorch_phases_ctx(
 ngx_int_t ngx_http_webtorch_score(ngx_http_request_t *r,
     ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_waiter_t *waiter);
 
-/* writes the row of a request */
+/*
+ * Looks at a request, and tells the layout of its row; what was seen is there
+ * until another one is looked at.
+ */
+void ngx_http_webtorch_look(ngx_http_request_t *r,
+    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_layout_t *layout);
+
+/* writes the row of the request that was looked at last */
 void ngx_http_webtorch_fill(ngx_http_request_t *r,
     ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_sink_t *sink);
 

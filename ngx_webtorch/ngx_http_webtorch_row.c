@@ -41,10 +41,15 @@ static ngx_http_webtorch_known_header_t  ngx_http_webtorch_known_headers[] = {
 };
 
 
-/* features that are made together */
+/* features of tokens, and all of the text */
+
 #define NGX_HTTP_WEBTORCH_TOKENS                                              \
     (1U << NGX_WEBTORCH_FEATURE_TOKENS | 1U << NGX_WEBTORCH_FEATURE_SEGMENTS  \
      | 1U << NGX_WEBTORCH_FEATURE_PARAMETERS)
+
+#define NGX_HTTP_WEBTORCH_TEXTS                                               \
+    (1U << NGX_WEBTORCH_FEATURE_NGRAMS | 1U << NGX_WEBTORCH_FEATURE_BYTES     \
+     | 1U << NGX_WEBTORCH_FEATURE_REQUEST | NGX_HTTP_WEBTORCH_TOKENS)
 
 
 /* columns of methods, the last one is of all others */
@@ -64,6 +69,7 @@ static ngx_uint_t  ngx_http_webtorch_known_methods[] = {
 /* the event loop's: what is made of one request at a time */
 
 static ngx_webtorch_text_features_t  ngx_http_webtorch_text;
+static ngx_webtorch_tokens_t         ngx_http_webtorch_tokens;
 static char                 ngx_http_webtorch_text_body[NGX_WEBTORCH_TEXT_SIZE];
 
 
@@ -87,8 +93,7 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
         return NGX_BUSY;
     }
 
-    ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
-    layout.rows = 1;
+    ngx_http_webtorch_look(r, scorer, &layout);
 
     if (ngx_webtorch_batch_reserve(handler->runner, &layout, &sink) != NGX_OK) {
         return NGX_ERROR;
@@ -103,23 +108,21 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
 
 
 void
-ngx_http_webtorch_fill(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_sink_t *sink)
+ngx_http_webtorch_look(ngx_http_request_t *r,
+    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_layout_t *layout)
 {
-    uint32_t                          i, k;
-    ngx_uint_t                        client;
-    webtorch_spec_t                  *spec;
-    ngx_webtorch_tokens_t             tokens;
-    ngx_webtorch_outcome_t            outcome;
-    ngx_webtorch_text_features_t     *text;
-    ngx_http_webtorch_phases_ctx_t   *ctx;
-    ngx_webtorch_request_features_t   request;
+    ngx_uint_t                       client;
+    ngx_webtorch_text_features_t    *text;
+    ngx_http_webtorch_phases_ctx_t  *ctx;
 
     /* a subrequest is of its request */
 
     r = r->main;
     ctx = ngx_http_webtorch_phases_ctx(r, 0);
     text = &ngx_http_webtorch_text;
+
+    ngx_memzero(layout, sizeof(ngx_webtorch_layout_t));
+    layout->rows = 1;
 
     client = ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_CLIENTS);
 
@@ -135,20 +138,43 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
         ngx_http_webtorch_clients_arrive(r, ctx, text);
     }
 
-    if (ngx_http_webtorch_uses(scorer, 1U << NGX_WEBTORCH_FEATURE_NGRAMS
-                                       | 1U << NGX_WEBTORCH_FEATURE_BYTES
-                                       | NGX_HTTP_WEBTORCH_TOKENS
-                                       | 1U << NGX_WEBTORCH_FEATURE_REQUEST))
-    {
+    if (ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_TEXTS)) {
         ngx_http_webtorch_body_part(r, scorer->body, &text->body);
         ngx_webtorch_features_text(text);
     }
 
-    ngx_memzero(&tokens, sizeof(ngx_webtorch_tokens_t));
+    if (ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_TOKENS)) {
+        ngx_webtorch_cut(&ngx_http_webtorch_tokens, text);
+
+        layout->sizes[0] = ngx_webtorch_tokens_size(&ngx_http_webtorch_tokens);
+    }
+}
+
+
+void
+ngx_http_webtorch_fill(ngx_http_request_t *r,
+    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_sink_t *sink)
+{
+    uint32_t                          i, k;
+    webtorch_spec_t                  *spec;
+    ngx_webtorch_tokens_t            *tokens;
+    ngx_webtorch_outcome_t            outcome;
+    ngx_webtorch_text_features_t     *text;
+    ngx_http_webtorch_phases_ctx_t   *ctx;
+    ngx_webtorch_request_features_t   request;
+
+    r = r->main;
+    ctx = ngx_http_webtorch_phases_ctx(r, 0);
+    text = &ngx_http_webtorch_text;
+    tokens = &ngx_http_webtorch_tokens;
 
     for (i = 0; i < scorer->handler->schema.ninputs; i++) {
         spec = &scorer->handler->schema.inputs[i];
         k = (uint32_t) spec->shape[spec->ndim - 1];
+
+        if (spec->shape[spec->ndim - 1] < 0) {
+            k = ngx_webtorch_tokens_size(tokens);
+        }
 
         switch (scorer->inputs[i]) {
 
@@ -161,17 +187,15 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
             break;
 
         case NGX_WEBTORCH_FEATURE_TOKENS:
-            tokens.tokens = sink->data[i];
-            tokens.ntokens = k;
+            ngx_webtorch_features_tokens(sink->data[i], k, tokens);
             break;
 
         case NGX_WEBTORCH_FEATURE_SEGMENTS:
-            tokens.segments = sink->data[i];
-            tokens.nsegments = k;
+            ngx_webtorch_features_segments(sink->data[i], k, tokens);
             break;
 
         case NGX_WEBTORCH_FEATURE_PARAMETERS:
-            tokens.parameters = sink->data[i];
+            ngx_webtorch_features_parameters(sink->data[i], tokens);
             break;
 
         case NGX_WEBTORCH_FEATURE_REQUEST:
@@ -202,10 +226,6 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
                                           ctx->key.len);
             break;
         }
-    }
-
-    if (ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_TOKENS)) {
-        ngx_webtorch_features_tokens(&tokens, text);
     }
 }
 

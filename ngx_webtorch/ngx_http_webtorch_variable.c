@@ -285,8 +285,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
         return NGX_DECLINED;
     }
 
-    ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
-    layout.rows = 1;
+    ngx_http_webtorch_look(value->request, scorer, &layout);
 
     value->waiter.done = ngx_http_webtorch_set_done_now;
 

@@ -57,6 +57,7 @@ struct ngx_webtorch_handler_s {
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
 
+    ngx_uint_t              gathers;      /* requests do more than wait for it */
     ngx_uint_t              policy;       /* of a balancer, not a handler */
     ngx_msec_t              interval;     /* of a policy's rounds */
 

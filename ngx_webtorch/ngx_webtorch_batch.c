@@ -21,6 +21,9 @@
 /* "auto": fast calls inline that halve the penalty of the next slow one */
 #define NGX_WEBTORCH_AMNESTY        64
 
+/* how often the loop looks for more rows before it closes a batch */
+#define NGX_WEBTORCH_MAX_LOOKS      16
+
 /* rows that a new batch has room for, it grows up to max_batch */
 #define NGX_WEBTORCH_FIRST_ROWS     16
 
@@ -122,6 +125,9 @@ struct ngx_webtorch_runner_s {
     size_t                   held;        /* bytes of their outputs */
 
     ngx_event_t              close;       /* of the open batch */
+    ngx_uint_t               nadded;      /* jobs, ever */
+    ngx_uint_t               nseen;       /* of them, at the last look */
+    ngx_uint_t               nlooks;
     ngx_event_t              timeout;     /* of the oldest waiters */
 
     /* mode=auto */
@@ -197,6 +203,7 @@ static void ngx_webtorch_runner_select(ngx_webtorch_runner_t *runner,
     const int64_t *sizes);
 static ngx_msec_int_t ngx_webtorch_batch_delay(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch);
+static ngx_uint_t ngx_webtorch_runner_gathers(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_handler(ngx_event_t *ev);
@@ -823,6 +830,7 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
 
     batch = runner->open;
     job = ngx_webtorch_batch_append(batch, layout, waiter);
+    runner->nadded++;
 
     /* what is full need not wait for max_delay */
 
@@ -1410,6 +1418,36 @@ ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch)
 }
 
 
+/*
+ * Requests that are proxied, too, come a few in each turn of the loop, between
+ * events of upstreams and clients.  A batch of them stays open while each turn
+ * brings some; a turn does not wait for events here.
+ */
+
+static ngx_uint_t
+ngx_webtorch_runner_gathers(ngx_webtorch_runner_t *runner)
+{
+    if (!runner->handler->gathers
+        || runner->handler->max_delay
+        || runner->ready.head
+        || runner->nadded == runner->nseen
+        || ++runner->nlooks > NGX_WEBTORCH_MAX_LOOKS)
+    {
+        runner->nseen = runner->nadded;
+        runner->nlooks = 0;
+        return 0;
+    }
+
+    runner->nseen = runner->nadded;
+
+    /* a worker that shuts down gracefully waits for timers */
+    ngx_webtorch_runner_watch(runner);
+    ngx_post_event(&runner->close, &ngx_posted_next_events);
+
+    return 1;
+}
+
+
 static void
 ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner)
 {
@@ -1459,6 +1497,10 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
     ngx_webtorch_runner_t  *runner;
 
     runner = ev->data;
+
+    if (ngx_webtorch_runner_gathers(runner)) {
+        return;
+    }
 
     if (runner->nothers) {
         ngx_webtorch_runner_close_others(runner);

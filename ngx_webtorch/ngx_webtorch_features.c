@@ -67,6 +67,7 @@ typedef struct {
                                              0: there is none */
     int64_t      max;                     /* of the last axis */
     int          exact;                   /* all of it, not the first ones */
+    int          variable;                /* it may be as long as it needs */
     const char  *form;                    /* all of that, for users */
 } ngx_webtorch_feature_t;
 
@@ -102,28 +103,29 @@ static uint32_t ngx_webtorch_url_requests(const ngx_webtorch_client_t *client);
 
 static const ngx_webtorch_feature_t  ngx_webtorch_features[] = {
     { "ngrams", 1 << WEBTORCH_INT32 | 1 << WEBTORCH_INT64,
-      0, NGX_WEBTORCH_MAX_NGRAMS, 0, "int32 or int64 [batch, 1 to 65536]" },
+      0, NGX_WEBTORCH_MAX_NGRAMS, 0, 0, "int32 or int64 [batch, 1 to 65536]" },
     { "bytes", 1 << WEBTORCH_UINT8,
-      0, NGX_WEBTORCH_TEXT_SIZE, 0, "uint8 [batch, 1 to 16384]" },
+      0, NGX_WEBTORCH_TEXT_SIZE, 0, 0, "uint8 [batch, 1 to 16384]" },
     { "tokens", 1 << WEBTORCH_INT32,
-      NGX_WEBTORCH_TOKEN, NGX_WEBTORCH_MAX_TOKENS, 0,
-      "int32 [batch, 5, 1 to 1024]" },
+      NGX_WEBTORCH_TOKEN, NGX_WEBTORCH_MAX_TOKENS, 0, 1,
+      "int32 [batch, 5, 1 to 16384, or an axis]" },
     { "segments", 1 << WEBTORCH_INT64,
-      0, NGX_WEBTORCH_MAX_TOKENS, 0, "int64 [batch, 1 to 1024]" },
+      0, NGX_WEBTORCH_MAX_TOKENS, 0, 1,
+      "int64 [batch, 1 to 16384, or an axis]" },
     { "parameters", 1 << WEBTORCH_INT32,
-      NGX_WEBTORCH_PARAMETER, NGX_WEBTORCH_SEGMENTS, 1,
+      NGX_WEBTORCH_PARAMETER, NGX_WEBTORCH_SEGMENTS, 1, 0,
       "int32 [batch, 3, 64]" },
     { "request", 1 << WEBTORCH_FLOAT32,
-      0, NGX_WEBTORCH_REQUEST_COLUMNS, 0, "float32 [batch, 1 to 45]" },
+      0, NGX_WEBTORCH_REQUEST_COLUMNS, 0, 0, "float32 [batch, 1 to 45]" },
     { "client", 1 << WEBTORCH_FLOAT32,
-      0, NGX_WEBTORCH_CLIENT_COLUMNS, 0, "float32 [batch, 1 to 31]" },
+      0, NGX_WEBTORCH_CLIENT_COLUMNS, 0, 0, "float32 [batch, 1 to 31]" },
     { "site", 1 << WEBTORCH_FLOAT32,
-      0, NGX_WEBTORCH_SITE_COLUMNS, 0, "float32 [batch, 1 to 8]" },
+      0, NGX_WEBTORCH_SITE_COLUMNS, 0, 0, "float32 [batch, 1 to 8]" },
     { "outcome", 1 << WEBTORCH_FLOAT32,
-      0, NGX_WEBTORCH_OUTCOME_COLUMNS, 0, "float32 [batch, 1 to 12]" },
+      0, NGX_WEBTORCH_OUTCOME_COLUMNS, 0, 0, "float32 [batch, 1 to 12]" },
     { "id", 1 << WEBTORCH_UINT8,
-      0, NGX_WEBTORCH_ID_LEN, 1, "uint8 [batch, 16]" },
-    { "key", 1 << WEBTORCH_INT64, 0, 1, 1, "int64 [batch, 1]" }
+      0, NGX_WEBTORCH_ID_LEN, 1, 0, "uint8 [batch, 16]" },
+    { "key", 1 << WEBTORCH_INT64, 0, 1, 1, 0, "int64 [batch, 1]" }
 };
 
 
@@ -174,6 +176,7 @@ ngx_webtorch_feature_find(const webtorch_spec_t *spec, uint32_t mask,
     char *error, size_t len)
 {
     int                            n;
+    int64_t                        last;
     uint32_t                       i;
     const ngx_webtorch_feature_t  *feature;
 
@@ -186,13 +189,14 @@ ngx_webtorch_feature_find(const webtorch_spec_t *spec, uint32_t mask,
             continue;
         }
 
+        last = spec->ndim ? spec->shape[spec->ndim - 1] : 0;
+
         if ((feature->dtypes & 1U << spec->dtype)
             && spec->ndim == (feature->rows ? 2 : 1)
             && (feature->rows == 0 || spec->shape[0] == feature->rows)
-            && spec->shape[spec->ndim - 1] >= 1
-            && spec->shape[spec->ndim - 1] <= feature->max
-            && (!feature->exact
-                || spec->shape[spec->ndim - 1] == feature->max))
+            && ((feature->variable && last == -1)
+                || (last >= (feature->exact ? feature->max : 1)
+                    && last <= feature->max)))
         {
             return (int) i;
         }

@@ -25,7 +25,8 @@
 
 /* of a request: its path, parameters, and what is none */
 #define NGX_WEBTORCH_SEGMENTS       64
-#define NGX_WEBTORCH_MAX_TOKENS     1024
+#define NGX_WEBTORCH_MAX_TOKENS     NGX_WEBTORCH_TEXT_SIZE
+#define NGX_WEBTORCH_MIN_TOKENS     128   /* of a row as long as it needs */
 #define NGX_WEBTORCH_TOKEN          5     /* n-grams that end with a token */
 #define NGX_WEBTORCH_PARAMETER      3     /* numbers that tell of one */
 
@@ -180,14 +181,14 @@ typedef struct {
 } ngx_webtorch_outcome_t;
 
 
-/* where tokens go, NULL: nowhere */
+/* a text that is cut into tokens */
 
 typedef struct {
-    int32_t             *tokens;          /* NGX_WEBTORCH_TOKEN rows */
-    uint32_t             ntokens;
-    int64_t             *segments;
-    uint32_t             nsegments;
-    int32_t             *parameters;
+    uint32_t             count;
+    int32_t              ngrams[NGX_WEBTORCH_TOKEN][NGX_WEBTORCH_MAX_TOKENS];
+    uint8_t              segments[NGX_WEBTORCH_MAX_TOKENS];
+    int32_t              parameters[NGX_WEBTORCH_PARAMETER]
+                                   [NGX_WEBTORCH_SEGMENTS];
 } ngx_webtorch_tokens_t;
 
 
@@ -205,8 +206,19 @@ void ngx_webtorch_features_ngrams(void *row, int32_t dtype, uint32_t n,
     const ngx_webtorch_text_features_t *text);
 void ngx_webtorch_features_bytes(void *row, uint32_t n,
     const ngx_webtorch_text_features_t *text);
-void ngx_webtorch_features_tokens(const ngx_webtorch_tokens_t *rows,
+
+void ngx_webtorch_cut(ngx_webtorch_tokens_t *tokens,
     const ngx_webtorch_text_features_t *text);
+
+/* of a row that has room for all; there are few sizes, so batches are large */
+uint32_t ngx_webtorch_tokens_size(const ngx_webtorch_tokens_t *tokens);
+
+void ngx_webtorch_features_tokens(int32_t *row, uint32_t n,
+    const ngx_webtorch_tokens_t *tokens);
+void ngx_webtorch_features_segments(int64_t *row, uint32_t n,
+    const ngx_webtorch_tokens_t *tokens);
+void ngx_webtorch_features_parameters(int32_t *row,
+    const ngx_webtorch_tokens_t *tokens);
 
 /* k is the number of columns here and below */
 void ngx_webtorch_features_request(float *row, uint32_t k,

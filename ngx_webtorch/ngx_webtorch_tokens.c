@@ -30,15 +30,14 @@
 
 
 typedef struct {
-    const ngx_webtorch_tokens_t  *rows;
-    uint32_t                      count;      /* of tokens so far */
-    uint32_t                      segment;
+    ngx_webtorch_tokens_t  *tokens;
+    uint32_t                segment;
 
     /* of the segment's last three tokens, 0: there is none */
-    uint32_t                      word;
-    uint32_t                      shapes[3];
+    uint32_t                word;
+    uint32_t                shapes[3];
 
-    uint32_t                      shape;      /* of the whole segment */
+    uint32_t                shape;        /* of the whole segment */
 } ngx_webtorch_cutter_t;
 
 
@@ -79,26 +78,24 @@ ngx_webtorch_ngram(uint32_t h)
 
 
 void
-ngx_webtorch_features_tokens(const ngx_webtorch_tokens_t *rows,
+ngx_webtorch_cut(ngx_webtorch_tokens_t *tokens,
     const ngx_webtorch_text_features_t *text)
 {
-    uint32_t               i, mark;
+    uint32_t               mark;
+    const unsigned char   *last;
     ngx_webtorch_cutter_t  cutter;
 
-    memset(&cutter, 0, sizeof(ngx_webtorch_cutter_t));
-    cutter.rows = rows;
+    tokens->count = 0;
+    memset(tokens->parameters, 0, sizeof(tokens->parameters));
 
-    if (rows->parameters) {
-        memset(rows->parameters, 0,
-               NGX_WEBTORCH_SEGMENTS * NGX_WEBTORCH_PARAMETER
-               * sizeof(int32_t));
-    }
+    cutter.tokens = tokens;
+    cutter.segment = 0;
+
+    last = text->text + text->query_offset;
 
     ngx_webtorch_cut_segment(&cutter,
-                             ngx_webtorch_token_hash(text->text,
-                                                     text->text
-                                                     + text->query_offset),
-                             text->text, text->text + text->query_offset);
+                             ngx_webtorch_token_hash(text->text, last),
+                             text->text, last);
 
     mark = 0;
 
@@ -106,19 +103,63 @@ ngx_webtorch_features_tokens(const ngx_webtorch_tokens_t *rows,
                           text->body_offset, &mark);
     ngx_webtorch_cut_form(&cutter, text, text->body_offset + 1, text->len,
                           &mark);
+}
 
-    if (rows->tokens && cutter.count < rows->ntokens) {
-        for (i = 0; i < NGX_WEBTORCH_TOKEN; i++) {
-            memset(rows->tokens + i * rows->ntokens + cutter.count, 0,
-                   (rows->ntokens - cutter.count) * sizeof(int32_t));
-        }
+
+uint32_t
+ngx_webtorch_tokens_size(const ngx_webtorch_tokens_t *tokens)
+{
+    uint32_t  size;
+
+    size = NGX_WEBTORCH_MIN_TOKENS;
+
+    while (size < tokens->count) {
+        size *= 4;
     }
 
-    if (rows->segments) {
-        for (i = cutter.count; i < rows->nsegments; i++) {
-            rows->segments[i] = NGX_WEBTORCH_SEGMENTS - 1;
-        }
+    return (size < NGX_WEBTORCH_MAX_TOKENS) ? size : NGX_WEBTORCH_MAX_TOKENS;
+}
+
+
+void
+ngx_webtorch_features_tokens(int32_t *row, uint32_t n,
+    const ngx_webtorch_tokens_t *tokens)
+{
+    uint32_t  i, count;
+
+    count = (tokens->count < n) ? tokens->count : n;
+
+    for (i = 0; i < NGX_WEBTORCH_TOKEN; i++) {
+        memcpy(row, tokens->ngrams[i], count * sizeof(int32_t));
+        memset(row + count, 0, (n - count) * sizeof(int32_t));
+        row += n;
     }
+}
+
+
+void
+ngx_webtorch_features_segments(int64_t *row, uint32_t n,
+    const ngx_webtorch_tokens_t *tokens)
+{
+    uint32_t  i, count;
+
+    count = (tokens->count < n) ? tokens->count : n;
+
+    for (i = 0; i < count; i++) {
+        row[i] = tokens->segments[i];
+    }
+
+    for ( /* void */ ; i < n; i++) {
+        row[i] = NGX_WEBTORCH_SEGMENTS - 1;
+    }
+}
+
+
+void
+ngx_webtorch_features_parameters(int32_t *row,
+    const ngx_webtorch_tokens_t *tokens)
+{
+    memcpy(row, tokens->parameters, sizeof(tokens->parameters));
 }
 
 
@@ -187,7 +228,7 @@ static void
 ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
     const unsigned char *p, const unsigned char *last)
 {
-    int32_t              *parameter;
+    int32_t             (*parameters)[NGX_WEBTORCH_SEGMENTS];
     uint32_t              class, shape, word;
     const unsigned char  *begin, *token;
 
@@ -232,16 +273,12 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
     ngx_webtorch_cut_token(cutter, NGX_WEBTORCH_SHAPE_END,
                            NGX_WEBTORCH_SHAPE_END);
 
-    parameter = cutter->rows->parameters;
+    parameters = cutter->tokens->parameters;
 
-    if (parameter) {
-        parameter += cutter->segment;
-
-        parameter[0] = (int32_t) (name & NGX_WEBTORCH_POSITIVE);
-        parameter[NGX_WEBTORCH_SEGMENTS] =
-            (int32_t) (cutter->shape & NGX_WEBTORCH_POSITIVE);
-        parameter[2 * NGX_WEBTORCH_SEGMENTS] = (int32_t) (last - begin);
-    }
+    parameters[0][cutter->segment] = (int32_t) (name & NGX_WEBTORCH_POSITIVE);
+    parameters[1][cutter->segment] =
+        (int32_t) (cutter->shape & NGX_WEBTORCH_POSITIVE);
+    parameters[2][cutter->segment] = (int32_t) (last - begin);
 }
 
 
@@ -249,34 +286,33 @@ static void
 ngx_webtorch_cut_token(ngx_webtorch_cutter_t *cutter, uint32_t word,
     uint32_t shape)
 {
-    int32_t   *p;
-    uint32_t   n, *shapes;
+    uint32_t                i, h, *shapes;
+    ngx_webtorch_tokens_t  *tokens;
 
+    tokens = cutter->tokens;
     shapes = cutter->shapes;
-    n = cutter->rows->ntokens;
+    i = tokens->count;
 
-    if (cutter->rows->tokens && cutter->count < n) {
-        p = cutter->rows->tokens + cutter->count;
+    if (i < NGX_WEBTORCH_MAX_TOKENS) {
+        tokens->count++;
+        tokens->segments[i] = (uint8_t) cutter->segment;
 
-        p[0] = ngx_webtorch_ngram(ngx_webtorch_mix(1, word));
-        p[n] = ngx_webtorch_ngram(
-                   ngx_webtorch_mix(ngx_webtorch_mix(2, cutter->word), word));
-        p[2 * n] = ngx_webtorch_ngram(
-                   ngx_webtorch_mix(ngx_webtorch_mix(3, shapes[2]), word));
-        p[3 * n] = ngx_webtorch_ngram(
-                   ngx_webtorch_mix(ngx_webtorch_mix(ngx_webtorch_mix(4,
-                       shapes[1]), shapes[2]), shape));
-        p[4 * n] = ngx_webtorch_ngram(
-                   ngx_webtorch_mix(ngx_webtorch_mix(ngx_webtorch_mix(
-                       ngx_webtorch_mix(5, shapes[0]), shapes[1]),
-                       shapes[2]), shape));
+        tokens->ngrams[0][i] = ngx_webtorch_ngram(ngx_webtorch_mix(1, word));
+
+        h = ngx_webtorch_mix(2, cutter->word);
+        tokens->ngrams[1][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, word));
+
+        h = ngx_webtorch_mix(3, shapes[2]);
+        tokens->ngrams[2][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, word));
+
+        h = ngx_webtorch_mix(ngx_webtorch_mix(4, shapes[1]), shapes[2]);
+        tokens->ngrams[3][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, shape));
+
+        h = ngx_webtorch_mix(ngx_webtorch_mix(5, shapes[0]), shapes[1]);
+        h = ngx_webtorch_mix(h, shapes[2]);
+        tokens->ngrams[4][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, shape));
     }
 
-    if (cutter->rows->segments && cutter->count < cutter->rows->nsegments) {
-        cutter->rows->segments[cutter->count] = cutter->segment;
-    }
-
-    cutter->count++;
     cutter->shape = ngx_webtorch_mix(cutter->shape, shape);
     cutter->word = word;
 

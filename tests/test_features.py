@@ -36,16 +36,6 @@ class Text(ctypes.Structure):
     )
 
 
-class Rows(ctypes.Structure):
-    _fields_ = (
-        ("tokens", ctypes.c_void_p),
-        ("ntokens", ctypes.c_uint32),
-        ("segments", ctypes.c_void_p),
-        ("nsegments", ctypes.c_uint32),
-        ("parameters", ctypes.c_void_p),
-    )
-
-
 class Request(ctypes.Structure):
     _fields_ = (
         ("method", ctypes.c_uint32),
@@ -88,10 +78,12 @@ def tokens_in_c(library, text: Text, size: int) -> features.Tokens:
         np.full((1, size), -7, np.int64),
         np.full((1, 3, 64), -7, np.int32),
     )
-    tokens, segments, parameters = (each.ctypes.data for each in made)
-    library.ngx_webtorch_features_tokens(
-        ctypes.byref(Rows(tokens, size, segments, size, parameters)), ctypes.byref(text)
-    )
+    cut = ctypes.create_string_buffer(CUT_SIZE)
+    library.ngx_webtorch_cut(cut, ctypes.byref(text))
+    tokens, segments, parameters = (ctypes.c_void_p(each.ctypes.data) for each in made)
+    library.ngx_webtorch_features_tokens(tokens, size, cut)
+    library.ngx_webtorch_features_segments(segments, size, cut)
+    library.ngx_webtorch_features_parameters(parameters, cut)
     return made
 
 
@@ -102,6 +94,9 @@ def request_in_c(library, text: Text, request: Request) -> np.ndarray:
     )
     return row
 
+
+# of ngx_webtorch_tokens_t: numbers of n-grams, segments and parameters
+CUT_SIZE = 4 + features.TEXT_SIZE * (5 * 4 + 1) + 3 * 64 * 4
 
 SNIPPETS = [b"%25", b"%2527", b"%", b"%4", b"+", b"%2B", b"<ScRiPt>", b"/", b"../", b"%00", b"a1"]
 SEPARATORS = [b"&", b"=", b"&b=", b"%26", b"%3d", b"[x]=", b"\x1d", b"\x1e"]

@@ -14,6 +14,9 @@ SEGMENTS = 64
 NGRAMS = 5
 """That end with a token."""
 
+SIZES = (128, 512, 2048, 8192, 16384)
+"""Tokens of a row that has as many as it needs."""
+
 MAX_MARKS = 256
 """Places where a text is cut into parameters, names and values."""
 
@@ -59,20 +62,16 @@ class Parameter(NamedTuple):
         return cls(name, text[equals + 1 :] if _PLAIN.fullmatch(name) else text)
 
 
-def cut(requests: Sequence[Sequence[Parameter]], size: int) -> Tokens:
+def cut(requests: Sequence[Sequence[Parameter]], size: int | None) -> Tokens:
     """Cut requests, each the path and its parameters, see `webtorch.features.tokens`."""
     count = len(requests)
-    made = Tokens(
-        np.zeros((count, NGRAMS, size), np.int32),
-        np.full((count, size), SEGMENTS - 1, np.int64),
-        np.zeros((count, 3, SEGMENTS), np.int32),
-    )
+    parameters = np.zeros((count, 3, SEGMENTS), np.int32)
+    symbols: list[list[tuple[int, ...]]] = [[] for _ in requests]
     for row, request in enumerate(requests):
-        symbols: list[tuple[int, ...]] = []
         for number, (name, value) in enumerate(request):
             segment = min(number, SEGMENTS - 2)
             own = list(_symbols(value))
-            made.parameters[row, :, segment] = (
+            parameters[row, :, segment] = (
                 _hash(name) & _POSITIVE,
                 _mixed(0, *(shape for _, shape in own)) & _POSITIVE,
                 len(value),
@@ -80,9 +79,19 @@ def cut(requests: Sequence[Sequence[Parameter]], size: int) -> Tokens:
             before = 3 * [(0, 0)]
             for word, shape in own:
                 (_, first), (_, second), (last, third) = before
-                symbols.append((segment, word, shape, last, third, second, first))
+                symbols[row].append((segment, word, shape, last, third, second, first))
                 before = [*before[1:], (word, shape)]
-        table = np.array(symbols[:size], np.uint32)
+
+    if size is None:
+        longest = max(map(len, symbols), default=0)
+        size = next((size for size in SIZES if size >= longest), SIZES[-1])
+    made = Tokens(
+        np.zeros((count, NGRAMS, size), np.int32),
+        np.full((count, size), SEGMENTS - 1, np.int64),
+        parameters,
+    )
+    for row, of_row in enumerate(symbols):
+        table = np.array(of_row[:size], np.uint32)
         made.tokens[row, :, : len(table)] = _ngrams(*table.T[1:])
         made.segments[row, : len(table)] = table[:, 0]
     return made

@@ -170,12 +170,12 @@ def ngrams(
     return rows
 
 
-def tokens(requests: Sequence[Sequence[bytes | str]], size: int = 256) -> Tokens:
+def tokens(requests: Sequence[Sequence[bytes | str]], size: int | None = None) -> Tokens:
     """Return requests as tokens, see docs/features.md.
 
     Args:
         requests: of each path, query and body, as of `text()`.
-        size: tokens in a row, 1 to 1024.
+        size: tokens in a row, 1 to 16384; as many as the longest needs, if it is not given.
 
     """
     return _tokens.cut([_parameters(*(_bytes(part) for part in parts)) for parts in requests], size)

@@ -87,42 +87,46 @@ fuzz_ngrams(const ngx_webtorch_text_features_t *text)
 static void
 fuzz_tokens(const ngx_webtorch_text_features_t *text)
 {
-    uint32_t               i, j, n;
-    ngx_webtorch_tokens_t  rows;
+    int32_t                       *row, *parameters;
+    int64_t                       *segments;
+    uint32_t                       i, j, n;
+    static ngx_webtorch_tokens_t   tokens;
 
-    rows.ntokens = FUZZ_TOKENS;
-    rows.nsegments = FUZZ_TOKENS;
-    rows.tokens = malloc(NGX_WEBTORCH_TOKEN * FUZZ_TOKENS * sizeof(int32_t));
-    rows.segments = malloc(FUZZ_TOKENS * sizeof(int64_t));
-    rows.parameters = malloc(NGX_WEBTORCH_PARAMETER * NGX_WEBTORCH_SEGMENTS
-                             * sizeof(int32_t));
+    row = malloc(NGX_WEBTORCH_TOKEN * FUZZ_TOKENS * sizeof(int32_t));
+    segments = malloc(FUZZ_TOKENS * sizeof(int64_t));
+    parameters = malloc(sizeof(tokens.parameters));
 
-    ngx_webtorch_features_tokens(&rows, text);
+    ngx_webtorch_cut(&tokens, text);
+    ngx_webtorch_features_tokens(row, FUZZ_TOKENS, &tokens);
+    ngx_webtorch_features_segments(segments, FUZZ_TOKENS, &tokens);
+    ngx_webtorch_features_parameters(parameters, &tokens);
 
-    for (n = 0; n < FUZZ_TOKENS && rows.tokens[n]; n++) { /* void */ }
+    n = tokens.count;
+    i = ngx_webtorch_tokens_size(&tokens);
 
-    fuzz_check(n > 0, "a path has no token");
+    fuzz_check(n > 0 && n <= i && i <= NGX_WEBTORCH_MAX_TOKENS,
+               "another number of tokens");
 
     for (i = 0; i < FUZZ_TOKENS; i++) {
         for (j = 0; j < NGX_WEBTORCH_TOKEN; j++) {
-            fuzz_check((rows.tokens[j * FUZZ_TOKENS + i] > 0) == (i < n)
-                       && rows.tokens[j * FUZZ_TOKENS + i] <= 0xffff,
+            fuzz_check((row[j * FUZZ_TOKENS + i] > 0) == (i < n)
+                       && row[j * FUZZ_TOKENS + i] <= 0xffff,
                        "an n-gram has no number");
         }
 
-        fuzz_check(rows.segments[i] >= (i ? rows.segments[i - 1] : 0),
+        fuzz_check(segments[i] >= (i ? segments[i - 1] : 0),
                    "segments are not in order");
-        fuzz_check((rows.segments[i] == NGX_WEBTORCH_SEGMENTS - 1) == (i >= n),
+        fuzz_check((segments[i] == NGX_WEBTORCH_SEGMENTS - 1) == (i >= n),
                    "a token is in no segment");
     }
 
     for (i = 0; i < NGX_WEBTORCH_PARAMETER * NGX_WEBTORCH_SEGMENTS; i++) {
-        fuzz_check(rows.parameters[i] >= 0, "a parameter is negative");
+        fuzz_check(parameters[i] >= 0, "a parameter is negative");
     }
 
-    free(rows.tokens);
-    free(rows.segments);
-    free(rows.parameters);
+    free(row);
+    free(segments);
+    free(parameters);
 }
 
 

@@ -118,7 +118,7 @@ class PayloadClassifier(nn.Module):
             optimizer.param_groups[0]["lr"] = lr * (1 - epoch / epochs)
             for part in torch.randperm(len(labels), generator=generator).split(size):  # type: ignore[no-untyped-call]
                 some = payloads[part].trimmed()
-                logits = self._general(some.tokens, some.segments)
+                logits = self._general(some.tokens.contiguous(), some.segments)
                 loss = binary_cross_entropy_with_logits(logits, labels[part])
                 loss = loss + 1e-6 * self.weight.square().sum()
                 optimizer.zero_grad()
@@ -176,11 +176,15 @@ class PayloadClassifier(nn.Module):
         """Return the logits that know nothing of the site, float32 of shape `[batch]`.
 
         Few operations, as batches are small and each takes more than a microsecond. Where there is
-        no token, number and weight are 0, and the segment is the last one, which does not count.
+        no token, number and weight are 0, and the segment is the last one.
         """
-        ngrams = self.weight.index_select(0, tokens.reshape(-1)).view(tokens.shape)
+        ngrams = self.weight.index_select(0, tokens.view(-1)).view(tokens.shape)
         segment = torch.zeros(tokens.shape[0], SEGMENTS).scatter_add_(1, segments, ngrams.sum(1))
-        return segment[:, :-1].clamp(max=_LARGE).exp().sum(1).log() + self.bias
+        if torch.is_grad_enabled():
+            # the weight of no token must stay 0, and gradients finite
+            segment = torch.cat([segment[:, :-1], torch.zeros(len(segment), 1)], 1)
+            segment = segment.clamp(max=_LARGE)
+        return segment.exp().sum(1).log() + self.bias
 
     def _combine(self, novelty: Tensor, general: Tensor) -> Tensor:
         """Return the logits of what is new to the site and what looks like an attack anywhere."""

@@ -8,9 +8,6 @@ from torch import Tensor
 
 from webtorch import features
 
-SIZE = 256
-"""Tokens of a request that are looked at, unless one is told otherwise."""
-
 
 @dataclass(frozen=True)
 class Payloads:
@@ -24,8 +21,8 @@ class Payloads:
     """int32 of shape `[batch, 3, 64]`."""
 
     @classmethod
-    def of(cls, requests: Sequence[Sequence[bytes | str]], size: int = SIZE) -> "Payloads":
-        """Return requests, each path, query and body as they are sent.
+    def of(cls, requests: Sequence[Sequence[bytes | str]], size: int | None = None) -> "Payloads":
+        """Return requests, each path, query and body as they are sent, see `features.tokens`.
 
         It takes some 100 µs of a processor for each. What is in nginx need not be made again: the
         features come from there.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from webtorch.detect.payloads import SIZE, Payloads
+from webtorch.detect.payloads import Payloads
 
 
 class Recent(nn.Module):
@@ -24,7 +24,7 @@ class Recent(nn.Module):
     segments: Tensor
     names: Tensor
 
-    def __init__(self, size: int = 4096, tokens: int = SIZE) -> None:
+    def __init__(self, size: int = 4096, tokens: int = 256) -> None:
         super().__init__()
         self.register_buffer("ids", torch.zeros(size, 16, dtype=torch.uint8))
         self.register_buffer("tokens", torch.zeros(size, 5, tokens, dtype=torch.int32))
