@@ -84,6 +84,8 @@ typedef struct {
 
 static void ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
     const ngx_webtorch_part_t *part, int form);
+static void ngx_webtorch_decode_plain(ngx_webtorch_text_features_t *text,
+    ngx_webtorch_reader_t *reader);
 static void ngx_webtorch_mark(ngx_webtorch_text_features_t *text);
 static void ngx_webtorch_append(ngx_webtorch_text_features_t *text,
     unsigned char c);
@@ -269,7 +271,13 @@ ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
 
     named = 0;
 
-    while (reader.p < reader.last) {
+    for ( ;; ) {
+        ngx_webtorch_decode_plain(text, &reader);
+
+        if (reader.p == reader.last) {
+            break;
+        }
+
         escapes = reader.escapes;
         c = ngx_webtorch_read(&reader);
 
@@ -303,6 +311,35 @@ ngx_webtorch_decode(ngx_webtorch_text_features_t *text,
     }
 
     text->escapes += reader.escapes;
+}
+
+
+/* most bytes stand for themselves */
+
+static void
+ngx_webtorch_decode_plain(ngx_webtorch_text_features_t *text,
+    ngx_webtorch_reader_t *reader)
+{
+    size_t                len;
+    unsigned char         c;
+    const unsigned char  *p;
+
+    len = text->len;
+
+    for (p = reader->p; p < reader->last; p++) {
+        c = *p;
+
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+            || len == NGX_WEBTORCH_TEXT_SIZE)
+        {
+            break;
+        }
+
+        text->text[len++] = c;
+    }
+
+    text->len = len;
+    reader->p = p;
 }
 
 

@@ -466,11 +466,10 @@ class TensorRunner:
 
     def _rows_sent_uncopied(self) -> int:
         """Return how many rows a batch has at least that may be sent from where it is."""
-        if self.handler.schema.axes:
+        outputs = self.handler.schema.outputs
+        if any(isinstance(size, str) for spec in outputs for size in spec.shape):
             return 1
-        size = sum(
-            math.prod(spec.sizes()) * _size(spec.dtype) for spec in self.handler.schema.outputs
-        )
+        size = sum(math.prod(spec.sizes()) * _size(spec.dtype) for spec in outputs)
         return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
     def _drop_others(self, number: int) -> None:
