@@ -1,9 +1,13 @@
 """The last requests, to be found again by their numbers."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 
 from webtorch.detect.payloads import Payloads
+
+_ID = re.compile(r"[0-9a-fA-F]{32}")
 
 
 class Recent(nn.Module):
@@ -59,12 +63,12 @@ class Recent(nn.Module):
             ValueError: if one is no `$request_id`.
 
         """
-        if any(len(each) != 32 for each in ids):
+        if not all(_ID.fullmatch(each) for each in ids):
             raise ValueError("an id has 32 hexadecimal digits, as $request_id has")
         wanted = torch.tensor([list(bytes.fromhex(each)) for each in ids], dtype=torch.uint8)
         wanted = wanted.view(-1, 16)
         slots = self._slots(wanted)
-        known = (self.ids[slots] == wanted).all(1)
+        known = (self.ids[slots] == wanted).all(1) & (wanted != 0).any(1)  # no id is 0
         slots = slots[known]
         segments = self.segments[slots].long()
         return Payloads(self.tokens[slots], segments, self.names[slots]), known
