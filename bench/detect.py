@@ -2,8 +2,9 @@
 
     .venv/bin/python bench/detect.py [DIRECTORY] [--raw] [--only accuracy|cost]
 
-DIRECTORY, or else $WEBTORCH_DETECT_DATA, or else ../shared/detect, has train.tsv.gz and dev.tsv.gz.
-Rates are of the attacks in dev, at thresholds at which a part of its normal requests is denied.
+DIRECTORY, or else $WEBTORCH_DETECT_DATA, or else ../shared/detect, has train.tsv.gz and dev.tsv.gz,
+or what --test names. Rates are of the attacks in the latter, at thresholds at which a part of its
+normal requests is denied.
 """
 
 import argparse
@@ -87,9 +88,9 @@ def trained(requests: Labelled) -> PayloadClassifier:
     return classifier
 
 
-def accuracy(directory: Path, mend: bool) -> None:
+def accuracy(train_path: Path, test_path: Path, mend: bool) -> None:
     """Print what is detected."""
-    train, dev = (read(directory / f"{name}.tsv.gz", mend) for name in ("train", "dev"))
+    train, dev = read(train_path, mend), read(test_path, mend)
     tests = {s: table.tensors([each for each in dev if each.source == s]) for s in SOURCES}
     of = {s: [each for each in train if each.source == s] for s in SOURCES}
     made_up = list(corpus.requests(MADE_UP))
@@ -180,13 +181,15 @@ def main() -> None:
     default = os.environ.get("WEBTORCH_DETECT_DATA", ROOT.parent / "shared/detect")
     parser.add_argument("directory", type=Path, nargs="?", default=Path(default))
     parser.add_argument("--raw", action="store_true", help="leave csic2010 as it is")
+    parser.add_argument("--test", default="dev.tsv.gz", help="a file in the directory, or a path")
     parser.add_argument("--only", choices=("accuracy", "cost"))
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.only != "cost":
-        accuracy(options.directory, not options.raw)
+        train, test = (options.directory / name for name in ("train.tsv.gz", options.test))
+        accuracy(train, test, not options.raw)
     if options.only != "accuracy":
         cost(options.directory, Settings(options.seconds, options.repeat))
 
