@@ -3,7 +3,7 @@
 Usage: .venv/bin/python bench/phases.py [--only NAME] [--repeat 3] [--seconds 5] [--json PATH]
 """
 
-from server import Server
+from server import Backend, Server
 from table import Measure, Row, Settings, at_least, compare, main
 
 LOCATIONS = """
@@ -29,14 +29,15 @@ proxy_set_header Connection "";
 # a text of about 200 bytes
 QUERY = "?id=17&name=some%20text+here&q=select+%2A+from+users&lang=en-us&page=3" * 3
 
-HTTP = "upstream backend { server 127.0.0.1:3901; keepalive 128; }"
+BACKEND = 3904
+HTTP = f"upstream backend {{ server 127.0.0.1:{BACKEND}; keepalive 128; }}"
 
 
 def ratio_row(name: str, path: str, target: float, reference: str = "/ok") -> Measure:
     """Make the measurement of a ratio to the location without a model."""
 
     def measure(settings: Settings) -> Row:
-        with Server(LOCATIONS, "/probe", http=HTTP) as server:
+        with Backend(BACKEND), Server(LOCATIONS, "/probe", http=HTTP) as server:
             return at_least(name, target, compare(server, path, settings, reference))
 
     return measure
