@@ -176,22 +176,30 @@ http {{
     fastcgi_temp_path {prefix}/fastcgi;
     uwsgi_temp_path {prefix}/uwsgi;
     scgi_temp_path {prefix}/scgi;
-    server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 "ok"; }} }}
+    server {{ {listen} location / {{ return 200 "{body}"; }} }}
 }}
 """
 
 
 class Backend:
-    """An nginx without the module that answers all with "ok", to be proxied to."""
+    """An nginx without the module that gives one answer to all, to be proxied to.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    Args:
+        ports: that it listens on.
+        body: of its answers.
+
+    """
+
+    def __init__(self, *ports: int, body: str = "ok") -> None:
+        self._listen = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports)
+        self._body = body
 
     def __enter__(self) -> "Backend":
         self._prefix = Path(tempfile.mkdtemp(prefix="webtorch-bench-"))
         self._prefix.chmod(0o755)
         conf = self._prefix / "nginx.conf"
-        conf.write_text(BACKEND.format(prefix=self._prefix, port=self._port))
+        text = BACKEND.format(prefix=self._prefix, listen=self._listen, body=self._body)
+        conf.write_text(text)
         self._process = subprocess.Popen(
             ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
         )
