@@ -350,7 +350,7 @@ def test_a_graceful_quit_waits_for_scores(start):
 
 CONFLICT = """
 import webtorch
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from torch import Tensor
 from webtorch import Strings
 
@@ -380,6 +380,12 @@ def one(site: Float32[Tensor, "8"]) -> Float32[Tensor, "8"]: return site
 def variable(bytes: UInt8[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]: return bytes
 
 @webtorch.infer
+def two(
+    tokens: Int32[Tensor, "batch 5 n"], segments: Int64[Tensor, "batch m"]
+) -> Float32[Tensor, "batch"]:
+    return tokens[:, 0, 0].float()
+
+@webtorch.infer
 def words(site: Float32[Tensor, "batch 8"]) -> Strings[list[str], "batch"]:
     return [""] * len(site)
 
@@ -401,7 +407,8 @@ def good(site: Float32[Tensor, "batch 8"]) -> Float32[Tensor, "batch 8"]: return
         ("webtorch_access app:short", r'feature "id" is uint8 \[batch, 16\]'),
         ("webtorch_access app:deep", r'feature "ngrams" is int32 or int64 \[batch, 1 to 65536\]'),
         ("webtorch_access app:one", 'an axis "batch" is needed'),
-        ("webtorch_access app:variable", "variable axes"),
+        ("webtorch_access app:variable", 'feature "bytes" is uint8 .batch, 1 to 16384.'),
+        ("webtorch_access app:two", "more variable axes than that of tokens"),
         ("webtorch_access app:words", "does not return a number"),
         ("webtorch_access app:request", "is a function of requests"),
         ("webtorch_access app:missing", "missing"),
