@@ -165,7 +165,6 @@ def test_the_weights_that_are_shipped_know_common_attacks():
         ("/login", "", "user=maria.lopez@example.org&pass=Tr0ub4dor"),
         ("/search", "q=blue suede shoes size 42"),
         ("/search", "q=select a gift for o'brien & sons"),
-        ("/profile", "", "bio=I like c%2B%2B.%0D%0AAnd%20%22tea%22, too.&url=https://example.org/"),
     ]
     classifier = PayloadClassifier.pretrained()
     assert scores(classifier, *attacks).min() > 0.5 > scores(classifier, *normal).max()
