@@ -263,6 +263,7 @@ compile_strictly() {
     eval "$PYTHON_IDENTITY"
     mapfile -t includes < <(find -L build/nginx/src -type d -printf '-isystem\n%p\n')
     includes+=(-isystem build/nginx/objs -isystem "$ngx_webtorch_python_include")
+    mapfile -t -O "${#includes[@]}" includes < <(find ngx_webtorch -type d -printf '-I%p\n')
 
     printf '%s\0' "${@:2}" | xargs -0 -n 1 -P "$JOBS" \
         "${CC:-cc}" "-std=$1" -O2 -Wall -Wextra -Wno-unused-parameter -Werror "${includes[@]}" -c -o /dev/null

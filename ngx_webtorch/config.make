@@ -2,11 +2,9 @@
 # nginx compiles all sources with one CFLAGS; those in C++ need a standard that
 # is not the default of every compiler and that a C compiler would refuse
 
-ngx_webtorch_objs=$NGX_OBJS/addon/`basename $ngx_addon_dir`
-
-for ngx_src in $ngx_addon_dir/*.cpp
+for ngx_src in $ngx_addon_dir/tensor/*.cpp
 do
-    ngx_obj=$ngx_webtorch_objs/`basename $ngx_src .cpp`.$ngx_objext
+    ngx_obj=$NGX_OBJS/addon/tensor/`basename $ngx_src .cpp`.$ngx_objext
 
     cat << END                                                >> $NGX_MAKEFILE
 

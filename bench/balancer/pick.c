@@ -3,10 +3,10 @@
  * How long a pick takes: 100 servers, of which each has a few requests in
  * flight, and parameters that correct costs.
  *
- *   cc -O2 -I ngx_webtorch bench/balancer/pick.c \
- *      ngx_webtorch/ngx_webtorch_balance.c \
- *      ngx_webtorch/ngx_webtorch_balance_key.c \
- *      ngx_webtorch/ngx_webtorch_balance_outcome.c -lm -o build/pick
+ *   cc -O2 -I ngx_webtorch/api -I ngx_webtorch/balance bench/balancer/pick.c \
+ *      ngx_webtorch/balance/ngx_webtorch_balance.c \
+ *      ngx_webtorch/balance/ngx_webtorch_balance_key.c \
+ *      ngx_webtorch/balance/ngx_webtorch_balance_outcome.c -lm -o build/pick
  *   build/pick [servers] [keys]
  */
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cffi
 
-C_SOURCES = Path(__file__).resolve().parents[2] / "ngx_webtorch"
-HEADER = C_SOURCES / "ngx_webtorch_api.h"
-GENERATED = C_SOURCES / "ngx_webtorch_bridge.c"
+API = Path(__file__).resolve().parents[2] / "ngx_webtorch/api"
+HEADER = API / "ngx_webtorch_api.h"
+GENERATED = API / "ngx_webtorch_bridge.c"
 
 PROLOGUE = """
 #include <ngx_config.h>

@@ -13,7 +13,8 @@ from nginx import ROOT
 from webtorch import features
 
 INT32, INT64 = 7, 8
-SOURCES = [ROOT / f"ngx_webtorch/ngx_webtorch_{name}.c" for name in ("features", "tokens")]
+INCLUDES = [f"-I{ROOT}/ngx_webtorch/{room}" for room in ("api", "tensor", "features")]
+SOURCES = [ROOT / f"ngx_webtorch/features/ngx_webtorch_{name}.c" for name in ("features", "tokens")]
 
 
 class Part(ctypes.Structure):
@@ -52,7 +53,7 @@ class Request(ctypes.Structure):
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("features") / "features.so"
     subprocess.run(
-        ["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", *SOURCES, "-lm", "-o", path],
+        ["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", *INCLUDES, *SOURCES, "-lm", "-o", path],
         check=True,
     )
     return ctypes.CDLL(str(path))
@@ -206,7 +207,7 @@ def test_the_documentation_names_all_columns():
 
 
 def test_c_has_as_many_columns():
-    header = (ROOT / "ngx_webtorch/ngx_webtorch_features.h").read_text()
+    header = (ROOT / "ngx_webtorch/features/ngx_webtorch_features.h").read_text()
     assert len(features.REQUEST) == 29 + 16
     assert len(features.CLIENT) == 15 + 16
     assert f"NGX_WEBTORCH_SITE_COLUMNS     {len(features.SITE)}\n" in header

@@ -1,6 +1,6 @@
 """Builds and runs the fuzzers of the codecs, under AddressSanitizer and UBSan.
 
-Usage: .venv/bin/python tests/codec/fuzz.py TARGET [OPTIONS]
+Usage: .venv/bin/python tests/tensor/codec/fuzz.py TARGET [OPTIONS]
 
 A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept or
 features; options are libFuzzer's.
@@ -13,11 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
-SHARED = ("tensor", "array", "zip", "features", "tokens")
+ROOMS = ("api", "tensor", "features")
+SHARED = ("tensor/{}tensor", "tensor/{}array", "tensor/{}zip", "features/{}features", "features/{}tokens")
 CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
@@ -37,7 +38,7 @@ FLAGS = (
     "-fno-omit-frame-pointer",
     "-fsanitize=fuzzer-no-link,address,undefined",
     "-fno-sanitize-recover=all",
-    f"-I{SOURCES}",
+    *(f"-I{SOURCES / room}" for room in ROOMS),
 )
 
 
@@ -46,8 +47,8 @@ def build(name: str) -> Path:
     directory = ROOT / "build/fuzz" / name
     directory.mkdir(parents=True, exist_ok=True)
     source, *defines = TARGETS[name]
-    codecs = sorted(SOURCES.glob("ngx_webtorch_codec*.c*"))
-    shared = [SOURCES / f"ngx_webtorch_{part}.c" for part in SHARED]
+    codecs = sorted((SOURCES / "tensor").glob("ngx_webtorch_codec*.c*"))
+    shared = [SOURCES / f"{part.format('ngx_webtorch_')}.c" for part in SHARED]
     mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
     objects = []
     for path in [HERE / source, *mutators, *shared, *codecs]:

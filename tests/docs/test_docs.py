@@ -6,7 +6,7 @@ from nginx import ROOT
 
 SOURCES = [
     path.read_text()
-    for path in (ROOT / "ngx_webtorch").glob("*.c*")
+    for path in (ROOT / "ngx_webtorch").rglob("*.c*")
     if path.name != "ngx_webtorch_bridge.c"
 ]
 
@@ -36,7 +36,7 @@ def test_every_code_of_an_error_is_documented():
 
 def test_every_file_has_its_place():
     inside = (ROOT / "docs/inside.md").read_text()
-    for path in (ROOT / "ngx_webtorch").glob("ngx_*.c"):
+    for path in (ROOT / "ngx_webtorch").rglob("ngx_*.c"):
         name = re.sub("^ngx_(http_)?webtorch", "", path.name)
         assert path.name in inside or name in inside, f"{path.name} is not in docs/inside.md"
     for path in (ROOT / "python/webtorch").glob("*.py"):

@@ -21,9 +21,9 @@ FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
 def program() -> Path:
     path = ROOT / "build/test_balance"
     path.parent.mkdir(exist_ok=True)
-    sources = [ROOT / f"ngx_webtorch/ngx_webtorch_balance{part}.c" for part in PARTS]
-    include = f"-I{ROOT / 'ngx_webtorch'}"
-    command = ["clang-14", *FLAGS, "-fno-sanitize-recover=all", include, SOURCE, *sources]
+    sources = [ROOT / f"ngx_webtorch/balance/ngx_webtorch_balance{part}.c" for part in PARTS]
+    includes = [f"-I{ROOT / 'ngx_webtorch' / room}" for room in ("api", "balance")]
+    command = ["clang-14", *FLAGS, "-fno-sanitize-recover=all", *includes, SOURCE, *sources]
     subprocess.run([*command, "-lm", "-o", path], check=True)
     return path
 
