@@ -273,7 +273,7 @@ typedef struct {
     uint64_t         steps;               /* optimizer steps that were made */
     uint64_t         saved;               /* of them, in the last checkpoint */
     uint64_t         seen;                /* files changed up to then, in ns */
-    uint32_t         undo;                /* the copy is whole, see block_keep */
+    uint32_t         undo;                /* the copy is whole, see block_snapshot */
 } webtorch_counters_t;
 
 
@@ -327,7 +327,7 @@ void ngx_webtorch_py_start(void);
 void ngx_webtorch_py_exit(void);
 
 /* models were replaced in the zone; no batch runs in this process; 1: again */
-int ngx_webtorch_py_swap(void);
+int ngx_webtorch_py_refresh_models(void);
 
 /* cdef: python end */
 
@@ -400,7 +400,7 @@ void ngx_webtorch_block_step(uint32_t id);
  */
 void ngx_webtorch_training_lock(void);
 void ngx_webtorch_training_unlock(void);
-void ngx_webtorch_block_keep(uint32_t id);
+void ngx_webtorch_block_snapshot(uint32_t id);
 void ngx_webtorch_block_commit(uint32_t id);
 void ngx_webtorch_block_restore(uint32_t id);
 

@@ -1680,6 +1680,17 @@ CFFI_DLLEXPORT int ngx_webtorch_py_policy(uint32_t a0, char const * a1, char * a
   return *(int *)p;
 }
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_refresh_models =
+  { "webtorch._native.ngx_webtorch_py_refresh_models", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_refresh_models(void)
+{
+  char a[8];
+  char *p = a;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_refresh_models, p);
+  return *(int *)p;
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_run =
   { "webtorch._native.ngx_webtorch_py_run", (int)sizeof(int), 0, 0 };
 
@@ -1704,17 +1715,6 @@ CFFI_DLLEXPORT void ngx_webtorch_py_start(void)
   char a[8];
   char *p = a;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_start, p);
-}
-
-static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_swap =
-  { "webtorch._native.ngx_webtorch_py_swap", (int)sizeof(int), 0, 0 };
-
-CFFI_DLLEXPORT int ngx_webtorch_py_swap(void)
-{
-  char a[8];
-  char *p = a;
-  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_swap, p);
-  return *(int *)p;
 }
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_thread =
@@ -2121,34 +2121,6 @@ _cffi_f_ngx_webtorch_block_discard(PyObject *self, PyObject *arg0)
 #  define _cffi_f_ngx_webtorch_block_discard _cffi_d_ngx_webtorch_block_discard
 #endif
 
-static void _cffi_d_ngx_webtorch_block_keep(uint32_t x0)
-{
-  ngx_webtorch_block_keep(x0);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_block_keep(PyObject *self, PyObject *arg0)
-{
-  uint32_t x0;
-
-  x0 = _cffi_to_c_int(arg0, uint32_t);
-  if (x0 == (uint32_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { ngx_webtorch_block_keep(x0); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  Py_INCREF(Py_None);
-  return Py_None;
-}
-#else
-#  define _cffi_f_ngx_webtorch_block_keep _cffi_d_ngx_webtorch_block_keep
-#endif
-
 static void _cffi_d_ngx_webtorch_block_ready(uint32_t x0)
 {
   ngx_webtorch_block_ready(x0);
@@ -2203,6 +2175,34 @@ _cffi_f_ngx_webtorch_block_restore(PyObject *self, PyObject *arg0)
 }
 #else
 #  define _cffi_f_ngx_webtorch_block_restore _cffi_d_ngx_webtorch_block_restore
+#endif
+
+static void _cffi_d_ngx_webtorch_block_snapshot(uint32_t x0)
+{
+  ngx_webtorch_block_snapshot(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_snapshot(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_snapshot(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_snapshot _cffi_d_ngx_webtorch_block_snapshot
 #endif
 
 static void _cffi_d_ngx_webtorch_block_step(uint32_t x0)
@@ -3134,9 +3134,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_commit },
   { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_detach },
   { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_keep", (void *)_cffi_f_ngx_webtorch_block_keep, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_keep },
   { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_ready },
   { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_snapshot },
   { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_supersede },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_exiting },
@@ -3148,9 +3148,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 98), (void *)ngx_webtorch_py_learn },
   { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 97), (void *)ngx_webtorch_py_load },
   { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 96), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_refresh_models },
   { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 99), (void *)ngx_webtorch_py_run },
   { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_swap", (void *)&_cffi_externpy__ngx_webtorch_py_swap, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_swap },
   { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 113), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_ngx_webtorch_reply },

@@ -739,7 +739,7 @@ ngx_webtorch_balance_begin(ngx_webtorch_balance_t *b, uint32_t worker,
  */
 
 void
-ngx_webtorch_balance_forget(ngx_webtorch_balance_t *b, uint32_t worker)
+ngx_webtorch_balance_reap(ngx_webtorch_balance_t *b, uint32_t worker)
 {
     uint32_t                        i, k;
     ngx_webtorch_balance_server_t  *s;

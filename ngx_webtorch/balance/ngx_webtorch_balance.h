@@ -245,7 +245,7 @@ void ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
     ngx_webtorch_balance_outcome_e outcome, uint64_t now);
 
 /* takes back what a worker had in flight, and frees its place */
-void ngx_webtorch_balance_forget(ngx_webtorch_balance_t *b, uint32_t worker);
+void ngx_webtorch_balance_reap(ngx_webtorch_balance_t *b, uint32_t worker);
 
 /* what was learned; parameters that are not finite are refused: -1 */
 int ngx_webtorch_balance_publish(ngx_webtorch_balance_t *b,

@@ -42,7 +42,7 @@ static ngx_int_t ngx_webtorch_balancer_init_zone(ngx_shm_zone_t *zone,
     void *data);
 static void ngx_webtorch_balancer_join(ngx_webtorch_balancer_t *balancer,
     ngx_log_t *log);
-static void ngx_webtorch_balancer_bury(ngx_webtorch_balancer_t *balancer);
+static void ngx_webtorch_balancer_reap(ngx_webtorch_balancer_t *balancer);
 static void ngx_webtorch_balancer_elect(ngx_webtorch_balancer_t *balancer);
 static ngx_uint_t ngx_webtorch_balancer_dead(ngx_pid_t pid);
 static void ngx_webtorch_balancer_tick(ngx_event_t *ev);
@@ -193,7 +193,7 @@ ngx_webtorch_balancer_join(ngx_webtorch_balancer_t *balancer, ngx_log_t *log)
 
     b = &balancer->memory->balance;
 
-    ngx_webtorch_balancer_bury(balancer);
+    ngx_webtorch_balancer_reap(balancer);
 
     ngx_shmtx_lock(balancer->mutex);
 
@@ -219,7 +219,7 @@ ngx_webtorch_balancer_join(ngx_webtorch_balancer_t *balancer, ngx_log_t *log)
 /* what is in flight in processes that are dead is not any more */
 
 static void
-ngx_webtorch_balancer_bury(ngx_webtorch_balancer_t *balancer)
+ngx_webtorch_balancer_reap(ngx_webtorch_balancer_t *balancer)
 {
     uint32_t                 i;
     ngx_webtorch_balance_t  *b;
@@ -239,7 +239,7 @@ ngx_webtorch_balancer_bury(ngx_webtorch_balancer_t *balancer)
         if (b->workers[i].process
             && ngx_webtorch_balancer_dead((ngx_pid_t) b->workers[i].process))
         {
-            ngx_webtorch_balance_forget(b, i);
+            ngx_webtorch_balance_reap(b, i);
         }
 
         ngx_shmtx_unlock(balancer->mutex);
@@ -263,7 +263,7 @@ ngx_webtorch_balancer_tick(ngx_event_t *ev)
     worker = &ngx_webtorch_balancer_worker;
 
     for (i = 0; i < worker->n; i++) {
-        ngx_webtorch_balancer_bury(worker->balancers[i]);
+        ngx_webtorch_balancer_reap(worker->balancers[i]);
         ngx_webtorch_balancer_elect(worker->balancers[i]);
     }
 
@@ -459,7 +459,7 @@ ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
         }
 
         if (balancer[i]->worker != NGX_WEBTORCH_BALANCE_ALL_OTHERS) {
-            ngx_webtorch_balance_forget(&memory->balance, balancer[i]->worker);
+            ngx_webtorch_balance_reap(&memory->balance, balancer[i]->worker);
         }
 
         ngx_shmtx_unlock(balancer[i]->mutex);

@@ -203,7 +203,7 @@ static void ngx_webtorch_runner_select(ngx_webtorch_runner_t *runner,
     const int64_t *sizes);
 static ngx_msec_int_t ngx_webtorch_batch_delay(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch);
-static ngx_uint_t ngx_webtorch_runner_gathers(ngx_webtorch_runner_t *runner);
+static ngx_uint_t ngx_webtorch_runner_keep_open(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_handler(ngx_event_t *ev);
@@ -1425,7 +1425,7 @@ ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch)
  */
 
 static ngx_uint_t
-ngx_webtorch_runner_gathers(ngx_webtorch_runner_t *runner)
+ngx_webtorch_runner_keep_open(ngx_webtorch_runner_t *runner)
 {
     if (!runner->handler->gathers
         || runner->handler->max_delay
@@ -1498,7 +1498,7 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 
     runner = ev->data;
 
-    if (ngx_webtorch_runner_gathers(runner)) {
+    if (ngx_webtorch_runner_keep_open(runner)) {
         return;
     }
 

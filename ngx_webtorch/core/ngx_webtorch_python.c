@@ -31,7 +31,7 @@ static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
 static void ngx_webtorch_python_freeze(void);
 static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
-static void ngx_webtorch_python_swap(ngx_uint_t wait);
+static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 static ngx_uint_t ngx_webtorch_python_usec(void);
 
 
@@ -343,7 +343,7 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 
     gil = PyGILState_Ensure();
 
-    ngx_webtorch_python_swap(wait);
+    ngx_webtorch_python_refresh_models(wait);
     ngx_webtorch_python_running++;
 
     start = ngx_webtorch_python_usec();
@@ -374,18 +374,18 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
  */
 
 static void
-ngx_webtorch_python_swap(ngx_uint_t wait)
+ngx_webtorch_python_refresh_models(ngx_uint_t wait)
 {
     PyThreadState  *state;
 
-    if (ngx_webtorch_zone_swapped()) {
+    if (ngx_webtorch_zone_models_replaced()) {
         ngx_webtorch_python_swapped = 1;
     }
 
     while (ngx_webtorch_python_swapped) {
 
         if (ngx_webtorch_python_running == 0) {
-            ngx_webtorch_python_swapped = ngx_webtorch_py_swap();
+            ngx_webtorch_python_swapped = ngx_webtorch_py_refresh_models();
 
             if (ngx_webtorch_python_swapped == 0) {
                 return;

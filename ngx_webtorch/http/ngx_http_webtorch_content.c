@@ -14,7 +14,7 @@
 
 static ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
-static ngx_int_t ngx_http_webtorch_told_shape(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
@@ -111,7 +111,7 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
         && ctx->in->shapeless
         && schema->kind != WEBTORCH_HANDLER)
     {
-        rc = ngx_http_webtorch_told_shape(r, ctx);
+        rc = ngx_http_webtorch_parse_shape_header(r, ctx);
     }
 
     if (rc != NGX_DECLINED) {
@@ -248,7 +248,7 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
 /* the shape of a body that does not tell it itself */
 
 static ngx_int_t
-ngx_http_webtorch_told_shape(ngx_http_request_t *r,
+ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_str_t             *value;

@@ -10,7 +10,7 @@
 
 static ngx_webtorch_slot_t *ngx_webtorch_worker_claim(
     ngx_webtorch_shared_zone_t *shared, ngx_log_t *log);
-static void ngx_webtorch_worker_mourn(ngx_webtorch_slot_t *slot,
+static void ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot,
     ngx_log_t *log);
 
 
@@ -70,8 +70,8 @@ ngx_webtorch_worker_claim(ngx_webtorch_shared_zone_t *shared, ngx_log_t *log)
         slot = &shared->slots[i];
 
         if (slot->pid && !ngx_webtorch_worker_alive(slot)) {
-            ngx_webtorch_worker_mourn(slot, log);
-            ngx_webtorch_zone_forget(shared, i);
+            ngx_webtorch_worker_log_crash(slot, log);
+            ngx_webtorch_zone_release_slot(shared, i);
             slot->pid = 0;
         }
 
@@ -85,7 +85,7 @@ ngx_webtorch_worker_claim(ngx_webtorch_shared_zone_t *shared, ngx_log_t *log)
 
 
 static void
-ngx_webtorch_worker_mourn(ngx_webtorch_slot_t *slot, ngx_log_t *log)
+ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot, ngx_log_t *log)
 {
     ngx_uint_t           i;
     ngx_webtorch_run_t  *run;
@@ -125,7 +125,7 @@ ngx_webtorch_worker_exit(void)
 
     ngx_webtorch_zone_lock(ngx_webtorch_worker_shared);
 
-    ngx_webtorch_zone_forget(ngx_webtorch_worker_shared,
+    ngx_webtorch_zone_release_slot(ngx_webtorch_worker_shared,
                              slot - ngx_webtorch_worker_shared->slots);
     slot->pid = 0;
     (void) pthread_mutex_unlock(&slot->alive);

@@ -20,7 +20,7 @@ static ngx_webtorch_zone_t *ngx_webtorch_zone_map(ngx_cycle_t *cycle,
     ngx_fd_t fd, size_t mapped);
 static void ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared,
     ngx_str_t *name);
-static ngx_int_t ngx_webtorch_zone_bequeath(ngx_cycle_t *cycle,
+static ngx_int_t ngx_webtorch_zone_export_fd(ngx_cycle_t *cycle,
     ngx_webtorch_zone_t *zone);
 static void ngx_webtorch_zone_cleanup(void *data);
 static uint64_t ngx_webtorch_zone_magic(void);
@@ -42,12 +42,12 @@ static uint64_t ngx_webtorch_block_room(ngx_webtorch_block_t *block);
 static ngx_uint_t ngx_webtorch_block_used(ngx_webtorch_block_t *block);
 static ngx_uint_t ngx_webtorch_block_users(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_use(ngx_webtorch_block_t *block);
-static void ngx_webtorch_block_unuse(ngx_webtorch_block_t *block);
+static void ngx_webtorch_block_release(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_clear(ngx_webtorch_block_t *block,
     ngx_uint_t slot);
 static void ngx_webtorch_block_replace(ngx_webtorch_block_t *block,
     ngx_webtorch_block_t *old);
-static void ngx_webtorch_block_tell(ngx_webtorch_block_t *block,
+static void ngx_webtorch_block_get_info(ngx_webtorch_block_t *block,
     webtorch_block_t *found);
 static int ngx_webtorch_block_check(ngx_webtorch_block_t *like,
     const char *layout, webtorch_block_t *found);
@@ -133,7 +133,7 @@ ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
     conf->zone = zone;
     conf->generation = ++zone->shared->generation;
 
-    return ngx_webtorch_zone_bequeath(cycle, zone);
+    return ngx_webtorch_zone_export_fd(cycle, zone);
 }
 
 
@@ -274,7 +274,7 @@ ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared, ngx_str_t *name)
 /* tells the descriptor to a binary that this one will execute */
 
 static ngx_int_t
-ngx_webtorch_zone_bequeath(ngx_cycle_t *cycle, ngx_webtorch_zone_t *zone)
+ngx_webtorch_zone_export_fd(ngx_cycle_t *cycle, ngx_webtorch_zone_t *zone)
 {
     u_char           *p;
     ngx_str_t        *var;
@@ -479,7 +479,7 @@ ngx_webtorch_zone_needed(void)
 
 
 ngx_uint_t
-ngx_webtorch_zone_swapped(void)
+ngx_webtorch_zone_models_replaced(void)
 {
     uint64_t  swaps;
 
@@ -500,7 +500,7 @@ ngx_webtorch_zone_swapped(void)
 
 
 void
-ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared, ngx_uint_t slot)
+ngx_webtorch_zone_release_slot(ngx_webtorch_shared_zone_t *shared, ngx_uint_t slot)
 {
     ngx_uint_t  i;
 
@@ -562,7 +562,7 @@ ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
 
     if (block) {
         ngx_webtorch_block_use(block);
-        ngx_webtorch_block_tell(block, found);
+        ngx_webtorch_block_get_info(block, found);
         ngx_webtorch_zone_unlock(shared);
         return 0;
     }
@@ -579,7 +579,7 @@ ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
                 ngx_webtorch_block_room(block));
     ngx_memcpy((u_char *) shared + block->offset, layout, len);
 
-    ngx_webtorch_block_tell(block, found);
+    ngx_webtorch_block_get_info(block, found);
     found->fresh = 1;
 
     other = ngx_webtorch_block_find(&like, NULL);
@@ -598,7 +598,7 @@ ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
 
 
 static void
-ngx_webtorch_block_tell(ngx_webtorch_block_t *block, webtorch_block_t *found)
+ngx_webtorch_block_get_info(ngx_webtorch_block_t *block, webtorch_block_t *found)
 {
     found->id = (uint32_t) (block - ngx_webtorch_zone.shared->blocks);
     found->data = ngx_webtorch_block_data(block);
@@ -864,7 +864,7 @@ ngx_webtorch_block_use(ngx_webtorch_block_t *block)
 
 
 static void
-ngx_webtorch_block_unuse(ngx_webtorch_block_t *block)
+ngx_webtorch_block_release(ngx_webtorch_block_t *block)
 {
     ngx_int_t  slot;
 
@@ -972,7 +972,7 @@ ngx_webtorch_block_discard(uint32_t id)
         ngx_webtorch_zone_unlock(shared);
 
     } else {
-        ngx_webtorch_block_unuse(block);
+        ngx_webtorch_block_release(block);
 
         if (ngx_webtorch_block_users(block) == 0) {
             block->state = NGX_WEBTORCH_BLOCK_FREE;
@@ -987,7 +987,7 @@ void
 ngx_webtorch_block_detach(uint32_t id)
 {
     if (id != NGX_WEBTORCH_MAX_BLOCKS) {
-        ngx_webtorch_block_unuse(&ngx_webtorch_zone.shared->blocks[id]);
+        ngx_webtorch_block_release(&ngx_webtorch_zone.shared->blocks[id]);
     }
 }
 
@@ -1088,7 +1088,7 @@ ngx_webtorch_training_unlock(void)
 
 
 void
-ngx_webtorch_block_keep(uint32_t id)
+ngx_webtorch_block_snapshot(uint32_t id)
 {
     char                  *data;
     ngx_webtorch_block_t  *block;

@@ -115,7 +115,7 @@ ngx_int_t ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log,
 size_t ngx_webtorch_zone_needed(void);
 
 /* whether models were replaced since this was asked last */
-ngx_uint_t ngx_webtorch_zone_swapped(void);
+ngx_uint_t ngx_webtorch_zone_models_replaced(void);
 
 /* slots and blocks are under this lock */
 void ngx_webtorch_zone_lock(ngx_webtorch_shared_zone_t *shared);
@@ -128,7 +128,7 @@ void ngx_webtorch_zone_mutex(pthread_mutex_t *mutex);
 ngx_int_t ngx_webtorch_robust_trylock(pthread_mutex_t *mutex);
 
 /* clears what a worker that has ended used */
-void ngx_webtorch_zone_forget(ngx_webtorch_shared_zone_t *shared,
+void ngx_webtorch_zone_release_slot(ngx_webtorch_shared_zone_t *shared,
     ngx_uint_t slot);
 
 

@@ -123,7 +123,7 @@ def ngx_webtorch_py_exit() -> None:
 
 
 @ffi.def_extern(error=0, onerror=_on_error)
-def ngx_webtorch_py_swap() -> int:
+def ngx_webtorch_py_refresh_models() -> int:
     return int(not all([shared.refresh() for shared in [*live]]))
 
 

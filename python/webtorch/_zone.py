@@ -58,7 +58,7 @@ class ZoneBlock:
 
     def keep(self) -> None:
         """Keep a copy."""
-        lib.ngx_webtorch_block_keep(self._id)
+        lib.ngx_webtorch_block_snapshot(self._id)
 
     def commit(self) -> None:
         """Let the copy go."""

@@ -770,7 +770,7 @@ workers_are_forgotten(void)
     b->servers[2].inflight++;
     b->records[2].probing = now;
 
-    ngx_webtorch_balance_forget(b, 1);
+    ngx_webtorch_balance_reap(b, 1);
 
     for (i = 0, j = 0; i < 3; i++) {
         check(b->servers[i].inflight == b->workers[0].inflight[i]);
@@ -780,7 +780,7 @@ workers_are_forgotten(void)
     check(j == 15);
     check(b->records[2].probing == 0);
 
-    ngx_webtorch_balance_forget(b, 0);
+    ngx_webtorch_balance_reap(b, 0);
 
     for (i = 0; i < 3; i++) {
         check(b->servers[i].inflight == 0 && b->servers[i].backlog == 0);

@@ -77,7 +77,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 
     if (rc != NGX_OK) {
         ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_FAILED,
-                                      ngx_http_webtorch_why(rc));
+                                      ngx_http_webtorch_score_strerror(rc));
         return ngx_http_webtorch_access_decide(r, ctx);
     }
 
@@ -136,7 +136,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 
     if (job == NULL) {
         ctx->access->scorer.handler->stats.late++;
-        ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_LATE,
+        ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_TIMED_OUT,
                                       "it did not answer in time");
 
     } else if (job->status != 0) {
@@ -179,7 +179,7 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
 {
     ctx->verdict = verdict;
 
-    ngx_http_webtorch_complain(r, &ctx->access->scorer, NGX_LOG_ERR, why);
+    ngx_http_webtorch_log_score_error(r, &ctx->access->scorer, NGX_LOG_ERR, why);
 }
 
 
@@ -216,7 +216,7 @@ ngx_http_webtorch_access_denied(ngx_http_webtorch_phases_ctx_t *ctx)
         return 1;
 
     case NGX_HTTP_WEBTORCH_FAILED:
-    case NGX_HTTP_WEBTORCH_LATE:
+    case NGX_HTTP_WEBTORCH_TIMED_OUT:
         return ctx->access->deny_on_error && !ctx->access->dry_run;
 
     default:

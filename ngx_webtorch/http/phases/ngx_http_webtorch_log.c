@@ -15,7 +15,7 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
 {
     ngx_int_t                             rc;
     ngx_webtorch_outcome_t                outcome;
-    ngx_http_webtorch_scorer_t           *log;
+    ngx_http_webtorch_feature_handler_t           *log;
     ngx_http_webtorch_phases_ctx_t       *ctx;
     ngx_http_webtorch_phases_loc_conf_t  *plcf;
 
@@ -36,8 +36,8 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
              ? NGX_ERROR : ngx_http_webtorch_score(r, log, NULL);
 
         if (rc != NGX_OK) {
-            ngx_http_webtorch_complain(r, log, NGX_LOG_WARN,
-                                       ngx_http_webtorch_why(rc));
+            ngx_http_webtorch_log_score_error(r, log, NGX_LOG_WARN,
+                                       ngx_http_webtorch_score_strerror(rc));
         }
     }
 

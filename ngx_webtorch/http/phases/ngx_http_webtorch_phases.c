@@ -33,7 +33,7 @@ static ngx_int_t ngx_http_webtorch_set_name(ngx_conf_t *cf,
 static char *ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_webtorch_body_option(ngx_conf_t *cf,
-    ngx_http_webtorch_scorer_t *scorer, ngx_str_t *option);
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_str_t *option);
 static ngx_int_t ngx_http_webtorch_scorer_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
 static void ngx_http_webtorch_phases_cleanup(void *data);
@@ -538,7 +538,7 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char                        *rv;
     ngx_str_t                   *value;
     ngx_uint_t                   i;
-    ngx_http_webtorch_scorer_t  *log;
+    ngx_http_webtorch_feature_handler_t  *log;
 
     if (plcf->log != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -551,7 +551,7 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    log = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_scorer_t));
+    log = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_feature_handler_t));
     if (log == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -582,7 +582,7 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 static char *
 ngx_http_webtorch_body_option(ngx_conf_t *cf,
-    ngx_http_webtorch_scorer_t *scorer, ngx_str_t *option)
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_str_t *option)
 {
     ssize_t    size;
     ngx_str_t  s;
@@ -610,7 +610,7 @@ ngx_http_webtorch_body_option(ngx_conf_t *cf,
 
 
 char *
-ngx_http_webtorch_scorer(ngx_conf_t *cf, ngx_http_webtorch_scorer_t *scorer,
+ngx_http_webtorch_scorer(ngx_conf_t *cf, ngx_http_webtorch_feature_handler_t *scorer,
     ngx_str_t *name)
 {
     ngx_webtorch_handler_t                *handler;
@@ -654,7 +654,7 @@ ngx_http_webtorch_scorer_check(ngx_cycle_t *cycle,
     uint32_t                     i;
     const char                  *why;
     webtorch_schema_t           *schema;
-    ngx_http_webtorch_scorer_t  *scorer;
+    ngx_http_webtorch_feature_handler_t  *scorer;
 
     why = NULL;
     scorer = handler->data;

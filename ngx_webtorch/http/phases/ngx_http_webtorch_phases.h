@@ -46,11 +46,11 @@ typedef struct {
     size_t                           body;    /* bytes of it to be seen */
     ngx_uint_t                       any_output;  /* nobody reads it */
     ngx_http_webtorch_notice_t       notice;
-} ngx_http_webtorch_scorer_t;
+} ngx_http_webtorch_feature_handler_t;
 
 
 typedef struct {
-    ngx_http_webtorch_scorer_t       scorer;
+    ngx_http_webtorch_feature_handler_t       scorer;
     ngx_uint_t                       status;
     double                           threshold;
     ngx_flag_t                       dry_run;
@@ -59,7 +59,7 @@ typedef struct {
 
 
 typedef struct {
-    ngx_http_webtorch_scorer_t       scorer;
+    ngx_http_webtorch_feature_handler_t       scorer;
     ngx_str_t                        name;
     ngx_int_t                        index;   /* of the variable */
     ngx_flag_t                       lazy;
@@ -69,7 +69,7 @@ typedef struct {
 typedef struct {
     ngx_http_webtorch_access_t      *access;  /* NULL: off */
     ngx_array_t                     *sets;    /* of set_t *; NULL: none */
-    ngx_http_webtorch_scorer_t      *log;     /* NULL: off */
+    ngx_http_webtorch_feature_handler_t      *log;     /* NULL: off */
 } ngx_http_webtorch_phases_loc_conf_t;
 
 
@@ -89,7 +89,7 @@ typedef enum {
     NGX_HTTP_WEBTORCH_DENY,
     NGX_HTTP_WEBTORCH_DRY_RUN,
     NGX_HTTP_WEBTORCH_FAILED,
-    NGX_HTTP_WEBTORCH_LATE
+    NGX_HTTP_WEBTORCH_TIMED_OUT
 } ngx_http_webtorch_verdict_e;
 
 
@@ -134,7 +134,7 @@ struct ngx_http_webtorch_phases_ctx_s {
 
 /* names the function, with the defaults of its options */
 char *ngx_http_webtorch_scorer(ngx_conf_t *cf,
-    ngx_http_webtorch_scorer_t *scorer, ngx_str_t *name);
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_str_t *name);
 
 /* of the main request; NULL: no memory, or none without create */
 ngx_http_webtorch_phases_ctx_t *ngx_http_webtorch_phases_ctx(
@@ -145,18 +145,18 @@ ngx_http_webtorch_phases_ctx_t *ngx_http_webtorch_phases_ctx(
  * queue is full, NGX_DECLINED: not loaded, NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_webtorch_score(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_waiter_t *waiter);
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_waiter_t *waiter);
 
 /*
  * Looks at a request, and tells the layout of its row; what was seen is there
  * until another one is looked at.
  */
-void ngx_http_webtorch_look(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_layout_t *layout);
+void ngx_http_webtorch_row_measure(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_layout_t *layout);
 
 /* writes the row of the request that was looked at last */
-void ngx_http_webtorch_fill(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_sink_t *sink);
+void ngx_http_webtorch_row_write(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_sink_t *sink);
 
 /* the first number of a job's first output */
 double ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter,
@@ -167,11 +167,11 @@ void ngx_http_webtorch_suspend(ngx_http_request_t *r);
 void ngx_http_webtorch_resume(ngx_http_request_t *r);
 
 /* tells why a function has not scored a request */
-void ngx_http_webtorch_complain(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_uint_t level, const char *why);
+void ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_uint_t level, const char *why);
 
 /* why: by what ngx_http_webtorch_score() has returned */
-const char *ngx_http_webtorch_why(ngx_int_t rc);
+const char *ngx_http_webtorch_score_strerror(ngx_int_t rc);
 
 /* webtorch_access */
 ngx_int_t ngx_http_webtorch_access_handler(ngx_http_request_t *r);

@@ -14,7 +14,7 @@ typedef struct {
 } ngx_http_webtorch_known_header_t;
 
 
-static ngx_uint_t ngx_http_webtorch_uses(ngx_http_webtorch_scorer_t *scorer,
+static ngx_uint_t ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *scorer,
     uint32_t features);
 static void ngx_http_webtorch_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text);
@@ -75,7 +75,7 @@ static char                 ngx_http_webtorch_text_body[NGX_WEBTORCH_TEXT_SIZE];
 
 ngx_int_t
 ngx_http_webtorch_score(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_waiter_t *waiter)
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_waiter_t *waiter)
 {
     ngx_webtorch_sink_t      sink;
     ngx_webtorch_layout_t    layout;
@@ -93,13 +93,13 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
         return NGX_BUSY;
     }
 
-    ngx_http_webtorch_look(r, scorer, &layout);
+    ngx_http_webtorch_row_measure(r, scorer, &layout);
 
     if (ngx_webtorch_batch_reserve(handler->runner, &layout, &sink) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    ngx_http_webtorch_fill(r, scorer, &sink);
+    ngx_http_webtorch_row_write(r, scorer, &sink);
 
     (void) ngx_webtorch_batch_add(handler->runner, &layout, waiter);
 
@@ -108,8 +108,8 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
 
 
 void
-ngx_http_webtorch_look(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_layout_t *layout)
+ngx_http_webtorch_row_measure(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_layout_t *layout)
 {
     ngx_uint_t                       client;
     ngx_webtorch_text_features_t    *text;
@@ -152,8 +152,8 @@ ngx_http_webtorch_look(ngx_http_request_t *r,
 
 
 void
-ngx_http_webtorch_fill(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_webtorch_sink_t *sink)
+ngx_http_webtorch_row_write(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_sink_t *sink)
 {
     uint32_t                          i, k;
     webtorch_spec_t                  *spec;
@@ -231,7 +231,7 @@ ngx_http_webtorch_fill(ngx_http_request_t *r,
 
 
 static ngx_uint_t
-ngx_http_webtorch_uses(ngx_http_webtorch_scorer_t *scorer, uint32_t features)
+ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *scorer, uint32_t features)
 {
     return (scorer->used & features) != 0;
 }
@@ -516,8 +516,8 @@ ngx_http_webtorch_resume(ngx_http_request_t *r)
 /* an overload must not fill the disk */
 
 void
-ngx_http_webtorch_complain(ngx_http_request_t *r,
-    ngx_http_webtorch_scorer_t *scorer, ngx_uint_t level, const char *why)
+ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *scorer, ngx_uint_t level, const char *why)
 {
     ngx_http_webtorch_notice_t  *notice;
 
@@ -539,7 +539,7 @@ ngx_http_webtorch_complain(ngx_http_request_t *r,
 
 
 const char *
-ngx_http_webtorch_why(ngx_int_t rc)
+ngx_http_webtorch_score_strerror(ngx_int_t rc)
 {
     switch (rc) {
 

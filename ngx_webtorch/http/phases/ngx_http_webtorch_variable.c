@@ -78,8 +78,8 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
             continue;
         }
 
-        ngx_http_webtorch_complain(r, &set[i]->scorer, NGX_LOG_ERR,
-                                   ngx_http_webtorch_why(rc));
+        ngx_http_webtorch_log_score_error(r, &set[i]->scorer, NGX_LOG_ERR,
+                                   ngx_http_webtorch_score_strerror(rc));
         ngx_http_webtorch_set_store(value);
     }
 
@@ -157,7 +157,7 @@ ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
             value->set->scorer.handler->stats.late++;
         }
 
-        ngx_http_webtorch_complain(value->request, &value->set->scorer,
+        ngx_http_webtorch_log_score_error(value->request, &value->set->scorer,
                                    NGX_LOG_ERR,
                                    job ? "it failed"
                                        : "it did not answer in time");
@@ -273,19 +273,19 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     ngx_int_t                    rc;
     ngx_webtorch_layout_t        layout;
     ngx_webtorch_handler_t      *handler;
-    ngx_http_webtorch_scorer_t  *scorer;
+    ngx_http_webtorch_feature_handler_t  *scorer;
 
     scorer = &value->set->scorer;
     handler = scorer->handler;
 
     if (handler->runner == NULL) {
         handler->stats.refused++;
-        ngx_http_webtorch_complain(value->request, scorer, NGX_LOG_ERR,
-                                   ngx_http_webtorch_why(NGX_DECLINED));
+        ngx_http_webtorch_log_score_error(value->request, scorer, NGX_LOG_ERR,
+                                   ngx_http_webtorch_score_strerror(NGX_DECLINED));
         return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_look(value->request, scorer, &layout);
+    ngx_http_webtorch_row_measure(value->request, scorer, &layout);
 
     value->waiter.done = ngx_http_webtorch_set_done_now;
 
@@ -294,7 +294,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
 
     if (rc == NGX_DECLINED) {
         handler->stats.refused++;
-        ngx_http_webtorch_complain(value->request, scorer, NGX_LOG_WARN,
+        ngx_http_webtorch_log_score_error(value->request, scorer, NGX_LOG_WARN,
                                    "it is not for the event loop now, where "
                                    "its value is asked for");
     }
@@ -311,5 +311,5 @@ ngx_http_webtorch_set_fill(ngx_webtorch_waiter_t *waiter,
 
     value = waiter->data;
 
-    ngx_http_webtorch_fill(value->request, &value->set->scorer, sink);
+    ngx_http_webtorch_row_write(value->request, &value->set->scorer, sink);
 }
