@@ -1,6 +1,6 @@
 
 /*
- * Elapsed time.  Processes read the clock before they take a lock, so that one
+ * The clock that all processes share, and elapsed time.  Processes read the clock before they take a lock, so that one
  * of them may hold a time that is earlier than a stamp set by another one in
  * the meantime.  The elapsed time is 0 then, it does not wrap.
  */
@@ -11,9 +11,23 @@
 
 
 #include <stdint.h>
+#include <time.h>
 
 
-/* microseconds of CLOCK_MONOTONIC, or any other clock that does not wrap */
+/* microseconds of CLOCK_MONOTONIC */
+
+static inline uint64_t
+ngx_webtorch_clock_usec(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+
+/* microseconds of a clock that does not wrap */
 
 static inline uint64_t
 ngx_webtorch_elapsed_usec(uint64_t now, uint64_t since)

@@ -857,7 +857,7 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
         }
 
-        if (i == 1 && ngx_http_webtorch_handler_name(&value[i]) == NGX_OK) {
+        if (i == 1 && ngx_webtorch_handler_name(&value[i]) == NGX_OK) {
             name = value[i];
             continue;
         }
@@ -870,7 +870,7 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
     wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
 
-    policy = ngx_http_webtorch_handler_add(cf, &name);
+    policy = ngx_webtorch_handler_add(cf, &name);
     if (policy == NULL) {
         return NGX_CONF_ERROR;
     }

@@ -11,6 +11,7 @@
 
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_balance.h"
 
 
@@ -22,6 +23,8 @@ typedef struct {
     uint64_t                    learned;  /* its last round, microseconds */
 } ngx_webtorch_balancer_memory_t;
 
+
+typedef struct ngx_webtorch_balancer_s  ngx_webtorch_balancer_t;
 
 struct ngx_webtorch_balancer_s {
     ngx_str_t                        name;      /* of the upstream */

@@ -2,6 +2,7 @@
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_zone.h"
 
 #include <sys/eventfd.h>
@@ -1877,19 +1878,10 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait)
 static ngx_int_t
 ngx_webtorch_thread_start(ngx_webtorch_runner_t *runner)
 {
-    int       err;
-    sigset_t  mask;
-
-    ngx_webtorch_worker_block_signals(&mask);
-
-    err = pthread_create(&runner->thread, NULL, ngx_webtorch_thread_cycle,
-                         runner);
-
-    (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
-
-    if (err) {
-        ngx_log_error(NGX_LOG_ALERT, ngx_webtorch_worker.log, err,
-                      "pthread_create() failed");
+    if (ngx_webtorch_thread_create(&runner->thread, ngx_webtorch_thread_cycle,
+                                   runner, ngx_webtorch_worker.log)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -2037,8 +2029,6 @@ ngx_webtorch_thread_cycle(void *data)
 static ngx_int_t
 ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
 {
-    struct timespec  ts;
-
     if (!runner->started) {
         return NGX_OK;
     }
@@ -2049,10 +2039,9 @@ ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
 
     (void) pthread_cond_signal(&runner->cond);
 
-    (void) clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec += NGX_WEBTORCH_EXIT_TIMEOUT;
-
-    if (pthread_timedjoin_np(runner->thread, NULL, &ts) == 0) {
+    if (ngx_webtorch_thread_join(runner->thread, NGX_WEBTORCH_EXIT_TIMEOUT)
+        == NGX_OK)
+    {
         return NGX_OK;
     }
 

@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_codec.h"
 
 

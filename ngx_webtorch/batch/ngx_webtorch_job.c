@@ -25,18 +25,6 @@ static u_char *ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
 
 
 void
-ngx_webtorch_log(int level, const char *text, size_t len)
-{
-    ngx_str_t  s;
-
-    s.data = (u_char *) text;
-    s.len = len;
-
-    ngx_log_error((ngx_uint_t) level, ngx_cycle->log, 0, "webtorch: %V", &s);
-}
-
-
-void
 ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message,
     size_t len)
 {

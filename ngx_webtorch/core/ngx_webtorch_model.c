@@ -1,10 +1,5 @@
 
-/*
- * Handlers by name, for protocols that have names: "output" of "app:output",
- * or the whole where several functions share a name.
- */
-
-#include "ngx_webtorch.h"
+#include "ngx_webtorch_model.h"
 
 
 static ngx_webtorch_model_t *ngx_webtorch_model_full(ngx_webtorch_conf_t *conf,
@@ -28,7 +23,7 @@ ngx_webtorch_models_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     for (i = 0; i < conf->handlers.nelts; i++) {
 
-        /* what a phase calls gets its tensors from there */
+        /* a function that a phase calls gets its rows from requests */
 
         if (handler[i]->schema.kind >= WEBTORCH_HANDLER
             || handler[i]->check

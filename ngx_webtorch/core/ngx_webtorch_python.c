@@ -16,9 +16,7 @@
 #include <Python.h>
 
 #include "ngx_webtorch_python.h"
-#include "ngx_webtorch_zone.h"
-
-#include <time.h>
+#include "ngx_webtorch_clock.h"
 
 
 /* between looks for whether other batches still run, in microseconds */
@@ -32,7 +30,6 @@ static void ngx_webtorch_python_freeze(void);
 static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
-static ngx_uint_t ngx_webtorch_python_usec(void);
 
 
 /* of this process: kept over reloads, the module is linked with -z nodelete */
@@ -41,6 +38,7 @@ static char            *ngx_webtorch_python_path;
 static ngx_pid_t        ngx_webtorch_python_pid;
 static PyThreadState   *ngx_webtorch_python_main;
 static ngx_atomic_t     ngx_webtorch_python_nlearning;
+static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
 
 /* under the GIL */
 
@@ -302,9 +300,11 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
 void
 ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check)
+    ngx_uint_t check, ngx_uint_t (*models_replaced)(void))
 {
     webtorch_settings_t  settings;
+
+    ngx_webtorch_python_models_replaced = models_replaced;
 
     settings.check = (int32_t) check;
     settings.log = log->file ? log->file->fd : -1;
@@ -346,12 +346,12 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
     ngx_webtorch_python_refresh_models(wait);
     ngx_webtorch_python_running++;
 
-    start = ngx_webtorch_python_usec();
+    start = ngx_webtorch_clock_usec();
 
     rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
                              batch->rows, batch);
 
-    elapsed = ngx_webtorch_python_usec() - start;
+    elapsed = ngx_webtorch_clock_usec() - start;
 
     ngx_webtorch_python_running--;
 
@@ -378,7 +378,7 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
 {
     PyThreadState  *state;
 
-    if (ngx_webtorch_zone_models_replaced()) {
+    if (ngx_webtorch_python_models_replaced()) {
         ngx_webtorch_python_swapped = 1;
     }
 
@@ -480,15 +480,4 @@ ngx_webtorch_python_error(const char *what, char *error)
     Py_XDECREF(traceback);
 
     return NGX_ERROR;
-}
-
-
-static ngx_uint_t
-ngx_webtorch_python_usec(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (ngx_uint_t) ts.tv_sec * 1000000 + (ngx_uint_t) ts.tv_nsec / 1000;
 }

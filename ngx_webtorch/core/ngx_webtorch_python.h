@@ -10,6 +10,7 @@
 
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_handler.h"
 
 
 #define NGX_WEBTORCH_MESSAGE_LEN  1024
@@ -25,9 +26,12 @@ ngx_int_t ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error);
 ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema, char *error);
 
-/* around the loading of handlers; check: nothing is served by this process */
+/*
+ * Before and after handlers are loaded.  check: this process serves nothing;
+ * models_replaced: whether models were replaced since it was called last
+ */
 void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check);
+    ngx_uint_t check, ngx_uint_t (*models_replaced)(void));
 void ngx_webtorch_python_loaded(void);
 
 /* before a worker exits */

@@ -11,6 +11,8 @@
 #include <ngx_http.h>
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_handler.h"
+#include "ngx_webtorch_model.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_oip.h"
 
@@ -229,17 +231,6 @@ ngx_int_t ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body,
 ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, ngx_str_t *text);
 ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);
-
-
-/* directives that name handlers: "module:function", defaults, options */
-
-/* NGX_ERROR: it is not one */
-ngx_int_t ngx_http_webtorch_handler_name(ngx_str_t *name);
-/* NULL: no memory */
-ngx_webtorch_handler_t *ngx_http_webtorch_handler_add(ngx_conf_t *cf,
-    ngx_str_t *name);
-char *ngx_http_webtorch_handler_option(ngx_conf_t *cf,
-    ngx_webtorch_handler_t *handler, ngx_str_t *option);
 
 
 extern ngx_module_t  ngx_http_webtorch_module;

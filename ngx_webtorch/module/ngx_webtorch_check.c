@@ -6,6 +6,9 @@
  * of the user's, so that a reload finds the code that is on disk then.
  */
 
+#include "ngx_webtorch_check.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_zone.h"
@@ -41,7 +44,6 @@ static ngx_int_t ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
     ngx_webtorch_report_t *report);
 static void ngx_webtorch_check_explain(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler, ngx_int_t rc, int status);
-static ngx_msec_t ngx_webtorch_check_now(void);
 
 
 ngx_int_t
@@ -110,7 +112,8 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return NGX_ERROR;
     }
 
-    ngx_webtorch_python_begin(conf, cycle->log, 1);
+    ngx_webtorch_python_begin(conf, cycle->log, 1,
+                              ngx_webtorch_zone_models_replaced);
 
     handler = conf->handlers.elts;
 
@@ -246,7 +249,11 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 
     rc = NGX_OK;
     handler = conf->handlers.elts;
-    end = ngx_webtorch_check_now() + NGX_WEBTORCH_CHECK_TIMEOUT;
+
+    /* ngx_current_msec stands still while the configuration is read */
+
+    end = (ngx_msec_t) (ngx_webtorch_clock_usec() / 1000)
+          + NGX_WEBTORCH_CHECK_TIMEOUT;
 
     /* a report for each handler, and one for the memory of all models */
 
@@ -341,7 +348,8 @@ ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
     pfd.events = POLLIN;
 
     while (left) {
-        timeout = (ngx_msec_int_t) (end - ngx_webtorch_check_now());
+        timeout = (ngx_msec_int_t) (end - (ngx_msec_t)
+                                          (ngx_webtorch_clock_usec() / 1000));
 
         ready = poll(&pfd, 1, timeout > 0 ? (int) timeout : 0);
 
@@ -392,17 +400,4 @@ ngx_webtorch_check_explain(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
                       "loaded in %V:%ui",
                       &handler->name, &handler->file, handler->line);
     }
-}
-
-
-/* ngx_current_msec stands still while the configuration is read */
-
-static ngx_msec_t
-ngx_webtorch_check_now(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (ngx_msec_t) ts.tv_sec * 1000 + (ngx_msec_t) ts.tv_nsec / 1000000;
 }

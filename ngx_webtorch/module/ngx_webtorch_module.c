@@ -5,6 +5,10 @@
  */
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_check.h"
+#include "ngx_webtorch_handler.h"
+#include "ngx_webtorch_model.h"
+#include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
@@ -276,9 +280,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    ngx_webtorch_worker_block_signals(&mask);
+    ngx_webtorch_thread_block_signals(&mask);
 
-    ngx_webtorch_python_begin(conf, cycle->log, 0);
+    ngx_webtorch_python_begin(conf, cycle->log, 0,
+                              ngx_webtorch_zone_models_replaced);
 
     handler = conf->handlers.elts;
 
@@ -290,7 +295,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_handover_init(conf, cycle->log);
     ngx_webtorch_memory_init(conf, cycle->log);
 
-    (void) pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    ngx_webtorch_thread_restore_signals(&mask);
 
     return ngx_webtorch_balancers_init_process(cycle, conf);
 }
@@ -370,28 +375,22 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_webtorch_exit_python(ngx_cycle_t *cycle)
 {
-    int              err;
-    pthread_t        thread;
-    struct timespec  ts;
+    pthread_t  thread;
 
-    err = pthread_create(&thread, NULL, ngx_webtorch_exit_thread, NULL);
-
-    if (err) {
-        ngx_log_error(NGX_LOG_ALERT, cycle->log, err,
-                      "pthread_create() failed");
+    if (ngx_webtorch_thread_create(&thread, ngx_webtorch_exit_thread, NULL,
+                                   cycle->log)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    (void) clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec += NGX_WEBTORCH_EXIT_TIMEOUT;
-
-    if (pthread_timedjoin_np(thread, NULL, &ts) == 0) {
+    if (ngx_webtorch_thread_join(thread, NGX_WEBTORCH_EXIT_TIMEOUT) == NGX_OK) {
         return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
-                  "webtorch: Python does not end, the worker exits without "
-                  "its last checkpoint");
+                  "webtorch: Python did not stop within %d s, exiting without "
+                  "the last checkpoint", NGX_WEBTORCH_EXIT_TIMEOUT);
 
     return NGX_BUSY;
 }

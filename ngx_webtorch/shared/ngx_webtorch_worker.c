@@ -38,7 +38,7 @@ ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 
     if (slot) {
         ngx_memzero(slot, sizeof(ngx_webtorch_slot_t));
-        ngx_webtorch_zone_mutex(&slot->alive);
+        ngx_webtorch_robust_init(&slot->alive);
         (void) pthread_mutex_lock(&slot->alive);
         slot->generation = conf->generation;
         slot->pid = ngx_pid;
@@ -158,13 +158,7 @@ ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot)
         return 0;
     }
 
-    if (ngx_webtorch_robust_trylock(&slot->alive) == NGX_BUSY) {
-        return 1;
-    }
-
-    (void) pthread_mutex_unlock(&slot->alive);
-
-    return 0;
+    return ngx_webtorch_robust_held(&slot->alive);
 }
 
 
@@ -186,21 +180,4 @@ ngx_webtorch_worker_run(ngx_str_t *name)
                        ngx_min(name->len + 1, WEBTORCH_NAME_LEN));
 
     return run;
-}
-
-
-void
-ngx_webtorch_worker_block_signals(sigset_t *before)
-{
-    sigset_t  set;
-
-    sigfillset(&set);
-
-    sigdelset(&set, SIGABRT);
-    sigdelset(&set, SIGBUS);
-    sigdelset(&set, SIGFPE);
-    sigdelset(&set, SIGILL);
-    sigdelset(&set, SIGSEGV);
-
-    (void) pthread_sigmask(SIG_BLOCK, &set, before);
 }

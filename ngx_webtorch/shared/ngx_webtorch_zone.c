@@ -25,8 +25,6 @@ static ngx_int_t ngx_webtorch_zone_export_fd(ngx_cycle_t *cycle,
 static void ngx_webtorch_zone_cleanup(void *data);
 static uint64_t ngx_webtorch_zone_magic(void);
 
-static ngx_int_t ngx_webtorch_robust_lock(pthread_mutex_t *mutex);
-static ngx_int_t ngx_webtorch_robust_result(pthread_mutex_t *mutex, int rc);
 static ngx_int_t ngx_webtorch_zone_trylock(ngx_webtorch_shared_zone_t *shared);
 static void ngx_webtorch_zone_repair(ngx_webtorch_shared_zone_t *shared);
 
@@ -259,10 +257,10 @@ failed:
 static void
 ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared, ngx_str_t *name)
 {
-    ngx_webtorch_zone_mutex(&shared->mutex);
-    ngx_webtorch_zone_mutex(&shared->training);
-    ngx_webtorch_zone_mutex(&shared->saver);
-    ngx_webtorch_zone_mutex(&shared->leaving);
+    ngx_webtorch_robust_init(&shared->mutex);
+    ngx_webtorch_robust_init(&shared->training);
+    ngx_webtorch_robust_init(&shared->saver);
+    ngx_webtorch_robust_init(&shared->leaving);
 
     /* its length is checked where it is read */
     ngx_memcpy(shared->name, name->data, name->len);
@@ -331,20 +329,6 @@ ngx_webtorch_zone_magic(void)
 
 
 void
-ngx_webtorch_zone_mutex(pthread_mutex_t *mutex)
-{
-    pthread_mutexattr_t  attr;
-
-    (void) pthread_mutexattr_init(&attr);
-    (void) pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-    (void) pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-    (void) pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-    (void) pthread_mutex_init(mutex, &attr);
-    (void) pthread_mutexattr_destroy(&attr);
-}
-
-
-void
 ngx_webtorch_zone_lock(ngx_webtorch_shared_zone_t *shared)
 {
     if (ngx_webtorch_robust_lock(&shared->mutex) == NGX_DECLINED) {
@@ -387,38 +371,6 @@ void
 ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared)
 {
     (void) pthread_mutex_unlock(&shared->mutex);
-}
-
-
-static ngx_int_t
-ngx_webtorch_robust_lock(pthread_mutex_t *mutex)
-{
-    return ngx_webtorch_robust_result(mutex, pthread_mutex_lock(mutex));
-}
-
-
-ngx_int_t
-ngx_webtorch_robust_trylock(pthread_mutex_t *mutex)
-{
-    return ngx_webtorch_robust_result(mutex, pthread_mutex_trylock(mutex));
-}
-
-
-static ngx_int_t
-ngx_webtorch_robust_result(pthread_mutex_t *mutex, int rc)
-{
-    switch (rc) {
-
-    case 0:
-        return NGX_OK;
-
-    case EOWNERDEAD:
-        (void) pthread_mutex_consistent(mutex);
-        return NGX_DECLINED;
-
-    default:
-        return NGX_BUSY;
-    }
 }
 
 

@@ -12,6 +12,8 @@
 
 
 #include "ngx_webtorch.h"
+#include "ngx_webtorch_handler.h"
+#include "ngx_webtorch_robust.h"
 
 #include <pthread.h>
 
@@ -121,12 +123,6 @@ ngx_uint_t ngx_webtorch_zone_models_replaced(void);
 void ngx_webtorch_zone_lock(ngx_webtorch_shared_zone_t *shared);
 void ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared);
 
-/* a robust mutex for all processes */
-void ngx_webtorch_zone_mutex(pthread_mutex_t *mutex);
-
-/* NGX_DECLINED: it is locked, and its last owner died; NGX_BUSY: it is not */
-ngx_int_t ngx_webtorch_robust_trylock(pthread_mutex_t *mutex);
-
 /* clears what a worker that has ended used */
 void ngx_webtorch_zone_release_slot(ngx_webtorch_shared_zone_t *shared,
     ngx_uint_t slot);
@@ -143,12 +139,6 @@ ngx_int_t ngx_webtorch_worker_slot(void);
 
 /* whether the worker of a slot lives; under the zone's lock */
 ngx_uint_t ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot);
-
-/*
- * signals are for the event loop, not for threads that handlers start; but for
- * those of a crash, which Python tells of
- */
-void ngx_webtorch_worker_block_signals(sigset_t *before);
 
 /* where a handler writes what it runs */
 ngx_webtorch_run_t *ngx_webtorch_worker_run(ngx_str_t *name);

@@ -466,7 +466,7 @@ ngx_http_webtorch_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
         }
 
-        rv = ngx_http_webtorch_handler_option(cf, set->scorer.handler,
+        rv = ngx_webtorch_handler_option(cf, set->scorer.handler,
                                               &value[i]);
     }
 
@@ -588,7 +588,7 @@ ngx_http_webtorch_body_option(ngx_conf_t *cf,
     ngx_str_t  s;
 
     if (ngx_strncmp(option->data, "body=", 5) != 0) {
-        return ngx_http_webtorch_handler_option(cf, scorer->handler, option);
+        return ngx_webtorch_handler_option(cf, scorer->handler, option);
     }
 
     s.data = option->data + 5;
@@ -616,14 +616,14 @@ ngx_http_webtorch_scorer(ngx_conf_t *cf, ngx_http_webtorch_feature_handler_t *sc
     ngx_webtorch_handler_t                *handler;
     ngx_http_webtorch_phases_main_conf_t  *pmcf;
 
-    if (ngx_http_webtorch_handler_name(name) != NGX_OK) {
+    if (ngx_webtorch_handler_name(name) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid handler \"%V\", it must be "
                            "\"module:function\"", name);
         return NGX_CONF_ERROR;
     }
 
-    handler = ngx_http_webtorch_handler_add(cf, name);
+    handler = ngx_webtorch_handler_add(cf, name);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }

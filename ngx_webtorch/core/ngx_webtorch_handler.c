@@ -1,0 +1,132 @@
+
+#include "ngx_webtorch.h"
+#include "ngx_webtorch_handler.h"
+
+
+ngx_webtorch_handler_t *
+ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_webtorch_conf_t     *wcf;
+    ngx_webtorch_handler_t  *handler, **p;
+
+    handler = ngx_pcalloc(cf->pool, sizeof(ngx_webtorch_handler_t));
+    if (handler == NULL) {
+        return NULL;
+    }
+
+    handler->name = *name;
+    handler->mode = NGX_WEBTORCH_MODE_AUTO;
+    handler->max_batch = 256;
+    handler->max_delay = 0;
+    handler->queue = 4096;
+    handler->timeout = 60000;
+    handler->file = cf->conf_file->file.name;
+    handler->line = cf->conf_file->line;
+
+    wcf = ngx_webtorch_get_conf(cf->cycle);
+
+    p = ngx_array_push(&wcf->handlers);
+    if (p == NULL) {
+        return NULL;
+    }
+
+    *p = handler;
+    handler->index = wcf->handlers.nelts - 1;
+
+    return handler;
+}
+
+
+ngx_int_t
+ngx_webtorch_handler_name(ngx_str_t *name)
+{
+    u_char  *p, *last;
+
+    last = name->data + name->len;
+    p = ngx_strlchr(name->data, last, ':');
+
+    if (p == NULL || p == name->data || p + 1 == last
+        || ngx_strlchr(p + 1, last, ':'))
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+char *
+ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
+    ngx_str_t *option)
+{
+    ngx_int_t   n;
+    ngx_str_t   s;
+    ngx_uint_t  i;
+
+    static ngx_conf_enum_t  modes[] = {
+        { ngx_string("auto"), NGX_WEBTORCH_MODE_AUTO },
+        { ngx_string("inline"), NGX_WEBTORCH_MODE_INLINE },
+        { ngx_string("thread"), NGX_WEBTORCH_MODE_THREAD },
+        { ngx_null_string, 0 }
+    };
+
+    if (ngx_strncmp(option->data, "mode=", 5) == 0) {
+
+        s.data = option->data + 5;
+        s.len = option->len - 5;
+
+        for (i = 0; modes[i].name.len; i++) {
+            if (modes[i].name.len == s.len
+                && ngx_strncmp(modes[i].name.data, s.data, s.len) == 0)
+            {
+                handler->mode = modes[i].value;
+                return NGX_CONF_OK;
+            }
+        }
+
+    } else if (ngx_strncmp(option->data, "max_batch=", 10) == 0) {
+
+        n = ngx_atoi(option->data + 10, option->len - 10);
+
+        if (n >= 1 && n <= 65536) {
+            handler->max_batch = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "queue=", 6) == 0) {
+
+        n = ngx_atoi(option->data + 6, option->len - 6);
+
+        if (n >= 1 && n <= 1000000) {
+            handler->queue = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "max_delay=", 10) == 0) {
+
+        s.data = option->data + 10;
+        s.len = option->len - 10;
+        n = ngx_parse_time(&s, 0);
+
+        if (n != NGX_ERROR && n <= 60000) {
+            handler->max_delay = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "timeout=", 8) == 0) {
+
+        s.data = option->data + 8;
+        s.len = option->len - 8;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->timeout = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                       option);
+
+    return NGX_CONF_ERROR;
+}

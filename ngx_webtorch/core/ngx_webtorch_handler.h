@@ -1,0 +1,82 @@
+
+/*
+ * A handler: one "module:function" with its options, as one directive names
+ * it.
+ */
+
+
+#ifndef _NGX_WEBTORCH_HANDLER_H_INCLUDED_
+#define _NGX_WEBTORCH_HANDLER_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_webtorch_api.h"
+
+
+#define NGX_WEBTORCH_MODE_AUTO     0
+#define NGX_WEBTORCH_MODE_INLINE   1
+#define NGX_WEBTORCH_MODE_THREAD   2
+
+
+typedef struct ngx_webtorch_handler_s  ngx_webtorch_handler_t;
+typedef struct ngx_webtorch_runner_s   ngx_webtorch_runner_t;
+
+
+/* counted in a worker since it was started */
+
+typedef struct {
+    uint64_t                batches;
+    uint64_t                rows;         /* of requests that were served */
+    uint64_t                served;       /* requests */
+    uint64_t                failed;
+    uint64_t                refused;      /* in phases: not loaded or full */
+    uint64_t                late;         /* in phases: timed out */
+    uint64_t                last;         /* batch, ms since 1970 */
+} ngx_webtorch_stats_t;
+
+
+struct ngx_webtorch_handler_s {
+    ngx_str_t               name;
+    ngx_uint_t              index;        /* in the configuration's handlers */
+
+    ngx_uint_t              mode;
+    ngx_uint_t              max_batch;    /* rows */
+    ngx_msec_t              max_delay;
+    ngx_uint_t              queue;        /* requests */
+    ngx_msec_t              timeout;
+
+    ngx_str_t               file;         /* of the directive */
+    ngx_uint_t              line;
+
+    ngx_uint_t              gathers;      /* its batches are kept open for
+                                             requests of later iterations */
+    ngx_uint_t              policy;       /* a balancer's, not a handler */
+    ngx_msec_t              interval;     /* between a policy's rounds */
+
+    webtorch_schema_t       schema;
+
+    ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
+    ngx_webtorch_stats_t    stats;
+
+    /* checks that the schema fits the directive, logs if it does not; or NULL */
+    ngx_int_t             (*check)(ngx_cycle_t *cycle,
+                                   ngx_webtorch_handler_t *handler);
+    void                   *data;
+};
+
+
+/* NGX_ERROR: not a "module:function" */
+ngx_int_t ngx_webtorch_handler_name(ngx_str_t *name);
+
+/* with the defaults of all options; NULL: no memory */
+ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
+    ngx_str_t *name);
+
+/* parses "name=value"; an error is logged */
+char *ngx_webtorch_handler_option(ngx_conf_t *cf,
+    ngx_webtorch_handler_t *handler, ngx_str_t *option);
+
+
+#endif /* _NGX_WEBTORCH_HANDLER_H_INCLUDED_ */
