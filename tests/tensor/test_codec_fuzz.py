@@ -1,6 +1,6 @@
 """The codecs under AddressSanitizer and UBSan: all seeds, and a bounded time of fuzzing.
 
-docs/testing.md tells how to fuzz longer.
+CONTRIBUTING.md tells how to fuzz longer.
 """
 
 import os
