@@ -1,10 +1,13 @@
 
 /*
- * webtorch_access: a model says who enters.  The request waits in the access
- * phase for its score; threshold and action are the configuration's.
+ * webtorch_access: a model allows or denies requests.  A request waits in the
+ * access phase for its score; threshold and action are configured.
  */
 
-#include "ngx_http_webtorch_phases.h"
+#include "ngx_http_webtorch_access.h"
+#include "ngx_http_webtorch_feature_handler.h"
+#include "ngx_http_webtorch_phases_ctx.h"
+#include "ngx_http_webtorch_score.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,6 +17,17 @@
 #define NGX_HTTP_WEBTORCH_NUMBER_LEN  32
 
 
+struct ngx_http_webtorch_access_s {
+    ngx_http_webtorch_feature_handler_t  fh;
+    ngx_uint_t                           status;
+    double                               threshold;
+    ngx_flag_t                           dry_run;
+    ngx_flag_t                           deny_on_error;
+};
+
+
+static char *ngx_http_webtorch_access_option(ngx_conf_t *cf,
+    ngx_http_webtorch_access_t *access, ngx_str_t *option);
 static ngx_int_t ngx_http_webtorch_access_body(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_body_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
@@ -33,6 +47,110 @@ static ngx_str_t  ngx_http_webtorch_verdicts[] = {
     ngx_string("error"),
     ngx_string("timeout")
 };
+
+
+char *
+ngx_http_webtorch_access(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_phases_loc_conf_t *plcf = conf;
+
+    char                                  *rv;
+    ngx_str_t                             *value;
+    ngx_uint_t                             i;
+    ngx_http_webtorch_access_t            *access;
+    ngx_http_webtorch_phases_main_conf_t  *pmcf;
+
+    if (plcf->access != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        plcf->access = NULL;
+        return NGX_CONF_OK;
+    }
+
+    access = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_access_t));
+    if (access == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    access->fh.allowed = NGX_HTTP_WEBTORCH_FEATURES;
+    access->status = NGX_HTTP_FORBIDDEN;
+    access->threshold = 0.5;
+
+    rv = ngx_http_webtorch_feature_handler_init(cf, &access->fh, &value[1]);
+
+    for (i = 2; rv == NGX_CONF_OK && i < cf->args->nelts; i++) {
+        rv = ngx_http_webtorch_access_option(cf, access, &value[i]);
+    }
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf,
+                                              ngx_http_webtorch_phases_module);
+    pmcf->access = 1;
+    plcf->access = access;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_webtorch_access_option(ngx_conf_t *cf,
+    ngx_http_webtorch_access_t *access, ngx_str_t *option)
+{
+    char        *end;
+    ngx_int_t    n;
+
+    if (ngx_strcmp(option->data, "dry_run") == 0) {
+        access->dry_run = 1;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(option->data, "on_error=allow") == 0) {
+        access->deny_on_error = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(option->data, "on_error=deny") == 0) {
+        access->deny_on_error = 1;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(option->data, "status=", 7) == 0) {
+        n = ngx_atoi(option->data + 7, option->len - 7);
+
+        if (n >= 400 && n <= 599) {
+            access->status = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "threshold=", 10) == 0) {
+        access->threshold = strtod((char *) option->data + 10, &end);
+
+        /* not a NaN */
+
+        if (option->len > 10
+            && end == (char *) option->data + option->len
+            && access->threshold == access->threshold)
+        {
+            return NGX_CONF_OK;
+        }
+
+    } else {
+        return ngx_http_webtorch_feature_handler_option(cf, &access->fh,
+                                                        option);
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                       option);
+
+    return NGX_CONF_ERROR;
+}
 
 
 ngx_int_t
@@ -55,13 +173,13 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* an internal redirect comes here again */
+    /* after an internal redirect the verdict is reused */
 
     if (ctx->access == access && ctx->verdict) {
         return ngx_http_webtorch_access_decide(r, ctx);
     }
 
-    if (access->scorer.body && !ctx->body_read
+    if (access->fh.body && !ctx->body_read
         && (r->headers_in.content_length_n > 0 || r->headers_in.chunked))
     {
         return ngx_http_webtorch_access_body(r);
@@ -69,11 +187,12 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 
     ctx->access = access;
     ctx->verdict = NGX_HTTP_WEBTORCH_NO_VERDICT;
+    ctx->denied = 0;
     ctx->scored = 0;
     ctx->waiter.done = ngx_http_webtorch_access_done;
     ctx->waiter.data = r;
 
-    rc = ngx_http_webtorch_score(r, &access->scorer, &ctx->waiter);
+    rc = ngx_http_webtorch_score(r, &access->fh, &ctx->waiter);
 
     if (rc != NGX_OK) {
         ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_FAILED,
@@ -87,7 +206,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 }
 
 
-/* the body stays, for whoever serves the request */
+/* the body is kept for the content handler */
 
 static ngx_int_t
 ngx_http_webtorch_access_body(ngx_http_request_t *r)
@@ -135,7 +254,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
     ngx_http_set_log_request(r->connection->log, r);
 
     if (job == NULL) {
-        ctx->access->scorer.handler->stats.late++;
+        ctx->access->fh.handler->stats.late++;
         ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_TIMED_OUT,
                                       "it did not answer in time");
 
@@ -158,10 +277,12 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
                                                   : NGX_HTTP_WEBTORCH_DENY;
 
             if (ctx->verdict != NGX_HTTP_WEBTORCH_ALLOW) {
+                ctx->denied = 1;
+
                 ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                               "access denied by webtorch handler \"%V\"%s, "
                               "score: %.4f",
-                              &ctx->access->scorer.handler->name,
+                              &ctx->access->fh.handler->name,
                               ctx->access->dry_run ? ", dry run" : "",
                               ctx->score);
             }
@@ -178,15 +299,13 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     const char *why)
 {
     ctx->verdict = verdict;
+    ctx->denied = (ctx->access->deny_on_error && !ctx->access->dry_run);
 
-    ngx_http_webtorch_log_score_error(r, &ctx->access->scorer, NGX_LOG_ERR, why);
+    ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
 }
 
 
-/*
- * The model can only deny: with "satisfy any" it does not open what others
- * close.
- */
+/* the model can deny, never allow, even with "satisfy any" */
 
 static ngx_int_t
 ngx_http_webtorch_access_decide(ngx_http_request_t *r,
@@ -196,32 +315,13 @@ ngx_http_webtorch_access_decide(ngx_http_request_t *r,
 
     access = ctx->access;
 
-    if (access->dry_run || !ngx_http_webtorch_access_denied(ctx)) {
+    if (access->dry_run || !ctx->denied) {
         return NGX_DECLINED;
     }
 
-    /* the page that tells of it is not denied again */
+    /* the error page of the denial is not denied again */
 
     return r->error_page ? NGX_DECLINED : (ngx_int_t) access->status;
-}
-
-
-ngx_uint_t
-ngx_http_webtorch_access_denied(ngx_http_webtorch_phases_ctx_t *ctx)
-{
-    switch (ctx->verdict) {
-
-    case NGX_HTTP_WEBTORCH_DENY:
-    case NGX_HTTP_WEBTORCH_DRY_RUN:
-        return 1;
-
-    case NGX_HTTP_WEBTORCH_FAILED:
-    case NGX_HTTP_WEBTORCH_TIMED_OUT:
-        return ctx->access->deny_on_error && !ctx->access->dry_run;
-
-    default:
-        return 0;
-    }
 }
 
 

@@ -1,25 +1,26 @@
 
 /*
- * webtorch_clients_zone: what is known of clients, by all workers and over
- * reloads.  Bounded by the zone, the client that came last the longest time
- * ago is forgotten.
+ * webtorch_clients_zone: statistics of clients, shared by all workers and kept
+ * over reloads.  When the zone is full, the least recently seen client is
+ * evicted.
  */
 
-#include "ngx_http_webtorch_phases.h"
+#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_clients.h"
 
 #include <ngx_md5.h>
 
 
-/* of a zone that no directive tells */
+/* of the zone if there is no directive */
 #define NGX_HTTP_WEBTORCH_CLIENTS_SIZE  (8 * 1024 * 1024)
 
-/* an IPv6 address; a longer key is told by its MD5, so that nodes are alike */
+/* an IPv6 address; a longer key is replaced by its MD5: nodes are of one size */
 #define NGX_HTTP_WEBTORCH_KEY_LEN       16
 
 
 typedef struct {
     u_char                       color;
-    u_char                       active;  /* in which of the queues it is */
+    u_char                       active;  /* 1: in the queue "active" */
     u_short                      len;
     ngx_queue_t                  queue;
     ngx_webtorch_client_t        client;
@@ -31,7 +32,7 @@ typedef struct {
     ngx_rbtree_t                 rbtree;
     ngx_rbtree_node_t            sentinel;
 
-    /* the youngest first; those that have sent something lately, and others */
+    /* most recent first: clients with recent requests, and all others */
     ngx_queue_t                  active;
     ngx_queue_t                  idle;
 
@@ -351,7 +352,7 @@ ngx_http_webtorch_clients_arrive(ngx_http_request_t *r,
 }
 
 
-/* what a browser says that it will do with the answer */
+/* browsers send the purpose of a request in Sec-Fetch-Dest */
 
 static ngx_uint_t
 ngx_http_webtorch_clients_asset(ngx_http_request_t *r)
@@ -562,7 +563,7 @@ ngx_http_webtorch_clients_evict(ngx_http_webtorch_clients_t *clients)
 }
 
 
-/* one or two that have sent nothing lately, for the one that has come */
+/* moves at most two clients without recent requests to the idle queue */
 
 static void
 ngx_http_webtorch_clients_expire(ngx_http_webtorch_clients_t *clients)
@@ -576,7 +577,7 @@ ngx_http_webtorch_clients_expire(ngx_http_webtorch_clients_t *clients)
         q = ngx_queue_last(&clients->sh->active);
         node = ngx_queue_data(q, ngx_http_webtorch_client_node_t, queue);
 
-        /* clocks of workers may be behind by a turn of their loops */
+        /* cached times of workers differ by an iteration of their loops */
 
         if ((ngx_msec_int_t) (ngx_current_msec - node->client.last)
             < NGX_WEBTORCH_CLIENT_ACTIVE)

@@ -1,13 +1,69 @@
 
 /*
- * webtorch_log: rows of requests that are over.  Nobody waits for what is made
- * of them; what is too much is dropped and counted.
+ * webtorch_log: rows of finished requests.  No request waits for what a model
+ * makes of them; rows beyond the queue are dropped and counted.
  */
 
-#include "ngx_http_webtorch_phases.h"
+#include "ngx_http_webtorch_log.h"
+#include "ngx_http_webtorch_clients.h"
+#include "ngx_http_webtorch_feature_handler.h"
+#include "ngx_http_webtorch_outcome.h"
+#include "ngx_http_webtorch_phases_ctx.h"
+#include "ngx_http_webtorch_score.h"
 
 
-static uint64_t ngx_http_webtorch_upstream_time(ngx_http_request_t *r);
+/* how long rows wait for a larger batch, in milliseconds */
+#define NGX_HTTP_WEBTORCH_LOG_DELAY  100
+
+
+char *
+ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_phases_loc_conf_t *plcf = conf;
+
+    char                                 *rv;
+    ngx_str_t                            *value;
+    ngx_uint_t                            i;
+    ngx_http_webtorch_feature_handler_t  *log;
+
+    if (plcf->log != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        plcf->log = NULL;
+        return NGX_CONF_OK;
+    }
+
+    log = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_feature_handler_t));
+    if (log == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    log->allowed = NGX_HTTP_WEBTORCH_ALL_FEATURES;
+
+    rv = ngx_http_webtorch_feature_handler_init(cf, log, &value[1]);
+
+    if (rv == NGX_CONF_OK) {
+        log->handler->max_delay = NGX_HTTP_WEBTORCH_LOG_DELAY;
+        log->handler->timeout = 60000;
+        log->any_output = 1;
+    }
+
+    for (i = 2; rv == NGX_CONF_OK && i < cf->args->nelts; i++) {
+        rv = ngx_http_webtorch_feature_handler_option(cf, log, &value[i]);
+    }
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    plcf->log = log;
+
+    return NGX_CONF_OK;
+}
 
 
 ngx_int_t
@@ -15,8 +71,8 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
 {
     ngx_int_t                             rc;
     ngx_webtorch_outcome_t                outcome;
-    ngx_http_webtorch_feature_handler_t           *log;
     ngx_http_webtorch_phases_ctx_t       *ctx;
+    ngx_http_webtorch_feature_handler_t  *log;
     ngx_http_webtorch_phases_loc_conf_t  *plcf;
 
     if (r != r->main) {
@@ -26,7 +82,7 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
     plcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_phases_module);
     log = plcf->log;
 
-    /* most requests need none: it would cost more than their rows */
+    /* most requests need no context, it would cost more than their rows */
 
     ctx = ngx_http_webtorch_phases_ctx(r,
                             log && (log->used & NGX_HTTP_WEBTORCH_CLIENTS));
@@ -37,7 +93,7 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
 
         if (rc != NGX_OK) {
             ngx_http_webtorch_log_score_error(r, log, NGX_LOG_WARN,
-                                       ngx_http_webtorch_score_strerror(rc));
+                                        ngx_http_webtorch_score_strerror(rc));
         }
     }
 
@@ -47,66 +103,4 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
     }
 
     return NGX_OK;
-}
-
-
-void
-ngx_http_webtorch_outcome(ngx_http_request_t *r,
-    ngx_webtorch_outcome_t *outcome)
-{
-    ngx_time_t                      *tp;
-    ngx_msec_int_t                   ms;
-    ngx_http_webtorch_phases_ctx_t  *ctx;
-
-    ngx_memzero(outcome, sizeof(ngx_webtorch_outcome_t));
-
-    outcome->status = (uint32_t) (r->err_status ? r->err_status
-                                                : r->headers_out.status);
-
-    /* as $request_time does */
-
-    tp = ngx_timeofday();
-    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
-                           + (tp->msec - r->start_msec));
-
-    outcome->time = (uint64_t) ngx_max(ms, 0);
-    outcome->sent = (uint64_t) r->connection->sent;
-
-    outcome->upstream = (r->upstream_states && r->upstream_states->nelts);
-    outcome->upstream_time = ngx_http_webtorch_upstream_time(r);
-
-    ctx = ngx_http_webtorch_phases_ctx(r, 0);
-
-    if (ctx) {
-        outcome->denied = ngx_http_webtorch_access_denied(ctx) ? 1 : 0;
-        outcome->scored = ctx->scored;
-        outcome->score = (float) ctx->score;
-    }
-}
-
-
-static uint64_t
-ngx_http_webtorch_upstream_time(ngx_http_request_t *r)
-{
-    uint64_t                    time;
-    ngx_uint_t                  i;
-    ngx_http_upstream_state_t  *state;
-
-    if (r->upstream_states == NULL) {
-        return 0;
-    }
-
-    time = 0;
-    state = r->upstream_states->elts;
-
-    for (i = 0; i < r->upstream_states->nelts; i++) {
-
-        /* an attempt that has not ended has no time */
-
-        if (state[i].peer && state[i].response_time != (ngx_msec_t) -1) {
-            time += state[i].response_time;
-        }
-    }
-
-    return time;
 }

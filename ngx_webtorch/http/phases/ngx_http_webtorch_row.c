@@ -1,47 +1,12 @@
 
-/*
- * A request as a row of features, given to the batches of a function.
- */
-
-#include "ngx_http_webtorch_phases.h"
-
-
-/* headers that are columns of "request" */
-
-typedef struct {
-    ngx_str_t                         name;
-    ngx_webtorch_request_column_e     column;
-} ngx_http_webtorch_known_header_t;
+#include "ngx_http_webtorch_row.h"
+#include "ngx_http_webtorch_clients.h"
+#include "ngx_http_webtorch_outcome.h"
+#include "ngx_http_webtorch_phases_ctx.h"
+#include "ngx_http_webtorch_request_features.h"
 
 
-static ngx_uint_t ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *scorer,
-    uint32_t features);
-static void ngx_http_webtorch_parts(ngx_http_request_t *r,
-    ngx_webtorch_text_features_t *text);
-static void ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
-    ngx_webtorch_part_t *part);
-static void ngx_http_webtorch_request_features(ngx_http_request_t *r,
-    ngx_webtorch_request_features_t *request);
-static void ngx_http_webtorch_header_features(ngx_http_request_t *r,
-    ngx_webtorch_request_features_t *request);
-static ngx_uint_t ngx_http_webtorch_is_address(ngx_str_t *host);
-static uint64_t ngx_http_webtorch_body_size(ngx_http_request_t *r);
-static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
-
-
-static ngx_http_webtorch_known_header_t  ngx_http_webtorch_known_headers[] = {
-    { ngx_string("user-agent"), NGX_WEBTORCH_REQUEST_USER_AGENT },
-    { ngx_string("accept"), NGX_WEBTORCH_REQUEST_ACCEPT },
-    { ngx_string("accept-language"), NGX_WEBTORCH_REQUEST_ACCEPT_LANGUAGE },
-    { ngx_string("accept-encoding"), NGX_WEBTORCH_REQUEST_ACCEPT_ENCODING },
-    { ngx_string("referer"), NGX_WEBTORCH_REQUEST_REFERER },
-    { ngx_string("cookie"), NGX_WEBTORCH_REQUEST_COOKIE },
-    { ngx_string("authorization"), NGX_WEBTORCH_REQUEST_AUTHORIZATION },
-    { ngx_null_string, 0 }
-};
-
-
-/* features of tokens, and all of the text */
+/* features of tokens, and those of all the text */
 
 #define NGX_HTTP_WEBTORCH_TOKENS                                              \
     (1U << NGX_WEBTORCH_FEATURE_TOKENS | 1U << NGX_WEBTORCH_FEATURE_SEGMENTS  \
@@ -52,70 +17,31 @@ static ngx_http_webtorch_known_header_t  ngx_http_webtorch_known_headers[] = {
      | 1U << NGX_WEBTORCH_FEATURE_REQUEST | NGX_HTTP_WEBTORCH_TOKENS)
 
 
-/* columns of methods, the last one is of all others */
-
-static ngx_uint_t  ngx_http_webtorch_known_methods[] = {
-    NGX_HTTP_GET,
-    NGX_HTTP_HEAD,
-    NGX_HTTP_POST,
-    NGX_HTTP_PUT,
-    NGX_HTTP_DELETE
-};
-
-#define NGX_HTTP_WEBTORCH_OTHER_METHOD                                        \
-    (sizeof(ngx_http_webtorch_known_methods) / sizeof(ngx_uint_t))
+static ngx_uint_t ngx_http_webtorch_uses(
+    ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
+static void ngx_http_webtorch_parts(ngx_http_request_t *r,
+    ngx_webtorch_text_features_t *text);
+static void ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
+    ngx_webtorch_part_t *part);
+static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
 
 
-/* the event loop's: what is made of one request at a time */
+/* the event loop's: the features of one request at a time */
 
 static ngx_webtorch_text_features_t  ngx_http_webtorch_text;
 static ngx_webtorch_tokens_t         ngx_http_webtorch_tokens;
 static char                 ngx_http_webtorch_text_body[NGX_WEBTORCH_TEXT_SIZE];
 
 
-ngx_int_t
-ngx_http_webtorch_score(ngx_http_request_t *r,
-    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_waiter_t *waiter)
-{
-    ngx_webtorch_sink_t      sink;
-    ngx_webtorch_layout_t    layout;
-    ngx_webtorch_handler_t  *handler;
-
-    handler = scorer->handler;
-
-    if (handler->runner == NULL) {
-        handler->stats.refused++;
-        return NGX_DECLINED;
-    }
-
-    if (ngx_webtorch_runner_full(handler->runner)) {
-        handler->stats.refused++;
-        return NGX_BUSY;
-    }
-
-    ngx_http_webtorch_row_measure(r, scorer, &layout);
-
-    if (ngx_webtorch_batch_reserve(handler->runner, &layout, &sink) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_http_webtorch_row_write(r, scorer, &sink);
-
-    (void) ngx_webtorch_batch_add(handler->runner, &layout, waiter);
-
-    return NGX_OK;
-}
-
-
 void
 ngx_http_webtorch_row_measure(ngx_http_request_t *r,
-    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_layout_t *layout)
+    ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout)
 {
     ngx_uint_t                       client;
     ngx_webtorch_text_features_t    *text;
     ngx_http_webtorch_phases_ctx_t  *ctx;
 
-    /* a subrequest is of its request */
+    /* a subrequest has the features of its main request */
 
     r = r->main;
     ctx = ngx_http_webtorch_phases_ctx(r, 0);
@@ -124,9 +50,9 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_memzero(layout, sizeof(ngx_webtorch_layout_t));
     layout->rows = 1;
 
-    client = ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_CLIENTS);
+    client = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_CLIENTS);
 
-    /* first, as the key may be another model's variable */
+    /* first: the key may be a variable of another model, which is measured */
 
     if (client) {
         ngx_http_webtorch_clients_key(r, ctx);
@@ -138,12 +64,12 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
         ngx_http_webtorch_clients_arrive(r, ctx, text);
     }
 
-    if (ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_TEXTS)) {
-        ngx_http_webtorch_body_part(r, scorer->body, &text->body);
+    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
+        ngx_http_webtorch_body_part(r, fh->body, &text->body);
         ngx_webtorch_features_text(text);
     }
 
-    if (ngx_http_webtorch_uses(scorer, NGX_HTTP_WEBTORCH_TOKENS)) {
+    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TOKENS)) {
         ngx_webtorch_cut(&ngx_http_webtorch_tokens, text);
 
         layout->sizes[0] = ngx_webtorch_tokens_size(&ngx_http_webtorch_tokens);
@@ -153,7 +79,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
 
 void
 ngx_http_webtorch_row_write(ngx_http_request_t *r,
-    ngx_http_webtorch_feature_handler_t *scorer, ngx_webtorch_sink_t *sink)
+    ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_sink_t *sink)
 {
     uint32_t                          i, k;
     webtorch_spec_t                  *spec;
@@ -168,15 +94,15 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
     text = &ngx_http_webtorch_text;
     tokens = &ngx_http_webtorch_tokens;
 
-    for (i = 0; i < scorer->handler->schema.ninputs; i++) {
-        spec = &scorer->handler->schema.inputs[i];
+    for (i = 0; i < fh->handler->schema.ninputs; i++) {
+        spec = &fh->handler->schema.inputs[i];
         k = (uint32_t) spec->shape[spec->ndim - 1];
 
         if (spec->shape[spec->ndim - 1] < 0) {
             k = ngx_webtorch_tokens_size(tokens);
         }
 
-        switch (scorer->inputs[i]) {
+        switch (fh->inputs[i]) {
 
         case NGX_WEBTORCH_FEATURE_NGRAMS:
             ngx_webtorch_features_ngrams(sink->data[i], spec->dtype, k, text);
@@ -231,9 +157,10 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
 
 
 static ngx_uint_t
-ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *scorer, uint32_t features)
+ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *fh,
+    uint32_t features)
 {
-    return (scorer->used & features) != 0;
+    return (fh->used & features) != 0;
 }
 
 
@@ -322,139 +249,6 @@ ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
 
 
 static void
-ngx_http_webtorch_request_features(ngx_http_request_t *r,
-    ngx_webtorch_request_features_t *request)
-{
-    uint32_t  i;
-
-    ngx_memzero(request, sizeof(ngx_webtorch_request_features_t));
-
-    for (i = 0; i < NGX_HTTP_WEBTORCH_OTHER_METHOD; i++) {
-        if (ngx_http_webtorch_known_methods[i] == r->method) {
-            break;
-        }
-    }
-
-    request->method = i;
-    request->http = NGX_WEBTORCH_REQUEST_HTTP;
-
-    if (r->http_version >= NGX_HTTP_VERSION_20) {
-        request->http += 2;
-
-    } else if (r->http_version == NGX_HTTP_VERSION_11) {
-        request->http += 1;
-    }
-
-#if (NGX_HTTP_SSL)
-    if (r->connection->ssl) {
-        request->flags |= 1U << NGX_WEBTORCH_REQUEST_TLS;
-    }
-#endif
-
-    if (r->headers_in.server.len) {
-        request->flags |= 1U << NGX_WEBTORCH_REQUEST_HOST;
-    }
-
-    if (ngx_http_webtorch_is_address(&r->headers_in.server)) {
-        request->flags |= 1U << NGX_WEBTORCH_REQUEST_HOST_IS_ADDRESS;
-    }
-
-    request->body = ngx_http_webtorch_body_size(r);
-
-    ngx_http_webtorch_header_features(r, request);
-}
-
-
-static void
-ngx_http_webtorch_header_features(ngx_http_request_t *r,
-    ngx_webtorch_request_features_t *request)
-{
-    ngx_uint_t                         i;
-    ngx_list_part_t                   *part;
-    ngx_table_elt_t                   *h;
-    ngx_http_webtorch_known_header_t  *known;
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        request->headers++;
-
-        for (known = ngx_http_webtorch_known_headers; known->name.len; known++)
-        {
-            if (known->name.len == h[i].key.len
-                && ngx_memcmp(known->name.data, h[i].lowcase_key,
-                              known->name.len)
-                   == 0)
-            {
-                break;
-            }
-        }
-
-        if (known->name.len == 0) {
-            continue;
-        }
-
-        request->flags |= 1U << known->column;
-
-        if (known->column == NGX_WEBTORCH_REQUEST_USER_AGENT) {
-            request->user_agent += h[i].value.len;
-
-        } else if (known->column == NGX_WEBTORCH_REQUEST_COOKIE) {
-            request->cookie += h[i].value.len;
-        }
-    }
-}
-
-
-/* nginx has validated it, and taken the port away */
-
-static ngx_uint_t
-ngx_http_webtorch_is_address(ngx_str_t *host)
-{
-    if (host->len == 0) {
-        return 0;
-    }
-
-    return host->data[0] == '['
-           || ngx_inet_addr(host->data, host->len) != INADDR_NONE;
-}
-
-
-static uint64_t
-ngx_http_webtorch_body_size(ngx_http_request_t *r)
-{
-    uint64_t      size;
-    ngx_chain_t  *cl;
-
-    if (r->headers_in.content_length_n >= 0) {
-        return r->headers_in.content_length_n;
-    }
-
-    size = 0;
-
-    if (r->request_body && !r->request_body_no_buffering) {
-        for (cl = r->request_body->bufs; cl; cl = cl->next) {
-            size += ngx_buf_size(cl->buf);
-        }
-    }
-
-    return size;
-}
-
-
-static void
 ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
 {
     ngx_http_variable_value_t             *v;
@@ -470,86 +264,4 @@ ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
     }
 
     ngx_webtorch_features_id(row, (char *) v->data, v->len);
-}
-
-
-double
-ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
-{
-    const void  *p;
-
-    p = ngx_webtorch_batch_output(waiter, job, 0);
-
-    return ngx_webtorch_number(ngx_webtorch_batch_specs(waiter)->dtype, p);
-}
-
-
-void
-ngx_http_webtorch_suspend(ngx_http_request_t *r)
-{
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
-}
-
-
-void
-ngx_http_webtorch_resume(ngx_http_request_t *r)
-{
-    ngx_connection_t  *c;
-
-    c = r->connection;
-
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        ngx_http_run_posted_requests(c);
-        return;
-    }
-
-    r->read_event_handler = ngx_http_block_reading;
-    r->write_event_handler = ngx_http_core_run_phases;
-
-    ngx_http_core_run_phases(r);
-    ngx_http_run_posted_requests(c);
-}
-
-
-/* an overload must not fill the disk */
-
-void
-ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
-    ngx_http_webtorch_feature_handler_t *scorer, ngx_uint_t level, const char *why)
-{
-    ngx_http_webtorch_notice_t  *notice;
-
-    notice = &scorer->notice;
-
-    if (notice->sec == ngx_time()) {
-        notice->count++;
-        return;
-    }
-
-    ngx_log_error(level, r->connection->log, 0,
-                  "webtorch handler \"%V\" has not scored a request: %s, "
-                  "and %ui more before that",
-                  &scorer->handler->name, why, notice->count);
-
-    notice->sec = ngx_time();
-    notice->count = 0;
-}
-
-
-const char *
-ngx_http_webtorch_score_strerror(ngx_int_t rc)
-{
-    switch (rc) {
-
-    case NGX_BUSY:
-        return "its queue is full";
-
-    case NGX_DECLINED:
-        return "it is not loaded";
-
-    default:
-        return "no memory";
-    }
 }

@@ -1,11 +1,15 @@
 
 /*
- * webtorch_set: variables that models compute.  All of a location are computed
- * together, before its rewrite phase, where the request can wait for them; one
- * that is used before that, or is "lazy", is computed at its first use.
+ * webtorch_set: variables that models compute.  The variables of a location are
+ * computed together before its rewrite phase, where the request can wait.  A
+ * variable that is used before that, or is "lazy", is computed at first use.
  */
 
-#include "ngx_http_webtorch_phases.h"
+#include "ngx_http_webtorch_variable.h"
+#include "ngx_http_webtorch_feature_handler.h"
+#include "ngx_http_webtorch_phases_ctx.h"
+#include "ngx_http_webtorch_row.h"
+#include "ngx_http_webtorch_score.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +19,16 @@
 #define NGX_HTTP_WEBTORCH_NUMBER_LEN  32
 
 
+struct ngx_http_webtorch_set_s {
+    ngx_http_webtorch_feature_handler_t  fh;
+    ngx_str_t                            name;
+    ngx_int_t                            index;   /* of the variable */
+    ngx_flag_t                           lazy;
+};
+
+
+static ngx_int_t ngx_http_webtorch_set_name(ngx_conf_t *cf,
+    ngx_http_webtorch_set_t *set, ngx_str_t *name);
 static ngx_http_webtorch_value_t *ngx_http_webtorch_set_value(
     ngx_http_request_t *r, ngx_http_webtorch_phases_ctx_t *ctx,
     ngx_http_webtorch_set_t *set);
@@ -22,12 +36,126 @@ static void ngx_http_webtorch_set_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static void ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
-static void ngx_http_webtorch_set_fill(ngx_webtorch_waiter_t *waiter,
+static void ngx_http_webtorch_set_write(ngx_webtorch_waiter_t *waiter,
     ngx_webtorch_sink_t *sink);
+static ngx_int_t ngx_http_webtorch_set_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value);
 static void ngx_http_webtorch_set_store(ngx_http_webtorch_value_t *value);
 static int ngx_http_webtorch_write_number(char *p, int32_t dtype,
     const void *number);
+
+
+char *
+ngx_http_webtorch_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_phases_loc_conf_t *plcf = conf;
+
+    char                                   *rv;
+    ngx_str_t                              *value;
+    ngx_uint_t                              i;
+    ngx_http_webtorch_set_t                *set, **p;
+    ngx_http_webtorch_phases_main_conf_t   *pmcf;
+
+    value = cf->args->elts;
+
+    set = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_set_t));
+    if (set == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_webtorch_set_name(cf, set, &value[1]) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (plcf->sets == NGX_CONF_UNSET_PTR) {
+        plcf->sets = ngx_array_create(cf->pool, 2,
+                                      sizeof(ngx_http_webtorch_set_t *));
+        if (plcf->sets == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    p = plcf->sets->elts;
+
+    for (i = 0; i < plcf->sets->nelts; i++) {
+        if (p[i]->index == set->index) {
+            return "is duplicate";
+        }
+    }
+
+    set->fh.allowed = NGX_HTTP_WEBTORCH_FEATURES;
+
+    rv = ngx_http_webtorch_feature_handler_init(cf, &set->fh, &value[2]);
+
+    for (i = 3; rv == NGX_CONF_OK && i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "lazy") == 0) {
+            set->lazy = 1;
+            continue;
+        }
+
+        rv = ngx_webtorch_handler_option(cf, set->fh.handler, &value[i]);
+    }
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    p = ngx_array_push(plcf->sets);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *p = set;
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf,
+                                              ngx_http_webtorch_phases_module);
+    pmcf->set = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_set_name(ngx_conf_t *cf, ngx_http_webtorch_set_t *set,
+    ngx_str_t *name)
+{
+    ngx_http_variable_t  *v;
+
+    if (name->len < 2 || name->data[0] != '$') {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid variable name \"%V\"", name);
+        return NGX_ERROR;
+    }
+
+    set->name.data = name->data + 1;
+    set->name.len = name->len - 1;
+
+    v = ngx_http_add_variable(cf, &set->name, NGX_HTTP_VAR_CHANGEABLE);
+    if (v == NULL) {
+        return NGX_ERROR;
+    }
+
+    set->index = ngx_http_get_variable_index(cf, &set->name);
+    if (set->index == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (v->get_handler == NULL) {
+        v->get_handler = ngx_http_webtorch_set_variable;
+        v->data = (uintptr_t) set->index;
+    }
+
+    if (v->get_handler != ngx_http_webtorch_set_variable) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the variable \"%V\" is set by something else",
+                           name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
 
 
 ngx_int_t
@@ -71,14 +199,14 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
 
         value->waiter.done = ngx_http_webtorch_set_done;
 
-        rc = ngx_http_webtorch_score(r, &set[i]->scorer, &value->waiter);
+        rc = ngx_http_webtorch_score(r, &set[i]->fh, &value->waiter);
 
         if (rc == NGX_OK) {
             ctx->pending++;
             continue;
         }
 
-        ngx_http_webtorch_log_score_error(r, &set[i]->scorer, NGX_LOG_ERR,
+        ngx_http_webtorch_log_score_error(r, &set[i]->fh, NGX_LOG_ERR,
                                    ngx_http_webtorch_score_strerror(rc));
         ngx_http_webtorch_set_store(value);
     }
@@ -93,7 +221,7 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
 }
 
 
-/* the context keeps it, so that it is cancelled if the client goes away */
+/* it is added to the context, which cancels it if the client disconnects */
 
 static ngx_http_webtorch_value_t *
 ngx_http_webtorch_set_value(ngx_http_request_t *r,
@@ -154,10 +282,10 @@ ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
     if (job == NULL || job->status != 0) {
 
         if (job == NULL) {
-            value->set->scorer.handler->stats.late++;
+            value->set->fh.handler->stats.late++;
         }
 
-        ngx_http_webtorch_log_score_error(value->request, &value->set->scorer,
+        ngx_http_webtorch_log_score_error(value->request, &value->set->fh,
                                    NGX_LOG_ERR,
                                    job ? "it failed"
                                        : "it did not answer in time");
@@ -180,7 +308,7 @@ ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
 }
 
 
-/* for all uses to come; what has failed is not computed again */
+/* for all later uses; a value that failed is not computed again */
 
 static void
 ngx_http_webtorch_set_store(ngx_http_webtorch_value_t *value)
@@ -216,7 +344,7 @@ ngx_http_webtorch_write_number(char *p, int32_t dtype, const void *number)
 }
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_webtorch_set_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
@@ -236,7 +364,7 @@ ngx_http_webtorch_set_variable(ngx_http_request_t *r,
     }
 
     if (plcf->sets == NULL || i == plcf->sets->nelts) {
-        /* another location may have it */
+        /* it is set in other locations only */
         v->not_found = 1;
         v->no_cacheable = 1;
         return NGX_OK;
@@ -270,31 +398,31 @@ ngx_http_webtorch_set_variable(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
 {
-    ngx_int_t                    rc;
-    ngx_webtorch_layout_t        layout;
-    ngx_webtorch_handler_t      *handler;
-    ngx_http_webtorch_feature_handler_t  *scorer;
+    ngx_int_t                             rc;
+    ngx_webtorch_layout_t                 layout;
+    ngx_webtorch_handler_t               *handler;
+    ngx_http_webtorch_feature_handler_t  *fh;
 
-    scorer = &value->set->scorer;
-    handler = scorer->handler;
+    fh = &value->set->fh;
+    handler = fh->handler;
 
     if (handler->runner == NULL) {
         handler->stats.refused++;
-        ngx_http_webtorch_log_score_error(value->request, scorer, NGX_LOG_ERR,
-                                   ngx_http_webtorch_score_strerror(NGX_DECLINED));
+        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
+                              ngx_http_webtorch_score_strerror(NGX_DECLINED));
         return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_row_measure(value->request, scorer, &layout);
+    ngx_http_webtorch_row_measure(value->request, fh, &layout);
 
     value->waiter.done = ngx_http_webtorch_set_done_now;
 
     rc = ngx_webtorch_batch_now(handler->runner, &layout, &value->waiter,
-                                ngx_http_webtorch_set_fill);
+                                ngx_http_webtorch_set_write);
 
     if (rc == NGX_DECLINED) {
         handler->stats.refused++;
-        ngx_http_webtorch_log_score_error(value->request, scorer, NGX_LOG_WARN,
+        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_WARN,
                                    "it is not for the event loop now, where "
                                    "its value is asked for");
     }
@@ -304,12 +432,12 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
 
 
 static void
-ngx_http_webtorch_set_fill(ngx_webtorch_waiter_t *waiter,
+ngx_http_webtorch_set_write(ngx_webtorch_waiter_t *waiter,
     ngx_webtorch_sink_t *sink)
 {
     ngx_http_webtorch_value_t  *value;
 
     value = waiter->data;
 
-    ngx_http_webtorch_row_write(value->request, &value->set->scorer, sink);
+    ngx_http_webtorch_row_write(value->request, &value->set->fh, sink);
 }

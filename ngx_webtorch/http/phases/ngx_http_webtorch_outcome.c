@@ -1,0 +1,67 @@
+
+#include "ngx_http_webtorch_outcome.h"
+
+
+static uint64_t ngx_http_webtorch_upstream_time(ngx_http_request_t *r);
+
+
+void
+ngx_http_webtorch_outcome(ngx_http_request_t *r,
+    ngx_webtorch_outcome_t *outcome)
+{
+    ngx_time_t                      *tp;
+    ngx_msec_int_t                   ms;
+    ngx_http_webtorch_phases_ctx_t  *ctx;
+
+    ngx_memzero(outcome, sizeof(ngx_webtorch_outcome_t));
+
+    outcome->status = (uint32_t) (r->err_status ? r->err_status
+                                                : r->headers_out.status);
+
+    /* as $request_time does */
+
+    tp = ngx_timeofday();
+    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000
+                           + (tp->msec - r->start_msec));
+
+    outcome->time = (uint64_t) ngx_max(ms, 0);
+    outcome->sent = (uint64_t) r->connection->sent;
+
+    outcome->upstream = (r->upstream_states && r->upstream_states->nelts);
+    outcome->upstream_time = ngx_http_webtorch_upstream_time(r);
+
+    ctx = ngx_http_webtorch_phases_ctx(r, 0);
+
+    if (ctx) {
+        outcome->denied = ctx->denied;
+        outcome->scored = ctx->scored;
+        outcome->score = (float) ctx->score;
+    }
+}
+
+
+static uint64_t
+ngx_http_webtorch_upstream_time(ngx_http_request_t *r)
+{
+    uint64_t                    time;
+    ngx_uint_t                  i;
+    ngx_http_upstream_state_t  *state;
+
+    if (r->upstream_states == NULL) {
+        return 0;
+    }
+
+    time = 0;
+    state = r->upstream_states->elts;
+
+    for (i = 0; i < r->upstream_states->nelts; i++) {
+
+        /* an attempt that has not ended has no time */
+
+        if (state[i].peer && state[i].response_time != (ngx_msec_t) -1) {
+            time += state[i].response_time;
+        }
+    }
+
+    return time;
+}

@@ -1,0 +1,25 @@
+
+/* A request as a row of features. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_ROW_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_ROW_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_feature_handler.h"
+#include "ngx_webtorch_codec.h"
+
+
+/*
+ * Parses the request's features and sets the layout of its row.  They are
+ * valid until the next call.
+ */
+void ngx_http_webtorch_row_measure(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout);
+
+/* writes the row of the request that was measured last */
+void ngx_http_webtorch_row_write(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_sink_t *sink);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_ROW_H_INCLUDED_ */

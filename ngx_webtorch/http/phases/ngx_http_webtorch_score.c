@@ -1,0 +1,114 @@
+
+#include "ngx_http_webtorch_score.h"
+#include "ngx_http_webtorch_row.h"
+
+
+ngx_int_t
+ngx_http_webtorch_score(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter)
+{
+    ngx_webtorch_sink_t      sink;
+    ngx_webtorch_layout_t    layout;
+    ngx_webtorch_handler_t  *handler;
+
+    handler = fh->handler;
+
+    if (handler->runner == NULL) {
+        handler->stats.refused++;
+        return NGX_DECLINED;
+    }
+
+    if (ngx_webtorch_runner_full(handler->runner)) {
+        handler->stats.refused++;
+        return NGX_BUSY;
+    }
+
+    ngx_http_webtorch_row_measure(r, fh, &layout);
+
+    if (ngx_webtorch_batch_reserve(handler->runner, &layout, &sink) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_webtorch_row_write(r, fh, &sink);
+
+    (void) ngx_webtorch_batch_add(handler->runner, &layout, waiter);
+
+    return NGX_OK;
+}
+
+
+double
+ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
+{
+    const void  *p;
+
+    p = ngx_webtorch_batch_output(waiter, job, 0);
+
+    return ngx_webtorch_number(ngx_webtorch_batch_specs(waiter)->dtype, p);
+}
+
+
+void
+ngx_http_webtorch_suspend(ngx_http_request_t *r)
+{
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+}
+
+
+void
+ngx_http_webtorch_resume(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        ngx_http_run_posted_requests(c);
+        return;
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    ngx_http_core_run_phases(r);
+    ngx_http_run_posted_requests(c);
+}
+
+
+void
+ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
+    const char *why)
+{
+    if (fh->logged == ngx_time()) {
+        fh->nskipped++;
+        return;
+    }
+
+    ngx_log_error(level, r->connection->log, 0,
+                  "webtorch handler \"%V\" has not scored a request: %s, "
+                  "and %ui more before that",
+                  &fh->handler->name, why, fh->nskipped);
+
+    fh->logged = ngx_time();
+    fh->nskipped = 0;
+}
+
+
+const char *
+ngx_http_webtorch_score_strerror(ngx_int_t rc)
+{
+    switch (rc) {
+
+    case NGX_BUSY:
+        return "its queue is full";
+
+    case NGX_DECLINED:
+        return "it is not loaded";
+
+    default:
+        return "no memory";
+    }
+}

@@ -1,0 +1,37 @@
+
+/* Requests that wait in a phase for what a model says of them. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_SCORE_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_SCORE_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_feature_handler.h"
+#include "ngx_webtorch_batch.h"
+
+
+/*
+ * Adds a row of the request to the function's batch; NGX_OK, NGX_BUSY: the
+ * queue is full, NGX_DECLINED: not loaded, NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_http_webtorch_score(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter);
+
+/* the first number of a job's first output */
+double ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job);
+
+/* the request waits in its phase until done() resumes it */
+void ngx_http_webtorch_suspend(ngx_http_request_t *r);
+void ngx_http_webtorch_resume(ngx_http_request_t *r);
+
+/* logs why a function did not score a request, at most once a second */
+void ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
+    const char *why);
+
+/* of a code that ngx_http_webtorch_score() returned */
+const char *ngx_http_webtorch_score_strerror(ngx_int_t rc);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_SCORE_H_INCLUDED_ */
