@@ -173,7 +173,17 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* after an internal redirect the verdict is reused */
+    /*
+     * A request that comes again after it was denied is on its way to the error
+     * page of the denial, which is not denied.
+     */
+
+    if (ctx->refused) {
+        ctx->refused = 0;
+        return NGX_DECLINED;
+    }
+
+    /* after another internal redirect the verdict is reused */
 
     if (ctx->access == access && ctx->verdict) {
         return ngx_http_webtorch_access_decide(r, ctx);
@@ -319,9 +329,28 @@ ngx_http_webtorch_access_decide(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    /* the error page of the denial is not denied again */
+    ctx->refused = 1;
 
-    return r->error_page ? NGX_DECLINED : (ngx_int_t) access->status;
+    return (ngx_int_t) access->status;
+}
+
+
+/* with "satisfy any" another check may have allowed a request that was denied */
+
+ngx_int_t
+ngx_http_webtorch_access_passed(ngx_http_request_t *r)
+{
+    ngx_http_webtorch_phases_ctx_t  *ctx;
+
+    if (r == r->main) {
+        ctx = ngx_http_webtorch_phases_ctx(r, 0);
+
+        if (ctx) {
+            ctx->refused = 0;
+        }
+    }
+
+    return NGX_DECLINED;
 }
 
 

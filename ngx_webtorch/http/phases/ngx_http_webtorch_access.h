@@ -15,6 +15,9 @@ char *ngx_http_webtorch_access(ngx_conf_t *cf, ngx_command_t *cmd,
 
 ngx_int_t ngx_http_webtorch_access_handler(ngx_http_request_t *r);
 
+/* in the precontent phase: the request has passed the access phase */
+ngx_int_t ngx_http_webtorch_access_passed(ngx_http_request_t *r);
+
 /* data 0: the verdict, 1: the score */
 ngx_int_t ngx_http_webtorch_access_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);

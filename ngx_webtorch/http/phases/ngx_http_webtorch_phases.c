@@ -157,9 +157,12 @@ ngx_http_webtorch_phases_init(ngx_conf_t *cf)
     }
 
     if (pmcf->access
-        && ngx_http_webtorch_phases_add(cmcf, NGX_HTTP_ACCESS_PHASE,
-                                        ngx_http_webtorch_access_handler)
-           != NGX_OK)
+        && (ngx_http_webtorch_phases_add(cmcf, NGX_HTTP_ACCESS_PHASE,
+                                         ngx_http_webtorch_access_handler)
+            != NGX_OK
+            || ngx_http_webtorch_phases_add(cmcf, NGX_HTTP_PRECONTENT_PHASE,
+                                            ngx_http_webtorch_access_passed)
+               != NGX_OK))
     {
         return NGX_ERROR;
     }

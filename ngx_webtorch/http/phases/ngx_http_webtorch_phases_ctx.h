@@ -53,6 +53,7 @@ typedef struct {
     ngx_webtorch_site_t              site;
 
     unsigned                         denied:1;  /* or would be: dry run */
+    unsigned                         refused:1; /* its error page is next */
     unsigned                         scored:1;
     unsigned                         body_read:1;
     unsigned                         keyed:1;   /* the key is known */

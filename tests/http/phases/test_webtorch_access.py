@@ -87,6 +87,11 @@ location /guard/ {
         error_page 403 /guard/denied;
         ECHO
     }
+    location /guard/recursive/ {
+        recursive_error_pages on;
+        error_page 403 /guard/denied;
+        ECHO
+    }
     location = /guard/denied { proxy_pass http://127.0.0.1:$server_port/denied; }
     location /guard/try/ { try_files $uri /guard/elsewhere; }
     location /guard/deny/ { webtorch_access app:guard on_error=deny; ECHO }
@@ -95,6 +100,19 @@ location /guard/ {
 location /echo/ { webtorch_handler app:echo; }
 location = /denied { return 200 "you are denied"; }
 
+location /missing/ { error_page 404 = @guarded; return 404; }
+location /missing/uri/ { error_page 404 = /guard/x; return 404; }
+location @guarded { webtorch_access app:guard on_error=deny; ECHO }
+location /accel/ { proxy_pass http://127.0.0.1:$server_port/to_internal/; }
+location /to_internal/ { add_header X-Accel-Redirect /internal/page; return 200; }
+location /internal/ { internal; webtorch_access app:guard; ECHO }
+location /any/page/ {
+    satisfy any;
+    allow 127.0.0.1;
+    webtorch_access app:guard;
+    error_page 404 = @guarded;
+    root PREFIX/nowhere;
+}
 location /count/ { webtorch_access app:count; ECHO }
 
 location /any/ {
@@ -235,6 +253,18 @@ def test_each_request_is_scored_once(server):
     assert seen(server) == ["/all/auth/x\x1d\x1e"]
     assert server.get("/guard/page/attack").text == "you are denied"
     assert seen(server) == ["/guard/page/attack\x1d\x1e"]
+
+
+@pytest.mark.parametrize("path", ["/missing/", "/missing/uri/", "/accel/", "/any/page/"])
+def test_access_after_internal_redirect(server, path):
+    """Only the error page of a denial is exempt, not what other redirects lead to."""
+    assert server.get(f"{path}x").status_code == 200
+    assert server.get(f"{path}attack").status_code == 403
+
+
+def test_access_denied_page_with_recursive_error_pages(server):
+    answer = server.get("/guard/recursive/attack")
+    assert (answer.status_code, answer.text) == (403, "you are denied")
 
 
 def test_with_other_checks(server):
