@@ -35,7 +35,7 @@ def generate(path: Path) -> None:
     builder.cdef(_marked(header) + _marked(header, "c "))
     builder.embedding_api(_marked(header, "python "))
     builder.set_source("webtorch._native", PROLOGUE)
-    builder.embedding_init_code("from webtorch import _bridge")
+    builder.embedding_init_code("from webtorch._worker import bridge")
     builder.emit_c_code(str(path))
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from webtorch.handlers import Handler
+from webtorch._handlers import Handler
 
 FEATURES = (
     "service",  # log2 of the request's service time there, to the median of all servers'

@@ -9,19 +9,19 @@ that nginx computes; `Payloads` are those of requests, and `Recent` keeps them f
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from webtorch.detect.anomaly import Anomaly
-    from webtorch.detect.flood import FloodDetector
-    from webtorch.detect.payload import PayloadClassifier
-    from webtorch.detect.payloads import Payloads
-    from webtorch.detect.recent import Recent
+    from webtorch.detect._anomaly import Anomaly
+    from webtorch.detect._flood import FloodDetector
+    from webtorch.detect._payload import PayloadClassifier
+    from webtorch.detect._payloads import Payloads
+    from webtorch.detect._recent import Recent
 else:
     # imported when they are first asked for, as the rest of the package
     _MODULES = {
-        "Anomaly": "anomaly",
-        "FloodDetector": "flood",
-        "PayloadClassifier": "payload",
-        "Payloads": "payloads",
-        "Recent": "recent",
+        "Anomaly": "_anomaly",
+        "FloodDetector": "_flood",
+        "PayloadClassifier": "_payload",
+        "Payloads": "_payloads",
+        "Recent": "_recent",
     }
 
     def __getattr__(name):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from webtorch.detect import corpus, table
-from webtorch.detect.payload import PayloadClassifier
+from webtorch.detect._payload import PayloadClassifier
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._payloads import Payloads
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch import state
-from webtorch._shared_state import SharedState
-from webtorch._twin import Twin
+from webtorch import _state
+from webtorch._eval_copy import Twin
+from webtorch._zone.shared_state import SharedState
 
 
 class Models(dict[str, "Model"]):
@@ -90,7 +90,7 @@ class Training:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._zone: state.Zone | None = None  # locked
+        self._zone: _state.Zone | None = None  # locked
         self._kept: list[SharedState] = []
         self._depth = 0
         self._thread = 0
@@ -187,8 +187,8 @@ class Model:
         if before:
             _take_weights(module, before.module)
         code = Path(sys._getframe(1).f_code.co_filename)
-        self.state = state.place(name, module, made, lock, code)
-        if before and isinstance(self.state, state.LocalState):
+        self.state = _state.place(name, module, made, lock, code)
+        if before and isinstance(self.state, _state.LocalState):
             self.state.steps = before.steps
         self._strict = self.state if isinstance(self.state, SharedState) and lock else None
         self._evaluation = Twin(module)

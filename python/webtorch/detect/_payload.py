@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from webtorch.detect.anomaly import ASPECTS, Anomaly
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._anomaly import ASPECTS, Anomaly
+from webtorch.detect._payloads import Payloads
 
 WEIGHTS = Path(__file__).with_name("payload.safetensors")
 """Those that are shipped."""

@@ -12,10 +12,10 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _torch, strings
-from webtorch.messages import Request, Response
-from webtorch.model import progress, training
-from webtorch.schema import Schema, TensorSpec
+from webtorch import _strings, _torch
+from webtorch._messages import Request, Response
+from webtorch._model import progress, training
+from webtorch._schema import Schema, TensorSpec
 
 MAX_VARIABLES = 16
 
@@ -172,7 +172,7 @@ class TensorFunction:
             if not outputs:
                 outputs.extend(self._blank(results, total))
             for output, result in zip(outputs, results, strict=True):
-                if strings.shape(output)[1:] == strings.shape(result)[1:]:
+                if _strings.shape(output)[1:] == _strings.shape(result)[1:]:
                     output[first:last] = result
                 else:
                     is_alike = False
@@ -209,13 +209,13 @@ class TensorFunction:
             if isinstance(result, Tensor):
                 blank.append(result.new_zeros(rows, *result.shape[1:]))
             else:
-                blank.append(strings.full(spec.dtype, (rows, *strings.shape(result)[1:])))
+                blank.append(_strings.full(spec.dtype, (rows, *_strings.shape(result)[1:])))
         return blank
 
     def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
         if spec.has_strings and isinstance(found, list):
-            return f"{expected}, it returned other lists, {list(strings.shape(found))}"
+            return f"{expected}, it returned other lists, {list(_strings.shape(found))}"
         if not isinstance(found, Tensor):
             return f"{expected}, it returned {type(found)}"
         dtype = str(found.dtype).removeprefix("torch.")
@@ -237,11 +237,11 @@ def _are_strings(
 ) -> bool:
     """Check strings that a function returned."""
     expected = batch + spec.shape
-    shape = strings.shape(found)
+    shape = _strings.shape(found)
     return (
         _fits(shape, expected, {} if sizes is None else sizes)
         and isinstance(spec.dtype, type)
-        and strings.are(found, spec.dtype, shape)
+        and _strings.are(found, spec.dtype, shape)
     )
 
 

@@ -19,9 +19,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from webtorch.handlers import handler
-from webtorch.messages import HTTPError, Request, Response
-from webtorch.schema import DTYPES, MAX_TENSORS
+from webtorch._handlers import handler
+from webtorch._messages import HTTPError, Request, Response
+from webtorch._schema import DTYPES, MAX_TENSORS
 
 NPY = "application/x-npy"
 SAFETENSORS = "application/vnd.safetensors"

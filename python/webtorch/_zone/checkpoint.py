@@ -25,9 +25,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from webtorch import __version__
-from webtorch._layout import Layout
-from webtorch._shared_state import SharedState
-from webtorch.state import Block
+from webtorch._state import Block
+from webtorch._zone.layout import Layout
+from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from webtorch import state
-from webtorch._reload import Watcher
-from webtorch._shared_state import SharedState
-from webtorch._zone import NginxZone
-from webtorch.checkpoint import Checkpoints, Saver
-from webtorch.model import models
+from webtorch import _state
+from webtorch._model import models
+from webtorch._worker.reload import Watcher
+from webtorch._zone.checkpoint import Checkpoints, Saver
+from webtorch._zone.shared_state import SharedState
+from webtorch._zone.zone import NginxZone
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Process:
     def __init__(self, settings: Settings, swap_handlers: Callable[[], None]) -> None:
         threads: list[Saver | Watcher] = []
         if settings.zone:
-            state.zone = zone = NginxZone()
+            _state.zone = zone = NginxZone()
             if settings.checkpoints:
-                state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
+                _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, shared_states, settings.interval))
         if settings.reload:
             # a file that is written twice in a second would be taken for its bytecode

@@ -7,5 +7,5 @@ master once for all workers, or else in each of them.
 
 import torch._dynamo  # noqa: F401
 
-import webtorch.checkpoint
-import webtorch.handlers  # noqa: F401
+import webtorch._handlers
+import webtorch._zone.checkpoint  # noqa: F401

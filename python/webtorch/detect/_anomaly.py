@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._payloads import Payloads
 
 ASPECTS = (
     "path",

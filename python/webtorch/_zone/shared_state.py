@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch._layout import Layout
-from webtorch._optimizer_state import Lock, OptimizerState
+from webtorch._state import Block, BusyError, Source, Zone
 from webtorch._step import Step
-from webtorch.state import Block, BusyError, Source, Zone
+from webtorch._zone.layout import Layout
+from webtorch._zone.optimizer_state import Lock, OptimizerState
 
 log = logging.getLogger("webtorch")
 

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor, nn
 
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._payloads import Payloads
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch._layout import Layout
 from webtorch._step import Step
+from webtorch._zone.layout import Layout
 
 if TYPE_CHECKING:
-    from webtorch._shared_state import SharedState
+    from webtorch._zone.shared_state import SharedState
 
 
 class State(Protocol):
@@ -193,6 +193,6 @@ def place(
     if zone is None:
         return LocalState(optimizer)
 
-    from webtorch._shared_state import SharedState
+    from webtorch._zone.shared_state import SharedState
 
     return SharedState(zone, name, module, optimizer, strict, code, source)

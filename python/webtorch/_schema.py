@@ -11,7 +11,7 @@ import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
 
-from webtorch import strings
+from webtorch import _strings
 
 BATCH = "batch"
 """The name of the first axis that takes rows of many requests at once."""
@@ -174,7 +174,7 @@ class Schema:
 
     def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int]:
         """Read the sizes of variable axes off the inputs."""
-        return {axis: strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
+        return {axis: _strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
 
     def place_of(self, axis: str) -> tuple[int, int]:
         """Tell the first output that has a variable axis, and where in its shape."""
@@ -218,7 +218,7 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     if len(name.encode()) > MAX_NAME:
         raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
     if typing.get_origin(annotation) is Annotated:
-        return _strings(name, annotation)
+        return _string_spec(name, annotation)
     if not (isinstance(annotation, type) and issubclass(annotation, AbstractArray)):
         raise SignatureError(f'"{name}" is not annotated with a dtype and a shape, {example}')
     if not issubclass(annotation.array_type, Tensor):
@@ -232,7 +232,7 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
 
 
-def _strings(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
+def _string_spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     """Read an annotation of strings."""
     axes = next((extra for extra in annotation.__metadata__ if isinstance(extra, Axes)), None)
     if axes is None:

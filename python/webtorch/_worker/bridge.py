@@ -18,19 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import handlers, strings
-from webtorch._balancing import PolicyRunner
+from webtorch import _handlers, _strings
+from webtorch._handlers import Handler, Kind, RequestFunction, Span, TensorFunction
+from webtorch._messages import HTTPError, Request, RequestHeaders, Response
+from webtorch._model import models, progress
 from webtorch._native import ffi, lib
-from webtorch._process import Process, Settings, shared_states
-from webtorch._shared_state import live
+from webtorch._schema import DTYPES, STRING_TYPES, Schema, SignatureError, TensorSpec
 from webtorch._torch import use_count
+from webtorch._worker.policies import PolicyRunner
+from webtorch._worker.process import Process, Settings, shared_states
+from webtorch._zone.shared_state import live
 from webtorch.balancer import PolicyError
-from webtorch.handlers import Handler, Kind, RequestFunction, Span, TensorFunction
-from webtorch.messages import HTTPError, Request, RequestHeaders, Response
-from webtorch.model import models, progress
-from webtorch.schema import DTYPES, STRING_TYPES, Schema, SignatureError, TensorSpec
 
-_METHODS = {method: 1 << index for index, method in enumerate(handlers.METHODS)}
+_METHODS = {method: 1 << index for index, method in enumerate(_handlers.METHODS)}
 _DTYPES: dict[Any, int] = {
     dtype: index for index, dtype in enumerate([*DTYPES.values(), *STRING_TYPES])
 }
@@ -135,7 +135,7 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
     text = ffi.string(name).decode()
     before = set(models)
     try:
-        handler = handlers.find(text)
+        handler = _handlers.find(text)
         _write_schema(schema, handler)
     except BaseException as failure:
         models.discard(models.keys() - before)
@@ -153,7 +153,7 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
 
 def _not_loaded(name: str, failure: BaseException, error: Any, size: int) -> int:
     """Tell why a handler or a policy cannot be used."""
-    if not isinstance(failure, SignatureError | handlers.HandlerNotFoundError | PolicyError):
+    if not isinstance(failure, SignatureError | _handlers.HandlerNotFoundError | PolicyError):
         _log_exception(f'"{name}" does not load:', failure)
     message = _one_line(failure).encode()[: size - 1] + b"\0"
     ffi.memmove(error, message, len(message))
@@ -169,7 +169,7 @@ def _swap_handlers() -> None:
 
     """
     with models.anew():
-        found = [handlers.find(runner.name) for runner in _runners]
+        found = [_handlers.find(runner.name) for runner in _runners]
         for runner, handler in zip(_runners, found, strict=True):
             if not runner.handler.serves_like(handler):
                 raise SignatureError(
@@ -185,7 +185,7 @@ def _one_line(error: BaseException) -> str:
     """Write an exception and where in the user's code it came from."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     frames = traceback.extract_tb(error.__traceback__)
-    package = str(Path(__file__).parent)
+    package = str(Path(__file__).parents[1])
     user = [f for f in frames if not f.filename.startswith((package, "<frozen", sys.base_prefix))]
     return f"{text} ({user[-1].filename}, line {user[-1].lineno})" if user else text
 
@@ -391,7 +391,7 @@ class VariableSlot(Slot):
     def report(self, outputs: Sequence[Any]) -> None:
         """Tell C the sizes of axes that only outputs have."""
         for number, output, axis in self._reported:
-            self._sizes[number] = strings.shape(outputs[output])[axis]
+            self._sizes[number] = _strings.shape(outputs[output])[axis]
 
 
 def _is_shared(output: Tensor) -> bool:
@@ -498,7 +498,7 @@ class TensorRunner:
         """Make strings of the inputs that are offsets and lengths in the batch's text."""
         text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
         return [
-            strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
+            _strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
             for spec, value in zip(self.handler.schema.inputs, inputs, strict=True)
         ]
 
@@ -510,7 +510,7 @@ class TensorRunner:
             if isinstance(output, Tensor):
                 encoded.append(output)
                 continue
-            entries, text = strings.encode(output, strings.shape(output))
+            entries, text = _strings.encode(output, _strings.shape(output))
             entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
             encoded.append(entries)
             texts.append(text)

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._layout import Layout
 from webtorch._native import ffi, lib
-from webtorch.state import BusyError, Counters
+from webtorch._state import BusyError, Counters
+from webtorch._zone.layout import Layout
 
 MAX_NAME = lib.WEBTORCH_MODEL_LEN - 1
 
@@ -17,7 +17,7 @@ _MAKE = lib.WEBTORCH_MAKE
 
 
 class ZoneBlock:
-    """A block of C's; see `webtorch.state.Block`."""
+    """A block of C's; see `webtorch._state.Block`."""
 
     def __init__(self, found: Any) -> None:
         self._id = found.id
@@ -70,7 +70,7 @@ class ZoneBlock:
 
 
 class NginxZone:
-    """The memory of `webtorch_zone`; see `webtorch.state.Zone`."""
+    """The memory of `webtorch_zone`; see `webtorch._state.Zone`."""
 
     SAME_STEPS = lib.WEBTORCH_SAME_STEPS
 
