@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from webtorch._model import Model
     from webtorch._schema import SignatureError
 else:
-    # Imported when they are first asked for (PEP 562): all of them import torch, which a machine
-    # that only uses webtorch.client need not have.
+    # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
+    # not need.
     _MODULES = {
         "HTTPError": "_messages",
         "Model": "_model",
@@ -50,7 +50,7 @@ else:
         return found
 
     def __dir__():
-        """List the names that are not imported yet, too."""
+        """List all names, those that are not imported yet among them."""
         return sorted({*globals(), *__all__})
 
 

@@ -1,7 +1,7 @@
 """Generates the C side of the bridge: `python -m webtorch._bridge_build`.
 
-The declarations of ngx_webtorch_api.h are cffi's cdef; what cffi generates of them is compiled
-into the nginx module, so that building it takes no Python package.
+The declarations of ngx_webtorch_api.h are cffi's cdef. The C that cffi generates from them is
+compiled into the nginx module, so that building the module needs no Python package.
 """
 
 import re
@@ -22,7 +22,7 @@ PROLOGUE = """
 
 
 def _marked(text: str, mark: str = "") -> str:
-    """Cut what is between the marks `cdef: begin` and `cdef: end` of a header."""
+    """Return the text between the marks `cdef: begin` and `cdef: end` of a header."""
     begin, end = f"/* cdef: {mark}begin */", f"/* cdef: {mark}end */"
     return text[text.index(begin) + len(begin) : text.index(end)]
 

@@ -371,4 +371,4 @@ def test_encode_and_decode():
         assert _strings.decode(*_strings.encode(value, (2, 2)), kind) == value
     assert _strings.full(str, (2, 0)) == [[], []]
     assert _strings.decode(*_strings.encode("a", ()), str) == "a"
-    assert not _strings.are([["a"], "b"], str, (2, 1))
+    assert not _strings.matches([["a"], "b"], str, (2, 1))

@@ -30,7 +30,7 @@ class Block:
         self.fresh = True
         self.memory = torch.zeros(size, dtype=torch.uint8)
         self.counters = SimpleNamespace(steps=0, saved=0, seen=0)
-        self.before = None
+        self.previous = None
 
     def ready(self):
         self.fresh = False

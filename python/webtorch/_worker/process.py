@@ -1,4 +1,4 @@
-"""What a worker does by itself, beside its handlers: it saves models, and looks for new code."""
+"""The threads of a worker beside its handlers: they save models and reload code."""
 
 import sys
 from collections.abc import Callable
@@ -8,23 +8,27 @@ from pathlib import Path
 from webtorch import _state
 from webtorch._model import models
 from webtorch._worker.reload import Watcher
-from webtorch._zone.checkpoint import Checkpoints, Saver
-from webtorch._zone.shared_state import SharedState
+from webtorch._worker.saver import Saver
+from webtorch._zone.checkpoint import Checkpoints
 from webtorch._zone.zone import NginxZone
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of nginx's configuration."""
+    """Settings of nginx's configuration."""
 
     check: bool
-    """Whether the process only tries handlers, and serves nothing."""
+    """Whether the process only checks handlers, and serves nothing."""
     zone: bool
+    """Whether models are shared by workers."""
     checkpoints: Path | None
+    """The directory of checkpoints; None if there are none."""
     interval: float
     """Seconds between checkpoints."""
     keep: int
+    """Number of checkpoints of a model that are kept."""
     reload: bool
+    """Whether code that changes on disk is reloaded."""
     roots: list[str]
     """The directories of the user's modules."""
 
@@ -32,40 +36,36 @@ class Settings:
 class Process:
     """A worker, or a process that checks handlers.
 
+    It is made before handlers are loaded.
+
     Args:
-        settings: of nginx's configuration.
-        swap_handlers: imports them anew.
+        settings: Settings of nginx's configuration.
+        reload_handlers: Imports all handlers again.
 
     """
 
-    def __init__(self, settings: Settings, swap_handlers: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, reload_handlers: Callable[[], None]) -> None:
         threads: list[Saver | Watcher] = []
         if settings.zone:
             _state.zone = zone = NginxZone()
             if settings.checkpoints:
                 _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
-                threads.append(Saver(checkpoints, zone, shared_states, settings.interval))
+                threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
         if settings.reload:
-            # a file that is written twice in a second would be taken for its bytecode
+            # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True
-            threads.append(Watcher(settings.roots, swap_handlers))
+            threads.append(Watcher(settings.roots, reload_handlers))
         self._threads = [] if settings.check else threads
 
     def start(self) -> None:
-        """Begin: handlers are loaded."""
-        for shared in shared_states():
+        """Start the threads: handlers are loaded."""
+        for shared in models.shared_states():
             shared.supersede()
         for thread in self._threads:
             thread.start()
 
     def exit(self) -> None:
-        """End."""
+        """Stop the threads."""
         for thread in self._threads:
             if thread.is_alive():
                 thread.stop()
-
-
-def shared_states() -> list[SharedState]:
-    """Return the states of the models that workers share."""
-    found = [model.state for model in [*models.values()]]
-    return [shared for shared in found if isinstance(shared, SharedState)]

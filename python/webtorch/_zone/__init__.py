@@ -1,4 +1,5 @@
 """The memory that nginx's workers share, as models see it, and its files.
 
-It imports nothing of the package but itself, `_step` and `_native`.
+Of the rest of the package it imports `_step`, which optimizers need, and `_native` only. `zone` is
+the one file here that touches cffi.
 """

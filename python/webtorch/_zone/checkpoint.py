@@ -1,8 +1,9 @@
-"""Checkpoints: the models in the zone as safetensors files, and back.
+"""Checkpoints: the models in the zone as safetensors files.
 
-A model's files are in a directory of its name. Those that are written here are named by the number
-of steps. Any other safetensors file there is one, too: it is taken when it is put there, and at a
-start if its time of change is later than when the last one was written here.
+The files of a model are in a directory of its name. Those that are written here are named by the
+number of steps. Any other safetensors file in the directory is a checkpoint, too: it is loaded when
+it is put there, and at a start if its modification time is later than that of the last checkpoint
+written here.
 """
 
 import contextlib
@@ -10,14 +11,12 @@ import functools
 import json
 import logging
 import os
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -25,26 +24,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from webtorch import __version__
-from webtorch._state import Block
+from webtorch._zone.interfaces import Block, Contents
 from webtorch._zone.layout import Layout
 from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
 
 CHUNK = 1 << 20
-"""Bytes that are copied, summed and written at a time: the rest of a model may change meanwhile."""
+"""Bytes copied, summed and written at a time: the rest of a model may change meanwhile."""
 
 MAX_HEADER = 100_000_000
-"""Bytes, as safetensors itself has it."""
+"""Bytes of a header, the limit of the safetensors library."""
 
 MAX_STEPS = 2**63
 
-POLL = 1.0
-"""Seconds between looks for files, and for whether the worker that writes them lives."""
-
 
 class DamagedError(Exception):
-    """A file is not a checkpoint, or not of this model."""
+    """A file is not a checkpoint of this model, or it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +49,16 @@ class Found:
 
     path: Path
     sequence: int
-    """Of those that were written here; 0: by somebody else."""
+    """Number among the files written here, from 1; 0: the file was written by another program."""
     time: float
-    """Of its content, seconds since 1970."""
+    """When its content was written, seconds since 1970."""
     put: int
-    """When it was put there, by the time of change of its inode, nanoseconds."""
+    """When it was put there: the change time of its inode, nanoseconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was read from a file."""
+    """The tensors of a file; see `webtorch._zone.interfaces.Loaded`."""
 
     tensors: Mapping[str, Tensor]
     steps: int | None
@@ -73,8 +69,8 @@ class Checkpoints:
     """The files of all models.
 
     Args:
-        root: their directory.
-        keep: how many of a model are left, of those that were written here.
+        root: The directory of their directories, which exists.
+        keep: Number of files of a model that are kept, of those written here; at least 1.
 
     """
 
@@ -83,21 +79,21 @@ class Checkpoints:
         self._keep = keep
 
     def directory(self, name: str) -> Path:
-        """Return where the files of a model are."""
+        """Return the directory of a model's files."""
         return self._root / quote(name, safe=" ").replace(".", "%2E")
 
     def files(self, name: str) -> list[Found]:
         """Return the files of a model, the youngest first.
 
-        Those that are written here are in the order of their numbers, whatever the clock did.
+        Files written here are in the order of their numbers, even if the clock was set back.
         """
         found = []
         with contextlib.suppress(FileNotFoundError):
             for path in self.directory(name).glob("*.safetensors"):
-                # one that has gone, or is none, is no reason not to look at the others
+                # a file that is gone or unreadable does not keep the others from being found
                 with contextlib.suppress(OSError):
                     if path.is_file():
-                        found.append(_look(path))
+                        found.append(_inspect(path))
         ours = sorted((f for f in found if f.sequence), key=lambda f: f.sequence, reverse=True)
         others = sorted((f for f in found if not f.sequence), key=lambda f: f.time, reverse=True)
         saved = ours[0].time if ours else 0.0
@@ -107,26 +103,26 @@ class Checkpoints:
             *(file for file in others if file.time <= saved),
         ]
 
-    def load(self, shared: SharedState) -> Loaded | None:
-        """Read the youngest file of a model that is whole and fits; tell of those that do not."""
-        files = self.files(shared.name)
+    def load(self, model: Contents) -> Loaded | None:
+        """Read the youngest file of a model that is whole and fits; log those that do not."""
+        files = self.files(model.name)
         seen = max((file.put for file in files), default=0)
         for file in files:
             try:
-                loaded = read(file.path, shared)
+                loaded = read(file.path, model)
             except Exception as error:
-                log.error('model "%s": %s is not used: %s', shared.name, file.path, error)
+                log.error('model "%s": %s is not used: %s', model.name, file.path, error)
             else:
-                log.info('model "%s" is as in %s', shared.name, file.path)
+                log.info('model "%s" is as in %s', model.name, file.path)
                 return replace(loaded, seen=seen)
         return None
 
     def save(self, shared: SharedState) -> None:
-        """Write a model's file, if it has made steps since the last one, and drop old ones.
+        """Write a checkpoint if the model has made steps since the last one; delete old ones.
 
         Raises:
-            OSError: if it cannot be written; what was there before is left.
-            ValueError: if its weights are not finite, which nobody would want to go on with.
+            OSError: The file cannot be written; earlier files are kept.
+            ValueError: The weights are not finite: training could not continue from them.
 
         """
         with shared.pinned() as block:
@@ -154,19 +150,19 @@ class Checkpoints:
 
 
 def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: whole and on the disk, or not at all.
+    """Write a safetensors file, whole and synced to the disk, or not at all.
 
     Args:
-        path: the file, replaced if it is there.
-        layout: of the memory.
-        memory: uint8; may be written to by others meanwhile.
-        metadata: `crc32` of the data is added.
+        path: The file, which is replaced if it exists.
+        layout: Layout of the memory.
+        memory: The tensors, uint8 `[layout.size]`; others may write to it meanwhile.
+        metadata: Metadata of the file, to which `crc32` of the data is added.
 
     Raises:
-        OSError: if that fails.
+        OSError: The file cannot be written.
 
     """
-    # one for all files, so that what a worker leaves that is killed is overwritten
+    # one name for all files, so that the draft of a worker that was killed is overwritten
     draft = path.with_name(".draft.tmp")
     try:
         with draft.open("wb") as file:
@@ -188,12 +184,13 @@ def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str
     _sync_directory(path.parent)
 
 
-def read(path: Path, shared: SharedState) -> Loaded:
+def read(path: Path, model: Contents) -> Loaded:
     """Read a safetensors file of a model.
 
     Raises:
-        DamagedError: if it is none, was changed since it was written, or is of another model.
-        OSError: if it cannot be read.
+        DamagedError: It is not a safetensors file, has changed since it was written, or does not
+            fit the model.
+        OSError: It cannot be read.
 
     """
     metadata = _check_sum(path)
@@ -201,12 +198,12 @@ def read(path: Path, shared: SharedState) -> Loaded:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise DamagedError(f"it is no safetensors file: {error}") from error
+        raise DamagedError(f"it is not a safetensors file: {error}") from error
 
-    reason = shared.layout.mismatch(shared.keys, tensors)
+    reason = model.layout.mismatch(model.keys, tensors)
     if reason:
         raise DamagedError(f"it is of another model: {reason}")
-    for key in sorted(shared.parameters):
+    for key in sorted(model.parameters):
         if not _is_finite(tensors[key]):
             raise DamagedError(f'parameter "{key}" has elements that are not finite')
 
@@ -220,9 +217,9 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _stable(shared: SharedState, block: Block) -> tuple[Tensor, int]:
-    """Return the memory of a block and its steps: a copy between two steps, if there is an order.
+    """Return the memory of a block and its steps; in strict order a copy between two steps.
 
-    Without it there is no such moment, and writing from memory that changes does as well.
+    Without an order there is no moment between steps, so the memory is returned as it changes.
     """
     if not shared.strict:
         steps = block.counters.steps
@@ -235,7 +232,7 @@ def _stable(shared: SharedState, block: Block) -> tuple[Tensor, int]:
 
 
 def _framed(header: bytes) -> bytes:
-    """Put a header's length before it, and spaces behind: data begins at a multiple of 8."""
+    """Prefix a header with its length and pad it with spaces: data begins at a multiple of 8."""
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header
 
@@ -254,28 +251,28 @@ def _metadata(shared: SharedState, steps: int, sequence: int) -> dict[str, str]:
 
 
 def _read_metadata(path: Path) -> tuple[dict[str, str], int]:
-    """Return the metadata of a file, and where its data begins.
+    """Return the metadata of a file and the offset of its data.
 
     Raises:
-        DamagedError: if it has no header of safetensors.
+        DamagedError: It has no header of a safetensors file.
 
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size > min(os.fstat(file.fileno()).st_size, MAX_HEADER):
-            raise DamagedError("it is no safetensors file, or was cut off")
+            raise DamagedError("it is not a safetensors file, or was cut off")
         try:
             header: Any = json.loads(file.read(size))
         except (ValueError, RecursionError) as error:
-            raise DamagedError(f"it is no safetensors file: {error}") from error
+            raise DamagedError(f"it is not a safetensors file: {error}") from error
     if not isinstance(header, dict):
-        raise DamagedError("it is no safetensors file: its header is no object")
+        raise DamagedError("it is not a safetensors file: its header is not an object")
     metadata = header.get("__metadata__")
     return metadata if isinstance(metadata, dict) else {}, 8 + size
 
 
 def _check_sum(path: Path) -> dict[str, str]:
-    """Compare a file with the sum in its metadata, if it has one; return these."""
+    """Compare a file with the checksum in its metadata, if there is one; return the metadata."""
     metadata, begin = _read_metadata(path)
     expected = metadata.get("crc32")
     if expected is not None:
@@ -285,18 +282,18 @@ def _check_sum(path: Path) -> dict[str, str]:
             while chunk := file.read(CHUNK):
                 crc = zlib.crc32(chunk, crc)
         if f"{crc:08x}" != expected:
-            raise DamagedError("it was damaged since it was written: its sum is another one")
+            raise DamagedError("it was damaged since it was written: its checksum differs")
     return metadata
 
 
-def _look(path: Path) -> Found:
+def _inspect(path: Path) -> Found:
     status = path.stat()
     return _found(path, status.st_ino, status.st_size, status.st_mtime, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=1024)
 def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found:
-    """Describe a file, whose header is read once for as long as the file is the same."""
+    """Describe a file; its header is read once as long as the file is the same."""
     if path.stem.isdecimal():
         with contextlib.suppress(DamagedError, KeyError, ValueError, TypeError):
             metadata, _ = _read_metadata(path)
@@ -306,116 +303,9 @@ def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found
 
 
 def _sync_directory(path: Path) -> None:
-    """Let the names in a directory survive a loss of power."""
+    """Sync the names in a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class Election(Protocol):
-    """Finds out which of all workers writes files."""
-
-    def elect(self) -> bool:
-        """Tell whether it is the calling thread."""
-
-    def resign(self) -> None:
-        """Let another one."""
-
-    def is_leaving(self) -> bool:
-        """Tell whether this worker shuts down."""
-
-
-class Saver(threading.Thread):
-    """Saves the models of all workers at an interval, in one worker, and takes new files.
-
-    The others wait to take its place. Memory is written to the disk in pieces, with the GIL given
-    up, so that nobody waits for it.
-
-    Args:
-        checkpoints: the files.
-        election: of the worker.
-        states: returns the models' states.
-        interval: seconds.
-
-    """
-
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        election: Election,
-        states: Callable[[], Iterable[SharedState]],
-        interval: float,
-    ) -> None:
-        super().__init__(name="webtorch checkpoints", daemon=True)
-        self._checkpoints = checkpoints
-        self._election = election
-        self._states = states
-        self._interval = interval
-        self._stopping = threading.Event()
-
-    def stop(self) -> None:
-        """Save once more, if this is the worker that does, and end."""
-        self._stopping.set()
-        self.join()
-
-    def run(self) -> None:
-        """Save and look for files, if it is this worker that does, until told to stop."""
-        # who takes over from a dead one is late already
-        pause = min(POLL, self._interval / 4)
-        while True:
-            # workers of a new configuration may have other models
-            if not self._election.is_leaving() and self._election.elect():
-                self._serve()
-            if self._stopping.wait(pause):
-                break
-        if self._election.elect():
-            self._save_all()
-            self._election.resign()
-
-    def _serve(self) -> None:
-        """Be the worker that writes files, until it shuts down."""
-        due = time.monotonic()
-        while not self._election.is_leaving():
-            self._take_new_files()
-            if time.monotonic() >= due:
-                # from begin to begin: what is written is as old as the begin
-                due = time.monotonic() + self._interval
-                self._save_all()
-            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
-                break
-        self._save_all()
-        self._election.resign()
-
-    def _save_all(self) -> None:
-        for shared in self._states():
-            try:
-                self._checkpoints.save(shared)
-            except Exception as error:
-                log.error('model "%s" could not be saved: %s', shared.name, error)
-
-    def _take_new_files(self) -> None:
-        """Let the workers have the weights of a file that was put into place."""
-        for shared in self._states():
-            try:
-                self._take_new_file(shared)
-            except Exception as error:
-                log.error('model "%s": its files cannot be read: %s', shared.name, error)
-
-    def _take_new_file(self, shared: SharedState) -> None:
-        with shared.pinned() as block:
-            known = block.counters.seen
-            files = self._checkpoints.files(shared.name)
-            new = [file for file in files if not file.sequence and file.put > known]
-            if not new:
-                return
-            newest = max(new, key=lambda file: file.put)
-            block.counters.seen = newest.put
-        try:
-            loaded = read(newest.path, shared)
-            shared.replace(loaded.tensors, loaded.steps, newest.put)
-        except Exception as error:
-            log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
-        else:
-            log.warning('model "%s" has the weights of %s now', shared.name, newest.path)
