@@ -297,7 +297,7 @@ typedef struct {
 
 
 /*
- * Implemented by _bridge.py, called by C with or without the GIL.
+ * Implemented by _worker/bridge.py, called by C with or without the GIL.
  * Those that may fail write a message of at most len bytes and return -1.
  */
 

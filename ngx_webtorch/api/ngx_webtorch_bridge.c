@@ -580,9 +580,9 @@ static void (*_cffi_call_python_org)(struct _cffi_externpy_s *, char *);
 #define _CFFI_MODULE_NAME  "webtorch._native"
 static const char _CFFI_PYTHON_STARTUP_CODE[] = {
 // # NB. this is not a string because of a size limit in MSVC
-// 'from webtorch import _bridge\n
-102,114,111,109,32,119,101,98,116,111,114,99,104,32,105,109,112,111,114,116,
-32,95,98,114,105,100,103,101,10,
+// 'from webtorch._worker import bridge\n
+102,114,111,109,32,119,101,98,116,111,114,99,104,46,95,119,111,114,107,101,114,
+32,105,109,112,111,114,116,32,98,114,105,100,103,101,10,
 0 };
 #ifdef PYPY_VERSION
 # define _CFFI_PYTHON_STARTUP_FUNC  _cffi_pypyinit__native

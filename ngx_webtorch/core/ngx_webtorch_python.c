@@ -72,7 +72,7 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
     rc = ngx_webtorch_python_import("webtorch", error);
 
     if (rc == NGX_OK) {
-        rc = ngx_webtorch_python_import("webtorch._preload", error);
+        rc = ngx_webtorch_python_import("webtorch._worker.preload", error);
     }
 
     name = conf->preload->elts;
@@ -266,7 +266,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
 
-    /* if webtorch._bridge does not import, cffi prints why and returns 0 */
+    /* if webtorch._worker.bridge does not import, cffi prints why and returns 0 */
 
     schema->kind = -1;
     ngx_memcpy(error, broken, sizeof(broken));

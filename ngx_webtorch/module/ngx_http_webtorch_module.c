@@ -245,7 +245,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     ngx_str_t                name;
     ngx_webtorch_handler_t  *loader;
 
-    ngx_str_set(&name, "webtorch._torch_files:load");
+    ngx_str_set(&name, "webtorch._worker.torch_files:load");
 
     loader = ngx_webtorch_handler_add(cf, &name);
     if (loader == NULL) {

@@ -20,23 +20,23 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 
-    from webtorch.handlers import handler, infer, train
-    from webtorch.messages import HTTPError, Request, Response
-    from webtorch.model import Model
-    from webtorch.schema import SignatureError
+    from webtorch._handlers import handler, infer, train
+    from webtorch._messages import HTTPError, Request, Response
+    from webtorch._model import Model
+    from webtorch._schema import SignatureError
 else:
-    # Imported when they are first asked for (PEP 562): all of them import torch, which a machine
-    # that only uses webtorch.client need not have.
+    # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
+    # not need.
     _MODULES = {
-        "HTTPError": "messages",
-        "Model": "model",
-        "Request": "messages",
-        "Response": "messages",
-        "SignatureError": "schema",
-        "Strings": "schema",
-        "handler": "handlers",
-        "infer": "handlers",
-        "train": "handlers",
+        "HTTPError": "_messages",
+        "Model": "_model",
+        "Request": "_messages",
+        "Response": "_messages",
+        "SignatureError": "_schema",
+        "Strings": "_schema",
+        "handler": "_handlers",
+        "infer": "_handlers",
+        "train": "_handlers",
     }
 
     def __getattr__(name):
@@ -50,7 +50,7 @@ else:
         return found
 
     def __dir__():
-        """List the names that are not imported yet, too."""
+        """List all names, those that are not imported yet among them."""
         return sorted({*globals(), *__all__})
 
 

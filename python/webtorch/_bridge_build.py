@@ -1,7 +1,7 @@
 """Generates the C side of the bridge: `python -m webtorch._bridge_build`.
 
-The declarations of ngx_webtorch_api.h are cffi's cdef; what cffi generates of them is compiled
-into the nginx module, so that building it takes no Python package.
+The declarations of ngx_webtorch_api.h are cffi's cdef. The C that cffi generates from them is
+compiled into the nginx module, so that building the module needs no Python package.
 """
 
 import re
@@ -22,7 +22,7 @@ PROLOGUE = """
 
 
 def _marked(text: str, mark: str = "") -> str:
-    """Cut what is between the marks `cdef: begin` and `cdef: end` of a header."""
+    """Return the text between the marks `cdef: begin` and `cdef: end` of a header."""
     begin, end = f"/* cdef: {mark}begin */", f"/* cdef: {mark}end */"
     return text[text.index(begin) + len(begin) : text.index(end)]
 
@@ -35,7 +35,7 @@ def generate(path: Path) -> None:
     builder.cdef(_marked(header) + _marked(header, "c "))
     builder.embedding_api(_marked(header, "python "))
     builder.set_source("webtorch._native", PROLOGUE)
-    builder.embedding_init_code("from webtorch import _bridge")
+    builder.embedding_init_code("from webtorch._worker import bridge")
     builder.emit_c_code(str(path))
 
 

@@ -1,7 +1,7 @@
-"""One optimizer step, without what PyTorch does around it.
+"""One optimizer step, without PyTorch's overhead.
 
-On a network of two layers a third of `zero_grad(); backward(); step()` is profiler ranges, hooks
-that nobody has registered and gradients of 1 made anew.
+On a network of two layers a third of `zero_grad(); backward(); step()` is spent on profiler ranges,
+on hooks that are not registered and on a new gradient of 1 for each step.
 """
 
 import torch
@@ -12,10 +12,10 @@ from webtorch import _torch
 
 
 class Step:
-    """Clears the gradients, computes those of a loss and lets the optimizer step.
+    """Clears the gradients, computes those of a loss and makes an optimizer step.
 
     Args:
-        optimizer: of the parameters.
+        optimizer: The optimizer of the parameters.
 
     """
 

@@ -1,4 +1,4 @@
-"""Paths and parameters as tokens, as ngx_webtorch_tokens.c cuts them; see docs/features.md."""
+"""Tokens of paths and parameters, equal to those of ngx_webtorch_tokens.c; see docs/features.md."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEGMENTS = 64
-"""Of a request: its path, at most 62 parameters, and what is none."""
+"""Segments of a request: its path, at most 62 parameters, and one for the end of a row."""
 
 NGRAMS = 5
-"""That end with a token."""
+"""n-grams that end with a token."""
 
 SIZES = (128, 512, 2048, 8192, 16384)
-"""Tokens of a row that has as many as it needs."""
+"""Sizes of rows, in tokens, from which one is chosen by default."""
 
 MAX_MARKS = 256
-"""Places where a text is cut into parameters, names and values."""
+"""Most places at which a text is cut into parameters, names and values."""
 
 _MASK = 0xFFFFFFFF
 _POSITIVE = 0x7FFFFFFF
@@ -37,25 +37,25 @@ _PLAIN = re.compile(rb"[a-z_\x80-\xff0-9.\[\]-]*")
 
 
 class Tokens(NamedTuple):
-    """Requests as tokens."""
+    """Tokens of requests."""
 
     tokens: NDArray[np.int32]
-    """Of shape (requests, 5, size)."""
+    """Numbers of n-grams `[requests, 5, size]`; 0 where a request has no more tokens."""
     segments: NDArray[np.int64]
-    """Of shape (requests, size)."""
+    """The segment of each token, 0 to 63, `[requests, size]`."""
     parameters: NDArray[np.int32]
-    """Of shape (requests, 3, 64)."""
+    """Name, shape of the value and its length in bytes of each segment, `[requests, 3, 64]`."""
 
 
 class Parameter(NamedTuple):
-    """A name and a value, decoded."""
+    """A decoded name and value."""
 
     name: bytes
     value: bytes
 
     @classmethod
     def cut(cls, text: bytes, equals: int) -> "Parameter":
-        """Cut a text at its equals sign, if it is not at the end of it."""
+        """Cut a text at the position of its equals sign, `len(text)` if it has none."""
         if equals == len(text):
             return cls(b"", text)
         name = text[:equals]
@@ -63,7 +63,13 @@ class Parameter(NamedTuple):
 
 
 def cut(requests: Sequence[Sequence[Parameter]], size: int | None) -> Tokens:
-    """Cut requests, each the path and its parameters, see `webtorch.features.tokens`."""
+    """Return the tokens of requests.
+
+    Args:
+        requests: The path and the parameters of each request.
+        size: Tokens in a row; None: the least of SIZES that the longest request fits in.
+
+    """
     count = len(requests)
     parameters = np.zeros((count, 3, SEGMENTS), np.int32)
     symbols: list[list[tuple[int, ...]]] = [[] for _ in requests]
@@ -85,20 +91,20 @@ def cut(requests: Sequence[Sequence[Parameter]], size: int | None) -> Tokens:
     if size is None:
         longest = max(map(len, symbols), default=0)
         size = next((size for size in SIZES if size >= longest), SIZES[-1])
-    made = Tokens(
+    result = Tokens(
         np.zeros((count, NGRAMS, size), np.int32),
         np.full((count, size), SEGMENTS - 1, np.int64),
         parameters,
     )
     for row, of_row in enumerate(symbols):
         table = np.array(of_row[:size], np.uint32)
-        made.tokens[row, :, : len(table)] = _ngrams(*table.T[1:])
-        made.segments[row, : len(table)] = table[:, 0]
-    return made
+        result.tokens[row, :, : len(table)] = _ngrams(*table.T[1:])
+        result.segments[row, : len(table)] = table[:, 0]
+    return result
 
 
 def _symbols(value: bytes) -> Iterator[tuple[int, int]]:
-    """Give the word and the shape of each token of a segment, and of its end."""
+    """Return the word and the shape of each token of a segment, and of its end."""
     for match in _TOKEN.finditer(value):
         token = match[0]
         if match["letters"]:
@@ -121,10 +127,10 @@ def _ngrams(
     """Return numbers of the n-grams that end with tokens.
 
     Args:
-        word: of the tokens.
-        shape: of them.
-        last_word: of the tokens before them.
-        before: shapes of the tokens before them, the nearest first.
+        word: Words of the tokens.
+        shape: Shapes of the tokens.
+        last_word: Words of the tokens before them.
+        before: Shapes of the three tokens before them, the nearest first.
 
     """
     first, second, third = before
@@ -145,7 +151,7 @@ def _ngrams(
 
 
 def _mixed(seed: Any, *symbols: Any) -> Any:
-    """Return the hash of symbols in order: of integers, or of arrays of uint32."""
+    """Return the hash of a sequence of symbols: integers, or arrays of uint32."""
     mixed = seed
     for symbol in symbols:
         mixed = ((mixed ^ symbol) * _MIX) & _MASK
@@ -155,7 +161,7 @@ def _mixed(seed: Any, *symbols: Any) -> Any:
 
 @lru_cache(maxsize=1 << 16)
 def _hash(string: bytes) -> int:
-    """Return FNV-1a, 32 bit."""
+    """Return the 32-bit FNV-1a hash."""
     hashed = 2166136261
     for byte in string:
         hashed = ((hashed ^ byte) * 16777619) & _MASK

@@ -1,7 +1,7 @@
-"""What WebTorch uses of PyTorch that has no public name there.
+"""Private functions of PyTorch that WebTorch uses.
 
-All of it is of the pinned version; whoever raises that looks here first. Tests compare what it does
-with the public calls.
+They are those of the pinned version: check them first when it changes. Tests compare their results
+with those of the public functions.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 use_count: Callable[[int], int] = torch._C._storage_Use_Count
-"""How many tensors and storages share the memory of a storage, given by its `_cdata`."""
+"""Returns the number of references to the memory of a storage, given by its `_cdata`."""
 
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
-"""What torch.no_grad and torch.enable_grad call."""
+"""Sets the grad mode, as torch.no_grad and torch.enable_grad do."""
 
 has_global_hooks: Callable[[], bool] = _has_any_global_hook
-"""Whether somebody has registered hooks on all modules."""
+"""Returns whether hooks on all modules are registered."""
 
 _run_backward = torch.autograd.Variable._execution_engine.run_backward
 
 
 def backward(loss: Tensor, gradient: Tensor) -> None:
-    """Compute gradients as `loss.backward(gradient)`, without looking for subclasses and hooks."""
+    """Compute gradients as `loss.backward(gradient)`, without checks for subclasses and hooks."""
     _run_backward(
         (loss,),
         (gradient,),
@@ -40,18 +40,18 @@ def backward(loss: Tensor, gradient: Tensor) -> None:
 
 
 def bare_step(optimizer: Optimizer) -> Callable[[Optimizer], Any] | None:
-    """Return the `step` of an optimizer's class without the ranges and hooks put around it."""
+    """Return the `step` of an optimizer's class without its profiler ranges and hooks."""
     step: Any = type(optimizer).step
     return step.__wrapped__ if getattr(step, "hooked", False) else None
 
 
 def is_step_watched(optimizer: Optimizer) -> bool:
-    """Tell whether somebody would miss the ranges or hooks around a step."""
+    """Return whether the profiler ranges or hooks around a step are in use."""
     return bool(
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or _global_optimizer_pre_hooks
         or _global_optimizer_post_hooks
-        or "step" in optimizer.__dict__  # as a learning rate scheduler patches it
+        or "step" in optimizer.__dict__  # patched by a learning rate scheduler
         or _profiler_enabled()
     )

@@ -1,9 +1,9 @@
-"""What `webtorch_balancer` learns: policies, which correct what servers cost a request.
+"""Policies of `webtorch_balancer`, which correct the expected costs of servers.
 
-nginx's workers know of each server how long a request takes that need not wait, how many it
-serves at once, how often it fails and what is in flight; from these they expect a time for each
-request, in C and within a microsecond. A policy learns from finished requests by how much such
-expectations are wrong, and when; the workers correct them by that.
+For each server nginx's workers measure the time of a request without waiting, the number of
+requests served at once, the share of failures and the requests in flight. From these they expect a
+time for each request, in C and within a microsecond. A policy learns from finished requests by how
+much and when the expected times are wrong, and the workers correct them by that.
 
     import torch, webtorch.balancer
 
@@ -16,9 +16,8 @@ expectations are wrong, and when; the workers correct them by that.
 and `webtorch_balancer module:Curved;` in an upstream of nginx's configuration uses it.
 """
 
-import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,49 +25,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from webtorch.handlers import Handler
+__all__ = [
+    "FEATURES",
+    "HIDDEN",
+    "Correction",
+    "Policy",
+    "PolicyError",
+    "Samples",
+    "Servers",
+]
 
 FEATURES = (
-    "service",  # log2 of the request's service time there, to the median of all servers'
+    "service",  # log2 of the server's service time / median of all servers
     "wait",  # log2 of (1 + expected wait / service time)
     "load",  # requests in flight / requests that are served at once, 8 at most
-    "trend",  # log2 of the service time of late, to that of longer ago
+    "trend",  # log2 of the recent service time / that of longer ago
     "errors",  # share of the outcomes that were failures
-    "silence",  # 0 to 1: how sure it is that the server hangs
-    "price",  # log2 of how many times longer a contact takes as its key is not warm
+    "silence",  # 0 to 1: how certain it is that the server hangs
+    "price",  # log2 of the cold cost: time with a cold key / with a warm one, 0 if it is warm
     "idle",  # log2 of (1 + seconds since the last outcome), 0 while requests are in flight
 )
 """What is known of a server when a request is sent to it, in the order of `Samples.features`."""
 
 HIDDEN = 8
-"""Neurons that the hidden layer of a policy's network may have."""
+"""Most neurons of the hidden layer of a policy's network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Finished requests, the oldest first."""
+    """Finished requests of all servers, the oldest first."""
 
     server: Tensor
-    """The server's number, int64 `[requests]`."""
+    """Number of the server, int64 `[requests]`."""
 
     outcome: Tensor
-    """0: an answer, 1: one that tells of an error, 2: none, 3: none in time; int64 `[requests]`."""
+    """0: an answer, 1: an answer with an error, 2: no answer, 3: a timeout; int64 `[requests]`."""
 
     latency: Tensor
-    """Seconds from the request's being sent to its end, float32 `[requests]`."""
+    """Seconds from sending the request to its end, float32 `[requests]`."""
 
     expected: Tensor
-    """Seconds that were expected then, without a correction, float32 `[requests]`."""
+    """Seconds expected when it was sent, without a correction, float32 `[requests]`."""
 
     features: Tensor
-    """FEATURES as they were then, float32 `[requests, features]`."""
+    """FEATURES when it was sent, float32 `[requests, features]`."""
 
     def __len__(self) -> int:
         """Return the number of requests."""
         return len(self.latency)
 
     def select(self, which: Tensor) -> "Samples":
-        """Return those of a mask or an index."""
+        """Return the requests of a mask (bool) or an index (int64)."""
         return Samples(
             self.server[which],
             self.outcome[which],
@@ -79,7 +86,7 @@ class Samples:
 
     @staticmethod
     def join(parts: Sequence["Samples"]) -> "Samples":
-        """Return all requests of several."""
+        """Return the requests of all parts."""
         return Samples(
             torch.cat([part.server for part in parts]),
             torch.cat([part.outcome for part in parts]),
@@ -91,25 +98,25 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The servers of an upstream as they are now, one for each row."""
+    """The current state of an upstream's servers, a row each."""
 
     server: Tensor
-    """Their numbers, as in Samples, int64 `[servers]`."""
+    """Numbers as in `Samples.server`, int64 `[servers]`."""
 
     inflight: Tensor
     """Requests in flight, int64 `[servers]`."""
 
     ejected: Tensor
-    """Whether it is left alone as it has failed, bool `[servers]`."""
+    """Whether the server is ejected after failures, bool `[servers]`."""
 
     service: Tensor
-    """Seconds that a request takes which need not wait, float32 `[servers]`."""
+    """Seconds of a request that does not wait, float32 `[servers]`."""
 
     concurrency: Tensor
-    """Requests that it serves at once, float32 `[servers]`."""
+    """Requests that the server serves at once, float32 `[servers]`."""
 
     error: Tensor
-    """Share of its outcomes that were failures, float32 `[servers]`."""
+    """Share of failures among the outcomes, 0 to 1, float32 `[servers]`."""
 
     features: Tensor
     """FEATURES for a request without a key, float32 `[servers, features]`."""
@@ -120,45 +127,58 @@ class Servers:
 
 
 class Correction(NamedTuple):
-    """What C evaluates: `output @ relu(weights @ x + biases) + linear @ x + bias`, log2."""
+    """The correction of a cost, log2: `output @ relu(weights @ x + biases) + linear @ x + bias`."""
 
     used: bool
+    """Whether workers apply it."""
     loss: float
+    """Loss of the corrected costs."""
     baseline: float
+    """Loss of the costs with a constant correction."""
     bias: float
     linear: list[float]
+    """`[features]`; zeros if there is a hidden layer."""
     biases: list[float]
+    """`[neurons]`; empty without a hidden layer, as are the next two."""
     output: list[float]
+    """`[neurons]`."""
     weights: list[list[float]]
+    """`[neurons, features]`."""
 
 
 class PolicyError(Exception):
-    """A policy that cannot be used."""
+    """A policy, or a function that scores servers, cannot be used."""
 
 
 class Policy:
     """Learns by how much the expected times of requests are wrong, and when.
 
-    Its network takes the features of a request on a server and gives the log2 of the factor that
-    the expected time is off by. It is trained on the newest requests in every round; what it has
-    learned is used from when it foretells those that it has not seen better than a constant
-    factor does, until it does not any more: so it never makes things worse for long. One worker
-    of nginx has the policy of an upstream, in its Python thread.
+        class Curved(webtorch.balancer.Policy):
+            memory = 8192
 
-    Subclasses may change the network, the cost, and how it learns.
+            def network(self):
+                return nn.Sequential(nn.Linear(self.features, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    Its network takes the features of a request on a server and returns the log2 of the factor by
+    which the expected time is wrong. It is trained on the newest requests in every round. Its
+    correction is used while it predicts requests that it has not seen better than a constant factor
+    does, so it cannot make decisions worse for long. One worker of nginx runs the policy of an
+    upstream, in its Python thread.
+
+    Subclasses may change the attributes, the network, the cost and the learning.
     """
 
     features = len(FEATURES)
-    """Inputs of the network."""
+    """Number of inputs of the network."""
 
     interval = 0.5
-    """Seconds between rounds, 0.05 to 2."""
+    """Seconds between rounds, 0.05 to 2; by default 0.5."""
 
     memory = 4096
-    """The newest requests that are learned from."""
+    """Number of the newest requests that are learned from; by default 4096."""
 
     margin = 0.01
-    """The share by which the loss may exceed that of a constant factor once it has been less."""
+    """Share by which the loss may exceed a constant factor's once it was less; by default 0.01."""
 
     def __init__(self) -> None:
         self.net = self.network()
@@ -169,9 +189,10 @@ class Policy:
         self._used = False
 
     def network(self) -> nn.Module:
-        """Make the network: `Linear(features, 1)`, or `Sequential(Linear, ReLU, Linear)`.
+        """Return the network: `Linear(features, 1)`, or `Sequential(Linear, ReLU, Linear)`.
 
-        It begins as a correction of nothing, which its last layer's being 0 does.
+        A hidden layer has at most HIDDEN neurons. The weights of the default are zeros, so that it
+        begins as a correction of nothing.
         """
         net = nn.Linear(self.features, 1)
         nn.init.zeros_(net.weight)
@@ -179,19 +200,19 @@ class Policy:
         return net
 
     def cost(self, samples: Samples) -> Tensor:
-        """Return what each request has cost, in seconds; NaN where that is not to be learned.
+        """Return the cost of each request in seconds, float32 `[requests]`; NaN is not learned.
 
-        That failures are bad is known without the network, which the default leaves them out of.
+        By default it is the latency, and NaN for failures: C raises the costs of failing servers.
         """
         return torch.where(samples.outcome == 0, samples.latency, torch.nan)
 
     def target(self, samples: Samples) -> Tensor:
-        """Return the log2 of the factors that the expectations were off by, 5 at most."""
+        """Return log2 of cost / expected time, -5 to 5, float32 `[requests]`; NaN: not learned."""
         cost = self.cost(samples).clamp_min(1e-6)
         return torch.log2(cost / samples.expected.clamp_min(1e-6)).clamp(-5.0, 5.0)
 
     def round(self, samples: Samples) -> None:
-        """Take the requests that have finished since the last round: judge, then learn."""
+        """Judge the network on the requests finished since the last round, then learn from them."""
         if not len(samples):
             return
         target = self.target(samples)
@@ -210,10 +231,10 @@ class Policy:
             return
         constant = self.target(self._kept).mean()
         with torch.no_grad():
-            foretold = self.net(samples.features).squeeze(1)
-            loss = huber_loss(foretold, target).item()
+            predicted = self.net(samples.features).squeeze(1)
+            loss = huber_loss(predicted, target).item()
             baseline = huber_loss(constant.expand_as(target), target).item()
-        # of the last 2000 requests or so
+        # a moving average over about 2000 requests
         share = min(1.0, len(samples) / 2000)
         if math.isinf(self.loss):
             self.loss, self.baseline = loss, baseline
@@ -230,10 +251,10 @@ class Policy:
             self._adam.step()
 
     def correction(self) -> Correction:
-        """Return what nginx's workers shall use until the next round.
+        """Return the correction that nginx's workers use until the next round.
 
         Raises:
-            PolicyError: if the network is none that they can evaluate.
+            PolicyError: They cannot evaluate the network.
 
         """
         linear, hidden = self._layers()
@@ -248,7 +269,7 @@ class Policy:
         )
 
     def _layers(self) -> tuple[nn.Linear, nn.Linear | None]:
-        """Return the last layer and the hidden one, if there is one."""
+        """Return the last layer, and the hidden layer or None."""
         layers = list(self.net) if isinstance(self.net, nn.Sequential) else [self.net]
         match layers:
             case [nn.Linear(in_features=self.features, out_features=1) as last]:
@@ -266,10 +287,10 @@ class Policy:
 
 
 class _Adam:
-    """Adam (Kingma, Ba) with a little decay of the weights.
+    """Adam (Kingma and Ba, 2015) with weight decay.
 
-    That of torch.optim imports torch's compiler with its first step, which would take a processor
-    from nginx for seconds just when its first requests come.
+    The first step of torch.optim.Adam imports torch's compiler, which would take a processor from
+    nginx for seconds when the first requests come.
     """
 
     RATE, DECAY, MEAN, SQUARE = 0.01, 1e-3, 0.9, 0.999
@@ -281,7 +302,7 @@ class _Adam:
         self._steps = 0
 
     def step(self) -> None:
-        """Take a step against the gradients, and forget them."""
+        """Make a step against the gradients, and clear them."""
         self._steps += 1
         rate = self.RATE * math.sqrt(1 - self.SQUARE**self._steps) / (1 - self.MEAN**self._steps)
         with torch.no_grad():
@@ -304,57 +325,3 @@ def _bias(layer: nn.Linear) -> list[float]:
         return [0.0] * layer.out_features
     values: list[float] = bias.tolist()
     return values
-
-
-class Scores:
-    """A function of a user's that weighs servers: twice the score, half the cost."""
-
-    interval = 1.0
-
-    def __init__(self, function: Callable[[Servers], Tensor]) -> None:
-        self._function = function
-
-    def scales(self, servers: Servers) -> Tensor:
-        """Return what the servers' costs are multiplied with, float32 `[servers]`.
-
-        Raises:
-            PolicyError: if the function returned something else than a finite number greater
-                than 0 for each server.
-
-        """
-        if not len(servers):
-            return torch.empty(0)
-        scores = self._function(servers)
-        if not isinstance(scores, Tensor) or scores.shape != (len(servers),):
-            raise PolicyError(f"a tensor of {len(servers)} scores is expected, not {scores}")
-        scores = scores.detach().to("cpu", torch.float32)
-        if not (scores.isfinite() & (scores > 0)).all():
-            raise PolicyError(f"scores are to be finite and greater than 0, not {scores}")
-        return (scores.mean() / scores).contiguous()
-
-    def correction(self) -> Correction:
-        """Return a correction of nothing."""
-        return Correction(False, math.nan, math.nan, 0.0, [0.0] * len(FEATURES), [], [], [])
-
-
-def find(name: str) -> "Policy | Scores":
-    """Import a policy by `module:name`: a subclass of Policy, or a function of Servers.
-
-    Raises:
-        PolicyError: if there is none of that name, or nginx cannot use it.
-        Exception: whatever importing it raised.
-
-    """
-    module_name, _, attribute = name.partition(":")
-    found = getattr(importlib.import_module(module_name), attribute, None)
-    if found is None:
-        raise PolicyError(f'module "{module_name}" has no "{attribute}"')
-    if isinstance(found, type) and issubclass(found, Policy):
-        policy = found()
-        policy.correction()
-        if not 0.05 <= policy.interval <= 2.0:
-            raise PolicyError(f"its interval is to be 0.05 to 2 seconds, not {policy.interval}")
-        return policy
-    if callable(found) and not isinstance(found, type | Handler):
-        return Scores(found)
-    raise PolicyError(f'"{attribute}" is neither a webtorch.balancer.Policy nor a function')

@@ -1,11 +1,11 @@
-"""A client: arrays to a tensor function and back, over HTTP.
+"""A client that sends arrays to tensor functions over HTTP.
 
     from webtorch.client import Client
 
     with Client("http://127.0.0.1:8000") as client:
         y = client.infer("v1/output", x)
 
-It needs NumPy and requests; torch only where tensors are given to it, or for the format "torch".
+It needs NumPy and requests. It needs torch for tensors as inputs and for the format "torch" only.
 """
 
 import io
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     Input = ArrayLike | Tensor
 
+__all__ = ["Client", "ServerError"]
+
 Array = NDArray[Any]
 Format = Literal["npy", "json", "torch"]
 
@@ -37,22 +39,28 @@ NPZ = "application/x-npz"
 JSON = "application/json"
 TORCH = "application/x-pytorch"
 
-# kinds of NumPy's dtypes: bool, integers, floats, complex
 NUMBERS = "biufc"
+"""Kinds of NumPy's dtypes of numbers: bool, integers, floats, complex."""
 
-# longer than a function has by default, so that the server's own 504 is what a client sees
 TIMEOUT = 70.0
+"""Seconds; longer than the server's default of 60 s, so that clients get its 504."""
 
 
 class ServerError(requests.RequestException):
-    """The server answered with an error, or with something else than arrays.
+    """The server answered with an error, or with a body that is not arrays.
+
+        try:
+            y = client.infer("v1/output", x)
+        except ServerError as error:
+            if error.status == 503:
+                time.sleep(error.retry_after or 1.0)
 
     Attributes:
-        status: of HTTP.
-        code: the error's code, see docs/errors.md; None if the answer had none, as one that is
+        status: Status of HTTP.
+        code: Code of the error, see docs/errors.md; None if the answer has none, for example that
             of a proxy.
-        retry_after: seconds, of the header `Retry-After`; None without, or if it is a date.
-        response: the whole answer.
+        retry_after: Seconds of the header `Retry-After`; None if there is none or it is a date.
+        response: The whole answer.
 
     """
 
@@ -60,7 +68,7 @@ class ServerError(requests.RequestException):
 
     def __init__(self, message: str, response: requests.Response, code: str | None = None) -> None:
         super().__init__(message, response=response)
-        # the body is read, and with its stream an error that is kept keeps its connection open
+        # the body is read already; its stream would keep the connection open as long as the error
         response.raw = None
         self.status = response.status_code
         self.code = code
@@ -74,19 +82,24 @@ class ServerError(requests.RequestException):
 class Client:
     """Sends arrays to the tensor functions of a server.
 
-    It keeps its connections open, until `close()` or the end of a `with` block. A
-    `requests.Session` is not promised to be safe for threads: use a client for each of them.
+        with Client("http://127.0.0.1:8000", timeout=5.0) as client:
+            y = client.infer("v1/output", x)
+
+    It keeps its connections open until `close()` or the end of a `with` block. As a
+    `requests.Session` need not be thread-safe, use a client in one thread only.
 
     Args:
-        url: what the paths are relative to, as `http://127.0.0.1:8000`.
-        timeout: in seconds, to connect and between two reads, or a pair of them, or None, to wait
-            for ever.
-        session: one with its own settings (TLS, authentication, retries); it is left open.
-        format: `npy`, NumPy's formats, `json`, or `torch`, which sends and receives tensors of all
-            dtypes, as files of torch.save(), where the server's webtorch_torch_load allows it.
+        url: The URL that paths are relative to, for example `http://127.0.0.1:8000`.
+        timeout: Seconds to connect and between two reads, or a pair of them; None waits without a
+            limit. By default 70.
+        session: A session with settings of its own (TLS, authentication, retries), which `close()`
+            leaves open. By default the client makes one.
+        format: Format of requests and answers. `npy`, the default: NumPy's formats; `json`: JSON;
+            `torch`: files of torch.save(), which carry tensors of all dtypes and are allowed by the
+            server's webtorch_torch_load.
 
     Raises:
-        ValueError: for another format.
+        ValueError: The format is unknown.
 
     """
 
@@ -118,26 +131,28 @@ class Client:
             self._session.close()
 
     def infer(self, path: str, array: "Input | None" = None, /, **arrays: "Input") -> Any:
-        """Call a function, of either kind: what is at the path decides whether it trains, too.
+        """Call a tensor function, under `@webtorch.infer` or `@webtorch.train`.
 
         Args:
-            path: of its location, relative to the client's url.
-            array: the only tensor of the function.
-            arrays: its tensors by name, instead. Each is a NumPy array or a tensor, of any strides,
-                byte order and device, or numbers in lists, which are float64, int64 or bool.
+            path: Path of its location, relative to the client's url.
+            array: The only input of the function.
+            arrays: The inputs by name, instead of `array`. An input is a NumPy array or a tensor,
+                of any strides, byte order and device, or numbers in lists, which are sent as
+                float64, int64 or bool.
 
         Returns:
-            The array, or a dict of arrays by name if the function has several outputs: tensors on
-            the CPU if a tensor was sent or the format is `torch`, else NumPy arrays. Shape and
-            dtype are as the server writes them. JSON has no dtypes: all is float64, int64 or bool
-            then.
+            The output, or a dict of the outputs by name if the function has several: tensors on the
+            CPU if an input is a tensor or the format is `torch`, else NumPy arrays. Shapes and
+            dtypes are those of the server's answer; in JSON, which has no dtypes, they are float64,
+            int64 or bool.
 
         Raises:
-            TypeError: if there is no array, or one with a name and one without, or a tensor of a
-                dtype that NumPy has not, as bfloat16, or, for the format `torch`, no dense one.
-            ValueError: if something is no array of numbers.
-            ServerError: if the server does not answer with arrays.
-            requests.RequestException: if it does not answer at all, or for a NaN in JSON.
+            TypeError: There is no input, or one with a name and one without; or an input is a
+                tensor of a dtype that NumPy does not have, such as bfloat16, or in the format
+                `torch` a tensor that is not dense.
+            ValueError: An input is not an array of numbers.
+            ServerError: The server answers with an error, or not with arrays.
+            requests.RequestException: The server does not answer, or an input for JSON has a NaN.
 
         """
         if (array is None) != bool(arrays):
@@ -161,7 +176,7 @@ class Client:
             body = {"data": _torch_file(arrays.get("", arrays))}
             headers = {"Content-Type": TORCH, "Accept": TORCH}
         else:
-            # of several that are accepted, the server takes the one that it is sent
+            # the server answers in the format of the request if that is accepted
             body = {"data": _npy(arrays[""]) if "" in arrays else _npz(arrays)}
             headers = {
                 "Content-Type": NPY if "" in arrays else NPZ,
@@ -176,20 +191,20 @@ class Client:
 
 
 def _is_tensor(value: object) -> "TypeGuard[Tensor]":
-    """Tell whether it is a tensor; there is none as long as torch is not imported."""
+    """Return whether a value is a tensor, without importing torch: a tensor's torch is imported."""
     return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def _to_numpy(name: str, value: Any) -> Array:
-    """Return an array or a tensor as formats have it: row after row, little-endian."""
+    """Return an array or a tensor as formats need it: row-major and little-endian."""
     what = f'"{name}"' if name else "the array"
     if _is_tensor(value):
         try:
             value = value.numpy(force=True)
         except TypeError as error:
             raise TypeError(
-                f"{what} is a tensor of {value.dtype} ({value.layout}), which NumPy has not: "
-                "convert it, as torch.bfloat16 with .float()"
+                f"{what} is a tensor of {value.dtype} ({value.layout}), which NumPy does not "
+                "have: convert it, as torch.bfloat16 with .float()"
             ) from error
     array = np.asarray(value)
     if array.dtype.kind not in NUMBERS:
@@ -198,7 +213,7 @@ def _to_numpy(name: str, value: Any) -> Array:
 
 
 def _to_torch(name: str, value: Any) -> "Tensor":
-    """Return a dense tensor in memory of its own, as torch.save() writes all that a view is of."""
+    """Return a dense copy of a tensor: torch.save() of a view would write all of its memory."""
     import torch
 
     tensor: Tensor = value if _is_tensor(value) else torch.tensor(_to_numpy(name, value))
@@ -222,7 +237,7 @@ def _npy(array: Array) -> bytes:
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:
-    """Write what np.savez does, which takes some names for its own arguments, as "file"."""
+    """Return arrays as np.savez writes them, but of any names: "file" is an argument of that."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as members:
         for name, array in arrays.items():
@@ -244,7 +259,7 @@ def _load_torch_file(body: bytes) -> "dict[str, Tensor]":
     try:
         found = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
     except Exception as error:
-        # torch raises this and that
+        # torch raises several types
         raise ValueError("torch.load() cannot read it") from error
     tensors: dict[str, Tensor] = found if isinstance(found, dict) else {"": found}
     if not all(map(_is_tensor, tensors.values())):
@@ -253,7 +268,7 @@ def _load_torch_file(body: bytes) -> "dict[str, Tensor]":
 
 
 def _decode(response: requests.Response, format: Format) -> dict[str, Any]:
-    """Read the arrays of an answer, one without a name as ""."""
+    """Return the arrays of an answer by name; the name of an unnamed one is ""."""
     arrays: dict[str, Any]
     content_type = response.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
     try:
@@ -277,9 +292,9 @@ def _decode(response: requests.Response, format: Format) -> dict[str, Any]:
 
 
 def _of_json(value: Any) -> Array:
-    """Make an array of numbers in lists; a null among them is a NaN or was infinite."""
+    """Return numbers in lists as an array; null stands for a NaN or an infinite number."""
     array: Array = np.asarray(value)
-    # null, and integers beyond int64, which only floats can have been
+    # with null, or with integers beyond int64, which are floats of the server
     return array.astype(np.float64) if array.dtype.kind in "Ou" else _native(array)
 
 
@@ -291,7 +306,7 @@ def _native(array: Array) -> Array:
 
 
 def _error(response: requests.Response) -> ServerError:
-    """Read an error, the server's own or that of something else in between."""
+    """Return the error of an answer, which is the server's or that of a proxy."""
     try:
         body = response.json()
         return ServerError(str(body["error"]), response, str(body["code"]))

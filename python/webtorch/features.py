@@ -1,6 +1,12 @@
-"""What nginx shows to models of requests, computed in Python: for training.
+"""Features of requests, computed in Python for training.
 
-The same as ngx_webtorch_features.c does in nginx, see docs/features.md. NumPy alone is needed.
+    from webtorch import features
+
+    texts = [features.text("/search", "q=red+shoes"), features.text("/login", body="user=a")]
+    rows = features.ngrams(texts, 1024)
+
+The results are those of ngx_webtorch_features.c in nginx, see docs/features.md. Only NumPy is
+needed.
 """
 
 import ipaddress
@@ -14,11 +20,25 @@ from numpy.typing import DTypeLike, NDArray
 from webtorch import _tokens
 from webtorch._tokens import Parameter, Tokens
 
+__all__ = [
+    "CLIENT",
+    "NGRAM",
+    "OUTCOME",
+    "REQUEST",
+    "SITE",
+    "TEXT_SIZE",
+    "Tokens",
+    "ngrams",
+    "request",
+    "text",
+    "tokens",
+]
+
 TEXT_SIZE = 16384
-"""Bytes of a text, and those of each of its parts that are looked at."""
+"""Bytes of a text, and bytes read of each of its parts."""
 
 NGRAM = 4
-"""Bytes of the longest n-gram; there are those of all lengths from 1."""
+"""Bytes of the longest n-grams; there are n-grams of all lengths from 1."""
 
 _KINDS = 16
 
@@ -72,7 +92,7 @@ REQUEST: tuple[str, ...] = (
     "double_escapes",
     *(name for name, _ in _CLASSES),
 )
-"""The columns of `request`."""
+"""The columns of the feature `request`."""
 
 CLIENT: tuple[str, ...] = (
     "requests",
@@ -92,7 +112,7 @@ CLIENT: tuple[str, ...] = (
     "cookies_share",
     *(f"kind_{index}" for index in range(_KINDS)),
 )
-"""The columns of `client`."""
+"""The columns of the feature `client`."""
 
 SITE: tuple[str, ...] = (
     "rate_fast",
@@ -104,7 +124,7 @@ SITE: tuple[str, ...] = (
     "time",
     "denied_share",
 )
-"""The columns of `site`."""
+"""The columns of the feature `site`."""
 
 OUTCOME: tuple[str, ...] = (
     *(f"status_{first}xx" for first in range(2, 6)),
@@ -117,7 +137,7 @@ OUTCOME: tuple[str, ...] = (
     "score",
     "scored",
 )
-"""The columns of `outcome`."""
+"""The columns of the feature `outcome`."""
 
 _QUERY = b"\x1d"
 _BODY = b"\x1e"
@@ -135,15 +155,15 @@ for _index, (_, _members) in enumerate(_CLASSES):
 
 
 def text(path: bytes | str, query: bytes | str = b"", body: bytes | str = b"") -> bytes:
-    """Return the text of a request that n-grams and bytes are taken from.
+    """Return the text of a request, from which n-grams and bytes are taken.
 
     Args:
-        path: the part of the target before the first `?`, percent-encoded, as a client sends it.
-        query: the part after it.
-        body: the body, as it is sent.
+        path: The target before the first `?`, percent-encoded, as a client sends it.
+        query: The target after the first `?`, percent-encoded; by default empty.
+        body: The body as a client sends it; by default empty.
 
     Returns:
-        At most 16384 bytes; see docs/features.md for how they come about.
+        The text, at most 16384 bytes; docs/features.md describes it.
 
     """
     return _text(_bytes(path), _bytes(query), _bytes(body))[0]
@@ -155,12 +175,12 @@ def ngrams(
     """Return the numbers of the first n-grams of texts, -1 where a text has no more.
 
     Args:
-        texts: what `text()` has returned.
-        size: the numbers in a row, 1 to 65536.
-        dtype: int32 or int64.
+        texts: Texts of `text()`.
+        size: Numbers in a row, 1 to 65536.
+        dtype: int32, the default, or int64.
 
     Returns:
-        An array of the shape (texts, size), with numbers from 0 to 2147483647.
+        Numbers from 0 to 2147483647, or -1, `[texts, size]`.
 
     """
     rows = np.full((len(texts), size), -1, dtype)
@@ -174,8 +194,9 @@ def tokens(requests: Sequence[Sequence[bytes | str]], size: int | None = None) -
     """Return requests as tokens, see docs/features.md.
 
     Args:
-        requests: of each path, query and body, as of `text()`.
-        size: tokens in a row, 1 to 16384; as many as the longest needs, if it is not given.
+        requests: Path, query and body of each request, as `text()` takes them.
+        size: Tokens in a row, 1 to 16384; by default the least of 128, 512, 2048, 8192 and 16384
+            that the longest request fits in.
 
     """
     return _tokens.cut([_parameters(*(_bytes(part) for part in parts)) for parts in requests], size)
@@ -191,16 +212,16 @@ def request(
     version: str = "1.1",
     tls: bool = False,
 ) -> NDArray[np.float32]:
-    """Return the row of `request`, its columns are named by REQUEST.
+    """Return the feature `request` of a request: float32 `[len(REQUEST)]`.
 
     Args:
-        method: as in "GET".
-        path: as of `text()`, as are query and body.
-        query: see there.
-        body: see there; all of it is read.
-        headers: without repetition; their names in any case.
-        version: of HTTP, as in "1.1".
-        tls: whether the connection is encrypted.
+        method: Method of HTTP, for example "GET".
+        path: Path as `text()` takes it.
+        query: Query as `text()` takes it; by default empty.
+        body: Body as `text()` takes it, of which all bytes are counted; by default empty.
+        headers: Headers by name, in any case, without repetition; by default none.
+        version: Version of HTTP: "0.9", "1.0", "1.1", the default, or "2".
+        tls: Whether the connection is encrypted; by default False.
 
     """
     path, query, body = _bytes(path), _bytes(query), _bytes(body)
@@ -240,7 +261,7 @@ def _bytes(string: bytes | str) -> bytes:
 
 
 def _text(path: bytes, query: bytes, body: bytes) -> tuple[bytes, int, int]:
-    """Return the text, and how many escapes were decoded the first and the second time."""
+    """Return the text, and the numbers of escapes that were decoded first and second."""
     parts = [_decode(path, False), _decode(query, True), _decode(body, True)]
     string = parts[0][0] + _QUERY + parts[1][0] + _BODY + parts[2][0]
     return string[:TEXT_SIZE], sum(part[1] for part in parts), sum(part[2] for part in parts)
@@ -256,9 +277,9 @@ def _decode(part: bytes, plus: bool) -> tuple[bytes, int, int]:
 
 
 def _parameters(path: bytes, query: bytes = b"", body: bytes = b"") -> list[Parameter]:
-    """Return the path, as of its own name, and the parameters of a request, decoded.
+    """Return the path, whose name is the path itself, and the parameters of a request, decoded.
 
-    It is cut where `&` and `=` are as sent, as far as its text goes.
+    They are cut at the `&` and `=` of the encoded request, within the first TEXT_SIZE bytes.
     """
     text = _decode(path, False)[0]
     parameters = [Parameter(text[:TEXT_SIZE], text[:TEXT_SIZE])]
@@ -283,7 +304,7 @@ def _parameters(path: bytes, query: bytes = b"", body: bytes = b"") -> list[Para
 
 
 def _cut_form(text: bytes, begin: int, marks: list[int]) -> Iterator[Parameter]:
-    """Cut the rest of a text, a form, at the marks of its separators."""
+    """Return the parameters in the rest of a text, cut at the marks of its separators."""
     equals = len(text)
     for mark in [*marks, len(text)]:
         if text[mark : mark + 1] == b"=":
@@ -298,7 +319,7 @@ def _byte(escape: re.Match[bytes]) -> bytes:
 
 
 def _ngrams(string: bytes) -> NDArray[np.uint32]:
-    """Return the numbers of all n-grams of a text in order."""
+    """Return the numbers of all n-grams of a text, in order."""
     data = np.frombuffer(string, np.uint8)
     numbers = np.zeros((len(data), NGRAM), np.uint32)
     is_there = np.zeros((len(data), NGRAM), bool)

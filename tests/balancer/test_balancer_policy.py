@@ -9,7 +9,8 @@ from torch import nn
 from backends import LOCATION, Backends, ask, ask_until
 from nginx import wait_for
 from webtorch import balancer
-from webtorch.balancer import Policy, PolicyError, Samples, Scores, Servers
+from webtorch._worker.scores import Scores
+from webtorch.balancer import Policy, PolicyError, Samples, Servers
 
 APP = """
     import torch

@@ -70,13 +70,13 @@ FUNCTIONS = (
 
 @webtorch.handler
 def shared(request):
-    from webtorch import _bridge
+    from webtorch._worker import slots, tensor_runner
     found = {}
     for function in FUNCTIONS:
-        runner = _bridge.TensorRunner(function.__name__, function)
+        runner = tensor_runner.TensorRunner(function.__name__, function)
         batch = types.SimpleNamespace(shared=0, retained=0)
         for _ in range(3):
-            runner._slots[0] = _bridge.Slot(1, True, [torch.zeros(4, 2048)], [0, 0])
+            runner._slots[0] = slots.Slot(1, True, [torch.zeros(4, 2048)], [0, 0])
             runner.run(0, 1, 4, batch)
         found[function.__name__] = bool(batch.shared)
     return found

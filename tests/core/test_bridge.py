@@ -4,8 +4,8 @@ import ast
 import re
 
 from webtorch import _bridge_build
-from webtorch.handlers import METHODS, Kind
-from webtorch.schema import DTYPES
+from webtorch._handlers import METHODS, Kind
+from webtorch._schema import DTYPES
 
 HEADER = _bridge_build.HEADER.read_text()
 STUB = _bridge_build.Path(_bridge_build.__file__).with_name("_native.pyi").read_text()

@@ -275,7 +275,7 @@ def test_the_command_trains(tmp_path):
 
     labelled.write_text("a\t0\tnormal\tGET\t/\t\n")
     done = run("--corpus", "0")
-    assert "there must be normal requests and attacks" in done.stderr
+    assert "normal requests and attacks are needed" in done.stderr
 
     labelled.write_text("a\t0\tnormal\n")
     done = run()

@@ -157,11 +157,11 @@ def lie_about_the_length(path):
 DAMAGES = [
     (damage, "it was damaged since it was written"),
     (cut, "it was damaged since it was written|no safetensors file"),
-    (empty, "it is no safetensors file"),
-    (replace_by_text, "it is no safetensors file"),
+    (empty, "it is not a safetensors file"),
+    (replace_by_text, "it is not a safetensors file"),
     (replace_by_another_model, 'it is of another model: tensor "bias" is missing'),
     (replace_by_nan, "has elements that are not finite"),
-    (lie_about_the_length, "it is no safetensors file"),
+    (lie_about_the_length, "it is not a safetensors file"),
 ]
 
 

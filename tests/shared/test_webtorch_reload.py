@@ -107,7 +107,7 @@ def test_code_that_does_not_fit_leaves_the_old_one_serving(start, text, message)
     assert server.post("/train", [[1.0]]).ok
     before = server.get("/about").json()
     server.write_app(text)
-    server.wait_for_log("app.py: the old code goes on")
+    server.wait_for_log("app.py: the old code is still served")
     assert message in server.log()
     assert server.get("/about").json() == before
     assert version(server) == 1
@@ -124,7 +124,7 @@ def test_a_layout_that_was_tried_in_vain_does_not_cost_the_steps(start):
     before = server.get("/about").json()
     text = APP.format(version=2).replace("nn.Linear(1, 1)", "nn.Linear(1, 3)")
     server.write_app(text + "\n    raise RuntimeError('on purpose')\n")
-    server.wait_for_log("app.py: the old code goes on")
+    server.wait_for_log("app.py: the old code is still served")
     server.write_app(APP.format(version=3))
     wait_for_version(server, 3)
     assert server.get("/about").json() == before | {"version": 3}

@@ -144,9 +144,10 @@ def test_another_architecture_starts_afresh_and_says_so(start):
     server.reload()
     assert about_each(server)[0]["steps"] == 0
     server.wait_for_log(
-        r'model "line" does not fit what is in memory.*"weight" is F32 \[1, 2\], F32 \[1, 3\] is'
+        r'model "line" does not fit its state from an earlier configuration: '
+        r'tensor "weight" is F32 \[1, 2\], F32 \[1, 3\] is'
     )
-    server.wait_for_log('model "line" starts afresh')
+    server.wait_for_log('model "line" starts from scratch')
     train(server, 3, width=3)
 
     # and back: what was left of the first one is not taken for it

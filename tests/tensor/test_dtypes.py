@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from webtorch.schema import DTYPES
+from webtorch._schema import DTYPES
 
 KINDS = {
     "bool": "Bool", "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from functions import FUNCTIONS
-from webtorch.schema import DTYPES
+from webtorch._schema import DTYPES
 
 NPZ = "application/x-npz"
 KINDS = {

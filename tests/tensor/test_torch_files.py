@@ -17,7 +17,7 @@ from functions import FUNCTIONS
 from gate import GATE_APP, GATE_SERVER, Gate
 from nginx import wait_for
 from test_npz import KINDS, patched
-from webtorch.schema import DTYPES
+from webtorch._schema import DTYPES
 from wire import connections, request, settle
 
 TORCH = "application/x-pytorch"

@@ -8,7 +8,7 @@ import torch
 from torch import nn, optim
 from torch.nn.functional import mse_loss
 
-from webtorch._shared_state import SharedState
+from webtorch._zone.shared_state import SharedState
 
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
 Y = X.prod(dim=1, keepdim=True)
@@ -30,7 +30,7 @@ class Block:
         self.fresh = True
         self.memory = torch.zeros(size, dtype=torch.uint8)
         self.counters = SimpleNamespace(steps=0, saved=0, seen=0)
-        self.before = None
+        self.previous = None
 
     def ready(self):
         self.fresh = False

@@ -1,4 +1,4 @@
-"""webtorch.schema, as far as the tests of configurations do not go."""
+"""webtorch._schema, as far as the tests of configurations do not go."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from webtorch import SignatureError
-from webtorch.schema import Schema, TensorSpec
+from webtorch._schema import Schema, TensorSpec
 
 
 def test_a_signature():

@@ -1,27 +1,36 @@
 """Detectors of intrusions and floods, for `webtorch_access` and for any other handler.
 
-`PayloadClassifier` tells attacks by the payload of a request, `Anomaly` what is new to a site, and
-`FloodDetector` who is part of a flood. They are modules of PyTorch, and their inputs are features
-that nginx computes; `Payloads` are those of requests, and `Recent` keeps them for a while.
-`python -m webtorch.detect` trains a `PayloadClassifier`.
+    classifier = PayloadClassifier.pretrained()
+
+    @webtorch.infer
+    def score(
+        tokens: Int32[Tensor, "batch 5 tokens"], segments: Int64[Tensor, "batch tokens"]
+    ) -> Float32[Tensor, "batch 1"]:
+        return classifier(tokens, segments)
+
+`PayloadClassifier` detects attacks by the payload of a request, `Anomaly` requests that are new to
+a site, and `FloodDetector` the clients of a flood. They are modules of PyTorch, and their inputs
+are features that nginx computes. `Payloads` are these features of requests, and `Recent` keeps the
+last ones. `corpus` and `table` have labelled requests, from which `python -m webtorch.detect`
+trains a `PayloadClassifier`.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from webtorch.detect.anomaly import Anomaly
-    from webtorch.detect.flood import FloodDetector
-    from webtorch.detect.payload import PayloadClassifier
-    from webtorch.detect.payloads import Payloads
-    from webtorch.detect.recent import Recent
+    from webtorch.detect._anomaly import Anomaly
+    from webtorch.detect._flood import FloodDetector
+    from webtorch.detect._payload import PayloadClassifier
+    from webtorch.detect._payloads import Payloads
+    from webtorch.detect._recent import Recent
 else:
-    # imported when they are first asked for, as the rest of the package
+    # imported when they are first used, as in the package itself
     _MODULES = {
-        "Anomaly": "anomaly",
-        "FloodDetector": "flood",
-        "PayloadClassifier": "payload",
-        "Payloads": "payloads",
-        "Recent": "recent",
+        "Anomaly": "_anomaly",
+        "FloodDetector": "_flood",
+        "PayloadClassifier": "_payload",
+        "Payloads": "_payloads",
+        "Recent": "_recent",
     }
 
     def __getattr__(name):
@@ -35,7 +44,7 @@ else:
         return found
 
     def __dir__():
-        """List the names that are not imported yet, too."""
+        """List all names, those that are not imported yet among them."""
         return sorted({*globals(), *__all__})
 
 

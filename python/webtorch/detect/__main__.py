@@ -1,9 +1,10 @@
-"""Trains a PayloadClassifier from requests that are made up, and from tables of labelled ones.
+"""Trains a PayloadClassifier from synthetic requests, and from tables of labelled ones.
 
     python -m webtorch.detect train.tsv.gz --source httpparams --out weights.safetensors
 
-A line of a table has, with tabs between them: source, label (0 normal, 1 attack; others are left
-out), type, method, path, and query of a GET or form of others, percent-encoded.
+A line of a table has six fields with tabs between them: source, label (0 normal, 1 attack; lines
+with others are skipped), type, method, path, and the query of a GET or the form of other methods.
+Path, query and form are percent-encoded.
 """
 
 import argparse
@@ -13,17 +14,17 @@ from pathlib import Path
 import torch
 
 from webtorch.detect import corpus, table
-from webtorch.detect.payload import PayloadClassifier
+from webtorch.detect._payload import PayloadClassifier
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m webtorch.detect", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("table", type=Path, nargs="*")
-    parser.add_argument("--source", action="append", help="use only lines of this source")
-    parser.add_argument("--corpus", type=int, default=48000, help="requests that are made up")
-    parser.add_argument("--site", type=Path, help="a table of one site to adapt to, after that")
+    parser.add_argument("--source", action="append", help="a source whose lines are used")
+    parser.add_argument("--corpus", type=int, default=48000, help="number of synthetic requests")
+    parser.add_argument("--site", type=Path, help="table of a site to adapt to")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -38,7 +39,7 @@ def main() -> None:
     requests += corpus.requests(options.corpus)
     random.Random(0).shuffle(requests)
     if len({each.label for each in requests}) < 2:
-        parser.error("there must be normal requests and attacks, in tables or made up")
+        parser.error("normal requests and attacks are needed, from tables or the corpus")
 
     classifier = PayloadClassifier()
     classifier.fit(*table.tensors(requests), epochs=options.epochs)

@@ -1,7 +1,6 @@
-"""Labelled requests, made up: of what is generally known of attacks, and of what resembles them.
+"""Synthetic labelled requests: known attacks, and normal requests that resemble them.
 
-What they are made of is in `requests.grammar`, so that no data of anybody is in the weights that
-are shipped.
+They are made from `requests.grammar`, so no recorded data is in the weights that are shipped.
 """
 
 import random
@@ -15,28 +14,31 @@ from webtorch.detect.table import Request
 GRAMMAR = Path(__file__).with_name("requests.grammar")
 
 SOURCE = "corpus"
-"""Of the requests."""
+"""`Request.source` of the requests."""
 
-_PARAMETERS = (1, 1, 2, 3, 5, 8, 12)  # how many, one as likely as the other
-_BY_PATH = {0: 0.25, 1: 0.2}  # part of the requests that have a path only, by label
-_PATH_SIGNS = "/%~;'()*!,:=$@"  # that are sent as they are
-_VALUE_SIGNS = ("", "", "'()*!,:/;", "'\"<>()*!,:/;=|$@`{}[]\\")  # of browsers and careless tools
+_PARAMETERS = (1, 1, 2, 3, 5, 8, 12)  # numbers of parameters, equally likely
+_BY_PATH = {0: 0.25, 1: 0.2}  # share of the requests without parameters, by label
+_PATH_SAFE = "/%~;'()*!,:=$@"  # sent unencoded
+# sent unencoded, by browsers and by careless tools
+_VALUE_SAFE = ("", "", "'()*!,:/;", "'\"<>()*!,:/;=|$@`{}[]\\")
 
 _REFERENCE = re.compile(r"«(\w+)(?::(\d+)-(\d+))?(?::([^»]*))?»")
 _ESCAPES = {"s": " ", "t": "\t", "r": "\r", "n": "\n", "0": "\0", "e": "", "\\": "\\"}
 
 
 class Grammar:
-    """Makes texts at random, by the rules in a file; its head tells how they are written."""
+    """Makes random texts by the rules in a file, whose first lines describe the syntax.
+
+    Args:
+        path: The file, UTF-8.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line is before the first rule, or it names a rule that does not exist.
+
+    """
 
     def __init__(self, path: Path = GRAMMAR) -> None:
-        """Read the rules.
-
-        Raises:
-            OSError: if the file cannot be read.
-            ValueError: if a line is before the first rule, or names a rule that is not there.
-
-        """
         self._rules: dict[str, list[str]] = {}
         alternatives: list[str] | None = None
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -60,11 +62,11 @@ class Grammar:
                 raise ValueError(f"{path}: there is no rule {name}")
 
     def alternatives(self, name: str) -> list[str]:
-        """Return those of a rule, as they are written."""
+        """Return the alternatives of a rule, unexpanded."""
         return self._rules[name]
 
     def make(self, name: str, rng: random.Random) -> str:
-        """Return a text of a rule."""
+        """Return a random text of a rule."""
 
         def expand(reference: re.Match[str]) -> str:
             rule, least, most, between = reference.groups()
@@ -75,7 +77,14 @@ class Grammar:
 
 
 def requests(count: int, seed: int = 0, grammar: Grammar | None = None) -> Iterator[Request]:
-    """Make requests, about half of them attacks; the same ones for the same seed."""
+    """Make requests, about half of them attacks.
+
+    Args:
+        count: Number of requests.
+        seed: Seed of the random numbers; the requests of a seed are always the same.
+        grammar: The rules; by default those that are shipped.
+
+    """
     grammar = grammar or Grammar()
     rng = random.Random(seed)
     keys = grammar.alternatives("key")
@@ -90,9 +99,9 @@ def requests(count: int, seed: int = 0, grammar: Grammar | None = None) -> Itera
             path = grammar.make("path_attack", rng)
         method = "GET" if not values or rng.random() < 0.5 else "POST"
         arguments = _encode(dict(zip(rng.sample(keys, len(values)), values, strict=True)), rng)
-        yield Request(SOURCE, label, "", method, quote(path, safe=_PATH_SIGNS), arguments)
+        yield Request(SOURCE, label, "", method, quote(path, safe=_PATH_SAFE), arguments)
 
 
 def _encode(parameters: dict[str, str], rng: random.Random) -> str:
-    safe, encode = rng.choice(_VALUE_SIGNS), rng.choice((quote, quote_plus))
+    safe, encode = rng.choice(_VALUE_SAFE), rng.choice((quote, quote_plus))
     return "&".join(f"{name}={encode(value, safe=safe)}" for name, value in parameters.items())

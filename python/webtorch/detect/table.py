@@ -1,4 +1,4 @@
-"""Tables of labelled requests: files with a request in each line."""
+"""Tables of labelled requests: text files with a request per line."""
 
 import gzip
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._payloads import Payloads
 
 
 @dataclass(frozen=True)
@@ -16,29 +16,34 @@ class Request:
     """A line of a table."""
 
     source: str
-    """Where it is from."""
+    """Origin of the request, by which tables are filtered."""
     label: int
-    """0 normal, 1 attack, 2 odd but harmless."""
+    """0 normal, 1 attack, 2 unusual but harmless."""
     type: str
+    """Kind of the request, as its origin names it; may be empty."""
     method: str
+    """Method of HTTP."""
     path: str
-    """Percent-encoded."""
+    """Percent-encoded path."""
     arguments: str
-    """Percent-encoded: the query of a GET, the form of others."""
+    """Percent-encoded query of a GET, or form of other methods."""
 
     def parts(self) -> tuple[str, str, str]:
-        """Return path, query and body."""
+        """Return path, query and body, as `webtorch.features.text` takes them."""
         if self.method == "GET":
             return self.path, self.arguments, ""
         return self.path, "", self.arguments
 
 
 def read(path: Path) -> Iterator[Request]:
-    """Read a table, with tabs between the fields of `Request`; `.gz` is compressed.
+    """Read a table: the fields of `Request` with tabs between them.
+
+    Args:
+        path: The file; `.gz` is decompressed.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: if a line has not six fields, or its label is none.
+        OSError: It cannot be read.
+        ValueError: A line does not have six fields, or its label is not 0, 1 or 2.
 
     """
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
@@ -50,6 +55,6 @@ def read(path: Path) -> Iterator[Request]:
 
 
 def tensors(requests: list[Request]) -> tuple[Payloads, Tensor]:
-    """Return requests and their labels, float32 of shape `[n]`."""
+    """Return the payloads of requests, and their labels: float32 `[requests]`, 1 for attacks."""
     labels = torch.tensor([float(each.label == 1) for each in requests])
     return Payloads.of([each.parts() for each in requests]), labels

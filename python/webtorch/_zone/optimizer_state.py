@@ -1,9 +1,9 @@
-"""The state of an optimizer, as tensors that can lie elsewhere.
+"""The state of an optimizer, as tensors that can be bound to other memory.
 
-An optimizer makes the state of a parameter with its first step that has a gradient for it, and
-nobody but it knows the state's first values. So a copy of the optimizer steps to show what tensors
-there will be, and the first step of all workers is made by the optimizer itself; what it made is
-copied then.
+An optimizer creates the state of a parameter in its first step that has a gradient for it, and only
+the optimizer knows the first values of that state. So a copy of the optimizer makes steps to find
+out which tensors there will be. The first step of all workers is made by the optimizer itself, and
+the state that it created is copied into the shared memory.
 """
 
 import copy
@@ -18,46 +18,46 @@ from torch.optim import Optimizer
 Value = Tensor | int | float
 
 MADE = "optimizer.made"
-"""The name of what tells of each parameter whether its state is there, uint8."""
+"""The name of the tensor of flags, uint8 `[parameters]`: 1 if a parameter's state exists."""
 
 
 @dataclass
 class ParameterState:
-    """What an optimizer keeps of a parameter."""
+    """The state that an optimizer keeps for a parameter."""
 
     parameter: Tensor
     shared: dict[str, str] = field(default_factory=dict)
-    """Names of the tensors that are shared, by the optimizer's keys."""
+    """Names of the shared tensors by the optimizer's keys."""
     counters: dict[str, Value] = field(default_factory=dict)
-    """What counts steps, by the optimizer's keys."""
+    """Step counters by the optimizer's keys."""
 
 
 class OptimizerState:
     """The tensors in an optimizer's state by name, `optimizer.<parameter>.<key>`.
 
-    What counts steps, as Adam's `step`, is not among them if several workers may write at a time:
-    increments that meet would be lost. It is set from outside before each step.
+    Step counters, such as Adam's `step`, are not among them if several workers may write at a time:
+    simultaneous increments would be lost. They are set before each step instead.
 
     Args:
-        optimizer: which has not made a step yet.
-        names: of its parameters, by their id; the state of others is left alone.
-        exclusive: one worker writes at a time.
+        optimizer: An optimizer that has not made a step yet.
+        names: Names of its parameters by `id()`; the state of other parameters is not shared.
+        exclusive: Whether one worker writes at a time.
 
     Raises:
-        ValueError: if the optimizer cannot make a step of zero gradients.
+        ValueError: The optimizer cannot make a step of zero gradients.
 
     """
 
     def __init__(self, optimizer: Optimizer, names: Mapping[int, str], exclusive: bool) -> None:
         self._optimizer = optimizer
         self.prototypes: dict[str, Tensor] = {}
-        """Without memory: their dtypes and shapes."""
+        """The tensors without memory, for their dtypes and shapes."""
         self._states: list[ParameterState] = []
         self._unbound: list[int] = []
         self._views: Mapping[str, Tensor] = {}
         self._count = -1
         self.needs_nothing = False
-        """Whether it can step as it is: all of its state is bound, and none of it counts."""
+        """Whether it can step at once: all of its state is bound, and none of it counts steps."""
 
         for parameter, first, second in _probe(optimizer):
             if id(parameter) not in names or not second:
@@ -75,22 +75,22 @@ class OptimizerState:
             shape = len(self._states)
             self.prototypes[MADE] = torch.empty(shape, dtype=torch.uint8, device="meta")
 
-    def lie_in(self, views: Mapping[str, Tensor]) -> None:
-        """Use what is in other memory from now on."""
+    def bind(self, views: Mapping[str, Tensor]) -> None:
+        """Use the state in other memory from now on."""
         self._views = views
         self._unbound = list(range(len(self._states)))
         self._count = -1
         for state in self._states:
             self._optimizer.state.pop(state.parameter, None)
-        self._bind_made()
+        self._bind_existing()
 
     def step(self, step: Callable[[], None], steps: int, lock: Callable[[], "Lock"]) -> None:
-        """Let the optimizer step.
+        """Make an optimizer step.
 
         Args:
-            step: which calls it.
-            steps: that were made before, by all workers.
-            lock: keeps others out, while the optimizer makes state.
+            step: Calls the optimizer.
+            steps: Number of steps that all workers have made before.
+            lock: Returns a lock against other workers, held while the optimizer creates state.
 
         """
         if not self._unbound:
@@ -98,13 +98,13 @@ class OptimizerState:
             step()
             return
         with lock():
-            self._bind_made()
+            self._bind_existing()
             self._set_count(steps)
             step()
             self._publish()
 
-    def _bind_made(self) -> None:
-        """Let the optimizer use the views of those parameters whose state is there."""
+    def _bind_existing(self) -> None:
+        """Bind the optimizer to the views of those parameters whose state exists."""
         left = []
         for index in self._unbound:
             if not self._views[MADE][index]:
@@ -121,18 +121,18 @@ class OptimizerState:
         self.needs_nothing = not left and not any(state.counters for state in self._states)
 
     def _publish(self) -> None:
-        """Share what the optimizer has made."""
+        """Copy the state that the optimizer has created into the shared memory."""
         for index in self._unbound:
             state = self._states[index]
-            made = self._optimizer.state.get(state.parameter)
-            if made:
+            created = self._optimizer.state.get(state.parameter)
+            if created:
                 for key, name in state.shared.items():
-                    self._views[name].copy_(made[key])
+                    self._views[name].copy_(created[key])
                 self._views[MADE][index] = 1
-        self._bind_made()
+        self._bind_existing()
 
     def _set_count(self, steps: int) -> None:
-        """Tell the optimizer how many steps were made; it counts on by one itself."""
+        """Set the optimizer's step counters, which its step then increments by one."""
         if steps != self._count:
             for state in self._states:
                 kept: dict[str, Any] = self._optimizer.state.get(state.parameter) or {}
@@ -146,7 +146,7 @@ class OptimizerState:
 
 
 class Lock:
-    """Held while in a with block."""
+    """A lock that is held in a `with` block."""
 
     def __init__(self, acquire: Callable[[], None], release: Callable[[], None]) -> None:
         self._acquire = acquire
@@ -160,7 +160,7 @@ class Lock:
 
 
 def _probe(optimizer: Optimizer) -> list[tuple[Tensor, Mapping[str, Value], Mapping[str, Value]]]:
-    """Return the parameters, with the state that a first and a second step make for each."""
+    """Return the parameters, each with its state after a first and a second step."""
     probe = copy.deepcopy(optimizer)
     states = []
     for _ in range(2):
@@ -184,7 +184,7 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _counts(first: Value | None, second: Value) -> bool:
-    """Tell whether a value was 1 after a step and 2 after another one."""
+    """Return whether a value counts steps: 1 after the first and 2 after the second."""
     if any(isinstance(value, Tensor) and value.numel() != 1 for value in (first, second)):
         return False
     return first is not None and (float(first), float(second)) == (1, 2)

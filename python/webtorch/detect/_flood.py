@@ -1,4 +1,4 @@
-"""Who is part of a flood: learned from a site's own traffic, without labels."""
+"""A detector of the clients of a flood, learned from a site's own traffic without labels."""
 
 import math
 import time
@@ -9,28 +9,28 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 CLIENT_COLUMNS = 31
-"""Columns of the feature `client` that are read."""
+"""Columns of the feature `client`."""
 
 _REQUESTS, _ERRORS, _FAILURES = 0, 11, 12
 _COLUMNS = torch.tensor([_REQUESTS, _ERRORS, 9, 10, *range(13, CLIENT_COLUMNS), 2, 5, 6])
 _TEMPO = torch.zeros(len(_COLUMNS))
 _TEMPO[-3:] = 1  # rate_fast, gap_mean, gap_deviation
-_SEVERAL = math.log(1 + 6)  # requests; clients that have sent more are told apart by other columns
+_SEVERAL = math.log(1 + 6)  # log of 6 requests; above it the number does not count
 
-_WINDOW = 0.5  # seconds in which requests are counted
-_AFTER = 30.0  # seconds that a surge lasts at least
+_WINDOW = 0.5  # seconds over which requests are counted
+_AFTER = 30.0  # seconds that a surge lasts after its last peak, at least
 _TICK = 0.1  # seconds between two lessons in a surge
 _LESSON = 256  # rows of each kind in a step
-_MARGIN = 0.3  # of a logit, above the people
-_PARTS = (0.01, 0.02, 0.04, 0.07)  # of the sample, that may be denied if that is worth it
-_WORTH = 10.0  # how many requests of the present must be denied for each of them
+_MARGIN = 0.3  # distance of the threshold above the logits of the people
+_PARTS = (0.01, 0.02, 0.04, 0.07)  # shares of the sample that may be denied if that is worth it
+_WORTH = 10.0  # share of current requests to be denied / share of the sample that it costs
 
 
 def _describe(client: Tensor) -> Tensor:
-    """Return what a client is like, `[batch, 25]`.
+    """Return the columns that describe the kind of a client, float32 `[batch, 25]`.
 
-    How long it has been there tells nothing of its kind, and failures are the site's: in a flood
-    everybody has them.
+    The age of a client is not among them, and failures are subtracted from errors: they are the
+    site's, and in a flood all clients have them.
     """
     described = client.index_select(1, _COLUMNS)
     described[:, 0].clamp_(max=_SEVERAL)
@@ -39,13 +39,14 @@ def _describe(client: Tensor) -> Tensor:
 
 
 class _People:
-    """Rows of calm times: a sample in which each new row takes the place of a random one, or none.
+    """A random sample of the rows of calm times; a new row replaces a random one, or none.
 
     Args:
-        size: rows that are kept.
-        memory: rows after which one is forgotten with probability 1 - 1/e.
-        per_client: rows of a client in a period.
-        period: seconds.
+        size: Number of rows that are kept.
+        memory: Number of new rows after which a row is replaced with probability 1 - 1/e.
+        per_client: Most rows of a client in a period.
+        period: Seconds.
+        generator: Random numbers.
 
     """
 
@@ -64,11 +65,11 @@ class _People:
 
     @property
     def rows(self) -> Tensor:
-        """The rows that there are."""
+        """The rows added so far, at most `size`."""
         return self._rows[: self._used]
 
     def add(self, rows: Tensor, key: Tensor | None, now: float) -> None:
-        """Take rows in, but not too many of any client."""
+        """Add rows, at most `per_client` of a client in a period."""
         if key is not None:
             rows = rows[self._count(key, now) <= self._per_client]
         size = self._rows.shape[0]
@@ -84,7 +85,7 @@ class _People:
             self._rows[places] = rows
 
     def _count(self, key: Tensor, now: float) -> Tensor:
-        """Return how many rows of its client there were in this period, for each."""
+        """Return the number of rows of each row's client in this period."""
         if now >= self._counted_until:
             self._counts.zero_()
             self._counted_until = now + self._period
@@ -94,7 +95,12 @@ class _People:
 
 
 class _Present:
-    """The last rows of a surge."""
+    """The last rows of a surge.
+
+    Args:
+        size: Number of rows that are kept.
+
+    """
 
     def __init__(self, size: int) -> None:
         self._rows = torch.zeros(size, len(_COLUMNS))
@@ -103,15 +109,15 @@ class _Present:
 
     @property
     def rows(self) -> Tensor:
-        """The rows that there are."""
+        """The rows added so far, at most `size`."""
         return self._rows[: self._used]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all rows."""
         self._used = self._at = 0
 
     def add(self, rows: Tensor) -> None:
-        """Take rows in, for the oldest ones."""
+        """Add rows, which replace the oldest ones."""
         size = self._rows.shape[0]
         rows = rows[-size:]
         self._rows[(torch.arange(rows.shape[0]) + self._at) % size] = rows
@@ -120,12 +126,12 @@ class _Present:
 
 
 class _Load:
-    """Tells surges from what a site is used to, by the number of requests.
+    """Detects surges by the rate of requests.
 
     Args:
-        surge: a surge is so many times the usual rate.
-        warm_up: seconds in which any rate is usual.
-        growth: by which part the usual rate grows in an hour at most.
+        surge: Rate of a surge as a multiple of the usual rate.
+        warm_up: Seconds in which any rate is usual.
+        growth: Most growth of the usual rate in an hour, 0.5 is by half.
 
     """
 
@@ -133,7 +139,7 @@ class _Load:
         self._surge, self._warm_up, self._growth = surge, warm_up, growth
         self.usual = 0.0
         self.calm = 0.0
-        """Seconds without a surge."""
+        """Seconds without a surge so far."""
         self._begin: float | None = None
         self._count = 0
         self._rate = 0.0
@@ -141,7 +147,7 @@ class _Load:
         self.surging = False
 
     def count(self, requests: int, now: float) -> bool:
-        """Count requests that came; return whether there is a surge."""
+        """Count new requests; return whether there is a surge."""
         if self._begin is None:
             self._begin = now
         self._count += requests
@@ -150,7 +156,7 @@ class _Load:
             self.surging, self._until = True, now + _AFTER
         if elapsed >= _WINDOW:
             rate = self._count / elapsed
-            # a second's worth of the past, so that one burst is not a habit
+            # averaged over a second, so that one burst is not learned as usual
             self._rate += (rate - self._rate) * min(1.0, elapsed)
             self._begin, self._count = now, 0
             self._learn(elapsed)
@@ -158,7 +164,7 @@ class _Load:
         return self.surging
 
     def _is_much(self, rate: float) -> bool:
-        """Tell whether a rate is above the usual one, and not by chance."""
+        """Return whether a rate is above the usual one, and not by chance."""
         noise = 4 * math.sqrt((self.usual + 1) / _WINDOW)
         return self.calm >= self._warm_up and rate > self._surge * self.usual + noise
 
@@ -177,39 +183,48 @@ class _Load:
 
 
 class FloodDetector(nn.Module):
-    """Scores requests by how much their client is part of a surge, and unlike the people before.
+    """Scores requests by how likely their client is part of a flood.
 
-    In calm times it keeps a sample of what clients are like. When many more requests come than the
-    site is used to, a small network learns to tell the requests of now from that sample. It cannot
-    tell the people among them, who are as before, so its score is high for what the surge is made
-    of. It is 0.5 a little above all but the part `blocked` of the sample. Without a surge, and in
-    one that looks like more of the same people, scores are 0 or low.
+        detector = FloodDetector()
+
+        @webtorch.infer
+        def score(
+            client: Float32[Tensor, "batch 31"], key: Int64[Tensor, "batch 1"]
+        ) -> Float32[Tensor, "batch 1"]:
+            return detector(client, key)
+
+    In calm times it keeps a sample of the people: rows that describe clients. When many more
+    requests come than usual, a small network learns to distinguish the current requests from that
+    sample. It cannot distinguish the people among them, who are as before, so its score is high for
+    the clients that the surge consists of. All but the share `blocked` of the sample score below
+    0.5. Without a surge, and in a surge of more of the same people, scores are 0 or low.
 
     A flood must not teach it that floods are normal. The sample
 
-    - takes nothing in during a surge, nor in the 30 seconds after its last peak;
-    - takes at most `per_client` rows of a client in `period` seconds, whatever it sends;
-    - forgets over `memory` rows, so that a day of people outweighs minutes of others;
-    - may have up to some 7 % of rows that are like the flood: denying these is worth it then;
+    - adds no rows during a surge, nor in the 30 seconds after its last peak;
+    - adds at most `per_client` rows of a client in `period` seconds, however many it sends;
+    - is replaced over `memory` rows, so that a day of people outweighs minutes of others;
+    - may have up to about 7 % of rows that are like the flood: denying these is worth it then.
 
-    and the rate that counts as usual grows by the part `growth` in an hour at most, but in the
-    first minute. What comes in the first `warm_up` seconds is believed: a detector that is
-    started in the middle of a flood takes it for the site's traffic.
+    The usual rate grows by the share `growth` in an hour at most, but in the first minute. Requests
+    in the first `warm_up` seconds are taken for normal: a detector that is started in the middle of
+    a flood takes it for the site's traffic.
 
-    Each worker has a detector of its own, of the requests that it gets.
+    Each worker has a detector of its own, which learns from the worker's requests.
 
     Args:
-        blocked: part of the sample that may be above 0.5 in a surge.
-        surge: a surge is so many times the usual rate.
-        warm_up: seconds.
-        tempo_after: calm seconds after which a client's pace is looked at, too. People who came
-            seconds ago have other paces than those who stay.
-        size: rows of the sample, and of the present.
-        memory: rows.
-        per_client: rows.
-        period: seconds.
-        growth: a part, 0.5 is by half.
-        clock: returns seconds.
+        blocked: Share of the sample that may score above 0.5 in a surge; by default 0.003.
+        surge: Rate of a surge as a multiple of the usual rate; by default 1.4.
+        warm_up: Seconds in which any rate is usual; by default 6.
+        tempo_after: Calm seconds after which a client's pace is used, too; by default 120. Before
+            that, most people of the sample have come seconds ago, and their pace differs from that
+            of those who stay.
+        size: Rows of the sample, and of the current requests; by default 2048.
+        memory: Rows over which the sample is replaced; by default 1 000 000.
+        per_client: Most rows of a client in a period; by default 30.
+        period: Seconds; by default 60.
+        growth: Most growth of the usual rate in an hour, 0.5, the default, is by half.
+        clock: Returns seconds; by default time.monotonic.
 
     """
 
@@ -234,7 +249,7 @@ class FloodDetector(nn.Module):
         self._load = _Load(surge, warm_up, growth)
         self._blocked, self._tempo_after, self._clock = blocked, tempo_after, clock
         self._next_lesson = -math.inf
-        self._looked_at = 1 - _TEMPO
+        self._used_columns = 1 - _TEMPO
         self._begin_surge()
 
     @property
@@ -244,19 +259,19 @@ class FloodDetector(nn.Module):
 
     @property
     def usual_rate(self) -> float:
-        """Requests per second that the site is used to."""
+        """The usual rate of the site, requests per second."""
         return self._load.usual
 
     def forward(self, client: Tensor, key: Tensor | None = None) -> Tensor:
         """Learn from requests and score them.
 
         Args:
-            client: float32 of shape `[batch, 31]`, the feature `client`.
-            key: int64 of shape `[batch, 1]`, the feature `key`; without it a client's part in what
-                is learned is not limited.
+            client: The feature `client`, float32 `[batch, 31]`.
+            key: The feature `key`, int64 `[batch, 1]`; without it the rows of a client in the
+                sample are not limited.
 
         Returns:
-            float32 of shape `[batch, 1]`, 0 to 1; those above 0.5 are to be denied.
+            Scores from 0 to 1, float32 `[batch, 1]`; requests above 0.5 are to be denied.
 
         """
         described = _describe(client)
@@ -273,10 +288,10 @@ class FloodDetector(nn.Module):
             self._next_lesson = now + _TICK
             with torch.inference_mode(False), torch.enable_grad():
                 self._learn()
-        return torch.sigmoid(self.network(described * self._looked_at) - self._threshold)
+        return torch.sigmoid(self.network(described * self._used_columns) - self._threshold)
 
     def _begin_surge(self) -> None:
-        """Start with a network that knows nothing; this surge is another than the last."""
+        """Start with an untrained network: a surge differs from the last one."""
         self._present.clear()
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -285,12 +300,12 @@ class FloodDetector(nn.Module):
         self._threshold = math.inf
         self._next_lesson = -math.inf
         self._lessons = 0
-        self._looked_at = 1 - _TEMPO * (self._load.calm < self._tempo_after)
+        self._used_columns = 1 - _TEMPO * (self._load.calm < self._tempo_after)
 
     def _learn(self) -> None:
-        """Learn to tell the present from the people, and where to draw the line."""
-        people = self._people.rows * self._looked_at
-        present = self._present.rows * self._looked_at
+        """Train the network to distinguish current requests from people, and set the threshold."""
+        people = self._people.rows * self._used_columns
+        present = self._present.rows * self._used_columns
         labels = torch.cat([torch.zeros(_LESSON), torch.ones(_LESSON)])
         self._lessons += 1
         for _ in range(24 if self._lessons <= 4 else 6):
@@ -303,10 +318,10 @@ class FloodDetector(nn.Module):
             self._threshold = self._line(self.network(people), self.network(present))
 
     def _line(self, people: Tensor, present: Tensor) -> float:
-        """Choose the logit above which requests are denied.
+        """Return the logit above which requests are denied.
 
-        It costs the part `blocked` of the sample, or more if that denies so much more of the
-        present that it is worth it: then the sample has some of the flood's own rows.
+        It denies the share `blocked` of the sample, or a larger one if that denies so many more
+        current requests that it is worth it: then the sample has rows of the flood.
         """
         parts = torch.tensor([self._blocked, *(each for each in _PARTS if each > self._blocked)])
         lines = torch.quantile(people.flatten(), 1 - parts) + _MARGIN
@@ -314,5 +329,5 @@ class FloodDetector(nn.Module):
         return float(lines[(denied - _WORTH * parts).argmax()])
 
     def _draw(self, rows: Tensor) -> Tensor:
-        """Draw rows for a step."""
+        """Return random rows for a step."""
         return rows[torch.randint(rows.shape[0], (_LESSON,), generator=self._generator)]

@@ -1,4 +1,4 @@
-"""Requests and responses of custom handlers, and errors that are meant for clients."""
+"""Requests and responses of custom handlers, and errors for their clients."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,27 @@ from torch import Tensor
 
 Headers = Sequence[tuple[str, str]]
 
-# nginx writes these itself, from what it knows about the connection and the body
+# written by nginx, which knows the connection and the body
 _OF_NGINX = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class HTTPError(Exception):
-    """Answers a request with an error: a handler raises it for what its client did.
+    """An error that is answered to the client; handlers of all kinds can raise it.
 
-    Any other exception is answered with 500 and told to the error log only.
+        if request.headers.get("Authorization") is None:
+            raise webtorch.HTTPError(401, "no credentials")
+
+    Any other exception is answered with 500, and its text is written to the error log only.
+
+    Args:
+        status: Status of HTTP, 400 to 599.
+        message: Text of the answer.
+
+    Raises:
+        ValueError: The status is not one of an error.
+
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -33,7 +44,10 @@ class HTTPError(Exception):
 
 
 class RequestHeaders(Mapping[str, str]):
-    """Headers by name in any case; of several with one name, the values with commas."""
+    """The headers of a request by name, in any case.
+
+    The values of several headers with one name are joined with commas.
+    """
 
     def __init__(self, items: Headers) -> None:
         self._items = tuple(items)
@@ -53,21 +67,26 @@ class RequestHeaders(Mapping[str, str]):
         return len(self._values)
 
     def items_as_sent(self) -> Headers:
-        """Return names and values as the client sent them, in order."""
+        """Return names and values in the order and case in which the client sent them."""
         return self._items
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as a custom handler sees it; it may be kept after the call.
+    """A request to a custom handler; it may be kept after the call.
+
+        @webtorch.handler
+        def echo(request: webtorch.Request) -> bytes:
+            return bytes(request.body)
 
     Attributes:
-        method: `GET`, `POST`, ...
-        path: the decoded path, without the arguments.
-        args: the arguments as sent, after the `?`.
-        headers: by name, in any case.
-        body: its bytes, without a copy, to be read only.
-        variables: those of nginx that the handler is declared with; None is one that is not set.
+        method: Method of HTTP, for example `GET`.
+        path: The decoded path, without the arguments.
+        args: The part of the target after the `?`, as the client sent it; empty without one.
+        headers: The headers by name, in any case.
+        body: The decoded body, a read-only view of memory that is not copied.
+        variables: The nginx variables that the handler is declared with, by name; None stands for
+            a variable that is not set.
 
     """
 
@@ -79,14 +98,14 @@ class Request:
     variables: Mapping[str, str | None] = field(default_factory=dict)
 
     def query(self) -> dict[str, list[str]]:
-        """Return the decoded arguments, each with all of its values."""
+        """Return the decoded arguments by name, each with all of its values."""
         return parse_qs(self.args, keep_blank_values=True)
 
     def json(self) -> Any:
         """Parse the body as JSON.
 
         Raises:
-            HTTPError: 400, if it is not.
+            HTTPError: The body is not JSON; the status is 400.
 
         """
         try:
@@ -99,18 +118,19 @@ class Request:
 class Response:
     """An answer of a custom handler.
 
+        return webtorch.Response({"stored": 3}, status=201, headers=[("Location", "/items/3")])
+
     Attributes:
-        body: bytes, text, something for JSON; a tensor, which is written in the format that the
-            request accepts, or in that of `content_type`; or the absolute path of a file, which
-            nginx sends itself, also ranges of it.
-        status: of HTTP, 200 to 599.
-        headers: names and values; those that nginx writes itself are refused.
-        content_type: by default it follows from the type of the body, or from nginx's `types` and
-            the extension of the file.
+        body: Bytes, text, or a dict or list, which is sent as JSON; a tensor, which is sent in the
+            format that the request accepts, or in that of `content_type`; or the absolute path of a
+            file, which nginx sends, ranges of it included. By default it is empty.
+        status: Status of HTTP, 200 to 599; by default 200.
+        headers: Names and values, by default none. Headers that nginx writes are refused.
+        content_type: The media type. By default it follows from the type of the body, or from the
+            extension of the file and nginx's `types`.
 
     Raises:
-        ValueError: for a status or a header that HTTP does not allow, or a path that is relative
-            or has a NUL.
+        ValueError: The status or a header is not allowed, or the path is relative or has a NUL.
 
     """
 
@@ -133,10 +153,10 @@ class Response:
 
     @classmethod
     def of(cls, result: Any) -> "Response":
-        """Make a response of what a handler returned.
+        """Return a value that a handler returned as a response.
 
         Raises:
-            TypeError: if that is none of the types that a handler may return.
+            TypeError: It is of a type that a handler may not return.
 
         """
         if isinstance(result, cls):
@@ -151,7 +171,13 @@ class Response:
         )
 
     def encoded(self) -> tuple[bytes, str]:
-        """Return a body that is no tensor and no file as bytes, and its content type."""
+        """Return the body as bytes, and its content type.
+
+        Raises:
+            TypeError: The body is a tensor or a file, or it has values that JSON does not have.
+            ValueError: The body has a number that is not finite.
+
+        """
         if isinstance(self.body, Tensor | Path):
             raise TypeError("tensors and files are not encoded here")
         if isinstance(self.body, bytes):
@@ -163,7 +189,7 @@ class Response:
 
 
 def _check_path(path: Path) -> None:
-    """Refuse what would be another file to the system than to Python."""
+    """Refuse a path that is another file for the system than for Python."""
     if not path.is_absolute():
         raise ValueError(f"the path {path} is relative")
     if "\0" in str(path):
@@ -171,7 +197,7 @@ def _check_path(path: Path) -> None:
 
 
 def _check_header(name: str, value: str) -> None:
-    """Refuse what would be another header, or would contradict one of nginx's."""
+    """Refuse a header that would be parsed as another one, or that nginx writes."""
     if not name or not _TOKEN.issuperset(name):
         raise ValueError(f"{name!r} is not a name of a header")
     if name.lower() in _OF_NGINX:

@@ -1,10 +1,11 @@
-"""A module's twin for evaluation: the same parameters and buffers, but a mode of its own.
+"""A copy of a module for evaluation: the same parameters and buffers, but a mode of its own.
 
-A module's mode is a flag on it, which calls in two threads cannot have two values of.
+The mode is a flag of the module, so calls in two threads cannot have two modes of one module.
 
-On a network of two layers a third of the time is what nn.Module does around each layer: hooks
-that nobody has registered, and parameters that are looked up in `__getattr__`, which Python calls
-after it has raised and caught an AttributeError. The twin is nobody else's, so it goes without.
+On a network of two layers a third of the time is spent in nn.Module around each layer: on hooks
+that are not registered, and on parameters that are found in `__getattr__`, which Python calls after
+it has raised and caught an AttributeError. User code has no reference to the copy, so the copy can
+do without both.
 """
 
 import copy
@@ -15,10 +16,14 @@ from torch import nn
 from webtorch import _torch
 
 
-class Twin:
-    """Calls a copy of a module, in evaluation mode.
+class EvalCopy:
+    """Calls a copy of a module in evaluation mode.
 
-    Hooks that the module has when it is copied are called, those it gets later are not.
+    Hooks that the module has when it is copied are called; hooks registered later are not.
+
+    Args:
+        module: The module, whose parameters and buffers are shared with the copy.
+
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -39,15 +44,15 @@ class Twin:
         return self._module(*args, **kwargs)
 
     def _watch(self, watched: bool) -> None:
-        """Call parts through nn.Module if somebody has hooks on all modules, else directly."""
+        """Call parts through nn.Module if hooks on all modules are registered, else directly."""
         for part in self._direct:
-            # nn.Module calls this, where torch.compile puts its own, instead of its hooks
+            # nn.Module calls this attribute of torch.compile instead of hooks and forward()
             part._compiled_call_impl = None if watched else part.forward
         self._watched = watched
 
 
 def _is_plain(part: nn.Module) -> bool:
-    """Tell whether calling a part is calling its forward()."""
+    """Return whether calling a part does nothing but call its forward()."""
     return (
         type(part).__call__ is nn.Module.__call__
         and type(part._parameters) is dict  # not kept in C++, as TorchScript does
@@ -58,10 +63,10 @@ def _is_plain(part: nn.Module) -> bool:
 
 
 def _shorten_lookups(part: nn.Module) -> None:
-    """Let a part find its parameters and submodules as plain attributes.
+    """Make the parameters and submodules of a part plain attributes.
 
-    nn.Module's `__setattr__` drops plain attributes of these two kinds when they are set anew, but
-    not buffers, so those stay as they are.
+    nn.Module's `__setattr__` removes plain attributes when a parameter or submodule is set again.
+    It does not for buffers, so those stay as they are.
     """
     for members in (part._parameters, part._modules):
         part.__dict__.update(

@@ -1,4 +1,4 @@
-"""How the tensors of a model lie in memory: as the data of a safetensors file."""
+"""The layout of a model's tensors in memory, which is that of a safetensors file."""
 
 import functools
 import json
@@ -26,14 +26,14 @@ DTYPES = {
     torch.int64: "I64",
     torch.float64: "F64",
 }
-"""The dtypes that a model's tensors can have, by the names that safetensors files give them."""
+"""The dtypes that a model's tensors can have, and their names in safetensors files."""
 
 _BY_NAME = {name: dtype for dtype, name in DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a layout; `begin` and `end` are bytes from the layout's begin."""
+    """A tensor of a layout; `begin` and `end` are offsets in bytes."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -41,15 +41,15 @@ class Entry:
     end: int
 
     def describe(self) -> str:
-        """Write dtype and shape, as `F32 [20, 2]`."""
+        """Return dtype and shape as text, for example `F32 [20, 2]`."""
         return f"{DTYPES[self.dtype]} {list(self.shape)}"
 
 
 class Layout:
-    """Tensors one after the other without gaps.
+    """Tensors one after the other, without gaps.
 
     Args:
-        entries: by name, in the order in which they lie.
+        entries: The tensors by name, in the order of their offsets.
 
     """
 
@@ -59,10 +59,10 @@ class Layout:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Layout":
-        """Lay tensors out, the widest dtypes first, so that all elements are aligned.
+        """Return the layout of tensors: the widest dtypes first, so that all elements are aligned.
 
         Raises:
-            ValueError: for a dtype that has no name in DTYPES.
+            ValueError: A dtype has no name in DTYPES.
 
         """
         entries = {}
@@ -77,7 +77,7 @@ class Layout:
 
     @classmethod
     def read(cls, header: bytes) -> "Layout":
-        """Read what `header` has written."""
+        """Parse a header that `header` has written."""
         return cls(
             {
                 key: Entry(_BY_NAME[entry["dtype"]], tuple(entry["shape"]), *entry["data_offsets"])
@@ -88,11 +88,11 @@ class Layout:
 
     @functools.cached_property
     def key(self) -> bytes:
-        """What equal layouts have alike and others do not: a header without metadata."""
+        """The header without metadata: equal for equal layouts only."""
         return self.header()
 
     def header(self, metadata: Mapping[str, str] | None = None) -> bytes:
-        """Write the header of a safetensors file."""
+        """Return the header of a safetensors file."""
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         for key, entry in self.entries.items():
             header[key] = {
@@ -103,14 +103,14 @@ class Layout:
         return json.dumps(header, separators=(",", ":")).encode()
 
     def views(self, memory: Tensor) -> dict[str, Tensor]:
-        """Return the tensors that lie in memory (uint8), as views of it."""
+        """Return views of the tensors by name in memory, uint8 `[size]`."""
         return {
             key: memory[entry.begin : entry.end].view(entry.dtype).view(entry.shape)
             for key, entry in self.entries.items()
         }
 
     def mismatch(self, keys: Iterable[str], tensors: Mapping[str, Tensor]) -> str | None:
-        """Say which of the keys is not among tensors as it is in this layout; None if all are."""
+        """Describe the first key whose tensor is missing or does not fit; None if all fit."""
         for key in sorted(keys):
             entry, tensor = self.entries[key], tensors.get(key)
             if tensor is None:

@@ -1,25 +1,30 @@
-"""The last requests, to be found again by their numbers."""
+"""The payloads of the last requests, found by their ids."""
 
 import re
 
 import torch
 from torch import Tensor, nn
 
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._payloads import Payloads
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 
 
 class Recent(nn.Module):
-    """Keeps the payloads of the last requests, so that an operator can label one by its id.
+    """Keeps the payloads of the last requests, so that an operator can label a request by its id.
 
-    Give it to `webtorch.Model`, so that all workers keep them together in the zone. Each takes
-    7 KB. What a request's id falls on is overwritten, so about half of the last `size` are there.
-    Payloads have hashes, but what is in them may be guessed; checkpoints have them, too.
+        recent = webtorch.Model("recent", Recent())
+        recent.module.add(id, payloads)
+        payloads, known = recent.module.find(["9f86d081884c7d659a2feaa0c55ad015"])
+
+    In a `webtorch.Model` all workers keep them together in the zone. Each request takes 7 KB. The
+    id of a request selects its slot, and a newer request in the slot replaces it: about half of the
+    last `size` requests are found. Payloads are hashes, but their contents may be guessed, and
+    checkpoints have them, too.
 
     Args:
-        size: how many.
-        tokens: of each.
+        size: Number of slots; by default 4096.
+        tokens: Tokens of a request, as the feature has them; by default 256.
 
     """
 
@@ -40,8 +45,8 @@ class Recent(nn.Module):
         """Keep requests.
 
         Args:
-            id: uint8 of shape `[batch, 16]`, the feature `id`.
-            payloads: of the same requests.
+            id: The feature `id`, uint8 `[batch, 16]`.
+            payloads: Payloads of the same requests.
 
         """
         slots = self._slots(id)
@@ -51,16 +56,16 @@ class Recent(nn.Module):
         self.ids[slots] = id
 
     def find(self, ids: list[str]) -> tuple[Payloads, Tensor]:
-        """Return the payloads of those that are still known, and which they are.
+        """Find requests by their ids.
 
         Args:
-            ids: values of nginx's `$request_id`, 32 hexadecimal digits.
+            ids: Values of nginx's `$request_id`, 32 hexadecimal digits.
 
         Returns:
-            The payloads, and bool of shape `[len(ids)]`, true where an id is known.
+            The payloads of the requests that are found, and bool `[len(ids)]`, True for these.
 
         Raises:
-            ValueError: if one is no `$request_id`.
+            ValueError: An id does not have 32 hexadecimal digits.
 
         """
         if not all(_ID.fullmatch(each) for each in ids):
@@ -74,7 +79,7 @@ class Recent(nn.Module):
         return Payloads(self.tokens[slots], segments, self.names[slots]), known
 
     def _slots(self, ids: Tensor) -> Tensor:
-        """Return where requests belong, int64 of shape `[batch]`; ids are random."""
+        """Return the slots of requests, int64 `[batch]`; ids are random."""
         digits = ids[:, :4].long()
         number = digits[:, 0] << 24 | digits[:, 1] << 16 | digits[:, 2] << 8 | digits[:, 3]
         return number % self.ids.shape[0]

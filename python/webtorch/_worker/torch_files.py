@@ -1,9 +1,9 @@
-"""Files of torch.save() that clients send, see the directive webtorch_torch_load.
+"""The handler of files of torch.save() that clients send, see the directive webtorch_torch_load.
 
-torch.load(weights_only=True) runs no code that a file brings. But it does not bound what a file
-has it do: to make a tensor of memory that nobody has written to, or to hash a tuple of tuples
-for ever. So a pickle is held to what torch.save() writes for tensors before it is loaded. The
-archive is checked by nginx, in ngx_webtorch_codec_torch.c: its files are as large as they say,
+torch.load(weights_only=True) runs no code of a file. But it does not limit what a file can ask for:
+a tensor over memory that was never written, or the hash of deeply nested tuples, which never ends.
+So before a pickle is loaded, it is checked to have only what torch.save() writes for tensors. The
+archive is checked by nginx, in ngx_webtorch_codec_torch.c: its files have the sizes that it says,
 none is compressed, and one is the pickle.
 """
 
@@ -19,9 +19,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from webtorch.handlers import handler
-from webtorch.messages import HTTPError, Request, Response
-from webtorch.schema import DTYPES, MAX_TENSORS
+from webtorch._handlers import handler
+from webtorch._messages import HTTPError, Request, Response
+from webtorch._schema import DTYPES, MAX_TENSORS
 
 NPY = "application/x-npy"
 SAFETENSORS = "application/vnd.safetensors"
@@ -48,19 +48,18 @@ _GLOBALS = {
     *(f"torch {name}" for name in DTYPES),
 }
 
-# what may be used again: no tuple, which could then grow beyond all bounds
+# objects that may be referenced again: not tuples, which could grow without bounds then
 _SHARED = {"BINUNICODE", "REDUCE", *_GLOBALS}
 
 
 @handler
 def load(request: Request) -> Response:
-    """Load a file, and write its tensors as C can read them.
-
-    A tensor is answered as .npy, a dict of tensors by name as safetensors.
+    """Answer a file's tensor as .npy, or its dict of tensors by name as safetensors.
 
     Raises:
-        HTTPError: 400, if it is no such file; 413, if its tensors are larger than it is, as an
-            expanded one; 422, if they are of a kind or dtype that is not served.
+        HTTPError: The status is 400 if the body is not such a file, 413 if its tensors are larger
+            than the file, as expanded ones are, and 422 if they are of a kind or dtype that is not
+            served.
 
     """
     _check_pickle(_pickle(request.body))
@@ -85,15 +84,15 @@ def _pickle(body: memoryview) -> bytes:
             (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
             return archive.read(name)
     except Exception:
-        # zipfile raises this and that, of what nginx has not looked at
+        # zipfile raises several types, for parts that nginx does not check
         raise _malformed("its data.pkl cannot be read") from None
 
 
 def _check_pickle(pickle: bytes) -> None:
-    """Refuse what torch.save() does not write for tensors of the dtypes that are served.
+    """Refuse a pickle that torch.save() does not write for tensors of the served dtypes.
 
-    What is on top of the stack is known by the opcode that has put it there, or its name where it
-    is a global.
+    The object on top of the stack is known by the opcode that pushed it, or by the name of a
+    global.
     """
     memo: dict[Any, str] = {}
     top = ""
@@ -109,14 +108,14 @@ def _check_pickle(pickle: bytes) -> None:
             elif top in _GET:
                 top = memo.get(argument, "")
                 if top not in _SHARED:
-                    raise _malformed("its pickle uses again what is no tensor")
+                    raise _malformed("its pickle references an object again that is not a tensor")
             elif top not in _OPCODES:
-                raise _malformed(f"its pickle has the opcode {top}, which tensors need not")
-            # the class is named for its data, not called for memory of any size
+                raise _malformed(f"its pickle has the opcode {top}, which tensors do not need")
+            # the class may be named with its data, but not called for memory of any size
             if below == _UNTYPED and top != "BINUNICODE":
                 raise _malformed("its pickle has a storage without a number")
     except (ValueError, OverflowError):
-        raise _malformed("its pickle is cut off or none") from None
+        raise _malformed("its pickle is cut off or is not a pickle") from None
 
 
 def _check_global(name: str) -> None:
@@ -134,12 +133,12 @@ def _load(body: memoryview) -> Any:
     try:
         return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
     except Exception:
-        # its text is advice for who may trust the file
+        # the error's text advises to trust the file
         raise _malformed("torch.load() cannot read it") from None
 
 
 def _is_name(name: object) -> bool:
-    """Tell whether it is text that UTF-8 has."""
+    """Return whether an object is text, not empty, that UTF-8 can encode."""
     try:
         return isinstance(name, str) and bool(name.encode())
     except UnicodeEncodeError:
@@ -147,11 +146,11 @@ def _is_name(name: object) -> bool:
 
 
 def _contiguous(tensors: Iterable[Tensor], request: Request) -> list[Tensor]:
-    """Return tensors in memory of their own, if they do not claim more than was sent."""
+    """Return copies of tensors, unless these are larger than the file."""
     found = list(tensors)
     if len(found) > MAX_TENSORS:
         raise _malformed(f"it has more than {MAX_TENSORS} tensors")
-    # one that has several names is counted once
+    # a tensor with several names is counted once
     sizes = {id(tensor): tensor.nbytes for tensor in found}
     if sum(sizes.values()) > len(request.body):
         raise HTTPError(
@@ -166,7 +165,7 @@ def _contiguous(tensors: Iterable[Tensor], request: Request) -> list[Tensor]:
 
 
 def _npy(tensor: Tensor) -> bytes:
-    """Write .npy, with bfloat16 as V2, as NumPy with ml_dtypes does."""
+    """Return a tensor as .npy; bfloat16 is V2, as NumPy with ml_dtypes writes it."""
     is_bfloat16 = tensor.dtype == torch.bfloat16
     array = tensor.view(torch.int16).numpy().view("V2") if is_bfloat16 else tensor.numpy()
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Runs the policies of balancers: C's samples in, what is learned of them out."""
+"""The runner of balancers' policies; it touches cffi."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from webtorch import balancer
 from webtorch._native import ffi, lib
+from webtorch._worker.scores import Scores, find
 from webtorch.balancer import Correction, PolicyError, Samples, Servers
 
 SAMPLE = np.dtype(
@@ -19,7 +19,7 @@ SAMPLE = np.dtype(
         ("features", "<f4", lib.WEBTORCH_FEATURES),
     ]
 )
-"""A webtorch_sample_t."""
+"""The layout of webtorch_sample_t."""
 
 SERVER = np.dtype(
     [
@@ -32,34 +32,46 @@ SERVER = np.dtype(
         ("features", "<f4", lib.WEBTORCH_FEATURES),
     ]
 )
-"""A webtorch_server_t."""
+"""The layout of webtorch_server_t."""
 
 
 class PolicyRunner:
-    """Runs the rounds of a balancer's policy, or of a function that scores its servers."""
+    """Runs the rounds of a balancer's policy, or of a function that scores its servers.
+
+    Args:
+        name: `module:name` of the policy or the function.
+
+    Raises:
+        PolicyError: There is none of that name, or it cannot be used.
+        Exception: Importing it raised it.
+
+    """
 
     MAX_SAMPLES = 4096
     MAX_SERVERS = 256
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._policy = balancer.find(name)
+        self._policy = find(name)
         self.interval = self._policy.interval
         self._next = ffi.new("uint64_t *")
         self._samples = np.zeros(self.MAX_SAMPLES, SAMPLE)
         self._servers = np.zeros(self.MAX_SERVERS, SERVER)
-        # what a function of a configuration before has set must not stay
+        # resets the scales that a function of an earlier configuration has set
         self._unscaled = torch.ones(self.MAX_SERVERS)
 
     def run(self, number: int) -> None:
-        """Take what has finished for a balancer, and publish what is learned of it.
+        """Learn from a balancer's finished requests, and publish the result to all workers.
+
+        Args:
+            number: Number of the balancer.
 
         Raises:
-            PolicyError: if that is of no use.
-            Exception: whatever the policy raised.
+            PolicyError: The result cannot be used.
+            Exception: The policy raised it.
 
         """
-        if isinstance(self._policy, balancer.Scores):
+        if isinstance(self._policy, Scores):
             self._scale(number, self._policy.scales(self._take_servers(number)))
         else:
             self._policy.round(self._take_samples(number))
@@ -100,6 +112,6 @@ class PolicyRunner:
 
 
 def _column(records: "np.ndarray[Any, Any]", name: str) -> Tensor:
-    """Copy a field of records; integers become those that torch can count with."""
+    """Copy a field of records; integers become int64, which torch supports in full."""
     column = np.ascontiguousarray(records[name])
     return torch.from_numpy(column.astype(np.int64) if column.dtype.kind in "iu" else column)

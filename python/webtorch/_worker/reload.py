@@ -1,4 +1,4 @@
-"""webtorch_reload: code that changes on disk is imported anew, while the old one serves."""
+"""The thread of webtorch_reload: code that changes on disk is imported again."""
 
 import importlib
 import logging
@@ -12,59 +12,59 @@ from types import ModuleType
 log = logging.getLogger("webtorch")
 
 POLL = 0.5
-"""Seconds between looks at the files."""
+"""Seconds between polls of the files."""
 
 Signature = tuple[int, int]
-"""Of a file: its time of change in nanoseconds since 1970, its size in bytes."""
+"""A file's modification time in nanoseconds since 1970, and its size in bytes."""
 
 
 class Watcher(threading.Thread):
-    """Looks whether files of the user's modules have changed, and calls `swap` then.
+    """Polls the files of the user's modules, and calls `reload` when one has changed.
 
-    Made before they are imported.
+    It is made before these modules are imported. They serve until `reload` returns.
 
     Args:
-        roots: the directories that these modules are in.
-        swap: imports them anew; what it raises is logged, and the old modules are left.
+        roots: The directories of the user's modules.
+        reload: Imports them again. An exception is logged, and the old modules are restored.
 
     """
 
-    def __init__(self, roots: Iterable[str], swap: Callable[[], None]) -> None:
+    def __init__(self, roots: Iterable[str], reload: Callable[[], None]) -> None:
         super().__init__(name="webtorch reload", daemon=True)
-        # as modules have them in __file__
+        # in the form of a module's __file__
         self._roots = tuple(root.rstrip("/") + "/" for root in roots)
-        self._swap = swap
+        self._reload = reload
         self._begun = time.time_ns()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End."""
+        """End the thread."""
         self._stopping.set()
         self.join()
 
     def run(self) -> None:
-        """Look until told to stop."""
-        # what was written after the modules began to be imported may not be what was imported
-        seen = {path: it for path, it in self._signatures().items() if it[0] < self._begun}
+        """Poll until `stop` is called."""
+        # a file written after the imports began may differ from what was imported
+        seen = {path: found for path, found in self._signatures().items() if found[0] < self._begun}
         while not self._stopping.wait(POLL):
             now = self._signatures()
             if now != seen:
-                self._reload(sorted(str(path) for path, _ in now.items() - seen.items()))
-                # modules that are imported now may be others; what was written meanwhile is new
+                self._import_again(sorted(str(path) for path, _ in now.items() - seen.items()))
+                # other modules may be imported now; files written meanwhile count as changed
                 seen = self._signatures() | now
 
-    def _reload(self, changed: list[str]) -> None:
+    def _import_again(self, changed: list[str]) -> None:
         before = self._modules()
         for name in before:
             del sys.modules[name]
         importlib.invalidate_caches()
         try:
-            self._swap()
+            self._reload()
         except BaseException as error:
             for name in self._modules():
                 del sys.modules[name]
             sys.modules.update(before)
-            log.error("%s: the old code goes on", ", ".join(changed), exc_info=error)
+            log.error("%s: the old code is still served", ", ".join(changed), exc_info=error)
         else:
             log.warning("%s: the new code is served", ", ".join(changed))
 
@@ -82,7 +82,7 @@ class Watcher(threading.Thread):
             path = Path(str(module.__file__))
             try:
                 status = path.stat()
-            except OSError:  # between an editor's removing and its writing
+            except OSError:  # an editor removes a file before it writes it
                 continue
             found[path] = status.st_mtime_ns, status.st_size
         return found

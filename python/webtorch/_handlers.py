@@ -1,4 +1,4 @@
-"""Handlers: the functions that nginx's locations name."""
+"""Handlers: the functions that locations of nginx serve."""
 
 import copy
 import functools
@@ -12,17 +12,19 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _torch, strings
-from webtorch.messages import Request, Response
-from webtorch.model import progress, training
-from webtorch.schema import Schema, TensorSpec
+from webtorch import _strings, _torch
+from webtorch._messages import Request, Response
+from webtorch._schema import Schema, TensorSpec
+from webtorch._training import progress, training
 
 MAX_VARIABLES = 16
+"""Variables of nginx that a handler can have."""
 
 # without the dollar; nginx's names of variables are in lower case
 _VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+"""The methods of HTTP that handlers can serve, in the order of their bits in ngx_webtorch_api.h."""
 
 _NO_KEYWORDS: dict[str, Any] = {}
 
@@ -31,7 +33,7 @@ _SEVERAL = (tuple, list)
 
 
 class Kind(IntEnum):
-    """What a handler does, numbered as in ngx_webtorch_api.h."""
+    """The kinds of handlers, numbered as in ngx_webtorch_api.h."""
 
     INFER = 0
     TRAIN = 1
@@ -43,13 +45,19 @@ class Span:
     """The rows of one request in a batch."""
 
     first: int
+    """Index of its first row."""
     rows: int
+    """Number of its rows."""
 
 
 class TensorFunction:
     """A function of tensors, under `@webtorch.infer` or `@webtorch.train`.
 
-    It can be called as the function itself, in the mode of its kind.
+    Calling it calls the function, in the mode of its kind.
+
+    Args:
+        function: The function, whose annotations are its schema.
+
     """
 
     kind: Kind
@@ -69,17 +77,22 @@ class TensorFunction:
 
     @functools.cached_property
     def _returns_strings(self) -> bool:
-        """Whether its only output is strings, whose list is not one of outputs."""
+        """Whether its only output is strings: a list that it returns is that output."""
         outputs = self.schema.outputs
         return len(outputs) == 1 and outputs[0].has_strings
 
     @functools.cached_property
     def schema(self) -> Schema:
-        """The schema of its annotations; raises SignatureError."""
+        """The schema of its annotations.
+
+        Raises:
+            SignatureError: They do not describe tensors that can be served.
+
+        """
         return Schema.of(self._function)
 
     def serves_like(self, other: "Handler") -> bool:
-        """Tell whether requests to one can go to the other."""
+        """Return whether another handler can serve the same requests."""
         return (
             isinstance(other, TensorFunction)
             and self.kind == other.kind
@@ -87,11 +100,19 @@ class TensorFunction:
         )
 
     def run(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
-        """Run it on `rows` rows and return its outputs, tensors contiguous and on the CPU.
+        """Run the function on the rows of a batch.
+
+        Args:
+            inputs: Tensors, and nested lists of strings, in the order of the schema.
+            rows: Number of rows of all inputs.
+
+        Returns:
+            The outputs in the order of the schema: contiguous tensors on the CPU, and nested lists
+            of strings.
 
         Raises:
-            TypeError: if it returned something else than its annotation says.
-            Exception: whatever it raised.
+            TypeError: The function returned a value that does not match its annotation.
+            Exception: The function raised it.
 
         """
         # before the call, which may change the shapes of its inputs
@@ -129,16 +150,21 @@ class TensorFunction:
     def run_each(
         self, inputs: Sequence[Any], spans: Sequence[Span], failure: BaseException
     ) -> tuple[Sequence[Any], dict[int, BaseException]]:
-        """Find out which requests made a batch fail, and serve the others.
+        """Find the requests that make a batch fail, and serve the others.
 
-        Halves of the batch are run, then halves of those that fail. After a failure that came
-        after a training step nothing is run again: no sample is trained on twice. A batch has one
-        size of an axis that only outputs have: where parts of it differ in one, those that did not
-        fail are run again together.
+        Halves of the batch are run, then halves of those that fail. Nothing is run again after a
+        failure that followed a training step: no sample is trained on twice. An axis that only
+        outputs have has one size in a batch: where parts of the batch differ in one, the requests
+        that did not fail are run again together.
+
+        Args:
+            inputs: The inputs of all rows.
+            spans: The rows of each request.
+            failure: The exception that the whole batch raised.
 
         Returns:
-            The outputs of all rows, zeros or empty strings for those that failed, and the failures
-            by index. There are no outputs if all failed.
+            The outputs of all rows, with zeros or empty strings for failed requests, and the
+            exceptions of these by index. There are no outputs if all failed.
 
         """
         total = sum(span.rows for span in spans)
@@ -162,17 +188,17 @@ class TensorFunction:
             try:
                 results = self.run(_rows_of(inputs, range(first, last)), last - first)
             except BaseException as error:
-                if progress.is_made():
+                if progress.has_stepped():
                     failures.update(dict.fromkeys(range(begin, end), error))
                 else:
                     halve(begin, end, error)
                 return
             nonlocal is_alike, is_trained
-            is_trained = is_trained or progress.is_made()
+            is_trained = is_trained or progress.has_stepped()
             if not outputs:
                 outputs.extend(self._blank(results, total))
             for output, result in zip(outputs, results, strict=True):
-                if strings.shape(output)[1:] == strings.shape(result)[1:]:
+                if _strings.shape(output)[1:] == _strings.shape(result)[1:]:
                     output[first:last] = result
                 else:
                     is_alike = False
@@ -193,7 +219,7 @@ class TensorFunction:
     def _run_together(
         self, inputs: Sequence[Any], spans: Sequence[Span], total: int
     ) -> Sequence[Any]:
-        """Run some requests of a batch of `total` rows, zeros are the outputs of the others."""
+        """Run some requests of a batch of `total` rows; the outputs of the others are zeros."""
         rows = [row for span in spans for row in range(span.first, span.first + span.rows)]
         results = self.run(_rows_of(inputs, rows), len(rows))
         outputs = self._blank(results, total)
@@ -203,19 +229,19 @@ class TensorFunction:
         return outputs
 
     def _blank(self, results: Sequence[Any], rows: int) -> list[Any]:
-        """Make outputs of other rows, like those of a call but for their elements."""
+        """Return zeros and empty strings in the shapes of a call's results, but for `rows` rows."""
         blank: list[Any] = []
         for spec, result in zip(self.schema.outputs, results, strict=True):
             if isinstance(result, Tensor):
                 blank.append(result.new_zeros(rows, *result.shape[1:]))
             else:
-                blank.append(strings.full(spec.dtype, (rows, *strings.shape(result)[1:])))
+                blank.append(_strings.full(spec.dtype, (rows, *_strings.shape(result)[1:])))
         return blank
 
     def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
         if spec.has_strings and isinstance(found, list):
-            return f"{expected}, it returned other lists, {list(strings.shape(found))}"
+            return f"{expected}, it returned other lists, {list(_strings.shape(found))}"
         if not isinstance(found, Tensor):
             return f"{expected}, it returned {type(found)}"
         dtype = str(found.dtype).removeprefix("torch.")
@@ -224,7 +250,7 @@ class TensorFunction:
 
 
 def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
-    """Take rows of tensors, and of strings in lists that may be changed."""
+    """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
     index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
     return [
         value[index] if isinstance(value, Tensor) else [copy.deepcopy(value[row]) for row in rows]
@@ -235,18 +261,18 @@ def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
 def _are_strings(
     found: Any, spec: TensorSpec, batch: tuple[int, ...], sizes: dict[str, int] | None
 ) -> bool:
-    """Check strings that a function returned."""
+    """Return whether strings that a function returned match their annotation."""
     expected = batch + spec.shape
-    shape = strings.shape(found)
+    shape = _strings.shape(found)
     return (
         _fits(shape, expected, {} if sizes is None else sizes)
         and isinstance(spec.dtype, type)
-        and strings.are(found, spec.dtype, shape)
+        and _strings.matches(found, spec.dtype, shape)
     )
 
 
 def _fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
-    """Compare a shape with sizes and names of axes; names that have no size yet get theirs."""
+    """Compare a shape with sizes and names of axes; names without a size yet are added to sizes."""
     return len(found) == len(expected) and all(
         size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
         for size, axis in zip(found, expected, strict=True)
@@ -254,10 +280,10 @@ def _fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, 
 
 
 class InferFunction(TensorFunction):
-    """Runs without gradients.
+    """A function under `@webtorch.infer`: it runs without gradients.
 
-    Not in torch.inference_mode: entering and leaving that takes longer than it saves in a small
-    network, and what a handler keeps of its results may be trained on later.
+    It does not use torch.inference_mode: entering and leaving that takes longer than it saves in a
+    small network, and results that a handler keeps may be trained on later.
     """
 
     kind = Kind.INFER
@@ -272,7 +298,7 @@ class InferFunction(TensorFunction):
 
 
 class TrainFunction(TensorFunction):
-    """Runs with gradients, one call at a time."""
+    """A function under `@webtorch.train`: it runs with gradients, one call at a time."""
 
     kind = Kind.TRAIN
 
@@ -289,7 +315,13 @@ class TrainFunction(TensorFunction):
 class RequestFunction:
     """A function of a request, under `@webtorch.handler`.
 
-    It can be called as the function itself.
+    Calling it calls the function.
+
+    Args:
+        function: The function.
+        methods: Methods of HTTP that it serves.
+        variables: Names of the nginx variables that its requests have.
+
     """
 
     kind = Kind.HANDLER
@@ -307,7 +339,7 @@ class RequestFunction:
         return self._function(request)
 
     def serves_like(self, other: "Handler") -> bool:
-        """Tell whether requests to one can go to the other."""
+        """Return whether another handler can serve the same requests."""
         return (
             isinstance(other, RequestFunction)
             and self.methods == other.methods
@@ -315,11 +347,11 @@ class RequestFunction:
         )
 
     def run(self, request: Request) -> Response:
-        """Answer a request, without gradients but in the training functions that it calls.
+        """Answer a request; only training functions that it calls record gradients.
 
         Raises:
-            TypeError: if it returned what is no response.
-            Exception: whatever it raised.
+            TypeError: The function returned a value that is not a response.
+            Exception: The function raised it.
 
         """
         with torch.no_grad():
@@ -330,18 +362,38 @@ Handler = TensorFunction | RequestFunction
 
 
 def infer(function: Callable[..., Any]) -> TensorFunction:
-    """Serve a function of tensors: it runs without gradients, on rows of many requests.
+    """Make a function of tensors a handler that infers: it runs without gradients.
 
-    A first axis named `batch` takes the rows of many requests at once; without it a call is one
-    request. Tensors that are kept after the call stay valid.
+        @webtorch.infer
+        def double(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+            return 2 * x
+
+    A first axis named `batch` takes the rows of many requests in one call; without it a call serves
+    one request. Tensors that are kept after the call stay valid.
+
+    Args:
+        function: The function, whose annotations are its schema.
+
     """
     return InferFunction(function)
 
 
 def train(function: Callable[..., Any]) -> TensorFunction:
-    """Serve a function of tensors that trains: it runs with gradients, one call at a time.
+    """Make a function of tensors a handler that trains: it runs with gradients, one call at a time.
 
-    It is called once for a batch of requests; with `max_batch=1` once for each, in order.
+        @webtorch.train
+        def learn(
+            x: Float32[Tensor, "batch 2"], y: Float32[Tensor, "batch 1"]
+        ) -> Float32[Tensor, "batch 1"]:
+            found = model(x)
+            model.step(mse_loss(found, y))
+            return found
+
+    It is called once for a batch of requests, with `max_batch=1` once for each request in order.
+
+    Args:
+        function: The function, whose annotations are its schema.
+
     """
     return TrainFunction(function)
 
@@ -362,25 +414,31 @@ def handler(
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
 ) -> RequestFunction | Callable[[Callable[[Request], Any]], RequestFunction]:
-    """Serve a function of a `webtorch.Request`.
+    """Make a function of a `webtorch.Request` a handler.
 
-    It returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, a tensor, or the
-    pathlib.Path of a file.
+        @webtorch.handler(methods=["GET"], variables=["remote_addr"])
+        def whoami(request: webtorch.Request) -> dict[str, Any]:
+            return {"address": request.variables["remote_addr"]}
+
+    The function returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, a
+    tensor, or the absolute pathlib.Path of a file.
 
     Args:
-        function: the function, where the decorator stands without parentheses.
-        methods: those that it serves; others are answered with 405.
-        variables: names of nginx's variables, as `remote_addr`, that its requests have.
+        function: The function, if the decorator is used without parentheses.
+        methods: Methods of HTTP that it serves, by default GET, HEAD, POST, PUT, DELETE, PATCH and
+            OPTIONS; others are answered with 405.
+        variables: Names of nginx variables that its requests have, without the dollar, at most 16;
+            by default none.
 
     Raises:
-        ValueError: for a method that is none of METHODS, or more than 16 variables or a name that
-            is none.
+        ValueError: A method is unknown, a name is not that of a variable, or there are more than 16
+            variables.
 
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"unknown methods {sorted(unknown)}, known are {', '.join(METHODS)}")
     if wrong := [name for name in variables if not _VARIABLE.fullmatch(name)]:
-        raise ValueError(f"{wrong} are no names of variables, as remote_addr is")
+        raise ValueError(f"{wrong} are not names of variables, as remote_addr is")
     if len(variables) > MAX_VARIABLES:
         raise ValueError(f"a handler has at most {MAX_VARIABLES} variables")
     if function is None:
@@ -389,15 +447,18 @@ def handler(
 
 
 class HandlerNotFoundError(LookupError):
-    """There is no handler of that name."""
+    """There is no handler of the given name."""
 
 
 def find(name: str) -> Handler:
-    """Import a handler by `module:function`.
+    """Import a handler.
+
+    Args:
+        name: `module:function`.
 
     Raises:
-        HandlerNotFoundError: if the module has no such function, or it is not decorated.
-        Exception: whatever importing the module raised.
+        HandlerNotFoundError: The module has no such function, or it is not decorated.
+        Exception: Importing the module raised it.
 
     """
     module_name, _, function_name = name.partition(":")

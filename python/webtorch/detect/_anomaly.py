@@ -1,48 +1,48 @@
-"""What is new to a site: one-class, learned from its normal requests."""
+"""A one-class detector of requests that are new to a site, learned from its normal requests."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._payloads import Payloads
 
 ASPECTS = (
     "path",
-    "parameters",  # of a path, all together
-    "parameter",  # of a path
-    "shape",  # of a value, from here on each for its parameter's name; paths have one name
+    "parameters",  # the set of a path's parameters
+    "parameter",  # a parameter of a path
+    "shape",  # a value's shape; from here on by the name of the parameter, paths have one name
     "length",
     "word",
-    "words",  # two of them
-    "word_after",  # a shape
+    "words",  # two words
+    "word_after",  # a word after a shape
     "shapes_3",
     "shapes_4",
 )
-"""In which way something may be new."""
+"""The aspects in which a request may be new."""
 
 SLOTS = 1 << 20
-"""Of the tables of what was seen; what has the same hash is taken for the same."""
+"""Slots of the tables of counts; items with the same hash share a slot."""
 
 _PATH = 0x5A5A5A5  # the name of paths
 _MIX = -1640531535
 
 
 class _Items(NamedTuple):
-    """What requests are made of, of shape `[batch, items]`, aspect by aspect."""
+    """The items of requests, `[batch, items]`, one aspect after the other."""
 
     context: Tensor
-    """int64: where it is, a slot."""
+    """The slot of an item's context, int64."""
     itself: Tensor
-    """int64: what it is, and where, a slot."""
+    """The slot of an item in its context, int64."""
     present: Tensor
-    """bool."""
+    """Whether a request has the item, bool."""
     widths: list[int]
-    """Items of the aspects."""
+    """Numbers of items of each aspect."""
 
     @classmethod
     def of(cls, tokens: Tensor, segments: Tensor, parameters: Tensor) -> "_Items":
-        """Take requests apart; the tensors are those of `Payloads`."""
+        """Return the items of requests; the tensors are those of `Payloads`."""
         path, names = parameters[:, 0, :1], parameters[:, 0, 1:]
         count, size = segments.shape
         named = torch.cat([torch.full_like(path, _PATH), names], 1)
@@ -92,12 +92,16 @@ def _mix(seed: int, numbers: Tensor) -> Tensor:
 
 
 class Anomaly(nn.Module):
-    """Learns a site's normal requests, and tells what is new in others.
+    """Learns a site's normal requests, and scores how new other requests are.
 
-    It counts what requests are made of, by aspects, such as the signs in the values of a
-    parameter. What was never seen counts by how seldom new things come in its context, with Good
-    and Turing's estimate: a quote is remarkable in a number and not in a text. What was seen does
-    not count.
+        anomaly = Anomaly()
+        anomaly.fit(payloads)
+        scores = anomaly(others.tokens, others.segments, others.parameters)
+
+    It counts items of requests by aspects, for example the punctuation in the values of a
+    parameter. An item that was never seen is scored by how rare new items are in its context, with
+    the Good-Turing estimate: a quote is remarkable in a number, but not in a text. Items that were
+    seen score 0.
     """
 
     counts: Tensor
@@ -113,35 +117,35 @@ class Anomaly(nn.Module):
         self.register_buffer("usual", torch.tensor(1.0))
 
     def forward(self, tokens: Tensor, segments: Tensor, parameters: Tensor) -> Tensor:
-        """Return scores: float32 of shape `[batch, 1]`; few normal requests have more than 1.
+        """Return scores, float32 `[batch, 1]`; few normal requests have more than 1.
 
         Args:
-            tokens: int32 of shape `[batch, 5, size]`.
-            segments: int64 of shape `[batch, size]`.
-            parameters: int32 of shape `[batch, 3, 64]`.
+            tokens: The feature `tokens`, int32 `[batch, 5, size]`.
+            segments: The feature `segments`, int64 `[batch, size]`.
+            parameters: The feature `parameters`, int32 `[batch, 3, 64]`.
 
         """
         return self.novelty(tokens, segments, parameters).sum(1, keepdim=True) / self.usual
 
     def novelty(self, tokens: Tensor, segments: Tensor, parameters: Tensor) -> Tensor:
-        """Return how new each aspect of requests is, in nats: float32, `[batch, 10]`."""
+        """Return how new each aspect of requests is, in nats, float32 `[batch, 10]`."""
         items = _Items.of(tokens, segments, parameters)
         count = self.counts[items.itself]
         return self._surprise(items, count, self.contexts[items.context], self.once[items.context])
 
     def novelty_without(self, payloads: Payloads, learned: Tensor) -> Tensor:
-        """Return the same, of those that were learned as if they had not been.
+        """Return `novelty` as if each request had not been learned itself, float32 `[batch, 10]`.
 
         Args:
-            payloads: the requests.
-            learned: bool of shape `[batch]`: those that are counted.
+            payloads: The requests.
+            learned: Whether a request was learned, bool `[batch]`.
 
         """
         items = _Items.of(payloads.tokens, payloads.segments, payloads.parameters)
         count, once = self.counts[items.itself], self.once[items.context]
         out = learned.float().unsqueeze(1)
-        # in a context, those are no longer seen once that this request alone has, but those are
-        # that another one has, too
+        # without this request, its items with a count of 1 are no longer seen once in their
+        # context, and those with a count of 2 are
         change = ((count == 1).float() - (count == 2).float()) * out
         row, first = _distinct(items)
         cells = row * SLOTS + items.context[first]
@@ -170,11 +174,12 @@ class Anomaly(nn.Module):
 
     @torch.no_grad()
     def fit(self, payloads: Payloads, false_positives: float = 0.005) -> None:
-        """Learn normal requests, and choose what scores 1.
+        """Learn normal requests, and set the scale of the scores.
 
         Args:
-            payloads: the requests.
-            false_positives: part of them that would score more if it was not learned.
+            payloads: The requests.
+            false_positives: Share of the requests that score above 1 as if they had not been
+                learned; by default 0.005.
 
         """
         self.learn(payloads)
@@ -184,13 +189,13 @@ class Anomaly(nn.Module):
 
     @staticmethod
     def _surprise(items: _Items, count: Tensor, context: Tensor, once: Tensor) -> Tensor:
-        """Return the greatest surprise of each aspect.
+        """Return the greatest surprise of each aspect, in nats, float32 `[batch, 10]`.
 
         Args:
-            items: the items.
-            count: of the requests that had them, float32 of shape `[batch, items]`.
-            context: of those that had something in the same context.
-            once: of what was seen only once there.
+            items: The items.
+            count: Number of requests with the item, float32 `[batch, items]`.
+            context: Number of requests with any item in its context, float32 `[batch, items]`.
+            once: Number of items in its context that were seen once, float32 `[batch, items]`.
 
         """
         surprise = -((once + 0.5) / (context + 1)).clamp(max=1).log()
@@ -199,7 +204,7 @@ class Anomaly(nn.Module):
 
 
 def _distinct(items: _Items) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Return the rows of items, each item once a row, and where in the items they are."""
+    """Return the rows of items, each item once per row, and the indexes of these items."""
     row, column = items.present.nonzero(as_tuple=True)
     keys = row * SLOTS + items.itself[row, column]
     _, where = torch.unique(keys, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The twin of a module: evaluation without what nn.Module does around each layer."""
+"""EvalCopy: evaluation without the overhead of nn.Module around each layer."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from webtorch import Model
 
-names = (f"twin-{n}" for n in itertools.count())
+names = (f"eval-copy-{n}" for n in itertools.count())
 
 
 class Counter(nn.Module):
@@ -56,7 +56,7 @@ MODULES = {
 
 @pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-def test_a_twin_computes_what_the_module_does_in_evaluation_mode(make):
+def test_eval_copy_computes_as_its_module(make):
     x = torch.randn(2, 1, 4)
     module = make()
     model = Model(next(names), module)
@@ -67,7 +67,7 @@ def test_a_twin_computes_what_the_module_does_in_evaluation_mode(make):
 
 
 @torch.no_grad()
-def test_a_twin_follows_the_parameters_of_its_module():
+def test_eval_copy_follows_the_parameters_of_its_module():
     module = nn.Linear(1, 1, bias=False)
     model = Model(next(names), module)
     module.load_state_dict({"weight": torch.tensor([[7.0]])})

@@ -1,4 +1,4 @@
-"""Strings in lists: what stands for tensors of them, which PyTorch has not."""
+"""Nested lists of strings, in place of tensors of strings, which PyTorch does not have."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -22,19 +22,19 @@ def shape(value: Any) -> tuple[int, ...]:
 
 
 def nest(flat: list[Any], sizes: Sequence[int]) -> Any:
-    """Put strings in row-major order into nested lists, none of which is empty."""
+    """Return strings in row-major order as nested lists; no size but the first may be 0."""
     for size in reversed(sizes[1:]):
         flat = [flat[first : first + size] for first in range(0, len(flat), size)]
     return flat if sizes else flat[0]
 
 
 def full(kind: Any, sizes: Sequence[int]) -> Any:
-    """Make empty strings of a type in lists of a shape."""
+    """Return empty strings of a type in nested lists of a shape."""
     return [full(kind, sizes[1:]) for _ in range(sizes[0])] if sizes else kind()
 
 
 def flatten(value: Any, depth: int) -> list[Any]:
-    """Return the strings in lists of a depth in row-major order."""
+    """Return the strings of nested lists of a depth in row-major order."""
     if depth == 0:
         return [value]
     for _ in range(depth - 1):
@@ -42,8 +42,8 @@ def flatten(value: Any, depth: int) -> list[Any]:
     return list(value)
 
 
-def are(value: Any, kind: type, sizes: Sequence[int]) -> bool:
-    """Tell whether these are strings of a type in lists of a shape."""
+def matches(value: Any, kind: type, sizes: Sequence[int]) -> bool:
+    """Return whether a value is strings of a type in nested lists of a shape."""
     level = [value]
     for size in sizes:
         if not all(isinstance(part, list) and len(part) == size for part in level):
@@ -56,8 +56,8 @@ def decode(entries: Tensor, text: bytes, kind: type) -> Any:
     """Cut strings out of the text of a batch.
 
     Args:
-        entries: where they are: int64 of the strings' shape and 2, offset and length.
-        text: of the batch; where kind is `str`, what is cut is UTF-8.
+        entries: Offset and length of each string in bytes, int64 `[*shape, 2]`.
+        text: The text of the batch; UTF-8 where `kind` is `str`.
         kind: `str` or `bytes`.
 
     """
@@ -71,9 +71,14 @@ def decode(entries: Tensor, text: bytes, kind: type) -> Any:
 
 
 def encode(value: Any, sizes: Sequence[int]) -> tuple[Tensor, bytes]:
-    """Write strings into one text, and where they are in it, as decode() reads that.
+    """Return the entries and the text of strings, the arguments of decode().
 
-    What UTF-8 cannot hold of a `str`, lone surrogates, becomes question marks.
+    Lone surrogates of a `str`, which UTF-8 does not have, become question marks.
+
+    Args:
+        value: Nested lists of `str` or `bytes`.
+        sizes: Shape of the lists.
+
     """
     flat = [
         string.encode(errors="replace") if isinstance(string, str) else string

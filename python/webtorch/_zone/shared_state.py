@@ -12,37 +12,37 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch._layout import Layout
-from webtorch._optimizer_state import Lock, OptimizerState
 from webtorch._step import Step
-from webtorch.state import Block, BusyError, Source, Zone
+from webtorch._zone.interfaces import Block, BusyError, Source, Zone
+from webtorch._zone.layout import Layout
+from webtorch._zone.optimizer_state import Lock, OptimizerState
 
 log = logging.getLogger("webtorch")
 
-live: "weakref.WeakSet[SharedState]" = weakref.WeakSet()
-"""All that there are, those of models that are made anew meanwhile, too."""
+instances: "weakref.WeakSet[SharedState]" = weakref.WeakSet()
+"""All shared states of this process, those of models that are being rebuilt among them."""
 
 
 class SharedState:
-    """In the zone: all workers train and serve the same model.
+    """The state of a model in the zone: all workers train and serve the same model.
 
-    Any of them may write while others read or write ("Hogwild!", Niu et al. 2011). With `strict`
-    only the one that has the zone's lock does, and what it has half written when it dies is undone.
-    Elements are aligned words, which processors read and write as a whole: what is read meanwhile
-    is a mix of weights from before and after, each of them whole.
+    Any worker may write while others read or write ("Hogwild!", Niu et al. 2011). With `strict`
+    only the worker that holds the zone's lock writes, and a step that it has half written when it
+    crashes is undone. Elements are aligned words, which processors read and write as a whole: a
+    concurrent read returns a mix of weights from before and after a step, each of them whole.
 
     Args:
-        zone: the memory.
-        name: of the model.
-        module: its parameters and persistent buffers are moved into the zone.
-        optimizer: its state is, too.
-        strict: one step at a time over all workers.
-        code: the file that makes the model.
-        source: where tensors come from that no worker has.
+        zone: The shared memory.
+        name: Name of the model, unique in the process.
+        module: Its parameters and persistent buffers are moved into the zone.
+        optimizer: Its state is placed with the parameters; None if the model is not trained.
+        strict: Whether all workers together make one step at a time.
+        code: The file that makes the model; checkpoints name its version.
+        source: The checkpoints, used if no worker has the model in memory; None if there are none.
 
     Raises:
-        MemoryError: if the zone has no room.
-        ValueError: if a tensor is of a dtype or on a device that cannot be shared.
+        MemoryError: The zone has no room.
+        ValueError: A tensor is of a dtype or on a device that cannot be shared.
 
     """
 
@@ -70,8 +70,8 @@ class SharedState:
 
         names = {id(tensor): key for key, tensor in self._tensors.items()}
         self._optimizer = OptimizerState(optimizer, names, strict) if optimizer else None
-        made = self._optimizer.prototypes if self._optimizer else {}
-        self.layout = Layout.of({**self._tensors, **made})
+        prototypes = self._optimizer.prototypes if self._optimizer else {}
+        self.layout = Layout.of({**self._tensors, **prototypes})
 
         self.block = zone.attach(name, self.layout, strict)
         if self.block.fresh:
@@ -82,11 +82,11 @@ class SharedState:
                 raise
             self.block.ready()
         self._bind()
-        live.add(self)
+        instances.add(self)
 
     @property
     def steps(self) -> int:
-        """How many optimizer steps all workers have made."""
+        """The number of optimizer steps that all workers have made."""
         return self.block.counters.steps
 
     def step(self, loss: Tensor) -> None:
@@ -103,10 +103,10 @@ class SharedState:
         return Lock(self.zone.lock, self.zone.unlock)
 
     def refresh(self) -> bool:
-        """Use the block that has taken the place of this one; no call runs in this process.
+        """Switch to the block that has replaced this one; no call runs in this process.
 
         Returns:
-            Whether that is done: not while another worker fills a block.
+            False if another worker fills a block: call it again later.
 
         """
         try:
@@ -114,15 +114,15 @@ class SharedState:
         except BusyError:
             return False
         if block is not None and not block.is_same(self.block):
-            before, self.block = self.block, block
+            previous, self.block = self.block, block
             self._bind()
-            if not _is_used(before):
-                before.detach()
+            if not _is_used(previous):
+                previous.detach()
         return True
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[Block]:
-        """Return the block in force, which this worker may not have taken yet, and keep it."""
+        """Return the current block, attached even if this worker does not use it yet."""
         while True:
             with contextlib.suppress(BusyError):
                 found = self.zone.find(self.name, self.layout, self.strict)
@@ -137,15 +137,16 @@ class SharedState:
                 block.detach()
 
     def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int) -> None:
-        """Give all workers other weights, which each takes between two of its batches.
+        """Replace the weights in all workers; each switches to them between two of its batches.
 
         Args:
-            tensors: those of the model, and of the optimizer; without these its state is kept.
-            steps: that they have had; None: as many as now.
-            seen: when the file that they are of was changed, in nanoseconds.
+            tensors: Tensors of the model and of its optimizer by name. If those of the optimizer
+                are missing, its current state is kept.
+            steps: Optimizer steps that the tensors have had; None keeps the current number.
+            seen: The new value of `Counters.seen`, nanoseconds since 1970.
 
         Raises:
-            MemoryError: if the zone has no room for both.
+            MemoryError: The zone has no room for the old and the new weights.
 
         """
         with self.pinned() as latest, self._lock() if self.strict else contextlib.nullcontext():
@@ -161,19 +162,19 @@ class SharedState:
             block.ready()
 
     def supersede(self) -> None:
-        """Let nobody find the model as it was in configurations before."""
+        """Hide the blocks that the model had in earlier configurations."""
         self.block.supersede()
 
     def discard(self) -> None:
-        """Give the block up, which is free then unless somebody else uses it."""
-        live.discard(self)
+        """Release the block, which is freed unless another state or process uses it."""
+        instances.discard(self)
         if not _is_used(self.block):
             self.block.discard()
 
     # --- a fresh block ---
 
     def _fill(self, source: Source | None) -> None:
-        """Fill it with what is in memory, else with a checkpoint, else as the module is."""
+        """Fill it from an earlier block, else from a checkpoint, else from the module."""
         views = self.layout.views(self.block.memory)
         for key, tensor in self._tensors.items():
             views[key].copy_(tensor)
@@ -183,65 +184,65 @@ class SharedState:
             return
         loaded = source.load(self) if source else None
         if loaded is not None:
-            self._take_over(views, loaded.tensors)
+            self._continue_from(views, loaded.tensors)
             counters.steps = counters.saved = loaded.steps or 0
             counters.seen = loaded.seen
-        elif self.block.before:
-            log.error('model "%s" starts afresh', self.name)
+        elif self.block.previous:
+            log.error('model "%s" starts from scratch', self.name)
 
     def _fill_from_memory(self, views: Mapping[str, Tensor]) -> bool:
-        if self.block.before is None:
+        if self.block.previous is None:
             return False
-        layout, memory, counters = self.block.before
+        layout, memory, counters = self.block.previous
         tensors = layout.views(memory)
         reason = self.layout.mismatch(self.keys, tensors)
         if reason:
             log.error(
-                'model "%s" does not fit what is in memory, of a configuration before: %s',
+                'model "%s" does not fit its state from an earlier configuration: %s',
                 self.name,
                 reason,
             )
             return False
-        self._take_over(views, tensors)
+        self._continue_from(views, tensors)
         self.block.counters.steps = counters.steps
         self.block.counters.saved = counters.saved
         self.block.counters.seen = counters.seen
         return True
 
-    def _take_over(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        """Copy what there is of the model, and tell if its optimizer was another one."""
+    def _continue_from(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Copy the model's tensors, and log it if they were trained with another optimizer."""
         complete = self._copy(views, tensors)
         if not complete and any(key.startswith("optimizer.") for key in tensors):
-            log.error('model "%s" goes on with another optimizer, whose state is new', self.name)
+            log.error('model "%s" continues with another optimizer, whose state is new', self.name)
 
     def _copy(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
-        """Copy the model's tensors, and the optimizer's if all of them fit, which is returned."""
-        made = self.layout.entries.keys() - self.keys
-        complete = not self.layout.mismatch(made, tensors)
+        """Copy the model's tensors, and the optimizer's if all fit; return whether they do."""
+        others = self.layout.entries.keys() - self.keys
+        complete = not self.layout.mismatch(others, tensors)
         for key in self.layout.entries if complete else self.keys:
             views[key].copy_(tensors[key])
         return complete
 
     def _bind(self) -> None:
-        """Let the module's tensors, and the optimizer's, lie in the block."""
+        """Bind the tensors of the module and of the optimizer to the block."""
         views = self.layout.views(self.block.memory)
         for key, tensor in self._tensors.items():
             tensor.data = views[key]
         if self._optimizer:
-            self._optimizer.lie_in(views)
+            self._optimizer.bind(views)
 
 
 def _is_used(block: Block) -> bool:
-    """Tell whether a state in this process uses a block: all of them are one user."""
+    """Return whether a state in this process uses a block: all of them are one user."""
     return any(
         used is not None and used.is_same(block)
-        for shared in [*live]
+        for shared in [*instances]
         for used in (shared.block, shared._pinned)
     )
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and persistent buffers, those that are tied once."""
+    """Return parameters and persistent buffers by name; tied ones have one name."""
     found: dict[int, tuple[str, Tensor]] = {}
     for key, tensor in module.state_dict(keep_vars=True).items():
         if isinstance(tensor, Tensor) and tensor.numel():
@@ -252,7 +253,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _digest(path: Path) -> str:
-    """Tell one version of a file from others; empty if it is none, as in an interpreter."""
+    """Return a digest of a file; empty if it cannot be read, as in an interactive interpreter."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:

@@ -1,4 +1,4 @@
-"""Schemas: what the annotations of a tensor function say about its tensors."""
+"""Schemas: the tensors of a function, read from its annotations."""
 
 import functools
 import inspect
@@ -11,10 +11,10 @@ import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
 
-from webtorch import strings
+from webtorch import _strings
 
 BATCH = "batch"
-"""The name of the first axis that takes rows of many requests at once."""
+"""The name of the first axis of functions that take rows of many requests at once."""
 
 DTYPES = {
     "bool": torch.bool,
@@ -35,16 +35,23 @@ DTYPES = {
 numbers in ngx_webtorch_api.h."""
 
 STRING_TYPES = (str, bytes)
-"""Of strings, whose numbers follow those of DTYPES."""
+"""The types of strings; their numbers in ngx_webtorch_api.h follow those of DTYPES."""
 
 MAX_TENSORS = 16
+"""Inputs of a function, and outputs."""
+
 MAX_DIMS = 8
+"""Axes of a tensor without the batch axis."""
+
 MAX_AXES = 8
+"""Variable axes of a function."""
+
 MAX_NAME = 63
+"""Bytes of the name of a tensor or an axis."""
 
 
 class Axes(str):
-    """The axes of strings in an annotation, as `batch 2`."""
+    """The axes of strings in an annotation, for example `batch 2`."""
 
 
 if TYPE_CHECKING:
@@ -52,20 +59,24 @@ if TYPE_CHECKING:
 else:
 
     class Strings:
-        """Annotates strings, as jaxtyping's classes do tensors: `Strings[list[str], "batch"]`.
+        """Annotates nested lists of strings, as jaxtyping's classes annotate tensors.
 
-        The first argument is what the function takes or returns: lists, nested as deep as there
-        are axes, of `str` or of `bytes`.
+            @webtorch.infer
+            def lengths(texts: Strings[list[str], "batch"]) -> Int64[Tensor, "batch"]:
+                return torch.tensor([len(text) for text in texts])
+
+        The first argument is the type that the function takes or returns: lists of `str` or of
+        `bytes`, nested as deep as there are axes. The second argument is the axes.
         """
 
         def __class_getitem__(cls, arguments):
-            """Make an annotation of a type and axes."""
+            """Return an annotation of a type and axes."""
             kind, axes = arguments
             return Annotated[kind, Axes(axes)]
 
 
 class SignatureError(TypeError):
-    """A function's annotations do not say how it is to be served."""
+    """A function cannot be served with its annotations."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,9 @@ class TensorSpec:
     """A tensor of a signature, or strings in lists.
 
     Attributes:
-        name: of the tensor.
-        dtype: of its elements; `str` or `bytes` for strings.
-        shape: a row's, without the batch axis: sizes, and names of variable axes.
+        name: Name of the tensor.
+        dtype: dtype of its elements; `str` or `bytes` for strings.
+        shape: Sizes and names of variable axes, without the batch axis.
 
     """
 
@@ -93,7 +104,7 @@ class TensorSpec:
         return [int(size) for size in self.shape]
 
     def describe(self, batched: bool) -> str:
-        """Write dtype and shape, as `float32 [batch, 2]`."""
+        """Return dtype and shape as text, for example `float32 [batch, 2]`."""
         axes = [BATCH] * batched + [str(size) for size in self.shape]
         dtype = getattr(self.dtype, "__name__", str(self.dtype)).removeprefix("torch.")
         return f"{dtype} [{', '.join(axes)}]"
@@ -104,11 +115,11 @@ class Schema:
     """The tensors that a function takes and returns.
 
     Attributes:
-        inputs: by position.
-        outputs: by position.
-        batched: whether a call takes the rows of many requests.
-        axes: names of the variable axes, those of inputs first.
-        bound: how many of `axes` are those of inputs.
+        inputs: The inputs by position.
+        outputs: The outputs by position.
+        batched: Whether a call takes the rows of many requests.
+        axes: Names of the variable axes, those of inputs first.
+        bound: Number of the axes of inputs in `axes`.
 
     """
 
@@ -123,7 +134,7 @@ class Schema:
         """Read a function's annotations.
 
         Raises:
-            SignatureError: if they do not describe tensors that can be served.
+            SignatureError: They do not describe tensors that can be served.
 
         """
         try:
@@ -162,7 +173,7 @@ class Schema:
 
     @functools.cached_property
     def _places(self) -> tuple[tuple[str, int, int], ...]:
-        """Where inputs have variable axes first: name, input, dimension."""
+        """The first place of each variable axis in the inputs: name, input, dimension."""
         return tuple(
             next(
                 (axis, index, self.batched + spec.shape.index(axis))
@@ -173,11 +184,11 @@ class Schema:
         )
 
     def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int]:
-        """Read the sizes of variable axes off the inputs."""
-        return {axis: strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
+        """Return the sizes of the inputs' variable axes by name."""
+        return {axis: _strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
 
     def place_of(self, axis: str) -> tuple[int, int]:
-        """Tell the first output that has a variable axis, and where in its shape."""
+        """Return the first output that has a variable axis, and the axis' place in its shape."""
         return next(
             (index, self.batched + spec.shape.index(axis))
             for index, spec in enumerate(self.outputs)
@@ -186,7 +197,7 @@ class Schema:
 
 
 def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
-    """List the names of variable axes, in the order in which they occur first."""
+    """Return the names of variable axes in the order of their first places."""
     names = (axis for spec in specs for axis in spec.shape if isinstance(axis, str))
     return tuple(dict.fromkeys(names))
 
@@ -202,7 +213,7 @@ def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> d
 
 
 def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
-    """Name the returned tensors: by a NamedTuple's fields, else by position."""
+    """Return names and annotations of the outputs: a NamedTuple's fields, else by position."""
     if isinstance(annotation, type) and hasattr(annotation, "_fields"):
         return list(typing.get_type_hints(annotation, include_extras=True).items())
     if typing.get_origin(annotation) is tuple:
@@ -212,13 +223,13 @@ def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
 
 
 def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
-    """Read one annotation; the second value tells whether it has a batch axis."""
+    """Parse an annotation; the second value is whether it has a batch axis."""
     example = 'as in Float32[Tensor, "batch 2"]'
 
     if len(name.encode()) > MAX_NAME:
         raise SignatureError(f'the name "{name}" is longer than {MAX_NAME} bytes')
     if typing.get_origin(annotation) is Annotated:
-        return _strings(name, annotation)
+        return _string_spec(name, annotation)
     if not (isinstance(annotation, type) and issubclass(annotation, AbstractArray)):
         raise SignatureError(f'"{name}" is not annotated with a dtype and a shape, {example}')
     if not issubclass(annotation.array_type, Tensor):
@@ -232,8 +243,8 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
 
 
-def _strings(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
-    """Read an annotation of strings."""
+def _string_spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
+    """Parse an annotation of strings; the second value is whether it has a batch axis."""
     axes = next((extra for extra in annotation.__metadata__ if isinstance(extra, Axes)), None)
     if axes is None:
         raise SignatureError(
@@ -254,7 +265,7 @@ def _strings(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
 
 
 def _shape(name: str, text: str) -> tuple[bool, tuple[int | str, ...]]:
-    """Read axes; the first value tells whether there is a batch axis."""
+    """Parse axes; the first value is whether there is a batch axis."""
     axes = text.split()
     batched = axes[:1] == [BATCH]
     shape = tuple(_axis(name, axis) for axis in axes[batched:])
@@ -264,7 +275,7 @@ def _shape(name: str, text: str) -> tuple[bool, tuple[int | str, ...]]:
 
 
 def _axis(name: str, axis: str) -> int | str:
-    """Read an axis: `3` and `channels=3` are sizes, `seq` is a variable axis."""
+    """Parse an axis: `3` and `channels=3` are sizes, `seq` is a variable axis."""
     if axis == BATCH:
         raise SignatureError(f'the axis "{BATCH}" of "{name}" is not its first one')
     size = axis.rpartition("=")[2]

@@ -1,4 +1,4 @@
-"""Attack or not, by the payload of a request."""
+"""A classifier of requests by their payload: attack or not."""
 
 from pathlib import Path
 from typing import Any
@@ -9,31 +9,34 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from webtorch.detect.anomaly import ASPECTS, Anomaly
-from webtorch.detect.payloads import Payloads
+from webtorch.detect._anomaly import ASPECTS, Anomaly
+from webtorch.detect._payloads import Payloads
 
 WEIGHTS = Path(__file__).with_name("payload.safetensors")
-"""Those that are shipped."""
+"""The weights that are shipped."""
 
 BUCKETS = 1 << 16
-"""Of hashed n-grams."""
+"""Buckets of hashed n-grams."""
 
 SEGMENTS = 64
 
-_BIAS = -7.0  # exp(-3) divided by so many segments
-_LARGE = 60.0  # the exponential of more has no room in float32
+_BIAS = -7.0  # about log(exp(-3) / SEGMENTS)
+_LARGE = 60.0  # greatest logit, so that sums of exponentials fit in float32
 
 
 class PayloadClassifier(nn.Module):
-    """Scores requests by whether their payload is an attack.
+    """Scores requests by the probability that their payload is an attack.
 
-    Words, numbers and signs of the path and of each parameter's value are in n-grams, each of which
-    has a weight; a request is about as bad as its worst segment (the sum of exponentials, as in
-    multiple-instance learning). Names of parameters are not looked at, so what it has learned of
-    one site is true of another. With labelled requests of a site, `adapt` adds what that site's
-    requests are like, see `Anomaly`.
+        classifier = PayloadClassifier.pretrained()
+        probabilities = classifier(payloads.tokens, payloads.segments)
 
-    Labels are float32 of shape `[batch]`, 1 for attacks.
+    Words, numbers and punctuation of the path and of each parameter's value are in n-grams, each of
+    which has a weight. The score of a request is about that of its worst segment (the log of a sum
+    of exponentials, as in multiple-instance learning). Names of parameters are not used, so what is
+    learned from one site holds for another. From labelled requests of a site, `adapt` learns its
+    normal requests, see `Anomaly`.
+
+    Labels are float32 `[batch]`, 1 for attacks.
     """
 
     bias: nn.Parameter
@@ -48,16 +51,26 @@ class PayloadClassifier(nn.Module):
 
     @classmethod
     def pretrained(cls, path: Path = WEIGHTS) -> "PayloadClassifier":
-        """Return one with the weights that are shipped, or with those that `save` wrote."""
-        made = cls()
-        made.load(path)
-        return made
+        """Return a classifier with weights from a file.
 
-    def load(self, path: Path) -> None:
-        """Read weights.
+        Args:
+            path: A file of `save`; by default the weights that are shipped.
 
         Raises:
-            OSError, ValueError: if the file is none of `save`'s.
+            OSError: The file cannot be read.
+            ValueError: It has no weights of a classifier.
+
+        """
+        classifier = cls()
+        classifier.load(path)
+        return classifier
+
+    def load(self, path: Path) -> None:
+        """Read weights from a file of `save`.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It has no weights of a classifier.
 
         """
         with safe_open(path, "pt") as file:
@@ -70,7 +83,12 @@ class PayloadClassifier(nn.Module):
         self.load_state_dict({**self.state_dict(), **tensors})
 
     def save(self, path: Path) -> None:
-        """Write the weights, and what is known of the site if there is something."""
+        """Write the weights, and those of the site if it is adapted, as a safetensors file.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        """
         tensors = {name: tensor.detach() for name, tensor in self.state_dict().items()}
         tensors["weight"] = tensors["weight"].half()
         if self.site is None:
@@ -79,15 +97,15 @@ class PayloadClassifier(nn.Module):
         path.chmod(0o644)  # workers of another user read it
 
     def forward(self, tokens: Tensor, segments: Tensor, parameters: Tensor | None = None) -> Tensor:
-        """Return the probability of an attack, float32 of shape `[batch, 1]`.
+        """Return the probability of an attack, float32 `[batch, 1]`.
 
         Args:
-            tokens: int32 of shape `[batch, 5, size]`.
-            segments: int64 of shape `[batch, size]`.
-            parameters: int32 of shape `[batch, 3, 64]`, for one that is adapted to a site.
+            tokens: The feature `tokens`, int32 `[batch, 5, size]`.
+            segments: The feature `segments`, int64 `[batch, size]`.
+            parameters: The feature `parameters`, int32 `[batch, 3, 64]`; needed after `adapt` only.
 
         Raises:
-            ValueError: if it is adapted, and there are no parameters.
+            ValueError: It is adapted to a site, and there are no parameters.
 
         """
         logits = self._general(tokens, segments)
@@ -98,7 +116,7 @@ class PayloadClassifier(nn.Module):
         return logits.unsqueeze(1).sigmoid()
 
     def logits(self, payloads: Payloads) -> Tensor:
-        """Return what the sigmoid is of, float32 of shape `[batch]`."""
+        """Return the logits of the probabilities, float32 `[batch]`."""
         general = self._general(payloads.tokens, payloads.segments)
         if self.site is None:
             return general
@@ -106,11 +124,19 @@ class PayloadClassifier(nn.Module):
         return self._combine(novelty, general)
 
     def loss(self, payloads: Payloads, labels: Tensor) -> Tensor:
-        """Return the loss to be minimized, a scalar."""
+        """Return the binary cross entropy of requests with labels, a scalar to be minimized."""
         return binary_cross_entropy_with_logits(self.logits(payloads), labels)
 
     def fit(self, payloads: Payloads, labels: Tensor, *, epochs: int = 5, lr: float = 0.03) -> None:
-        """Learn what attacks look like from many labelled requests, of any sites."""
+        """Learn from many labelled requests, of any sites.
+
+        Args:
+            payloads: The requests.
+            labels: Labels of the requests.
+            epochs: Number of passes over the requests; by default 5.
+            lr: Learning rate of the first pass, which decreases to 0; by default 0.03.
+
+        """
         optimizer = torch.optim.Adam([self.weight, self.bias], lr=lr)
         generator = torch.Generator().manual_seed(0)
         size = max(8, min(256, len(labels) // 32))
@@ -126,12 +152,12 @@ class PayloadClassifier(nn.Module):
                 optimizer.step()
 
     def adapt(self, payloads: Payloads, labels: Tensor, *, decay: float = 0.003) -> None:
-        """Learn a site from some labelled requests of it, 200 or more, normal ones among them.
+        """Learn a site from labelled requests, normal ones among them.
 
         Args:
-            payloads: the requests.
-            labels: of them.
-            decay: pulls the weights of what is new to the site to zero.
+            payloads: Requests of the site, 200 or more.
+            labels: Labels of the requests.
+            decay: Weight decay of the site's weights; by default 0.003.
 
         """
         self.site = Anomaly()
@@ -158,8 +184,14 @@ class PayloadClassifier(nn.Module):
     def learn(self, payloads: Payloads, labels: Tensor, *, lr: float = 0.05) -> None:
         """Learn from an operator's feedback, a few requests at a time.
 
-        Normal requests are counted as the site's, and a step is made along the gradient of
+        Normal requests are added to those of the site, and a step is made along the gradient of
         `loss`. With a `webtorch.Model`, use `model.step(classifier.loss(payloads, labels))`.
+
+        Args:
+            payloads: The requests.
+            labels: Labels of the requests.
+            lr: Length of the step of each parameter; by default 0.05.
+
         """
         with torch.enable_grad():
             loss = self.loss(payloads, labels)
@@ -173,20 +205,20 @@ class PayloadClassifier(nn.Module):
             self.site.learn(payloads[labels == 0])
 
     def _general(self, tokens: Tensor, segments: Tensor) -> Tensor:
-        """Return the logits that know nothing of the site, float32 of shape `[batch]`.
+        """Return the logits without knowledge of the site, float32 `[batch]`.
 
-        Few operations, as batches are small and each takes more than a microsecond. Where there is
-        no token, number and weight are 0, and the segment is the last one.
+        The operations are few, as each takes more than a microsecond and batches are small. After
+        a request's tokens, number and weight are 0, and the segment is the last one.
         """
         ngrams = self.weight.index_select(0, tokens.view(-1)).view(tokens.shape)
         segment = torch.zeros(tokens.shape[0], SEGMENTS).scatter_add_(1, segments, ngrams.sum(1))
         if torch.is_grad_enabled():
-            # the weight of no token must stay 0, and gradients finite
+            # the weight of number 0 must stay 0, and gradients finite
             segment = torch.cat([segment[:, :-1], torch.zeros(len(segment), 1)], 1)
             segment = segment.clamp(max=_LARGE)
         return segment.exp().sum(1).log() + self.bias
 
     def _combine(self, novelty: Tensor, general: Tensor) -> Tensor:
-        """Return the logits of what is new to the site and what looks like an attack anywhere."""
+        """Return the logits from the novelty for the site and the general logits."""
         scaled = (general.clamp(-6, 6) + 6) / 3
         return torch.cat([novelty, scaled.unsqueeze(1)], 1) @ self.site_weight + self.site_bias

@@ -1,0 +1,70 @@
+"""The place of a model's tensors: this process, or the zone that all workers share."""
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from webtorch._step import Step
+from webtorch._zone.interfaces import Source, Zone
+from webtorch._zone.shared_state import SharedState
+
+
+class State(Protocol):
+    """Holds the tensors of a model, makes its optimizer steps and counts them."""
+
+    @property
+    def steps(self) -> int:
+        """The number of optimizer steps made."""
+
+    def step(self, loss: Tensor) -> None:
+        """Make a step along the gradient of a scalar loss; the model has an optimizer."""
+
+
+class LocalState:
+    """The state of a model in the memory of this process: each worker has its own.
+
+    Args:
+        optimizer: The optimizer of the model; None if the model is not trained.
+
+    """
+
+    def __init__(self, optimizer: Optimizer | None) -> None:
+        self._step = Step(optimizer) if optimizer else None
+        self.steps = 0
+
+    def step(self, loss: Tensor) -> None:
+        """Make a step along the gradient of a scalar loss; the model has an optimizer."""
+        assert self._step is not None
+        self._step(loss)
+        self.steps += 1
+
+
+zone: Zone | None = None
+"""The zone of this worker; None if the configuration has none."""
+
+source: Source | None = None
+"""The checkpoints; None if the configuration has none."""
+
+
+def create_state(
+    name: str, module: nn.Module, optimizer: Optimizer | None, strict: bool, code: Path
+) -> State:
+    """Place a model's tensors where the configuration says, and return their state.
+
+    Args:
+        name: Name of the model, unique in the process.
+        module: Its parameters and persistent buffers are placed.
+        optimizer: Its state is placed with the parameters; None if the model is not trained.
+        strict: Whether all workers together make one step at a time.
+        code: The file that makes the model; checkpoints name its version.
+
+    Raises:
+        MemoryError: The zone has no room for them.
+        ValueError: A tensor cannot be shared, or the name is too long for the zone.
+
+    """
+    if zone is None:
+        return LocalState(optimizer)
+    return SharedState(zone, name, module, optimizer, strict, code, source)

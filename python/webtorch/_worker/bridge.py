@@ -1,0 +1,137 @@
+"""The functions that C calls, which ngx_webtorch_api.h describes.
+
+The nginx module imports this file in its workers. Structures of C are read and written here and in
+the runners; the rest of the package does not know them.
+"""
+
+import faulthandler
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from webtorch._native import ffi, lib
+from webtorch._worker import log
+from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
+from webtorch._worker.policies import PolicyRunner
+from webtorch._worker.process import Process, Settings
+from webtorch._zone.shared_state import instances
+from webtorch.balancer import PolicyError
+
+# `run` of each handler's runner, by the number of the handler
+_run: dict[int, Callable[[int, int, int, Any], None]] = {}
+
+# runners of policies, by the number of the handler
+_policies: dict[int, PolicyRunner] = {}
+
+_process: Process | None = None
+
+
+def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Log an error of the bridge itself; C gets the function's error value."""
+    log.log_exception("an error in the bridge:", error)
+
+
+# --- the process ---
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_init(settings: Any) -> None:
+    global _process
+    if settings.log >= 0:
+        # a crash writes a traceback
+        faulthandler.enable(settings.log, all_threads=False)
+    checkpoints = settings.checkpoint
+    _process = Process(
+        Settings(
+            check=bool(settings.check),
+            zone=bool(lib.ngx_webtorch_zone_exists()),
+            checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
+            interval=settings.interval / 1000,
+            keep=settings.keep,
+            reload=bool(settings.reload),
+            roots=sys.path[: settings.npath],
+        ),
+        reload_handlers,
+    )
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_start() -> None:
+    if _process:
+        _process.start()
+
+
+@ffi.def_extern(onerror=_on_error)
+def ngx_webtorch_py_exit() -> None:
+    if _process:
+        _process.exit()
+
+
+@ffi.def_extern()
+def ngx_webtorch_py_thread(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+@ffi.def_extern(error=0, onerror=_on_error)
+def ngx_webtorch_py_refresh_models() -> int:
+    return int(not all([shared.refresh() for shared in [*instances]]))
+
+
+# --- handlers ---
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: int) -> int:
+    text = ffi.string(name).decode()
+    try:
+        _run[index] = load_handler(text, schema).run
+    except BaseException as failure:
+        return _refuse(text, failure, error, size)
+    return 0
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
+    _run[handler](slot, generation, rows, batch)
+    return 0
+
+
+# --- policies of balancers ---
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_policy(index: int, name: Any, error: Any, size: int) -> int:
+    text = ffi.string(name).decode()
+    try:
+        runner = _policies[index] = PolicyRunner(text)
+    except BaseException as failure:
+        return _refuse(text, failure, error, size)
+    return round(runner.interval * 1000)
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_learn(index: int, number: int) -> int:
+    runner = _policies[index]
+    try:
+        runner.run(number)
+    except PolicyError as failure:
+        log.log_error(f'policy "{runner.name}" failed: {failure}')
+        return -1
+    except BaseException as failure:
+        log.log_exception(f'policy "{runner.name}" failed:', failure)
+        return -1
+    return 0
+
+
+def _refuse(name: str, failure: BaseException, error: Any, size: int) -> int:
+    """Write the reason why a handler or a policy does not load to C's buffer of `size` bytes."""
+    message = describe_failure(name, failure).encode()[: size - 1] + b"\0"
+    ffi.memmove(error, message, len(message))
+    return -1
+
+
+log.install()

@@ -1,0 +1,68 @@
+"""Answers to requests that failed; it calls C."""
+
+import math
+import time
+from typing import Any
+
+from webtorch._messages import HTTPError
+from webtorch._native import lib
+from webtorch._worker.log import log_exception
+
+
+class Failures:
+    """Answers failed requests of a handler and logs some of them.
+
+    Thousands of records a second would fill the disk. So in an interval one failure of each kind is
+    logged; failures are of one kind if a line has raised exceptions of one type.
+
+    Args:
+        name: Name of the handler, for the log.
+
+    """
+
+    INTERVAL = 1.0
+    """Seconds between two logged failures of one kind."""
+
+    MAX_KINDS = 4
+    """Kinds that are logged in an interval."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._kinds: set[tuple[type[BaseException], object, int]] = set()
+        self._end = -math.inf
+        self._unlogged = 0
+
+    def answer(self, job: Any, error: BaseException) -> None:
+        """Answer a request: an HTTPError with its message, others with 500 and no details."""
+        if isinstance(error, HTTPError):
+            message = error.message.encode(errors="replace")
+            lib.ngx_webtorch_fail(job, error.status, message, len(message))
+            return
+        self._log(error)
+        lib.ngx_webtorch_fail(job, 500, b"", 0)
+
+    def _log(self, error: BaseException) -> None:
+        now = time.monotonic()
+        if now >= self._end:
+            self._kinds.clear()
+            self._end = now + self.INTERVAL
+        kind = _kind(error)
+        if kind in self._kinds or len(self._kinds) == self.MAX_KINDS:
+            self._unlogged += 1
+            return
+        self._kinds.add(kind)
+        more = f", and {self._unlogged} more before that" if self._unlogged else ""
+        log_exception(f'handler "{self._name}" failed{more}:', error)
+        self._unlogged = 0
+
+
+def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:
+    """Return the kind of a failure: type, and function and line that raised it."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return (
+        type(error),
+        frame and frame.tb_frame.f_code,
+        frame.tb_lineno if frame else 0,
+    )

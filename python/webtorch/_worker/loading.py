@@ -1,0 +1,92 @@
+"""Loading of handlers, at the start of a worker and when code changes on disk."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import webtorch
+from webtorch import _handlers
+from webtorch._handlers import HandlerNotFoundError, TensorFunction
+from webtorch._model import models
+from webtorch._schema import SignatureError
+from webtorch._worker.log import log_exception
+from webtorch._worker.request_runner import RequestRunner
+from webtorch._worker.schema_writer import write_schema
+from webtorch._worker.tensor_runner import TensorRunner
+from webtorch.balancer import PolicyError
+
+Runner = TensorRunner | RequestRunner
+
+# their messages are complete without a traceback
+_EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError)
+
+_PACKAGE = str(Path(webtorch.__file__).parent) + os.sep
+
+_runners: list[Runner] = []
+
+
+def load_handler(name: str, schema: Any) -> Runner:
+    """Import a handler and describe it.
+
+    Args:
+        name: `module:function`.
+        schema: A webtorch_schema_t, all of it zero.
+
+    Raises:
+        Exception: It cannot be served; `describe_failure` says why.
+
+    """
+    before = set(models)
+    try:
+        handler = _handlers.find(name)
+        write_schema(schema, handler)
+    except BaseException:
+        models.discard(models.keys() - before)
+        raise
+
+    runner: Runner
+    if isinstance(handler, TensorFunction):
+        runner = TensorRunner(name, handler)
+    else:
+        runner = RequestRunner(name, handler)
+    _runners.append(runner)
+    return runner
+
+
+def reload_handlers() -> None:
+    """Import all handlers again and replace the old ones, or none of them.
+
+    Raises:
+        SignatureError: C would have to know of the change.
+        Exception: Importing a module raised it.
+
+    """
+    with models.rebuild():
+        found = [_handlers.find(runner.name) for runner in _runners]
+        for runner, handler in zip(_runners, found, strict=True):
+            if not runner.handler.serves_like(handler):
+                raise SignatureError(
+                    f'"{runner.name}" has another signature or other options: reload nginx'
+                )
+    for runner, handler in zip(_runners, found, strict=True):
+        runner.handler = handler
+    for shared in models.shared_states():
+        shared.supersede()
+
+
+def describe_failure(name: str, failure: BaseException) -> str:
+    """Return why a handler or a policy does not load, in one line; log an unexpected reason."""
+    if not isinstance(failure, _EXPLAINED):
+        log_exception(f'"{name}" does not load:', failure)
+    return _one_line(failure)
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an exception as text, with the line of the user's code that raised it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    others = (_PACKAGE, "<frozen", sys.base_prefix)
+    user = [frame for frame in frames if not frame.filename.startswith(others)]
+    return f"{text} ({user[-1].filename}, line {user[-1].lineno})" if user else text

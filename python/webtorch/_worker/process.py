@@ -1,0 +1,71 @@
+"""The threads of a worker beside its handlers: they save models and reload code."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from webtorch import _state
+from webtorch._model import models
+from webtorch._worker.reload import Watcher
+from webtorch._worker.saver import Saver
+from webtorch._zone.checkpoint import Checkpoints
+from webtorch._zone.zone import NginxZone
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of nginx's configuration."""
+
+    check: bool
+    """Whether the process only checks handlers, and serves nothing."""
+    zone: bool
+    """Whether models are shared by workers."""
+    checkpoints: Path | None
+    """The directory of checkpoints; None if there are none."""
+    interval: float
+    """Seconds between checkpoints."""
+    keep: int
+    """Number of checkpoints of a model that are kept."""
+    reload: bool
+    """Whether code that changes on disk is reloaded."""
+    roots: list[str]
+    """The directories of the user's modules."""
+
+
+class Process:
+    """A worker, or a process that checks handlers.
+
+    It is made before handlers are loaded.
+
+    Args:
+        settings: Settings of nginx's configuration.
+        reload_handlers: Imports all handlers again.
+
+    """
+
+    def __init__(self, settings: Settings, reload_handlers: Callable[[], None]) -> None:
+        threads: list[Saver | Watcher] = []
+        if settings.zone:
+            _state.zone = zone = NginxZone()
+            if settings.checkpoints:
+                _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
+                threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
+        if settings.reload:
+            # bytecode of a file that is written twice in a second would be taken for current
+            sys.dont_write_bytecode = True
+            threads.append(Watcher(settings.roots, reload_handlers))
+        self._threads = [] if settings.check else threads
+
+    def start(self) -> None:
+        """Start the threads: handlers are loaded."""
+        for shared in models.shared_states():
+            shared.supersede()
+        for thread in self._threads:
+            thread.start()
+
+    def exit(self) -> None:
+        """Stop the threads."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.stop()

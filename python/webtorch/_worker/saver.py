@@ -1,0 +1,122 @@
+"""The thread that saves the models of all workers, in one of them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from webtorch._zone.checkpoint import Checkpoints, read
+from webtorch._zone.shared_state import SharedState
+
+log = logging.getLogger("webtorch")
+
+POLL = 1.0
+"""Seconds between polls for new files, and for whether the worker that writes files still runs."""
+
+
+class Election(Protocol):
+    """Elects the one of all workers that writes files."""
+
+    def elect(self) -> bool:
+        """Return whether it is this worker, by the calling thread."""
+
+    def resign(self) -> None:
+        """Let another worker be elected."""
+
+    def is_leaving(self) -> bool:
+        """Return whether this worker shuts down."""
+
+
+class Saver(threading.Thread):
+    """Saves the models of all workers at an interval, in one worker, and loads new files.
+
+    The other workers wait to take its place. Memory is written to the disk in chunks, without the
+    GIL, so that no batch waits for it.
+
+    Args:
+        checkpoints: The files.
+        election: Elects the worker.
+        states: Returns the shared states of the models.
+        interval: Seconds between checkpoints.
+
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        election: Election,
+        states: Callable[[], Iterable[SharedState]],
+        interval: float,
+    ) -> None:
+        super().__init__(name="webtorch checkpoints", daemon=True)
+        self._checkpoints = checkpoints
+        self._election = election
+        self._states = states
+        self._interval = interval
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Save once more, if this is the elected worker, and end the thread."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Save, and poll for new files, whenever this worker is the elected one."""
+        # a worker that takes over from a crashed one is late already
+        pause = min(POLL, self._interval / 4)
+        while True:
+            # workers of a new configuration may have other models
+            if not self._election.is_leaving() and self._election.elect():
+                self._serve()
+            if self._stopping.wait(pause):
+                break
+        if self._election.elect():
+            self._save_all()
+            self._election.resign()
+
+    def _serve(self) -> None:
+        """Write and load files until the worker shuts down."""
+        due = time.monotonic()
+        while not self._election.is_leaving():
+            self._load_new_files()
+            if time.monotonic() >= due:
+                # the interval is between begins: a file has the state of its begin
+                due = time.monotonic() + self._interval
+                self._save_all()
+            if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
+                break
+        self._save_all()
+        self._election.resign()
+
+    def _save_all(self) -> None:
+        for shared in self._states():
+            try:
+                self._checkpoints.save(shared)
+            except Exception as error:
+                log.error('model "%s" could not be saved: %s', shared.name, error)
+
+    def _load_new_files(self) -> None:
+        """Load files that were put into the directories of models."""
+        for shared in self._states():
+            try:
+                self._load_new_file(shared)
+            except Exception as error:
+                log.error('model "%s": its files cannot be read: %s', shared.name, error)
+
+    def _load_new_file(self, shared: SharedState) -> None:
+        with shared.pinned() as block:
+            known = block.counters.seen
+            files = self._checkpoints.files(shared.name)
+            new = [file for file in files if not file.sequence and file.put > known]
+            if not new:
+                return
+            newest = max(new, key=lambda file: file.put)
+            block.counters.seen = newest.put
+        try:
+            loaded = read(newest.path, shared)
+            shared.replace(loaded.tensors, loaded.steps, newest.put)
+        except Exception as error:
+            log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
+        else:
+            log.warning('model "%s" has the weights of %s now', shared.name, newest.path)

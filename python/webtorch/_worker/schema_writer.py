@@ -1,0 +1,94 @@
+"""Schemas of handlers as C reads them: webtorch_schema_t and webtorch_spec_t.
+
+The structures are given by C; nothing here imports cffi.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
+from webtorch._model import models
+from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
+
+PAIR = 2
+"""int64 numbers of a string in C's rows: offset and length."""
+
+_METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
+_DTYPES: dict[Any, int] = {
+    dtype: index for index, dtype in enumerate([*DTYPES.values(), *STRING_TYPES])
+}
+
+
+def write_schema(target: Any, handler: Handler) -> None:
+    """Describe a handler.
+
+    Args:
+        target: A webtorch_schema_t, all of it zero.
+        handler: The handler.
+
+    Raises:
+        SignatureError: Its annotations do not describe tensors that can be served.
+
+    """
+    target.methods = sum(_METHODS[method] for method in handler.methods)
+    if isinstance(handler, TensorFunction):
+        _write_tensors(target, handler.schema)
+    else:
+        target.nvars = len(handler.variables)
+        for index, name in enumerate(handler.variables):
+            target.vars[index] = name.encode()
+    target.kind = handler.kind
+    target.waits = handler.kind != Kind.INFER and any(s.strict for s in models.shared_states())
+
+
+def _write_tensors(target: Any, schema: Schema) -> None:
+    target.batched = schema.batched
+    target.ninputs = len(schema.inputs)
+    target.noutputs = len(schema.outputs)
+    target.input_strings = sum(spec.has_strings for spec in schema.inputs)
+    target.output_strings = sum(spec.has_strings for spec in schema.outputs)
+    target.naxes = len(schema.axes)
+    target.nbound = schema.bound
+    for index, name in enumerate(schema.axes):
+        target.axes[index] = name.encode()
+    for index, spec in enumerate(schema.inputs):
+        write_spec(target.inputs[index], spec.name, spec.dtype, numbered_shape(schema, spec))
+    for index, spec in enumerate(schema.outputs):
+        write_spec(target.outputs[index], spec.name, spec.dtype, numbered_shape(schema, spec))
+
+
+def write_spec(target: Any, name: str, dtype: Any, shape: Sequence[int]) -> None:
+    """Describe a tensor.
+
+    Args:
+        target: A webtorch_spec_t.
+        name: Name of the tensor.
+        dtype: dtype of its elements, of those that `is_sent` knows.
+        shape: Sizes, below 0 for variable axes.
+
+    """
+    target.name = name.encode()
+    target.dtype = _DTYPES[dtype]
+    target.ndim = len(shape)
+    target.row_size = element_size(dtype)
+    for axis, size in enumerate(shape):
+        target.shape[axis] = size
+        if size >= 0:
+            target.row_size *= size
+
+
+def is_sent(dtype: torch.dtype) -> bool:
+    """Return whether answers can carry tensors of a dtype."""
+    return dtype in _DTYPES
+
+
+def numbered_shape(schema: Schema, spec: TensorSpec) -> list[int]:
+    """Return a shape as C has it: a variable axis is -1 minus its index in the schema's axes."""
+    return [-1 - schema.axes.index(size) if isinstance(size, str) else size for size in spec.shape]
+
+
+def element_size(dtype: Any) -> int:
+    """Return the bytes of an element in C's rows."""
+    return PAIR * torch.int64.itemsize if dtype in STRING_TYPES else dtype.itemsize

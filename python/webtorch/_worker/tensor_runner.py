@@ -1,0 +1,167 @@
+"""The runner of tensor functions' batches; it touches cffi.
+
+A call follows on the network code of many requests and finds the caches cold, which makes it
+several times slower than in a loop: each line that runs for every batch counts.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from webtorch import _strings
+from webtorch._handlers import Span, TensorFunction
+from webtorch._native import ffi, lib
+from webtorch._training import progress
+from webtorch._worker.failures import Failures
+from webtorch._worker.schema_writer import PAIR, element_size
+from webtorch._worker.slots import Slot, VariableSlot, is_shared
+
+# looking up an attribute of lib takes longer than the comparison
+_ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
+
+
+class TensorRunner:
+    """Runs the batches of a tensor function.
+
+    Args:
+        name: Name of the handler, `module:function`.
+        handler: The handler, which may be replaced by one with the same schema.
+
+    """
+
+    def __init__(self, name: str, handler: TensorFunction) -> None:
+        self.name = name
+        self.handler = handler
+        self._failures = Failures(name)
+        self._shared_from = self._min_rows_uncopied()
+        self._is_variable = bool(handler.schema.axes)
+        self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
+        self._slots: dict[int, Slot] = {}
+        # C reads the outputs of a batch until it uses its slot again
+        self._outputs: dict[int, Sequence[Tensor]] = {}
+        self._texts: dict[int, list[bytes]] = {}
+
+    def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
+        """Run a batch: one call for all of its requests, unless that fails.
+
+        Args:
+            number: Number of the slot, with WEBTORCH_ONLY_SLOT if all others can be dropped.
+            generation: Generation of the slot's buffers.
+            rows: Number of rows.
+            batch: The batch, a webtorch_batch_t, whose outputs are set.
+
+        """
+        if number >= _ONLY_SLOT:
+            number -= _ONLY_SLOT
+            self._drop_others(number)
+
+        slot = self._slots.get(number)
+        if slot is None or slot.generation != generation:
+            slot = self._slots[number] = self._adopt(generation, batch)
+
+        inputs: Sequence[Any] = slot.inputs(rows)
+        if self._takes_strings:
+            inputs = self._decode(inputs, batch)
+        progress.begin()
+        try:
+            outputs: Sequence[Any] = self.handler.run(inputs, rows)
+        except BaseException as error:
+            changed = slot.is_written() or progress.has_stepped()
+            if self._takes_strings:
+                # the lists may have been changed
+                inputs = self._decode(slot.inputs(rows), batch)
+            outputs = self._run_each(batch, inputs, error, changed)
+        del inputs
+
+        if self._is_variable and outputs:
+            slot.report(outputs)
+        if self._returns_strings:
+            outputs, self._texts[number] = self._encode(outputs)
+
+        if rows >= self._shared_from:
+            # three references: of the outputs, of the loop and of the call
+            batch.shared = sys.getrefcount(outputs) > 2 or any(
+                sys.getrefcount(output) > 3 or is_shared(output) for output in outputs
+            )
+
+        self._outputs[number] = outputs
+        for index, output in enumerate(outputs):
+            slot.outputs[index] = output.data_ptr()
+
+        if slot.is_kept():
+            batch.retained = 1
+            del self._slots[number]
+
+    def _min_rows_uncopied(self) -> int:
+        """Return the least number of rows whose outputs may be sent from where they are."""
+        outputs = self.handler.schema.outputs
+        if any(isinstance(size, str) for spec in outputs for size in spec.shape):
+            return 1
+        size = sum(math.prod(spec.sizes()) * element_size(spec.dtype) for spec in outputs)
+        return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
+
+    def _drop_others(self, number: int) -> None:
+        """Release the memory of all slots but one."""
+        self._outputs.clear()
+        self._texts.clear()
+        self._slots = {number: self._slots[number]} if number in self._slots else {}
+        lib.ngx_webtorch_trim()
+
+    def _adopt(self, generation: int, batch: Any) -> Slot:
+        """Return a slot over C's buffers, which are freed with the last tensor over them."""
+        schema = self.handler.schema
+        bases = []
+        for index, spec in enumerate(schema.inputs):
+            memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
+            buffer = ffi.buffer(memory, batch.allocated[index])
+            dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
+            flat = torch.frombuffer(buffer, dtype=dtype)
+            if not schema.axes:
+                flat = flat.view(batch.capacity, *spec.sizes(), *[PAIR] * spec.has_strings)
+            bases.append(flat)
+        if schema.axes:
+            return VariableSlot(generation, schema, bases, batch)
+        return Slot(generation, schema.batched, bases, batch.outputs)
+
+    def _decode(self, inputs: Sequence[Tensor], batch: Any) -> list[Any]:
+        """Return the inputs with strings for offsets and lengths in the batch's text."""
+        text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
+        return [
+            _strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
+            for spec, value in zip(self.handler.schema.inputs, inputs, strict=True)
+        ]
+
+    def _encode(self, outputs: Sequence[Any]) -> tuple[list[Tensor], list[bytes]]:
+        """Return the outputs with addresses and lengths for strings, and the texts of these."""
+        encoded = []
+        texts = []
+        for output in outputs:
+            if isinstance(output, Tensor):
+                encoded.append(output)
+                continue
+            entries, text = _strings.encode(output, _strings.shape(output))
+            entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
+            encoded.append(entries)
+            texts.append(text)
+        return encoded, texts
+
+    def _run_each(
+        self, batch: Any, inputs: Sequence[Any], error: BaseException, changed: bool
+    ) -> Sequence[Any]:
+        """Answer the requests that failed and serve the others, unless the call changed things."""
+        jobs = batch.jobs[0 : batch.njobs]
+        if batch.njobs == 1 or changed:
+            for job in jobs:
+                self._failures.answer(ffi.addressof(job), error)
+            return []
+
+        spans = [Span(job.first, job.rows) for job in jobs]
+        outputs, failures = self.handler.run_each(inputs, spans, error)
+        for index, failure in failures.items():
+            self._failures.answer(ffi.addressof(jobs[index]), failure)
+        return outputs

@@ -1,0 +1,311 @@
+"""Checkpoints: the models in the zone as safetensors files.
+
+The files of a model are in a directory of its name. Those that are written here are named by the
+number of steps. Any other safetensors file in the directory is a checkpoint, too: it is loaded when
+it is put there, and at a start if its modification time is later than that of the last checkpoint
+written here.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from webtorch import __version__
+from webtorch._zone.interfaces import Block, Contents
+from webtorch._zone.layout import Layout
+from webtorch._zone.shared_state import SharedState
+
+log = logging.getLogger("webtorch")
+
+CHUNK = 1 << 20
+"""Bytes copied, summed and written at a time: the rest of a model may change meanwhile."""
+
+MAX_HEADER = 100_000_000
+"""Bytes of a header, the limit of the safetensors library."""
+
+MAX_STEPS = 2**63
+
+
+class DamagedError(Exception):
+    """A file is not a checkpoint of this model, or it is damaged."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a model."""
+
+    path: Path
+    sequence: int
+    """Number among the files written here, from 1; 0: the file was written by another program."""
+    time: float
+    """When its content was written, seconds since 1970."""
+    put: int
+    """When it was put there: the change time of its inode, nanoseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The tensors of a file; see `webtorch._zone.interfaces.Loaded`."""
+
+    tensors: Mapping[str, Tensor]
+    steps: int | None
+    seen: int = 0
+
+
+class Checkpoints:
+    """The files of all models.
+
+    Args:
+        root: The directory of their directories, which exists.
+        keep: Number of files of a model that are kept, of those written here; at least 1.
+
+    """
+
+    def __init__(self, root: Path, keep: int) -> None:
+        self._root = root
+        self._keep = keep
+
+    def directory(self, name: str) -> Path:
+        """Return the directory of a model's files."""
+        return self._root / quote(name, safe=" ").replace(".", "%2E")
+
+    def files(self, name: str) -> list[Found]:
+        """Return the files of a model, the youngest first.
+
+        Files written here are in the order of their numbers, even if the clock was set back.
+        """
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.directory(name).glob("*.safetensors"):
+                # a file that is gone or unreadable does not keep the others from being found
+                with contextlib.suppress(OSError):
+                    if path.is_file():
+                        found.append(_inspect(path))
+        ours = sorted((f for f in found if f.sequence), key=lambda f: f.sequence, reverse=True)
+        others = sorted((f for f in found if not f.sequence), key=lambda f: f.time, reverse=True)
+        saved = ours[0].time if ours else 0.0
+        return [
+            *(file for file in others if file.time > saved),
+            *ours,
+            *(file for file in others if file.time <= saved),
+        ]
+
+    def load(self, model: Contents) -> Loaded | None:
+        """Read the youngest file of a model that is whole and fits; log those that do not."""
+        files = self.files(model.name)
+        seen = max((file.put for file in files), default=0)
+        for file in files:
+            try:
+                loaded = read(file.path, model)
+            except Exception as error:
+                log.error('model "%s": %s is not used: %s', model.name, file.path, error)
+            else:
+                log.info('model "%s" is as in %s', model.name, file.path)
+                return replace(loaded, seen=seen)
+        return None
+
+    def save(self, shared: SharedState) -> None:
+        """Write a checkpoint if the model has made steps since the last one; delete old ones.
+
+        Raises:
+            OSError: The file cannot be written; earlier files are kept.
+            ValueError: The weights are not finite: training could not continue from them.
+
+        """
+        with shared.pinned() as block:
+            if block.counters.steps == block.counters.saved:
+                return
+
+            directory = self.directory(shared.name)
+            if not directory.exists():
+                directory.mkdir(mode=0o700)
+                _sync_directory(self._root)
+
+            memory, steps = _stable(shared, block)
+            tensors = shared.layout.views(memory)
+            if not all(_is_finite(tensors[key]) for key in shared.parameters):
+                raise ValueError("its weights are not finite")
+
+            ours = [file for file in self.files(shared.name) if file.sequence]
+            sequence = ours[0].sequence + 1 if ours else 1
+            path = directory / f"{steps:012}.safetensors"
+            write(path, shared.layout, memory, _metadata(shared, steps, sequence))
+            block.counters.saved = steps
+
+        for file in [file for file in ours if file.path != path][self._keep - 1 :]:
+            file.path.unlink(missing_ok=True)
+
+
+def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole and synced to the disk, or not at all.
+
+    Args:
+        path: The file, which is replaced if it exists.
+        layout: Layout of the memory.
+        memory: The tensors, uint8 `[layout.size]`; others may write to it meanwhile.
+        metadata: Metadata of the file, to which `crc32` of the data is added.
+
+    Raises:
+        OSError: The file cannot be written.
+
+    """
+    # one name for all files, so that the draft of a worker that was killed is overwritten
+    draft = path.with_name(".draft.tmp")
+    try:
+        with draft.open("wb") as file:
+            header = _framed(layout.header({**metadata, "crc32": "0" * 8}))
+            file.write(header)
+            crc = 0
+            for begin in range(0, layout.size, CHUNK):
+                chunk = bytes(memory[begin : begin + CHUNK].numpy().data)
+                crc = zlib.crc32(chunk, crc)
+                file.write(chunk)
+            file.seek(0)
+            file.write(_framed(layout.header({**metadata, "crc32": f"{crc:08x}"})))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def read(path: Path, model: Contents) -> Loaded:
+    """Read a safetensors file of a model.
+
+    Raises:
+        DamagedError: It is not a safetensors file, has changed since it was written, or does not
+            fit the model.
+        OSError: It cannot be read.
+
+    """
+    metadata = _check_sum(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DamagedError(f"it is not a safetensors file: {error}") from error
+
+    reason = model.layout.mismatch(model.keys, tensors)
+    if reason:
+        raise DamagedError(f"it is of another model: {reason}")
+    for key in sorted(model.parameters):
+        if not _is_finite(tensors[key]):
+            raise DamagedError(f'parameter "{key}" has elements that are not finite')
+
+    steps = metadata.get("step", "")
+    known = steps.isdecimal() and int(steps) < MAX_STEPS
+    return Loaded(tensors, int(steps) if known else None)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def _stable(shared: SharedState, block: Block) -> tuple[Tensor, int]:
+    """Return the memory of a block and its steps; in strict order a copy between two steps.
+
+    Without an order there is no moment between steps, so the memory is returned as it changes.
+    """
+    if not shared.strict:
+        steps = block.counters.steps
+        return block.memory, steps
+    shared.zone.lock()
+    try:
+        return block.memory.clone(), block.counters.steps
+    finally:
+        shared.zone.unlock()
+
+
+def _framed(header: bytes) -> bytes:
+    """Prefix a header with its length and pad it with spaces: data begins at a multiple of 8."""
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
+
+
+def _metadata(shared: SharedState, steps: int, sequence: int) -> dict[str, str]:
+    return {
+        "format": "pt",
+        "webtorch": __version__,
+        "torch": torch.__version__,
+        "model": shared.name,
+        "code": shared.code,
+        "step": str(steps),
+        "sequence": str(sequence),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _read_metadata(path: Path) -> tuple[dict[str, str], int]:
+    """Return the metadata of a file and the offset of its data.
+
+    Raises:
+        DamagedError: It has no header of a safetensors file.
+
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > min(os.fstat(file.fileno()).st_size, MAX_HEADER):
+            raise DamagedError("it is not a safetensors file, or was cut off")
+        try:
+            header: Any = json.loads(file.read(size))
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"it is not a safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise DamagedError("it is not a safetensors file: its header is not an object")
+    metadata = header.get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}, 8 + size
+
+
+def _check_sum(path: Path) -> dict[str, str]:
+    """Compare a file with the checksum in its metadata, if there is one; return the metadata."""
+    metadata, begin = _read_metadata(path)
+    expected = metadata.get("crc32")
+    if expected is not None:
+        crc = 0
+        with path.open("rb") as file:
+            file.seek(begin)
+            while chunk := file.read(CHUNK):
+                crc = zlib.crc32(chunk, crc)
+        if f"{crc:08x}" != expected:
+            raise DamagedError("it was damaged since it was written: its checksum differs")
+    return metadata
+
+
+def _inspect(path: Path) -> Found:
+    status = path.stat()
+    return _found(path, status.st_ino, status.st_size, status.st_mtime, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found:
+    """Describe a file; its header is read once as long as the file is the same."""
+    if path.stem.isdecimal():
+        with contextlib.suppress(DamagedError, KeyError, ValueError, TypeError):
+            metadata, _ = _read_metadata(path)
+            written = datetime.fromisoformat(metadata["time"]).timestamp()
+            return Found(path, int(metadata["sequence"]), written, put)
+    return Found(path, 0, changed, put)
+
+
+def _sync_directory(path: Path) -> None:
+    """Sync the names in a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
