@@ -6,6 +6,7 @@
  * quit goes on until all new ones have reached their event loops.
  */
 
+#include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_zone.h"
 
 #include <ngx_event.h>
@@ -21,7 +22,7 @@
 
 
 typedef struct {
-    ngx_event_t                  event;
+    ngx_webtorch_timer_t         timer;
     ngx_msec_t                   begun;
     ngx_event_handler_pt         channel; /* nginx's handler of the master */
     ngx_webtorch_shared_zone_t  *shared;
@@ -57,7 +58,7 @@ ngx_webtorch_handover_announce(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 void
 ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
-    ngx_event_t  *ev;
+    ngx_webtorch_timer_t  *timer;
 
     if (ngx_process != NGX_PROCESS_WORKER) {
         return;
@@ -68,15 +69,12 @@ ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 
     /* the first event of the loop; the channel is opened before */
 
-    ev = &ngx_webtorch_handover.event;
+    timer = &ngx_webtorch_handover.timer;
 
-    ngx_memzero(ev, sizeof(ngx_event_t));
+    ngx_webtorch_timer_init(timer, ngx_webtorch_handover_begin, NULL, log);
+    timer->event.cancelable = 1;
 
-    ev->handler = ngx_webtorch_handover_begin;
-    ev->log = log;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, 0);
+    ngx_add_timer(&timer->event, 0);
 }
 
 
@@ -117,7 +115,7 @@ ngx_webtorch_handover_channel(ngx_event_t *ev)
 
     ngx_quit = 0;
 
-    ev = &ngx_webtorch_handover.event;
+    ev = &ngx_webtorch_handover.timer.event;
 
     if (!ev->timer_set) {
         ev->handler = ngx_webtorch_handover_poll;

@@ -5,6 +5,7 @@
  * the others serve meanwhile.
  */
 
+#include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_zone.h"
 
 #include <ngx_event.h>
@@ -20,7 +21,7 @@ static ngx_uint_t ngx_webtorch_memory_may_leave(void);
 
 
 static struct {
-    ngx_event_t                  event;
+    ngx_webtorch_timer_t         timer;
     size_t                       limit;
     ngx_webtorch_shared_zone_t  *shared;
 } ngx_webtorch_memory;
@@ -29,8 +30,8 @@ static struct {
 void
 ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
-    size_t        resident;
-    ngx_event_t  *ev;
+    size_t                 resident;
+    ngx_webtorch_timer_t  *timer;
 
     if (conf->worker_memory == NGX_CONF_UNSET_SIZE
         || ngx_process != NGX_PROCESS_WORKER)
@@ -51,15 +52,12 @@ ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         return;
     }
 
-    ev = &ngx_webtorch_memory.event;
+    timer = &ngx_webtorch_memory.timer;
 
-    ngx_memzero(ev, sizeof(ngx_event_t));
+    ngx_webtorch_timer_init(timer, ngx_webtorch_memory_handler, NULL, log);
+    timer->event.cancelable = 1;
 
-    ev->handler = ngx_webtorch_memory_handler;
-    ev->log = log;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, NGX_WEBTORCH_MEMORY_POLL);
+    ngx_add_timer(&timer->event, NGX_WEBTORCH_MEMORY_POLL);
 }
 
 
