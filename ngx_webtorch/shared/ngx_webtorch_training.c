@@ -9,6 +9,7 @@
  * Called by Python in any thread, declared in ngx_webtorch_api.h.
  */
 
+#include "ngx_webtorch_log.h"
 #include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_space.h"
 #include "ngx_webtorch_zone.h"
@@ -38,9 +39,10 @@ ngx_webtorch_training_lock(void)
         if (block->state == NGX_WEBTORCH_BLOCK_READY && block->counters.undo) {
             ngx_webtorch_training_undo(block);
 
-            ngx_log_error(NGX_LOG_NOTICE, ngx_webtorch_zone.log, 0,
-                          "webtorch model \"%s\" is as before the step in "
-                          "which a worker died", block->name);
+            ngx_webtorch_log_error(NGX_LOG_NOTICE, ngx_webtorch_zone.log, 0,
+                                   "webtorch model \"%s\" is as before the "
+                                   "step in which a worker died",
+                                   block->name);
         }
     }
 }
@@ -112,8 +114,10 @@ ngx_webtorch_training_undo(ngx_webtorch_block_t *block)
                    ngx_webtorch_zone.fd, 0);
 
         if (all == MAP_FAILED) {
-            ngx_log_error(NGX_LOG_ALERT, ngx_webtorch_zone.log, ngx_errno,
-                          "could not map %uz bytes of shared memory", end);
+            ngx_webtorch_log_error(NGX_LOG_ALERT, ngx_webtorch_zone.log,
+                                   ngx_errno,
+                                   "could not map %uz bytes of shared memory",
+                                   end);
             return;
         }
 
