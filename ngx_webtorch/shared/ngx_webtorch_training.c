@@ -41,7 +41,7 @@ ngx_webtorch_training_lock(void)
 
             ngx_webtorch_log_error(NGX_LOG_NOTICE, ngx_webtorch_zone.log, 0,
                                    "webtorch model \"%s\" is as before the "
-                                   "step in which a worker died",
+                                   "step in which a worker exited",
                                    block->name);
         }
     }

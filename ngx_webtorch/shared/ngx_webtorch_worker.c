@@ -94,7 +94,7 @@ ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot, ngx_log_t *log)
 
         if (run->jobs) {
             ngx_log_error(NGX_LOG_ALERT, log, 0,
-                          "worker process %P died while webtorch handler "
+                          "worker process %P exited while webtorch handler "
                           "\"%s\" ran, in its batch %uL of %uD requests",
                           slot->pid, run->name, run->batch, run->jobs);
         }

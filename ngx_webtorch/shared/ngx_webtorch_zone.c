@@ -65,7 +65,7 @@ ngx_webtorch_zone_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
         if (fd == NGX_INVALID_FILE) {
             ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
-                          "could not make the shared memory of webtorch");
+                          "could not create the shared memory of webtorch");
             return NGX_ERROR;
         }
 
@@ -183,7 +183,7 @@ ngx_webtorch_zone_map(ngx_cycle_t *cycle, ngx_fd_t fd, size_t mapped)
 
     if (ftruncate(fd, (off_t) mapped) == -1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
-                      "could not make %uz bytes of shared memory", mapped);
+                      "could not allocate %uz bytes of shared memory", mapped);
         goto failed;
     }
 
