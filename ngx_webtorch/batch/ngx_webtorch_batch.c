@@ -3,7 +3,7 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_thread.h"
-#include "ngx_webtorch_zone.h"
+#include "ngx_webtorch_worker.h"
 
 #include <sys/eventfd.h>
 

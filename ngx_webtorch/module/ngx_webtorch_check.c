@@ -11,6 +11,8 @@
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_block.h"
+#include "ngx_webtorch_plan.h"
 #include "ngx_webtorch_zone.h"
 
 #include <poll.h>
@@ -108,12 +110,15 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return ngx_webtorch_check_write(fd, &report);
     }
 
-    if (ngx_webtorch_zone_use(conf, cycle->log, 1) != NGX_OK) {
+    ngx_webtorch_zone_use(conf, cycle->log);
+    ngx_webtorch_block_init();
+
+    if (ngx_webtorch_plan_init(cycle->log) != NGX_OK) {
         return NGX_ERROR;
     }
 
     ngx_webtorch_python_begin(conf, cycle->log, 1,
-                              ngx_webtorch_zone_models_replaced);
+                              ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 
@@ -141,7 +146,7 @@ ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
     size_t   needed;
     u_char  *last;
 
-    needed = ngx_webtorch_zone_needed();
+    needed = ngx_webtorch_plan_needed();
 
     if (needed == 0) {
         return;

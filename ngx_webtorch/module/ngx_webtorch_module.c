@@ -12,6 +12,10 @@
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_block.h"
+#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_memory.h"
+#include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
 
 
@@ -274,16 +278,14 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);
-
-    if (ngx_webtorch_zone_use(conf, cycle->log, 0) != NGX_OK) {
-        return NGX_ERROR;
-    }
+    ngx_webtorch_block_init();
 
     ngx_webtorch_thread_block_signals(&mask);
 
     ngx_webtorch_python_begin(conf, cycle->log, 0,
-                              ngx_webtorch_zone_models_replaced);
+                              ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 

@@ -1,30 +1,32 @@
 
 /*
- * A reload that nobody waits for: the master tells old workers to quit 100 ms
- * after it has started the new ones, but importing a model may take longer, and
- * meanwhile nobody would accept connections.  So an old worker that is told to
- * quit goes on until all new ones have reached their event loops.
+ * A reload without a pause: the master makes old workers quit 100 ms after it
+ * has started the new ones, but to import a model may take longer, and
+ * meanwhile no process would accept connections.  So an old worker that is to
+ * quit continues to serve until all new ones have reached their event loops.
  */
 
-#include "ngx_webtorch_zone.h"
+#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_timer.h"
+#include "ngx_webtorch_worker.h"
 
 #include <ngx_event.h>
 #include <ngx_channel.h>
 
 
-/* between looks at whether the new workers are there, in milliseconds */
+/* poll interval, ms */
 #define NGX_WEBTORCH_HANDOVER_POLL  5
 
-/* how long they are waited for, and as long as there is none of them */
+/* how long old workers wait for the new ones, and for the first of them, ms */
 #define NGX_WEBTORCH_HANDOVER_TIME  60000
 #define NGX_WEBTORCH_HANDOVER_NONE  2000
 
 
 typedef struct {
-    ngx_event_t                  event;
+    ngx_webtorch_timer_t         timer;
     ngx_msec_t                   begun;
-    ngx_event_handler_pt         channel; /* nginx's handler of the master */
-    ngx_webtorch_shared_zone_t  *shared;
+    ngx_event_handler_pt         channel; /* nginx's handler of the master's
+                                             commands */
     uint64_t                     generation;
 } ngx_webtorch_handover_t;
 
@@ -32,8 +34,7 @@ typedef struct {
 static void ngx_webtorch_handover_begin(ngx_event_t *ev);
 static void ngx_webtorch_handover_channel(ngx_event_t *ev);
 static void ngx_webtorch_handover_poll(ngx_event_t *ev);
-static ngx_uint_t ngx_webtorch_handover_count(
-    ngx_webtorch_shared_zone_t *shared, ngx_uint_t *there);
+static ngx_uint_t ngx_webtorch_handover_count(ngx_uint_t *started);
 
 
 static ngx_webtorch_handover_t  ngx_webtorch_handover;
@@ -57,26 +58,25 @@ ngx_webtorch_handover_announce(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 void
 ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
-    ngx_event_t  *ev;
+    ngx_webtorch_timer_t  *timer;
 
     if (ngx_process != NGX_PROCESS_WORKER) {
         return;
     }
 
-    ngx_webtorch_handover.shared = conf->zone->shared;
     ngx_webtorch_handover.generation = conf->generation;
 
-    /* the first event of the loop; the channel is opened before */
+    /*
+     * It expires in the first turn of the event loop.  The channel is opened
+     * before that, after modules are initialized.
+     */
 
-    ev = &ngx_webtorch_handover.event;
+    timer = &ngx_webtorch_handover.timer;
 
-    ngx_memzero(ev, sizeof(ngx_event_t));
+    ngx_webtorch_timer_init(timer, ngx_webtorch_handover_begin, NULL, log);
+    timer->event.cancelable = 1;
 
-    ev->handler = ngx_webtorch_handover_begin;
-    ev->log = log;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, 0);
+    ngx_add_timer(&timer->event, 0);
 }
 
 
@@ -100,7 +100,7 @@ ngx_webtorch_handover_begin(ngx_event_t *ev)
 }
 
 
-/* only a reload is waited for: then another configuration is in force */
+/* a worker waits only in a reload: then a later configuration is in force */
 
 static void
 ngx_webtorch_handover_channel(ngx_event_t *ev)
@@ -108,16 +108,16 @@ ngx_webtorch_handover_channel(ngx_event_t *ev)
     ngx_webtorch_handover.channel(ev);
 
     if (!ngx_quit
-        || ngx_webtorch_handover.shared->in_force
+        || ngx_webtorch_zone.shared->in_force
            <= ngx_webtorch_handover.generation
-        || ngx_webtorch_handover_ready(ngx_webtorch_handover.shared))
+        || ngx_webtorch_handover_ready())
     {
         return;
     }
 
     ngx_quit = 0;
 
-    ev = &ngx_webtorch_handover.event;
+    ev = &ngx_webtorch_handover.timer.event;
 
     if (!ev->timer_set) {
         ev->handler = ngx_webtorch_handover_poll;
@@ -130,15 +130,15 @@ ngx_webtorch_handover_channel(ngx_event_t *ev)
 static void
 ngx_webtorch_handover_poll(ngx_event_t *ev)
 {
-    ngx_uint_t  there, ready;
+    ngx_uint_t  started, ready;
     ngx_msec_t  waited;
 
     waited = ngx_current_msec - ngx_webtorch_handover.begun;
-    ready = ngx_webtorch_handover_count(ngx_webtorch_handover.shared, &there);
+    ready = ngx_webtorch_handover_count(&started);
 
-    if (ready >= ngx_webtorch_handover.shared->nworkers
+    if (ready >= ngx_webtorch_zone.shared->nworkers
         || waited > NGX_WEBTORCH_HANDOVER_TIME
-        || (there == 0 && waited > NGX_WEBTORCH_HANDOVER_NONE))
+        || (started == 0 && waited > NGX_WEBTORCH_HANDOVER_NONE))
     {
         ngx_quit = 1;
         return;
@@ -149,34 +149,36 @@ ngx_webtorch_handover_poll(ngx_event_t *ev)
 
 
 ngx_uint_t
-ngx_webtorch_handover_ready(ngx_webtorch_shared_zone_t *shared)
+ngx_webtorch_handover_ready(void)
 {
-    ngx_uint_t  there;
+    ngx_uint_t  started;
 
-    return ngx_webtorch_handover_count(shared, &there) >= shared->nworkers;
+    return ngx_webtorch_handover_count(&started)
+           >= ngx_webtorch_zone.shared->nworkers;
 }
 
 
 /*
- * Workers of the configuration in force that are in their event loops, and all
- * of them.  Without the lock, which a worker may hold that fills a model.
+ * Counts started and ready workers of the configuration in force; takes no
+ * lock, as a worker may hold it while it loads a model.
  */
 
 static ngx_uint_t
-ngx_webtorch_handover_count(ngx_webtorch_shared_zone_t *shared,
-    ngx_uint_t *there)
+ngx_webtorch_handover_count(ngx_uint_t *started)
 {
-    ngx_uint_t            i, ready;
-    ngx_webtorch_slot_t  *slot;
+    ngx_uint_t                   i, ready;
+    ngx_webtorch_slot_t         *slot;
+    ngx_webtorch_shared_zone_t  *shared;
 
     ready = 0;
-    *there = 0;
+    *started = 0;
+    shared = ngx_webtorch_zone.shared;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS; i++) {
         slot = &shared->slots[i];
 
         if (slot->pid && slot->generation >= shared->in_force) {
-            (*there)++;
+            (*started)++;
             ready += slot->ready;
         }
     }

@@ -1,16 +1,18 @@
 
 /*
- * webtorch_worker_memory: a worker that outgrows it, as one whose handler
- * leaks, leaves gracefully, and the master starts another one.  One at a time:
- * the others serve meanwhile.
+ * webtorch_worker_memory: a worker that outgrows it, for example as a handler
+ * leaks, exits gracefully, and the master starts another one.  Workers do so
+ * one at a time: the others serve meanwhile.
  */
 
+#include "ngx_webtorch_memory.h"
+#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_robust.h"
+#include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_zone.h"
 
-#include <ngx_event.h>
 
-
-/* between looks, in milliseconds */
+/* poll interval, ms */
 #define NGX_WEBTORCH_MEMORY_POLL  1000
 
 
@@ -19,18 +21,15 @@ static size_t ngx_webtorch_memory_resident(ngx_log_t *log);
 static ngx_uint_t ngx_webtorch_memory_may_leave(void);
 
 
-static struct {
-    ngx_event_t                  event;
-    size_t                       limit;
-    ngx_webtorch_shared_zone_t  *shared;
-} ngx_webtorch_memory;
+static size_t                ngx_webtorch_memory_limit;     /* bytes */
+static ngx_webtorch_timer_t  ngx_webtorch_memory_timer;
 
 
 void
 ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
-    size_t        resident;
-    ngx_event_t  *ev;
+    size_t                 resident;
+    ngx_webtorch_timer_t  *timer;
 
     if (conf->worker_memory == NGX_CONF_UNSET_SIZE
         || ngx_process != NGX_PROCESS_WORKER)
@@ -38,8 +37,7 @@ ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         return;
     }
 
-    ngx_webtorch_memory.limit = conf->worker_memory;
-    ngx_webtorch_memory.shared = conf->zone->shared;
+    ngx_webtorch_memory_limit = conf->worker_memory;
 
     resident = ngx_webtorch_memory_resident(log);
 
@@ -51,15 +49,12 @@ ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         return;
     }
 
-    ev = &ngx_webtorch_memory.event;
+    timer = &ngx_webtorch_memory_timer;
 
-    ngx_memzero(ev, sizeof(ngx_event_t));
+    ngx_webtorch_timer_init(timer, ngx_webtorch_memory_handler, NULL, log);
+    timer->event.cancelable = 1;
 
-    ev->handler = ngx_webtorch_memory_handler;
-    ev->log = log;
-    ev->cancelable = 1;
-
-    ngx_add_timer(ev, NGX_WEBTORCH_MEMORY_POLL);
+    ngx_add_timer(&timer->event, NGX_WEBTORCH_MEMORY_POLL);
 }
 
 
@@ -74,7 +69,7 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
 
     resident = ngx_webtorch_memory_resident(ev->log);
 
-    if (resident > ngx_webtorch_memory.limit
+    if (resident > ngx_webtorch_memory_limit
         && ngx_webtorch_memory_may_leave())
     {
         ngx_log_error(NGX_LOG_WARN, ev->log, 0,
@@ -90,7 +85,7 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
 }
 
 
-/* in bytes, as the system counts what is in use, shared or not; 0: unknown */
+/* bytes of resident memory, shared memory included; 0: unknown */
 
 static size_t
 ngx_webtorch_memory_resident(ngx_log_t *log)
@@ -117,7 +112,7 @@ ngx_webtorch_memory_resident(ngx_log_t *log)
 
     text[n] = '\0';
 
-    /* pages: all, resident, ... */
+    /* numbers of pages: all, resident, ... */
 
     p = ngx_strchr(text, ' ');
 
@@ -126,17 +121,14 @@ ngx_webtorch_memory_resident(ngx_log_t *log)
 
 
 /*
- * One at a time, when all others are there: the lock is held until the end,
- * which gives it to the next.
+ * One worker at a time leaves, and only if all others serve.  It keeps the
+ * mutex until it exits, when the kernel passes it on.
  */
 
 static ngx_uint_t
 ngx_webtorch_memory_may_leave(void)
 {
-    ngx_webtorch_shared_zone_t  *shared;
-
-    shared = ngx_webtorch_memory.shared;
-
-    return ngx_webtorch_handover_ready(shared)
-           && ngx_webtorch_robust_trylock(&shared->leaving) != NGX_BUSY;
+    return ngx_webtorch_handover_ready()
+           && ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->leaving)
+              != NGX_BUSY;
 }

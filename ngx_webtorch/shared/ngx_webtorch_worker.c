@@ -1,40 +1,40 @@
 
 /*
- * What each worker does, for the others to see: that it lives, by a mutex that
- * the kernel takes from the dead, and the batches that Python runs, so that the
- * worker that comes after one that died can tell what it died of.
+ * Each worker holds a mutex in its slot until it exits, when the kernel passes
+ * it on: so others see that it runs.  The slot also has the batches that Python
+ * runs: the next worker logs which of them a worker was running when it
+ * crashed.
  */
 
-#include "ngx_webtorch_zone.h"
+#include "ngx_webtorch_worker.h"
+#include "ngx_webtorch_robust.h"
 
 
-static ngx_webtorch_slot_t *ngx_webtorch_worker_claim(
-    ngx_webtorch_shared_zone_t *shared, ngx_log_t *log);
+static ngx_webtorch_slot_t *ngx_webtorch_worker_find_slot(ngx_log_t *log);
 static void ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot,
     ngx_log_t *log);
+static void ngx_webtorch_worker_free_slot(ngx_webtorch_slot_t *slot);
+static ngx_uint_t ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot);
+static void ngx_webtorch_worker_clear_user(uint64_t *users, ngx_uint_t n);
 
 
-static ngx_webtorch_shared_zone_t  *ngx_webtorch_worker_shared;
-static ngx_webtorch_slot_t         *ngx_webtorch_worker_own;
+/* the slot of this worker; NULL: it has none */
+static ngx_webtorch_slot_t  *ngx_webtorch_worker_slot;
 
-/* of handlers beyond NGX_WEBTORCH_MAX_RUNS */
-static ngx_webtorch_run_t           ngx_webtorch_worker_untold;
+/* shared by handlers beyond NGX_WEBTORCH_MAX_RUNS, never logged */
+static ngx_webtorch_run_t    ngx_webtorch_worker_unlogged;
 
 
 void
 ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
-    ngx_webtorch_slot_t         *slot;
-    ngx_webtorch_shared_zone_t  *shared;
+    ngx_webtorch_slot_t  *slot;
 
-    shared = conf->zone->shared;
+    ngx_webtorch_worker_slot = NULL;
 
-    ngx_webtorch_worker_shared = shared;
-    ngx_webtorch_worker_own = NULL;
+    ngx_webtorch_zone_lock();
 
-    ngx_webtorch_zone_lock(shared);
-
-    slot = ngx_webtorch_worker_claim(shared, log);
+    slot = ngx_webtorch_worker_find_slot(log);
 
     if (slot) {
         ngx_memzero(slot, sizeof(ngx_webtorch_slot_t));
@@ -43,10 +43,10 @@ ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         slot->generation = conf->generation;
         slot->pid = ngx_pid;
 
-        ngx_webtorch_worker_own = slot;
+        ngx_webtorch_worker_slot = slot;
     }
 
-    ngx_webtorch_zone_unlock(shared);
+    ngx_webtorch_zone_unlock();
 
     if (slot == NULL) {
         ngx_log_error(NGX_LOG_WARN, log, 0,
@@ -56,10 +56,10 @@ ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 }
 
 
-/* finds a free slot, and frees those of the dead */
+/* finds a free slot, reaps slots of exited workers */
 
 static ngx_webtorch_slot_t *
-ngx_webtorch_worker_claim(ngx_webtorch_shared_zone_t *shared, ngx_log_t *log)
+ngx_webtorch_worker_find_slot(ngx_log_t *log)
 {
     ngx_uint_t            i;
     ngx_webtorch_slot_t  *slot, *found;
@@ -67,12 +67,11 @@ ngx_webtorch_worker_claim(ngx_webtorch_shared_zone_t *shared, ngx_log_t *log)
     found = NULL;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS; i++) {
-        slot = &shared->slots[i];
+        slot = &ngx_webtorch_zone.shared->slots[i];
 
         if (slot->pid && !ngx_webtorch_worker_alive(slot)) {
             ngx_webtorch_worker_log_crash(slot, log);
-            ngx_webtorch_zone_release_slot(shared, i);
-            slot->pid = 0;
+            ngx_webtorch_worker_free_slot(slot);
         }
 
         if (slot->pid == 0 && found == NULL) {
@@ -95,7 +94,7 @@ ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot, ngx_log_t *log)
 
         if (run->jobs) {
             ngx_log_error(NGX_LOG_ALERT, log, 0,
-                          "worker process %P died while webtorch handler "
+                          "worker process %P exited while webtorch handler "
                           "\"%s\" ran, in its batch %uL of %uD requests",
                           slot->pid, run->name, run->batch, run->jobs);
         }
@@ -106,8 +105,8 @@ ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot, ngx_log_t *log)
 void
 ngx_webtorch_worker_ready(void)
 {
-    if (ngx_webtorch_worker_own) {
-        ngx_webtorch_worker_own->ready = 1;
+    if (ngx_webtorch_worker_slot) {
+        ngx_webtorch_worker_slot->ready = 1;
     }
 }
 
@@ -117,48 +116,44 @@ ngx_webtorch_worker_exit(void)
 {
     ngx_webtorch_slot_t  *slot;
 
-    slot = ngx_webtorch_worker_own;
+    slot = ngx_webtorch_worker_slot;
 
     if (slot == NULL) {
         return;
     }
 
-    ngx_webtorch_zone_lock(ngx_webtorch_worker_shared);
+    ngx_webtorch_zone_lock();
 
-    ngx_webtorch_zone_release_slot(ngx_webtorch_worker_shared,
-                             slot - ngx_webtorch_worker_shared->slots);
-    slot->pid = 0;
+    ngx_webtorch_worker_free_slot(slot);
     (void) pthread_mutex_unlock(&slot->alive);
 
-    ngx_webtorch_zone_unlock(ngx_webtorch_worker_shared);
+    ngx_webtorch_zone_unlock();
 
-    ngx_webtorch_worker_own = NULL;
+    ngx_webtorch_worker_slot = NULL;
 }
 
 
-ngx_int_t
-ngx_webtorch_worker_slot(void)
+static void
+ngx_webtorch_worker_free_slot(ngx_webtorch_slot_t *slot)
 {
-    if (ngx_webtorch_worker_own == NULL) {
-        return -1;
+    ngx_uint_t                   i;
+    ngx_webtorch_shared_zone_t  *shared;
+
+    shared = ngx_webtorch_zone.shared;
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
+        ngx_webtorch_worker_clear_user(shared->blocks[i].users,
+                                       slot - shared->slots);
     }
 
-    return ngx_webtorch_worker_own - ngx_webtorch_worker_shared->slots;
+    slot->pid = 0;
 }
 
 
-ngx_uint_t
-ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot)
+int
+ngx_webtorch_exiting(void)
 {
-    if (slot == ngx_webtorch_worker_own) {
-        return 1;
-    }
-
-    if (slot->pid == 0) {
-        return 0;
-    }
-
-    return ngx_webtorch_robust_held(&slot->alive);
+    return ngx_exiting || ngx_quit || ngx_terminate;
 }
 
 
@@ -168,10 +163,10 @@ ngx_webtorch_worker_run(ngx_str_t *name)
     ngx_webtorch_run_t   *run;
     ngx_webtorch_slot_t  *slot;
 
-    slot = ngx_webtorch_worker_own;
+    slot = ngx_webtorch_worker_slot;
 
     if (slot == NULL || slot->nruns == NGX_WEBTORCH_MAX_RUNS) {
-        return &ngx_webtorch_worker_untold;
+        return &ngx_webtorch_worker_unlogged;
     }
 
     run = &slot->runs[slot->nruns++];
@@ -180,4 +175,76 @@ ngx_webtorch_worker_run(ngx_str_t *name)
                        ngx_min(name->len + 1, WEBTORCH_NAME_LEN));
 
     return run;
+}
+
+
+ngx_int_t
+ngx_webtorch_worker_add_user(uint64_t *users)
+{
+    ngx_uint_t  n;
+
+    if (ngx_webtorch_worker_slot == NULL) {
+        return NGX_DECLINED;
+    }
+
+    n = ngx_webtorch_worker_slot - ngx_webtorch_zone.shared->slots;
+
+    (void) __sync_fetch_and_or(&users[n / 64], (uint64_t) 1 << n % 64);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_webtorch_worker_remove_user(uint64_t *users)
+{
+    if (ngx_webtorch_worker_slot) {
+        ngx_webtorch_worker_clear_user(users,
+                                       ngx_webtorch_worker_slot
+                                       - ngx_webtorch_zone.shared->slots);
+    }
+}
+
+
+static void
+ngx_webtorch_worker_clear_user(uint64_t *users, ngx_uint_t n)
+{
+    (void) __sync_fetch_and_and(&users[n / 64], ~((uint64_t) 1 << n % 64));
+}
+
+
+ngx_uint_t
+ngx_webtorch_worker_count_users(uint64_t *users)
+{
+    uint64_t              bits;
+    ngx_uint_t            i, n;
+    ngx_webtorch_slot_t  *slot;
+
+    n = 0;
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS / 64; i++) {
+
+        for (bits = users[i]; bits; bits &= bits - 1) {
+            slot = &ngx_webtorch_zone.shared->slots[i * 64
+                                                    + __builtin_ctzll(bits)];
+            n += ngx_webtorch_worker_alive(slot);
+        }
+    }
+
+    return n;
+}
+
+
+static ngx_uint_t
+ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot)
+{
+    if (slot == ngx_webtorch_worker_slot) {
+        return 1;
+    }
+
+    if (slot->pid == 0) {
+        return 0;
+    }
+
+    return ngx_webtorch_robust_held(&slot->alive);
 }

@@ -1,9 +1,22 @@
 
 /*
- * The memory that all workers share: what each of them does, and the models.
+ * shared: the memory that all workers share, and what they agree on by it.
  *
- * It is a file without a name, mapped anywhere, so all in it is by offset: a
- * configuration that makes it larger, and a new binary, go on with the same.
+ *     zone      its mapping, its layout and its lock
+ *     worker    which workers run, and the batches that they run
+ *     space     which part of the memory each model has
+ *     plan      the space that models of a checked configuration need
+ *     block     the calls of Python for the memory of a model
+ *     training  the lock of training, and how a step is undone
+ *     handover  a reload: old workers serve until the new ones do
+ *     memory    workers that outgrow webtorch_worker_memory
+ *
+ * A file calls only files above it in this list.  They include api/, core/ and
+ * nginx's core and event headers, nothing of HTTP or Python.
+ *
+ * The memory is an unnamed file, and each process maps it at an address of its
+ * own, so all references in it are offsets.  A configuration that makes it
+ * larger and a new binary continue to use the same file.
  */
 
 
@@ -12,36 +25,41 @@
 
 
 #include "ngx_webtorch.h"
-#include "ngx_webtorch_handler.h"
-#include "ngx_webtorch_robust.h"
 
 #include <pthread.h>
 
 
-/* workers at a time, those that shut down included */
+/* workers at a time, including those that shut down */
 #define NGX_WEBTORCH_MAX_WORKERS   512
 
-/* handlers of a worker that are told of when it dies */
+/* handlers of a worker that are in the log when the worker crashes */
 #define NGX_WEBTORCH_MAX_RUNS      32
 
 #define NGX_WEBTORCH_MAX_BLOCKS    512
 
+/* the id of memory outside the zone, which a check of handlers gives */
+#define NGX_WEBTORCH_NO_BLOCK      NGX_WEBTORCH_MAX_BLOCKS
+
 #define NGX_WEBTORCH_ZONE_NAME     64
 
+/* the offset where blocks begin */
+#define NGX_WEBTORCH_ZONE_BASE                                                \
+    ngx_align(sizeof(ngx_webtorch_shared_zone_t), 4096)
 
-/* a handler in a worker: whether it runs a batch */
+
+/* the batch that a handler runs in a worker */
 
 typedef struct {
     u_char                  name[WEBTORCH_NAME_LEN];
-    uint64_t                batch;        /* of this handler in this worker */
-    uint32_t                jobs;         /* 0: none runs */
+    uint64_t                batch;        /* its number in this worker */
+    uint32_t                jobs;         /* requests in it; 0: none runs */
 } ngx_webtorch_run_t;
 
 
 typedef struct {
-    pthread_mutex_t         alive;        /* held for the worker's life */
-    ngx_pid_t               pid;          /* 0: free */
-    uint32_t                ready;        /* it is in its event loop */
+    pthread_mutex_t         alive;        /* locked while the worker runs */
+    ngx_pid_t               pid;          /* 0: the slot is free */
+    uint32_t                ready;        /* the worker is in its event loop */
     uint64_t                generation;   /* of its configuration */
     uint32_t                nruns;
     ngx_webtorch_run_t      runs[NGX_WEBTORCH_MAX_RUNS];
@@ -55,110 +73,98 @@ typedef enum {
 } ngx_webtorch_block_state_e;
 
 
-/* layout, data and, if there is to be one, a copy of the data lie at offset */
+/*
+ * The memory of a model.  At offset are its layout, its data and, with
+ * has_undo, a copy of the data; see ngx_webtorch_space.h.
+ */
 
 typedef struct {
     uint32_t                state;
     uint32_t                has_undo;
-    uint32_t                pinned;       /* used by a worker without a slot */
-    uint32_t                superseded;
-    uint32_t                successor;    /* the block that replaced it + 1 */
-    uint64_t                generation;   /* youngest configuration that uses it */
-    uint64_t                version;
+    uint32_t                pinned;       /* a worker without a slot uses it */
+    uint32_t                superseded;   /* no lookup finds it */
+    uint32_t                successor;    /* index of the block that replaced
+                                             it, plus 1; 0: none */
+    uint64_t                generation;   /* last configuration that used it */
+    uint64_t                version;      /* a higher one is a later block */
     uint64_t                offset;
     uint64_t                layout_len;
-    uint64_t                size;         /* of the data */
+    uint64_t                size;         /* bytes of the data */
     webtorch_counters_t     counters;
-    webtorch_counters_t     undo;
+    webtorch_counters_t     undo;         /* counters when it was copied */
     uint64_t                users[NGX_WEBTORCH_MAX_WORKERS / 64];
     char                    name[WEBTORCH_MODEL_LEN];
 } ngx_webtorch_block_t;
 
 
-/* all mutexes are robust: who dies with one does not stop the others */
+/*
+ * Mutexes are robust: if the owner exits, the next process to lock it repairs
+ * the state.
+ */
 
 typedef struct {
-    uint64_t                magic;        /* of this layout, and of libc's */
+    uint64_t                magic;        /* version of this layout and of
+                                             libc's mutexes */
     u_char                  name[NGX_WEBTORCH_ZONE_NAME];
-    pthread_mutex_t         mutex;        /* of slots and blocks */
+    pthread_mutex_t         mutex;        /* protects slots and blocks */
     pthread_mutex_t         training;
     pthread_mutex_t         saver;
     pthread_mutex_t         leaving;
-    uint64_t                generation;   /* of configurations */
-    uint64_t                in_force;     /* generation that workers run with */
-    uint64_t                previous;     /* and with which they did before */
-    uint32_t                nworkers;     /* of that one */
-    uint64_t                version;      /* of blocks */
-    uint64_t                swaps;        /* models whose block was replaced */
+    uint64_t                generation;   /* number of configurations so far */
+    uint64_t                in_force;     /* configuration of new workers */
+    uint64_t                previous;     /* configuration before that one */
+    uint32_t                nworkers;     /* workers of in_force */
+    uint64_t                version;      /* of the last block */
+    uint64_t                swaps;        /* number of blocks that were
+                                             replaced so far */
     ngx_webtorch_slot_t     slots[NGX_WEBTORCH_MAX_WORKERS];
     ngx_webtorch_block_t    blocks[NGX_WEBTORCH_MAX_BLOCKS];
 } ngx_webtorch_shared_zone_t;
 
 
-/* a mapping, of one or several configurations */
+/* a mapping; configurations that need no larger one share it */
 
 struct ngx_webtorch_zone_s {
     ngx_webtorch_shared_zone_t  *shared;
-    size_t                       mapped;
+    size_t                       mapped;  /* bytes */
     ngx_fd_t                     fd;
     ngx_uint_t                   refs;
 };
 
 
-/* while a configuration is read: takes over the memory of the one before */
+/* the zone as this process uses it */
+
+typedef struct {
+    ngx_webtorch_shared_zone_t  *shared;  /* NULL: it does not */
+    size_t                       mapped;  /* bytes */
+    size_t                       size;    /* bytes for models; 0: workers share
+                                             no models */
+    uint64_t                     generation;
+    ngx_fd_t                     fd;
+    ngx_log_t                   *log;
+} ngx_webtorch_zone_view_t;
+
+
+/*
+ * Called when a configuration is read: the memory of the configuration before
+ * or of the old binary is used again.
+ */
 ngx_int_t ngx_webtorch_zone_init(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 
-/* in a process that uses it: a worker, or the check of handlers */
-ngx_int_t ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check);
+/* called once in a worker and in a check of handlers, before the other files */
+void ngx_webtorch_zone_use(ngx_webtorch_conf_t *conf, ngx_log_t *log);
 
-/* how large the zone must be at least, after models did not fit; 0: they did */
-size_t ngx_webtorch_zone_needed(void);
-
-/* whether models were replaced since this was asked last */
-ngx_uint_t ngx_webtorch_zone_models_replaced(void);
-
-/* slots and blocks are under this lock */
-void ngx_webtorch_zone_lock(ngx_webtorch_shared_zone_t *shared);
-void ngx_webtorch_zone_unlock(ngx_webtorch_shared_zone_t *shared);
-
-/* clears what a worker that has ended used */
-void ngx_webtorch_zone_release_slot(ngx_webtorch_shared_zone_t *shared,
-    ngx_uint_t slot);
+/*
+ * The lock of slots and blocks; its owner may lock it again.  trylock returns
+ * NGX_BUSY if another thread or process has it.
+ */
+void ngx_webtorch_zone_lock(void);
+ngx_int_t ngx_webtorch_zone_trylock(void);
+void ngx_webtorch_zone_unlock(void);
 
 
-/* what this worker does, for others to see: ngx_webtorch_worker.c */
-
-void ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
-void ngx_webtorch_worker_ready(void);
-void ngx_webtorch_worker_exit(void);
-
-/* the slot of this worker; -1: none */
-ngx_int_t ngx_webtorch_worker_slot(void);
-
-/* whether the worker of a slot lives; under the zone's lock */
-ngx_uint_t ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot);
-
-/* where a handler writes what it runs */
-ngx_webtorch_run_t *ngx_webtorch_worker_run(ngx_str_t *name);
-
-
-/* reloads that nobody waits for: ngx_webtorch_handover.c */
-
-/* in the master, before it starts the workers of a configuration */
-void ngx_webtorch_handover_announce(ngx_cycle_t *cycle,
-    ngx_webtorch_conf_t *conf);
-
-/* whether all of its workers are in their event loops */
-ngx_uint_t ngx_webtorch_handover_ready(ngx_webtorch_shared_zone_t *shared);
-
-/* in a worker, before its event loop */
-void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
-
-
-/* in a worker, before its event loop: ngx_webtorch_memory.c */
-void ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
+extern ngx_webtorch_zone_view_t  ngx_webtorch_zone;
 
 
 #endif /* _NGX_WEBTORCH_ZONE_H_INCLUDED_ */

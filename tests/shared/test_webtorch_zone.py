@@ -249,7 +249,7 @@ def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
         app_that_ends_halfway("os.kill(os.getpid(), 9)"),
         http=ZONE,
         workers=2,
-        expected=("signal 9", "died while"),
+        expected=("signal 9", "exited while"),
     )
     train(server, 10)
     before = about_each(server)[0]
@@ -259,7 +259,7 @@ def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
     # gradient 0: the weights stay
     assert server.post("/output", [[1.0, 2.0]]).ok
     train(server, 1)
-    server.wait_for_log('model "line" is as before the step in which a worker died')
+    server.wait_for_log('model "line" is as before the step in which a worker exited')
     after = about_each(server)[0]
     assert after["steps"] == before["steps"] + 1
     assert abs(after["state"]["weight"][0][0] - before["state"]["weight"][0][0]) < 0.5
@@ -289,12 +289,12 @@ def test_the_log_tells_what_a_worker_died_of(start):
     server = start(
         SERVER + "location = /crash { webtorch_handler app:crash; }",
         text,
-        expected=("signal 11", "died while"),
+        expected=("signal 11", "exited while"),
     )
     with pytest.raises(requests.RequestException):
         server.get("/crash")
     server.wait_for_log(
-        r'worker process \d+ died while webtorch handler "app:crash" ran, in its batch 1 of 1 requ'
+        r'worker process \d+ exited while webtorch handler "app:crash" ran, in its batch 1 of 1'
     )
     # a traceback, by faulthandler
     server.wait_for_log(r"Fatal Python error: Segmentation fault")

@@ -1,0 +1,23 @@
+
+/* A reload: old workers serve until the new ones do. */
+
+
+#ifndef _NGX_WEBTORCH_HANDOVER_H_INCLUDED_
+#define _NGX_WEBTORCH_HANDOVER_H_INCLUDED_
+
+
+#include "ngx_webtorch_zone.h"
+
+
+/* called in the master, before it starts the workers of a configuration */
+void ngx_webtorch_handover_announce(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf);
+
+/* called in a worker, before its event loop */
+void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
+
+/* whether all workers of the configuration in force are in their event loops */
+ngx_uint_t ngx_webtorch_handover_ready(void);
+
+
+#endif /* _NGX_WEBTORCH_HANDOVER_H_INCLUDED_ */
