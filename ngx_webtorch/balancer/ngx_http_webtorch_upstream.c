@@ -7,6 +7,7 @@
 
 #include "ngx_http_webtorch.h"
 #include "ngx_webtorch_balancer.h"
+#include "ngx_webtorch_clock.h"
 
 
 /* a peer that may be picked, where it is among the others */
@@ -420,7 +421,7 @@ found:
 
     backup = peers->next && ngx_http_webtorch_backup(wp->conf, peers->next);
 
-    now = ngx_webtorch_balancer_now();
+    now = ngx_webtorch_clock_usec();
 
     ngx_shmtx_lock(balancer->mutex);
 
@@ -433,7 +434,7 @@ found:
         return NULL;
     }
 
-    ngx_webtorch_balance_begin(&balancer->memory->balance, balancer->worker,
+    ngx_webtorch_balance_begin(&balancer->memory->balance, balancer->place,
                                &wp->balance, now);
 
     ngx_shmtx_unlock(balancer->mutex);
@@ -488,7 +489,7 @@ ngx_http_webtorch_map(ngx_http_webtorch_upstream_conf_t *conf,
         return NGX_ERROR;
     }
 
-    now = ngx_webtorch_balancer_now();
+    now = ngx_webtorch_clock_usec();
 
     ngx_shmtx_lock(conf->balancer->mutex);
 
@@ -578,7 +579,7 @@ ngx_http_webtorch_backup(ngx_http_webtorch_upstream_conf_t *conf,
 
     b = &conf->balancer->memory->balance;
     group = &conf->groups[1];
-    now = ngx_webtorch_balancer_now();
+    now = ngx_webtorch_clock_usec();
     found = 0;
 
     ngx_http_upstream_rr_peers_rlock(peers);
@@ -629,11 +630,11 @@ ngx_http_webtorch_free_peer(ngx_peer_connection_t *pc, void *data,
         balancer = wp->conf->balancer;
         outcome = ngx_http_webtorch_outcome(wp->request, pc, state);
 
-        now = ngx_webtorch_balancer_now();
+        now = ngx_webtorch_clock_usec();
 
         ngx_shmtx_lock(balancer->mutex);
 
-        ngx_webtorch_balance_end(&balancer->memory->balance, balancer->worker,
+        ngx_webtorch_balance_end(&balancer->memory->balance, balancer->place,
                                  &wp->balance, outcome, now);
 
         ngx_shmtx_unlock(balancer->mutex);
@@ -821,7 +822,6 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_str_t                     *value, name, key;
     ngx_uint_t                     i;
-    ngx_webtorch_conf_t           *wcf;
     ngx_webtorch_handler_t        *policy;
     ngx_http_upstream_srv_conf_t  *uscf;
 
@@ -868,7 +868,6 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
-    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
 
     policy = ngx_webtorch_handler_add(cf, &name);
     if (policy == NULL) {
@@ -877,7 +876,7 @@ ngx_http_webtorch_balancer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     policy->policy = 1;
 
-    wucf->balancer = ngx_webtorch_balancer_add(cf, wcf, &uscf->host);
+    wucf->balancer = ngx_webtorch_balancer_add(cf, &uscf->host);
     if (wucf->balancer == NULL) {
         return NGX_CONF_ERROR;
     }
