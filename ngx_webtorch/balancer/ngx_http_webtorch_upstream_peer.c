@@ -44,9 +44,9 @@ static ngx_int_t ngx_http_webtorch_upstream_map(
     ngx_http_upstream_rr_peers_t *peers);
 static ngx_int_t ngx_http_webtorch_upstream_grow(
     ngx_http_webtorch_upstream_group_t *group, ngx_uint_t n);
-static ngx_uint_t ngx_http_webtorch_upstream_usable(
+static ngx_uint_t ngx_http_webtorch_upstream_is_usable(
     ngx_http_upstream_rr_peer_t *peer);
-static ngx_uint_t ngx_http_webtorch_upstream_backup(
+static ngx_uint_t ngx_http_webtorch_upstream_find_backup(
     ngx_http_webtorch_upstream_conf_t *conf,
     ngx_http_upstream_rr_peers_t *peers);
 static void ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc,
@@ -298,7 +298,7 @@ ngx_http_webtorch_upstream_pick(ngx_http_webtorch_upstream_peer_t *wp,
     /* here, as peers must not be locked while the balancer's mutex is */
 
     backup = peers->next
-             && ngx_http_webtorch_upstream_backup(wp->conf, peers->next);
+             && ngx_http_webtorch_upstream_find_backup(wp->conf, peers->next);
 
     now = ngx_webtorch_clock_usec();
 
@@ -369,7 +369,7 @@ ngx_http_webtorch_upstream_find_candidates(
             continue;
         }
 
-        if (!ngx_http_webtorch_upstream_usable(peer)
+        if (!ngx_http_webtorch_upstream_is_usable(peer)
             || group->servers[i].server == NGX_WEBTORCH_BALANCE_NONE)
         {
             continue;
@@ -492,7 +492,7 @@ ngx_http_webtorch_upstream_grow(ngx_http_webtorch_upstream_group_t *group,
 
 
 static ngx_uint_t
-ngx_http_webtorch_upstream_usable(ngx_http_upstream_rr_peer_t *peer)
+ngx_http_webtorch_upstream_is_usable(ngx_http_upstream_rr_peer_t *peer)
 {
     return !peer->down
            && (peer->max_conns == 0 || peer->conns < peer->max_conns);
@@ -502,7 +502,7 @@ ngx_http_webtorch_upstream_usable(ngx_http_upstream_rr_peer_t *peer)
 /* whether a backup server can be used and is not ejected */
 
 static ngx_uint_t
-ngx_http_webtorch_upstream_backup(ngx_http_webtorch_upstream_conf_t *conf,
+ngx_http_webtorch_upstream_find_backup(ngx_http_webtorch_upstream_conf_t *conf,
     ngx_http_upstream_rr_peers_t *peers)
 {
     uint64_t                             now, probe;
@@ -527,7 +527,7 @@ ngx_http_webtorch_upstream_backup(ngx_http_webtorch_upstream_conf_t *conf,
         {
             server = &group->servers[i];
 
-            if (!ngx_http_webtorch_upstream_usable(peer)
+            if (!ngx_http_webtorch_upstream_is_usable(peer)
                 || server->server == NGX_WEBTORCH_BALANCE_NONE)
             {
                 continue;
