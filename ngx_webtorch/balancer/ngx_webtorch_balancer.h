@@ -1,8 +1,10 @@
 
 /*
- * A balancer in nginx's processes: where its memory is, which of the workers
- * learns for it, and what becomes of workers that die.  Nothing here knows
- * HTTP.
+ * balancer: ngx_webtorch_balance.h's decision in nginx's processes.  Here are
+ * the shared memory of a balancer, the places of the processes that use it, the
+ * one worker that learns, and the load balancing method of http.  The files
+ * include api/, balance/, core/ and nginx's core; ngx_http_webtorch_upstream*.c
+ * include nginx's http, too.
  */
 
 
@@ -14,47 +16,57 @@
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_balance.h"
 
+#include <pthread.h>
 
-/* in shared memory; it is kept over reloads */
+
+/* places that belong to one process; others share the last one */
+#define NGX_WEBTORCH_BALANCER_PLACES  NGX_WEBTORCH_BALANCE_ALL_OTHERS
+
+
+/*
+ * In shared memory, under its mutex.  nginx keeps the memory over reloads, so
+ * that workers of several configurations use it at once; a new binary starts
+ * with new memory, while workers of the old one use theirs until they exit.
+ */
 
 typedef struct {
-    ngx_webtorch_balance_t      balance;
-    ngx_pid_t                   learner;  /* 0: none */
-    uint64_t                    learned;  /* its last round, microseconds */
+    uint64_t                         magic;    /* of this layout */
+    ngx_webtorch_balance_t           balance;
+
+    /* each is held by the process whose place it is, for its life */
+    pthread_mutex_t                  alive[NGX_WEBTORCH_BALANCER_PLACES];
+
+    uint32_t                         learner;      /* its place */
+    ngx_pid_t                        learner_pid;  /* 0: no process learns */
+    uint64_t                         learned;  /* end of its last round, us */
 } ngx_webtorch_balancer_memory_t;
 
 
-typedef struct ngx_webtorch_balancer_s  ngx_webtorch_balancer_t;
-
-struct ngx_webtorch_balancer_s {
-    ngx_str_t                        name;      /* of the upstream */
+typedef struct {
+    ngx_str_t                        name;     /* of the upstream */
     ngx_webtorch_handler_t          *policy;
-    ngx_uint_t                       index;     /* among the balancers */
+    ngx_uint_t                       index;    /* in conf->balancers */
 
     ngx_shm_zone_t                  *zone;
-    ngx_shmtx_t                     *mutex;     /* of the memory */
+    ngx_shmtx_t                     *mutex;    /* of the memory */
     ngx_webtorch_balancer_memory_t  *memory;
 
-    uint32_t                         worker;    /* this process's place */
+    uint32_t                         place;    /* of this process */
 
-    ngx_uint_t                       elected;   /* this process learns */
-    uint64_t                         due;       /* the next round */
-};
+    /* under the mutex of the learner's thread */
+    ngx_uint_t                       elected;  /* this process learns */
+    uint64_t                         due;      /* next round, us */
+} ngx_webtorch_balancer_t;
 
 
 /* while the configuration is read; NULL: an error, which is logged */
 ngx_webtorch_balancer_t *ngx_webtorch_balancer_add(ngx_conf_t *cf,
-    ngx_webtorch_conf_t *conf, ngx_str_t *name);
+    ngx_str_t *name);
 
-ngx_int_t ngx_webtorch_balancers_init_process(ngx_cycle_t *cycle,
+/* in a worker: takes its places, and gives them up */
+void ngx_webtorch_balancers_init_process(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
-
-/* NGX_BUSY: a policy runs still */
-ngx_int_t ngx_webtorch_balancers_exit_process(ngx_cycle_t *cycle,
-    ngx_webtorch_conf_t *conf);
-
-/* of a clock that goes on, and is the same in all processes */
-uint64_t ngx_webtorch_balancer_now(void);
+void ngx_webtorch_balancers_exit_process(ngx_webtorch_conf_t *conf);
 
 
 #endif /* _NGX_WEBTORCH_BALANCER_H_INCLUDED_ */

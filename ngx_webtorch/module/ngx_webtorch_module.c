@@ -11,6 +11,7 @@
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_learner.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
@@ -299,7 +300,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_thread_restore_signals(&mask);
 
-    return ngx_webtorch_balancers_init_process(cycle, conf);
+    ngx_webtorch_balancers_init_process(cycle, conf);
+    ngx_webtorch_learner_init_process(cycle, conf);
+
+    return NGX_OK;
 }
 
 
@@ -350,7 +354,9 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    rc = ngx_webtorch_balancers_exit_process(cycle, conf);
+    ngx_webtorch_balancers_exit_process(conf);
+
+    rc = ngx_webtorch_learner_exit_process(cycle);
 
     if (ngx_webtorch_batch_exit_process(cycle, &conf->handlers) != NGX_OK) {
         rc = NGX_BUSY;

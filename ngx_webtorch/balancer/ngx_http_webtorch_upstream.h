@@ -1,0 +1,30 @@
+
+/* The settings of an upstream with "webtorch_balancer". */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_UPSTREAM_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_UPSTREAM_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_webtorch_balancer.h"
+
+
+typedef struct ngx_http_webtorch_upstream_group_s
+    ngx_http_webtorch_upstream_group_t;
+
+
+typedef struct {
+    ngx_webtorch_balancer_t             *balancer;
+    ngx_int_t                            key;     /* index of a variable */
+    ngx_http_webtorch_upstream_group_t  *groups;  /* servers, backup ones */
+} ngx_http_webtorch_upstream_conf_t;
+
+
+extern ngx_module_t  ngx_http_webtorch_upstream_module;
+
+
+#endif /* _NGX_HTTP_WEBTORCH_UPSTREAM_H_INCLUDED_ */

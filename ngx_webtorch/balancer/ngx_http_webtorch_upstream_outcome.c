@@ -1,0 +1,77 @@
+
+#include "ngx_http_webtorch_upstream_outcome.h"
+
+
+static ngx_uint_t ngx_http_webtorch_upstream_is_cut(ngx_http_upstream_t *u,
+    ngx_connection_t *c);
+
+
+/*
+ * The state is 0 for failures that "proxy_next_upstream" does not name, too, so
+ * that the status of the answer and the connection are checked.
+ */
+
+ngx_webtorch_balance_outcome_e
+ngx_http_webtorch_upstream_outcome(ngx_http_request_t *r,
+    ngx_peer_connection_t *pc, ngx_uint_t state)
+{
+    ngx_uint_t            status, gone, timedout;
+    ngx_connection_t     *c;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+    c = pc->connection;
+
+    status = u->state ? u->state->status : 0;
+    gone = r->connection->error || r->connection->timedout;
+    timedout = c && (c->read->timedout || c->write->timedout);
+
+    if (status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+        || status == NGX_HTTP_TOO_MANY_REQUESTS)
+    {
+        return NGX_WEBTORCH_BALANCE_ERROR;
+    }
+
+    if ((state & NGX_PEER_FAILED)
+        || (!gone && ngx_http_webtorch_upstream_is_cut(u, c)))
+    {
+        return timedout ? NGX_WEBTORCH_BALANCE_TIMEOUT
+                        : NGX_WEBTORCH_BALANCE_FAILED;
+    }
+
+    if (status == 0) {
+        return NGX_WEBTORCH_BALANCE_ABANDONED;
+    }
+
+    /* the time that a client or a tunnel takes is not the server's */
+
+    if (gone || u->upgrade) {
+        return NGX_WEBTORCH_BALANCE_UNKNOWN;
+    }
+
+    return NGX_WEBTORCH_BALANCE_OK;
+}
+
+
+/* whether an answer has begun and its end is missing */
+
+static ngx_uint_t
+ngx_http_webtorch_upstream_is_cut(ngx_http_upstream_t *u, ngx_connection_t *c)
+{
+    ngx_event_pipe_t  *p;
+
+    /* a length of -1: the server ends the answer by closing the connection */
+
+    if (u->buffering && u->pipe) {
+        p = u->pipe;
+
+        return p->upstream_error
+               || (p->upstream_eof && !p->upstream_done && p->length != -1);
+    }
+
+    return c && u->length != 0
+           && (c->read->timedout || c->read->error
+               || (c->read->eof && u->length != -1));
+}
+
+
