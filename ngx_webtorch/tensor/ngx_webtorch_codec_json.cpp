@@ -137,7 +137,7 @@ find_named(const Decoder &d, const object &o, Found *found)
         }
 
         if (seen & (1u << i)) {
-            return ngx_webtorch_error_twice(d.err, &d.schema->inputs[i]);
+            return ngx_webtorch_error_duplicate(d.err, &d.schema->inputs[i]);
         }
 
         seen |= 1u << i;

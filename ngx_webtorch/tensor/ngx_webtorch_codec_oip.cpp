@@ -382,7 +382,7 @@ read_input(const Decoder &d, const element &e, Found *found)
     const webtorch_spec_t &spec = d.schema->inputs[i];
 
     if (found->seen & (1u << i)) {
-        return ngx_webtorch_error_twice(d.err, &spec);
+        return ngx_webtorch_error_duplicate(d.err, &spec);
     }
 
     found->seen |= 1u << i;
@@ -488,7 +488,7 @@ read_output(const Decoder &d, const element &e, bool binary, uint32_t *seen,
     }
 
     if (*seen & (1u << i)) {
-        return ngx_webtorch_error_twice(d.err, &d.schema->outputs[i]);
+        return ngx_webtorch_error_duplicate(d.err, &d.schema->outputs[i]);
     }
 
     *seen |= 1u << i;

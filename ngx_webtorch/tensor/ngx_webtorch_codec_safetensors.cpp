@@ -116,7 +116,7 @@ read_entry(const Decoder &d, std::string_view name, const element &value,
     const webtorch_spec_t &spec = d.schema->inputs[i];
 
     if (*seen & (1u << i)) {
-        return ngx_webtorch_error_twice(d.err, &spec);
+        return ngx_webtorch_error_duplicate(d.err, &spec);
     }
 
     *seen |= 1u << i;

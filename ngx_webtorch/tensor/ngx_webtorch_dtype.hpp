@@ -8,7 +8,7 @@
 #define _NGX_WEBTORCH_DTYPE_HPP_INCLUDED_
 
 
-#include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_dtype.h"
 
 #include <cmath>
 #include <cstdint>
