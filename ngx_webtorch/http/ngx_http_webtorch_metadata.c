@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_webtorch.h"
+#include "ngx_webtorch_oip_reply.h"
 
 
 /* a tensor or a model without its name: words, and numbers of 20 digits */

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch.h"
+#include "ngx_webtorch_oip_reply.h"
 
 
 #define NGX_HTTP_WEBTORCH_HEAD_LENGTH  "Inference-Header-Content-Length"

@@ -1,7 +1,7 @@
 
 /*
- * Arrays: tensors as binary formats have them in a body, where their elements
- * are as in memory.
+ * Tensors whose elements are in a body as they are in memory, as in binary
+ * formats.
  */
 
 
@@ -22,41 +22,27 @@ typedef struct {
     uint32_t      ndim;
     int64_t       shape[NGX_WEBTORCH_ARRAY_DIMS];
 
-    /* contiguous, need not be aligned; NULL: as text, which len does not tell */
+    /*
+     * Contiguous elements, need not be aligned.  NULL: they are not in the body
+     * as in memory, the caller converts them; len is set nevertheless.
+     */
     const char   *data;
-    size_t        len;                    /* of the elements in memory */
+    size_t        len;                    /* bytes of the elements in memory */
 } ngx_webtorch_array_t;
 
 
 /*
- * Whether the arrays of all inputs, in the signature's order, fit; sets
+ * Checks the arrays of all inputs, in the schema's order, and sets
  * layout->rows, single and sizes; -1: err is set.
  */
 int ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
     const webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err);
 
-/*
- * Copies the arrays of all inputs, in the signature's order, to rows from the
- * sink, and sets the layout likewise; -1: err is set.
- */
+/* checks the arrays, and copies them to rows from the sink; -1: err is set */
 int ngx_webtorch_arrays_read(const ngx_webtorch_array_t *arrays,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
-
-/* the index of an input by its name; ninputs: there is none */
-uint32_t ngx_webtorch_find_input(const webtorch_schema_t *schema,
-    const char *name, size_t len);
-
-/* errors that formats with names share; they return -1 */
-int ngx_webtorch_error_unknown(ngx_webtorch_error_t *err, const char *name,
-    size_t len);
-int ngx_webtorch_error_missing(ngx_webtorch_error_t *err,
-    const webtorch_spec_t *spec);
-int ngx_webtorch_error_twice(ngx_webtorch_error_t *err,
-    const webtorch_spec_t *spec);
-int ngx_webtorch_error_rows(ngx_webtorch_error_t *err, const char *name,
-    uint32_t rows, const char *other, uint32_t other_rows);
 
 
 #ifdef __cplusplus

@@ -1,8 +1,7 @@
 
 /*
- * Wire formats.  A format is one file with one ngx_webtorch_codec_t and its
- * row in ngx_webtorch_codecs[].  Like tensors, codecs know neither nginx nor
- * Python; they keep no state between calls and may run in any thread.
+ * Formats of bodies.  A format is one ngx_webtorch_codec_t in a file of its own
+ * and its row in ngx_webtorch_codecs[].
  */
 
 
@@ -10,7 +9,7 @@
 #define _NGX_WEBTORCH_CODEC_H_INCLUDED_
 
 
-#include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_layout.h"
 
 
 #ifdef __cplusplus
@@ -18,87 +17,52 @@ extern "C" {
 #endif
 
 
-/* readable bytes that a parser may touch, but not interpret, after a body */
+/*
+ * Bytes after a body that a parser may read, but must not interpret; see the
+ * flag "padded".
+ */
 #define NGX_WEBTORCH_PADDING        64
 
-#define NGX_WEBTORCH_ERROR_LEN      512
-
-/* the batch axis and a row's */
-#define NGX_WEBTORCH_ARRAY_DIMS     (WEBTORCH_MAX_DIMS + 1)
+#define NGX_WEBTORCH_MAX_TYPES      3
 
 
-/* a shape that is told beside a body, for formats that have none in it */
-
-typedef struct {
-    uint32_t      ndim;
-    int64_t       sizes[NGX_WEBTORCH_ARRAY_DIMS];
-} ngx_webtorch_shape_t;
-
-
-/* how a request wrote its tensors: its answer is written alike */
-
-typedef struct {
-    uint32_t      rows;
-    unsigned      single:1;               /* a row, without the batch axis */
-    unsigned      named:1;                /* by name, {"x": ...} */
-
-    /* bytes of all strings: of inputs, before their rows are reserved, or of
-       outputs, before they are encoded */
-    size_t        text;
-
-    /* of variable axes that inputs have, in the order of the schema's */
-    int64_t       sizes[WEBTORCH_MAX_AXES];
-
-    /* set before a body is decoded; NULL: none was told */
-    const ngx_webtorch_shape_t  *shape;
-} ngx_webtorch_layout_t;
-
-
-typedef struct {
-    int           status;                 /* of HTTP */
-    const char   *code;                   /* stable, for programs */
-    char          text[NGX_WEBTORCH_ERROR_LEN];
-} ngx_webtorch_error_t;
-
-
-/* where decoded rows go */
+/* the destination of decoded rows */
 
 typedef struct ngx_webtorch_sink_s  ngx_webtorch_sink_t;
 
 struct ngx_webtorch_sink_s {
     /*
-     * makes room for the layout's rows of every input, all or none, and sets
-     * data[]; -1 and the error set: no room
+     * Makes room for the layout's rows of every input, all or none, and sets
+     * data[]; -1: no room, err is set.
      */
     int         (*reserve)(ngx_webtorch_sink_t *sink,
                            const ngx_webtorch_layout_t *layout,
                            ngx_webtorch_error_t *err);
     void         *data[WEBTORCH_MAX_TENSORS];
 
-    /* where layout->text bytes of strings go, and where that is in the text */
+    /* layout->text bytes for strings, and their offset in the batch's text */
     char         *text;
     uint64_t      at;
 
-    /* what a body may inflate to, in a format that is compressed itself */
+    /* bytes that the compressed members of a body may inflate to */
     size_t        limit;
 };
 
 
-#define NGX_WEBTORCH_MAX_TYPES      3
-
-
 typedef struct {
     const char   *name;
-    const char   *types[NGX_WEBTORCH_MAX_TYPES];   /* media types, first ours */
+    const char   *types[NGX_WEBTORCH_MAX_TYPES];   /* media types; answers have
+                                                      the first */
     unsigned      several:1;              /* can hold several tensors */
     unsigned      padded:1;               /* reads NGX_WEBTORCH_PADDING bytes
                                              after a body */
-    unsigned      shapeless:1;            /* shapes are told beside a body */
-    unsigned      strings:1;              /* can hold tensors of them */
+    unsigned      shapeless:1;            /* shapes are in a header */
+    unsigned      strings:1;              /* can hold tensors of strings */
 
     /*
-     * Decodes a body into rows from the sink; -1: err is set.  Never allocates
-     * by a length that the body merely claims.  NULL: Python is to load it.
+     * Decodes a body into rows from the sink; -1: err is set.  Lengths that the
+     * body claims must be checked before memory is allocated for them.  NULL:
+     * Python loads the body.
      */
     int         (*decode)(const char *body, size_t len,
                           const webtorch_schema_t *schema,
@@ -107,8 +71,9 @@ typedef struct {
                           ngx_webtorch_error_t *err);
 
     /*
-     * an upper bound of what encode() writes for layout->rows rows, or of all
-     * that frame() does, in bytes; all axes of specs have sizes here and below
+     * Returns an upper bound, in bytes, of what encode(), or frame() in all
+     * calls, writes for layout->rows rows.  Here and below all axes of specs
+     * have sizes.
      */
     size_t      (*bound)(const webtorch_spec_t *specs, uint32_t n,
                          const ngx_webtorch_layout_t *layout);
@@ -119,16 +84,17 @@ typedef struct {
                           const ngx_webtorch_layout_t *layout);
 
     /*
-     * Instead of encode(), where elements are written as they are in memory:
-     * what goes in front of tensor i's rows, and with i == n after the last.
+     * Replaces encode() in formats whose elements are as in memory: writes the
+     * bytes in front of tensor i's rows, and with i == n those after the last
+     * rows; returns the end.
      */
     char       *(*frame)(char *p, const webtorch_spec_t *specs, uint32_t n,
                          uint32_t i, const void *const *data,
                          const ngx_webtorch_layout_t *layout);
 
     /*
-     * Instead of decode(): whether a body may be given to Python; -1: err is
-     * set.
+     * Replaces decode() in formats that Python loads: returns 0 if the body may
+     * be given to Python; -1: err is set.
      */
     int         (*check)(const char *body, size_t len,
                          ngx_webtorch_error_t *err);
@@ -147,23 +113,23 @@ extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;
 extern const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[];
 
 
-/* by a Content-Type header; NULL: none */
+/* finds a format by a Content-Type header; NULL: none */
 const ngx_webtorch_codec_t *ngx_webtorch_codec_by_type(const char *type,
     size_t len);
 
 /*
- * by an Accept header, for an answer of n tensors, among them tensors of
- * strings; the request's own format is preferred among equals; NULL: not
- * acceptable
+ * Finds a format by an Accept header, for n tensors, of which "strings" are
+ * tensors of strings.  The request's own format is preferred to others of equal
+ * quality.  NULL: none is acceptable.
  */
 const ngx_webtorch_codec_t *ngx_webtorch_codec_by_accept(const char *accept,
     size_t len, const ngx_webtorch_codec_t *own, uint32_t n, uint32_t strings);
 
-/* whether a format can hold n tensors, among them tensors of strings */
+/* returns 1 if a format can hold n tensors, of which "strings" are strings */
 int ngx_webtorch_codec_holds(const ngx_webtorch_codec_t *codec, uint32_t n,
     uint32_t strings);
 
-/* an upper bound of what the next one writes, in bytes */
+/* returns an upper bound of what the next function writes, in bytes */
 size_t ngx_webtorch_codec_bound(const ngx_webtorch_codec_t *codec,
     const webtorch_spec_t *specs, uint32_t n,
     const ngx_webtorch_layout_t *layout);
@@ -172,41 +138,6 @@ size_t ngx_webtorch_codec_bound(const ngx_webtorch_codec_t *codec,
 char *ngx_webtorch_codec_encode(const ngx_webtorch_codec_t *codec, char *p,
     const webtorch_spec_t *specs, uint32_t n, const void *const *data,
     const ngx_webtorch_layout_t *layout);
-
-/*
- * Reads "2, 17, 8", or nothing for a shape without axes; -1: malformed.
- * Writes it without spaces, to NGX_WEBTORCH_SHAPE_LEN bytes; returns the end.
- */
-int ngx_webtorch_parse_shape(ngx_webtorch_shape_t *shape, const char *text,
-    size_t len);
-char *ngx_webtorch_write_sizes(char *p, const webtorch_spec_t *spec,
-    const ngx_webtorch_layout_t *layout);
-
-/* the shape of an answer's tensor; returns the number of dimensions */
-uint32_t ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
-    const ngx_webtorch_layout_t *layout);
-
-/* forgets the sizes of variable axes, before the first input is bound */
-void ngx_webtorch_unbind(const webtorch_schema_t *schema,
-    ngx_webtorch_layout_t *layout);
-
-/*
- * Sets the sizes of variable axes by the shape of a row of an input, or
- * compares where another has set them; -1: err is set, 1: fixed axes differ.
- */
-int ngx_webtorch_bind(const webtorch_schema_t *schema,
-    const webtorch_spec_t *spec, const int64_t *shape,
-    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
-
-/* sets the error, formatted, and returns -1 */
-int ngx_webtorch_error(ngx_webtorch_error_t *err, int status, const char *code,
-    const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-
-/* the error of a tensor that does not fit: status 422 and both signatures */
-int ngx_webtorch_error_mismatch(ngx_webtorch_error_t *err, const char *code,
-    const webtorch_schema_t *schema, const webtorch_spec_t *spec,
-    const char *dtype, const char *shape);
 
 
 #ifdef __cplusplus

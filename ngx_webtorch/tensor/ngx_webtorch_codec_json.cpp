@@ -1,12 +1,13 @@
 
 /*
- * JSON: [[a, b], [c, d]], strings as numbers, one row as [a, b], or tensors by name
- * {"x": [[a, b]]}; the answer mirrors the request.  Parsed by simdjson,
- * numbers are written by std::to_chars, the shortest text that reads back
- * the same.
+ * JSON: rows [[a, b], [c, d]], one row [a, b], or tensors by name,
+ * {"x": [[a, b]]}; elements are numbers or strings.  The answer has the layout
+ * of the request.  simdjson parses; std::to_chars() writes a number as the
+ * shortest text that is parsed to the same number.
  */
 
-#include "ngx_webtorch_json.hpp"
+#include "ngx_webtorch_json_read.hpp"
+#include "ngx_webtorch_json_write.hpp"
 
 #include <cinttypes>
 #include <cstring>
@@ -16,7 +17,7 @@ namespace {
 using namespace webtorch::json;
 
 
-/* what a request's document says of one input */
+/* an input as the document has it */
 
 struct Found {
     element   value;
@@ -29,7 +30,7 @@ int
 read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
     void *data)
 {
-    return visit(spec.dtype, [&](auto t) {
+    return webtorch::visit_all(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return read_rows(d, spec, found.value, found.single,
@@ -38,7 +39,10 @@ read_tensor(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
 }
 
 
-/* a row whose first elements have this shape; all of it is checked later */
+/*
+ * Binds the shape along the first elements of a row; read_row() checks that all
+ * other elements have it.
+ */
 
 int
 bind(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
@@ -69,8 +73,8 @@ bind(const Decoder &d, const webtorch_spec_t &spec, const Found &found,
 
 
 /*
- * How many rows a value holds, by its depth: a row's, or one more; and the
- * sizes of its variable axes.
+ * Sets the number of rows by the depth of a value, which is that of a row or
+ * one more, and binds the variable axes.
  */
 
 int
@@ -109,7 +113,7 @@ count_rows(const Decoder &d, const webtorch_spec_t &spec, Found &found)
         return -1;
     }
 
-    /* nothing is allocated on a promise */
+    /* memory is allocated only for rows that the body can hold */
 
     if (found.rows > ngx_webtorch_rows_of(&spec, d.layout->sizes,
                                           most_elements(d, spec.dtype)))
@@ -137,7 +141,7 @@ find_named(const Decoder &d, const object &o, Found *found)
         }
 
         if (seen & (1u << i)) {
-            return ngx_webtorch_error_twice(d.err, &d.schema->inputs[i]);
+            return ngx_webtorch_error_duplicate(d.err, &d.schema->inputs[i]);
         }
 
         seen |= 1u << i;
@@ -257,7 +261,10 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 }
 
 
-/* the arrays along any axis are no more: those of an empty axis are written */
+/*
+ * Returns an upper bound of the number of elements, and of the number of arrays
+ * along any axis.  An empty axis counts as 1: its arrays are written, too.
+ */
 
 size_t
 count_leaves(const webtorch_spec_t &spec)
@@ -343,7 +350,7 @@ char *
 write_tensor(char *p, const webtorch_spec_t &spec, const void *data,
     const ngx_webtorch_layout_t *layout)
 {
-    return visit(spec.dtype, [&](auto t) {
+    return webtorch::visit_all(spec.dtype, [&](auto t) {
         using T = typename decltype(t)::type;
 
         return write_rows(p, spec, static_cast<const T *>(data), layout);
@@ -355,7 +362,6 @@ char *
 encode(char *p, const webtorch_spec_t *specs, uint32_t n,
     const void *const *data, const ngx_webtorch_layout_t *layout)
 {
-    size_t    len;
     uint32_t  i;
 
     if (n == 1 && !layout->named) {
@@ -371,10 +377,8 @@ encode(char *p, const webtorch_spec_t *specs, uint32_t n,
             *p++ = ',';
         }
 
-        len = std::strlen(specs[i].name);
-
         *p++ = '"';
-        p = static_cast<char *>(std::memcpy(p, specs[i].name, len)) + len;
+        p = write_text(p, specs[i].name);
         *p++ = '"';
         *p++ = ':';
 

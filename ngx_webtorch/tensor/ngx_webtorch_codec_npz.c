@@ -83,7 +83,7 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
         }
 
         if (seen & (1u << i)) {
-            return ngx_webtorch_error_twice(zip->err, &schema->inputs[i]);
+            return ngx_webtorch_error_duplicate(zip->err, &schema->inputs[i]);
         }
 
         seen |= 1u << i;

@@ -1,13 +1,14 @@
 
 /*
- * safetensors: the length of a header in 8 bytes, the header in JSON,
+ * safetensors: the length of the header in 8 bytes, the header in JSON,
  *
  *     {"x": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}}
  *
- * then the elements of all tensors without a gap.  Parsed by simdjson.
+ * then the elements of all tensors without a gap.  simdjson parses the header.
  */
 
-#include "ngx_webtorch_json.hpp"
+#include "ngx_webtorch_json_read.hpp"
+#include "ngx_webtorch_json_write.hpp"
 
 #include <charconv>
 #include <cinttypes>
@@ -19,16 +20,17 @@ namespace {
 using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
+using webtorch::json::write_text;
 
 constexpr size_t kLengthLen = 8;
 
-/* as in the format's own library, it keeps the elements aligned */
+/* the alignment of the elements, the same as in the format's own library */
 constexpr size_t kAlignment = 8;
 
-/* a tensor of the header without its name: words, and numbers of 20 digits */
+/* a tensor in the header without its name: words, and numbers of 20 digits */
 constexpr size_t kEntryLen = 64 + 21 * (NGX_WEBTORCH_ARRAY_DIMS + 2);
 
-/* of ngx_webtorch_dtypes[] */
+/* names by dtype */
 constexpr std::string_view kDtypes[NGX_WEBTORCH_NDTYPES] = {
     "BOOL", "U8", "U16", "U32", "U64", "I8", "I16", "I32", "I64",
     "F16", "BF16", "F32", "F64"
@@ -37,7 +39,7 @@ constexpr std::string_view kDtypes[NGX_WEBTORCH_NDTYPES] = {
 
 struct Decoder {
     const webtorch_schema_t  *schema;
-    std::string_view          data;
+    std::string_view          data;       /* of all tensors */
     ngx_webtorch_error_t     *err;
 };
 
@@ -116,7 +118,7 @@ read_entry(const Decoder &d, std::string_view name, const element &value,
     const webtorch_spec_t &spec = d.schema->inputs[i];
 
     if (*seen & (1u << i)) {
-        return ngx_webtorch_error_twice(d.err, &spec);
+        return ngx_webtorch_error_duplicate(d.err, &spec);
     }
 
     *seen |= 1u << i;
@@ -189,7 +191,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
         return malformed(err, "the header is cut off");
     }
 
-    /* what may be read after the header is the data, or the body's padding */
+    /* the parser may read beyond the header: data or padding follow it */
 
     error = document.parse(body + kLengthLen, size, &root);
 
@@ -224,14 +226,6 @@ bound(const webtorch_spec_t *specs, uint32_t n, const ngx_webtorch_layout_t *)
     }
 
     return size;
-}
-
-
-char *
-write_text(char *p, std::string_view text)
-{
-    return static_cast<char *>(std::memcpy(p, text.data(), text.size()))
-           + text.size();
 }
 
 
@@ -275,7 +269,7 @@ write_entry(char *p, const webtorch_spec_t &spec, int64_t begin, int64_t end,
 }
 
 
-/* the header is all in front of the first tensor */
+/* the header is in front of the first tensor, nothing between the others */
 
 char *
 frame(char *p, const webtorch_spec_t *specs, uint32_t n, uint32_t i,

@@ -1,6 +1,6 @@
 
 /*
- * A C++ type for each dtype, so that codecs are written once for all.
+ * A C++ type for each dtype, the parameter of templates for all dtypes.
  */
 
 
@@ -8,7 +8,7 @@
 #define _NGX_WEBTORCH_DTYPE_HPP_INCLUDED_
 
 
-#include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_dtype.h"
 
 #include <cmath>
 #include <cstdint>
@@ -39,7 +39,7 @@ struct Type {
 };
 
 
-/* calls f with the Type of a dtype */
+/* calls f with the Type of a numeric dtype */
 
 template <typename F>
 auto
@@ -73,6 +73,17 @@ visit(int32_t dtype, F f)
     default:
         return f(Type<double>());
     }
+}
+
+
+/* calls f with the Type of a dtype, webtorch_text_t for strings */
+
+template <typename F>
+auto
+visit_all(int32_t dtype, F f)
+{
+    return ngx_webtorch_is_string(dtype) ? f(Type<webtorch_text_t>())
+                                         : visit(dtype, f);
 }
 
 

@@ -1,7 +1,7 @@
 
 /*
- * A document that simdjson parses with a parser of the thread's, whose memory
- * is used again.
+ * Documents of simdjson, parsed by a parser that each thread keeps with its
+ * memory.
  */
 
 
@@ -17,7 +17,9 @@
 namespace webtorch {
 
 
-/* one at a time in a thread; elements are valid as long as it is */
+/*
+ * A thread can have one at a time.  Elements are valid until it is destroyed.
+ */
 
 class Document {
 public:
@@ -32,7 +34,7 @@ public:
         }
     }
 
-    /* after the text there are SIMDJSON_PADDING bytes that can be read */
+    /* SIMDJSON_PADDING bytes after the text must be readable */
 
     simdjson::error_code
     parse(const char *text, size_t len, simdjson::dom::element *root)
@@ -50,10 +52,10 @@ public:
     }
 
 private:
-    /* no sane tensor is deeper; simdjson's own walk is iterative anyway */
+    /* more than the dimensions of any tensor; bounds recursion over elements */
     static constexpr size_t  kMaxDepth = 64;
 
-    /* a parser with room for texts up to this is kept, a larger one is not */
+    /* bytes of text; a parser with more room is freed after use */
     static constexpr size_t  kKeptCapacity = 1024 * 1024;
 
     static std::unique_ptr<simdjson::dom::parser> &

@@ -1,7 +1,12 @@
 
 /*
- * Data types, shapes, rows.  Neither nginx nor Python is known here, so that
- * codecs can be tested and fuzzed alone.
+ * tensor/: tensors in memory, and the formats that carry them in bodies of
+ * requests and responses.  Files here include headers of api/ and of this
+ * folder only, neither nginx's nor Python's, so that formats can be tested and
+ * fuzzed without a server.  Functions keep no state between calls and may run
+ * in any thread.
+ *
+ * This header: rows of a signature's tensors.
  */
 
 
@@ -9,7 +14,7 @@
 #define _NGX_WEBTORCH_TENSOR_H_INCLUDED_
 
 
-#include "ngx_webtorch_api.h"
+#include "ngx_webtorch_dtype.h"
 
 
 #ifdef __cplusplus
@@ -22,63 +27,30 @@ extern "C" {
 #endif
 
 
-/* of numbers, and of all elements */
-#define NGX_WEBTORCH_NDTYPES     13
-#define NGX_WEBTORCH_NTYPES      15
-
 /* "[batch, channels, 224]": names, or numbers of 20 digits, and commas */
 #define NGX_WEBTORCH_SHAPE_LEN                                                \
     ((WEBTORCH_MAX_DIMS + 1) * (WEBTORCH_NAME_LEN + sizeof(", ")))
 
 
-typedef enum {
-    NGX_WEBTORCH_KIND_BOOL = 0,
-    NGX_WEBTORCH_KIND_INTEGER,
-    NGX_WEBTORCH_KIND_FLOAT,
-    NGX_WEBTORCH_KIND_STRING
-} ngx_webtorch_kind_e;
-
-
-typedef struct {
-    const char           *name;
-    uint32_t              size;           /* of an element, in bytes */
-    ngx_webtorch_kind_e   kind;
-} ngx_webtorch_dtype_t;
-
-
-extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES];
-
-
-/* elements of a row whose axes all have a size */
+/* returns the number of elements of a row; all axes of the spec have sizes */
 uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
 
-/* bytes of a row with the sizes of variable axes; UINT64_MAX: too many */
+/*
+ * "sizes" below are those of variable axes, in the order of the schema's axes.
+ */
+
+/* returns the bytes of a row, UINT64_MAX on overflow */
 uint64_t ngx_webtorch_row_size(const webtorch_spec_t *spec,
     const int64_t *sizes);
 
-/* how many rows so many elements are, with the sizes of variable axes */
+/* returns the number of whole rows in a number of elements */
 uint64_t ngx_webtorch_rows_of(const webtorch_spec_t *spec,
     const int64_t *sizes, uint64_t elements);
 
-/* puts the sizes of variable axes into a copy of a spec */
+/* copies a spec and replaces its variable axes by their sizes */
 void ngx_webtorch_resolve(webtorch_spec_t *resolved,
     const webtorch_spec_t *spec, const int64_t *sizes);
 
-/* writes "[batch, 2]", or "[2]" where a call is one request */
-const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
-    const webtorch_schema_t *schema);
-
-static inline int
-ngx_webtorch_is_string(int32_t dtype)
-{
-    return dtype >= WEBTORCH_STR;
-}
-
-/* bytes of the strings in rows of an output; 0: it has none */
-uint64_t ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
-    uint32_t rows);
-
-/* the size of a row's axis */
 static inline int64_t
 ngx_webtorch_axis_size(const webtorch_spec_t *spec, int32_t axis,
     const int64_t *sizes)
@@ -90,27 +62,24 @@ ngx_webtorch_axis_size(const webtorch_spec_t *spec, int32_t axis,
     return (size < 0) ? sizes[-1 - size] : size;
 }
 
-/* writes "[3, 2]" */
+/* returns the bytes of all strings in rows of an output; numbers: 0 */
+uint64_t ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
+    uint32_t rows);
+
+/*
+ * Both write to NGX_WEBTORCH_SHAPE_LEN bytes and return text: the first
+ * "[batch, 2]", or "[2]" if the handler is not batched; the second "[3, 2]".
+ */
+const char *ngx_webtorch_spec_shape(char *text, const webtorch_spec_t *spec,
+    const webtorch_schema_t *schema);
 const char *ngx_webtorch_shape(char *text, const int64_t *shape,
     uint32_t ndim);
 
-/* the number nearest to a float, ties to even, or an infinity */
-uint16_t ngx_webtorch_float16(double v);
-uint16_t ngx_webtorch_bfloat16(double v);
+/* returns the index of an input, schema->ninputs if none has this name */
+uint32_t ngx_webtorch_find_input(const webtorch_schema_t *schema,
+    const char *name, size_t len);
 
-float ngx_webtorch_from_float16(uint16_t bits);
-float ngx_webtorch_from_bfloat16(uint16_t bits);
-
-/* an element of numbers as the nearest double */
-double ngx_webtorch_number(int32_t dtype, const void *p);
-
-/* whether bytes are what a bool may be, 0 or 1 */
-int ngx_webtorch_bytes_bool(const void *data, size_t len);
-
-/* whether n elements hold neither a NaN nor an infinity */
-int ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n);
-
-/* -1: not a schema that batches can be laid out for */
+/* returns 0 if batches can be laid out for a schema, else -1 */
 int ngx_webtorch_schema_valid(const webtorch_schema_t *schema);
 
 

@@ -1,6 +1,6 @@
-"""The codecs under AddressSanitizer and UBSan: all seeds, and a bounded time of fuzzing.
+"""The codecs under AddressSanitizer and UBSan: all seeds, and a limited time of fuzzing.
 
-CONTRIBUTING.md tells how to fuzz longer.
+CONTRIBUTING.md describes how to fuzz longer.
 """
 
 import os
@@ -14,7 +14,7 @@ SECONDS = os.environ.get("WEBTORCH_FUZZ_SECONDS", "10")
 
 
 @pytest.mark.parametrize("name", fuzz.TARGETS)
-def test_no_input_does_harm(name, tmp_path):
+def test_codec_fuzz(name, tmp_path):
     fuzzer = fuzz.build(name)
     corpus = tmp_path / "corpus"
     corpus.mkdir()

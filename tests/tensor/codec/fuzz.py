@@ -5,9 +5,10 @@ Usage: .venv/bin/python tests/tensor/codec/fuzz.py TARGET [OPTIONS]
 A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept or
 features; options are libFuzzer's.
 
-What it finds new is kept in build/fuzz/NAME/corpus, and an input that fails beside it.
+New inputs are kept in build/fuzz/TARGET/corpus, inputs that fail in build/fuzz/TARGET.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -17,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
-ROOMS = ("api", "tensor", "features")
-SHARED = ("tensor/{}tensor", "tensor/{}array", "tensor/{}zip", "features/{}features", "features/{}tokens")
+ROOMS = ("api", "tensor", "features")  # the includes
+FUZZED = ("tensor", "features")  # their sources are linked to each target
 CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
@@ -27,7 +28,7 @@ TARGETS = {
     "accept": ("fuzz_accept.c",),
     "features": ("fuzz_features.c",),
 }
-# a deflated member of an archive: what zlib can make of a byte at most
+# zlib inflates one byte of a deflated member to 1032 bytes at most
 TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
 
 MUTATORS = {"npz": "fuzz_npz.c"}
@@ -42,29 +43,41 @@ FLAGS = (
 )
 
 
+def compile_source(source: Path, directory: Path, *defines: str) -> Path:
+    """Compile a source of C or C++ into a directory; return the object's path."""
+    compiler = ["clang++-14", "-std=c++17"] if source.suffix == ".cpp" else ["clang-14"]
+    target = directory / f"{source.stem}.o"
+    subprocess.run([*compiler, *FLAGS, *defines, "-c", source, "-o", target], check=True)
+    return target
+
+
+@functools.cache
+def compile_rooms() -> tuple[Path, ...]:
+    """Compile all sources of the fuzzed rooms, once in a process; return the objects' paths."""
+    directory = ROOT / "build/fuzz/rooms"
+    directory.mkdir(parents=True, exist_ok=True)
+    sources = [path for room in FUZZED for path in sorted((SOURCES / room).glob("*.c*"))]
+    return tuple(compile_source(path, directory) for path in sources)
+
+
 def build(name: str) -> Path:
     """Compile a fuzzer; return its path."""
     directory = ROOT / "build/fuzz" / name
     directory.mkdir(parents=True, exist_ok=True)
     source, *defines = TARGETS[name]
-    codecs = sorted((SOURCES / "tensor").glob("ngx_webtorch_codec*.c*"))
-    shared = [SOURCES / f"{part.format('ngx_webtorch_')}.c" for part in SHARED]
     mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
-    objects = []
-    for path in [HERE / source, *mutators, *shared, *codecs]:
-        compiler = ["clang++-14", "-std=c++17"] if path.suffix == ".cpp" else ["clang-14"]
-        objects.append(directory / f"{path.stem}.o")
-        subprocess.run([*compiler, *FLAGS, *defines, "-c", path, "-o", objects[-1]], check=True)
+    objects = [compile_source(path, directory, *defines) for path in (HERE / source, *mutators)]
     fuzzer = directory / "fuzzer"
     sanitizers = "-fsanitize=fuzzer,address,undefined"
+    libraries = ("-lsimdjson", "-lz", "-lm")
     subprocess.run(
-        ["clang++-14", sanitizers, *objects, "-lsimdjson", "-lz", "-lm", "-o", fuzzer], check=True
+        ["clang++-14", sanitizers, *objects, *compile_rooms(), *libraries, "-o", fuzzer], check=True
     )
     return fuzzer
 
 
 def command(fuzzer: Path, name: str, corpus: Path, *options: str) -> list[str]:
-    """Return the command that fuzzes, from the seeds and what the corpus holds."""
+    """Return the command that fuzzes, from the seeds and the corpus."""
     return [
         str(fuzzer),
         "-max_len=4096",

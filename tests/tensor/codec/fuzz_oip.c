@@ -6,7 +6,7 @@
  * again, with the word "outputs" replaced.
  */
 
-#include "ngx_webtorch_oip.h"
+#include "ngx_webtorch_oip_reply.h"
 
 #include "fuzz_rows.h"
 

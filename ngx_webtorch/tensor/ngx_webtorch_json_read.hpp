@@ -1,19 +1,18 @@
 
 /*
- * Numbers and strings of JSON as elements of tensors, and back; for the formats
- * that have tensors in JSON.
+ * Reads tensors in JSON: elements from numbers and strings, nested arrays as
+ * rows.  Templates of an element's type, as this is done for each element.
  */
 
 
-#ifndef _NGX_WEBTORCH_JSON_HPP_INCLUDED_
-#define _NGX_WEBTORCH_JSON_HPP_INCLUDED_
+#ifndef _NGX_WEBTORCH_JSON_READ_HPP_INCLUDED_
+#define _NGX_WEBTORCH_JSON_READ_HPP_INCLUDED_
 
 
 #include "ngx_webtorch_array.h"
 #include "ngx_webtorch_dtype.hpp"
 #include "ngx_webtorch_simdjson.hpp"
 
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -30,30 +29,23 @@ using simdjson::dom::element_type;
 using simdjson::dom::object;
 
 
-/* the longest text of a double, "-2.2250738585072014e-308", and a comma */
-constexpr size_t kNumberLen = 25;
-
-/* a byte of a string, "\u0000" */
-constexpr size_t kEscapedLen = 6;
-
-/* integers beyond are not exact as doubles anyway */
-constexpr double kLargestInteger = 9007199254740992.0;
-
-
-/* simdjson counts elements of an array up to this and stops there */
+/* simdjson does not count the elements of an array beyond this number */
 constexpr size_t kMaxCounted = 0xFFFFFF;
 
 
 struct Decoder {
     const webtorch_schema_t  *schema;
-    size_t                    len;        /* of the body */
+    size_t                    len;        /* bytes of the JSON */
     ngx_webtorch_layout_t    *layout;
     ngx_webtorch_sink_t      *sink;
     ngx_webtorch_error_t     *err;
 };
 
 
-/* how many elements may be in a text: each takes a byte, or two quotes */
+/*
+ * Returns the largest number of elements that the body can hold: a number takes
+ * a byte at least, a string two quotes.
+ */
 
 inline size_t
 most_elements(const Decoder &d, int32_t dtype)
@@ -62,18 +54,10 @@ most_elements(const Decoder &d, int32_t dtype)
 }
 
 
-/* calls f with the Type of a dtype, strings among them */
-
-template <typename F>
-auto
-visit(int32_t dtype, F f)
-{
-    return ngx_webtorch_is_string(dtype) ? f(Type<webtorch_text_t>())
-                                         : webtorch::visit(dtype, f);
-}
-
-
-/* bytes of all strings in arrays, which simdjson lets be 64 deep */
+/*
+ * Returns the bytes of all strings in nested arrays; recursion is bounded, as
+ * Document accepts 64 levels at most.
+ */
 
 inline size_t
 count_text(const element &e)
@@ -96,7 +80,7 @@ count_text(const element &e)
 }
 
 
-/* a member "shape": sizes in an array */
+/* reads the member "shape", an array of sizes */
 
 inline int
 read_shape(const object &tensor, const webtorch_spec_t &spec,
@@ -156,7 +140,10 @@ type_name(const element &e)
 }
 
 
-/* the shape along the first elements and the first leaf's type, for errors */
+/*
+ * Describes a value for an error: writes the shape along the first elements,
+ * returns the type of the first leaf.
+ */
 
 inline const char *
 describe(element e, char *shape)
@@ -182,7 +169,10 @@ describe(element e, char *shape)
 }
 
 
-/* whether arrays at one depth differ in length, or mix with numbers */
+/*
+ * Returns true if arrays of the same depth differ in length, or if an array has
+ * both arrays and other elements.
+ */
 
 inline bool
 is_ragged(const array &a, uint32_t depth)
@@ -232,7 +222,10 @@ mismatch(const Decoder &d, const webtorch_spec_t &spec, const element &e)
 }
 
 
-/* the element that could not be a number of the dtype */
+/*
+ * Sets the error of an element that is not a value of the dtype.  Of an array
+ * or an object it is the shape that is wrong: no error is set then.
+ */
 
 inline int
 wrong_element(const Decoder &d, const webtorch_spec_t &spec, const element &e)
@@ -291,7 +284,7 @@ store(const element &e, float *p)
 }
 
 
-/* the two of 16 bits */
+/* Float16 and BFloat16 */
 
 template <typename T>
 auto
@@ -336,7 +329,7 @@ store(const Decoder &, const element &e, T *p)
 }
 
 
-/* to the sink's text, which has room for all that was counted */
+/* copies a string to the sink's text, which has room for layout->text bytes */
 
 inline void
 store(const Decoder &d, std::string_view text, webtorch_text_t *p)
@@ -369,9 +362,9 @@ store(const Decoder &d, const element &e, webtorch_text_t *p)
 
 
 /*
- * Writes an element of the given depth, returns the end, or NULL where its
- * shape does not fit or an element is none of T; the recursion is as deep as
- * the signature, not as the body.
+ * Stores the elements of a row from the given axis on, returns the end; nullptr
+ * if the shape does not fit, or if an element is not a T, which sets the error.
+ * Recursion is as deep as the signature's shape, however deep the body is.
  */
 
 template <typename T>
@@ -443,115 +436,7 @@ read_rows(const Decoder &d, const webtorch_spec_t &spec, const element &value,
 }
 
 
-inline char *
-write_escaped(char *p, std::string_view text)
-{
-    static const char  hex[] = "0123456789abcdef";
-
-    for (char c : text) {
-        if (c == '"' || c == '\\') {
-            *p++ = '\\';
-
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            p = static_cast<char *>(std::memcpy(p, "\\u00", 4)) + 4;
-            *p++ = hex[c >> 4];
-            c = hex[c & 0xf];
-        }
-
-        *p++ = c;
-    }
-
-    return p;
-}
+} /* namespace webtorch::json */
 
 
-/* JSON is UTF-8: in what is not, bytes beyond ASCII become U+FFFD */
-
-inline char *
-write_number(char *p, const webtorch_text_t &v)
-{
-    const char       *data = reinterpret_cast<const char *>(v.at);
-    std::string_view  text(data, v.len);
-
-    *p++ = '"';
-
-    if (text.empty() || simdjson::validate_utf8(text.data(), text.size())) {
-        p = write_escaped(p, text);
-
-    } else {
-        for (const char &c : text) {
-            p = static_cast<unsigned char>(c) < 0x80
-                ? write_escaped(p, std::string_view(&c, 1))
-                : static_cast<char *>(std::memcpy(p, "\\ufffd", 6)) + 6;
-        }
-    }
-
-    *p++ = '"';
-
-    return p;
-}
-
-
-inline char *
-write_number(char *p, bool v)
-{
-    const char *text = v ? "true" : "false";
-    size_t      len = std::strlen(text);
-
-    return static_cast<char *>(std::memcpy(p, text, len)) + len;
-}
-
-
-template <typename T>
-std::enable_if_t<std::is_integral_v<T>, char *>
-write_number(char *p, T v)
-{
-    return std::to_chars(p, p + kNumberLen, v).ptr;
-}
-
-
-/*
- * JSON has neither NaN nor infinities: null, as JavaScript writes them.  What
- * to_chars() writes without a dot or an exponent most parsers take for an
- * integer: "-0" would lose its sign, and 1e20 be out of range.
- */
-
-template <typename T>
-std::enable_if_t<std::is_floating_point_v<T>, char *>
-write_number(char *p, T v)
-{
-    if (!std::isfinite(v)) {
-        return static_cast<char *>(std::memcpy(p, "null", 4)) + 4;
-    }
-
-    if (v == 0 && std::signbit(v)) {
-        return static_cast<char *>(std::memcpy(p, "-0.0", 4)) + 4;
-    }
-
-    if (std::fabs(v) >= kLargestInteger) {
-        return std::to_chars(p, p + kNumberLen, v,
-                             std::chars_format::scientific).ptr;
-    }
-
-    return std::to_chars(p, p + kNumberLen, v).ptr;
-}
-
-
-inline char *
-write_number(char *p, Float16 v)
-{
-    return write_number(p, v.get());
-}
-
-
-inline char *
-write_number(char *p, BFloat16 v)
-{
-    return write_number(p, v.get());
-}
-
-
-} /* namespace */
-
-
-#endif /* _NGX_WEBTORCH_JSON_HPP_INCLUDED_ */
+#endif /* _NGX_WEBTORCH_JSON_READ_HPP_INCLUDED_ */
