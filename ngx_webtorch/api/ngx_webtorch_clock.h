@@ -1,0 +1,42 @@
+
+/*
+ * Elapsed time.  Processes read the clock before they take a lock, so that one
+ * of them may hold a time that is earlier than a stamp set by another one in
+ * the meantime.  The elapsed time is 0 then, it does not wrap.
+ */
+
+
+#ifndef _NGX_WEBTORCH_CLOCK_H_INCLUDED_
+#define _NGX_WEBTORCH_CLOCK_H_INCLUDED_
+
+
+#include <stdint.h>
+
+
+/* microseconds of CLOCK_MONOTONIC, or any other clock that does not wrap */
+
+static inline uint64_t
+ngx_webtorch_elapsed_usec(uint64_t now, uint64_t since)
+{
+    return now > since ? now - since : 0;
+}
+
+
+/*
+ * Milliseconds in 32 bits, which wrap each 49 days.  A stamp is taken to be at
+ * most 24 days old: a difference of more than half the range is a stamp that is
+ * later than now.
+ */
+
+static inline uint32_t
+ngx_webtorch_elapsed_msec32(uint32_t now, uint32_t since)
+{
+    uint32_t  elapsed;
+
+    elapsed = now - since;
+
+    return elapsed <= UINT32_MAX / 2 ? elapsed : 0;
+}
+
+
+#endif /* _NGX_WEBTORCH_CLOCK_H_INCLUDED_ */
