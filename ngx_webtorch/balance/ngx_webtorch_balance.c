@@ -389,7 +389,8 @@ balance_probes(const ngx_webtorch_balance_t *b, uint32_t server, uint64_t now)
 
     since = b->records[server].probing;
 
-    return since == 0 || now - since > BALANCE_LOST;
+    return since == 0
+           || ngx_webtorch_elapsed_usec(now, since) > BALANCE_LOST;
 }
 
 
@@ -817,7 +818,8 @@ ngx_webtorch_balance_publish(ngx_webtorch_balance_t *b,
 int
 ngx_webtorch_balance_learned(const ngx_webtorch_balance_t *b, uint64_t now)
 {
-    return b->version && now - b->published < BALANCE_STALE;
+    return b->version
+           && ngx_webtorch_elapsed_usec(now, b->published) < BALANCE_STALE;
 }
 
 

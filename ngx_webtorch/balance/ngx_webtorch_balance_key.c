@@ -30,8 +30,9 @@
 
 
 static uint32_t balance_gap(const ngx_webtorch_balance_t *b, uint32_t row,
-    uint32_t server, const ngx_webtorch_balance_pair_t *pair, uint32_t ms);
+    uint32_t server, const ngx_webtorch_balance_pair_t *pair, uint64_t now);
 static uint16_t balance_seconds(uint64_t now);
+static uint32_t balance_is_pending(uint16_t since, uint64_t now);
 static void balance_learn_price(ngx_webtorch_balance_t *b, uint32_t gap,
     float price, float share);
 static void balance_learn_scatter(ngx_webtorch_balance_t *b, float seen,
@@ -92,7 +93,9 @@ ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
         }
 
         if (b->keys[old].id
-            && (key->id == 0 || ms - key->used > ms - b->keys[old].used))
+            && (key->id == 0
+                || ngx_webtorch_elapsed_msec32(ms, key->used)
+                   > ngx_webtorch_elapsed_msec32(ms, b->keys[old].used)))
         {
             old = i;
         }
@@ -170,9 +173,10 @@ ngx_webtorch_balance_key_ratio(const ngx_webtorch_balance_t *b, uint32_t row)
 
 static uint32_t
 balance_gap(const ngx_webtorch_balance_t *b, uint32_t row, uint32_t server,
-    const ngx_webtorch_balance_pair_t *pair, uint32_t ms)
+    const ngx_webtorch_balance_pair_t *pair, uint64_t now)
 {
-    uint32_t         i, age;
+    uint32_t         i;
+    uint64_t         age, cold;
     const uint16_t  *recent;
 
     static const uint8_t  gaps[NGX_WEBTORCH_BALANCE_RECENT] = {
@@ -186,9 +190,18 @@ balance_gap(const ngx_webtorch_balance_t *b, uint32_t row, uint32_t server,
         return NGX_WEBTORCH_BALANCE_NEVER;
     }
 
-    age = ms - pair->touched;
+    age = ngx_webtorch_elapsed_msec32(ngx_webtorch_balance_ms(now),
+                                      pair->touched);
 
-    if (age > ms - ngx_webtorch_balance_ms(b->records[server].cold)) {
+    /*
+     * In the same steps, but 64 bits: it may have been longer ago than 32 bits
+     * hold.
+     */
+
+    cold = ngx_webtorch_elapsed_usec(now / 1000 | 1,
+                                     b->records[server].cold / 1000 | 1);
+
+    if (age > cold) {
         return NGX_WEBTORCH_BALANCE_NEVER;
     }
 
@@ -214,15 +227,16 @@ ngx_webtorch_balance_key_contact(const ngx_webtorch_balance_t *b,
     float ratio, uint64_t now, ngx_webtorch_balance_contact_t *contact)
 {
     float     w;
-    uint32_t  ms;
+    uint32_t  age;
 
-    ms = ngx_webtorch_balance_ms(now);
     w = 0;
 
     if (pair->count) {
+        age = ngx_webtorch_elapsed_msec32(ngx_webtorch_balance_ms(now),
+                                          pair->touched);
         w = (float) pair->count
             / (((float) pair->count + b->scatter)
-               * (1.0f + (float) (ms - pair->touched) * 1e-3f / BALANCE_FADE));
+               * (1.0f + (float) age * 1e-3f / BALANCE_FADE));
 
     } else if (ratio > 1.0f && b->budget > 0) {
         /* a kind that is slow elsewhere may not be here */
@@ -231,7 +245,7 @@ ngx_webtorch_balance_key_contact(const ngx_webtorch_balance_t *b,
 
     contact->ratio = pair->ratio * w + ratio * (1.0f - w);
     contact->sure = 1.0f - (1.0f - w) / (1.0f + b->scatter);
-    contact->gap = balance_gap(b, row, server, pair, ms);
+    contact->gap = balance_gap(b, row, server, pair, now);
     contact->price = b->prices[contact->gap];
 }
 
@@ -247,7 +261,7 @@ void
 ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b, uint32_t row,
     float credit, float price, float own, float lost, uint64_t now)
 {
-    uint32_t                     ms;
+    uint32_t                     ms, age;
     ngx_webtorch_balance_key_t  *key;
 
     key = &b->keys[row];
@@ -262,8 +276,8 @@ ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b, uint32_t row,
         key->regret = 0;
 
     } else {
-        key->regret /= 1.0f + (float) (ms - key->charged) * 1e-3f
-                              / BALANCE_REGRET;
+        age = ngx_webtorch_elapsed_msec32(ms, key->charged);
+        key->regret /= 1.0f + (float) age * 1e-3f / BALANCE_REGRET;
 
         if (lost > 0) {
             key->regret += lost;
@@ -368,9 +382,7 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
                             share);
     }
 
-    if (pair->pending
-        && (uint16_t) (balance_seconds(now) - pair->pending) < BALANCE_LOST)
-    {
+    if (pair->pending && balance_is_pending(pair->pending, now)) {
         /* it may have waited for the contact, unless that died with a worker */
         return;
     }
@@ -436,6 +448,22 @@ static uint16_t
 balance_seconds(uint64_t now)
 {
     return (uint16_t) (now / 1000000) | 1;
+}
+
+
+/*
+ * Of 16 bits, which wrap each 18 hours, half cannot stand for stamps that are
+ * later than now: those that are not much later do.
+ */
+
+static uint32_t
+balance_is_pending(uint16_t since, uint64_t now)
+{
+    uint16_t  elapsed;
+
+    elapsed = (uint16_t) (balance_seconds(now) - since);
+
+    return (uint16_t) (elapsed + BALANCE_LOST) < 2 * BALANCE_LOST;
 }
 
 

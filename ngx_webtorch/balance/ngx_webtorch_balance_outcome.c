@@ -138,7 +138,7 @@ ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
     balance_health(b, req, outcome, latency, now);
     balance_sample(b, req, outcome, latency);
 
-    if (now - b->refreshed > BALANCE_REFRESH) {
+    if (ngx_webtorch_elapsed_usec(now, b->refreshed) > BALANCE_REFRESH) {
         b->refreshed = now;
         balance_refresh(b);
     }
@@ -397,7 +397,10 @@ balance_refresh(ngx_webtorch_balance_t *b)
 
         /* one that was heard of lately, and is not gone from the upstream */
 
-        if (r->count >= 1.0f && b->refreshed - s->finished < BALANCE_GONE) {
+        if (r->count >= 1.0f
+            && ngx_webtorch_elapsed_usec(b->refreshed, s->finished)
+               < BALANCE_GONE)
+        {
             mean[i] = balance_mean(r, noise);
             error += s->error;
             order[n++] = (uint16_t) i;

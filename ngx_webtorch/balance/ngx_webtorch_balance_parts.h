@@ -7,6 +7,7 @@
 
 
 #include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_clock.h"
 
 #include <string.h>
 
@@ -84,7 +85,7 @@ void ngx_webtorch_balance_key_refresh(ngx_webtorch_balance_t *b);
 static inline float
 ngx_webtorch_balance_seconds(uint64_t now, uint64_t since)
 {
-    return now > since ? (float) (now - since) * 1e-6f : 0.0f;
+    return (float) ngx_webtorch_elapsed_usec(now, since) * 1e-6f;
 }
 
 

@@ -18,6 +18,7 @@ static const test_case_t *const  lists[] = {
     test_outcome_cases,
     test_key_cases,
     test_params_cases,
+    test_clock_cases,
     test_random_cases
 };
 

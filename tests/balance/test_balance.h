@@ -32,6 +32,7 @@ typedef struct {
 } test_case_t;
 
 
+extern const test_case_t  test_clock_cases[];
 extern const test_case_t  test_key_cases[];
 extern const test_case_t  test_outcome_cases[];
 extern const test_case_t  test_params_cases[];

@@ -49,6 +49,11 @@ random_events(void)
         now += (uint64_t) (rand() % 1000)
                * (rand() % 1000 ? 1 : 1 + (uint64_t) rand() % 3600000);
 
+        if (rand() % 20 == 0) {
+            /* another process has waited for the lock */
+            now -= (uint64_t) rand() % 5000;
+        }
+
         i = (uint32_t) rand() % 500;
 
         if (used[i]) {

@@ -11,9 +11,7 @@ from nginx import ROOT
 
 ROOM = ROOT / "ngx_webtorch/balance"
 SOURCES = sorted((ROOT / "tests/balance").glob("*.c"))
-CASES = [
-    case for path in SOURCES for case in re.findall(r"test_case\((\w+)\),", path.read_text())
-]
+CASES = [case for path in SOURCES for case in re.findall(r"test_case\((\w+)\),", path.read_text())]
 
 FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
 
