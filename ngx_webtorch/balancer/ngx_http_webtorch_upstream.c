@@ -680,7 +680,7 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r, ngx_peer_connection_t *pc,
     }
 
     if (status == 0) {
-        return NGX_WEBTORCH_BALANCE_ABANDONED;
+        return NGX_WEBTORCH_BALANCE_CLIENT_CLOSED;
     }
 
     /* what a client or a tunnel takes is not the server's time */

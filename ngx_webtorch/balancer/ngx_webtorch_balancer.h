@@ -12,6 +12,10 @@
 
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_outcome.h"
+#include "ngx_webtorch_balance_pick.h"
+#include "ngx_webtorch_balance_policy.h"
 
 
 /* in shared memory; it is kept over reloads */

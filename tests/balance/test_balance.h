@@ -9,10 +9,17 @@
 #define _TEST_BALANCE_H_INCLUDED_
 
 
-#include "ngx_webtorch_balance_parts.h"
+#include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_key.h"
+#include "ngx_webtorch_balance_math.h"
+#include "ngx_webtorch_balance_outcome.h"
+#include "ngx_webtorch_balance_pick.h"
+#include "ngx_webtorch_balance_policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 
 #define SECOND   1000000ull

@@ -102,23 +102,28 @@ clock_warm_key_of_old_server(void)
 
 
 static void
-clock_regret_is_kept(void)
+clock_lost_time_is_kept(void)
 {
-    ngx_webtorch_balance_key_t  *key;
+    ngx_webtorch_balance_key_t       *key;
+    ngx_webtorch_balance_key_pick_t   pick;
+    ngx_webtorch_balance_key_cost_t   cost = { 0, 1.0f, 1.0f, 1.0f };
 
     setup(1);
-    key = &b->keys[ngx_webtorch_balance_key_row(b, 5, now)];
-    key->regret = 1.0f;
 
-    ngx_webtorch_balance_key_charge(b, (uint32_t) (key - b->keys), 0.0f, 1.0f,
-                                    0.01f, 0.0f, now - LATE);
-    check(fabsf(key->regret - 1.0f) < 0.01f);
+    ngx_webtorch_balance_key_find(b, &pick, 5, now);
+    key = &b->keys[pick.row];
+    key->lost_time = 1.0f;
+
+    pick.now = now - LATE;
+    ngx_webtorch_balance_key_charge(b, &pick, &cost, 0.01f, 0.0f);
+    check(fabsf(key->lost_time - 1.0f) < 0.01f);
 
     now += 10 * SECOND;
     key->charged = ngx_webtorch_balance_ms(now - 10 * SECOND);
-    ngx_webtorch_balance_key_charge(b, (uint32_t) (key - b->keys), 0.0f, 1.0f,
-                                    0.01f, 0.0f, now);
-    check(fabsf(key->regret - 0.5f) < 0.01f);
+
+    pick.now = now;
+    ngx_webtorch_balance_key_charge(b, &pick, &cost, 0.01f, 0.0f);
+    check(fabsf(key->lost_time - 0.5f) < 0.01f);
 }
 
 
@@ -251,7 +256,7 @@ const test_case_t  test_clock_cases[] = {
     test_case(clock_hot_key_is_not_evicted),
     test_case(clock_warm_key_stays_warm),
     test_case(clock_warm_key_of_old_server),
-    test_case(clock_regret_is_kept),
+    test_case(clock_lost_time_is_kept),
     test_case(clock_pending_is_not_lost),
     test_case(clock_one_probe_at_a_time),
     test_case(clock_parameters_are_not_stale),

@@ -108,7 +108,7 @@ key_learns_after_lost_cold_request(void)
 
     (void) begin(1, 5, &req);
     now += 10000;
-    end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+    end(&req, NGX_WEBTORCH_BALANCE_CLIENT_CLOSED);
 
     for (i = 0; i < 10; i++) {
         (void) begin(1, 5, &req);

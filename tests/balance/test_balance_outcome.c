@@ -212,7 +212,7 @@ client_close_counts_as_timeout(void)
     for (j = 0; j < 3; j++) {
         (void) begin(1, 0, &req);
         now += 2 * SECOND;
-        end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+        end(&req, NGX_WEBTORCH_BALANCE_CLIENT_CLOSED);
     }
 
     check(b->servers[0].probe > 0);
@@ -223,7 +223,7 @@ client_close_counts_as_timeout(void)
     for (j = 0; j < 10; j++) {
         (void) begin(1, 0, &req);
         now += 5000;
-        end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+        end(&req, NGX_WEBTORCH_BALANCE_CLIENT_CLOSED);
     }
 
     check(b->servers[0].probe == 0);

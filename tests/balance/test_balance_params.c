@@ -32,7 +32,7 @@ params_correct_costs(void)
 
     for (j = 0; j < 20; j++) {
         check(begin(2, 0, &req) == 1);
-        end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+        end(&req, NGX_WEBTORCH_BALANCE_CLIENT_CLOSED);
     }
 }
 

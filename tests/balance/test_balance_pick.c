@@ -148,11 +148,11 @@ pick_ignores_stale_scores(void)
 
     setup(2);
     first = begin(2, 0, &req);
-    end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+    end(&req, NGX_WEBTORCH_BALANCE_CLIENT_CLOSED);
 
     b->servers[1 - first].scale = 1e-3f;
     check(begin(2, 3, &req) == 1 - first);
-    end(&req, NGX_WEBTORCH_BALANCE_ABANDONED);
+    end(&req, NGX_WEBTORCH_BALANCE_CLIENT_CLOSED);
 
     b->servers[1 - first].scale = 1e3f;
 

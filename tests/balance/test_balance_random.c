@@ -17,7 +17,7 @@ all_is_finite(uint32_t n)
     check(isfinite(b->budget) && isfinite(b->scatter) && b->scatter > 0);
 
     for (i = 0; i < NGX_WEBTORCH_BALANCE_GAPS; i++) {
-        check(isfinite(b->prices[i]) && b->prices[i] >= 1 - 1e-3f);
+        check(isfinite(b->cold_costs[i]) && b->cold_costs[i] >= 1 - 1e-3f);
     }
 
     for (i = 0; i < n; i++) {
