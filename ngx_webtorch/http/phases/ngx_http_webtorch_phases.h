@@ -10,7 +10,11 @@
 
 
 #include "ngx_http_webtorch.h"
+#include "ngx_webtorch_columns.h"
 #include "ngx_webtorch_features.h"
+#include "ngx_webtorch_statistics.h"
+#include "ngx_webtorch_text.h"
+#include "ngx_webtorch_tokens.h"
 
 
 /* of features, those that there are before a request is over */

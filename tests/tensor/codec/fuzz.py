@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
 ROOMS = ("api", "tensor", "features")
-SHARED = ("tensor/{}tensor", "tensor/{}array", "tensor/{}zip", "features/{}features", "features/{}tokens")
+SHARED = ("tensor/{}tensor", "tensor/{}array", "tensor/{}zip")
 CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
@@ -49,6 +49,7 @@ def build(name: str) -> Path:
     source, *defines = TARGETS[name]
     codecs = sorted((SOURCES / "tensor").glob("ngx_webtorch_codec*.c*"))
     shared = [SOURCES / f"{part.format('ngx_webtorch_')}.c" for part in SHARED]
+    shared += sorted((SOURCES / "features").glob("*.c"))
     mutators = [HERE / MUTATORS[name]] if name in MUTATORS else []
     objects = []
     for path in [HERE / source, *mutators, *shared, *codecs]:
