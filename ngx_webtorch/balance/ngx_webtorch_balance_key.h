@@ -56,8 +56,8 @@ void ngx_webtorch_balance_key_get_cost(const ngx_webtorch_balance_t *b,
     ngx_webtorch_balance_key_cost_t *cost);
 
 /*
- * Charges the key for a pick.  own: service with the cold cost; lost: additional
- * latency, compared to the best server without cold costs; both in seconds.
+ * Charges the key for a pick, in seconds.  own: service with the cold cost;
+ * lost: additional latency, compared to the best server without cold costs.
  */
 void ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_key_pick_t *key,

@@ -1,7 +1,7 @@
 
 /*
- * What the cases of a balancer's tests share: a balancer, a clock that only the
- * test moves, and requests that take what the test wants.
+ * Common to all cases: a balancer, its servers, a clock that only the case
+ * advances, and functions that send requests.
  */
 
 
