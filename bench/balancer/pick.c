@@ -1,16 +1,17 @@
 
 /*
- * How long a pick takes: 100 servers, of which each has a few requests in
- * flight, and parameters that correct costs.
+ * The duration of a pick among 100 servers that have a few requests in flight
+ * each, with parameters that correct costs.
  *
  *   cc -O2 -I ngx_webtorch/api -I ngx_webtorch/balance bench/balancer/pick.c \
- *      ngx_webtorch/balance/ngx_webtorch_balance.c \
- *      ngx_webtorch/balance/ngx_webtorch_balance_key.c \
- *      ngx_webtorch/balance/ngx_webtorch_balance_outcome.c -lm -o build/pick
+ *      ngx_webtorch/balance/ngx_webtorch_balance*.c -lm -o build/pick
  *   build/pick [servers] [keys]
  */
 
 #include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_balance_outcome.h"
+#include "ngx_webtorch_balance_pick.h"
+#include "ngx_webtorch_balance_policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 
 /*
- * The clock that all processes share, and elapsed time.  Processes read the clock before they take a lock, so that one
- * of them may hold a time that is earlier than a stamp set by another one in
- * the meantime.  The elapsed time is 0 then, it does not wrap.
+ * The clock that all processes share, and elapsed time.  Processes read the
+ * clock before they take a lock, so that one of them may hold a time that is
+ * earlier than a stamp set by another one in the meantime.  The elapsed time
+ * is 0 then, it does not wrap.
  */
 
 

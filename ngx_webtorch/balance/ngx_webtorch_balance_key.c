@@ -1,46 +1,76 @@
 
 /*
- * Keys: kinds of request, models, users.  A key has a row of pairs, one for
+ * Keys: kinds of requests, models, users.  A key has a row of pairs, one for
  * each server.  Two things are learned:
  *
- * What a key's requests take on a server, as a ratio to what the server's do;
- * it is believed as far as ratios have foretold outcomes, for all keys.
+ * The ratio of a key's service times on a server to those of other keys.  It is
+ * used as far as ratios have predicted outcomes, for all keys.
  *
- * What it costs to send a key where it is not warm, by what has happened there
- * since its last use: servers keep a number of keys, or each for a time, or
- * none.  Such a contact is made when what was lost by waiting where the key is
- * warm would have paid for it, and not more of them than a share of the work:
- * they make others go, and would be made most when all are slow already.
+ * The cold cost: how many times longer a request takes where its key is not
+ * warm, by the gap in the key's use on the server.  Servers keep a number of
+ * keys, or each for a time, or none.  A cold request is made when the time lost
+ * by waiting where the key is warm would have paid for it.  Only a share of the
+ * work is spent on cold requests: they displace other keys, and most of them
+ * would be made when all servers are already slow.
  */
 
-#include "ngx_webtorch_balance_parts.h"
+#include "ngx_webtorch_balance_key.h"
+#include "ngx_webtorch_balance_math.h"
 
 
-#define BALANCE_WAYS        8           /* keys that contend for a row */
-#define BALANCE_FADE        30.0f       /* seconds: half a ratio's weight */
-#define BALANCE_TTL         60000       /* long ago, milliseconds */
-#define BALANCE_LOST        60          /* a contact, seconds */
-#define BALANCE_PRIOR       4.0f        /* outcomes that first prices count */
-#define BALANCE_SPREAD      0.005f      /* of the work, for copies */
-#define BALANCE_MOVED       1.2f        /* price that settles a regret */
-#define BALANCE_SAVED       10.0f       /* services, of that at most */
-#define BALANCE_REGRET      10.0f       /* seconds: half of it is forgotten */
-#define BALANCE_COUNT       500         /* outcomes that are kept in mind */
-#define BALANCE_MAX_RATIO   8.0f        /* of an outcome to what was known */
+/* keys that compete for a row */
+#define NGX_WEBTORCH_BALANCE_WAYS             8
+
+/* seconds after which a ratio counts half */
+#define NGX_WEBTORCH_BALANCE_RATIO_DECAY      30.0f
+
+/* milliseconds after which a key is taken for displaced */
+#define NGX_WEBTORCH_BALANCE_KEY_TTL          60000
+
+/* seconds after which a cold request was lost with its worker */
+#define NGX_WEBTORCH_BALANCE_COLD_LOST        60
+
+/* outcomes that the initial cold costs count for */
+#define NGX_WEBTORCH_BALANCE_PRIOR            4.0f
+
+/* share of the work that may be spent on copies */
+#define NGX_WEBTORCH_BALANCE_COPY_SHARE       0.005f
+
+/* the most that is saved for copies, in services */
+#define NGX_WEBTORCH_BALANCE_MAX_BUDGET       10.0f
+
+/* a request with a higher cold cost resets the lost time */
+#define NGX_WEBTORCH_BALANCE_COLD_FACTOR      1.2f
+
+/* seconds after which lost time counts half */
+#define NGX_WEBTORCH_BALANCE_LOST_TIME_DECAY  10.0f
+
+/* limit of the counts of outcomes, so that estimates follow changes */
+#define NGX_WEBTORCH_BALANCE_MAX_COUNT        500
+
+/* limit of an outcome, times the known ratio */
+#define NGX_WEBTORCH_BALANCE_MAX_RATIO        8.0f
 
 
-static uint32_t balance_gap(const ngx_webtorch_balance_t *b, uint32_t row,
-    uint32_t server, const ngx_webtorch_balance_pair_t *pair, uint32_t ms);
-static uint16_t balance_seconds(uint64_t now);
-static void balance_learn_price(ngx_webtorch_balance_t *b, uint32_t gap,
-    float price, float share);
-static void balance_learn_scatter(ngx_webtorch_balance_t *b, float seen,
-    float known);
+static uint32_t ngx_webtorch_balance_key_gap(const ngx_webtorch_balance_t *b,
+    uint32_t row, uint32_t server, const ngx_webtorch_balance_pair_t *pair,
+    uint64_t now);
+static uint16_t ngx_webtorch_balance_sec16(uint64_t now);
+static uint32_t ngx_webtorch_balance_is_pending(uint16_t since, uint64_t now);
+static void ngx_webtorch_balance_learn_ratio(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_request_t *req,
+    ngx_webtorch_balance_pair_t *pair, float z, float share);
+static void ngx_webtorch_balance_learn_cold_cost(ngx_webtorch_balance_t *b,
+    uint32_t gap, float cost, float share);
+static void ngx_webtorch_balance_learn_scatter(ngx_webtorch_balance_t *b,
+    float seen, float known);
 
 
-/* log2 of prices before any is known */
+/* initial cold costs, log2 */
 
-static const float  balance_gaps[NGX_WEBTORCH_BALANCE_GAPS] = {
+static const float
+    ngx_webtorch_balance_initial_gaps[NGX_WEBTORCH_BALANCE_GAPS] =
+{
     0.0f, 0.0f, 0.0f, 0.1f, 0.2f, 0.3f, 0.5f, 0.7f, 0.9f, 2.0f
 };
 
@@ -48,15 +78,18 @@ static const float  balance_gaps[NGX_WEBTORCH_BALANCE_GAPS] = {
 void
 ngx_webtorch_balance_key_init(ngx_webtorch_balance_t *b)
 {
+    float     gap;
     uint32_t  i;
 
     for (i = 0; i < NGX_WEBTORCH_BALANCE_GAPS; i++) {
-        b->gaps[i] = balance_gaps[i];
-        b->gap_counts[i] = BALANCE_PRIOR;
-        b->prices[i] = ngx_webtorch_balance_exp2(balance_gaps[i]);
+        gap = ngx_webtorch_balance_initial_gaps[i];
+
+        b->gaps[i] = gap;
+        b->gap_counts[i] = NGX_WEBTORCH_BALANCE_PRIOR;
+        b->cold_costs[i] = ngx_webtorch_balance_exp2(gap);
     }
 
-    b->prices[0] = 1.0f;
+    b->cold_costs[0] = 1.0f;
 
     b->variance = 1.0f;
     b->covariance = 0.33f;
@@ -69,21 +102,21 @@ uint32_t
 ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
     uint64_t now)
 {
-    uint32_t                     i, rows, first, old, ms;
+    uint32_t                     i, sets, first, old, ms;
     ngx_webtorch_balance_key_t  *key;
 
     if (id == 0) {
         return NGX_WEBTORCH_BALANCE_NONE;
     }
 
-    rows = NGX_WEBTORCH_BALANCE_PAIRS / b->columns;
+    sets = NGX_WEBTORCH_BALANCE_PAIRS / b->columns / NGX_WEBTORCH_BALANCE_WAYS;
     ms = ngx_webtorch_balance_ms(now);
 
-    first = (uint32_t) (ngx_webtorch_balance_mix(id) % (rows / BALANCE_WAYS))
-            * BALANCE_WAYS;
+    first = (uint32_t) (ngx_webtorch_balance_mix(id) % sets)
+            * NGX_WEBTORCH_BALANCE_WAYS;
     old = first;
 
-    for (i = first; i < first + BALANCE_WAYS; i++) {
+    for (i = first; i < first + NGX_WEBTORCH_BALANCE_WAYS; i++) {
         key = &b->keys[i];
 
         if (key->id == id) {
@@ -92,7 +125,9 @@ ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
         }
 
         if (b->keys[old].id
-            && (key->id == 0 || ms - key->used > ms - b->keys[old].used))
+            && (key->id == 0
+                || ngx_webtorch_elapsed_msec32(ms, key->used)
+                   > ngx_webtorch_elapsed_msec32(ms, b->keys[old].used)))
         {
             old = i;
         }
@@ -114,7 +149,8 @@ ngx_webtorch_balance_key_row(ngx_webtorch_balance_t *b, uint64_t id,
 
 
 void
-ngx_webtorch_balance_key_leave(ngx_webtorch_balance_t *b, uint32_t server)
+ngx_webtorch_balance_key_remove_server(ngx_webtorch_balance_t *b,
+    uint32_t server)
 {
     uint32_t                      i;
     ngx_webtorch_balance_pair_t  *pair;
@@ -134,11 +170,39 @@ ngx_webtorch_balance_key_leave(ngx_webtorch_balance_t *b, uint32_t server)
 }
 
 
+void
+ngx_webtorch_balance_key_find(ngx_webtorch_balance_t *b,
+    ngx_webtorch_balance_key_pick_t *key, uint64_t id, uint64_t now)
+{
+    float                              w;
+    const ngx_webtorch_balance_key_t  *k;
+
+    key->id = id;
+    key->now = now;
+    key->row = ngx_webtorch_balance_key_row(b, id, now);
+    key->credit = 0;
+    key->ratio = 1.0f;
+
+    if (key->row == NGX_WEBTORCH_BALANCE_NONE) {
+        return;
+    }
+
+    k = &b->keys[key->row];
+    w = k->count / (k->count + b->scatter);
+
+    key->ratio = k->ratio * w + 1.0f - w;
+
+    if (b->budget > 0) {
+        key->credit = k->lost_time;
+    }
+}
+
+
 ngx_webtorch_balance_pair_t *
 ngx_webtorch_balance_key_pair(ngx_webtorch_balance_t *b, uint32_t row,
     uint32_t server)
 {
-    /* of a request that began when there was room for less servers, too */
+    /* the row may be from before a change of columns */
 
     if (server >= b->columns
         || row >= NGX_WEBTORCH_BALANCE_PAIRS / b->columns)
@@ -150,29 +214,17 @@ ngx_webtorch_balance_key_pair(ngx_webtorch_balance_t *b, uint32_t row,
 }
 
 
-float
-ngx_webtorch_balance_key_ratio(const ngx_webtorch_balance_t *b, uint32_t row)
-{
-    float                              w;
-    const ngx_webtorch_balance_key_t  *key;
-
-    key = &b->keys[row];
-    w = key->count / (key->count + b->scatter);
-
-    return key->ratio * w + 1.0f - w;
-}
-
-
 /*
- * What has happened on a server since a key's last use: 0 to 7 by how many
- * other keys were used, 8: more of them, or it is long ago, 9: never used.
+ * The class of the gap in a key's use on a server: 0 to 7 by the number of
+ * other keys used since, 8: more of them, or a long time, 9: never used.
  */
 
 static uint32_t
-balance_gap(const ngx_webtorch_balance_t *b, uint32_t row, uint32_t server,
-    const ngx_webtorch_balance_pair_t *pair, uint32_t ms)
+ngx_webtorch_balance_key_gap(const ngx_webtorch_balance_t *b, uint32_t row,
+    uint32_t server, const ngx_webtorch_balance_pair_t *pair, uint64_t now)
 {
-    uint32_t         i, age;
+    uint32_t         i;
+    uint64_t         age, cold;
     const uint16_t  *recent;
 
     static const uint8_t  gaps[NGX_WEBTORCH_BALANCE_RECENT] = {
@@ -186,13 +238,19 @@ balance_gap(const ngx_webtorch_balance_t *b, uint32_t row, uint32_t server,
         return NGX_WEBTORCH_BALANCE_NEVER;
     }
 
-    age = ms - pair->touched;
+    age = ngx_webtorch_elapsed_msec32(ngx_webtorch_balance_ms(now),
+                                      pair->touched);
 
-    if (age > ms - ngx_webtorch_balance_ms(b->records[server].cold)) {
+    /* in the same steps, but of 64 bits: it may be longer ago than 49 days */
+
+    cold = ngx_webtorch_elapsed_usec(now / 1000 | 1,
+                                     b->records[server].cold / 1000 | 1);
+
+    if (age > cold) {
         return NGX_WEBTORCH_BALANCE_NEVER;
     }
 
-    if (age > BALANCE_TTL) {
+    if (age > NGX_WEBTORCH_BALANCE_KEY_TTL) {
         return NGX_WEBTORCH_BALANCE_NEVER - 1;
     }
 
@@ -209,68 +267,68 @@ balance_gap(const ngx_webtorch_balance_t *b, uint32_t row, uint32_t server,
 
 
 void
-ngx_webtorch_balance_key_contact(const ngx_webtorch_balance_t *b,
-    uint32_t row, uint32_t server, const ngx_webtorch_balance_pair_t *pair,
-    float ratio, uint64_t now, ngx_webtorch_balance_contact_t *contact)
+ngx_webtorch_balance_key_get_cost(const ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_key_pick_t *key, uint32_t server,
+    const ngx_webtorch_balance_pair_t *pair,
+    ngx_webtorch_balance_key_cost_t *cost)
 {
-    float     w;
-    uint32_t  ms;
+    float     w, ratio;
+    uint32_t  age;
 
-    ms = ngx_webtorch_balance_ms(now);
     w = 0;
+    ratio = key->ratio;
 
     if (pair->count) {
+        age = ngx_webtorch_elapsed_msec32(ngx_webtorch_balance_ms(key->now),
+                                          pair->touched);
         w = (float) pair->count
             / (((float) pair->count + b->scatter)
-               * (1.0f + (float) (ms - pair->touched) * 1e-3f / BALANCE_FADE));
+               * (1.0f + (float) age * 1e-3f
+                         / NGX_WEBTORCH_BALANCE_RATIO_DECAY));
 
     } else if (ratio > 1.0f && b->budget > 0) {
-        /* a kind that is slow elsewhere may not be here */
+        /* a key that is slow elsewhere may be fast here */
         ratio = 1.0f;
     }
 
-    contact->ratio = pair->ratio * w + ratio * (1.0f - w);
-    contact->sure = 1.0f - (1.0f - w) / (1.0f + b->scatter);
-    contact->gap = balance_gap(b, row, server, pair, ms);
-    contact->price = b->prices[contact->gap];
-}
-
-
-float
-ngx_webtorch_balance_key_credit(const ngx_webtorch_balance_t *b, uint32_t row)
-{
-    return b->budget > 0 ? b->keys[row].regret : 0.0f;
+    cost->ratio = pair->ratio * w + ratio * (1.0f - w);
+    cost->sure = 1.0f - (1.0f - w) / (1.0f + b->scatter);
+    cost->gap = ngx_webtorch_balance_key_gap(b, key->row, server, pair,
+                                             key->now);
+    cost->cold_cost = b->cold_costs[cost->gap];
 }
 
 
 void
-ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b, uint32_t row,
-    float credit, float price, float own, float lost, uint64_t now)
+ngx_webtorch_balance_key_charge(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_key_pick_t *key,
+    const ngx_webtorch_balance_key_cost_t *cost, float own, float lost)
 {
-    uint32_t                     ms;
-    ngx_webtorch_balance_key_t  *key;
+    uint32_t                     ms, age;
+    ngx_webtorch_balance_key_t  *k;
 
-    key = &b->keys[row];
-    ms = ngx_webtorch_balance_ms(now);
+    k = &b->keys[key->row];
+    ms = ngx_webtorch_balance_ms(key->now);
 
-    if (price > BALANCE_MOVED) {
+    if (cost->cold_cost > NGX_WEBTORCH_BALANCE_COLD_FACTOR) {
 
-        if (credit > 0) {
-            b->budget -= own - own / price;
+        if (key->credit > 0) {
+            b->budget -= own - own / cost->cold_cost;
         }
 
-        key->regret = 0;
+        k->lost_time = 0;
 
     } else {
-        key->regret /= 1.0f + (float) (ms - key->charged) * 1e-3f
-                              / BALANCE_REGRET;
+        age = ngx_webtorch_elapsed_msec32(ms, k->charged);
+        k->lost_time /= 1.0f + (float) age * 1e-3f
+                               / NGX_WEBTORCH_BALANCE_LOST_TIME_DECAY;
 
         if (lost > 0) {
-            key->regret += lost;
+            k->lost_time += lost;
         }
     }
 
-    key->charged = ms;
+    k->charged = ms;
 }
 
 
@@ -282,7 +340,7 @@ ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
     uint16_t                     *recent;
     ngx_webtorch_balance_pair_t  *pair;
 
-    req->contact = 0;
+    req->cold = 0;
 
     pair = ngx_webtorch_balance_key_pair(b, req->row, req->server);
 
@@ -292,9 +350,9 @@ ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
 
     pair->touched = ngx_webtorch_balance_ms(now);
 
-    if (b->prices[req->gap] > NGX_WEBTORCH_BALANCE_DEAR) {
-        pair->pending = balance_seconds(now);
-        req->contact = 1;
+    if (b->cold_costs[req->gap] > NGX_WEBTORCH_BALANCE_COLD) {
+        pair->pending = ngx_webtorch_balance_sec16(now);
+        req->cold = 1;
     }
 
     recent = b->recent[req->server];
@@ -313,65 +371,64 @@ ngx_webtorch_balance_key_begin(ngx_webtorch_balance_t *b,
 void
 ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_request_t *req,
-    ngx_webtorch_balance_outcome_e outcome, float own, float share,
-    uint64_t now)
+    ngx_webtorch_balance_outcome_e outcome, float latency, uint64_t now)
 {
-    float                         z, a, seen, price;
-    ngx_webtorch_balance_key_t   *key;
+    float                         z, seen, share, cold_cost;
     ngx_webtorch_balance_pair_t  *pair;
 
     pair = ngx_webtorch_balance_key_pair(b, req->row, req->server);
 
-    /* the row may have become another key's meanwhile */
+    /* another key may have got the row meanwhile */
 
     if (pair == NULL || b->keys[req->row].id != req->key) {
         return;
     }
 
-    if (req->contact) {
+    if (req->cold) {
         pair->pending = 0;
     }
 
-    if (outcome >= NGX_WEBTORCH_BALANCE_ABANDONED) {
+    if (outcome >= NGX_WEBTORCH_BALANCE_CLIENT_CLOSED) {
         return;
     }
 
-    key = &b->keys[req->row];
+    b->budget += NGX_WEBTORCH_BALANCE_COPY_SHARE * req->own;
 
-    b->budget += BALANCE_SPREAD * req->own;
-
-    if (b->budget > BALANCE_SAVED * b->fleet) {
-        b->budget = BALANCE_SAVED * b->fleet;
+    if (b->budget > NGX_WEBTORCH_BALANCE_MAX_BUDGET * b->fleet) {
+        b->budget = NGX_WEBTORCH_BALANCE_MAX_BUDGET * b->fleet;
     }
 
-    price = b->prices[req->gap];
+    cold_cost = b->cold_costs[req->gap];
 
     if (outcome != NGX_WEBTORCH_BALANCE_OK
         && (outcome != NGX_WEBTORCH_BALANCE_TIMEOUT
-            || price <= NGX_WEBTORCH_BALANCE_DEAR))
+            || cold_cost <= NGX_WEBTORCH_BALANCE_COLD))
     {
         return;
     }
 
-    /* a contact that took too long took that long at least */
+    /* a cold request that timed out has taken that long at least */
 
-    z = own / b->servers[req->server].base;
+    share = req->own / req->expected;
+    z = latency * share / b->servers[req->server].base;
     z = z > 1e-4f ? z : 1e-4f;
     seen = ngx_webtorch_balance_log2(z);
+
+    if (outcome != NGX_WEBTORCH_BALANCE_OK) {
+        share = 1.0f;
+    }
 
     if (req->gap && pair->count == 0) {
         pair->first = z;
 
     } else if (req->gap && pair->count >= 2) {
-        balance_learn_price(b, req->gap,
-                            seen - ngx_webtorch_balance_log2(pair->ratio),
-                            share);
+        ngx_webtorch_balance_learn_cold_cost(b, req->gap,
+                                seen - ngx_webtorch_balance_log2(pair->ratio),
+                                share);
     }
 
-    if (pair->pending
-        && (uint16_t) (balance_seconds(now) - pair->pending) < BALANCE_LOST)
-    {
-        /* it may have waited for the contact, unless that died with a worker */
+    if (pair->pending && ngx_webtorch_balance_is_pending(pair->pending, now)) {
+        /* it may have waited for the cold request */
         return;
     }
 
@@ -382,15 +439,16 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
     }
 
     if (req->gap == 0 && pair->count >= 3 && pair->first > 0) {
-        /* what a first contact had cost shows in those after it */
-        balance_learn_price(b, NGX_WEBTORCH_BALANCE_NEVER,
-                            ngx_webtorch_balance_log2(pair->first)
-                            - ngx_webtorch_balance_log2(pair->ratio), 1.0f);
+        /* the cost of a first request is known from those after it */
+        ngx_webtorch_balance_learn_cold_cost(b, NGX_WEBTORCH_BALANCE_NEVER,
+                                ngx_webtorch_balance_log2(pair->first)
+                                - ngx_webtorch_balance_log2(pair->ratio),
+                                1.0f);
         pair->first = 0;
     }
 
-    if (price > NGX_WEBTORCH_BALANCE_DEAR) {
-        /* nothing is learned of what it takes when it is warm */
+    if (cold_cost > NGX_WEBTORCH_BALANCE_COLD) {
+        /* this says nothing about the ratio where the key is warm */
 
         if (pair->count == 0) {
             pair->ratio = req->ratio;
@@ -399,14 +457,32 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
         return;
     }
 
-    z /= price;
+    ngx_webtorch_balance_learn_ratio(b, req, pair, z, share);
+}
+
+
+/* z: service time to the base; share: weight of the outcome */
+
+static void
+ngx_webtorch_balance_learn_ratio(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_request_t *req,
+    ngx_webtorch_balance_pair_t *pair, float z, float share)
+{
+    float                        a, seen, cold_cost;
+    ngx_webtorch_balance_key_t  *key;
+
+    key = &b->keys[req->row];
+    cold_cost = b->cold_costs[req->gap];
+
+    seen = ngx_webtorch_balance_log2(z) - ngx_webtorch_balance_log2(cold_cost);
+    z /= cold_cost;
 
     if (pair->count) {
-        balance_learn_scatter(b, seen - ngx_webtorch_balance_log2(price),
-                              ngx_webtorch_balance_log2(pair->ratio));
+        ngx_webtorch_balance_learn_scatter(b, seen,
+                                      ngx_webtorch_balance_log2(pair->ratio));
 
-        if (z > pair->ratio * BALANCE_MAX_RATIO) {
-            z = pair->ratio * BALANCE_MAX_RATIO;
+        if (z > pair->ratio * NGX_WEBTORCH_BALANCE_MAX_RATIO) {
+            z = pair->ratio * NGX_WEBTORCH_BALANCE_MAX_RATIO;
         }
 
         a = 1.0f / ((float) pair->count + 1.0f);
@@ -417,51 +493,70 @@ ngx_webtorch_balance_key_end(ngx_webtorch_balance_t *b,
         pair->ratio = z;
     }
 
-    if (pair->count < BALANCE_COUNT) {
+    if (pair->count < NGX_WEBTORCH_BALANCE_MAX_COUNT) {
         pair->count++;
     }
 
     a = 1.0f / (key->count + 1.0f);
     a = a > 0.02f ? a : 0.02f;
     key->ratio += a * share * (z - key->ratio);
-    if (key->count < BALANCE_COUNT) {
+
+    if (key->count < NGX_WEBTORCH_BALANCE_MAX_COUNT) {
         key->count += 1.0f;
     }
 }
 
 
-/* never 0 */
+/* seconds of pending requests; never 0, which stands for "none" */
 
 static uint16_t
-balance_seconds(uint64_t now)
+ngx_webtorch_balance_sec16(uint64_t now)
 {
     return (uint16_t) (now / 1000000) | 1;
 }
 
 
+/*
+ * Seconds in 16 bits wrap each 18 hours.  A stamp that is later than now by
+ * less than COLD_LOST is taken for one that was set in the meantime.
+ */
+
+static uint32_t
+ngx_webtorch_balance_is_pending(uint16_t since, uint64_t now)
+{
+    uint16_t  elapsed;
+
+    elapsed = (uint16_t) (ngx_webtorch_balance_sec16(now) - since);
+
+    return (uint16_t) (elapsed + NGX_WEBTORCH_BALANCE_COLD_LOST)
+           < 2 * NGX_WEBTORCH_BALANCE_COLD_LOST;
+}
+
+
 static void
-balance_learn_price(ngx_webtorch_balance_t *b, uint32_t gap, float price,
-    float share)
+ngx_webtorch_balance_learn_cold_cost(ngx_webtorch_balance_t *b, uint32_t gap,
+    float cost, float share)
 {
     float  a;
 
     a = 1.0f / (b->gap_counts[gap] + 1.0f);
     a = a > 0.03f ? a : 0.03f;
 
-    b->gaps[gap] += a * share * (price - b->gaps[gap]);
+    b->gaps[gap] += a * share * (cost - b->gaps[gap]);
     b->gap_counts[gap] += share;
 }
 
 
-/* by how much a ratio foretells the next outcome's, among all that is noise */
+/* updates how well ratios predict the next outcome */
 
 static void
-balance_learn_scatter(ngx_webtorch_balance_t *b, float seen, float known)
+ngx_webtorch_balance_learn_scatter(ngx_webtorch_balance_t *b, float seen,
+    float known)
 {
     float  a, r;
 
     a = 1.0f / (b->key_count + 1.0f);
-    if (b->key_count < BALANCE_COUNT) {
+    if (b->key_count < NGX_WEBTORCH_BALANCE_MAX_COUNT) {
         b->key_count += 1.0f;
     }
 
@@ -481,23 +576,25 @@ balance_learn_scatter(ngx_webtorch_balance_t *b, float seen, float known)
 }
 
 
-/* prices are relative to that of a key in use, and rise with the gap */
+/* cold costs are relative to a key in use, and rise with the gap */
 
 void
 ngx_webtorch_balance_key_refresh(ngx_webtorch_balance_t *b)
 {
-    float     price;
+    float     cost;
     uint32_t  i;
 
     for (i = 1; i < NGX_WEBTORCH_BALANCE_GAPS; i++) {
-        price = b->gaps[i] - b->gaps[0];
-        price = price > 0 ? price : 0;
-        price = price < 7.0f ? price : 7.0f;
+        cost = b->gaps[i] - b->gaps[0];
+        cost = cost > 0 ? cost : 0;
+        cost = cost < 7.0f ? cost : 7.0f;
 
-        b->prices[i] = ngx_webtorch_balance_exp2(price);
+        b->cold_costs[i] = ngx_webtorch_balance_exp2(cost);
 
-        if (i < NGX_WEBTORCH_BALANCE_NEVER && b->prices[i] < b->prices[i - 1]) {
-            b->prices[i] = b->prices[i - 1];
+        if (i < NGX_WEBTORCH_BALANCE_NEVER
+            && b->cold_costs[i] < b->cold_costs[i - 1])
+        {
+            b->cold_costs[i] = b->cold_costs[i - 1];
         }
     }
 }

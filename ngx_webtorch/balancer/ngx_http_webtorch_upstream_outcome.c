@@ -40,7 +40,7 @@ ngx_http_webtorch_upstream_outcome(ngx_http_request_t *r,
     }
 
     if (status == 0) {
-        return NGX_WEBTORCH_BALANCE_ABANDONED;
+        return NGX_WEBTORCH_BALANCE_CLIENT_CLOSED;
     }
 
     /* the time that a client or a tunnel takes is not the server's */

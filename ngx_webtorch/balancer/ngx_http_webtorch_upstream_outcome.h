@@ -10,7 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_balance_outcome.h"
 
 
 /* state: that of the free handler of peers */

@@ -15,6 +15,10 @@
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_outcome.h"
+#include "ngx_webtorch_balance_pick.h"
+#include "ngx_webtorch_balance_policy.h"
 
 #include <pthread.h>
 

@@ -1,28 +1,26 @@
 
 /*
- * Paths and parameters as tokens: words, numbers and signs, and n-grams of
- * these; docs/features.md has the numbers.
+ * Tokens of the path and the parameters: words, numbers and punctuation, and
+ * their n-grams.  docs/features.md has the numbers.
  */
 
-#include "ngx_webtorch_features.h"
+#include "ngx_webtorch_tokens.h"
+#include "ngx_webtorch_hash.h"
 
 #include <string.h>
 
 
-#define NGX_WEBTORCH_FNV_BASIS       2166136261U
-#define NGX_WEBTORCH_FNV_PRIME       16777619U
-
 #define NGX_WEBTORCH_MIX             2654435769U
 #define NGX_WEBTORCH_POSITIVE        0x7fffffffU
 
-/* shapes of tokens; those of signs are their bytes and how many they are */
+/* shapes of tokens; punctuation has its byte and the number of repetitions */
 #define NGX_WEBTORCH_SHAPE_LETTERS   0x100
 #define NGX_WEBTORCH_SHAPE_DIGITS    0x101
 #define NGX_WEBTORCH_SHAPE_END       0x102
 #define NGX_WEBTORCH_SHAPE_REPEATED  0x200
 #define NGX_WEBTORCH_MAX_REPEATED    3
 
-/* classes of bytes; a byte that is alone in its class stands for itself */
+/* classes of bytes; any other byte is a class of its own */
 #define NGX_WEBTORCH_LETTERS         'a'
 #define NGX_WEBTORCH_DIGITS          '0'
 #define NGX_WEBTORCH_BLANKS          ' '
@@ -33,11 +31,12 @@ typedef struct {
     ngx_webtorch_tokens_t  *tokens;
     uint32_t                segment;
 
-    /* of the segment's last three tokens, 0: there is none */
+    /* the last tokens of the segment: a word and three shapes; 0: none */
     uint32_t                word;
     uint32_t                shapes[3];
 
-    uint32_t                shape;        /* of the whole segment */
+    /* hash of all shapes of the segment */
+    uint32_t                shape;
 } ngx_webtorch_cutter_t;
 
 
@@ -66,7 +65,7 @@ ngx_webtorch_mix(uint32_t h, uint32_t symbol)
 }
 
 
-/* an n-gram's number; 0 is none's */
+/* the number of an n-gram; 0 stands for none */
 
 static inline int32_t
 ngx_webtorch_ngram(uint32_t h)
@@ -163,7 +162,7 @@ ngx_webtorch_features_parameters(int32_t *row,
 }
 
 
-/* a query, or a body that is taken for a form */
+/* splits a query, or a body that is taken for a form */
 
 static void
 ngx_webtorch_cut_form(ngx_webtorch_cutter_t *cutter,
@@ -196,7 +195,7 @@ ngx_webtorch_cut_form(ngx_webtorch_cutter_t *cutter,
 }
 
 
-/* one without a name has its equals sign behind it */
+/* from, equals, to: offsets; equals is "to" if there is no name */
 
 static void
 ngx_webtorch_cut_parameter(ngx_webtorch_cutter_t *cutter,
@@ -357,19 +356,11 @@ ngx_webtorch_class(unsigned char c)
 static uint32_t
 ngx_webtorch_token_hash(const unsigned char *p, const unsigned char *last)
 {
-    uint32_t  h;
-
-    h = NGX_WEBTORCH_FNV_BASIS;
-
-    while (p < last) {
-        h = (h ^ *p++) * NGX_WEBTORCH_FNV_PRIME;
-    }
-
-    return h;
+    return ngx_webtorch_fnv(NGX_WEBTORCH_FNV_BASIS, p, (size_t) (last - p));
 }
 
 
-/* as names of parameters are; other ones are looked at with the value */
+/* returns 1 for usual names of parameters; others are part of the value */
 
 static int
 ngx_webtorch_is_plain(const unsigned char *p, const unsigned char *last)

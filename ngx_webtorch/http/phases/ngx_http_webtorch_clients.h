@@ -7,6 +7,8 @@
 
 
 #include "ngx_http_webtorch_phases_ctx.h"
+#include "ngx_webtorch_statistics.h"
+#include "ngx_webtorch_text.h"
 
 
 char *ngx_http_webtorch_clients_zone(ngx_conf_t *cf, ngx_command_t *cmd,

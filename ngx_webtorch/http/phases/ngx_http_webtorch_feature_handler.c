@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_text.h"
 
 
 /* how long requests wait for a model by default, in milliseconds */

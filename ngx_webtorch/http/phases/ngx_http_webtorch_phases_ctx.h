@@ -8,7 +8,7 @@
 
 #include "ngx_http_webtorch_phases.h"
 #include "ngx_webtorch_batch.h"
-#include "ngx_webtorch_features.h"
+#include "ngx_webtorch_statistics.h"
 
 
 typedef enum {

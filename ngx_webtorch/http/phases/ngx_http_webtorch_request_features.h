@@ -8,7 +8,7 @@
 
 #include <ngx_http.h>
 
-#include "ngx_webtorch_features.h"
+#include "ngx_webtorch_columns.h"
 
 
 void ngx_http_webtorch_request_features(ngx_http_request_t *r,

@@ -4,6 +4,8 @@
 #include "ngx_http_webtorch_outcome.h"
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_request_features.h"
+#include "ngx_webtorch_columns.h"
+#include "ngx_webtorch_tokens.h"
 
 
 /* features of tokens, and those of all the text */

@@ -1,7 +1,11 @@
 
 /* Fuzzes what models see of a request: texts, n-grams, tokens, counts. */
 
+#include "ngx_webtorch_columns.h"
 #include "ngx_webtorch_features.h"
+#include "ngx_webtorch_statistics.h"
+#include "ngx_webtorch_text.h"
+#include "ngx_webtorch_tokens.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,0 +1,31 @@
+
+#ifndef _NGX_WEBTORCH_BALANCE_OUTCOME_H_INCLUDED_
+#define _NGX_WEBTORCH_BALANCE_OUTCOME_H_INCLUDED_
+
+
+#include "ngx_webtorch_balance.h"
+
+
+/* how a request ended; policies get the first four as numbers */
+
+typedef enum {
+    NGX_WEBTORCH_BALANCE_OK = 0,
+    NGX_WEBTORCH_BALANCE_ERROR,         /* an answer that is a failure */
+    NGX_WEBTORCH_BALANCE_FAILED,        /* no connection, or it broke */
+    NGX_WEBTORCH_BALANCE_TIMEOUT,       /* no answer in time */
+    NGX_WEBTORCH_BALANCE_CLIENT_CLOSED, /* before an answer */
+    NGX_WEBTORCH_BALANCE_UNKNOWN        /* not caused by the server */
+} ngx_webtorch_balance_outcome_e;
+
+
+/* ends a request that was begun by the worker, and learns from it */
+void ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
+    ngx_webtorch_balance_request_t *req,
+    ngx_webtorch_balance_outcome_e outcome, uint64_t now);
+
+/* the share of failures; they are forgiven in time */
+float ngx_webtorch_balance_error(const ngx_webtorch_balance_server_t *s,
+    uint64_t now);
+
+
+#endif /* _NGX_WEBTORCH_BALANCE_OUTCOME_H_INCLUDED_ */
