@@ -3,7 +3,7 @@
  * The body of a request as one piece.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_body.h"
 
 #include <sys/mman.h>
 

@@ -5,7 +5,10 @@
  * loop would serve nobody.  The rows are copied into a batch afterwards.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_decode.h"
+#include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_inflate.h"
 
 
 /*

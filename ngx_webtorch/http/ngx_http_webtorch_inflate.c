@@ -5,7 +5,7 @@
  * loop, others in a thread.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_inflate.h"
 
 #include <zlib.h>
 

@@ -5,7 +5,9 @@
  * decodes: the request then goes on as if it had come with those.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_load.h"
+#include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_error.h"
 
 
 static void ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter,

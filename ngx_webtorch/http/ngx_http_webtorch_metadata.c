@@ -3,7 +3,10 @@
  * What the Open Inference Protocol tells of the server and of its models.
  */
 
+#include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_oip.h"
 
 
 /* a tensor or a model without its name: words, and numbers of 20 digits */

@@ -4,7 +4,12 @@
  * is told by the address: a model's name, its version, what to do with it.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_metadata.h"
+#include "ngx_http_webtorch_send.h"
 
 
 #define NGX_HTTP_WEBTORCH_HEAD_LENGTH  "Inference-Header-Content-Length"

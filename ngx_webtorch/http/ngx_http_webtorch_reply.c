@@ -3,7 +3,10 @@
  * @webtorch.handler: what it answers is sent, bytes, a tensor or a file.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_reply.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_send.h"
 
 
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,

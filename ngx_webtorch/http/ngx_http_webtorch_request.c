@@ -3,7 +3,9 @@
  * @webtorch.handler: a request as Python sees it.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_request.h"
+#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_inflate.h"
 
 
 static ngx_int_t ngx_http_webtorch_get_vars(ngx_http_request_t *r,

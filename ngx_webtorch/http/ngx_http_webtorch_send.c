@@ -4,7 +4,8 @@
  * larger tensors in binary formats from where they are.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_send.h"
+#include "ngx_http_webtorch_ctx.h"
 
 
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
@@ -150,43 +151,6 @@ ngx_http_webtorch_add_piece(ngx_http_request_t *r, ngx_chain_t ***ll, char *p,
     *ll = &cl->next;
 
     *len += size;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key = *name;
-    h->value = *value;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    /* filters of nginx look for these there */
-
-    if (name->len == sizeof("Content-Encoding") - 1
-        && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
-           == 0)
-    {
-        r->headers_out.content_encoding = h;
-
-    } else if (name->len == sizeof("ETag") - 1
-               && ngx_strncasecmp(name->data, (u_char *) "ETag", name->len)
-                  == 0)
-    {
-        r->headers_out.etag = h;
-    }
 
     return NGX_OK;
 }

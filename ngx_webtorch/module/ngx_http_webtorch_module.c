@@ -4,6 +4,9 @@
  */
 
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_protocol.h"
 #include "ngx_webtorch_zone.h"
 
 

@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_webtorch_phases.h"
+#include "ngx_http_webtorch_header.h"
 
 #include <ngx_md5.h>
 

@@ -10,6 +10,7 @@
 
 
 #include "ngx_http_webtorch.h"
+#include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_features.h"
 
 
