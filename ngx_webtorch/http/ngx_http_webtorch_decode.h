@@ -1,7 +1,5 @@
 
-/*
- * Large bodies are inflated and decoded in a thread.
- */
+/* Bodies of tensors are decoded into rows, large ones in a thread. */
 
 
 #ifndef _NGX_HTTP_WEBTORCH_DECODE_H_INCLUDED_
@@ -12,14 +10,28 @@
 
 
 /*
- * A large body, in a thread: it is inflated, decoded or both.  NGX_AGAIN: the
- * request waits; NGX_DECLINED: the event loop is to do it; or an HTTP status.
+ * Decodes a body that is not compressed and adds its rows to the batch;
+ * NGX_AGAIN: the request waits, for the batch or, with r->aio set, for a
+ * thread; or an HTTP status.
  */
-ngx_int_t ngx_http_webtorch_decode_later(ngx_http_request_t *r,
+ngx_int_t ngx_http_webtorch_decode_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 
-/* the write event handler of a request that waits for the thread */
-void ngx_http_webtorch_decoded(ngx_http_request_t *r);
+/*
+ * Inflates a large body, decodes it or both, in a thread; NGX_AGAIN: the
+ * request waits with r->aio set, and its write event handler is called when the
+ * thread has finished; NGX_DECLINED: the body is not large; or an HTTP status.
+ */
+ngx_int_t ngx_http_webtorch_decode_post(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+
+/*
+ * When the thread has finished: adds the rows; NGX_AGAIN: the request waits for
+ * the batch; NGX_DECLINED: the body is set, it was only inflated; or an HTTP
+ * status.
+ */
+ngx_int_t ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_DECODE_H_INCLUDED_ */

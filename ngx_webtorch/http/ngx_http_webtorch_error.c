@@ -1,7 +1,7 @@
 
 /*
- * Errors as JSON: the module's own, and through filters those that nginx
- * itself answers in a location of the module's, as 413 is.
+ * Errors as JSON: those of the module and, by filters, those that nginx itself
+ * answers in the module's locations, for example 413.
  */
 
 #include "ngx_http_webtorch_error.h"
@@ -13,7 +13,7 @@
 static ngx_int_t ngx_http_webtorch_error_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_error_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
-static ngx_buf_t *ngx_http_webtorch_error_body(ngx_http_request_t *r,
+static ngx_buf_t *ngx_http_webtorch_error_create(ngx_http_request_t *r,
     const char *code, ngx_str_t *text);
 static void ngx_http_webtorch_error_clean(ngx_str_t *text);
 
@@ -50,10 +50,7 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
-static ngx_str_t  ngx_http_webtorch_json = ngx_string("application/json");
-
-
-/* of the errors that nginx answers; the first one is for all others */
+/* nginx's own errors; the first entry is for all others */
 
 static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
     { 0, "error", ngx_string("the request failed") },
@@ -76,18 +73,18 @@ ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
 {
     ngx_buf_t  *b;
 
-    b = ngx_http_webtorch_error_body(r, code, text);
+    b = ngx_http_webtorch_error_create(r, code, text);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_webtorch_send(r, status, &ngx_http_webtorch_json, b->pos,
-                                  b->last - b->pos);
+    return ngx_http_webtorch_send(r, status, &ngx_http_webtorch_json_type,
+                                  b->pos, b->last - b->pos);
 }
 
 
 static ngx_buf_t *
-ngx_http_webtorch_error_body(ngx_http_request_t *r, const char *code,
+ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
     ngx_str_t *text)
 {
     size_t      len;
@@ -113,7 +110,7 @@ ngx_http_webtorch_error_body(ngx_http_request_t *r, const char *code,
 }
 
 
-/* a text may quote the request, and need not be UTF-8, which JSON must be */
+/* a text may quote bytes of the request; JSON must be UTF-8 */
 
 static void
 ngx_http_webtorch_error_clean(ngx_str_t *text)
@@ -139,8 +136,6 @@ ngx_http_webtorch_error_clean(ngx_str_t *text)
     }
 }
 
-
-/* an error before or after the body is read */
 
 ngx_int_t
 ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
@@ -297,8 +292,8 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
     ngx_http_clear_content_length(r);
     ngx_http_clear_accept_ranges(r);
 
-    r->headers_out.content_type = ngx_http_webtorch_json;
-    r->headers_out.content_type_len = ngx_http_webtorch_json.len;
+    r->headers_out.content_type = ngx_http_webtorch_json_type;
+    r->headers_out.content_type_len = ngx_http_webtorch_json_type.len;
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.charset.len = 0;
 
@@ -344,7 +339,7 @@ ngx_http_webtorch_error_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     status = &ngx_http_webtorch_statuses[n];
     text = status->text;
 
-    b = ngx_http_webtorch_error_body(r, status->code, &text);
+    b = ngx_http_webtorch_error_create(r, status->code, &text);
     if (b == NULL) {
         return NGX_ERROR;
     }

@@ -53,7 +53,7 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     h->next = NULL;
 #endif
 
-    /* filters of nginx look for these there */
+    /* nginx's filters read these two */
 
     if (name->len == sizeof("Content-Encoding") - 1
         && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)

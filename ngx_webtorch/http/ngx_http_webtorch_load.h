@@ -11,10 +11,10 @@
 #include "ngx_http_webtorch_ctx.h"
 
 
-/* NGX_DECLINED: they are allowed */
-ngx_int_t ngx_http_webtorch_may_load(ngx_http_request_t *r);
+/* NGX_DECLINED: files are allowed, and the handler that loads them has room */
+ngx_int_t ngx_http_webtorch_load_allowed(ngx_http_request_t *r);
 
-/* NGX_AGAIN or an HTTP status */
+/* NGX_AGAIN: the request waits; or an HTTP status */
 ngx_int_t ngx_http_webtorch_load(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 

@@ -1,7 +1,7 @@
 
 /*
- * What the Open Inference Protocol reports about the server and its models.  model
- * is NULL in requests of the server: all models.
+ * What the Open Inference Protocol reports about the server and its models;
+ * model NULL: about all of them.
  */
 
 
