@@ -1,14 +1,10 @@
 
-/*
- * The body of a request as one piece.
- */
-
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_body.h"
 
 #include <sys/mman.h>
 
 
-/* to copy less costs less than what it takes to share it */
+/* bytes; a smaller body is copied for less than it costs to share it */
 #define NGX_HTTP_WEBTORCH_SHARED_SIZE  16384
 
 
@@ -19,7 +15,10 @@ static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
 
 
-/* copied only if it is in several pieces, or padded and close to its end */
+/*
+ * The body is copied only if it is in several pieces, or if its buffer has no
+ * room for the padding.
+ */
 
 ngx_int_t
 ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
@@ -112,9 +111,8 @@ ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
 
 
 /*
- * A large body is shared with a job, which may outlive the request.  It is a
- * mapping of ours, what inflating has allocated or, as nginx did, a block that
- * is found among those of the request's pool; NULL: it is to be copied.
+ * A job may outlive its request.  The body is a mapping of this file, memory
+ * that inflating has allocated, or a large block of the request's pool.
  */
 
 ngx_webtorch_shared_t *
@@ -183,9 +181,8 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
 
 
 /*
- * A body in a temporary file is mapped, not read.  What can be touched after
- * the end of a file is the rest of its last page: a page of zeros is mapped
- * behind it, as the padding.
+ * A body in a temporary file is mapped, not read.  A mapped file is readable up
+ * to the end of its last page only: a page of zeros after it is the padding.
  */
 
 static ngx_int_t

@@ -2,54 +2,174 @@
 /*
  * Large bodies are inflated, and those of text decoded, in a thread of nginx's
  * pool "default": a megabyte of either takes milliseconds, in which the event
- * loop would serve nobody.  The rows are copied into a batch afterwards.
+ * loop would serve no other request.  The rows are copied into a batch
+ * afterwards.  Other bodies are decoded in the event loop, right into a batch.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_decode.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_inflate.h"
+#include "ngx_http_webtorch_job.h"
 
 
 /*
- * about what is decoded within NGX_WEBTORCH_INLINE_LIMIT, and inflated, as most
- * is, to less than ten times as much
+ * Sizes from which on a body goes to a thread, in bytes.  About so much text is
+ * decoded within NGX_WEBTORCH_INLINE_LIMIT, and so much that is compressed is
+ * inflated, mostly to less than ten times as much.
  */
-#define NGX_HTTP_WEBTORCH_LARGE_TEXT     (128 * 1024)
-#define NGX_HTTP_WEBTORCH_LARGE_CODED    (16 * 1024)
+#define NGX_HTTP_WEBTORCH_LARGE_TEXT      (128 * 1024)
+#define NGX_HTTP_WEBTORCH_LARGE_CODED     (16 * 1024)
 
-/* a worker that shuts down gracefully waits for timers */
+/* ms; a worker that shuts down gracefully waits for timers */
 #define NGX_HTTP_WEBTORCH_DECODE_TIMEOUT  60000
 
 
-/* the thread's, until its event: the request waits, blocked */
+typedef struct {
+    ngx_webtorch_sink_t        sink;
+    ngx_webtorch_runner_t     *runner;
+} ngx_http_webtorch_batch_sink_t;
+
+
+#if (NGX_THREADS)
+
+/* the thread's until its event; the request is blocked meanwhile */
 
 struct ngx_http_webtorch_decoding_s {
     ngx_webtorch_sink_t        sink;
     ngx_http_webtorch_ctx_t   *ctx;
     ngx_str_t                  body;
-    ngx_pool_cleanup_t        *cln;       /* of what is inflated */
-    unsigned                   decode:1;  /* it is decoded, too */
+    ngx_pool_cleanup_t        *cln;       /* frees the inflated body */
+    unsigned                   decode:1;  /* 0: it is only inflated */
     char                      *text;      /* of strings */
-    ngx_int_t                  rc;
+    ngx_int_t                  rc;        /* NGX_DECLINED: not decoded */
     ngx_webtorch_error_t       err;
 };
 
+#endif
+
+
+static int ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err);
 
 #if (NGX_THREADS)
-
 static ngx_uint_t ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body);
 static void ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log);
 static ngx_int_t ngx_http_webtorch_decode_body(
     ngx_http_webtorch_decoding_t *d);
-static int ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
+static int ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static void ngx_http_webtorch_decode_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d);
 static void ngx_http_webtorch_decode_cleanup(void *data);
+#endif
 
 
 ngx_int_t
-ngx_http_webtorch_decode_later(ngx_http_request_t *r,
+ngx_http_webtorch_decode_add(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    ngx_int_t                        rc;
+    ngx_webtorch_error_t             err;
+    ngx_http_webtorch_batch_sink_t   sink;
+
+    if (body->len == 0) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "empty_body",
+                                        "the body is empty, tensors are "
+                                        "expected");
+    }
+
+    rc = ngx_http_webtorch_decode_post(r, ctx, body);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    sink.sink.reserve = ngx_http_webtorch_batch_reserve;
+    sink.sink.limit = ngx_http_webtorch_inflate_limit(r);
+    sink.runner = ctx->handler->runner;
+
+    if (ngx_http_webtorch_decode_rows(ctx, body, &sink.sink, &err) != 0) {
+        return ngx_http_webtorch_bad_body(r, &err);
+    }
+
+    return ngx_http_webtorch_job_add_rows(r, ctx);
+}
+
+
+/* called in any thread */
+
+static int
+ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
+{
+    if (ctx->wire->decode(ctx, body, sink, err) != 0) {
+        return -1;
+    }
+
+    return ngx_http_webtorch_check_finite(sink, &ctx->handler->schema,
+                                          &ctx->layout, err);
+}
+
+
+static int
+ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+{
+    ngx_http_webtorch_batch_sink_t  *s;
+
+    s = (ngx_http_webtorch_batch_sink_t *) sink;
+
+    if (ngx_webtorch_batch_reserve(s->runner, layout, sink) != NGX_OK) {
+        return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    return 0;
+}
+
+
+/* training on one NaN would turn all parameters into NaN */
+
+static int
+ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
+    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
+    ngx_webtorch_error_t *err)
+{
+    uint32_t          i;
+    uint64_t          n;
+    webtorch_spec_t  *spec;
+
+    if (schema->kind != WEBTORCH_TRAIN) {
+        return 0;
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        spec = &schema->inputs[i];
+        n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
+            / ngx_webtorch_dtypes[spec->dtype].size;
+
+        if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
+            return ngx_webtorch_error(err, 422, "not_finite",
+                       "tensor \"%s\": NaN and infinities cannot be trained on",
+                       spec->name);
+        }
+    }
+
+    return 0;
+}
+
+
+#if (NGX_THREADS)
+
+ngx_int_t
+ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     ngx_thread_task_t             *task;
@@ -82,7 +202,7 @@ ngx_http_webtorch_decode_later(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    d->sink.reserve = ngx_http_webtorch_decode_reserve;
+    d->sink.reserve = ngx_http_webtorch_thread_reserve;
     d->sink.limit = ngx_http_webtorch_inflate_limit(r);
     d->ctx = ctx;
     d->body = *body;
@@ -102,7 +222,7 @@ ngx_http_webtorch_decode_later(ngx_http_request_t *r,
 
     ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_DECODE_TIMEOUT);
 
-    /* the request is there until the thread's event, whoever goes away */
+    /* a blocked request, even if aborted, stays until the thread's event */
 
     ctx->decoding = d;
     r->main->blocked++;
@@ -155,10 +275,10 @@ ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
 }
 
 
-/* codecs have checked that the body is as large as that */
+/* codecs have checked that the body has as many rows */
 
 static int
-ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
+ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     size_t                         size;
@@ -188,7 +308,7 @@ ngx_http_webtorch_decode_reserve(ngx_webtorch_sink_t *sink,
         }
     }
 
-    /* this moves on as strings are written */
+    /* a codec advances sink->text while it writes strings */
 
     sink->text = d->text;
     sink->at = 0;
@@ -222,7 +342,7 @@ ngx_http_webtorch_decode_event_handler(ngx_event_t *ev)
     r->main->blocked--;
     r->aio = 0;
 
-    /* the handler below, or nginx's that ends a request whose client is gone */
+    /* the request's own handler, or nginx's, which ends an aborted request */
 
     r->write_event_handler(r);
 
@@ -230,20 +350,13 @@ ngx_http_webtorch_decode_event_handler(ngx_event_t *ev)
 }
 
 
-void
-ngx_http_webtorch_decoded(ngx_http_request_t *r)
+ngx_int_t
+ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     ngx_int_t                      rc;
-    ngx_http_webtorch_ctx_t       *ctx;
     ngx_http_webtorch_decoding_t  *d;
 
-    /* a write event of the connection's comes here, too */
-
-    if (r->aio) {
-        return;
-    }
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
     d = ctx->decoding;
 
     if (d->rc == NGX_ERROR) {
@@ -253,7 +366,8 @@ ngx_http_webtorch_decoded(ngx_http_request_t *r)
         rc = ngx_http_webtorch_busy(r);
 
     } else if (d->rc == NGX_DECLINED) {
-        rc = ngx_http_webtorch_add_body(r, ctx, &d->body);
+        *body = d->body;
+        rc = NGX_DECLINED;
 
     } else {
         rc = ngx_http_webtorch_add_decoded(r, d);
@@ -261,7 +375,7 @@ ngx_http_webtorch_decoded(ngx_http_request_t *r)
 
     ngx_http_webtorch_decode_cleanup(d);
 
-    ngx_http_webtorch_wait(r, rc);
+    return rc;
 }
 
 
@@ -302,7 +416,7 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
         ngx_memcpy(sink.text, d->text, layout->text);
     }
 
-    return ngx_http_webtorch_join(r, d->ctx);
+    return ngx_http_webtorch_job_add_rows(r, d->ctx);
 }
 
 
@@ -325,16 +439,18 @@ ngx_http_webtorch_decode_cleanup(void *data)
 #else
 
 ngx_int_t
-ngx_http_webtorch_decode_later(ngx_http_request_t *r,
+ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     return NGX_DECLINED;
 }
 
 
-void
-ngx_http_webtorch_decoded(ngx_http_request_t *r)
+ngx_int_t
+ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
+    return NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 #endif

@@ -1,18 +1,28 @@
 
 /*
- * Errors as JSON: the module's own, and through filters those that nginx
- * itself answers in a location of the module's, as 413 is.
+ * Errors as JSON: those of the module and, by filters, those that nginx itself
+ * answers in the module's locations, for example 413.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_send.h"
 
 
 static ngx_int_t ngx_http_webtorch_error_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_error_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
-static ngx_buf_t *ngx_http_webtorch_error_body(ngx_http_request_t *r,
+static ngx_buf_t *ngx_http_webtorch_error_create(ngx_http_request_t *r,
     const char *code, ngx_str_t *text);
 static void ngx_http_webtorch_error_clean(ngx_str_t *text);
+
+
+typedef struct {
+    uint32_t     bit;
+    ngx_uint_t   method;
+    ngx_str_t    name;
+} ngx_http_webtorch_method_t;
 
 
 typedef struct {
@@ -22,14 +32,25 @@ typedef struct {
 } ngx_http_webtorch_status_t;
 
 
+static ngx_http_webtorch_method_t  ngx_http_webtorch_methods[] = {
+    { WEBTORCH_GET, NGX_HTTP_GET, ngx_string("GET") },
+    { WEBTORCH_HEAD, NGX_HTTP_HEAD, ngx_string("HEAD") },
+    { WEBTORCH_POST, NGX_HTTP_POST, ngx_string("POST") },
+    { WEBTORCH_PUT, NGX_HTTP_PUT, ngx_string("PUT") },
+    { WEBTORCH_DELETE, NGX_HTTP_DELETE, ngx_string("DELETE") },
+    { WEBTORCH_PATCH, NGX_HTTP_PATCH, ngx_string("PATCH") },
+    { WEBTORCH_OPTIONS, NGX_HTTP_OPTIONS, ngx_string("OPTIONS") },
+};
+
+#define NGX_HTTP_WEBTORCH_NMETHODS                                            \
+    (sizeof(ngx_http_webtorch_methods) / sizeof(ngx_http_webtorch_method_t))
+
+
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
-static ngx_str_t  ngx_http_webtorch_json = ngx_string("application/json");
-
-
-/* of the errors that nginx answers; the first one is for all others */
+/* nginx's own errors; the first entry is for all others */
 
 static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
     { 0, "error", ngx_string("the request failed") },
@@ -52,18 +73,18 @@ ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
 {
     ngx_buf_t  *b;
 
-    b = ngx_http_webtorch_error_body(r, code, text);
+    b = ngx_http_webtorch_error_create(r, code, text);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_webtorch_send(r, status, &ngx_http_webtorch_json, b->pos,
-                                  b->last - b->pos);
+    return ngx_http_webtorch_send(r, status, &ngx_http_webtorch_json_type,
+                                  b->pos, b->last - b->pos);
 }
 
 
 static ngx_buf_t *
-ngx_http_webtorch_error_body(ngx_http_request_t *r, const char *code,
+ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
     ngx_str_t *text)
 {
     size_t      len;
@@ -89,7 +110,7 @@ ngx_http_webtorch_error_body(ngx_http_request_t *r, const char *code,
 }
 
 
-/* a text may quote the request, and need not be UTF-8, which JSON must be */
+/* a text may quote bytes of the request; JSON must be UTF-8 */
 
 static void
 ngx_http_webtorch_error_clean(ngx_str_t *text)
@@ -113,6 +134,131 @@ ngx_http_webtorch_error_clean(ngx_str_t *text)
             p = start + 1;
         }
     }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *text)
+{
+    ngx_int_t  rc;
+    ngx_str_t  s;
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    s.data = (u_char *) text;
+    s.len = ngx_strlen(text);
+
+    return ngx_http_webtorch_error(r, status, code, &s);
+}
+
+
+uint32_t
+ngx_http_webtorch_method(ngx_http_request_t *r)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        if (ngx_http_webtorch_methods[i].method == r->method) {
+            return ngx_http_webtorch_methods[i].bit;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+{
+    u_char      *p;
+    ngx_str_t    name, value;
+    ngx_uint_t   i;
+
+    ngx_str_set(&name, "Allow");
+
+    value.data = ngx_pnalloc(r->pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
+                                             "PATCH, OPTIONS"));
+    if (value.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = value.data;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        if (ngx_http_webtorch_methods[i].bit & methods) {
+            p = ngx_sprintf(p, "%s%V", (p == value.data) ? "" : ", ",
+                            &ngx_http_webtorch_methods[i].name);
+        }
+    }
+
+    value.len = p - value.data;
+
+    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_ALLOWED,
+               "method_not_allowed",
+               "the handler does not serve this method, see the header "
+               "\"Allow\"");
+}
+
+
+ngx_int_t
+ngx_http_webtorch_busy(ngx_http_request_t *r)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Retry-After");
+    ngx_str_set(&value, "1");
+
+    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "queue_full", "too many requests wait for the handler");
+}
+
+
+ngx_int_t
+ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
+{
+    ngx_str_t  text;
+
+    text.data = (u_char *) err->text;
+    text.len = ngx_strlen(err->text);
+
+    return ngx_http_webtorch_error(r, err->status, err->code, &text);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
+    const char *code)
+{
+    ngx_str_t  text;
+
+    if (job == NULL) {
+        ngx_str_set(&text, "the handler did not answer in time");
+        return ngx_http_webtorch_error(r, 504, "timeout", &text);
+    }
+
+    if (job->message.len == 0) {
+        ngx_str_set(&text, "the handler failed, see the error log");
+        return ngx_http_webtorch_error(r, job->status, "handler_failed",
+                                       &text);
+    }
+
+    text.data = (u_char *) job->message.data;
+    text.len = job->message.len;
+
+    return ngx_http_webtorch_error(r, job->status, code, &text);
 }
 
 
@@ -146,8 +292,8 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
     ngx_http_clear_content_length(r);
     ngx_http_clear_accept_ranges(r);
 
-    r->headers_out.content_type = ngx_http_webtorch_json;
-    r->headers_out.content_type_len = ngx_http_webtorch_json.len;
+    r->headers_out.content_type = ngx_http_webtorch_json_type;
+    r->headers_out.content_type_len = ngx_http_webtorch_json_type.len;
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.charset.len = 0;
 
@@ -193,7 +339,7 @@ ngx_http_webtorch_error_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     status = &ngx_http_webtorch_statuses[n];
     text = status->text;
 
-    b = ngx_http_webtorch_error_body(r, status->code, &text);
+    b = ngx_http_webtorch_error_create(r, status->code, &text);
     if (b == NULL) {
         return NGX_ERROR;
     }

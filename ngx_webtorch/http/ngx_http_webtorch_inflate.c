@@ -1,24 +1,23 @@
 
 /*
- * Content-Encoding: compressed bodies are inflated into one piece, which is
- * what codecs read, at some hundred megabytes a second: small ones in the event
- * loop, others in a thread.
+ * Compressed bodies are inflated into one piece, which codecs read, at some
+ * hundred megabytes a second.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_inflate.h"
 
 #include <zlib.h>
 
 
 /*
- * the limit where "client_max_body_size" is 0: that trusts clients with what
- * they send, but a body may inflate to a thousand times its size
+ * bytes; the limit if "client_max_body_size" is 0: that allows large bodies,
+ * but a body may inflate to a thousand times its size
  */
 #define NGX_HTTP_WEBTORCH_INFLATE_MAX    (1024 * 1024 * 1024)
 
 #define NGX_HTTP_WEBTORCH_INFLATE_MIN    4096
 
-/* zlib counts what it is given in 32 bits */
+/* bytes; zlib's sizes have 32 bits */
 #define NGX_HTTP_WEBTORCH_INFLATE_PIECE  (1024 * 1024 * 1024)
 
 
@@ -33,7 +32,7 @@ typedef struct {
     ngx_uint_t   coding;
     u_char      *last_in;
     u_char      *start;
-    u_char      *end;          /* of the room, the padding comes after it */
+    u_char      *end;          /* of the buffer, without the padding */
     size_t       limit;
 } ngx_http_webtorch_inflate_t;
 
@@ -100,7 +99,7 @@ ngx_http_webtorch_is_coding(ngx_table_elt_t *h)
 }
 
 
-/* of a list like "identity, gzip", which may name one coding but identity */
+/* parses "identity, gzip"; only one coding beside identity is allowed */
 
 static ngx_int_t
 ngx_http_webtorch_add_codings(ngx_uint_t *coding, ngx_str_t *value)
@@ -223,9 +222,9 @@ ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body, size_t limit,
 
 
 /*
- * "deflate" is zlib's format, and yet some clients send it without the header
- * and the checksum; such a stream does not begin as that header does, unless
- * with a stored block and a bit set that every encoder leaves zero
+ * "deflate" is zlib's format, but some clients send it without the header and
+ * the checksum.  Such a stream begins like the header only with a stored block
+ * and a bit set that every encoder leaves zero.
  */
 
 static int
@@ -291,7 +290,7 @@ ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
                 return NGX_OK;
             }
 
-            /* what follows a member of gzip can only be another one */
+            /* gzip allows another member after the first */
 
             if (in->coding == NGX_HTTP_WEBTORCH_GZIP) {
                 (void) inflateReset(z);
@@ -322,8 +321,8 @@ ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
 
 
 /*
- * The room follows what has come out, never what a body says of itself.  A
- * byte more than the limit tells a body that is too large.
+ * The buffer grows with the output, never by a size that the body claims.  One
+ * byte more than the limit shows that a body is too large.
  */
 
 static ngx_int_t

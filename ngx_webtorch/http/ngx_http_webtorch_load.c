@@ -1,11 +1,14 @@
 
 /*
- * webtorch_torch_load: what torch.save() has written is loaded by Python, in a
- * handler of our own, which answers with the same tensors in a format that C
- * decodes: the request then goes on as if it had come with those.
+ * webtorch_torch_load: Python loads files of torch.save() in a handler of the
+ * module, which answers with the same tensors in a format that C decodes.  The
+ * request then continues as if its body had been that answer.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_load.h"
+#include "ngx_http_webtorch_decode.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_job.h"
 
 
 static void ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter,
@@ -16,7 +19,7 @@ static const char *ngx_http_webtorch_load_code(webtorch_job_t *job);
 
 
 ngx_int_t
-ngx_http_webtorch_may_load(ngx_http_request_t *r)
+ngx_http_webtorch_load_allowed(ngx_http_request_t *r)
 {
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
@@ -30,7 +33,7 @@ ngx_http_webtorch_may_load(ngx_http_request_t *r)
                    "application/vnd.safetensors");
     }
 
-    return ngx_http_webtorch_available(r, wlcf->loader);
+    return ngx_http_webtorch_job_available(r, wlcf->loader);
 }
 
 
@@ -51,8 +54,8 @@ ngx_http_webtorch_load(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
         return ngx_http_webtorch_bad_body(r, &err);
     }
 
-    return ngx_http_webtorch_add_request(r, ctx, wlcf->loader,
-                                         ngx_http_webtorch_loaded, body);
+    return ngx_http_webtorch_job_add_request(r, ctx, wlcf->loader,
+                                             ngx_http_webtorch_loaded, body);
 }
 
 
@@ -72,7 +75,7 @@ ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 
     rc = ngx_http_webtorch_add_loaded(r, ctx, job);
 
-    /* it waits on, for its handler */
+    /* the request waits for its own handler */
 
     if (rc == NGX_AGAIN) {
         return;
@@ -99,7 +102,7 @@ ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
         return ngx_http_webtorch_busy(r);
     }
 
-    reply = ngx_http_webtorch_take_reply(r, job);
+    reply = ngx_http_webtorch_job_take_reply(r, job);
     if (reply == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -110,11 +113,11 @@ ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
     body.data = (u_char *) reply->body.data;
     body.len = reply->body.len;
 
-    return ngx_http_webtorch_add_tensors(r, ctx, &body);
+    return ngx_http_webtorch_decode_add(r, ctx, &body);
 }
 
 
-/* of a message, which tells what is wrong with the file */
+/* the code of an error, whose message is Python's */
 
 static const char *
 ngx_http_webtorch_load_code(webtorch_job_t *job)

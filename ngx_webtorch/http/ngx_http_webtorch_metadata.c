@@ -1,13 +1,11 @@
 
-/*
- * What the Open Inference Protocol tells of the server and of its models.
- */
-
+#include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_send.h"
 #include "ngx_webtorch_oip_reply.h"
 
 
-/* a tensor or a model without its name: words, and numbers of 20 digits */
+/* bytes of a tensor's or a model's JSON without its name */
 #define NGX_HTTP_WEBTORCH_ENTRY_LEN  512
 
 
@@ -56,7 +54,7 @@ ngx_http_webtorch_model_config(ngx_http_request_t *r,
 }
 
 
-/* a configuration has other words, and the batch axis is not in its shapes */
+/* a configuration has other keys, and shapes without the batch axis */
 
 static ngx_int_t
 ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
@@ -124,7 +122,7 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
         }
 
         for (axis = 0; axis < specs[i].ndim; axis++) {
-            /* -1 stands for all axes whose sizes are not told */
+            /* -1 is any variable axis */
             p = ngx_sprintf(p, "%s%L", comma,
                             ngx_max(specs[i].shape[axis], -1));
             comma = ",";
@@ -186,7 +184,7 @@ ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model)
 }
 
 
-/* of one model, or of all where it is NULL */
+/* model NULL: all models */
 
 static ngx_int_t
 ngx_http_webtorch_send_list(ngx_http_request_t *r, ngx_webtorch_model_t *model,
@@ -237,7 +235,6 @@ ngx_http_webtorch_send_list(ngx_http_request_t *r, ngx_webtorch_model_t *model,
 static ngx_int_t
 ngx_http_webtorch_send_json(ngx_http_request_t *r, u_char *p, u_char *last)
 {
-    static ngx_str_t  type = ngx_string("application/json");
-
-    return ngx_http_webtorch_send(r, NGX_HTTP_OK, &type, p, last - p);
+    return ngx_http_webtorch_send(r, NGX_HTTP_OK, &ngx_http_webtorch_json_type,
+                                  p, last - p);
 }

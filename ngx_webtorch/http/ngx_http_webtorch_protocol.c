@@ -1,16 +1,18 @@
 
 /*
- * webtorch_inference_protocol: the Open Inference Protocol.  What is asked for
- * is told by the address: a model's name, its version, what to do with it.
+ * webtorch_inference_protocol: routes the addresses of the Open Inference
+ * Protocol, which name a model, its version and what to do with it.
  */
 
-#include "ngx_http_webtorch.h"
-#include "ngx_webtorch_oip_reply.h"
+#include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_infer.h"
+#include "ngx_http_webtorch_metadata.h"
+#include "ngx_http_webtorch_send.h"
 
 
-#define NGX_HTTP_WEBTORCH_HEAD_LENGTH  "Inference-Header-Content-Length"
-
-#define NGX_HTTP_WEBTORCH_READ         (WEBTORCH_GET|WEBTORCH_HEAD)
+#define NGX_HTTP_WEBTORCH_READ  (WEBTORCH_GET|WEBTORCH_HEAD)
 
 
 typedef struct {
@@ -20,13 +22,13 @@ typedef struct {
 } ngx_http_webtorch_route_t;
 
 
-static ngx_int_t ngx_http_webtorch_path(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_get_path(ngx_http_request_t *r,
     ngx_str_t *path);
-static ngx_int_t ngx_http_webtorch_version(ngx_str_t *path);
-static void ngx_http_webtorch_segment(ngx_str_t *path, ngx_str_t *segment);
+static ngx_int_t ngx_http_webtorch_skip_version(ngx_str_t *path);
+static void ngx_http_webtorch_take_segment(ngx_str_t *path, ngx_str_t *segment);
 static ngx_http_webtorch_route_t *ngx_http_webtorch_find_route(
     ngx_http_webtorch_route_t *route, ngx_str_t *path);
-static ngx_int_t ngx_http_webtorch_go(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_run_route(ngx_http_request_t *r,
     ngx_http_webtorch_route_t *route, ngx_webtorch_model_t *model);
 static ngx_int_t ngx_http_webtorch_not_found(ngx_http_request_t *r);
 
@@ -37,22 +39,6 @@ static ngx_int_t ngx_http_webtorch_ready(ngx_http_request_t *r,
 static ngx_int_t ngx_http_webtorch_model_ready(ngx_http_request_t *r,
     ngx_webtorch_model_t *model);
 static ngx_int_t ngx_http_webtorch_not_ready(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_infer(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
-static ngx_int_t ngx_http_webtorch_json_length(ngx_http_request_t *r,
-    ssize_t *length);
-
-static int ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
-static ngx_int_t ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
-static size_t ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
-    webtorch_spec_t *specs, ngx_uint_t i, const void **data);
-static u_char *ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx,
-    u_char *p, webtorch_spec_t *specs, const void **data);
-static ngx_int_t ngx_http_webtorch_oip_send(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *json, webtorch_spec_t *specs,
-    const void **data);
 
 
 static ngx_http_webtorch_route_t  ngx_http_webtorch_server_routes[] = {
@@ -97,16 +83,7 @@ static ngx_http_webtorch_route_t  ngx_http_webtorch_model_routes[] = {
 };
 
 
-static const ngx_http_webtorch_wire_t  ngx_http_webtorch_oip = {
-    ngx_http_webtorch_oip_decode,
-    ngx_http_webtorch_oip_answer
-};
-
-
 static ngx_str_t  ngx_http_webtorch_none = ngx_null_string;
-static ngx_str_t  ngx_http_webtorch_json = ngx_string("application/json");
-static ngx_str_t  ngx_http_webtorch_octets =
-    ngx_string("application/octet-stream");
 
 
 ngx_int_t
@@ -121,7 +98,7 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_webtorch_path(r, &path) != NGX_OK) {
+    if (ngx_http_webtorch_get_path(r, &path) != NGX_OK) {
         return ngx_http_webtorch_not_found(r);
     }
 
@@ -129,16 +106,16 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
                                          &path);
 
     if (route) {
-        return ngx_http_webtorch_go(r, route, NULL);
+        return ngx_http_webtorch_run_route(r, route, NULL);
     }
 
-    ngx_http_webtorch_segment(&path, &name);
+    ngx_http_webtorch_take_segment(&path, &name);
 
     if (name.len != 6 || ngx_memcmp(name.data, "models", 6) != 0) {
         return ngx_http_webtorch_not_found(r);
     }
 
-    ngx_http_webtorch_segment(&path, &name);
+    ngx_http_webtorch_take_segment(&path, &name);
 
     wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
     model = ngx_webtorch_model_find(wcf, &name);
@@ -148,22 +125,22 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
                                         "no model has this name");
     }
 
-    if (ngx_http_webtorch_version(&path) != NGX_OK) {
+    if (ngx_http_webtorch_skip_version(&path) != NGX_OK) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_FOUND, "not_found",
                                         "the model has version 1 only");
     }
 
     route = ngx_http_webtorch_find_route(ngx_http_webtorch_model_routes, &path);
 
-    return route ? ngx_http_webtorch_go(r, route, model)
+    return route ? ngx_http_webtorch_run_route(r, route, model)
                  : ngx_http_webtorch_not_found(r);
 }
 
 
-/* what is behind "/v2", which may be anywhere, without slashes around it */
+/* the part after "/v2", which may be anywhere, without slashes at its ends */
 
 static ngx_int_t
-ngx_http_webtorch_path(ngx_http_request_t *r, ngx_str_t *path)
+ngx_http_webtorch_get_path(ngx_http_request_t *r, ngx_str_t *path)
 {
     u_char  *p, *last;
 
@@ -195,22 +172,22 @@ ngx_http_webtorch_path(ngx_http_request_t *r, ngx_str_t *path)
 }
 
 
-/* skips "versions/1", which may be left out */
+/* skips "versions/1", which is optional; NGX_DECLINED: another version */
 
 static ngx_int_t
-ngx_http_webtorch_version(ngx_str_t *path)
+ngx_http_webtorch_skip_version(ngx_str_t *path)
 {
     ngx_str_t  rest, segment;
 
     rest = *path;
 
-    ngx_http_webtorch_segment(&rest, &segment);
+    ngx_http_webtorch_take_segment(&rest, &segment);
 
     if (segment.len != 8 || ngx_memcmp(segment.data, "versions", 8) != 0) {
         return NGX_OK;
     }
 
-    ngx_http_webtorch_segment(&rest, &segment);
+    ngx_http_webtorch_take_segment(&rest, &segment);
 
     if (segment.len != 1 || segment.data[0] != '1') {
         return NGX_DECLINED;
@@ -225,7 +202,7 @@ ngx_http_webtorch_version(ngx_str_t *path)
 /* takes the first segment off the path */
 
 static void
-ngx_http_webtorch_segment(ngx_str_t *path, ngx_str_t *segment)
+ngx_http_webtorch_take_segment(ngx_str_t *path, ngx_str_t *segment)
 {
     u_char  *p, *last;
 
@@ -256,8 +233,8 @@ ngx_http_webtorch_find_route(ngx_http_webtorch_route_t *route, ngx_str_t *path)
 
 
 static ngx_int_t
-ngx_http_webtorch_go(ngx_http_request_t *r, ngx_http_webtorch_route_t *route,
-    ngx_webtorch_model_t *model)
+ngx_http_webtorch_run_route(ngx_http_request_t *r,
+    ngx_http_webtorch_route_t *route, ngx_webtorch_model_t *model)
 {
     ngx_int_t  rc;
 
@@ -265,7 +242,7 @@ ngx_http_webtorch_go(ngx_http_request_t *r, ngx_http_webtorch_route_t *route,
         return ngx_http_webtorch_not_allowed(r, route->methods);
     }
 
-    /* only the function that infers reads a body */
+    /* no other route reads a body */
 
     if (route->handler != ngx_http_webtorch_infer) {
         rc = ngx_http_discard_request_body(r);
@@ -330,214 +307,4 @@ ngx_http_webtorch_not_ready(ngx_http_request_t *r)
 {
     return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "not_ready",
                "a function could not be loaded, see the error log");
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
-{
-    ngx_int_t                 rc;
-    ngx_http_webtorch_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
-
-    ctx->handler = model->handler;
-    ctx->model = model;
-    ctx->wire = &ngx_http_webtorch_oip;
-    ctx->padded = 1;
-
-    if (ngx_http_webtorch_json_length(r, &ctx->json) != NGX_OK) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
-                   "malformed_body",
-                   "the header \"" NGX_HTTP_WEBTORCH_HEAD_LENGTH "\" is no "
-                   "number");
-    }
-
-    ctx->text = (ctx->json < 0);
-
-    rc = ngx_http_webtorch_admit(r, ctx);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    ctx->oip = ngx_palloc(r->pool, sizeof(ngx_webtorch_oip_t));
-    if (ctx->oip == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_webtorch_serve(r);
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_json_length(ngx_http_request_t *r, ssize_t *length)
-{
-    ngx_str_t  *value;
-
-    value = ngx_http_webtorch_find_header(r,
-                                          "inference-header-content-length");
-
-    if (value == NULL) {
-        *length = -1;
-        return NGX_OK;
-    }
-
-    *length = ngx_atosz(value->data, value->len);
-
-    return (*length == NGX_ERROR) ? NGX_ERROR : NGX_OK;
-}
-
-
-static int
-ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
-    ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
-{
-    size_t  json;
-
-    json = (ctx->json == -1) ? body->len : (size_t) ctx->json;
-
-    return ngx_webtorch_oip_decode((char *) body->data, body->len, json,
-                                   &ctx->handler->schema, sink, &ctx->layout,
-                                   ctx->oip, err);
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
-{
-    u_char      *last;
-    size_t       size, binary;
-    ngx_str_t    json, name, length;
-    ngx_uint_t   i, copy;
-
-    binary = 0;
-
-    for (i = 0; i < ctx->oip->noutputs; i++) {
-        binary += ngx_http_webtorch_oip_rows(ctx, specs, i, data);
-    }
-
-    /* strings are not in memory as they are sent */
-
-    copy = (binary <= WEBTORCH_COPY_SIZE
-            || ctx->handler->schema.output_strings
-            || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
-
-    size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, specs,
-                                  &ctx->layout);
-
-    json.data = ngx_pnalloc(r->pool,
-                            size + (copy ? binary : 0) + NGX_SIZE_T_LEN);
-    if (json.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    last = (u_char *) ngx_webtorch_oip_encode((char *) json.data, ctx->oip,
-                          (char *) ctx->model->json.data,
-                          ctx->model->json.len, specs, data, &ctx->layout);
-    json.len = last - json.data;
-
-    if (binary == 0) {
-        return ngx_http_webtorch_send(r, NGX_HTTP_OK, &ngx_http_webtorch_json,
-                                      json.data, json.len);
-    }
-
-    if (copy) {
-        last = ngx_http_webtorch_oip_copy(ctx, last, specs, data);
-    }
-
-    ngx_str_set(&name, NGX_HTTP_WEBTORCH_HEAD_LENGTH);
-
-    length.data = last;
-    length.len = ngx_sprintf(last, "%uz", json.len) - last;
-
-    if (ngx_http_webtorch_add_header(r, &name, &length) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (copy) {
-        return ngx_http_webtorch_send(r, NGX_HTTP_OK,
-                                      &ngx_http_webtorch_octets, json.data,
-                                      last - json.data);
-    }
-
-    return ngx_http_webtorch_oip_send(r, ctx, &json, specs, data);
-}
-
-
-/* bytes of an output that is sent as such, in the order of the answer */
-
-static size_t
-ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
-    webtorch_spec_t *specs, ngx_uint_t i, const void **data)
-{
-    ngx_uint_t  k;
-
-    if (!(ctx->oip->binary & (1u << i))) {
-        return 0;
-    }
-
-    k = ctx->oip->outputs[i];
-
-    return ngx_webtorch_oip_size(&specs[k], data[k], ctx->layout.rows);
-}
-
-
-static u_char *
-ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
-    webtorch_spec_t *specs, const void **data)
-{
-    uint32_t    k;
-    ngx_uint_t  i;
-
-    for (i = 0; i < ctx->oip->noutputs; i++) {
-
-        if (ctx->oip->binary & (1u << i)) {
-            k = ctx->oip->outputs[i];
-            p = (u_char *) ngx_webtorch_oip_pack((char *) p, &specs[k], data[k],
-                                                 ctx->layout.rows);
-        }
-    }
-
-    return p;
-}
-
-
-/* the rows are sent from where they are */
-
-static ngx_int_t
-ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *json, webtorch_spec_t *specs, const void **data)
-{
-    size_t        len, size;
-    ngx_uint_t    i;
-    ngx_chain_t  *out, **ll;
-
-    len = 0;
-    ll = &out;
-
-    if (ngx_http_webtorch_add_piece(r, &ll, (char *) json->data, json->len,
-                                    &len)
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    for (i = 0; i < ctx->oip->noutputs; i++) {
-        size = ngx_http_webtorch_oip_rows(ctx, specs, i, data);
-
-        if (ngx_http_webtorch_add_piece(r, &ll,
-                                        (char *) data[ctx->oip->outputs[i]],
-                                        size, &len)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-
-    *ll = NULL;
-
-    return ngx_http_webtorch_send_chain(r, NGX_HTTP_OK,
-                                        &ngx_http_webtorch_octets, out, len);
 }

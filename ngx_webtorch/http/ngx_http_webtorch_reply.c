@@ -1,9 +1,12 @@
 
 /*
- * @webtorch.handler: what it answers is sent, bytes, a tensor or a file.
+ * @webtorch.handler: sends its reply, which is bytes, a tensor or a file.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_reply.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_send.h"
 
 
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
@@ -11,8 +14,7 @@ static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
 static ngx_int_t ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     webtorch_reply_t *reply, ngx_str_t *type);
 static ngx_str_t ngx_http_webtorch_extension(ngx_str_t *path);
-static ngx_int_t ngx_http_webtorch_no_file(ngx_http_request_t *r,
-    ngx_str_t *path, ngx_err_t err, const char *failed);
+static ngx_int_t ngx_http_webtorch_reply_failed(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -50,16 +52,17 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
 }
 
 
-/* a handler's tensor is one as a whole: there is no batch axis to tell */
+/* a handler's tensor has no batch axis */
 
 static ngx_int_t
 ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {
-    ngx_str_t                    text;
-    const void                  *data;
-    ngx_webtorch_layout_t        layout;
-    const ngx_webtorch_codec_t  *codec;
+    ngx_str_t                     text;
+    const void                   *data;
+    ngx_webtorch_layout_t         layout;
+    ngx_http_webtorch_tensors_t   tensors;
+    const ngx_webtorch_codec_t   *codec;
 
     codec = ctx->out;
 
@@ -70,18 +73,16 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
         if (codec == NULL) {
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                           "webtorch: a handler answered with a tensor as "
-                          "\"%*s\", which is no format of tensors",
+                          "\"%*s\", which is not a format of tensors",
                           reply->content_type.len, reply->content_type.data);
 
-            ngx_str_set(&text, "the handler failed, see the error log");
-            return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                           "handler_failed", &text);
+            return ngx_http_webtorch_reply_failed(r);
         }
     }
 
     if (codec == NULL) {
-        ngx_str_set(&text, "no format of those in the header \"Accept\" is "
-                           "known: accept application/json");
+        ngx_str_set(&text, "no format in the header \"Accept\" is known: "
+                           "accept application/json");
         return ngx_http_webtorch_error(r, 406, "not_acceptable", &text);
     }
 
@@ -92,13 +93,19 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
 
     data = reply->body.data;
 
-    return ngx_http_webtorch_send_tensors(r, reply->status, codec,
-                                          &reply->tensor, 1, &data, &layout,
-                                          NULL);
+    tensors.status = reply->status;
+    tensors.codec = codec;
+    tensors.specs = &reply->tensor;
+    tensors.n = 1;
+    tensors.data = &data;
+    tensors.layout = &layout;
+    tensors.batch = NULL;
+
+    return ngx_http_webtorch_send_tensors(r, &tensors);
 }
 
 
-/* as ngx_http_static_handler() does: cached, by sendfile(), with ranges */
+/* like ngx_http_static_handler(): cached, by sendfile(), with ranges */
 
 static ngx_int_t
 ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
@@ -127,12 +134,20 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     if (ngx_open_cached_file(clcf->open_file_cache, &path, &of, r->pool)
         != NGX_OK)
     {
-        return ngx_http_webtorch_no_file(r, &path, of.err,
-                                         of.failed ? of.failed : "open()");
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, of.err,
+                      "webtorch: a handler answered with a file, "
+                      "%s \"%V\" failed",
+                      of.failed ? of.failed : "open()", &path);
+
+        return ngx_http_webtorch_reply_failed(r);
     }
 
     if (!of.is_file) {
-        return ngx_http_webtorch_no_file(r, &path, 0, "it is no file:");
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "webtorch: a handler answered with a file, "
+                      "\"%V\" is not a regular file", &path);
+
+        return ngx_http_webtorch_reply_failed(r);
     }
 
     b = ngx_calloc_buf(r->pool);
@@ -172,7 +187,7 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* the filters do not ask for the method, as static files have but these */
+    /* the filters do not check the method: static files have only these two */
 
     if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
         r->allow_ranges = (reply->status == NGX_HTTP_OK);
@@ -211,15 +226,12 @@ ngx_http_webtorch_extension(ngx_str_t *path)
 }
 
 
+/* the reason is in the log */
+
 static ngx_int_t
-ngx_http_webtorch_no_file(ngx_http_request_t *r, ngx_str_t *path,
-    ngx_err_t err, const char *failed)
+ngx_http_webtorch_reply_failed(ngx_http_request_t *r)
 {
     ngx_str_t  text;
-
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, err,
-                  "webtorch: a handler answered with a file, %s \"%V\" failed",
-                  failed, path);
 
     ngx_str_set(&text, "the handler failed, see the error log");
 

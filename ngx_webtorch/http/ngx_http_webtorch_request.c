@@ -1,9 +1,7 @@
 
-/*
- * @webtorch.handler: a request as Python sees it.
- */
-
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_request.h"
+#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_inflate.h"
 
 
 static ngx_int_t ngx_http_webtorch_get_vars(ngx_http_request_t *r,
@@ -13,11 +11,6 @@ static u_char *ngx_http_webtorch_copy_headers(ngx_http_request_t *r,
 static u_char *ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
     ngx_str_t *src);
 
-
-/*
- * into a block of its own, see webtorch_request_t; without Content-Encoding,
- * which does not tell the truth about an inflated body
- */
 
 webtorch_request_t *
 ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
@@ -101,7 +94,10 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
 }
 
 
-/* evaluated here, as Python may run in another thread; data NULL: not set */
+/*
+ * Variables are evaluated here, as Python may run in another thread; data NULL:
+ * not set.
+ */
 
 static ngx_int_t
 ngx_http_webtorch_get_vars(ngx_http_request_t *r, webtorch_schema_t *schema,
@@ -170,7 +166,7 @@ ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst, ngx_str_t *src)
     dst->data = (char *) p;
     dst->len = src->len;
 
-    /* an empty one may be NULL, which memcpy() must not be given */
+    /* data of an empty string may be NULL, which memcpy() does not allow */
 
     if (src->len == 0) {
         return p;

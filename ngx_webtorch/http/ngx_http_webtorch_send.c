@@ -1,39 +1,47 @@
 
 /*
- * Answers are sent: text and what is small from memory of the request's,
- * larger tensors in binary formats from where they are.
+ * Answers are sent: text and small tensors from a copy in the request's pool,
+ * larger tensors in binary formats right from the batch.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_send.h"
+#include "ngx_http_webtorch_ctx.h"
 
 
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_str_t *type, const ngx_webtorch_codec_t *codec,
-    webtorch_spec_t *specs, ngx_uint_t n, const void **data,
-    ngx_webtorch_layout_t *layout);
+    ngx_str_t *type, ngx_http_webtorch_tensors_t *tensors);
+
+
+ngx_str_t  ngx_http_webtorch_json_type = ngx_string("application/json");
 
 
 ngx_int_t
-ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
-    const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs, ngx_uint_t n,
-    const void **data, ngx_webtorch_layout_t *layout,
-    ngx_webtorch_batch_t *batch)
+ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_tensors_t *tensors)
 {
-    char       *p, *last;
-    size_t      size;
-    ngx_str_t   type;
+    char                        *p, *last;
+    size_t                       size, frames;
+    ngx_str_t                    type;
+    ngx_webtorch_batch_t        *batch;
+    const ngx_webtorch_codec_t  *codec;
+
+    batch = tensors->batch;
+    codec = tensors->codec;
 
     type.data = (u_char *) codec->types[0];
     type.len = ngx_strlen(codec->types[0]);
 
-    size = ngx_webtorch_codec_bound(codec, specs, (uint32_t) n, layout);
+    size = ngx_webtorch_codec_bound(codec, tensors->specs, tensors->n,
+                                    tensors->layout);
 
-    if (codec->frame
-        && size - codec->bound(specs, (uint32_t) n, layout) > WEBTORCH_COPY_SIZE
-        && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
-    {
-        return ngx_http_webtorch_send_frames(r, status, &type, codec, specs, n,
-                                             data, layout);
+    if (codec->frame) {
+        frames = codec->bound(tensors->specs, tensors->n, tensors->layout);
+
+        if (size - frames > WEBTORCH_COPY_SIZE
+            && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
+        {
+            return ngx_http_webtorch_send_frames(r, &type, tensors);
+        }
     }
 
     p = ngx_pnalloc(r->pool, size);
@@ -41,10 +49,10 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    last = ngx_webtorch_codec_encode(codec, p, specs, (uint32_t) n, data,
-                                     layout);
+    last = ngx_webtorch_codec_encode(codec, p, tensors->specs, tensors->n,
+                                     tensors->data, tensors->layout);
 
-    return ngx_http_webtorch_send(r, status, &type, (u_char *) p,
+    return ngx_http_webtorch_send(r, tensors->status, &type, (u_char *) p,
                                   (size_t) (last - p));
 }
 
@@ -70,19 +78,26 @@ ngx_http_webtorch_hold(ngx_http_request_t *r, ngx_webtorch_batch_t *batch)
 }
 
 
-/* the elements are sent from where they are, the frames around them are not */
+/* sends the elements from the batch; only the frames around them are copied */
 
 static ngx_int_t
-ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_str_t *type, const ngx_webtorch_codec_t *codec, webtorch_spec_t *specs,
-    ngx_uint_t n, const void **data, ngx_webtorch_layout_t *layout)
+ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_str_t *type,
+    ngx_http_webtorch_tensors_t *tensors)
 {
-    char         *p, *last;
-    size_t        len, size;
-    ngx_uint_t    i;
-    ngx_chain_t  *out, **ll;
+    char                        *p, *last;
+    size_t                       len, size;
+    uint32_t                     i, n;
+    ngx_chain_t                 *out, **ll;
+    webtorch_spec_t             *specs;
+    ngx_webtorch_layout_t       *layout;
+    const ngx_webtorch_codec_t  *codec;
 
-    p = ngx_pnalloc(r->pool, codec->bound(specs, (uint32_t) n, layout) + 1);
+    n = tensors->n;
+    specs = tensors->specs;
+    layout = tensors->layout;
+    codec = tensors->codec;
+
+    p = ngx_pnalloc(r->pool, codec->bound(specs, n, layout) + 1);
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -91,7 +106,7 @@ ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
     ll = &out;
 
     for (i = 0; i <= n; i++) {
-        last = codec->frame(p, specs, (uint32_t) n, (uint32_t) i, data, layout);
+        last = codec->frame(p, specs, n, i, tensors->data, layout);
 
         if (ngx_http_webtorch_add_piece(r, &ll, p, (size_t) (last - p), &len)
             != NGX_OK)
@@ -107,7 +122,8 @@ ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
 
         size = layout->rows * (size_t) specs[i].row_size;
 
-        if (ngx_http_webtorch_add_piece(r, &ll, (char *) data[i], size, &len)
+        if (ngx_http_webtorch_add_piece(r, &ll, (char *) tensors->data[i],
+                                        size, &len)
             != NGX_OK)
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -116,7 +132,7 @@ ngx_http_webtorch_send_frames(ngx_http_request_t *r, ngx_uint_t status,
 
     *ll = NULL;
 
-    return ngx_http_webtorch_send_chain(r, status, type, out, len);
+    return ngx_http_webtorch_send_chain(r, tensors->status, type, out, len);
 }
 
 
@@ -150,43 +166,6 @@ ngx_http_webtorch_add_piece(ngx_http_request_t *r, ngx_chain_t ***ll, char *p,
     *ll = &cl->next;
 
     *len += size;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key = *name;
-    h->value = *value;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    /* filters of nginx look for these there */
-
-    if (name->len == sizeof("Content-Encoding") - 1
-        && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
-           == 0)
-    {
-        r->headers_out.content_encoding = h;
-
-    } else if (name->len == sizeof("ETag") - 1
-               && ngx_strncasecmp(name->data, (u_char *) "ETag", name->len)
-                  == 0)
-    {
-        r->headers_out.etag = h;
-    }
 
     return NGX_OK;
 }
@@ -233,7 +212,7 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
 
-    /* not among nginx's own lines */
+    /* nginx has no status line for it */
 
     if (status == 422) {
         ngx_str_set(&r->headers_out.status_line, "422 Unprocessable Content");

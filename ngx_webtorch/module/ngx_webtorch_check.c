@@ -1,9 +1,9 @@
 
 /*
- * The check of handlers while the configuration is read: a child, forked from
- * the process that has preloaded torch, imports them as a worker would, and
- * tells through a pipe how each is to be served.  The parent imports no code
- * of the user's, so that a reload finds the code that is on disk then.
+ * A child, forked from the process that has preloaded torch, imports the
+ * handlers like a worker and reports their schemas through a pipe.  The parent
+ * imports none of the user's code, so that a reload finds the code that is on
+ * disk by then.
  */
 
 #include "ngx_webtorch_check.h"
@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 
 
-/* importing a model must not take longer, as the master waits for it */
+/* ms for all handlers; the master waits meanwhile */
 #define NGX_WEBTORCH_CHECK_TIMEOUT  60000
 
 
@@ -44,7 +44,7 @@ static ngx_int_t ngx_webtorch_check_handler(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler, ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
     ngx_webtorch_report_t *report);
-static void ngx_webtorch_check_explain(ngx_cycle_t *cycle,
+static void ngx_webtorch_check_log_exit(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler, ngx_int_t rc, int status);
 
 
@@ -137,7 +137,7 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 }
 
 
-/* whether the models had room */
+/* reports an error if the zone has no room for the models */
 
 static void
 ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
@@ -163,7 +163,10 @@ ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
 }
 
 
-/* as ngx_worker_process_init() does: what a worker may not read is told here */
+/*
+ * Becomes the workers' user, like ngx_worker_process_init(): a file that they
+ * may not read is an error of the check, too.
+ */
 
 static ngx_int_t
 ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error)
@@ -192,7 +195,7 @@ ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error)
 }
 
 
-/* nginx's handlers and mask are not for a child that runs a user's code */
+/* the user's code runs without nginx's signal handlers and mask */
 
 static void
 ngx_webtorch_check_signals(void)
@@ -255,7 +258,7 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     rc = NGX_OK;
     handler = conf->handlers.elts;
 
-    /* ngx_current_msec stands still while the configuration is read */
+    /* ngx_current_msec does not advance while the configuration is read */
 
     end = (ngx_msec_t) (ngx_webtorch_clock_usec() / 1000)
           + NGX_WEBTORCH_CHECK_TIMEOUT;
@@ -291,7 +294,7 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 
     if (rc == NGX_DECLINED || rc == NGX_AGAIN) {
         i = ngx_min(i, conf->handlers.nelts - 1);
-        ngx_webtorch_check_explain(cycle, handler[i], rc, status);
+        ngx_webtorch_check_log_exit(cycle, handler[i], rc, status);
     }
 
     return rc == NGX_OK ? NGX_OK : NGX_ERROR;
@@ -333,7 +336,7 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
 }
 
 
-/* NGX_OK, NGX_DECLINED: the child ended, NGX_AGAIN: no time is left */
+/* NGX_DECLINED: the child exited, NGX_AGAIN: no time is left */
 
 static ngx_int_t
 ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
@@ -381,7 +384,7 @@ ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
 
 
 static void
-ngx_webtorch_check_explain(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
+ngx_webtorch_check_log_exit(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
     ngx_int_t rc, int status)
 {
     if (rc == NGX_AGAIN) {

@@ -1,4 +1,11 @@
 
+/*
+ * module: nginx's modules.  They read the configuration and start and stop all
+ * others in nginx's processes.  The folder includes headers of all others but
+ * http/phases/, which is a module of its own; nothing includes its headers.
+ */
+
+
 #ifndef _NGX_WEBTORCH_CHECK_H_INCLUDED_
 #define _NGX_WEBTORCH_CHECK_H_INCLUDED_
 
@@ -6,7 +13,10 @@
 #include "ngx_webtorch.h"
 
 
-/* imports the handlers in a child process, which reports their schemas */
+/*
+ * While the configuration is read: imports the handlers in a child process and
+ * sets their schemas; an error is logged.
+ */
 ngx_int_t ngx_webtorch_check(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf);
 
 

@@ -1,7 +1,8 @@
 
 /*
- * The core module: it lives through the stages of nginx's processes, so that
- * modules of http, and of other protocols, only name handlers.
+ * The core module: starts and stops the interpreter, handlers and balancers in
+ * nginx's processes, so that modules of HTTP, and of other protocols, only name
+ * handlers.
  */
 
 #include "ngx_webtorch.h"
@@ -20,7 +21,7 @@
 #include "ngx_webtorch_zone.h"
 
 
-/* how long a worker that exits waits for its last checkpoint, in seconds */
+/* seconds that a worker which exits waits for its last checkpoint */
 #define NGX_WEBTORCH_EXIT_TIMEOUT  60
 
 
@@ -129,7 +130,7 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
     char              error[NGX_WEBTORCH_MESSAGE_LEN];
     ngx_core_conf_t  *ccf;
 
-    /* "nginx -s" only signals, and a configuration may not use the module */
+    /* "nginx -s" only sends a signal */
 
     if (ngx_process == NGX_PROCESS_SIGNALLER || conf->handlers.nelts == 0) {
         return NGX_CONF_OK;
@@ -171,7 +172,7 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 }
 
 
-/* a virtual environment stands for the interpreter in it */
+/* a directory is a virtual environment: its interpreter is used */
 
 static ngx_int_t
 ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
@@ -241,8 +242,7 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
 {
     ngx_webtorch_conf_t  *conf;
 
-    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
-                                                ngx_webtorch_module);
+    conf = ngx_webtorch_get_conf(cycle);
 
     if (conf->zone) {
         ngx_webtorch_handover_announce(cycle, conf);
@@ -261,8 +261,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_conf_t      *conf;
     ngx_webtorch_handler_t  **handler;
 
-    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
-                                                ngx_webtorch_module);
+    conf = ngx_webtorch_get_conf(cycle);
 
     if ((ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
         || conf->handlers.nelts == 0)
@@ -308,9 +307,9 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
 
 /*
- * A handler that was good when the configuration was read, but is not now, as
- * when a worker is started again after its code has changed: its requests are
- * answered 503, all else is served.
+ * A handler that loaded while the configuration was read may fail now, for
+ * example if a worker crashed and its code has changed.  Then its requests are
+ * answered with 503 and all others are served.
  */
 
 static void
@@ -347,8 +346,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     ngx_int_t             rc;
     ngx_webtorch_conf_t  *conf;
 
-    conf = (ngx_webtorch_conf_t *) ngx_get_conf(cycle->conf_ctx,
-                                                ngx_webtorch_module);
+    conf = ngx_webtorch_get_conf(cycle);
 
     if (conf->zone == NULL || ngx_process == NGX_PROCESS_HELPER) {
         return;
@@ -369,15 +367,15 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     ngx_webtorch_worker_exit();
 
     if (rc == NGX_BUSY) {
-        /* exit() would take libraries apart that a thread is in */
+        /* exit() would run destructors of libraries that a thread still uses */
         _exit(0);
     }
 }
 
 
 /*
- * Python ends what it does by itself.  In a thread, as a handler that runs
- * still may never give up the GIL.
+ * Python stops its own threads and writes the last checkpoint.  This is done in
+ * a thread, as a handler that is still running may never release the GIL.
  */
 
 static ngx_int_t

@@ -191,7 +191,7 @@ def test_headers_of_the_handler(server):
 def test_a_tensor_in_no_format(server):
     answer = server.get("/image")
     assert answer.status_code == 500 and answer.json()["code"] == "handler_failed"
-    assert 'a tensor as "image/png", which is no format' in server.log()
+    assert 'a tensor as "image/png", which is not a format' in server.log()
 
 
 # --- large bodies ---

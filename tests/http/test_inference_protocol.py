@@ -581,10 +581,10 @@ def test_bad_bytes(server, body, rest, text):
 @pytest.mark.parametrize(
     ("length", "text"),
     [
-        ("x", "is no number"),
-        ("", "is no number"),
-        ("-1", "is no number"),
-        ("99999999999999999999", "is no number"),
+        ("x", "is not a number"),
+        ("", "is not a number"),
+        ("-1", "is not a number"),
+        ("99999999999999999999", "is not a number"),
         ("1000", "leads beyond the body"),
         ("9223372036854775807", "leads beyond the body"),
         ("0", "invalid JSON"),

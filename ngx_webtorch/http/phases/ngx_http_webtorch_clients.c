@@ -5,7 +5,7 @@
  * evicted.
  */
 
-#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_clients.h"
 
 #include <ngx_md5.h>

@@ -1,0 +1,71 @@
+
+/*
+ * A request of a handler, from its body to its answer.
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_CTX_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_CTX_H_INCLUDED_
+
+
+#include "ngx_http_webtorch.h"
+#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_model.h"
+#include "ngx_webtorch_oip.h"
+
+
+typedef struct ngx_http_webtorch_ctx_s       ngx_http_webtorch_ctx_t;
+typedef struct ngx_http_webtorch_decoding_s  ngx_http_webtorch_decoding_t;
+
+
+/* a protocol: how tensors are read from a body and written to an answer */
+
+typedef struct {
+    /* like a codec's, but sets ctx->layout; called in any thread */
+    int         (*decode)(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+                          ngx_webtorch_sink_t *sink,
+                          ngx_webtorch_error_t *err);
+
+    /* sends the handler's outputs, which belong to the batch */
+    ngx_int_t   (*answer)(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+                          webtorch_spec_t *specs, const void **data);
+} ngx_http_webtorch_wire_t;
+
+
+struct ngx_http_webtorch_ctx_s {
+    ngx_webtorch_waiter_t            waiter;
+    ngx_webtorch_handler_t          *handler;
+    const ngx_http_webtorch_wire_t  *wire;
+
+    ngx_uint_t                       coding;  /* the body's compression */
+    ngx_webtorch_layout_t            layout;
+
+    /* webtorch_handler */
+    const ngx_webtorch_codec_t      *in;      /* the body's format */
+    const ngx_webtorch_codec_t      *out;     /* the answer's */
+
+    /* webtorch_inference_protocol */
+    ngx_webtorch_model_t            *model;
+    ngx_webtorch_oip_t              *oip;
+    ssize_t                          json;    /* bytes of the body that are
+                                                 JSON; -1: all */
+
+    /* a body that is inflated or decoded in a thread */
+    ngx_http_webtorch_decoding_t    *decoding;
+
+    unsigned                         padded:1;    /* the decoder reads padding
+                                                     after the body */
+    unsigned                         text:1;      /* the body is not binary */
+    unsigned                         answered:1;  /* by the module, not by
+                                                     nginx */
+    unsigned                         replace:1;   /* nginx's error page is
+                                                     replaced by JSON */
+};
+
+
+/* creates the context if there is none; NULL: no memory */
+ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_CTX_H_INCLUDED_ */

@@ -1,0 +1,47 @@
+
+/*
+ * Errors are answered as JSON: {"error": "...", "code": "..."}.  All functions
+ * that take a request return what its handler returns.
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_ERROR_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_ERROR_H_INCLUDED_
+
+
+#include <ngx_http.h>
+
+#include "ngx_webtorch_codec.h"
+
+
+ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, ngx_str_t *text);
+
+/* an error before or after the body is read; text is a constant */
+ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *text);
+
+/* the bit of a method in schemas; 0: an unknown one */
+uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
+    uint32_t methods);
+
+/* the handler's queue is full */
+ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
+
+/* the body could not be decoded */
+ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
+    ngx_webtorch_error_t *err);
+
+/*
+ * A job failed, or was not done in time (NULL); code: of a failure with a
+ * message.
+ */
+ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
+    const char *code);
+
+/* installs the filters for nginx's own errors */
+ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_ERROR_H_INCLUDED_ */

@@ -1,0 +1,72 @@
+
+#include "ngx_http_webtorch_header.h"
+
+
+ngx_str_t *
+ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && ngx_memcmp(h[i].lowcase_key, name, len) == 0)
+        {
+            return &h[i].value;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    /* nginx's filters read these two */
+
+    if (name->len == sizeof("Content-Encoding") - 1
+        && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
+           == 0)
+    {
+        r->headers_out.content_encoding = h;
+
+    } else if (name->len == sizeof("ETag") - 1
+               && ngx_strncasecmp(name->data, (u_char *) "ETag", name->len)
+                  == 0)
+    {
+        r->headers_out.etag = h;
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,40 @@
+
+/*
+ * Content-Encoding of request bodies.
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_INFLATE_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_INFLATE_H_INCLUDED_
+
+
+#include <ngx_http.h>
+
+#include "ngx_webtorch_codec.h"
+
+
+/* how a body is compressed */
+
+#define NGX_HTTP_WEBTORCH_IDENTITY  0
+#define NGX_HTTP_WEBTORCH_GZIP      1
+#define NGX_HTTP_WEBTORCH_DEFLATE   2
+
+
+/* by the headers; NGX_DECLINED: an unknown one, or several */
+ngx_int_t ngx_http_webtorch_coding(ngx_http_request_t *r, ngx_uint_t *coding);
+
+/* whether a header is Content-Encoding */
+ngx_uint_t ngx_http_webtorch_is_coding(ngx_table_elt_t *h);
+
+/* the largest size of an inflated body, in bytes */
+size_t ngx_http_webtorch_inflate_limit(ngx_http_request_t *r);
+
+/*
+ * Inflates a body into one piece with a codec's padding, in memory that the
+ * cleanup frees; NGX_ERROR: err is set.  May be called in any thread.
+ */
+ngx_int_t ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body,
+    size_t limit, ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_INFLATE_H_INCLUDED_ */

@@ -1,0 +1,29 @@
+
+/*
+ * What the Open Inference Protocol reports about the server and its models;
+ * model NULL: about all of them.
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_METADATA_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_METADATA_H_INCLUDED_
+
+
+#include <ngx_http.h>
+
+#include "ngx_webtorch_model.h"
+
+
+ngx_int_t ngx_http_webtorch_server_metadata(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_metadata(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_config(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_stats(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+ngx_int_t ngx_http_webtorch_model_index(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_METADATA_H_INCLUDED_ */

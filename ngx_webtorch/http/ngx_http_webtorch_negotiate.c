@@ -1,0 +1,187 @@
+
+#include "ngx_http_webtorch_negotiate.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_load.h"
+#include "ngx_http_webtorch_send.h"
+
+
+/* "2,17", in the request or the answer, for formats without shapes */
+#define NGX_HTTP_WEBTORCH_SHAPE  "Tensor-Shape"
+
+
+static ngx_int_t ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static int ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_format_answer(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
+static ngx_int_t ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec);
+
+
+static const ngx_http_webtorch_wire_t  ngx_http_webtorch_formats = {
+    ngx_http_webtorch_format_decode,
+    ngx_http_webtorch_format_answer
+};
+
+
+ngx_int_t
+ngx_http_webtorch_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t          *accept, *type;
+    webtorch_schema_t  *schema;
+
+    ctx->wire = &ngx_http_webtorch_formats;
+
+    schema = &ctx->handler->schema;
+    type = r->headers_in.content_type ? &r->headers_in.content_type->value
+                                      : NULL;
+
+    ctx->in = (type == NULL) ? &ngx_webtorch_codec_json
+                             : ngx_webtorch_codec_by_type((char *) type->data,
+                                                          type->len);
+
+    if (ctx->in == NULL) {
+        if (schema->kind != WEBTORCH_HANDLER) {
+            return ngx_http_webtorch_refuse(r,
+                       NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                       "unsupported_media_type",
+                       "unknown content type: send application/json, "
+                       "or text/plain for Torch7's serialization");
+        }
+
+        ctx->in = &ngx_webtorch_codec_json;
+    }
+
+    if (schema->input_strings && !ctx->in->strings) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "this format carries no strings: send application/json");
+    }
+
+    ctx->out = ctx->in;
+    accept = ngx_http_webtorch_find_header(r, "accept");
+
+    if (accept) {
+        ctx->out = ngx_webtorch_codec_by_accept((char *) accept->data,
+                                                accept->len, ctx->in,
+                                                schema->noutputs,
+                                                schema->output_strings);
+
+    } else if (!ngx_webtorch_codec_holds(ctx->in, schema->noutputs,
+                                         schema->output_strings))
+    {
+        ctx->out = &ngx_webtorch_codec_json;
+    }
+
+    if (schema->kind == WEBTORCH_HANDLER) {
+        return NGX_DECLINED;
+    }
+
+    if (ctx->out == NULL) {
+        return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
+                   "no format in the header \"Accept\" is known: "
+                   "accept application/json");
+    }
+
+    if (ctx->in->decode == NULL) {
+        return ngx_http_webtorch_load_allowed(r);
+    }
+
+    return ctx->in->shapeless ? ngx_http_webtorch_parse_shape_header(r, ctx)
+                              : NGX_DECLINED;
+}
+
+
+/* the shape of a body whose format has none in it */
+
+static ngx_int_t
+ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t             *value;
+    ngx_webtorch_shape_t  *shape;
+
+    value = ngx_http_webtorch_find_header(r, "tensor-shape");
+
+    if (value == NULL) {
+        return NGX_DECLINED;
+    }
+
+    shape = ngx_pcalloc(r->pool, sizeof(ngx_webtorch_shape_t));
+    if (shape == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_webtorch_parse_shape(shape, (char *) value->data, value->len) != 0)
+    {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "malformed_body",
+                   "the header \"" NGX_HTTP_WEBTORCH_SHAPE "\" is not a "
+                   "shape like \"2,17\"");
+    }
+
+    ctx->layout.shape = shape;
+
+    return NGX_DECLINED;
+}
+
+
+static int
+ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
+{
+    return ctx->in->decode((char *) body->data, body->len,
+                           &ctx->handler->schema, sink, &ctx->layout, err);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_format_answer(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
+{
+    webtorch_schema_t            *schema;
+    ngx_http_webtorch_tensors_t   tensors;
+
+    schema = &ctx->handler->schema;
+
+    if (ctx->out->shapeless
+        && (schema->naxes || ctx->layout.shape)
+        && ngx_http_webtorch_add_shape(r, ctx, &specs[0]) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    tensors.status = NGX_HTTP_OK;
+    tensors.codec = ctx->out;
+    tensors.specs = specs;
+    tensors.n = schema->noutputs;
+    tensors.data = data;
+    tensors.layout = &ctx->layout;
+    tensors.batch = ctx->waiter.batch;
+
+    return ngx_http_webtorch_send_tensors(r, &tensors);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_shape(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *spec)
+{
+    char       *last;
+    ngx_str_t   name, value;
+
+    ngx_str_set(&name, NGX_HTTP_WEBTORCH_SHAPE);
+
+    value.data = ngx_pnalloc(r->pool, NGX_WEBTORCH_SHAPE_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_webtorch_write_sizes((char *) value.data, spec, &ctx->layout);
+    value.len = last - (char *) value.data;
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
+}

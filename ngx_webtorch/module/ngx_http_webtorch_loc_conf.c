@@ -1,0 +1,221 @@
+
+#include "ngx_http_webtorch_loc_conf.h"
+#include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_protocol.h"
+
+
+static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *conf);
+static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
+
+
+void *
+ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_webtorch_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->handler = NULL;
+     *     conf->loader = NULL;
+     *     conf->protocol = 0;
+     *     conf->thread_pool = NULL;
+     */
+
+    conf->torch_load = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+/*
+ * Handlers are not inherited by nested locations, like those of other content
+ * modules, but by "if" and "limit_except" without a handler of their own.
+ */
+
+char *
+ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_webtorch_loc_conf_t *prev = parent;
+    ngx_http_webtorch_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_conf_merge_value(conf->torch_load, prev->torch_load, 0);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname
+        && clcf->handler == NULL
+        && (prev->handler || prev->protocol))
+    {
+        conf->handler = prev->handler;
+        conf->loader = prev->loader;
+        conf->protocol = prev->protocol;
+#if (NGX_THREADS)
+        conf->thread_pool = prev->thread_pool;
+#endif
+
+        if (clcf->lmt_excpt) {
+            clcf->handler = conf->protocol ? ngx_http_webtorch_protocol_handler
+                                           : ngx_http_webtorch_content_handler;
+        }
+    }
+
+    if (!conf->torch_load) {
+        conf->loader = NULL;
+        return NGX_CONF_OK;
+    }
+
+    if (conf->handler == NULL || conf->loader) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_webtorch_add_loader(cf, conf);
+}
+
+
+/* files wait in a queue of their own, with the limits of the handler's */
+
+static char *
+ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
+{
+    ngx_str_t                name;
+    ngx_webtorch_handler_t  *loader;
+
+    ngx_str_set(&name, "webtorch._worker.torch_files:load");
+
+    loader = ngx_webtorch_handler_add(cf, &name);
+    if (loader == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    loader->mode = NGX_WEBTORCH_MODE_THREAD;
+    loader->max_batch = 1;
+    loader->queue = conf->handler->queue;
+    loader->timeout = conf->handler->timeout;
+    loader->file = conf->handler->file;
+    loader->line = conf->handler->line;
+
+    conf->loader = loader;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    char                    *rv;
+    ngx_str_t               *value;
+    ngx_uint_t               i;
+    ngx_webtorch_handler_t  *handler;
+
+    if (wlcf->handler) {
+        return "is duplicate";
+    }
+
+    if (wlcf->protocol) {
+        return "conflicts with \"webtorch_inference_protocol\"";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_webtorch_handler_name(&value[1]) != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid handler \"%V\", it must be "
+                           "\"module:function\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    handler = ngx_webtorch_handler_add(cf, &value[1]);
+    if (handler == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+        rv = ngx_webtorch_handler_option(cf, handler, &value[i]);
+
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    wlcf->handler = handler;
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+char *
+ngx_http_webtorch_conf_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t                  name;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (wlcf->protocol) {
+        return "is duplicate";
+    }
+
+    if (wlcf->handler) {
+        return "conflicts with \"webtorch_handler\"";
+    }
+
+    wlcf->protocol = 1;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /*
+     * nginx redirects the address without the slash at the end to the location,
+     * which not all clients follow.
+     */
+
+    if (clcf->name.len && clcf->name.data[clcf->name.len - 1] == '/') {
+        clcf->auto_redirect = 1;
+
+        name.data = clcf->name.data;
+        name.len = clcf->name.len - 1;
+
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"GET %V\", the server's metadata, is redirected "
+                           "to \"location %V\", use \"location %V\" instead",
+                           &name, &clcf->name, &name);
+    }
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                           ngx_http_webtorch_protocol_handler);
+}
+
+
+static char *
+ngx_http_webtorch_serve_location(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+#if (NGX_THREADS)
+    wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
+    if (wlcf->thread_pool == NULL) {
+        return NGX_CONF_ERROR;
+    }
+#endif
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+
+    return NGX_CONF_OK;
+}

@@ -1,0 +1,209 @@
+
+#include "ngx_http_webtorch_main_conf.h"
+#include "ngx_webtorch_zone.h"
+
+
+char *
+ngx_http_webtorch_conf_full_name(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_str_t *name = data;
+
+    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_webtorch_conf_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_webtorch_conf_t *wcf = conf;
+
+    ngx_str_t        *value, *path;
+    ngx_uint_t        i;
+    ngx_file_info_t   fi;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        path = ngx_array_push(wcf->path);
+        if (path == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *path = value[i];
+
+        if (ngx_conf_full_name(cf->cycle, path, 1) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_file_info(path->data, &fi) == NGX_FILE_ERROR
+            || !ngx_is_dir(&fi))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" is not a directory", path);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_webtorch_conf_preload(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_webtorch_conf_t *wcf = conf;
+
+    ngx_str_t   *value, *name;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        name = ngx_array_push(wcf->preload);
+        if (name == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *name = value[i];
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_webtorch_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_webtorch_conf_t *wcf = conf;
+
+    u_char     *colon;
+    ssize_t     size;
+    ngx_str_t  *value, s;
+
+    if (wcf->zone_name.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    colon = ngx_strlchr(value[1].data, value[1].data + value[1].len, ':');
+
+    if (colon == NULL || colon == value[1].data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\", it must be \"name:size\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wcf->zone_name.data = value[1].data;
+    wcf->zone_name.len = colon - value[1].data;
+
+    if (wcf->zone_name.len >= NGX_WEBTORCH_ZONE_NAME) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the zone's name \"%V\" is longer than %d bytes",
+                           &wcf->zone_name, NGX_WEBTORCH_ZONE_NAME - 1);
+        return NGX_CONF_ERROR;
+    }
+
+    s.data = colon + 1;
+    s.len = value[1].data + value[1].len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR || size == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone size \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wcf->zone_size = (size_t) size;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_webtorch_conf_checkpoint(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_webtorch_conf_t *wcf = conf;
+
+    ngx_str_t   *value, s;
+    ngx_int_t    n;
+    ngx_uint_t   i;
+    ngx_path_t  *path;
+
+    if (wcf->checkpoint) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    /* nginx creates the directory, for the workers' user */
+
+    path = ngx_pcalloc(cf->pool, sizeof(ngx_path_t));
+    if (path == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->name = value[1];
+    path->conf_file = cf->conf_file->file.name.data;
+    path->line = cf->conf_file->line;
+
+    if (path->name.data[path->name.len - 1] == '/') {
+        path->name.data[--path->name.len] = '\0';
+    }
+
+    if (ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK
+        || ngx_add_path(cf, &path) == NGX_ERROR)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    wcf->checkpoint = path;
+    wcf->interval = 10000;
+    wcf->keep = 3;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "interval=", 9) == 0) {
+            s.data = value[i].data + 9;
+            s.len = value[i].len - 9;
+
+            n = ngx_parse_time(&s, 0);
+
+            if (n == NGX_ERROR || n == 0) {
+                goto invalid;
+            }
+
+            wcf->interval = (ngx_msec_t) n;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "keep=", 5) == 0) {
+            n = ngx_atoi(value[i].data + 5, value[i].len - 5);
+
+            if (n == NGX_ERROR || n == 0) {
+                goto invalid;
+            }
+
+            wcf->keep = (ngx_uint_t) n;
+            continue;
+        }
+
+        goto invalid;
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\"", &value[i]);
+    return NGX_CONF_ERROR;
+}
