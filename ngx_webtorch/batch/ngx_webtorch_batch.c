@@ -1428,7 +1428,7 @@ ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch)
 static ngx_uint_t
 ngx_webtorch_runner_keep_open(ngx_webtorch_runner_t *runner)
 {
-    if (!runner->handler->gathers
+    if (!runner->handler->keep_open
         || runner->handler->max_delay
         || runner->ready.head
         || runner->nadded == runner->nseen
