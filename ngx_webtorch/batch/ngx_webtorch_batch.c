@@ -2046,7 +2046,7 @@ ngx_webtorch_thread_stop(ngx_webtorch_runner_t *runner)
     }
 
     ngx_log_error(NGX_LOG_WARN, ngx_webtorch_worker.log, 0,
-                  "webtorch handler \"%V\" is running still, the worker exits "
+                  "webtorch handler \"%V\" is still running, the worker exits "
                   "without waiting for it", &runner->handler->name);
 
     return NGX_BUSY;
