@@ -3,6 +3,7 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_thread.h"
+#include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_zone.h"
 
 #include <sys/eventfd.h>
@@ -125,11 +126,11 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               nheld;       /* batches */
     size_t                   held;        /* bytes of their outputs */
 
-    ngx_event_t              close;       /* of the open batch */
+    ngx_webtorch_timer_t     close;       /* of the open batch */
     ngx_uint_t               nadded;      /* jobs, ever */
     ngx_uint_t               nseen;       /* of them, at the last look */
     ngx_uint_t               nlooks;
-    ngx_event_t              timeout;     /* of the oldest waiters */
+    ngx_webtorch_timer_t     timeout;     /* of the oldest waiters */
 
     /* mode=auto */
     uint64_t                 fast_load;   /* of a call that was fast */
@@ -329,18 +330,17 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     ngx_queue_init(&runner->batches);
     (void) pthread_cond_init(&runner->cond, NULL);
 
-    runner->close.handler = ngx_webtorch_runner_close_handler;
-    runner->close.data = runner;
-    runner->close.log = cycle->log;
+    ngx_webtorch_timer_init(&runner->close, ngx_webtorch_runner_close_handler,
+                            runner, cycle->log);
 
     /*
      * Not cancelable: a worker that shuts down gracefully waits for jobs, as
      * long as one is waited for.
      */
 
-    runner->timeout.handler = ngx_webtorch_runner_timeout_handler;
-    runner->timeout.data = runner;
-    runner->timeout.log = cycle->log;
+    ngx_webtorch_timer_init(&runner->timeout,
+                            ngx_webtorch_runner_timeout_handler,
+                            runner, cycle->log);
 
     return runner;
 }
@@ -770,7 +770,7 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
                || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT))
     {
         ngx_webtorch_runner_close(runner);
-        ngx_post_event(&runner->close, &ngx_posted_events);
+        ngx_post_event(&runner->close.event, &ngx_posted_events);
 
         if (ngx_webtorch_batch_open(runner, sizes) != NGX_OK) {
             return NGX_ERROR;
@@ -837,7 +837,7 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
 
     if (batch->api.rows >= batch->max_rows) {
         ngx_webtorch_runner_close(runner);
-        ngx_post_event(&runner->close, &ngx_posted_events);
+        ngx_post_event(&runner->close.event, &ngx_posted_events);
 
     } else {
         ngx_webtorch_batch_schedule(batch);
@@ -1364,7 +1364,7 @@ ngx_webtorch_runner_select(ngx_webtorch_runner_t *runner, const int64_t *sizes)
         runner->nothers--;
 
         ngx_webtorch_runner_close(runner);
-        ngx_post_event(&runner->close, &ngx_posted_events);
+        ngx_post_event(&runner->close.event, &ngx_posted_events);
     }
 }
 
@@ -1394,8 +1394,8 @@ ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch)
          * batch closes when the loop has read them all.
          */
 
-        if (!runner->close.posted) {
-            ngx_post_event(&runner->close, &ngx_posted_events);
+        if (!runner->close.event.posted) {
+            ngx_post_event(&runner->close.event, &ngx_posted_events);
         }
 
         return;
@@ -1403,16 +1403,16 @@ ngx_webtorch_batch_schedule(ngx_webtorch_batch_t *batch)
 
     /* of several that are open another one may have to be closed later */
 
-    if (runner->close.timer_set
-        && (ngx_msec_int_t) (runner->close.timer.key
+    if (runner->close.event.timer_set
+        && (ngx_msec_int_t) (runner->close.event.timer.key
                              - (ngx_current_msec + delay))
            > 0)
     {
-        ngx_del_timer(&runner->close);
+        ngx_del_timer(&runner->close.event);
     }
 
-    if (!runner->close.timer_set) {
-        ngx_add_timer(&runner->close, delay);
+    if (!runner->close.event.timer_set) {
+        ngx_add_timer(&runner->close.event, delay);
     }
 
     ngx_webtorch_runner_watch(runner);
@@ -1443,7 +1443,7 @@ ngx_webtorch_runner_keep_open(ngx_webtorch_runner_t *runner)
 
     /* a worker that shuts down gracefully waits for timers */
     ngx_webtorch_runner_watch(runner);
-    ngx_post_event(&runner->close, &ngx_posted_next_events);
+    ngx_post_event(&runner->close.event, &ngx_posted_next_events);
 
     return 1;
 }
@@ -1497,7 +1497,7 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
     ngx_webtorch_place_e    place;
     ngx_webtorch_runner_t  *runner;
 
-    runner = ev->data;
+    runner = ngx_webtorch_timer_data(ev);
 
     if (ngx_webtorch_runner_keep_open(runner)) {
         return;
@@ -1740,8 +1740,8 @@ ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
 static void
 ngx_webtorch_runner_watch(ngx_webtorch_runner_t *runner)
 {
-    if (!runner->timeout.timer_set) {
-        ngx_add_timer(&runner->timeout, runner->handler->timeout);
+    if (!runner->timeout.event.timer_set) {
+        ngx_add_timer(&runner->timeout.event, runner->handler->timeout);
     }
 }
 
@@ -1752,7 +1752,7 @@ ngx_webtorch_runner_timeout_handler(ngx_event_t *ev)
     ngx_webtorch_runner_t  *runner;
     ngx_webtorch_waiter_t  *waiter;
 
-    runner = ev->data;
+    runner = ngx_webtorch_timer_data(ev);
 
     for ( ;; ) {
         waiter = ngx_webtorch_runner_oldest(runner);
@@ -1842,12 +1842,12 @@ ngx_webtorch_runner_leave(ngx_webtorch_runner_t *runner, ngx_uint_t n)
 
     /* a worker that shuts down gracefully waits for timers */
 
-    if (runner->timeout.timer_set) {
-        ngx_del_timer(&runner->timeout);
+    if (runner->timeout.event.timer_set) {
+        ngx_del_timer(&runner->timeout.event);
     }
 
-    if (runner->close.timer_set) {
-        ngx_del_timer(&runner->close);
+    if (runner->close.event.timer_set) {
+        ngx_del_timer(&runner->close.event);
     }
 }
 
@@ -2080,9 +2080,9 @@ ngx_webtorch_done_handler(ngx_event_t *ev)
         ngx_webtorch_thread_recall(runner);
 
         if ((runner->open || runner->nothers || runner->ready.head)
-            && !runner->close.posted)
+            && !runner->close.event.posted)
         {
-            ngx_post_event(&runner->close, &ngx_posted_events);
+            ngx_post_event(&runner->close.event, &ngx_posted_events);
         }
     }
 }
