@@ -50,7 +50,7 @@ struct ngx_webtorch_handler_s {
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
 
-    ngx_uint_t              gathers;      /* its batches are kept open for
+    ngx_uint_t              keep_open;    /* its batches are kept open for
                                              requests of later iterations */
     ngx_uint_t              policy;       /* a balancer's, not a handler */
     ngx_msec_t              interval;     /* between a policy's rounds */

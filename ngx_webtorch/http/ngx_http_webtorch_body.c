@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_body.h"
+#include "ngx_webtorch_codec.h"
 
 #include <sys/mman.h>
 

@@ -10,7 +10,7 @@
 
 #include <ngx_http.h>
 
-#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_job.h"
 
 
 /*

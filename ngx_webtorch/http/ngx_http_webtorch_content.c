@@ -14,6 +14,7 @@
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_load.h"
 #include "ngx_http_webtorch_negotiate.h"
+#include "ngx_webtorch_runner.h"
 
 
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);

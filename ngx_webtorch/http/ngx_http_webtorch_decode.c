@@ -10,6 +10,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_webtorch_runner.h"
 
 
 /*
@@ -126,7 +127,7 @@ ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
 
     s = (ngx_http_webtorch_batch_sink_t *) sink;
 
-    if (ngx_webtorch_batch_reserve(s->runner, layout, sink) != NGX_OK) {
+    if (ngx_webtorch_runner_reserve(s->runner, layout, sink) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -395,7 +396,7 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     runner = d->ctx->handler->runner;
     schema = &d->ctx->handler->schema;
 
-    if (ngx_webtorch_batch_reserve(runner, layout, &sink) != NGX_OK) {
+    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -3,6 +3,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
+#include "ngx_webtorch_runner.h"
 
 
 static void ngx_http_webtorch_job_cleanup(void *data);
@@ -42,7 +43,7 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     ctx->waiter.done = ngx_http_webtorch_job_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_batch_add(ctx->handler->runner, &ctx->layout,
+    (void) ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
                                   &ctx->waiter);
 
     cln->handler = ngx_http_webtorch_job_cleanup;
@@ -75,7 +76,7 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
 
     ctx->layout.rows = 1;
 
-    if (ngx_webtorch_batch_reserve(handler->runner, &ctx->layout, &sink)
+    if (ngx_webtorch_runner_reserve(handler->runner, &ctx->layout, &sink)
         != NGX_OK)
     {
         ngx_webtorch_release(request->shared);
@@ -86,7 +87,7 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_batch_add(handler->runner, &ctx->layout, &ctx->waiter);
+    job = ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
     job->request = request;
 
     cln->handler = ngx_http_webtorch_job_cleanup;

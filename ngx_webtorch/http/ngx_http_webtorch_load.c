@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_webtorch_runner.h"
 
 
 static void ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter,

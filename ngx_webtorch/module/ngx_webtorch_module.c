@@ -14,6 +14,8 @@
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_learner.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_runner.h"
+#include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
@@ -274,7 +276,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_batch_init_process(cycle, conf->threads) != NGX_OK) {
+    if (ngx_webtorch_runner_init_process(cycle, conf->threads) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -356,7 +358,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     rc = ngx_webtorch_learner_exit_process(cycle);
 
-    if (ngx_webtorch_batch_exit_process(cycle, &conf->handlers) != NGX_OK) {
+    if (ngx_webtorch_runner_exit_process(cycle, &conf->handlers) != NGX_OK) {
         rc = NGX_BUSY;
     }
 

@@ -162,7 +162,7 @@ def test_a_handler_that_hangs_stops_neither_others_nor_the_worker(start):
         (worker,) = server.workers()
 
     assert server.quit() == 0
-    assert f'{worker}#{worker}: webtorch handler "app:hang" is running still' in server.log()
+    assert f'{worker}#{worker}: webtorch handler "app:hang" is still running' in server.log()
 
 
 def test_an_error_504_of_a_handler_is_its_own(server):

@@ -32,7 +32,7 @@ ngx_http_webtorch_feature_handler_init(ngx_conf_t *cf,
     }
 
     handler->timeout = NGX_HTTP_WEBTORCH_TIMEOUT;
-    handler->gathers = 1;
+    handler->keep_open = 1;
     handler->check = ngx_http_webtorch_feature_handler_check;
     handler->data = fh;
 
