@@ -1,0 +1,63 @@
+"""The imports among the files of the package, lazy ones and those of types included."""
+
+import ast
+from pathlib import Path
+
+import webtorch
+
+ROOT = Path(webtorch.__file__).parent
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
+
+
+def imports(tree):
+    """Return the names of modules of the package that a file imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= members & MODULES.keys()
+            if not members <= MODULES.keys():
+                names.add(node.module)
+    return names
+
+
+GRAPH = {name: imports(tree) for name, tree in MODULES.items()}
+
+
+def test_imports_have_no_circle():
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        for other in sorted(GRAPH[name] & MODULES.keys()):
+            visit(other, [*path, name])
+
+    for name in GRAPH:
+        visit(name, [])
+
+
+def test_imports_of_worker_are_its_own():
+    users = {name for name, used in GRAPH.items() if any("webtorch._worker" in u for u in used)}
+    assert users and all(name.startswith("webtorch._worker.") for name in users)
+
+
+def test_imports_of_zone():
+    outside = set()
+    for name, used in GRAPH.items():
+        if name.startswith("webtorch._zone."):
+            outside |= {u for u in used if u.startswith("webtorch") and "._zone" not in u}
+    # the package itself for its version
+    assert outside == {"webtorch", "webtorch._native", "webtorch._step"}
+
+
+def test_imports_of_cffi():
+    users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
+    modules = ("bridge", "failures", "log", "policies", "request_runner", "tensor_runner")
+    assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}
