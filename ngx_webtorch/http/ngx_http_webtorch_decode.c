@@ -41,7 +41,7 @@ struct ngx_http_webtorch_decoding_s {
     ngx_str_t                  body;
     ngx_pool_cleanup_t        *cln;       /* frees the inflated body */
     unsigned                   decode:1;  /* 0: it is only inflated */
-    char                      *text;      /* of strings */
+    char                      *text;      /* strings of the rows */
     ngx_int_t                  rc;        /* NGX_DECLINED: not decoded */
     ngx_webtorch_error_t       err;
 };

@@ -169,7 +169,7 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     b->file->directio = of.is_directio;
 
     if (type->len == 0) {
-        /* by the file's extension, not the request's */
+        /* by the extension of the file, not of the request */
 
         r->exten = ngx_http_webtorch_extension(&path);
 
