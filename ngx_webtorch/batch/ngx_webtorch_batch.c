@@ -5,7 +5,7 @@
 #include "ngx_webtorch_tensor.h"
 
 
-/* batches of a handler whose outputs are being sent, each has buffers */
+/* batches of a handler whose outputs are being sent; each has buffers */
 #define NGX_WEBTORCH_MAX_HELD        64
 #define NGX_WEBTORCH_MAX_HELD_SIZE   (64 * 1024 * 1024)
 

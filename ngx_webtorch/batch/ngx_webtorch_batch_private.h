@@ -86,14 +86,14 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               nheld;       /* batches */
     size_t                   held;        /* bytes of their outputs */
 
-    ngx_webtorch_timer_t     close;       /* of open batches */
+    ngx_webtorch_timer_t     close;       /* when open batches close */
     ngx_uint_t               nadded;      /* jobs, ever */
     ngx_uint_t               npolled;     /* nadded at the last poll */
     ngx_uint_t               npolls;
-    ngx_webtorch_timer_t     timeout;     /* of the oldest waiters */
+    ngx_webtorch_timer_t     timeout;     /* when the oldest waiter times out */
 
     /* mode=auto */
-    uint64_t                 fast_weight; /* of a batch whose call was fast */
+    uint64_t                 fast_weight; /* batch weight of a fast call */
     ngx_uint_t               penalty;     /* fast calls in the thread that the
                                              last slow one inline required */
     ngx_uint_t               penalty_left;
@@ -108,7 +108,7 @@ struct ngx_webtorch_runner_s {
 };
 
 
-/* what the threads of all handlers in a worker share */
+/* shared by the threads of all handlers in a worker */
 
 typedef struct {
     pthread_mutex_t          mutex;
@@ -140,6 +140,9 @@ void ngx_webtorch_batch_set_timeout(ngx_webtorch_runner_t *runner);
 void ngx_webtorch_batch_timeout_handler(ngx_event_t *ev);
 
 
+extern ngx_webtorch_runner_threads_t  ngx_webtorch_runner_threads;
+
+
 /* the time of a call is expected to grow with this */
 
 static inline uint64_t
@@ -147,9 +150,6 @@ ngx_webtorch_batch_weight(ngx_webtorch_batch_t *batch)
 {
     return batch->api.rows * batch->row_weight;
 }
-
-
-extern ngx_webtorch_runner_threads_t  ngx_webtorch_runner_threads;
 
 
 #endif /* _NGX_WEBTORCH_BATCH_PRIVATE_H_INCLUDED_ */
