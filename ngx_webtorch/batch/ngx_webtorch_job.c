@@ -1,22 +1,23 @@
 
 /*
- * What Python calls on a job, in any thread.  All is copied into memory of the
- * job's own, so that nothing of Python's is waited for when it is sent.
+ * The memory of jobs, and the functions that Python calls on a job, in any
+ * thread.  They copy everything into memory that the job owns, so that sending
+ * it needs neither objects of Python nor the GIL.
  */
 
-#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_job.h"
 #include "ngx_webtorch_codec.h"
 
 #include <malloc.h>
 #include <sys/mman.h>
 
 
-/* counted: a request of nginx's and one of Python's may end in any order */
+/* counted, as the request of nginx and that of Python may end in any order */
 
 struct ngx_webtorch_shared_s {
     ngx_atomic_t   count;
     void          *data;
-    size_t         mapped;                /* bytes; 0: of malloc() */
+    size_t         mapped;                /* bytes; 0: data is from malloc() */
 };
 
 
@@ -69,8 +70,8 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
     p = (u_char *) &copy->headers[reply->nheaders];
 
     /*
-     * the body first, as a tensor's elements must be aligned; a codec that
-     * reads it may touch what comes after it
+     * The body is first, as the elements of a tensor must be aligned.  A codec
+     * may read up to NGX_WEBTORCH_PADDING bytes after the end of the body.
      */
 
     p = ngx_webtorch_copy_str(p, &copy->body, &reply->body);
@@ -83,7 +84,7 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
                                   &reply->headers[i].value);
     }
 
-    /* a path is for system calls, too */
+    /* system calls need a terminated path */
 
     p = ngx_webtorch_copy_str(p, &copy->file, &reply->file);
     *p = '\0';
@@ -147,6 +148,19 @@ ngx_webtorch_release(void *p)
     }
 
     free(shared);
+}
+
+
+void
+ngx_webtorch_job_free(webtorch_job_t *job)
+{
+    if (job->request) {
+        ngx_webtorch_release(job->request->shared);
+    }
+
+    free(job->message.data);
+    free(job->request);
+    free(job->reply);
 }
 
 

@@ -11,6 +11,7 @@
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_zone.h"
 
@@ -270,7 +271,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_batch_init_process(cycle, conf->threads) != NGX_OK) {
+    if (ngx_webtorch_runner_init_process(cycle, conf->threads) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -350,7 +351,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     rc = ngx_webtorch_balancers_exit_process(cycle, conf);
 
-    if (ngx_webtorch_batch_exit_process(cycle, &conf->handlers) != NGX_OK) {
+    if (ngx_webtorch_runner_exit_process(cycle, &conf->handlers) != NGX_OK) {
         rc = NGX_BUSY;
     }
 

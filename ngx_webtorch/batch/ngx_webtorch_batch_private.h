@@ -1,0 +1,153 @@
+
+/*
+ * The structs of batches and runners, and functions of ngx_webtorch_batch.c.
+ * Only files of this folder include this header.
+ */
+
+
+#ifndef _NGX_WEBTORCH_BATCH_PRIVATE_H_INCLUDED_
+#define _NGX_WEBTORCH_BATCH_PRIVATE_H_INCLUDED_
+
+
+#include <ngx_event.h>
+
+#include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_fifo.h"
+#include "ngx_webtorch_timer.h"
+#include "ngx_webtorch_zone.h"
+
+#include <pthread.h>
+
+
+/* open batches of a handler, each for rows of other sizes */
+#define NGX_WEBTORCH_MAX_OPEN   32
+
+
+typedef enum {
+    NGX_WEBTORCH_BATCH_FREE = 0,
+    NGX_WEBTORCH_BATCH_OPEN,              /* rows are added */
+    NGX_WEBTORCH_BATCH_READY,             /* closed, in runner->ready */
+    NGX_WEBTORCH_BATCH_PENDING,           /* in runner->pending */
+    NGX_WEBTORCH_BATCH_RUNNING,           /* in Python */
+    NGX_WEBTORCH_BATCH_DONE,
+    NGX_WEBTORCH_BATCH_HELD               /* answered, outputs are being sent */
+} ngx_webtorch_batch_state_e;
+
+
+struct ngx_webtorch_batch_s {
+    webtorch_batch_t             api;
+
+    /* the handler's; with variable axes, a copy with the sizes of this batch */
+    webtorch_schema_t           *schema;
+    uint32_t                     max_rows;
+    uint64_t                     row_weight;  /* bytes if they vary, or 1 */
+
+    size_t                       max_text;
+    uint32_t                     max_jobs;
+    uint32_t                     nposted; /* jobs without a waiter */
+    ngx_uint_t                   adopted; /* Python owns the input buffers */
+    ngx_webtorch_batch_state_e   state;
+    ngx_uint_t                   nholds;
+    ngx_msec_t                   opened;
+    ngx_uint_t                   elapsed; /* microseconds in Python */
+    ngx_webtorch_runner_t       *runner;
+    ngx_webtorch_batch_t        *next;    /* in a fifo or runner->free */
+    ngx_queue_t                  queue;   /* in runner->batches */
+};
+
+
+/*
+ * One handler in one worker.  Used by the event loop only, except fields marked
+ * "mutex", which ngx_webtorch_runner_threads.mutex protects.  The event loop
+ * also owns the batches, each until it is put into "pending", and again after
+ * the loop has taken it from there or from "done".
+ */
+
+struct ngx_webtorch_runner_s {
+    ngx_webtorch_handler_t  *handler;
+    ngx_webtorch_run_t      *run;         /* the batch that runs, for the log of
+                                             a crash; one runs at a time */
+    ngx_log_t               *log;
+
+    ngx_webtorch_batch_t    *open;        /* the next rows are added to it */
+    ngx_webtorch_fifo_t      others;      /* open batches for other sizes */
+    ngx_uint_t               nothers;
+    ngx_webtorch_fifo_t      ready;
+    ngx_webtorch_batch_t    *free;
+    ngx_queue_t              batches;     /* not free, the oldest first */
+    uint32_t                 nslots;
+    uint32_t                 nkept;       /* free ones with buffers */
+
+    ngx_uint_t               nthreaded;   /* batches given to the thread */
+    ngx_uint_t               njobs;       /* in batches, with a waiter or not */
+    ngx_uint_t               nwaiters;    /* and jobs without one */
+    ngx_uint_t               nheld;       /* batches */
+    size_t                   held;        /* bytes of their outputs */
+
+    ngx_webtorch_timer_t     close;       /* when open batches close */
+    ngx_uint_t               nadded;      /* jobs, ever */
+    ngx_uint_t               npolled;     /* nadded at the last poll */
+    ngx_uint_t               npolls;
+    ngx_webtorch_timer_t     timeout;     /* when the oldest waiter times out */
+
+    /* mode=auto */
+    uint64_t                 fast_weight; /* batch weight of a fast call */
+    ngx_uint_t               penalty;     /* fast calls in the thread that the
+                                             last slow one inline required */
+    ngx_uint_t               penalty_left;
+    ngx_uint_t               nfast;       /* fast calls inline in a row */
+
+    ngx_uint_t               started;     /* the thread */
+    pthread_t                thread;
+    pthread_cond_t           cond;
+    ngx_webtorch_fifo_t      pending;     /* mutex */
+    ngx_uint_t               waiting;     /* mutex: the thread is idle */
+    ngx_uint_t               stop;        /* mutex */
+};
+
+
+/* shared by the threads of all handlers in a worker */
+
+typedef struct {
+    pthread_mutex_t          mutex;
+    ngx_webtorch_fifo_t      done;        /* mutex: batches that have run */
+    ngx_uint_t               nthreaded;   /* batches given to all threads */
+    ngx_int_t                torch;       /* threads of a torch operator */
+    ngx_fd_t                 fd;          /* eventfd: done is not empty */
+} ngx_webtorch_runner_threads_t;
+
+
+/* adds the rows that were reserved last as a job */
+webtorch_job_t *ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
+
+/*
+ * In the event loop or in the thread.  wait: the call may wait until replaced
+ * models can be taken over.
+ */
+void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait);
+
+/* answers all waiters; the batch is free afterwards, or held */
+void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
+
+/*
+ * Sets the timer of waiters, unless it is set.  Needed for every batch that
+ * does not run in this iteration of the event loop: the others cannot time out.
+ */
+void ngx_webtorch_batch_set_timeout(ngx_webtorch_runner_t *runner);
+void ngx_webtorch_batch_timeout_handler(ngx_event_t *ev);
+
+
+extern ngx_webtorch_runner_threads_t  ngx_webtorch_runner_threads;
+
+
+/* the time of a call is expected to grow with this */
+
+static inline uint64_t
+ngx_webtorch_batch_weight(ngx_webtorch_batch_t *batch)
+{
+    return batch->api.rows * batch->row_weight;
+}
+
+
+#endif /* _NGX_WEBTORCH_BATCH_PRIVATE_H_INCLUDED_ */

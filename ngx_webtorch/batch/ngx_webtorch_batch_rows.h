@@ -1,0 +1,43 @@
+
+/*
+ * The memory of batches: a batch keeps its buffers while it is free.  Each
+ * handler has a list of free batches.
+ */
+
+
+#ifndef _NGX_WEBTORCH_BATCH_ROWS_H_INCLUDED_
+#define _NGX_WEBTORCH_BATCH_ROWS_H_INCLUDED_
+
+
+#include "ngx_webtorch_batch.h"
+
+
+/* an empty batch for rows of these sizes; NULL: no memory */
+ngx_webtorch_batch_t *ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner,
+    const int64_t *sizes);
+
+/* puts a batch into the list of free ones */
+void ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch);
+
+/* whether the rows of a batch have these sizes of variable axes */
+ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
+    const int64_t *sizes);
+
+/* makes room for the rows, the text and one job, and sets the sink to it */
+ngx_int_t ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
+
+/* removes the rows of a job from a batch, which may become empty */
+void ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch,
+    webtorch_job_t *job);
+
+/*
+ * Frees the buffers that slow clients or a long queue made necessary, before a
+ * run of the only batch in use: those of C here, those of Python by the mark in
+ * the slot of that batch.
+ */
+void ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *only);
+
+
+#endif /* _NGX_WEBTORCH_BATCH_ROWS_H_INCLUDED_ */

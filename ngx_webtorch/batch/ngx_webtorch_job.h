@@ -1,0 +1,32 @@
+
+/*
+ * The memory of jobs.  ngx_webtorch_job.c also has the functions that Python
+ * calls on a job, which ngx_webtorch_api.h declares.
+ */
+
+
+#ifndef _NGX_WEBTORCH_JOB_H_INCLUDED_
+#define _NGX_WEBTORCH_JOB_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_webtorch_api.h"
+
+
+typedef struct ngx_webtorch_shared_s  ngx_webtorch_shared_t;
+
+
+/*
+ * Shares memory between a request of nginx and a job.  Each of the two calls
+ * ngx_webtorch_release(), in any order; the second call frees the memory.
+ * mapped: bytes to unmap, or 0 if data is from malloc().  NULL: no memory.
+ */
+ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped);
+
+/* frees what a job owns; the job itself is in an array of its batch */
+void ngx_webtorch_job_free(webtorch_job_t *job);
+
+
+#endif /* _NGX_WEBTORCH_JOB_H_INCLUDED_ */

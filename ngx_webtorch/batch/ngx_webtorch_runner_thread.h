@@ -1,0 +1,37 @@
+
+/*
+ * The threads of handlers: each handler that needs one has its own, so that a
+ * slow handler delays others at most while it holds the GIL, which torch
+ * releases in its operators.
+ */
+
+
+#ifndef _NGX_WEBTORCH_RUNNER_THREAD_H_INCLUDED_
+#define _NGX_WEBTORCH_RUNNER_THREAD_H_INCLUDED_
+
+
+#include "ngx_webtorch_batch.h"
+
+
+/* torch: threads of a torch operator in each thread of a handler */
+ngx_int_t ngx_webtorch_runner_init_process(ngx_cycle_t *cycle,
+    ngx_int_t torch);
+
+/* stops the threads; NGX_BUSY: a handler is still running */
+ngx_int_t ngx_webtorch_runner_exit_process(ngx_cycle_t *cycle,
+    ngx_array_t *handlers);
+
+/* runs a batch in the thread, which is started if it is not; answers waiters */
+void ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
+    ngx_webtorch_batch_t *batch);
+
+/*
+ * Takes the youngest batch back, if the thread has not yet begun with it; with
+ * variable axes the youngest of these sizes, among as many as may be open.
+ * NULL: none, or none with room for a row.
+ */
+ngx_webtorch_batch_t *ngx_webtorch_runner_thread_reclaim(
+    ngx_webtorch_runner_t *runner, const int64_t *sizes);
+
+
+#endif /* _NGX_WEBTORCH_RUNNER_THREAD_H_INCLUDED_ */
