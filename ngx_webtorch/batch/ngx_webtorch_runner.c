@@ -73,7 +73,7 @@ ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner)
 
 
 ngx_int_t
-ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
+ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
 {
     const int64_t         *sizes;
@@ -114,7 +114,7 @@ ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
 
 
 webtorch_job_t *
-ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
+ngx_webtorch_runner_add(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter)
 {
     webtorch_job_t        *job;
@@ -139,9 +139,9 @@ ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
 
 
 ngx_int_t
-ngx_webtorch_batch_now(ngx_webtorch_runner_t *runner,
+ngx_webtorch_runner_run(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter,
-    void (*fill)(ngx_webtorch_waiter_t *waiter, ngx_webtorch_sink_t *sink))
+    void (*write)(ngx_webtorch_waiter_t *waiter, ngx_webtorch_sink_t *sink))
 {
     ngx_webtorch_sink_t    sink;
     ngx_webtorch_batch_t  *batch;
@@ -160,7 +160,7 @@ ngx_webtorch_batch_now(ngx_webtorch_runner_t *runner,
         return NGX_ERROR;
     }
 
-    fill(waiter, &sink);
+    write(waiter, &sink);
 
     (void) ngx_webtorch_batch_append(batch, layout, waiter);
 

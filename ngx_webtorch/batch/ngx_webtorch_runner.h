@@ -23,21 +23,21 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
  * Makes room in the open batch for the rows and the text of a layout, and sets
  * the sink to it.  The rows become part of the batch when they are added.
  */
-ngx_int_t ngx_webtorch_batch_reserve(ngx_webtorch_runner_t *runner,
+ngx_int_t ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
 /* adds the rows that were reserved last as a job; waiter: NULL if none waits */
-webtorch_job_t *ngx_webtorch_batch_add(ngx_webtorch_runner_t *runner,
+webtorch_job_t *ngx_webtorch_runner_add(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
 
 /*
- * Runs a job as a batch by itself before it returns.  It calls fill(), which
+ * Runs a job as a batch by itself before it returns.  It calls write(), which
  * writes the rows into the sink, and then the waiter's done().
  * NGX_DECLINED: the handler does not run in the event loop, or not now.
  */
-ngx_int_t ngx_webtorch_batch_now(ngx_webtorch_runner_t *runner,
+ngx_int_t ngx_webtorch_runner_run(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter,
-    void (*fill)(ngx_webtorch_waiter_t *waiter, ngx_webtorch_sink_t *sink));
+    void (*write)(ngx_webtorch_waiter_t *waiter, ngx_webtorch_sink_t *sink));
 
 
 #endif /* _NGX_WEBTORCH_RUNNER_H_INCLUDED_ */

@@ -617,8 +617,8 @@ ngx_http_webtorch_join(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     ctx->waiter.done = ngx_http_webtorch_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_batch_add(ctx->handler->runner, &ctx->layout,
-                                  &ctx->waiter);
+    (void) ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
+                                   &ctx->waiter);
 
     cln->handler = ngx_http_webtorch_cleanup;
     cln->data = ctx;
@@ -644,7 +644,7 @@ ngx_http_webtorch_reserve(ngx_webtorch_sink_t *sink,
 
     s = (ngx_http_webtorch_sink_t *) sink;
 
-    if (ngx_webtorch_batch_reserve(s->runner, layout, sink) != NGX_OK) {
+    if (ngx_webtorch_runner_reserve(s->runner, layout, sink) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -707,7 +707,7 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
 
     ctx->layout.rows = 1;
 
-    if (ngx_webtorch_batch_reserve(handler->runner, &ctx->layout, &sink)
+    if (ngx_webtorch_runner_reserve(handler->runner, &ctx->layout, &sink)
         != NGX_OK)
     {
         ngx_webtorch_release(request->shared);
@@ -718,7 +718,7 @@ ngx_http_webtorch_add_request(ngx_http_request_t *r,
     ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_batch_add(handler->runner, &ctx->layout, &ctx->waiter);
+    job = ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
     job->request = request;
 
     cln->handler = ngx_http_webtorch_cleanup;

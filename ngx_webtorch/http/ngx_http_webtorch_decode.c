@@ -281,7 +281,7 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     runner = d->ctx->handler->runner;
     schema = &d->ctx->handler->schema;
 
-    if (ngx_webtorch_batch_reserve(runner, layout, &sink) != NGX_OK) {
+    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -25,13 +25,15 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
 
     ngx_http_webtorch_row_measure(r, fh, &layout);
 
-    if (ngx_webtorch_batch_reserve(handler->runner, &layout, &sink) != NGX_OK) {
+    if (ngx_webtorch_runner_reserve(handler->runner, &layout, &sink)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
     ngx_http_webtorch_row_write(r, fh, &sink);
 
-    (void) ngx_webtorch_batch_add(handler->runner, &layout, waiter);
+    (void) ngx_webtorch_runner_add(handler->runner, &layout, waiter);
 
     return NGX_OK;
 }

@@ -417,8 +417,8 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
 
     value->waiter.done = ngx_http_webtorch_set_done_now;
 
-    rc = ngx_webtorch_batch_now(handler->runner, &layout, &value->waiter,
-                                ngx_http_webtorch_set_write);
+    rc = ngx_webtorch_runner_run(handler->runner, &layout, &value->waiter,
+                                 ngx_http_webtorch_set_write);
 
     if (rc == NGX_DECLINED) {
         handler->stats.refused++;
