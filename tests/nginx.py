@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -31,7 +32,7 @@ class Binary:
 
 BINARY = Binary()
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 """Seconds that anything waited for may take on a slow machine."""
 
 T = TypeVar("T")
@@ -76,12 +77,39 @@ def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str]) -
         time.sleep(0.01)
 
 
+PORTS = range(20000, 32000)
+"""Below those that the kernel gives to clients, so that no connection takes one."""
+
+_reservations: dict[int, socket.socket] = {}
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that nothing listens on.
+
+    It is reserved until `release_port` or the end of the process: other processes that run tests
+    get other ports, even before the server listens.
+    """
+    first = random.randrange(len(PORTS))
+    for port in (*PORTS[first:], *PORTS[:first]):
+        # a name is bound by one process at a time and freed by the kernel when that ends
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f"\0webtorch-test-port-{port}")
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+        else:
+            _reservations[port] = reservation
+            return port
+    raise AssertionError("there is no free port")
+
+
+def release_port(port: int) -> None:
+    """Let other processes have a port of `free_port`."""
+    if reservation := _reservations.pop(port, None):
+        reservation.close()
 
 
 def body_of(tensor: str) -> bytes:
@@ -244,6 +272,7 @@ class Nginx:
                 self._process.wait()
                 raise
         shutil.rmtree(self.prefix, ignore_errors=True)
+        release_port(self.port)
 
     # --- requests ---
 

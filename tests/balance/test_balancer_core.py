@@ -1,6 +1,7 @@
 """What a balancer decides, in C and without nginx, under AddressSanitizer and UBSan."""
 
 import functools
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -21,10 +22,12 @@ FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
 def program() -> Path:
     path = ROOT / "build/test_balance"
     path.parent.mkdir(exist_ok=True)
+    built = path.with_name(f"{path.name}.{os.getpid()}")
     sources = [ROOT / f"ngx_webtorch/balance/ngx_webtorch_balance{part}.c" for part in PARTS]
     includes = [f"-I{ROOT / 'ngx_webtorch' / room}" for room in ("api", "balance")]
     command = ["clang-14", *FLAGS, "-fno-sanitize-recover=all", *includes, SOURCE, *sources]
-    subprocess.run([*command, "-lm", "-o", path], check=True)
+    subprocess.run([*command, "-lm", "-o", built], check=True)
+    built.rename(path)  # another process may run the old one
     return path
 
 
