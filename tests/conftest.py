@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nginx import BINARY, Nginx, wait_for
+from backends import Backends
+from echo import EchoServer
+from gate import Gate
+from nginx import BINARY, Nginx, quit_cleanly, wait_for
 
 StartNginx = Callable[..., Nginx]
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may choose a user")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,17 +47,6 @@ def look_after(server: Nginx) -> Iterator[Nginx]:
         return all(count(now[pid]) <= count(before[pid]) for pid in before if pid in now)
 
     wait_for(is_as_before, lambda: f"{before} to be all that is open, not {server.descriptors()}")
-
-
-def quit_cleanly(server: Nginx) -> None:
-    """Stop a server gracefully; what is left of it then is a leak."""
-    if server.process.poll() is not None:
-        return
-    children = [pid for pid, _ in server.children()]
-    assert server.quit() == 0, server.log()
-    left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
-    assert not left, f"processes {left} are left"
-    assert not server.unexpected_in_log(), server.log()
 
 
 @pytest.fixture
@@ -117,3 +107,24 @@ def shared_server(request: pytest.FixtureRequest) -> Iterator[Nginx]:
 def server(shared_server: Nginx) -> Iterator[Nginx]:
     """The module's server, watched over a test."""
     yield from look_after(shared_server)
+
+
+@pytest.fixture
+def gate(server: Nginx) -> Gate:
+    """Return the gate of the module's server, which has GATE_APP and GATE_SERVER."""
+    return Gate(server)
+
+
+@pytest.fixture
+def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
+    """Start three servers to be balanced, or as many as the module's BACKENDS says."""
+    servers = Backends(getattr(request.module, "BACKENDS", 3))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[EchoServer]:
+    """Start a server that answers what it is sent."""
+    with EchoServer() as server:
+        yield server

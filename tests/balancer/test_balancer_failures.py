@@ -7,16 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from backends import LOCATION, Backends, ask, ask_until
+from backends import LOCATION, ask, ask_until
 
 RETRIES = "proxy_next_upstream error timeout http_500; proxy_next_upstream_tries 3;"
 
-
-@pytest.fixture
-def backends():
-    servers = Backends(4)
-    yield servers
-    servers.close()
+BACKENDS = 4
 
 
 @pytest.fixture

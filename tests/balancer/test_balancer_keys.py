@@ -2,18 +2,11 @@
 
 from collections import Counter
 
-import pytest
-
-from backends import LOCATION, Backends, ask
+from backends import LOCATION, ask
 
 HTTP = "zone u 256k; webtorch_balancer key=$arg_k;"
 
-
-@pytest.fixture
-def backends():
-    servers = Backends(4)
-    yield servers
-    servers.close()
+BACKENDS = 4
 
 
 def test_keys_stay_where_they_are_warm(start, backends):

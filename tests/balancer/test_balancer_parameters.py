@@ -9,13 +9,6 @@ from backends import LOCATION, Backends, ask, ask_until
 from nginx import wait_for
 
 
-@pytest.fixture
-def backends():
-    servers = Backends(3)
-    yield servers
-    servers.close()
-
-
 def names(answers):
     return Counter(answer.server for answer in answers)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from backends import LOCATION, Backends, ask, ask_until
+from backends import LOCATION, ask, ask_until
 from nginx import wait_for
 from webtorch import balancer
 from webtorch.balancer import Policy, PolicyError, Samples, Scores, Servers
@@ -50,13 +50,6 @@ def samples(count: int, factor=lambda features: 1.0) -> Samples:
         expected=expected,
         features=features,
     )
-
-
-@pytest.fixture
-def backends():
-    servers = Backends(3)
-    yield servers
-    servers.close()
 
 
 def test_it_learns_what_is_to_be_learned():

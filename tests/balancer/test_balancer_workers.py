@@ -6,21 +6,12 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from backends import LOCATION, Backends, ask, ask_until
+from backends import LOCATION, ask, ask_until
 from nginx import wait_for
 
 UPSTREAM = "zone u 256k; webtorch_balancer;"
 
 LEARNS = r'\[info\] (\d+)#\d+: webtorch: this worker learns for upstream "u"'
-
-
-@pytest.fixture
-def backends():
-    servers = Backends(3)
-    yield servers
-    servers.close()
 
 
 def learners(server):

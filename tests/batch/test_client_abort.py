@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from nginx import wait_for
 from wire import Wire, at_once, connect, connections, request, settle
 
@@ -44,11 +44,6 @@ location = /slow/inline { webtorch_handler app:slow mode=inline max_batch=16; }
 location = /slow/delay { webtorch_handler app:slow max_batch=16 max_delay=2ms; }
 """
 )
-
-
-@pytest.fixture
-def gate(server):
-    return Gate(server)
 
 
 @pytest.mark.parametrize("path", ["/gated", "/gated/4"])

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from nginx import wait_for
 from wire import connections, settle
 
@@ -25,11 +25,6 @@ location = /impatient {
 location = /gated { webtorch_handler app:gated mode=thread max_delay=1s; }
 """
 )
-
-
-@pytest.fixture
-def gate(server):
-    return Gate(server)
 
 
 @pytest.mark.parametrize("mode", ["inline", "thread"])

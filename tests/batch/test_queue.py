@@ -2,7 +2,7 @@
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from wire import Answer, connections, request, settle
 
 APP = GATE_APP
@@ -16,11 +16,6 @@ location = /request { webtorch_handler app:gated_request mode=thread queue=4; }
 location = /other { webtorch_handler app:affine queue=1; }
 """
 )
-
-
-@pytest.fixture
-def gate(server):
-    return Gate(server)
 
 
 def assert_refused(answer: Answer) -> None:

@@ -48,11 +48,6 @@ location = /inline { webtorch_handler app:affine mode=inline; }
 """
 
 
-@pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
 def assert_timed_out(answer: Answer) -> None:
     assert answer.status == 504
     assert answer.headers["content-type"] == "application/json"

@@ -1,6 +1,6 @@
 """The directive webtorch_preload: what the master imports."""
 
-from conftest import needs_root
+from marks import needs_root
 
 APP = """
 import os, sys, torch, webtorch

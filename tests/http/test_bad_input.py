@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from answers import check_error
 from nginx import body_of
 
 APP = """
@@ -73,15 +74,6 @@ location = /small { client_max_body_size 100; webtorch_handler app:f32; }
 JSON = {"Content-Type": "application/json"}
 TORCH7 = {"Content-Type": "text/plain"}
 EXPECTED = 'tensor "x": expected float32 [batch, 2], found '
-
-
-def check_error(answer, status, code, text):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error", "code"}
-    assert body["code"] == code
-    assert text in body["error"], body["error"]
 
 
 @pytest.mark.parametrize(

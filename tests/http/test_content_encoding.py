@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nginx import body_of
-from wire import chunked, connections, request
+from wire import chunked, connections, raw_deflate, request
 
 APP = '''
 import webtorch
@@ -64,12 +64,6 @@ MIB = 1 << 20
 def deflate(data: bytes) -> bytes:
     """Compress in zlib's format."""
     return zlib.compress(data, 9)
-
-
-def raw_deflate(data: bytes) -> bytes:
-    """Compress without a header."""
-    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    return compressor.compress(data) + compressor.flush()
 
 
 COMPRESS = {

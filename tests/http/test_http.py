@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from nginx import wait_for
 from wire import chunked, connections, request, settle
 
@@ -109,11 +109,6 @@ location = /proxy { proxy_pass http://127.0.0.1:$server_port/thread; proxy_reque
                     proxy_http_version 1.1; }
 """
 )
-
-
-@pytest.fixture
-def gate(server):
-    return Gate(server)
 
 
 @pytest.fixture

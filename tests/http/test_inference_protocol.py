@@ -16,9 +16,9 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from answers import check_error
+from apps import DTYPES_APP, KINDS
 from nginx import ROOT, wait_for
-from test_dtypes import APP as DTYPES_APP
-from test_dtypes import KINDS
 
 APP = (
     DTYPES_APP
@@ -134,13 +134,6 @@ def post(server, body, path="/v2/models/float32/infer", rest=b"", **options):
     if rest:
         headers = {"Inference-Header-Content-Length": str(len(data)), **headers}
     return server.request("POST", path, data=data + rest, headers=headers, **options)
-
-
-def check_error(answer, status, code, text=""):
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    assert set(answer.json()) == {"error", "code"}
-    assert text in answer.json()["error"], answer.text
 
 
 # --- what is told ---

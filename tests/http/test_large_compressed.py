@@ -10,15 +10,13 @@ import zlib
 import numpy as np
 import pytest
 
+from apps import LARGE_APP
 from gate import affine, rows_of
-from nginx import wait_for
-from test_content_encoding import raw_deflate
-from test_large_text import APP as TENSORS
-from test_large_text import seconds_of_threads
-from wire import connections, request
+from nginx import seconds_of_threads, wait_for
+from wire import connections, raw_deflate, request
 
 APP = (
-    TENSORS
+    LARGE_APP
     + """
 import hashlib
 

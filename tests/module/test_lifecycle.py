@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from conftest import needs_root
+from marks import needs_root
 from nginx import wait_for
 
 APP = """

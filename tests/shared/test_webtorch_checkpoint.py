@@ -13,9 +13,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
-from conftest import needs_root
+from line import ADAM, SERVER, SGD, about_each, app, train
+from marks import needs_root
 from nginx import wait_for
-from test_webtorch_zone import ADAM, SERVER, SGD, about_each, app, train
 
 
 def http(directory, options="interval=1s", zone="models:1m"):

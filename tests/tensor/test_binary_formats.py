@@ -9,6 +9,9 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from answers import check_error
+from files import load_numpy as load
+from files import npy
 from nginx import Nginx
 from wire import connect, connections, request
 
@@ -71,25 +74,8 @@ RAW = "application/octet-stream"
 RNG = np.random.default_rng(0)
 
 
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
-
-
-def load(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
 def post(server: Nginx, path: str, body: bytes, content_type: str, **headers: str):
     return server.post(path, data=body, headers={"Content-Type": content_type, **headers})
-
-
-def check_error(answer, status: int, code: str, *texts: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.json()["code"] == code, answer.text
-    for text in texts:
-        assert text in answer.json()["error"]
 
 
 # --- npy ---

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from codec import fuzz
+from tensor.codec import fuzz
 
 SECONDS = os.environ.get("WEBTORCH_FUZZ_SECONDS", "10")
 

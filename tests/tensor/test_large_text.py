@@ -2,33 +2,15 @@
 
 import json
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from apps import LARGE_APP as APP
 from gate import affine, rows_of
-from nginx import wait_for
+from nginx import seconds_of_threads, wait_for
 from wire import connections, request
 
-APP = """
-import jaxtyping as j, webtorch
-from torch import Tensor
-
-@webtorch.infer
-def f(x: j.Float64[Tensor, "batch 1"]) -> j.Float64[Tensor, "batch 1"]:
-    return 2 * x + 1
-
-@webtorch.infer
-def two(a: j.Float64[Tensor, "batch 2"], b: j.Int64[Tensor, "batch"]) -> tuple[
-    j.Float64[Tensor, "batch 2"], j.Int64[Tensor, "batch"]
-]:
-    return -a, b + 1
-
-@webtorch.train
-def train(x: j.Float64[Tensor, "batch 1"]) -> j.Float64[Tensor, "batch 1"]:
-    return x
-"""
 SERVER = """
 client_max_body_size 64m;
 location = /f { webtorch_handler app:f; }
@@ -48,16 +30,6 @@ def torch7(rows: int, words: str) -> str:
     """Write a column of numbers."""
     storage = f"4|2|3|V 1|19|torch.DoubleStorage|{rows}|{words}|"
     return f"4|1|3|V 1|18|torch.DoubleTensor|2|{rows} 1|1 1|1|{storage}"
-
-
-def seconds_of_threads(pid: int) -> float:
-    """Add up the processor time of all threads but the event loop's."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if task.name != str(pid):
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11])
-    return total / 100
 
 
 @pytest.mark.parametrize("path", ["/f", "/buffered"])

@@ -1,21 +1,17 @@
 """npz: archives as NumPy writes them, of tensors by name, both ways."""
 
 import io
-import struct
 import zipfile
 
 import numpy as np
 import pytest
 
-from functions import FUNCTIONS
+from answers import check_error
+from apps import FUNCTIONS, KINDS
+from files import npy, npz, patched
 from webtorch.schema import DTYPES
 
 NPZ = "application/x-npz"
-KINDS = {
-    "bool": "Bool", "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
-    "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
-    "float16": "Float16", "bfloat16": "BFloat16", "float32": "Float32", "float64": "Float64",
-}  # fmt: skip
 
 APP = (
     """
@@ -46,23 +42,11 @@ SAVE = {"stored": np.savez, "deflated": np.savez_compressed}
 ROW = np.array([[0.5, -2]], "f4")
 
 
-def npz(save=np.savez, **arrays) -> bytes:
-    file = io.BytesIO()
-    save(file, **arrays)
-    return file.getvalue()
-
-
 def archive(*members, method=zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as opened:
         for name, text in members:
             opened.writestr(zipfile.ZipInfo(name), text, method)
-    return file.getvalue()
-
-
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
     return file.getvalue()
 
 
@@ -75,14 +59,6 @@ def arrays_of(answer):
     assert answer.headers["Content-Type"] == NPZ
     assert zipfile.ZipFile(io.BytesIO(answer.content)).testzip() is None
     return dict(np.load(io.BytesIO(answer.content), allow_pickle=False))
-
-
-def check_error(answer, status, code, text):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert body["code"] == code
-    assert text in body["error"], body["error"]
 
 
 def test_every_dtype_is_tried():
@@ -169,14 +145,6 @@ def test_what_deflated_members_inflate_to_is_limited(server):
 GOOD = npz(x=ROW)
 DEFLATED = npz(np.savez_compressed, x=ROW)
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
-
-
-def patched(body, *patches) -> bytes:
-    """Write numbers at offsets from the last of a kind of headers."""
-    changed = bytearray(body)
-    for header, offset, layout, number in patches:
-        struct.pack_into(layout, changed, body.rindex(header) + offset, number)
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("length", [1, 21, 22, 100, len(GOOD) // 2, len(GOOD) - 1])

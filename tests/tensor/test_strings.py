@@ -9,10 +9,11 @@ from jaxtyping import Float32
 from torch import Tensor
 
 import webtorch
+from answers import check_error
 from nginx import Nginx
 from webtorch import Strings, strings
 from webtorch.schema import Schema
-from wire import at_once, connections
+from wire import connections, send_at_once
 
 APP = """
 import jaxtyping as j, torch, webtorch
@@ -110,11 +111,6 @@ location /v2 { webtorch_inference_protocol; }
 TEXTS = ["", "a", "äöü \u4e2d\u6587 \U0001f600", '"\\/\b\f\n\r\t\0\x1f', "x" * 5000]
 
 
-def expect(answer, status: int, code: str, text: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert text in answer.json()["error"]
-
-
 # --- JSON ---
 
 
@@ -163,13 +159,13 @@ def test_bytes_in_json(server):
     ],
 )
 def test_what_does_not_fit(server, path, body, code, text):
-    expect(server.post(path, body), 422, code, text)
+    check_error(server.post(path, body), 422, code, text)
 
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00\ud800"', '"\udcff"', r'"\ud83d\ude0"'])
 def test_text_that_is_not_unicode(server, text):
     body = f"[{text}]".encode("utf-8", "surrogateescape")
-    expect(server.post("/upper", data=body), 400, "malformed_body", "invalid JSON")
+    check_error(server.post("/upper", data=body), 400, "malformed_body", "invalid JSON")
 
 
 def test_a_large_body_is_decoded_in_a_thread(server):
@@ -187,9 +183,9 @@ def test_formats_without_strings(server):
         "application/octet-stream", "text/plain",
     ):  # fmt: skip
         answer = server.post("/upper", data=b"a", headers={"Content-Type": content_type})
-        expect(answer, 415, "unsupported_media_type", "this format carries no strings")
+        check_error(answer, 415, "unsupported_media_type", "this format carries no strings")
         answer = server.post("/upper", ["a"], headers={"Accept": content_type})
-        expect(answer, 406, "not_acceptable", "accept application/json")
+        check_error(answer, 406, "not_acceptable", "accept application/json")
         answer = server.post("/upper", ["a"], headers={"Accept": f"{content_type}, */*;q=0.1"})
         assert answer.json() == ["A"]
 
@@ -272,27 +268,19 @@ def test_malformed_strings(server, data, shape, status, code, text):
     head = json.dumps({"inputs": [{**x, "parameters": {"binary_data_size": len(data)}}]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
     answer = server.post("/v2/models/upper/infer", data=head + data, headers=headers)
-    expect(answer, status, code, text)
+    check_error(answer, status, code, text)
 
 
 def test_strings_where_numbers_are_expected(server):
     x = {"name": "texts", "datatype": "FP32", "shape": [1], "data": [1]}
     answer = server.post("/v2/models/upper/infer", {"inputs": [x]})
-    expect(answer, 422, "wrong_dtype", "expected str [batch], found float32 [1]")
+    check_error(answer, 422, "wrong_dtype", "expected str [batch], found float32 [1]")
     x = {"name": "texts", "datatype": "BYTES", "shape": [1], "data": [1]}
     answer = server.post("/v2/models/upper/infer", {"inputs": [x]})
-    expect(answer, 422, "wrong_dtype", "found int64 among its elements")
+    check_error(answer, 422, "wrong_dtype", "found int64 among its elements")
 
 
 # --- batches ---
-
-
-def send_at_once(server: Nginx, path: str, bodies):
-    with connections(server, len(bodies)) as wires:
-        with at_once(server):
-            for wire, body in zip(wires, bodies, strict=True):
-                wire.post(path, body)
-        return [wire.answer() for wire in wires]
 
 
 @pytest.mark.parametrize("path", ["/late/upper", "/thread/upper"])

@@ -13,82 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from functions import FUNCTIONS
-from gate import GATE_APP, GATE_SERVER, Gate
+import answers
+from apps import KINDS
+from apps import TORCH_APP as APP
+from apps import TORCH_SERVER as SERVER
+from files import load_torch as load
+from files import patched
+from files import save_torch as save
+from gate import GATE_SERVER, Gate
 from nginx import wait_for
-from test_npz import KINDS, patched
 from webtorch.schema import DTYPES
 from wire import connections, request, settle
 
 TORCH = "application/x-pytorch"
 
-APP = (
-    GATE_APP
-    + """
-import time, typing
-import jaxtyping
-from jaxtyping import Bool, Float32, Int64
-"""
-    + FUNCTIONS
-    + """
-@webtorch.infer
-def deep(x: Float32[Tensor, "batch 1 1 1 1 1 1 1 2"]) -> Float32[Tensor, "batch"]:
-    return x.reshape(-1, 2).sum(1)
-
-@webtorch.train
-def train(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
-    return x
-
-@webtorch.handler
-def length(request: webtorch.Request) -> webtorch.Response:
-    size = torch.tensor([len(request.body)])
-    return webtorch.Response(size, content_type="application/x-pytorch")
-"""
-    + "".join(
-        f"""
-@webtorch.infer
-def {name}(x: jaxtyping.{kind}[Tensor, "batch 2"]) -> jaxtyping.{kind}[Tensor, "batch 2"]:
-    assert x.dtype is torch.{name}
-    return x
-"""
-        for name, kind in KINDS.items()
-    )
-)
-SERVER = (
-    """
-webtorch_torch_load on;
-location = /two { webtorch_handler app:two; }
-location = /half { webtorch_handler app:half; }
-location = /alone { webtorch_handler app:alone; }
-location = /deep { webtorch_handler app:deep; }
-location = /train { webtorch_handler app:train; }
-location = /length { webtorch_handler app:length; }
-location = /wide { webtorch_handler app:wide; client_max_body_size 8m; }
-location = /gated { webtorch_handler app:gated mode=thread max_batch=1 queue=1; }
-location = /off { webtorch_torch_load off; webtorch_handler app:half; }
-location = /off/length { webtorch_torch_load off; webtorch_handler app:length; }
-location = /if {
-    webtorch_torch_load off;
-    webtorch_handler app:half;
-    if ($arg_load) { webtorch_torch_load on; }
-}
-location /v2 { webtorch_inference_protocol; }
-"""
-    + GATE_SERVER
-    + "".join(f"location = /{name} {{ webtorch_handler app:{name}; }}\n" for name in KINDS)
-)
-
 ROW = torch.tensor([[0.5, -2]])
-
-
-def save(value, **options) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file, **options)
-    return file.getvalue()
-
-
-def load(body: bytes):
-    return torch.load(io.BytesIO(body), weights_only=True)
 
 
 def post(server, path, value, **headers):
@@ -104,12 +43,9 @@ def loaded(answer):
 
 
 def check_error(answer, status, code, text):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert body["code"] == code, body
-    assert text in body["error"], body["error"]
-    assert "weights_only" not in body["error"] and "Traceback" not in body["error"]
+    answers.check_error(answer, status, code, text)
+    error = answer.json()["error"]
+    assert "weights_only" not in error and "Traceback" not in error
 
 
 def same(found, expected) -> bool:

@@ -1,7 +1,6 @@
 """Axes whose size a request chooses: in all formats, and batches of rows that are alike."""
 
 import concurrent.futures
-import io
 import json
 
 import numpy as np
@@ -9,9 +8,12 @@ import pytest
 import safetensors.numpy
 import tritonclient.http as triton
 
+from answers import check_error
+from files import load_numpy as load
+from files import npy, npz
 from nginx import Nginx, wait_for
 from webtorch.client import Client
-from wire import at_once, connections, request, settle
+from wire import at_once, connections, request, send_at_once, settle
 
 APP = """
 import threading
@@ -151,30 +153,9 @@ SAFETENSORS = "application/vnd.safetensors"
 RNG = np.random.default_rng(0)
 
 
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def npz(**arrays) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def load(data: bytes):
-    return np.load(io.BytesIO(data))
-
-
 def post(server: Nginx, path: str, body: bytes, content_type: str, **headers: str):
     headers = {"Content-Type": content_type, **headers}
     return server.post(path, data=body, headers=headers)
-
-
-def expect(answer, status: int, code: str, text: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert text in answer.json()["error"]
 
 
 def calls(server: Nginx) -> list[list[int]]:
@@ -295,11 +276,11 @@ def f(x: j.UInt8[Tensor, "batch 2 3"]) -> j.UInt8[Tensor, "batch 3 2"]:
     answer = post(server, "/f", body[:6], RAW, **{"Tensor-Shape": "2,3"})
     assert answer.headers["Tensor-Shape"] == "3,2" and answer.content == bytes([0, 3, 1, 4, 2, 5])
 
-    expect(
+    check_error(
         post(server, "/f", body, RAW, **{"Tensor-Shape": "2,3,2"}),
         422, "wrong_shape", "expected uint8 [batch, 2, 3], found uint8 [2, 3, 2]",
     )  # fmt: skip
-    expect(
+    check_error(
         post(server, "/f", body, RAW, **{"Tensor-Shape": "3,2,3"}),
         400, "malformed_body", "its data are 12 bytes, which its shape is not of",
     )  # fmt: skip
@@ -383,13 +364,15 @@ SHAPE_OF_DATA = "which its shape is not of"
     ],
 )
 def test_wrong_shapes_in_json(server, path, body, text):
-    expect(server.post(path, body), 422, "wrong_shape", text)
+    check_error(server.post(path, body), 422, "wrong_shape", text)
 
 
 def test_wrong_elements(server):
     answer = server.post("/embed", [[1, 2.5]])
-    expect(answer, 422, "wrong_dtype", "expected int64 [batch, seq], found float64 among")
-    expect(server.post("/embed", [[1, 2**64 - 1]]), 422, "out_of_range", "out of range of int64")
+    check_error(answer, 422, "wrong_dtype", "expected int64 [batch, seq], found float64 among")
+    check_error(
+        server.post("/embed", [[1, 2**64 - 1]]), 422, "out_of_range", "out of range of int64"
+    )
 
 
 @pytest.mark.parametrize("array", [np.zeros((2, 0), int), np.zeros((0, 2), int), np.zeros(0, int)])
@@ -404,7 +387,7 @@ def test_empty_arrays(server, array):
     ]  # fmt: skip
     for answer in answers:
         text = 'the axis "seq" is empty' if array.shape[-1] == 0 else "found int64 [0, 2]"
-        expect(answer, 422, "wrong_shape", text)
+        check_error(answer, 422, "wrong_shape", text)
 
 
 @pytest.mark.parametrize(
@@ -431,36 +414,36 @@ def test_empty_arrays(server, array):
 def test_shapes_of_raw_rows(server, shape, status, code, text):
     headers = {} if shape is None else {"Tensor-Shape": shape}
     body = np.arange(6).tobytes()
-    expect(post(server, "/embed", body, RAW, **headers), status, code, text)
+    check_error(post(server, "/embed", body, RAW, **headers), status, code, text)
 
 
 def test_raw_rows_of_several_axes_without_a_batch(server):
-    expect(post(server, "/wave", b"12345", RAW), 422, "wrong_shape", "4 bytes a row, found 5")
+    check_error(post(server, "/wave", b"12345", RAW), 422, "wrong_shape", "4 bytes a row, found 5")
     answer = post(server, "/transposed", bytes(16), RAW)
-    expect(answer, 422, "missing_shape", "[batch, h, w] need their shape")
+    check_error(answer, 422, "missing_shape", "[batch, h, w] need their shape")
 
 
 def test_lengths_that_are_only_claimed(server):
     """A body of a few bytes must not make anybody allocate what it speaks of."""
     text = npy(np.zeros((1, 1), int)).replace(b"(1, 1)", b"(1, 4611686018427387904)")
     text = text.replace(b" " * 18 + b"\n", b"\n")
-    expect(post(server, "/embed", text, NPY), 400, "malformed_body", SHAPE_OF_DATA)
+    check_error(post(server, "/embed", text, NPY), 400, "malformed_body", SHAPE_OF_DATA)
 
     # strides of zero: one element that stands for 2^60
     tensor = (
         b"4\n1\n3\nV 1\n16\ntorch.LongTensor\n2\n1073741824 1073741824\n0 0\n1\n"
         b"4\n2\n3\nV 1\n17\ntorch.LongStorage\n1\n5\n"
     )
-    expect(post(server, "/embed", tensor, "text/plain"), 422, "wrong_shape", "found int64")
+    check_error(post(server, "/embed", tensor, "text/plain"), 422, "wrong_shape", "found int64")
 
     x = {"name": "x", "datatype": "FP64", "shape": [1, 2**40, 2**40], "data": [1]}
     answer = server.post("/v2/models/transposed/infer", {"inputs": [x]})
-    expect(answer, 400, "malformed_body", "its shape is not that of its data")
+    check_error(answer, 400, "malformed_body", "its shape is not that of its data")
 
     # the first row of the first matrix speaks of 10^12 elements, there are 2 * 10^6
     row = b"[" + b"1," * 999_999 + b"1]"
     body = b"[[" + row + b",[]" * 999_999 + b"]]"
-    expect(server.post("/transposed", data=body), 422, "wrong_shape", "in a ragged array")
+    check_error(server.post("/transposed", data=body), 422, "wrong_shape", "in a ragged array")
 
 
 def test_outputs_that_do_not_fit(start):
@@ -478,15 +461,6 @@ def test_outputs_that_do_not_fit(start):
 
 
 # --- batches ---
-
-
-def send_at_once(server: Nginx, path: str, bodies: list[list[list[int]]]):
-    """Send requests that the event loop finds in one round; return the answers."""
-    with connections(server, len(bodies)) as wires:
-        with at_once(server):
-            for wire, body in zip(wires, bodies, strict=True):
-                wire.post(path, body)
-        return [wire.answer() for wire in wires]
 
 
 def test_rows_are_batched_with_their_like(server):
@@ -706,6 +680,6 @@ def test_what_is_not_finite_is_not_trained_on(server):
     for shape in ((1, 5), (3, 2)):
         x = np.ones(shape, np.float32)
         x[-1, -1] = np.nan
-        expect(post(server, "/train", npy(x), NPY), 422, "not_finite", 'tensor "x"')
+        check_error(post(server, "/train", npy(x), NPY), 422, "not_finite", 'tensor "x"')
         x[-1, -1] = 1
         assert post(server, "/train", npy(x), NPY).ok

@@ -5,8 +5,6 @@ import json
 import pickle
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -14,98 +12,12 @@ import requests
 import torch
 
 import webtorch
+from apps import ROWS_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import ROWS_SERVER as SERVER  # noqa: F401
 from nginx import free_port, wait_for
-from test_json import APP, SERVER  # noqa: F401 - the server fixture reads them
 from webtorch.client import Client, ServerError
 
 NPY, NPZ, TORCH = "application/x-npy", "application/x-npz", "application/x-pytorch"
-
-
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=True)
-    return file.getvalue()
-
-
-def npz(**arrays) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def torch_file(value) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file)
-    return file.getvalue()
-
-
-ANSWERS = {
-    "/pair": (200, {"Content-Type": NPZ}, npz(best=np.float32([[1]]), index=np.int64([3]))),
-    "/big-endian": (200, {"Content-Type": NPY}, npy(np.arange(3, dtype=">f4"))),
-    "/pickle": (200, {"Content-Type": NPY}, npy(np.array([{}], dtype=object))),
-    "/words": (200, {"Content-Type": NPY}, npy(np.array(["word"]))),
-    "/truncated": (200, {"Content-Type": NPY}, npy(np.zeros(9))[:-1]),
-    "/no-zip": (200, {"Content-Type": NPZ}, npz(a=np.zeros(9))[:-1]),
-    "/nothing": (200, {"Content-Type": NPZ}, npz()),
-    "/html": (200, {"Content-Type": "text/html; charset=utf-8"}, b"<p>hello</p>"),
-    "/json": (200, {"Content-Type": "application/json"}, b'{"text": ["word"]}'),
-    "/null": (
-        200,
-        {"Content-Type": "application/json"},
-        b"[[1, null], [1%s, 2]]" % (b"0" * 20),
-    ),
-    "/torch/noise": (200, {"Content-Type": TORCH}, b"noise"),
-    "/torch/words": (200, {"Content-Type": TORCH}, torch_file({"x": "word"})),
-    "/torch/nothing": (200, {"Content-Type": TORCH}, torch_file({})),
-    "/torch/tensor": (200, {"Content-Type": TORCH}, torch_file(torch.ones(1))),
-    "/down": (502, {"Content-Type": "text/html"}, b"<h1>Bad Gateway</h1>"),
-    "/full": (
-        503,
-        {"Content-Type": "application/json", "Retry-After": "2"},
-        b'{"error": "more than 4096 wait", "code": "queue_full"}',
-    ),
-    "/later": (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"[1]"),
-}
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers the arrays that it is sent: one without a name with one, others by name."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.append((self.client_address, dict(self.headers), body))
-        status, headers, answer = ANSWERS.get(self.path) or self.echo(body)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def echo(self, body):
-        assert NPY in self.headers["Accept"] and NPZ in self.headers["Accept"]
-        content_type = self.headers["Content-Type"]
-        loaded = np.load(io.BytesIO(body), allow_pickle=False)
-        answer = npy(loaded) if content_type == NPY else npz(**loaded)
-        return 200, {"Content-Type": content_type}, answer
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def echo():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    server.daemon_threads = True
-    server.seen = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
-from conftest import quit_cleanly
 from gate import GATE_APP, GATE_SERVER, Gate
-from nginx import Nginx, wait_for
+from nginx import Nginx, quit_cleanly, wait_for
 from wire import connections, request, settle
 
 APP = (
@@ -159,11 +158,6 @@ def shared_server():
         quit_cleanly(server)
     finally:
         server.stop()
-
-
-@pytest.fixture
-def gate(server):
-    return Gate(server)
 
 
 def seen(server) -> list[str]:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate
+from gate import GATE_APP, GATE_SERVER
 from wire import at_once, connections, request, settle
 
 APP = (
@@ -125,11 +125,6 @@ location /behind/ {
 }
 """
 )
-
-
-@pytest.fixture
-def gate(server):
-    return Gate(server)
 
 
 def logged(server):

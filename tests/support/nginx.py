@@ -13,12 +13,13 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build/modules/ngx_http_webtorch_module.so"
 
 
@@ -90,7 +91,7 @@ def free_port() -> int:
     get other ports, even before the server listens.
     """
     first = random.randrange(len(PORTS))
-    for port in (*PORTS[first:], *PORTS[:first]):
+    for port in chain(PORTS[first:], PORTS[:first]):
         # a name is bound by one process at a time and freed by the kernel when that ends
         reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -110,6 +111,16 @@ def release_port(port: int) -> None:
     """Let other processes have a port of `free_port`."""
     if reservation := _reservations.pop(port, None):
         reservation.close()
+
+
+def seconds_of_threads(pid: int) -> float:
+    """Add up the processor time of all threads but the event loop's."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if task.name != str(pid):
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11])
+    return total / 100
 
 
 def body_of(tensor: str) -> bytes:
@@ -330,3 +341,14 @@ class Nginx:
             if re.search(r"\[(alert|crit|emerg)\]|exited on signal|error in the bridge", line)
             and not any(re.search(pattern, line) for pattern in self.expected_in_log)
         ]
+
+
+def quit_cleanly(server: Nginx) -> None:
+    """Stop a server gracefully; what is left of it then is a leak."""
+    if server.process.poll() is not None:
+        return
+    children = [pid for pid, _ in server.children()]
+    assert server.quit() == 0, server.log()
+    left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+    assert not left, f"processes {left} are left"
+    assert not server.unexpected_in_log(), server.log()

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,12 @@ def chunked(pieces: Sequence[bytes]) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
+def raw_deflate(data: bytes) -> bytes:
+    """Compress without the header of zlib's format."""
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush()
+
+
 def connect(server: Nginx) -> Wire:
     """Open a connection, which the caller closes."""
     return Wire(socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE))
@@ -142,6 +149,15 @@ def at_once(server: Nginx) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def send_at_once(server: Nginx, path: str, bodies: Sequence[Any]) -> list[Answer]:
+    """Send requests that the event loop finds in one round; return the answers."""
+    with connections(server, len(bodies)) as wires:
+        with at_once(server):
+            for wire, body in zip(wires, bodies, strict=True):
+                wire.post(path, body)
+        return [wire.answer() for wire in wires]
 
 
 def _state(pid: int) -> str:
