@@ -8,7 +8,7 @@ import pytest
 from backends import Backends
 from echo import EchoServer
 from gate import Gate
-from nginx import BINARY, Nginx, quit_cleanly, wait_for
+from nginx import BINARY, Nginx, quit_cleanly, running, wait_for
 
 StartNginx = Callable[..., Nginx]
 
@@ -94,13 +94,8 @@ def configured() -> Iterator[StartNginx]:
 def shared_server(request: pytest.FixtureRequest) -> Iterator[Nginx]:
     """Start one server for a module, of its SERVER, APP and HTTP."""
     module = request.module
-    server = Nginx(module.SERVER, module.APP, http=getattr(module, "HTTP", ""))
-    try:
-        server.start()
+    with running(Nginx(module.SERVER, module.APP, http=getattr(module, "HTTP", ""))) as server:
         yield server
-        quit_cleanly(server)
-    finally:
-        server.stop()
 
 
 @pytest.fixture

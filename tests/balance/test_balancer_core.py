@@ -31,12 +31,12 @@ def program() -> Path:
     return path
 
 
-def test_all_cases_are_known():
+def test_cases_match_the_program():
     listed = subprocess.run([program()], capture_output=True, text=True, check=True).stdout
     assert CASES and listed.split() == CASES
 
 
 @pytest.mark.parametrize("case", CASES)
-def test(case):
+def test_balance(case):
     done = subprocess.run([program(), case], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ def learn(guard: Nginx, identifier: str, label: int) -> float:
     return float(answer.json()["output"][0][0])
 
 
-def test_an_operator_teaches_by_the_ids_of_requests(guard):
+def test_operator_teaches_by_request_ids(guard):
     path = "/?motto=carpe+diem"
     answer = guard.get(path)
     assert answer.status_code == 200
@@ -78,7 +78,7 @@ def test_an_operator_teaches_by_the_ids_of_requests(guard):
         assert guard.get("/?id=1%27+or+1%3D1--").status_code == 403
 
 
-def test_ids_that_are_not_known_or_wrong(guard):
+def test_unknown_and_malformed_ids(guard):
     assert learn(guard, "0" * 32, 1) == -1
     for wrong in ("", "x" * 32, "0" * 31):
         answer = guard.post("/learn", {"id": [wrong], "label": [[1]]})
@@ -86,7 +86,8 @@ def test_ids_that_are_not_known_or_wrong(guard):
         assert "32 hexadecimal digits" in answer.text
 
 
-def test_a_flood_is_denied_and_people_pass(start):
+@pytest.mark.serial
+def test_flood_denied_people_pass(start):
     """Clients are told apart by a header here, and people load assets."""
     server = start(
         server_of("flood"),

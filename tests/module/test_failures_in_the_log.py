@@ -49,7 +49,7 @@ location /custom { webtorch_handler app:custom; }
         ("/custom", "POST", b"[[1]]"),
     ],
 )
-def test_one_in_a_second_is_told(start, path, method, body):
+def test_failures_logged_once_a_second(start, path, method, body):
     server = start(SERVER, APP)
     begin = time.monotonic()
     sent = 0

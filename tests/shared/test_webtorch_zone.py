@@ -23,7 +23,7 @@ def test_workers_have_the_same_model(start):
     assert first["steps"] == 20
 
 
-def test_without_a_zone_each_worker_has_its_own(start):
+def test_no_zone_gives_each_worker_its_own_model(start):
     server = start(SERVER, app(), workers=2)
     first, second = about_each(server)
     assert first["state"] != second["state"]
@@ -31,7 +31,7 @@ def test_without_a_zone_each_worker_has_its_own(start):
 
 @pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, ADAM])
 @pytest.mark.parametrize("lock", [False, True])
-def test_a_killed_worker_loses_nothing(start, optimizer, lock):
+def test_killed_worker_loses_nothing(start, optimizer, lock):
     server = start(
         SERVER, app(optimizer=optimizer, lock=lock), http=ZONE, expected=("exited on signal 9",)
     )
@@ -46,7 +46,7 @@ def test_a_killed_worker_loses_nothing(start, optimizer, lock):
 
 
 @pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM])
-def test_an_optimizer_goes_on_as_if_nothing_had_happened(start, optimizer):
+def test_optimizer_state_shared_over_reloads(start, optimizer):
     """Its state is shared: 30 steps in three workers are those of one."""
     server = start(SERVER, app(seed=0, optimizer=optimizer), http=ZONE)
     for _ in range(3):
@@ -60,7 +60,7 @@ def test_an_optimizer_goes_on_as_if_nothing_had_happened(start, optimizer):
     assert shared == own
 
 
-def test_a_reload_goes_on_with_the_same_model(start):
+def test_reload_keeps_model(start):
     server = start(SERVER, app(), http=ZONE, workers=2)
     train(server, 10)
     before = about_each(server)
@@ -68,7 +68,7 @@ def test_a_reload_goes_on_with_the_same_model(start):
     assert about_each(server) == before
 
 
-def test_a_zone_that_grows_goes_on_with_the_same_model(start):
+def test_zone_growth_keeps_model(start):
     server = start(SERVER, app(), http=ZONE)
     train(server, 10)
     before = about_each(server)
@@ -80,7 +80,7 @@ def test_a_zone_that_grows_goes_on_with_the_same_model(start):
     assert about_each(server)[0]["steps"] == 0
 
 
-def test_another_architecture_starts_afresh_and_says_so(start):
+def test_other_architecture_restarts_and_is_logged(start):
     server = start(SERVER, app(), http=ZONE)
     train(server, 10)
     server.write_app(app(width=3))
@@ -109,7 +109,7 @@ def test_another_optimizer_keeps_the_weights(start):
     assert about_each(server)[0]["steps"] == 11
 
 
-def test_a_refused_configuration_does_not_touch_the_model(start):
+def test_refused_configuration_keeps_model(start):
     server = start(SERVER, app(), http=ZONE, expected=("emerg",))
     train(server, 10)
     server.write_app(app(width=3) + "\n    raise RuntimeError('broken')\n")
@@ -122,7 +122,7 @@ def test_a_refused_configuration_does_not_touch_the_model(start):
     assert about_each(server)[0]["steps"] == 15
 
 
-def test_a_hundred_layouts_are_not_kept(start):
+def test_old_layouts_are_freed(start):
     """The memory of an old layout is used again when its workers are gone."""
     server = start(SERVER, app(width=100), http="webtorch_zone models:4k;")
     for width in (101, 102, 103, 104, 105, 106):
@@ -132,7 +132,7 @@ def test_a_hundred_layouts_are_not_kept(start):
         train(server, 1, width)
 
 
-def test_a_zone_that_is_too_small_says_how_large_it_must_be(configured):
+def test_zone_too_small_names_needed_size(configured):
     server = configured(SERVER, app(width=10000), http="webtorch_zone models:4k;")
     status, output = server.check()
     assert status == 1
@@ -157,7 +157,7 @@ def test_a_zone_that_is_too_small_says_how_large_it_must_be(configured):
         ("webtorch_zone a:1m; webtorch_zone b:1m;", '"webtorch_zone" directive is duplicate'),
     ],
 )
-def test_wrong_directives(configured, directive, message):
+def test_invalid_directives(configured, directive, message):
     status, output = configured(SERVER, app(), http=directive).check()
     assert status == 1
     assert message in output
@@ -184,7 +184,7 @@ def app_that_ends_halfway(how):
     )
 
 
-def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
+def test_locked_model_unchanged_by_killed_step(start):
     """The step is undone by the next one to train, and that does not wait for the dead."""
     server = start(
         SERVER,
@@ -207,7 +207,7 @@ def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
     assert abs(after["state"]["weight"][0][0] - before["state"]["weight"][0][0]) < 0.5
 
 
-def test_a_call_that_fails_leaves_a_locked_model_as_it_was(start):
+def test_locked_model_unchanged_by_failed_call(start):
     server = start(
         SERVER, app_that_ends_halfway('raise RuntimeError("failed")'), http=ZONE, workers=2
     )
@@ -218,7 +218,7 @@ def test_a_call_that_fails_leaves_a_locked_model_as_it_was(start):
     train(server, 1)
 
 
-def test_the_log_tells_what_a_worker_died_of(start):
+def test_crash_logs_handler_and_traceback(start):
     text = (
         app()
         + """
@@ -245,7 +245,7 @@ def test_the_log_tells_what_a_worker_died_of(start):
     assert server.post("/output", [[1.0, 2.0]]).ok
 
 
-def test_a_new_binary_goes_on_with_the_same_model(configured):
+def test_new_binary_keeps_model(configured):
     """USR2 and QUIT: both masters have workers for a while, which train one model."""
     server = configured(SERVER, app(), http=ZONE)
     pid_file = server.prefix / "nginx.pid"

@@ -352,3 +352,14 @@ def quit_cleanly(server: Nginx) -> None:
     left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
     assert not left, f"processes {left} are left"
     assert not server.unexpected_in_log(), server.log()
+
+
+@contextlib.contextmanager
+def running(server: Nginx) -> Iterator[Nginx]:
+    """Start a server; stop it gracefully afterwards, and check what it leaves."""
+    try:
+        server.start()
+        yield server
+        quit_cleanly(server)
+    finally:
+        server.stop()

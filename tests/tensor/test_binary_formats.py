@@ -277,7 +277,7 @@ def test_raw_rows_that_do_not_fit(server, path, size, text):
 # --- all ---
 
 
-def test_the_answer_is_in_the_format_that_is_accepted(server):
+def test_answer_in_the_accepted_format(server):
     x = np.float32([[1, 2]])
     bodies = {
         NPY: npy(x),
@@ -298,7 +298,7 @@ def test_the_answer_is_in_the_format_that_is_accepted(server):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_inferred_but_not_trained_on(server, number):
+def test_not_finite_inferred_but_not_trained_on(server, number):
     body = npy(np.float32([[1, number]]))
     assert np.array_equal(
         load(post(server, "/double", body, NPY).content), [[2, 2 * number]], equal_nan=True

@@ -73,7 +73,7 @@ def test_floats_beyond_the_range(server, name):
 
 @pytest.mark.parametrize("name", FLOATS)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_not_trained_on(server, name, number):
+def test_not_finite_not_trained_on(server, name, number):
     tensor = "4|1|3|V 1|18|torch.DoubleTensor|1|2|1|1|4|2|3|V 1|19|torch.DoubleStorage|2|0.5 {}|"
     assert server.post_text(f"/{name}", tensor.format(number)).ok
     answer = server.post_text(f"/train/{name}", tensor.format(number))

@@ -50,7 +50,7 @@ def test_numbers_read_back_the_same(server, value):
     assert [f32(v) for v in echoed[0]] == [f32(value), f32(-value)]
 
 
-def test_the_shortest_text_of_a_float32(server):
+def test_float32_shortest_text(server):
     assert server.post("/f32", [[0.1, 16777216]]).text == "[[0.1,16777216]]"
 
 
@@ -72,7 +72,7 @@ def test_content_type_with_parameters(server):
     assert server.post("/f32", data="[[1, 2]]", headers=headers).json() == [[1, 2]]
 
 
-def test_many_rows(server):
+def test_rows_by_the_thousand(server):
     rows = [[n, math.sqrt(n)] for n in range(20000)]
     answer = server.post("/f64", data=json.dumps(rows))
     assert answer.json() == rows

@@ -85,11 +85,11 @@ def test_several_tensors_by_name(server, save):
         assert found["total"].tolist() == [3, 7.5] and found["größe"].tolist() == [2, 0]
 
 
-def test_a_row_without_the_batch_axis(server):
+def test_row_without_batch_axis(server):
     assert arrays_of(post(server, "/half", npz(x=ROW[0])))["output"].tolist() == [0.25, -1]
 
 
-def test_a_function_that_is_not_batched(server):
+def test_function_without_batch(server):
     x = np.arange(6.0).reshape(2, 3)
     assert np.array_equal(arrays_of(post(server, "/alone", npz(x=x)))["output"], x.T)
 
@@ -104,20 +104,20 @@ def test_from_json_and_back(server):
     assert post(server, "/two", npz(**arrays), **{"Content-Type": "application/npz"}).ok
 
 
-def test_the_same_request_has_the_same_answer(server):
+def test_answers_are_reproducible(server):
     answers = {post(server, "/half", npz(x=ROW)).content for _ in range(3)}
     assert len(answers) == 1
 
 
 @pytest.mark.parametrize("save", SAVE)
-def test_a_large_answer(server, save):
+def test_large_answer(server, save):
     x = np.arange(700000, dtype="f4").reshape(7, 100000)
     answer = post(server, "/wide", npz(SAVE[save], x=x))
     assert len(answer.content) > 1 << 20
     assert np.array_equal(arrays_of(answer)["output"], x + 1)
 
 
-def test_an_archive_that_was_written_to_a_pipe(server):
+def test_archive_written_to_a_pipe(server):
     class Pipe(io.BytesIO):
         def seekable(self):
             return False
@@ -130,7 +130,7 @@ def test_an_archive_that_was_written_to_a_pipe(server):
     assert arrays_of(post(server, "/half", pipe.getvalue()))["output"].tolist() == [[0.25, -1]]
 
 
-def test_what_deflated_members_inflate_to_is_limited(server):
+def test_inflated_size_is_limited(server):
     x = np.zeros((30, 100000), "f4")  # 12 MB, in 12 kB
     bomb = npz(np.savez_compressed, x=x)
     assert len(bomb) < 1 << 16
@@ -216,7 +216,7 @@ def test_members_that_share_their_bytes(server):
 
 
 @pytest.mark.parametrize("save", SAVE)
-def test_what_does_not_fit(server, save):
+def test_mismatches(server, save):
     def send(path, **arrays):
         return post(server, path, npz(SAVE[save], **arrays))
 

@@ -181,7 +181,7 @@ def embedded(ids):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (3, 2), (1, 700), (5, 1), (2, 3)])
-def test_one_tensor_in_each_format(server, shape):
+def test_tensor_in_each_format(server, shape):
     ids = RNG.integers(-100, 100, shape)
     expected = embedded(ids)
 
@@ -205,7 +205,7 @@ def test_one_tensor_in_each_format(server, shape):
     assert [float(word) for word in lines[-1].split()] == expected.ravel().tolist()
 
 
-def test_a_row_without_the_batch_axis(server):
+def test_row_without_batch_axis(server):
     ids = np.arange(4)
     assert server.post("/embed", [0, 1, 2, 3]).json() == embedded(ids).tolist()
     assert load(post(server, "/embed", npy(ids), NPY).content).shape == (4, 2)
@@ -243,7 +243,7 @@ def test_several_axes(server):
         assert server.post("/transposed", x.tolist()).json() == found.tolist()
 
 
-def test_a_function_without_a_batch_axis(server):
+def test_function_without_batch_axis(server):
     x = RNG.integers(0, 9, (5, 2)).astype(np.float32)
     assert server.post("/alone", x.tolist()).json() == x.sum(axis=0).tolist()
     # its only variable axis is what the length leaves for it
@@ -256,7 +256,7 @@ def test_a_function_without_a_batch_axis(server):
     assert server.post("/wave", [1, 2, 3]).json() == [-1, -2, -3]
 
 
-def test_a_shape_that_is_told_of_a_fixed_row(start):
+def test_shape_header_of_a_fixed_row(start):
     app = """
 import jaxtyping as j, webtorch
 from torch import Tensor
@@ -291,7 +291,7 @@ def f(x: j.UInt8[Tensor, "batch 2 3"]) -> j.UInt8[Tensor, "batch 3 2"]:
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("length", [1, 5, 2000])
-def test_an_inference_client(server, binary, length):
+def test_inference_client(server, binary, length):
     x = RNG.integers(0, 9, (2, length, 3)).astype(np.float32)
     mask = RNG.random((2, length)) < 0.5
     inputs = [
@@ -321,7 +321,7 @@ def test_metadata(server):
 
 
 @pytest.mark.parametrize("form", ["npy", "json"])
-def test_a_client(server, form):
+def test_client(server, form):
     with Client(server.url(""), format=form) as client:
         for length in (1, 3, 50):
             ids = RNG.integers(0, 9, (2, length))
@@ -463,7 +463,7 @@ def test_outputs_that_do_not_fit(start):
 # --- batches ---
 
 
-def test_rows_are_batched_with_their_like(server):
+def test_rows_batched_by_size(server):
     calls(server)
     lengths = [3, 5, 3, 1, 5, 3, 1, 3]
     bodies = [[[10 * n + k for k in range(length)]] for n, length in enumerate(lengths)]
@@ -473,7 +473,7 @@ def test_rows_are_batched_with_their_like(server):
     assert sorted(calls(server)) == [[2, 1], [2, 5], [4, 3]]
 
 
-def test_a_batch_of_each_size_is_bounded_by_max_batch(server):
+def test_batch_of_each_size_bounded_by_max_batch(server):
     calls(server)
     bodies = [[[n] * (1 + n % 2)] for n in range(20)]
     answers = send_at_once(server, "/few/embed", bodies)
@@ -484,7 +484,7 @@ def test_a_batch_of_each_size_is_bounded_by_max_batch(server):
     assert all(rows <= 4 for rows, _ in found)
 
 
-def test_more_sizes_than_batches_are_open(server):
+def test_more_sizes_than_open_batches(server):
     """A size too many closes the batch that waits the longest: nothing is lost."""
     calls(server)
     bodies = [[[n] * (1 + n % 50)] for n in range(120)]
@@ -506,7 +506,7 @@ def test_waiting_for_others_of_the_same_size(server):
     assert sorted(calls(server)) == [[3, 1], [3, 2]]
 
 
-def test_what_waits_for_the_thread_takes_more_rows(server):
+def test_waiting_batch_takes_more_rows(server):
     calls(server)
     server.get("/control?shut")
     with connections(server, 9) as wires:
@@ -524,7 +524,7 @@ def test_what_waits_for_the_thread_takes_more_rows(server):
     assert sorted(calls(server)) == [[1, 1], [4, 2], [4, 3]]
 
 
-def test_clients_that_go_away(server):
+def test_client_abort(server):
     calls(server)
     with connections(server, 12) as wires:
         with at_once(server):
@@ -539,7 +539,7 @@ def test_clients_that_go_away(server):
 
 
 @pytest.mark.parametrize("path", ["/mixed", "/thread/mixed"])
-def test_many_clients_with_many_sizes(server, path):
+def test_clients_with_many_sizes(server, path):
     def run(seed: int) -> None:
         rng = np.random.default_rng(seed)
         with connections(server, 1) as (wire,):
@@ -569,7 +569,7 @@ def test_inputs_can_be_kept(server):
         assert server.post("/kept", [[n] * n]).json() == [[n + before + n] * n]
 
 
-def test_a_large_body_of_text(server):
+def test_large_text_body(server):
     ids = RNG.integers(0, 10**9, (3, 20_000))
     assert server.post("/mixed", ids.tolist()).json() == (ids + 1).tolist()
     answer = post(server, "/mixed", torch7(ids), "text/plain").text.splitlines()
@@ -632,7 +632,7 @@ def test_sizes_are_of_the_whole_batch(server):
 # --- failures ---
 
 
-def test_a_request_that_fails(server):
+def test_failing_request(server):
     bodies = [[[n] * 2] for n in (1, 13, 3, 4)] + [[[5]], [[13]], [[7]]]
     answers = send_at_once(server, "/poison/late", bodies)
     for body, answer in zip(bodies, answers, strict=True):
@@ -642,7 +642,7 @@ def test_a_request_that_fails(server):
             assert answer.json() == [[number + 1 for number in body[0]]]
 
 
-def test_a_failure_leaves_sizes_to_the_others(server):
+def test_failure_keeps_sizes_of_others(server):
     """Halves of the batch have their own sizes, the requests that are left have one."""
     calls(server)
     answers = send_at_once(server, "/grow/late", [[1], [13], [3], [2]])
@@ -653,7 +653,7 @@ def test_a_failure_leaves_sizes_to_the_others(server):
     assert calls(server)[-1] == [3, 3]
 
 
-def test_all_of_a_batch_fail(server):
+def test_whole_batch_fails(server):
     answers = send_at_once(server, "/grow/late", [[13], [13]])
     assert [answer.status for answer in answers] == [500, 500]
 
@@ -676,7 +676,7 @@ def test_samples_are_not_trained_on_twice_for_a_size(server):
     assert [answer.status for answer in answers] == [200, 500, 200, 200]
 
 
-def test_what_is_not_finite_is_not_trained_on(server):
+def test_not_finite_not_trained_on(server):
     for shape in ((1, 5), (3, 2)):
         x = np.ones(shape, np.float32)
         x[-1, -1] = np.nan

@@ -83,7 +83,7 @@ def test_tensors(client, x, named):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_tensor_on_a_gpu(client):
+def test_tensor_on_a_gpu(client):
     y = client.infer("echo", torch.ones(2, 2, device="cuda"))
     assert y.is_cpu and y.tolist() == [[1, 1], [1, 1]]
 
@@ -114,7 +114,7 @@ def test_several_outputs(client):
     }
 
 
-def test_what_other_servers_may_answer(client):
+def test_answers_of_other_servers(client):
     y = client.infer("big-endian", torch.ones(1))
     assert y.dtype is torch.float32 and y.tolist() == [0, 1, 2]
     y = client.infer("null", [1])
@@ -131,13 +131,13 @@ def test_what_other_servers_may_answer(client):
     ],
     ids=["bfloat16", "float8", "sparse"],
 )
-def test_tensors_that_numpy_has_not(client, x):
+def test_dtypes_unknown_to_numpy(client, x):
     with pytest.raises(TypeError, match=r'"x" is a tensor of torch\..*convert it'):
         client.infer("echo", x=x)
 
 
 @pytest.mark.parametrize("x", ["text", [None], [{}], [[1], [1, 2]], b"1", np.zeros(1, "M8[s]")])
-def test_what_is_no_array_of_numbers(client, echo, x):
+def test_invalid_arrays(client, echo, x):
     with pytest.raises(ValueError):
         client.infer("echo", x)
     assert not echo.seen
@@ -182,7 +182,7 @@ def test_answers_that_are_not_arrays(client, path):
     assert caught.value.status == 200 and caught.value.code is None
 
 
-def test_nobody_answers():
+def test_refused_connection():
     with (
         Client(f"http://127.0.0.1:{free_port()}") as client,
         pytest.raises(requests.ConnectionError),
@@ -193,7 +193,7 @@ def test_nobody_answers():
 # --- connections ---
 
 
-def test_a_connection_is_kept(client, echo):
+def test_connection_is_kept(client, echo):
     for _ in range(3):
         client.infer("echo", [1])
         with pytest.raises(ServerError):
@@ -201,7 +201,7 @@ def test_a_connection_is_kept(client, echo):
     assert len({address for address, _, _ in echo.seen}) == 1
 
 
-def test_an_error_that_is_kept_keeps_no_connection(server):
+def test_kept_error_keeps_no_connection(server):
     before = server.count_descriptors()
     with Client(server.url(""), format="json") as client, pytest.raises(ServerError) as caught:
         client.infer("f32", [[1]])
@@ -209,7 +209,7 @@ def test_an_error_that_is_kept_keeps_no_connection(server):
     assert caught.value.response.json()["error"] == str(caught.value)
 
 
-def test_a_session_of_ones_own(echo):
+def test_session_of_the_caller(echo):
     closed = []
 
     class Session(requests.Session):
@@ -276,7 +276,7 @@ def run_python(code: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_it_needs_no_torch(echo):
+def test_client_imports_no_torch(echo):
     done = run_python(f"""
 import sys
 import webtorch.client
@@ -290,7 +290,7 @@ print(client.infer("echo", [1, 2]).tolist(), client.infer("pair", x=[1])["index"
     assert done.stdout.split() == ["[1,", "2]", "[3]"]
 
 
-def test_without_requests():
+def test_requests_not_installed():
     done = run_python("""
 import sys
 sys.modules["requests"] = None

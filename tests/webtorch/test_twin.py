@@ -56,7 +56,7 @@ MODULES = {
 
 @pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-def test_a_twin_computes_what_the_module_does_in_evaluation_mode(make):
+def test_twin_computes_as_the_module_in_evaluation_mode(make):
     x = torch.randn(2, 1, 4)
     module = make()
     model = Model(next(names), module)
@@ -67,7 +67,7 @@ def test_a_twin_computes_what_the_module_does_in_evaluation_mode(make):
 
 
 @torch.no_grad()
-def test_a_twin_follows_the_parameters_of_its_module():
+def test_twin_follows_the_parameters_of_its_module():
     module = nn.Linear(1, 1, bias=False)
     model = Model(next(names), module)
     module.load_state_dict({"weight": torch.tensor([[7.0]])})
@@ -75,7 +75,7 @@ def test_a_twin_follows_the_parameters_of_its_module():
 
 
 @torch.no_grad()
-def test_members_that_are_set_anew_are_the_new_ones():
+def test_replaced_members_are_followed():
     model = Model(next(names), Counter())
     assert [model(torch.ones(())).item() for _ in range(3)] == [2 + 1, 3 + 2, 4 + 3]
 
