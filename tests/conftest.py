@@ -1,4 +1,4 @@
-"""Fixtures: servers for a test or for a module, looked after as one would look after a daemon."""
+"""Fixtures: servers for a test or for a module, with checks of logs, processes and descriptors."""
 
 import os
 from collections.abc import Callable, Iterator

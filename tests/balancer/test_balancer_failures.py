@@ -72,7 +72,7 @@ def test_hanging_server_noticed_before_its_timeout(server, backends):
     answers = ask(server, 400, at_once=16)
     assert {answer.status for answer in answers} == {200}
     if time.monotonic() - begin < 1.9:
-        # nobody has waited for the timeout of 2 seconds, so it was not what told
+        # no request has waited for the timeout of 2 seconds, so it did not reveal the server
         assert backends[3].total <= 16
 
 

@@ -65,7 +65,7 @@ def test_abort_before_the_call(server, gate, path, leave):
 
 
 def test_rows_move_up(server, gate):
-    """Whoever leaves, the rows of those who stay keep their order within their request."""
+    """Rows of the other requests keep their order within their request."""
     generator = random.Random(2)
     for _ in range(20):
         count = generator.randint(2, 9)

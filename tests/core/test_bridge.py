@@ -1,4 +1,4 @@
-"""The generated C, the header and the typed stub tell the same."""
+"""The generated C, the header and the typed stub agree."""
 
 import ast
 import re

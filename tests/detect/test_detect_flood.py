@@ -1,4 +1,4 @@
-"""webtorch.detect: floods, in traffic that is made here, row by row."""
+"""webtorch.detect: floods in synthetic traffic, row by row."""
 
 import math
 import random
@@ -32,13 +32,13 @@ class Site:
         return row
 
     def person(self, number):
-        """Make a row of somebody who reads pages, with their assets."""
+        """Make a row of a reader of pages, with their assets."""
         requests = 1 + number % 9
         page = 1 / requests if requests < 5 else 0.2
         return self.client(requests, {PAGE: page, ASSET: 1 - page})
 
     def attacker(self, number, kind=PAGE):
-        """Make a row of somebody who gets nothing but one kind."""
+        """Make a row of a client that requests one kind only."""
         return self.client(2 + number % 9, {kind: 1.0})
 
     def step(self, people, attackers=0, row=None, key=None):

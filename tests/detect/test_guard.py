@@ -1,4 +1,4 @@
-"""nginx-conf/guard.conf and flood.conf: detectors at the door, and an operator who teaches one."""
+"""nginx-conf/guard.conf and flood.conf: detectors, and an operator that teaches one."""
 
 import os
 import re
@@ -65,7 +65,7 @@ def test_operator_teaches_by_request_ids(guard):
     assert answer.status_code == 200
     identifier = answer.headers["X-Request-Id"]
 
-    # what is logged is told to the function in batches, not at once
+    # rows of webtorch_log reach the function in batches, not immediately
     wait_for(lambda: learn(guard, identifier, 1) >= 0, "a request to be remembered")
     for label, status in ((1, 403), (0, 200)):
         for _ in range(500):
@@ -88,7 +88,7 @@ def test_unknown_and_malformed_ids(guard):
 
 @pytest.mark.serial
 def test_flood_denied_people_pass(start):
-    """Clients are told apart by a header here, and people load assets."""
+    """Clients are distinguished by a header here, and people load assets."""
     server = start(
         server_of("flood"),
         http=f"webtorch_path {ROOT}/examples; webtorch_clients_zone clients:8m key=$http_x_client;",

@@ -1,4 +1,4 @@
-"""Bad input: each gets a clear error and hurts nobody else."""
+"""Bad input: a clear error, and no effect on other requests."""
 
 import concurrent.futures
 import math

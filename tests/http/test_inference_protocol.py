@@ -1,4 +1,4 @@
-"""webtorch_inference_protocol: the Open Inference Protocol, as unmodified clients speak it."""
+"""webtorch_inference_protocol: the Open Inference Protocol, with unmodified clients."""
 
 import asyncio
 import gzip
@@ -136,7 +136,7 @@ def post(server, body, path="/v2/models/float32/infer", rest=b"", **options):
     return server.request("POST", path, data=data + rest, headers=headers, **options)
 
 
-# --- what is told ---
+# --- metadata ---
 
 
 def test_health(client):

@@ -1,4 +1,4 @@
-"""Large compressed bodies are inflated in nginx's thread pool, and nobody notices."""
+"""Large compressed bodies are inflated in nginx's thread pool, with the same answers."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Functions that fail: the error log tells of it, and is not filled by it."""
+"""Functions that fail: the error log has one message a second."""
 
 import re
 import time
@@ -63,7 +63,7 @@ def test_failures_logged_once_a_second(start, path, method, body):
                 assert wire.answer().status in (200, 500)
 
     def told() -> list[int]:
-        """Return how many more each one tells of."""
+        """Return how many more failures each message counts."""
         more = r"(?:, and (\d+) more before that)?"
         found = re.findall(rf'handler "app:\w+" failed{more}:', server.log())
         return [int(number or 0) for number in found]

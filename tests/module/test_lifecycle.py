@@ -1,4 +1,4 @@
-"""Start, reload, the death of a worker, the end."""
+"""Start, reload, crashes of workers, stop."""
 
 import concurrent.futures
 import os
@@ -168,7 +168,7 @@ def test_two_workers_serve(start):
 
 
 def test_old_workers_serve_until_new_ones_have_imported(start):
-    """The master tells old workers to quit 100 ms after it has started the new ones."""
+    """The master stops old workers 100 ms after it has started the new ones."""
     gate = """
         from pathlib import Path
         here = Path(__file__).parent.parent

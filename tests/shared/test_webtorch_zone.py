@@ -1,4 +1,4 @@
-"""webtorch_zone: one model for all workers, over deaths, reloads and changed code."""
+"""webtorch_zone: one model for all workers, over crashes, reloads and changed code."""
 
 import contextlib
 import os
@@ -185,7 +185,7 @@ def app_that_ends_halfway(how):
 
 
 def test_locked_model_unchanged_by_killed_step(start):
-    """The step is undone by the next one to train, and that does not wait for the dead."""
+    """The next worker to train undoes the step, without waiting for the one that has exited."""
     server = start(
         SERVER,
         app_that_ends_halfway("os.kill(os.getpid(), 9)"),

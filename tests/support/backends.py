@@ -1,4 +1,4 @@
-"""Servers behind nginx, for tests: each answers as it is told, and counts what it is asked."""
+"""Servers behind nginx, for tests: each answers as configured, and counts its requests."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ location / {
     add_header Tried $upstream_addr always;
 }
 """
-"""Proxies to the upstream `u`, and tells what its balancer thought of that."""
+"""Proxies to the upstream `u`, and adds the balancer's variables to the answer."""
 
 
 @dataclass(frozen=True)

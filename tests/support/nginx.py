@@ -334,7 +334,7 @@ class Nginx:
         return sum(len(entries) for entries in self.descriptors().values())
 
     def unexpected_in_log(self) -> list[str]:
-        """Return the lines that no server that is well writes, but those a test announced."""
+        """Return lines of serious errors, except those that a test expects."""
         return [
             line
             for line in self.log().splitlines()

@@ -28,7 +28,7 @@ class Answer:
 
 
 class Wire:
-    """A connection of a client that sends what it is told to."""
+    """A connection of a client that sends any bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -74,7 +74,7 @@ class Wire:
         return self._input.read(1) == b""
 
     def reset(self) -> None:
-        """Go away without a farewell: what is unread is lost, the server is sent a reset."""
+        """Close with a reset: unread data is lost."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.close()
 

@@ -1,4 +1,4 @@
-"""Large bodies of text are decoded in nginx's thread pool, and nobody notices."""
+"""Large bodies of text are decoded in nginx's thread pool, with the same answers."""
 
 import json
 import threading

@@ -392,7 +392,7 @@ def test_pickle_programs_are_complete():
 
 
 def renamed(*names: str, compression=zipfile.ZIP_STORED) -> bytes:
-    """Write the file anew, with other names for its members."""
+    """Write the file again, with other names for its members."""
     file = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(BODY)) as old,

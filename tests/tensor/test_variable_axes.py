@@ -1,4 +1,4 @@
-"""Axes whose size a request chooses: in all formats, and batches of rows that are alike."""
+"""Axes whose size a request chooses: in all formats, and batches of rows of the same size."""
 
 import concurrent.futures
 import json

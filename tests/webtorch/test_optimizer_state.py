@@ -178,7 +178,7 @@ def test_tied_weights_are_one_tensor():
 
 
 def test_parameters_that_get_their_first_gradient_late():
-    """Their state begins as the optimizer makes it, whoever of the workers steps first."""
+    """Their state begins as the optimizer makes it, whichever worker steps first."""
 
     class Heads(nn.Module):
         def __init__(self):

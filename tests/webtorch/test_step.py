@@ -24,7 +24,7 @@ class Stubborn(optim.SGD):
 
 
 class Plain(optim.Optimizer):
-    """An optimizer of somebody's own."""
+    """An optimizer written by a user."""
 
     def __init__(self, params):
         super().__init__(params, {})
