@@ -10,8 +10,7 @@ NGINX=/usr/sbin/nginx               # not in the PATH of every user
 NGINX_DEV=/usr/share/nginx/src      # where nginx-dev keeps headers and configure
 MODULE=ngx_http_webtorch_module.so
 JOBS=$(nproc)
-WORKERS=$((JOBS * 2))              # tests at once
-NO_TESTS=5                          # pytest: no test was selected
+WORKERS=$((JOBS * 2))               # tests at once
 
 BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev zlib1g-dev wrk curl)
 TEST_PACKAGES=(cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
@@ -333,26 +332,13 @@ listen_address() {
 }
 
 # Tests of servers wait much of the time, so there are more at once than cores.
-# Those marked "serial", which measure time or memory, follow alone. ARGS come
-# last where they may be overridden (./build.sh test -n 0).
+# ARGS come last, so that they can change that (./build.sh test -n 0).
 run_tests() {
-    local first=0 second=0
-
     prepare "${TEST_PACKAGES[@]}"
     lint
     say "testing, $WORKERS tests at once"
-    run_pytest -m 'not serial' -n "$WORKERS" --dist worksteal "$@" || first=$?
-    say 'testing what needs a quiet machine'
-    run_pytest -m serial "$@" -n 0 || second=$?
-
-    # ARGS may select tests of one of the two runs only
-    ((first != NO_TESTS)) || first=$second
-    ((second != NO_TESTS)) || second=$first
-    ((first == 0)) || exit "$first"
-    exit "$second"
+    exec .venv/bin/python -m pytest -n "$WORKERS" --dist worksteal "$@"
 }
-
-run_pytest() { .venv/bin/python -m pytest "$@"; }
 
 build_static() {
     local source tree

@@ -1,14 +1,15 @@
 """Fixtures: servers for a test or for a module, with checks of logs, processes and descriptors."""
 
+import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
 from backends import Backends
 from echo import EchoServer
 from gate import Gate
-from nginx import BINARY, Nginx, quit_cleanly, running, wait_for
+from nginx import BINARY, ROOT, Nginx, quit_cleanly, running, wait_for
 
 StartNginx = Callable[..., Nginx]
 
@@ -23,6 +24,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--nginx"):
         BINARY.path = os.path.abspath(path)
         BINARY.load_module = ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked "serial" run when no other one does, in any process of this tree."""
+    lock = fcntl.LOCK_EX if item.get_closest_marker("serial") else fcntl.LOCK_SH
+    locks = ROOT / "build"
+    locks.mkdir(exist_ok=True)
+    with open(locks / "tests.lock", "w") as running, open(locks / "tests.queue", "w") as queue:
+        # the test that waits for the lock holds the queue, so that no later one overtakes it
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(running, lock)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        return (yield)
 
 
 def look_after(server: Nginx) -> Iterator[Nginx]:
