@@ -1,15 +1,17 @@
-"""Fixtures: servers for a test or for a module, looked after as one would look after a daemon."""
+"""Fixtures: servers for a test or for a module, with checks of logs, processes and descriptors."""
 
+import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from nginx import BINARY, Nginx, wait_for
+from backends import Backends
+from echo import EchoServer
+from gate import Gate
+from nginx import BINARY, ROOT, Nginx, quit_cleanly, running, wait_for
 
 StartNginx = Callable[..., Nginx]
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may choose a user")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +24,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--nginx"):
         BINARY.path = os.path.abspath(path)
         BINARY.load_module = ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked "serial" run when no other one does, in any process of this tree."""
+    lock = fcntl.LOCK_EX if item.get_closest_marker("serial") else fcntl.LOCK_SH
+    locks = ROOT / "build"
+    locks.mkdir(exist_ok=True)
+    with open(locks / "tests.lock", "w") as running, open(locks / "tests.queue", "w") as queue:
+        # the test that waits for the lock holds the queue, so that no later one overtakes it
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(running, lock)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        return (yield)
 
 
 def look_after(server: Nginx) -> Iterator[Nginx]:
@@ -46,17 +62,6 @@ def look_after(server: Nginx) -> Iterator[Nginx]:
         return all(count(now[pid]) <= count(before[pid]) for pid in before if pid in now)
 
     wait_for(is_as_before, lambda: f"{before} to be all that is open, not {server.descriptors()}")
-
-
-def quit_cleanly(server: Nginx) -> None:
-    """Stop a server gracefully; what is left of it then is a leak."""
-    if server.process.poll() is not None:
-        return
-    children = [pid for pid, _ in server.children()]
-    assert server.quit() == 0, server.log()
-    left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
-    assert not left, f"processes {left} are left"
-    assert not server.unexpected_in_log(), server.log()
 
 
 @pytest.fixture
@@ -104,16 +109,32 @@ def configured() -> Iterator[StartNginx]:
 def shared_server(request: pytest.FixtureRequest) -> Iterator[Nginx]:
     """Start one server for a module, of its SERVER, APP and HTTP."""
     module = request.module
-    server = Nginx(module.SERVER, module.APP, http=getattr(module, "HTTP", ""))
-    try:
-        server.start()
+    with running(Nginx(module.SERVER, module.APP, http=getattr(module, "HTTP", ""))) as server:
         yield server
-        quit_cleanly(server)
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 def server(shared_server: Nginx) -> Iterator[Nginx]:
     """The module's server, watched over a test."""
     yield from look_after(shared_server)
+
+
+@pytest.fixture
+def gate(server: Nginx) -> Gate:
+    """Return the gate of the module's server, which has GATE_APP and GATE_SERVER."""
+    return Gate(server)
+
+
+@pytest.fixture
+def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
+    """Start three servers to be balanced, or as many as the module's BACKENDS says."""
+    servers = Backends(getattr(request.module, "BACKENDS", 3))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[EchoServer]:
+    """Start a server that answers what it is sent."""
+    with EchoServer() as server:
+        yield server

@@ -7,16 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from backends import LOCATION, Backends, ask, ask_until
+from backends import LOCATION, ask, ask_until
 
 RETRIES = "proxy_next_upstream error timeout http_500; proxy_next_upstream_tries 3;"
 
-
-@pytest.fixture
-def backends():
-    servers = Backends(4)
-    yield servers
-    servers.close()
+BACKENDS = 4
 
 
 @pytest.fixture
@@ -28,6 +23,7 @@ def server(start, backends):
     return server
 
 
+@pytest.mark.serial
 def test_fast_errors_do_not_attract(server, backends):
     backends[1].status = 500
     answers = ask(server, 600)
@@ -35,7 +31,7 @@ def test_fast_errors_do_not_attract(server, backends):
     assert backends[1].total <= 12
 
 
-def test_a_server_is_probed_and_brought_back(server, backends):
+def test_ejected_server_probed_and_brought_back(server, backends):
     backends[1].status = 500
     ask_until(server, lambda answer: answer.reason == "probe")
     backends[1].status = 200
@@ -57,7 +53,7 @@ def test_refused_connections_are_noticed_by_few(server, backends):
     ask_until(server, lambda answer: answer.server == "2")
 
 
-def test_a_retry_goes_elsewhere(start, backends):
+def test_retry_goes_to_another_server(start, backends):
     server = start(LOCATION + RETRIES, http=backends.upstream("zone u 256k; webtorch_balancer;"))
     for backend in list(backends)[1:]:
         backend.status = 500
@@ -66,7 +62,7 @@ def test_a_retry_goes_elsewhere(start, backends):
         assert len(set(answer.tried)) == len(answer.tried)
 
 
-def test_a_hanging_server_is_noticed_before_its_timeout(server, backends):
+def test_hanging_server_noticed_before_its_timeout(server, backends):
     for backend in backends:
         backend.delay = 0.02
     ask(server, 200)
@@ -76,7 +72,7 @@ def test_a_hanging_server_is_noticed_before_its_timeout(server, backends):
     answers = ask(server, 400, at_once=16)
     assert {answer.status for answer in answers} == {200}
     if time.monotonic() - begin < 1.9:
-        # nobody has waited for the timeout of 2 seconds, so it was not what told
+        # no request has waited for the timeout of 2 seconds, so it did not reveal the server
         assert backends[3].total <= 16
 
 
@@ -103,7 +99,7 @@ def test_answers_that_end_too_early_are_failures(start, backends, buffering):
         assert 1 <= sum(pool.map(is_cut, range(400))) <= 20
 
 
-def test_all_bad_are_used_still(server, backends):
+def test_failing_servers_used_if_all_fail(server, backends):
     for backend in backends:
         backend.status = 500
     answers = ask(server, 200)
@@ -113,7 +109,7 @@ def test_all_bad_are_used_still(server, backends):
     ask_until(server, lambda answer: answer.status == 200)
 
 
-def test_all_gone_is_told_and_is_not_for_long(server, backends):
+def test_recovery_after_all_servers_were_gone(server, backends):
     for backend in backends:
         backends.stop(backend)
     assert {answer.status for answer in ask(server, 60)} == {502}
@@ -123,7 +119,7 @@ def test_all_gone_is_told_and_is_not_for_long(server, backends):
     assert len(answers) < 200
 
 
-def test_errors_of_all_are_nobodys_fault(server, backends):
+def test_errors_of_all_servers_eject_none(server, backends):
     # a bad request, wherever it goes
     for backend in backends:
         backend.status = 500

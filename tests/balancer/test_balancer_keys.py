@@ -4,18 +4,14 @@ from collections import Counter
 
 import pytest
 
-from backends import LOCATION, Backends, ask
+from backends import LOCATION, ask
 
 HTTP = "zone u 256k; webtorch_balancer key=$arg_k;"
 
-
-@pytest.fixture
-def backends():
-    servers = Backends(4)
-    yield servers
-    servers.close()
+BACKENDS = 4
 
 
+@pytest.mark.serial
 def test_keys_stay_where_they_are_warm(start, backends):
     for backend in backends:
         backend.delay, backend.first_contact = 0.005, 0.1
@@ -31,18 +27,18 @@ def test_keys_stay_where_they_are_warm(start, backends):
     assert ask(server, 1, keys[0])[0].reason == "warm"
 
 
-def test_a_first_contact_is_told(start, backends):
+def test_cold_request_sets_reason(start, backends):
     server = start(LOCATION, http=backends.upstream(HTTP))
     assert ask(server, 1, "/?k=new")[0].reason == "copy"
 
 
-def test_a_request_without_a_key_has_none(start, backends):
+def test_request_without_key(start, backends):
     server = start(LOCATION, http=backends.upstream(HTTP))
     reasons = Counter(answer.reason for answer in ask(server, 50, "/"))
     assert set(reasons) <= {"cost", "peak"}
 
 
-def test_what_it_lost_is_elsewhere(start, backends):
+def test_keys_of_lost_server_move(start, backends):
     server = start(LOCATION, http=backends.upstream(HTTP))
     home = ask(server, 20, "/?k=a", at_once=1)[-1].server
     backends.stop(backends[int(home)])

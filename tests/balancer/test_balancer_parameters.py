@@ -9,26 +9,20 @@ from backends import LOCATION, Backends, ask, ask_until
 from nginx import wait_for
 
 
-@pytest.fixture
-def backends():
-    servers = Backends(3)
-    yield servers
-    servers.close()
-
-
 def names(answers):
     return Counter(answer.server for answer in answers)
 
 
 @pytest.mark.parametrize("zone", ["", "zone u 256k;"])
-def test_all_servers_are_used(start, backends, zone):
+def test_servers_are_all_used(start, backends, zone):
     server = start(LOCATION, http=backends.upstream(f"{zone} webtorch_balancer;"))
     answers = ask(server, 300)
     assert {answer.status for answer in answers} == {200}
     assert set(names(answers)) == {"0", "1", "2"}
 
 
-def test_the_slow_one_gets_less(start, backends):
+@pytest.mark.serial
+def test_slow_server_gets_less(start, backends):
     for backend, delay in zip(backends, (0.005, 0.005, 0.1), strict=True):
         backend.delay = delay
     server = start(LOCATION, http=backends.upstream("zone u 256k; webtorch_balancer;"))
@@ -38,6 +32,7 @@ def test_the_slow_one_gets_less(start, backends):
     assert backends[2].total < 40
 
 
+@pytest.mark.serial
 def test_weights(start, backends):
     backends[0].delay = backends[1].delay = backends[2].delay = 0.05
     server = start(LOCATION, http=backends.upstream(_0="weight=8"))
@@ -107,7 +102,7 @@ def test_connections_are_kept_alive(start, backends):
     assert 0 < connections <= 8
 
 
-def test_max_fails_0_ejects_nobody(start, backends):
+def test_max_fails_0_ejects_no_server(start, backends):
     every = {f"_{number}": "max_fails=0" for number in range(3)}
     server = start(LOCATION, http=backends.upstream(**every))
     backends[0].status = 500
@@ -143,7 +138,7 @@ def test_variables(start, backends):
     assert server.get("/none").text == "!"
 
 
-def test_clients_that_go_away_leave_nothing_in_flight(start, backends):
+def test_client_abort_releases_inflight(start, backends):
     for backend in backends:
         backend.delay = 0.5
     server = start(LOCATION, http=backends.upstream("zone u 256k; webtorch_balancer;"))

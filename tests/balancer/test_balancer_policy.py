@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from backends import LOCATION, Backends, ask, ask_until
+from backends import LOCATION, ask, ask_until
 from nginx import wait_for
 from webtorch import balancer
 from webtorch._worker.scores import Scores
@@ -53,14 +53,7 @@ def samples(count: int, factor=lambda features: 1.0) -> Samples:
     )
 
 
-@pytest.fixture
-def backends():
-    servers = Backends(3)
-    yield servers
-    servers.close()
-
-
-def test_it_learns_what_is_to_be_learned():
+def test_policy_learns_a_correction():
     torch.manual_seed(0)
     policy = Policy()
     for _ in range(200):
@@ -72,7 +65,7 @@ def test_it_learns_what_is_to_be_learned():
     assert max(abs(weight) for weight in correction.linear[:2]) < 0.5
 
 
-def test_it_is_not_used_while_it_foretells_worse_than_a_constant():
+def test_policy_unused_while_worse_than_a_constant():
     torch.manual_seed(0)
 
     class Wrong(Policy):
@@ -116,7 +109,7 @@ def test_failures_are_left_out_by_default():
     assert policy.target(some).isnan().all()
 
 
-def test_its_memory_is_bounded():
+def test_policy_memory_is_bounded():
     class Short(Policy):
         memory = 50
 
@@ -141,12 +134,12 @@ def test_scores():
             Scores(lambda _, bad=bad: torch.tensor([bad, bad])).scales(servers)
 
 
-def test_a_function_is_not_called_without_servers():
+def test_function_not_called_without_servers():
     none = Servers(*[torch.zeros(0)] * 7)
     assert len(Scores(lambda servers: servers.inflight.max()).scales(none)) == 0
 
 
-def test_a_broken_policy_falls_back(start, backends):
+def test_broken_policy_falls_back(start, backends):
     server = start(
         LOCATION,
         APP,
@@ -157,7 +150,7 @@ def test_a_broken_policy_falls_back(start, backends):
     assert "it cannot learn" in server.log()
 
 
-def test_what_is_not_finite_is_not_used(start, backends):
+def test_not_finite_correction_unused(start, backends):
     server = start(
         LOCATION, APP, http=backends.upstream("zone u 256k; webtorch_balancer app:Infinite;")
     )
@@ -165,7 +158,7 @@ def test_what_is_not_finite_is_not_used(start, backends):
     assert {answer.reason for answer in ask(server, 50)} == {"peak"}
 
 
-def test_a_function_weighs_servers(start, backends):
+def test_function_weighs_servers(start, backends):
     server = start(
         LOCATION, APP, http=backends.upstream("zone u 256k; webtorch_balancer app:second;")
     )
@@ -189,7 +182,7 @@ def test_a_function_weighs_servers(start, backends):
     wait_for(is_not_weighed, "all servers to be used")
 
 
-def test_a_function_that_is_wrong_falls_back(start, backends):
+def test_wrong_function_falls_back(start, backends):
     server = start(
         LOCATION, APP, http=backends.upstream("zone u 256k; webtorch_balancer app:wrong;")
     )

@@ -6,21 +6,12 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from backends import LOCATION, Backends, ask, ask_until
+from backends import LOCATION, ask, ask_until
 from nginx import wait_for
 
 UPSTREAM = "zone u 256k; webtorch_balancer;"
 
 LEARNS = r'\[info\] (\d+)#\d+: webtorch: this worker learns for upstream "u"'
-
-
-@pytest.fixture
-def backends():
-    servers = Backends(3)
-    yield servers
-    servers.close()
 
 
 def learners(server):
@@ -38,7 +29,7 @@ def test_estimates_are_kept_over_reloads(start, backends):
     assert backends[1].total <= 3
 
 
-def test_a_new_server_joins_at_a_reload(start, backends):
+def test_new_server_joins_at_a_reload(start, backends):
     for backend in backends:
         backend.delay = 0.02
     server = start(LOCATION, http=backends.upstream(UPSTREAM))
@@ -50,7 +41,7 @@ def test_a_new_server_joins_at_a_reload(start, backends):
     assert backends[3].total > 10
 
 
-def test_one_worker_learns_and_another_one_when_it_dies(start, backends):
+def test_learner_replaced_when_its_worker_crashes(start, backends):
     server = start(
         LOCATION,
         http=backends.upstream(UPSTREAM),
@@ -69,7 +60,7 @@ def test_one_worker_learns_and_another_one_when_it_dies(start, backends):
     assert {answer.reason for answer in answers} == {"cost"}
 
 
-def test_what_a_dead_worker_had_in_flight_is_forgotten(start, backends):
+def test_inflight_of_crashed_worker_released(start, backends):
     for backend in backends:
         backend.delay = 0.02
     server = start(
@@ -130,7 +121,7 @@ def test_workers_do_not_wait_for_each_other(start, backends):
         list(pool.map(send, range(24)))
 
 
-def test_the_learner_leaves_with_its_configuration(start, backends):
+def test_learner_ends_with_its_configuration(start, backends):
     server = start(LOCATION, http=backends.upstream(UPSTREAM))
     wait_for(lambda: learners(server), "a learner")
     server.reload()

@@ -52,7 +52,7 @@ def http(directive, servers="server 127.0.0.1:1;", more=""):
         "zone u 256k; webtorch_balancer; keepalive 8;",
     ],
 )
-def test_it_accepts(configured, directive):
+def test_valid_configurations(configured, directive):
     status, output = configured(LOCATION, APP, http=http(directive)).check()
     assert status == 0, output
 
@@ -79,27 +79,27 @@ def test_it_accepts(configured, directive):
         ("webtorch_balancer app:Broken;", "no network today.*app.py, line"),
     ],
 )
-def test_it_refuses(configured, directive, message):
+def test_invalid_configurations(configured, directive, message):
     status, output = configured(LOCATION, APP, http=http(directive)).check()
     assert status != 0
     assert re.search(message, output), output
 
 
-def test_it_refuses_more_servers_than_it_can_tell_apart(configured):
+def test_too_many_servers_are_refused(configured):
     servers = " ".join(f"server 127.0.0.1:{port};" for port in range(1, 258))
     status, output = configured(LOCATION, http=http("webtorch_balancer;", servers)).check()
     assert status != 0
     assert 'more than 256 servers in upstream "u"' in output
 
 
-def test_a_handler_is_no_policy_and_the_other_way_round(configured):
+def test_handlers_and_policies_are_distinct(configured):
     location = "location = /x { webtorch_handler app:Mine; }"
     status, output = configured(location, APP).check()
     assert status != 0
     assert "is not decorated" in output
 
 
-def test_it_says_when_another_method_is_replaced(configured):
+def test_replaced_method_is_logged(configured):
     directive = "least_conn; webtorch_balancer;"
     status, output = configured(LOCATION, http=http(directive)).check()
     assert status == 0

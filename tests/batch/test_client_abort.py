@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from nginx import wait_for
 from wire import Wire, at_once, connect, connections, request, settle
 
@@ -46,14 +46,9 @@ location = /slow/delay { webtorch_handler app:slow max_batch=16 max_delay=2ms; }
 )
 
 
-@pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
 @pytest.mark.parametrize("path", ["/gated", "/gated/4"])
 @pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
-def test_who_leaves_before_the_call_is_not_in_it(server, gate, path, leave):
+def test_abort_before_the_call(server, gate, path, leave):
     with gate, connections(server, 9) as wires:
         wires[0].post(path, rows_of(0))
         gate.wait_for_calls(1)
@@ -69,8 +64,8 @@ def test_who_leaves_before_the_call_is_not_in_it(server, gate, path, leave):
         assert sorted(sum(gate.calls(), [])) == [0, 2, 3, 6, 7]
 
 
-def test_rows_of_any_number_close_ranks(server, gate):
-    """Whoever leaves, the rows of those who stay keep their order within their request."""
+def test_rows_move_up(server, gate):
+    """Rows of the other requests keep their order within their request."""
     generator = random.Random(2)
     for _ in range(20):
         count = generator.randint(2, 9)
@@ -115,7 +110,7 @@ def test_rows_of_two_inputs_stay_together(server, gate):
             assert wires[number].answer().json()["output"] == expected
 
 
-def test_all_may_leave(server, gate):
+def test_abort_of_all_requests(server, gate):
     with gate, connections(server, 5) as wires:
         wires[0].post("/gated", rows_of(0))
         gate.wait_for_calls(1)
@@ -131,7 +126,7 @@ def test_all_may_leave(server, gate):
         assert gate.calls() == [[0], [2]]
 
 
-def test_who_leaves_during_the_call_is_not_missed(server, gate):
+def test_abort_during_the_call(server, gate):
     with gate, connections(server, 3) as wires:
         with at_once(server):
             for number, wire in enumerate(wires):
@@ -145,7 +140,7 @@ def test_who_leaves_during_the_call_is_not_missed(server, gate):
         assert [len(call) for call in gate.calls()] == [3]
 
 
-def test_who_leaves_before_the_body_is_complete(server, gate):
+def test_abort_before_the_body_is_complete(server, gate):
     with gate, connections(server, 4) as wires:
         for wire in wires:
             wire.send(request("/gated", b"[[1], [2], [3]]")[:-3])
@@ -161,7 +156,7 @@ def test_who_leaves_before_the_body_is_complete(server, gate):
 
 
 @pytest.mark.parametrize("mode", ["thread", "auto", "inline", "delay"])
-def test_random_departures_under_load(server, mode):
+def test_random_aborts_under_load(server, mode):
     """A fifth of the requests are given up at some moment; the others get their own answers."""
     wrong: list[object] = []
     answered: list[int] = []
@@ -199,7 +194,7 @@ def test_random_departures_under_load(server, mode):
     assert len(answered) > 800
 
 
-def test_departures_leave_no_memory_behind(server, gate):
+def test_aborts_leak_no_memory(server, gate):
     (worker,) = server.workers()
 
     def memory() -> int:

@@ -90,7 +90,7 @@ ONE = np.zeros(1, np.float32).tobytes()
 RAW = "application/octet-stream"
 
 
-def test_what_a_handler_keeps_is_told_from_what_it_does_not(server):
+def test_kept_outputs_are_detected(server):
     found = server.get("/shared").json()
     assert {name for name, shared in found.items() if shared} == {
         "the_input", "a_global", "a_view", "half_of_it", "cached", "two_small",
@@ -99,7 +99,7 @@ def test_what_a_handler_keeps_is_told_from_what_it_does_not(server):
 
 
 @pytest.mark.parametrize("form", ["npy", "npz"])
-def test_what_a_handler_changes_is_sent_as_it_was(server, form):
+def test_outputs_sent_as_they_were_returned(server, form):
     with connections(server, 1) as (wire,):
         wire._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         wire.send(request("/weights", ONE, f"Accept: application/x-{form}", content_type=RAW))
@@ -112,7 +112,7 @@ def test_what_a_handler_changes_is_sent_as_it_was(server, form):
         assert len(np.unique(np.load(io.BytesIO(body)))) == 1
 
 
-def test_memory_is_given_back(server):
+def test_memory_is_released(server):
     def megabytes() -> int:
         return int(server.get("/memory").text.split()[1]) // 1024
 

@@ -116,7 +116,7 @@ def test_rows(server, mode, variant):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_request_that_fails_fails_alone(server, mode):
+def test_failing_request_fails_alone(server, mode):
     def exchange(wire: Wire, generator: random.Random) -> None:
         rows = rows_of(*numbers(generator, low=-0.02))
         wire.post(f"/picky/{mode}/plain", rows)
@@ -181,7 +181,7 @@ def test_inputs_that_a_handler_keeps_and_returns(server, mode):
     assert told["changed"] == 0
 
 
-def test_all_handlers_at_once(server):
+def test_handlers_of_all_kinds_at_once(server):
     def exchange(wire: Wire, generator: random.Random) -> None:
         mode, variant = generator.choice(MODES), generator.choice(tuple(VARIANTS))
         rows = rows_of(*numbers(generator))

@@ -70,7 +70,7 @@ def test_inputs_may_be_written_to(server):
         assert server.post("/write", [[n, 1], [n, 2]]).json() == [[2 * n, 2], [2 * n, 4]]
 
 
-def test_what_was_written_to_is_not_run_again(server):
+def test_written_inputs_are_not_run_again(server):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         bodies = [[[n, n]] for n in range(10, 18)]
         answers = list(pool.map(lambda body: server.post("/write_and_fail", body), bodies))

@@ -45,7 +45,7 @@ def post_many(server, path, bodies):
 
 
 @pytest.mark.parametrize("path", ["/one", "/one_thread"])
-def test_one_request_a_call(server, path):
+def test_max_batch_1_is_one_request_a_call(server, path):
     server.get("/seen")
     assert post_many(server, path, [[n] for n in range(20)]) == [[1]] * 20
     # a request's rows are not torn apart
@@ -55,7 +55,7 @@ def test_one_request_a_call(server, path):
 
 
 @pytest.mark.parametrize("path", ["/one", "/one_thread"])
-def test_one_request_a_call_in_the_order_they_came(server, path):
+def test_max_batch_1_keeps_the_order(server, path):
     server.get("/seen")
     request = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}"
     bodies = [f"[{n}]" for n in range(50)]
@@ -68,14 +68,14 @@ def test_one_request_a_call_in_the_order_they_came(server, path):
     assert server.get("/seen").json()["calls"] == [[n] for n in range(50)]
 
 
-def test_a_full_batch_does_not_wait(server):
+def test_full_batch_does_not_wait(server):
     server.get("/seen")
     assert post_many(server, "/four", [[n] for n in range(8)]) == [[4]] * 8
     calls = server.get("/seen").json()["calls"]
     assert sorted(itertools.chain(*calls)) == list(range(8)) and len(calls) == 2
 
 
-def test_a_request_of_more_rows_is_a_batch_by_itself(server):
+def test_larger_request_is_a_batch_by_itself(server):
     assert server.post("/four", list(range(10))).json() == [10] * 10
 
 
@@ -87,7 +87,7 @@ def test_max_delay_brings_requests_together(server):
     assert len(calls) < 16 and max(size for (size,) in sizes) > 1
 
 
-def test_without_a_batch_axis_a_call_is_one_request(server):
+def test_no_batch_axis_is_one_request_a_call(server):
     server.get("/seen")
     assert sorted(post_many(server, "/alone", [[n] for n in range(10)])) == list(range(10))
     assert sorted(server.get("/seen").json()["calls"]) == [[n] for n in range(10)]

@@ -3,6 +3,7 @@
 import concurrent.futures
 import threading
 
+import pytest
 import requests
 
 from nginx import wait_for
@@ -55,7 +56,7 @@ location = /let_go { webtorch_handler app:let_go mode=thread; }
 """
 
 
-def test_inline_and_thread_are_where_they_say(server):
+def test_inline_and_thread_run_where_configured(server):
     for _ in range(3):
         assert server.post("/fast_inline", [0]).json() == [1]
         assert server.post("/slow_inline", [0]).json() == [1]
@@ -71,12 +72,13 @@ def test_auto_leaves_what_is_slow_in_a_thread(server):
         assert server.post("/slow", [0]).json() == [0]
 
 
+@pytest.mark.serial
 def test_auto_judges_a_batch_by_its_rows(server):
     wait_for(lambda: server.post("/by_rows", [0]).json() == [1], "the handler to move")
     assert server.post("/by_rows", [0] * 100).json() == [0] * 100
 
 
-def test_a_slow_handler_holds_up_nobody(start):
+def test_slow_handler_delays_no_other(start):
     server = start(SERVER, APP)
     wait_for(lambda: server.post("/fast", [0]).json() == [1], "the handler to move")
 
@@ -92,6 +94,7 @@ def test_a_slow_handler_holds_up_nobody(start):
         assert all(future.result().json() == [0] for future in waiting)
 
 
+@pytest.mark.serial
 def test_handlers_of_one_worker_do_not_wait_for_each_other(start):
     server = start(SERVER, APP)
     barrier = threading.Barrier(2)

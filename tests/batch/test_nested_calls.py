@@ -46,7 +46,7 @@ def test_inference_has_no_gradients():
     assert torch.is_grad_enabled()
 
 
-def test_what_inference_gave_can_be_trained_on():
+def test_inference_results_can_be_trained_on():
     weight = torch.ones(1, requires_grad=True)
     (weight * infer(X)).sum().backward()
     assert weight.grad is not None

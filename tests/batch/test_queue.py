@@ -2,7 +2,7 @@
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from wire import Answer, connections, request, settle
 
 APP = GATE_APP
@@ -18,11 +18,6 @@ location = /other { webtorch_handler app:affine queue=1; }
 )
 
 
-@pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
 def assert_refused(answer: Answer) -> None:
     assert answer.status == 503
     assert int(answer.headers["retry-after"]) >= 1
@@ -32,7 +27,7 @@ def assert_refused(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/gated", "/batch"])
-def test_what_is_beyond_the_queue_is_refused(server, gate, path):
+def test_requests_beyond_the_queue_are_refused(server, gate, path):
     with gate, connections(server, 6) as wires:
         wires[0].post(path, rows_of(0))
         gate.wait_for_calls(1)
@@ -49,7 +44,7 @@ def test_what_is_beyond_the_queue_is_refused(server, gate, path):
         assert sum(gate.calls(), []) == [0, 1, 2, 3]
 
 
-def test_it_serves_again_over_the_same_connections(server, gate):
+def test_refused_connections_are_served_again(server, gate):
     with connections(server, 6) as wires:
         for _ in range(3):
             with gate:
@@ -88,7 +83,7 @@ def test_custom_handlers_have_a_queue_too(server, gate):
         assert [wire.answer().body for wire in wires[:4]] == [b"passed"] * 4
 
 
-def test_a_body_is_refused_before_it_is_sent(server, gate):
+def test_body_refused_before_it_is_sent(server, gate):
     with gate, connections(server, 5) as wires:
         for wire in wires[:4]:
             wire.post("/gated", rows_of(0))
@@ -104,7 +99,7 @@ def test_a_body_is_refused_before_it_is_sent(server, gate):
         assert all(wire.answer().status == 200 for wire in wires[:4])
 
 
-def test_the_queue_may_fill_while_a_body_is_read(server, gate):
+def test_queue_fills_while_a_body_is_read(server, gate):
     with gate, connections(server, 5) as wires:
         for wire in wires[:3]:
             wire.post("/gated", rows_of(0))
@@ -120,7 +115,7 @@ def test_the_queue_may_fill_while_a_body_is_read(server, gate):
         assert all(wire.answer().status == 200 for wire in wires[:4])
 
 
-def test_a_handler_has_a_queue_of_its_own(server, gate):
+def test_queue_per_handler(server, gate):
     with gate, connections(server, 4) as wires:
         for wire in wires:
             wire.post("/gated", rows_of(0))
@@ -131,7 +126,7 @@ def test_a_handler_has_a_queue_of_its_own(server, gate):
         assert all(wire.answer().status == 200 for wire in wires)
 
 
-def test_who_goes_away_makes_room(server, gate):
+def test_client_abort_makes_room(server, gate):
     with gate, connections(server, 5) as wires:
         wires[0].post("/gated", rows_of(0))
         gate.wait_for_calls(1)

@@ -48,11 +48,6 @@ location = /inline { webtorch_handler app:affine mode=inline; }
 """
 
 
-@pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
 def assert_timed_out(answer: Answer) -> None:
     assert answer.status == 504
     assert answer.headers["content-type"] == "application/json"
@@ -113,7 +108,7 @@ def test_another_location_of_the_handler_waits_longer(server, gate):
         assert patient.answer().json() == affine(rows_of(1))
 
 
-def test_what_is_answered_in_time_is_not_timed_out_later(server):
+def test_answered_request_does_not_time_out(server):
     with connections(server, 1) as (wire,):
         wire.post("/gated", rows_of(1))
         assert wire.answer().json() == affine(rows_of(1))
@@ -126,7 +121,7 @@ def test_what_is_answered_in_time_is_not_timed_out_later(server):
         assert wire.answer().json() == affine(rows_of(3))
 
 
-def test_a_graceful_quit_waits_for_answers_and_timeouts(start):
+def test_graceful_quit_waits_for_answers_and_timeouts(start):
     server = start(SERVER, APP)
     gate = Gate(server)
     gate.shut()
@@ -146,7 +141,7 @@ def test_a_graceful_quit_waits_for_answers_and_timeouts(start):
     assert wait_for(lambda: server.process.poll() is not None, "nginx to quit")
 
 
-def test_a_handler_that_hangs_stops_neither_others_nor_the_worker(start):
+def test_hanging_handler_stops_no_other(start):
     server = start(GATE_SERVER + HANG, APP)
     gate = Gate(server)
     with connections(server, 3) as wires:
@@ -165,7 +160,7 @@ def test_a_handler_that_hangs_stops_neither_others_nor_the_worker(start):
     assert f'{worker}#{worker}: webtorch handler "app:hang" is still running' in server.log()
 
 
-def test_an_error_504_of_a_handler_is_its_own(server):
+def test_504_of_a_handler_is_its_own(server):
     answer = server.get("/late")
     assert (answer.status_code, answer.json()["error"]) == (504, "the upstream is late")
     assert answer.json()["code"] != "timeout"

@@ -1,4 +1,4 @@
-"""The generated C, the header and the typed stub tell the same."""
+"""The generated C, the header and the typed stub agree."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ def constant(name: str) -> int:
     return int(found[1])
 
 
-def test_the_generated_file_is_up_to_date(tmp_path):
+def test_generated_file_is_up_to_date(tmp_path):
     generated = tmp_path / "bridge.c"
     _bridge_build.generate(generated)
     assert generated.read_text() == _bridge_build.GENERATED.read_text(), (
@@ -25,7 +25,7 @@ def test_the_generated_file_is_up_to_date(tmp_path):
     )
 
 
-def test_the_stub_declares_what_the_header_does():
+def test_stub_declares_what_the_header_does():
     section = HEADER[HEADER.index("cdef: c begin") : HEADER.index("cdef: c end")]
     declared = set(re.findall(r"\b(ngx_webtorch_\w+)\(", section))
     tree = ast.parse(STUB)
@@ -37,7 +37,7 @@ def test_the_stub_declares_what_the_header_does():
         assert constant(name) == int(value)
 
 
-def test_numbers_are_those_of_the_header():
+def test_numbers_match_the_header():
     assert [constant(f"WEBTORCH_{kind.name}") for kind in Kind] == list(Kind)
     assert [constant(f"WEBTORCH_{name.upper()}") for name in DTYPES] == list(range(len(DTYPES)))
     assert [constant(f"WEBTORCH_{name}") for name in METHODS] == [1 << n for n in range(7)]

@@ -8,7 +8,7 @@ def f(request): return {name!r}
 """
 
 
-def test_several_directories_the_first_one_wins(configured, start):
+def test_first_of_several_directories_wins(configured, start):
     server = configured()
     for name in ("one", "two"):
         (server.prefix / name).mkdir()
@@ -33,13 +33,13 @@ def test_packages_and_relative_directories(configured):
     assert status == 0, output
 
 
-def test_a_directory_that_is_not_there(configured):
+def test_missing_directory(configured):
     status, output = configured(http="webtorch_path nowhere;").check()
     assert status == 1
     assert "[emerg]" in output and 'nowhere" is not a directory in ' in output
 
 
-def test_the_current_directory_is_no_place_for_modules(configured, monkeypatch):
+def test_current_directory_is_not_searched(configured, monkeypatch):
     server = configured("location = / { webtorch_handler stray:f; }")
     (server.prefix / "stray.py").write_text(MODULE.format(name="stray"))
     monkeypatch.chdir(server.prefix)

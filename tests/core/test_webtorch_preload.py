@@ -1,6 +1,6 @@
 """The directive webtorch_preload: what the master imports."""
 
-from conftest import needs_root
+from marks import needs_root
 
 APP = """
 import os, sys, torch, webtorch
@@ -31,18 +31,18 @@ def test_torch_is_preloaded_by_default(start):
     assert start(LOCATION, APP, main=MAIN).get("/").json() == {"wave": False, "torch": True}
 
 
-def test_modules_that_are_named(start):
+def test_named_modules(start):
     server = start(LOCATION, APP, main=MAIN, http="webtorch_preload torch wave;")
     assert server.get("/").json() == {"wave": True, "torch": True}
 
 
-def test_a_module_that_is_not_there(configured):
+def test_missing_module(configured):
     status, output = configured(LOCATION, APP, http="webtorch_preload nowhere;").check()
     assert status == 1
     assert "[emerg]" in output and 'could not import "nowhere" with' in output
     assert "ModuleNotFoundError: No module named 'nowhere'" in output
 
 
-def test_an_optimizer_finds_all_that_it_needs_preloaded(start):
+def test_optimizer_imports_are_preloaded(start):
     server = start("location = / { webtorch_handler app:imported_for_an_optimizer; }", APP)
     assert server.get("/").text == "nothing"

@@ -16,14 +16,14 @@ VENV = f"{ROOT}/.venv"
 
 
 @pytest.mark.parametrize("value", [VENV, f"{VENV}/", f"{VENV}/bin/python"])
-def test_a_virtual_environment_or_its_interpreter(start, value):
+def test_virtual_environment_or_its_interpreter(start, value):
     server = start(LOCATION, APP, http=f"webtorch_python {value};")
     executable, prefix = server.get("/where").text.split()
     assert executable.replace("//", "/") == f"{VENV}/bin/python"
     assert prefix == VENV
 
 
-def test_the_default_is_the_environment_it_was_built_with(start):
+def test_default_is_the_environment_of_the_build(start):
     assert start(LOCATION, APP).get("/where").text.split()[1] == VENV
 
 
@@ -35,20 +35,20 @@ def test_the_default_is_the_environment_it_was_built_with(start):
         ("/usr/bin/python3", 'could not import "webtorch" with /usr/bin/python3'),
     ],
 )
-def test_wrong_ones(configured, value, message):
+def test_invalid_values(configured, value, message):
     status, output = configured(LOCATION, APP, http=f"webtorch_python {value};").check()
     assert status == 1
     assert "[emerg]" in output and message in output
 
 
-def test_a_relative_path_is_one_from_the_configuration(configured):
+def test_relative_path_starts_at_the_configuration(configured):
     server = configured(LOCATION, APP, http="webtorch_python venv;")
     (server.prefix / "venv").symlink_to(VENV)
     status, output = server.check()
     assert status == 0, output
 
 
-def test_it_cannot_change_at_a_reload(start):
+def test_reload_cannot_change_it(start):
     server = start(LOCATION, APP, expected=(r"restart nginx to change it",))
     server.configure(http=f"webtorch_python {VENV}/bin/python3;")
     server.process.send_signal(1)

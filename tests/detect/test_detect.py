@@ -62,7 +62,7 @@ def test_attacks_are_known_on_a_site_that_was_not_learned(trained):
     assert attacks.min() > 0.5 > normal.max()
 
 
-def test_the_name_of_a_parameter_does_not_matter_unless_it_is_odd(trained):
+def test_parameter_names_matter_only_if_malformed(trained):
     first, second, odd = scores(
         trained, *(("/shop", f"{name}=1' or 1=1--") for name in ("a", "remember", "x' or 1"))
     )
@@ -70,7 +70,7 @@ def test_the_name_of_a_parameter_does_not_matter_unless_it_is_odd(trained):
     assert odd > 0.5
 
 
-def test_a_request_scores_the_same_whatever_is_beside_it(trained):
+def test_score_independent_of_the_batch(trained):
     requests = [shop(1), ("",), ("/a%00",), library(2), ("/", "&=&=="), ("/" + "a1" * 200,)]
     requests += [shop(2, name="' or 1=1--"), ("/", "&" * 100 + "a=' or 1=1--")]
     together = scores(trained, *requests)
@@ -78,7 +78,7 @@ def test_a_request_scores_the_same_whatever_is_beside_it(trained):
     assert torch.allclose(together, torch.cat([scores(trained, each) for each in requests]))
 
 
-def test_a_zero_byte_is_no_end(trained):
+def test_zero_byte_does_not_end_text(trained):
     assert scores(trained, ("/", "q=%00' or 1=1--"))[0] > 0.5
 
 
@@ -93,7 +93,7 @@ def test_weights_of_no_token_are_not_learned(trained):
     assert trained.weight.count_nonzero() > 0
 
 
-def test_an_adapted_classifier_knows_what_is_odd_on_its_site(trained):
+def test_adapted_classifier_knows_anomalies_of_its_site(trained):
     odd = [shop(1, id="a?"), shop(2, zip="1a/3*4"), ("/shop/cart.bak",), shop(3, role="admin")]
     requests = [shop(number) for number in range(80)]
     requests += [shop(number, id="x|") for number in range(20)]
@@ -147,7 +147,7 @@ def test_weights_are_kept_in_files(trained, tmp_path):
         PayloadClassifier.pretrained(other)
 
 
-def test_the_weights_that_are_shipped_know_common_attacks():
+def test_shipped_weights_know_common_attacks():
     attacks = [
         ("/item", "id=7' union select password from users--"),
         ("/login", "", "user=admin' or '1'='1&pass=x"),
@@ -170,7 +170,7 @@ def test_the_weights_that_are_shipped_know_common_attacks():
     assert scores(classifier, *attacks).min() > 0.5 > scores(classifier, *normal).max()
 
 
-def test_the_corpus_is_the_same_for_a_seed_and_can_be_learned():
+def test_corpus_is_reproducible_and_learnable():
     made = list(corpus.requests(3000))
     assert made == list(corpus.requests(3000))
     assert made != list(corpus.requests(3000, seed=1))
@@ -188,7 +188,7 @@ def test_the_corpus_is_the_same_for_a_seed_and_can_be_learned():
     ("text", "error"),
     [("    a\n", "line 1: an alternative before"), ("b\n    «c»\n", "there is no rule c")],
 )
-def test_a_grammar_that_is_wrong_is_told(tmp_path, text, error):
+def test_grammar_errors_are_reported(tmp_path, text, error):
     path = tmp_path / "wrong.grammar"
     path.write_text(text)
     with pytest.raises(ValueError, match=error):
@@ -217,7 +217,7 @@ def test_anomalies_are_new_in_their_context():
     assert in_id > in_name
 
 
-def test_what_was_learned_is_judged_as_if_it_was_not():
+def test_learned_requests_judged_as_unlearned():
     payloads = of(*(shop(number) for number in range(30)), shop(1, id="9'"))
     learned = Anomaly()
     learned.learn(payloads)
@@ -254,7 +254,7 @@ def test_recent_requests_are_found_by_their_ids():
     assert recent.find([])[1].tolist() == []
 
 
-def test_the_command_trains(tmp_path):
+def test_command_trains(tmp_path):
     labelled = tmp_path / "table.tsv"
     lines = [f"a\t0\tnormal\tGET\t/s\tq={name}" for name in NAMES]
     lines += [f"a\t1\tsqli\tPOST\t/s\tq=1%27%20or%20{number}={number}--" for number in range(10)]

@@ -1,4 +1,4 @@
-"""webtorch.detect: floods, in traffic that is made here, row by row."""
+"""webtorch.detect: floods in synthetic traffic, row by row."""
 
 import math
 import random
@@ -32,13 +32,13 @@ class Site:
         return row
 
     def person(self, number):
-        """Make a row of somebody who reads pages, with their assets."""
+        """Make a row of a reader of pages, with their assets."""
         requests = 1 + number % 9
         page = 1 / requests if requests < 5 else 0.2
         return self.client(requests, {PAGE: page, ASSET: 1 - page})
 
     def attacker(self, number, kind=PAGE):
-        """Make a row of somebody who gets nothing but one kind."""
+        """Make a row of a client that requests one kind only."""
         return self.client(2 + number % 9, {kind: 1.0})
 
     def step(self, people, attackers=0, row=None, key=None):
@@ -72,7 +72,7 @@ def site():
     return made
 
 
-def test_a_flood_is_denied_and_people_are_not(site):
+def test_flood_denied_people_allowed(site):
     site.run(1.5, 10, 60)
     people, attackers = site.run(5, 10, 60)
     assert people <= 0.01
@@ -86,12 +86,12 @@ def test_floods_of_another_kind_are_denied(site):
     assert attackers > 0.95
 
 
-def test_more_of_the_same_people_are_not_denied(site):
+def test_more_people_are_not_denied(site):
     assert site.run(10, 60)[0] <= 0.02
     assert site.detector.surging
 
 
-def test_a_flood_does_not_teach_that_floods_are_normal(site):
+def test_flood_is_not_learned_as_normal(site):
     sample = site.detector._people.rows.clone()
     usual = site.detector.usual_rate
     site.run(40, 10, 60)
@@ -123,7 +123,7 @@ def test_few_clients_cannot_fill_the_sample():
     assert site.run(3, 10, 60)[1] > 0.95
 
 
-def test_a_slow_ramp_does_not_become_usual(site):
+def test_slow_ramp_does_not_become_usual(site):
     site.run(60, 10)
     usual = site.detector.usual_rate
     for attackers in range(1, 5):
@@ -131,7 +131,7 @@ def test_a_slow_ramp_does_not_become_usual(site):
     assert site.detector.usual_rate < 1.1 * usual
 
 
-def test_what_was_learned_before_outweighs_minutes_of_poison():
+def test_earlier_samples_outweigh_minutes_of_poison():
     site = Site(size=500, memory=100_000)
     site.run(120, 10)
     site.run(12, 10, 3)  # below a surge; 360 rows among 13 thousand
@@ -140,6 +140,6 @@ def test_what_was_learned_before_outweighs_minutes_of_poison():
     assert 0 < poisoned.sum() < 0.05 * len(rows)
 
 
-def test_a_site_that_is_not_known_yet_is_not_judged():
+def test_unknown_site_is_not_judged():
     site = Site()
     assert site.run(4, 10, 60) == (0, 0)

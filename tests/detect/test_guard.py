@@ -1,4 +1,4 @@
-"""nginx-conf/guard.conf and flood.conf: detectors at the door, and an operator who teaches one."""
+"""nginx-conf/guard.conf and flood.conf: detectors, and an operator that teaches one."""
 
 import os
 import re
@@ -59,13 +59,13 @@ def learn(guard: Nginx, identifier: str, label: int) -> float:
     return float(answer.json()["output"][0][0])
 
 
-def test_an_operator_teaches_by_the_ids_of_requests(guard):
+def test_operator_teaches_by_request_ids(guard):
     path = "/?motto=carpe+diem"
     answer = guard.get(path)
     assert answer.status_code == 200
     identifier = answer.headers["X-Request-Id"]
 
-    # what is logged is told to the function in batches, not at once
+    # rows of webtorch_log reach the function in batches, not immediately
     wait_for(lambda: learn(guard, identifier, 1) >= 0, "a request to be remembered")
     for label, status in ((1, 403), (0, 200)):
         for _ in range(500):
@@ -78,7 +78,7 @@ def test_an_operator_teaches_by_the_ids_of_requests(guard):
         assert guard.get("/?id=1%27+or+1%3D1--").status_code == 403
 
 
-def test_ids_that_are_not_known_or_wrong(guard):
+def test_unknown_and_malformed_ids(guard):
     assert learn(guard, "0" * 32, 1) == -1
     for wrong in ("", "x" * 32, "0" * 31):
         answer = guard.post("/learn", {"id": [wrong], "label": [[1]]})
@@ -86,8 +86,9 @@ def test_ids_that_are_not_known_or_wrong(guard):
         assert "32 hexadecimal digits" in answer.text
 
 
-def test_a_flood_is_denied_and_people_pass(start):
-    """Clients are told apart by a header here, and people load assets."""
+@pytest.mark.serial
+def test_flood_denied_people_pass(start):
+    """Clients are distinguished by a header here, and people load assets."""
     server = start(
         server_of("flood"),
         http=f"webtorch_path {ROOT}/examples; webtorch_clients_zone clients:8m key=$http_x_client;",

@@ -1,4 +1,4 @@
-"""docs/ tells what the sources say."""
+"""docs/ agrees with the sources."""
 
 import re
 

@@ -7,15 +7,21 @@ import zlib
 import pytest
 from PIL import Image
 
-from nginx import ROOT, Nginx
+from nginx import ROOT, Nginx, running
 
 
-@pytest.fixture
-def images(start) -> Nginx:
+@pytest.fixture(scope="module")
+def shared_server():
     """Run the real location, at another port and in another directory."""
     text = (ROOT / "nginx-conf/images.conf").read_text()
     location = text[text.index("        location = /v1/classify") : text.rindex("    }\n}")]
-    return start(location, http=f"webtorch_path {ROOT}/examples;")
+    with running(Nginx(location, http=f"webtorch_path {ROOT}/examples;")) as server:
+        yield server
+
+
+@pytest.fixture
+def images(server) -> Nginx:
+    return server
 
 
 def picture(form: str, color: tuple[int, ...] | int, mode: str = "RGB") -> bytes:
@@ -75,7 +81,7 @@ def bomb() -> bytes:
     ],
     ids=["empty", "text", "png cut off", "jpeg cut off", "gif", "bomb"],
 )
-def test_what_is_no_picture(images, body):
+def test_invalid_pictures(images, body):
     answer = classify(images, body)
     assert answer.status_code == 422
     assert "no JPEG or PNG" in answer.json()["error"]

@@ -32,7 +32,7 @@ class Readme(Nginx):
         self.conf.write_text(text)
 
 
-def test_the_example():
+def test_readme_example():
     server = Readme(app=block("python"))
     try:
         server.start()
@@ -45,7 +45,7 @@ def test_the_example():
         server.stop()
 
 
-def test_its_links_lead_somewhere():
+def test_readme_links_exist():
     pages = [ROOT / "README.md", ROOT / "bench/README.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):

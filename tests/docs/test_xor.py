@@ -6,18 +6,24 @@ import re
 import pytest
 import requests
 
-from nginx import ROOT, Nginx
+from nginx import ROOT, Nginx, running
 
 TENSOR = "4|1|3|V 1|18|torch.DoubleTensor|1|2|1|1|4|2|3|V 1|19|torch.DoubleStorage|2|{} {}|"
 
 
-@pytest.fixture
-def xor(configured, start) -> Nginx:
+@pytest.fixture(scope="module")
+def shared_server():
     """Run the real file, at another port and in another directory."""
     text = (ROOT / "nginx-conf/xor.conf").read_text()
     server_block = text[text.index("        location = /v1/train") : text.rindex("    }\n}")]
     assert "listen       3000;" in text
-    return start(server_block, http=f"webtorch_path {ROOT}/examples;")
+    with running(Nginx(server_block, http=f"webtorch_path {ROOT}/examples;")) as server:
+        yield server
+
+
+@pytest.fixture
+def xor(server) -> Nginx:
+    return server
 
 
 def scalar(text: str) -> float:
@@ -46,7 +52,7 @@ def test_get_output_answers_a_plain_number(xor):
     assert float(answer.text) == pytest.approx(xor.post("/v1/output", [[0.5, 0.5]]).json()[0][0])
 
 
-def test_it_learns(xor):
+def test_network_learns(xor):
     generator = random.Random(1)
     with requests.Session() as session:
         for _ in range(2000):

@@ -131,7 +131,7 @@ def test_c_and_python_agree(library, path, query, body, size):
 
 @pytest.mark.parametrize("argument", [b"a=b", b"&", b"=", b"a%26=1", b"<x>=y"])
 @pytest.mark.parametrize("count", [60, 61, 62, 63, 127, 128, 129, 300, 9000])
-def test_many_parameters_are_cut_alike(library, argument, count):
+def test_many_parameters_are_cut_equally(library, argument, count):
     parts = b"/p", b"&".join([argument] * count), b"&".join([argument] * (count // 2))
     text = text_in_c(library, *parts)
     expected = features.tokens([parts], 500)
@@ -140,7 +140,7 @@ def test_many_parameters_are_cut_alike(library, argument, count):
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_long_parts_are_cut_alike(library, part):
+def test_long_parts_are_cut_equally(library, part):
     parts = [b"/p", b"a=b", b"c%3Dd"]
     parts[part] = b"%2541+" * features.TEXT_SIZE
     text = text_in_c(library, *parts)
@@ -154,7 +154,7 @@ def test_long_parts_are_cut_alike(library, part):
         )
 
 
-def test_a_text_is_decoded_twice_and_lower_cased():
+def test_text_decoded_twice_and_lower_cased():
     assert features.text("/A%2FB", "q=%2527+OR+1%2B1", "%3Cb%3E+%zz") == (
         b"/a/b\x1dq=' or 1+1\x1e<b> %zz"
     )
@@ -172,7 +172,7 @@ def test_numbers_of_ngrams_are_those_of_fnv():
     ]
 
 
-def test_a_request_s_columns_have_names():
+def test_request_columns_have_names():
     row = features.request(
         "PUT",
         "/a%2e",
@@ -191,7 +191,7 @@ def test_a_request_s_columns_have_names():
     assert columns["escapes"] == pytest.approx(np.log(2))
 
 
-def test_the_documentation_names_all_columns():
+def test_documentation_names_all_columns():
     text = (ROOT / "docs/features.md").read_text()
     sections = {
         part.partition("\n")[0]: part for part in re.split(r"^## ", text, flags=re.MULTILINE)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from test_json import APP, SERVER  # noqa: F401 - the server fixture reads them
-from test_torch7 import DOUBLE
+from apps import DOUBLE
+from apps import ROWS_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import ROWS_SERVER as SERVER  # noqa: F401
 
 TENSOR = DOUBLE.format("1|2|1|1", "2|1 2")
 JSON = "application/json"

@@ -1,10 +1,11 @@
-"""Bad input: each gets a clear error and hurts nobody else."""
+"""Bad input: a clear error, and no effect on other requests."""
 
 import concurrent.futures
 import math
 
 import pytest
 
+from answers import check_error
 from nginx import body_of
 
 APP = """
@@ -73,15 +74,6 @@ location = /small { client_max_body_size 100; webtorch_handler app:f32; }
 JSON = {"Content-Type": "application/json"}
 TORCH7 = {"Content-Type": "text/plain"}
 EXPECTED = 'tensor "x": expected float32 [batch, 2], found '
-
-
-def check_error(answer, status, code, text):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error", "code"}
-    assert body["code"] == code
-    assert text in body["error"], body["error"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +220,7 @@ def test_method(server):
     assert answer.headers["Allow"] == "POST, PUT"
 
 
-def test_too_large_is_told_in_json(server):
+def test_too_large_answered_in_json(server):
     answer = server.post("/small", data=b"[" + b" " * 200, headers=JSON)
     check_error(answer, 413, "too_large", "client_max_body_size")
 
@@ -239,12 +231,12 @@ def test_too_large_in_chunks(server):
 
 
 @pytest.mark.parametrize("path", ["/wrong_shape", "/wrong_dtype", "/no_tensor"])
-def test_a_handler_that_breaks_its_annotation(server, path):
+def test_handler_result_against_its_annotation(server, path):
     check_error(server.post(path, [[1, 2]]), 500, "handler_failed", "see the error log")
     server.wait_for_log('TypeError: "output" is annotated as float32|1 tensors are annotated')
 
 
-def test_an_exception_is_for_the_log_and_not_for_the_client(server):
+def test_exception_logged_but_not_sent(server):
     answer = server.post("/poison", [[13, 0]])
     check_error(answer, 500, "handler_failed", "see the error log")
     assert "secret" not in answer.text
@@ -252,11 +244,11 @@ def test_an_exception_is_for_the_log_and_not_for_the_client(server):
     server.wait_for_log("RuntimeError: secret detail of the server")
 
 
-def test_an_error_that_is_meant_for_the_client(server):
+def test_error_meant_for_the_client(server):
     check_error(server.post("/poison", [[14, 0]]), 409, "handler_error", "fourteen is not wanted")
 
 
-def test_one_bad_request_does_not_fail_its_batch(server):
+def test_bad_request_does_not_fail_its_batch(server):
     rows = {n: [[n, n + 0.5]] for n in range(10, 26)}
     with concurrent.futures.ThreadPoolExecutor(len(rows)) as pool:
         answers = dict(
@@ -269,13 +261,13 @@ def test_one_bad_request_does_not_fail_its_batch(server):
 
 
 @pytest.mark.parametrize("word", ["nan", "-nan", "inf", "-inf"])
-def test_nothing_infinite_is_trained_on(server, word):
+def test_infinities_are_not_trained_on(server, word):
     answer = server.post_text("/train", GOOD.replace("1 2|", f"1 {word}|"))
     check_error(answer, 422, "not_finite", 'tensor "x": NaN and infinities cannot be trained on')
     assert math.isfinite(server.post("/weights", [[1, 2]]).json()[0][0])
 
 
-def test_a_loss_that_overflows_changes_nothing(server):
+def test_overflowing_loss_changes_nothing(server):
     before = server.post("/weights", [[1, 2]]).json()
     check_error(server.post("/train", [[3e38, 3e38]]), 500, "handler_failed", "error log")
     server.wait_for_log("FloatingPointError: the loss of model")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nginx import body_of
-from wire import chunked, connections, request
+from wire import chunked, connections, raw_deflate, request
 
 APP = '''
 import webtorch
@@ -64,12 +64,6 @@ MIB = 1 << 20
 def deflate(data: bytes) -> bytes:
     """Compress in zlib's format."""
     return zlib.compress(data, 9)
-
-
-def raw_deflate(data: bytes) -> bytes:
-    """Compress without a header."""
-    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    return compressor.compress(data) + compressor.flush()
 
 
 COMPRESS = {
@@ -257,7 +251,7 @@ def test_trailing_garbage(wire, kind, garbage):
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_not_compressed_at_all(wire, coding):
+def test_uncompressed_body_with_coding(wire, coding):
     wire.send(request("/affine", b"[[0.125], [0.25]]", f"Content-Encoding: {coding}"))
     check_refused(wire.answer(), 400, "malformed_body", f"invalid {coding} encoding: ")
 
@@ -289,7 +283,7 @@ def test_noise(wire):
 @pytest.mark.parametrize(
     ("path", "limit"), [("/small", 1000), ("/length", MIB), ("/large", 20 * MIB)]
 )
-def test_the_limit_is_exact(wire, kind, path, limit):
+def test_limit_is_exact(wire, kind, path, limit):
     coding, compress = COMPRESS[kind]
     wire.send(request(path, compress(bytes(limit)), f"Content-Encoding: {coding}"))
     assert wire.answer().body == b"%d" % limit
@@ -299,12 +293,12 @@ def test_the_limit_is_exact(wire, kind, path, limit):
     check_usable(wire)
 
 
-def test_the_limit_of_what_is_sent(wire):
+def test_limit_of_the_compressed_body(wire):
     wire.send(request("/small", gzip.compress(os.urandom(2000)), "Content-Encoding: gzip"))
     check_refused(wire.answer(), 413, "too_large", '"client_max_body_size"')
 
 
-def test_the_limit_is_for_all_members(wire):
+def test_limit_covers_all_members(wire):
     body = gzip.compress(bytes(400))
     wire.send(request("/small", body * 2, "Content-Encoding: gzip"))
     assert wire.answer().body == b"800"
@@ -312,7 +306,7 @@ def test_the_limit_is_for_all_members(wire):
     check_refused(wire.answer(), 413, "too_large", "the inflated body is larger than")
 
 
-def test_without_a_limit(wire):
+def test_no_limit(wire):
     body = gzip.compress(bytes(30 * MIB))
     wire.send(request("/unlimited", body, "Content-Encoding: gzip"))
     assert wire.answer().body == b"%d" % (30 * MIB)
@@ -354,7 +348,7 @@ def test_claims_take_no_memory(start):
     assert peak_memory(server) - before < 10 * 1024
 
 
-def test_others_are_not_hurt(server):
+def test_other_requests_are_not_affected(server):
     """Requests of one round are in one batch, those that are refused are not."""
     good = gzip.compress(b"[[3]]")
     bad = [good[:-1], good + b"x", gzip.compress(bytes(3 * MIB)), gzip.compress(b"[[1, 2]]")]
@@ -374,7 +368,7 @@ def test_others_are_not_hurt(server):
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-def test_a_function_of_requests(wire, kind):
+def test_custom_handler(wire, kind):
     coding, compress = COMPRESS[kind]
     body = bytes(range(256)) * 100
     sent = compress(body)
@@ -390,11 +384,11 @@ def test_a_function_of_requests(wire, kind):
     }
 
 
-def test_a_guard_of_what_another_server_understands(wire):
+def test_guard_of_another_server(wire):
     wire.send(request("/guarded", b"whatever", "Content-Encoding: br"))
     assert wire.answer().body == b"alive"
 
 
-def test_a_mirror(wire):
+def test_mirror(wire):
     wire.send(request("/mirrored", gzip.compress(b"[[4]]"), "Content-Encoding: gzip"))
     assert wire.answer().json() == [[9]]

@@ -82,7 +82,7 @@ SERVER = "client_max_body_size 10m;\n" + "\n".join(
 )
 
 
-def test_a_request(server):
+def test_request(server):
     headers = {"x-test": "yes", "Many": "1"}
     answer = server.post("/echo/a%20b?k=v&k=w%21&e=", data="body", headers=headers)
     assert answer.headers["Content-Type"] == "application/json"
@@ -133,7 +133,7 @@ def test_json_of_a_request(server):
     assert answer.status_code == 400 and "invalid JSON" in answer.json()["error"]
 
 
-def test_a_response(server):
+def test_response(server):
     answer = server.get("/response")
     assert answer.status_code == 201 and answer.content == b"\x89PNG"
     assert answer.headers["Content-Type"] == "image/png"
@@ -141,7 +141,7 @@ def test_a_response(server):
     assert answer.headers["Set-Cookie"] == "a=b, c=d"
 
 
-def test_an_empty_response(server):
+def test_empty_response(server):
     answer = server.get("/empty")
     assert answer.status_code == 204 and answer.content == b""
 
@@ -155,14 +155,14 @@ def test_an_empty_response(server):
         ("/complex", "TypeError: a tensor of torch.complex64 cannot be sent"),
     ],
 )
-def test_what_cannot_be_answered(server, path, message):
+def test_unsupported_results(server, path, message):
     answer = server.get(path)
     assert answer.status_code == 500 and answer.json()["code"] == "handler_failed"
     assert "Set-Cookie" not in answer.headers
     server.wait_for_log(message)
 
 
-def test_a_tensor_by_accept(server):
+def test_tensor_by_accept(server):
     assert server.get("/tensor").json() == [[1.5, 2.5]]
     answer = server.get("/tensor", headers={"Accept": "text/plain"})
     assert "torch.FloatTensor" in answer.text and answer.text.endswith("1.5 2.5\n")
@@ -171,7 +171,7 @@ def test_a_tensor_by_accept(server):
     assert server.get("/no_elements").json() == [[]] * 1000
 
 
-def test_an_error_for_the_client(server):
+def test_error_for_the_client(server):
     answer = server.get("/teapot")
     assert answer.status_code == 418
     assert answer.json() == {"error": 'short and "stout"\n', "code": "handler_error"}
@@ -184,5 +184,5 @@ def test_head(server):
     assert server.post("/only_get", data="x").status_code == 405
 
 
-def test_a_large_answer(server):
+def test_large_answer(server):
     assert server.get("/large").content == b"x" * 5_000_000

@@ -120,7 +120,7 @@ def files(server):
 # --- files ---
 
 
-def test_a_file(server):
+def test_file(server):
     answer = server.get("/file?a.txt")
     assert answer.content == TEXT
     assert answer.headers["Content-Type"] == "text/special"
@@ -140,20 +140,20 @@ def test_head(server):
     assert answer.content == b"" and answer.headers["Content-Length"] == str(len(TEXT))
 
 
-def test_an_empty_file_and_one_without_an_extension(server):
+def test_empty_file_and_file_without_extension(server):
     assert server.get("/file?empty.txt").content == b""
     answer = server.get("/file?no extension".replace(" ", "%20"))
     assert answer.status_code == 500  # args are as sent: there is no such name
 
 
-def test_a_response_with_a_file(server):
+def test_response_with_file(server):
     answer = server.get("/typed?a.txt")
     assert answer.status_code == 203 and answer.content == TEXT
     assert answer.headers["Content-Type"] == "a/b" and answer.headers["X-One"] == "1"
 
 
 @pytest.mark.parametrize("name", ["nowhere.txt", "sub", "a%00b"])
-def test_no_such_file(server, name):
+def test_missing_file(server, name):
     answer = server.get(f"/file?{name}")
     assert answer.status_code == 500
     assert answer.json()["code"] == "handler_failed"
@@ -167,7 +167,7 @@ def test_paths_that_are_refused(path, text):
         webtorch.Response(Path(path))
 
 
-def test_a_nul_does_not_cut_off_what_was_checked(server):
+def test_nul_does_not_cut_the_checked_path(server):
     assert server.post("/posted", {"name": "a.txt"}).content == TEXT
     assert server.post("/posted", {"name": "secret"}).status_code == 403
     assert server.post("/posted", {"name": "secret\0.txt"}).status_code == 500
@@ -188,7 +188,7 @@ def test_headers_of_the_handler(server):
     assert answer.headers["Content-Encoding"] == "gzip" and answer.content == TEXT
 
 
-def test_a_tensor_in_no_format(server):
+def test_tensor_in_unknown_format(server):
     answer = server.get("/image")
     assert answer.status_code == 500 and answer.json()["code"] == "handler_failed"
     assert 'a tensor as "image/png", which is not a format' in server.log()

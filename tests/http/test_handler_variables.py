@@ -41,11 +41,11 @@ def test_variables(server):
     assert found["mine"] == "here" and found["arg_a"] is None and found["http_x_test"] is None
 
 
-def test_without_a_declaration_there_are_none(server):
+def test_undeclared_variables_are_absent(server):
     assert server.get("/none").json() == {}
 
 
 @pytest.mark.parametrize("names", [["Remote_Addr"], ["$uri"], [""], ["a" * 64], ["a"] * 17])
-def test_what_cannot_be_declared(names):
+def test_invalid_declarations(names):
     with pytest.raises(ValueError, match="variables"):
         webtorch.handler(variables=names)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate, affine, rows_of
+from gate import GATE_APP, GATE_SERVER, affine, rows_of
 from nginx import wait_for
 from wire import chunked, connections, request, settle
 
@@ -112,11 +112,6 @@ location = /proxy { proxy_pass http://127.0.0.1:$server_port/thread; proxy_reque
 
 
 @pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
-@pytest.fixture
 def wire(server):
     with connections(server, 1) as (one,):
         yield one
@@ -193,7 +188,7 @@ def test_pipelined_requests_are_answered_in_order(wire):
         assert document is None or answer.json() == document
 
 
-def test_a_pipelined_request_waits_for_the_one_before_it(server, gate, wire):
+def test_pipelined_request_waits_for_the_previous_one(server, gate, wire):
     with gate:
         wire.send(request("/mirrored", b"[[1]]"))
         assert wire.answer().json() == affine(rows_of(1))
@@ -207,7 +202,7 @@ def test_a_pipelined_request_waits_for_the_one_before_it(server, gate, wire):
 # --- bodies ---
 
 
-def test_a_body_in_odd_pieces(wire):
+def test_body_in_uneven_pieces(wire):
     message = request("/thread", b"[[1], [2.5], [-3e2]]")
     wire.send(*(message[index : index + 1] for index in range(len(message))))
     assert wire.answer().json() == affine(rows_of(1, 2.5, -300))
@@ -227,13 +222,13 @@ def test_chunked_bodies(wire, path):
         assert wire.answer().json() == affine(rows)
 
 
-def test_a_chunked_body_with_extensions_and_trailers(wire):
+def test_chunked_body_with_extensions_and_trailers(wire):
     body = b'2;name="value"\r\n[[\r\n3 \r\n7]]\r\n0\r\nX-Trailer: value\r\n\r\n'
     wire.send(request("/thread", body, "Transfer-Encoding: chunked"))
     assert wire.answer().json() == affine(rows_of(7))
 
 
-def test_an_empty_chunked_body(wire):
+def test_empty_chunked_body(wire):
     wire.send(request("/thread", chunked([]), "Transfer-Encoding: chunked"))
     answer = wire.answer()
     assert (answer.status, answer.json()["code"]) == (400, "empty_body")
@@ -266,20 +261,20 @@ def test_bodies_of_custom_handlers(wire, path):
         assert wire.answer().body == body
 
 
-def test_too_large_a_body(wire):
+def test_body_too_large(wire):
     wire.send(request("/limited", b"[" + b"[1]," * 1000 + b"[1]]"))
     answer = wire.answer()
     assert (answer.status, answer.json()["code"]) == (413, "too_large")
 
 
-def test_too_large_a_chunked_body(wire):
+def test_chunked_body_too_large(wire):
     body = chunked([b"[[1],"] + [b"[1],"] * 100 + [b"[1]]"])
     wire.send(request("/limited", body, "Transfer-Encoding: chunked"))
     answer = wire.answer()
     assert (answer.status, answer.json()["code"]) == (413, "too_large")
 
 
-def test_a_body_that_ends_early(server, wire):
+def test_body_ends_early(server, wire):
     wire.send(request("/thread", b"[[1]]")[:-1])
     wire.close()
     settle(server)
@@ -289,7 +284,7 @@ def test_a_body_that_ends_early(server, wire):
 # --- answers ---
 
 
-def test_a_large_answer_to_a_slow_reader(server, wire):
+def test_large_answer_to_slow_reader(server, wire):
     size = 20_000_000
     wire.send(request(f"/large?{size}", method="GET"))
     settle(server)
@@ -326,7 +321,7 @@ def test_empty_answers(wire, status):
         assert (answer.status, answer.body) == (status, b"")
 
 
-def test_a_compressed_answer(server):
+def test_compressed_answer(server):
     rows = rows_of(*range(1000))
     answer = server.post("/compressed", rows, headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip"
@@ -354,7 +349,7 @@ def test_mirror_sends_a_copy_to_a_handler(gate, wire, path):
         gate.open()
 
 
-def test_who_leaves_while_the_mirror_runs(server, gate):
+def test_client_abort_while_the_mirror_runs(server, gate):
     with gate, connections(server, 3) as wires:
         for number, wire in enumerate(wires):
             wire.post("/mirrored", rows_of(number))
@@ -380,7 +375,7 @@ def test_error_page_leads_to_a_handler(wire):
         assert wire.answer().body == b"hello fallback"
 
 
-def test_a_proxy_in_front(wire):
+def test_proxy_in_front(wire):
     for number in range(5):
         wire.send(
             request("/proxy", chunked([b"[[", b"%d]]" % number]), "Transfer-Encoding: chunked")

@@ -7,7 +7,7 @@ import subprocess
 import httpx
 import pytest
 
-from nginx import Nginx, free_port
+from nginx import Nginx, free_port, running
 
 APP = """
 import torch, webtorch
@@ -34,6 +34,9 @@ ssl_certificate_key {directory}/key.pem;
 """
 
 
+PORT = free_port()
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tls")
@@ -43,11 +46,15 @@ def certificate(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="module")
+def shared_server(certificate):
+    with running(Nginx(SERVER.format(port=PORT, directory=certificate), APP)) as server:
+        yield server
+
+
 @pytest.fixture
-def tls(start, certificate) -> tuple[Nginx, str]:
-    port = free_port()
-    server = start(SERVER.format(port=port, directory=certificate), APP)
-    return server, f"https://127.0.0.1:{port}"
+def tls(server) -> tuple[Nginx, str]:
+    return server, f"https://127.0.0.1:{PORT}"
 
 
 def test_tls_over_http_1(tls):
@@ -103,7 +110,7 @@ def test_compressed_bodies_over_http_2(tls, in_one_piece):
         assert post(gzip.compress(b"[1, 2]"), "gzip").json() == [1002, 2002]
 
 
-def test_a_connection_that_closes_with_streams_waiting(tls):
+def test_connection_closed_with_waiting_streams(tls):
     server, address = tls
 
     async def abandon() -> None:

@@ -1,4 +1,4 @@
-"""webtorch_inference_protocol: the Open Inference Protocol, as unmodified clients speak it."""
+"""webtorch_inference_protocol: the Open Inference Protocol, with unmodified clients."""
 
 import asyncio
 import gzip
@@ -16,9 +16,9 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from answers import check_error
+from apps import DTYPES_APP, KINDS
 from nginx import ROOT, wait_for
-from test_dtypes import APP as DTYPES_APP
-from test_dtypes import KINDS
 
 APP = (
     DTYPES_APP
@@ -136,14 +136,7 @@ def post(server, body, path="/v2/models/float32/infer", rest=b"", **options):
     return server.request("POST", path, data=data + rest, headers=headers, **options)
 
 
-def check_error(answer, status, code, text=""):
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    assert set(answer.json()) == {"error", "code"}
-    assert text in answer.json()["error"], answer.text
-
-
-# --- what is told ---
+# --- metadata ---
 
 
 def test_health(client):
@@ -189,7 +182,7 @@ def test_metadata_without_a_batch_axis(client):
     assert client.get_model_config("whole")["max_batch_size"] == 0
 
 
-def test_the_first_directive_serves(client):
+def test_first_directive_serves(client):
     config = client.get_model_config("several")
     assert config["max_batch_size"] == 64
     assert config["input"][0] == {"name": "a", "data_type": "TYPE_INT64", "dims": [2, 3]}
@@ -255,11 +248,11 @@ def test_methods(server, method, path, allowed):
         "/v2/models/app:", "/v2/models/:whole", "/v2/models/who",
     ],
 )  # fmt: skip
-def test_what_is_not_there(server, path):
+def test_unknown_paths(server, path):
     check_error(server.get(path), 404, "not_found")
 
 
-def test_what_is_not_there_for_posts(server, client):
+def test_unknown_paths_of_posts(server, client):
     check_error(post(server, GOOD, "/v2/models/nothing/infer"), 404, "not_found")
     with pytest.raises(InferenceServerException, match="there is nothing at this address"):
         client.load_model("whole")
@@ -444,7 +437,7 @@ def test_binary_output_without_the_header(server):
     assert np.frombuffer(answer.content[length:], np.float32).tolist() == [1, 2]
 
 
-def test_not_a_number(server):
+def test_nan(server):
     body = {"inputs": [{**X, "data": [15, 0]}]}
     answer = post(server, body, "/v2/models/poison/infer").json()
     assert answer["outputs"][0]["data"] == [None, 0]
@@ -591,7 +584,7 @@ def test_bad_bytes(server, body, rest, text):
         ("5", "invalid JSON"),
     ],
 )
-def test_lengths_of_the_json_that_lie(server, length, text):
+def test_wrong_json_lengths(server, length, text):
     headers = {"Inference-Header-Content-Length": length}
     check_error(post(server, binary(8), rest=TWO, headers=headers), *MALFORMED, text)
 
@@ -617,12 +610,12 @@ def test_scalars(server, data, answer):
         ("x", "wrong_dtype", "found a string among its elements"),
     ],
 )
-def test_what_is_no_scalar(server, data, code, text):
+def test_non_scalars(server, data, code, text):
     body = {"inputs": [{"name": "x", "shape": [], "datatype": "FP64", "data": data}]}
     check_error(post(server, body, "/v2/models/scalar/infer"), 422, code, text)
 
 
-def test_a_queue_that_is_full_and_calls_that_are_late(server):
+def test_full_queue_and_timeouts(server):
     url = f"127.0.0.1:{server.port}"
     with triton.InferenceServerClient(url, concurrency=5) as client:
         futures = [client.async_infer("slow", [tensor("x", floats([1, 0]))]) for _ in range(5)]
@@ -641,7 +634,7 @@ def test_a_queue_that_is_full_and_calls_that_are_late(server):
     wait_for(is_served, "the thread to be free again")
 
 
-def test_clients_that_go_away(server):
+def test_client_abort(server):
     body = json.dumps(with_input(data=[0.2, 0])).encode()
     head = b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     for text in (head % len(body) + body, head % len(body) + body[:-5]):
@@ -658,13 +651,13 @@ def test_rows_that_differ(server):
     check_error(answer, 422, "wrong_shape", 'tensors "a" and "b" differ in rows: 1 and 2')
 
 
-def test_what_is_not_finite_is_not_trained_on(server):
+def test_not_finite_not_trained_on(server):
     nan = floats([np.nan, 1]).tobytes()
     check_error(post(server, binary(8), "/v2/models/learn/infer", rest=nan), 422, "not_finite")
     assert post(server, binary(8), "/v2/models/learn/infer", rest=TWO).ok
 
 
-def test_compressed_bodies_that_lie(server):
+def test_wrong_compressed_bodies(server):
     body = zlib.compress(json.dumps(GOOD).encode())
     for data, name in ((body[:-5], "deflate"), (b"x" * 20, "gzip")):
         answer = post(server, data, headers={"Content-Encoding": name})
@@ -677,7 +670,7 @@ def test_compressed_bodies_that_lie(server):
     assert post(server, packed, headers=headers).ok
 
 
-def test_the_content_type_does_not_matter(server):
+def test_content_type_is_ignored(server):
     for name in ("text/plain", "application/octet-stream", "x"):
         assert post(server, GOOD, headers={"Content-Type": name, "Accept": "image/png"}).ok
 
@@ -778,7 +771,7 @@ def test_functions_that_share_a_name(configured):
     assert server.quit() == 0
 
 
-def test_a_function_that_is_not_loaded(start):
+def test_function_not_loaded(start):
     server = start(
         "location = /f { webtorch_handler app:f; } location /v2 { webtorch_inference_protocol; }",
         TINY.format(1),
@@ -795,7 +788,7 @@ def test_a_function_that_is_not_loaded(start):
     assert post(server, b"", "/v2/repository/index").json()[0]["state"] == "UNAVAILABLE"
 
 
-def test_without_handlers(start):
+def test_no_handlers(start):
     server = start("location /v2 { webtorch_inference_protocol; }")
     assert server.get("/v2").json()["name"] == "webtorch"
     assert server.get("/v2/health/ready").ok
@@ -803,7 +796,7 @@ def test_without_handlers(start):
     check_error(server.get("/v2/models/x"), 404, "not_found")
 
 
-def test_a_location_with_a_slash_at_its_end(start):
+def test_location_with_trailing_slash(start):
     server = start("location /v2/ { webtorch_inference_protocol; }")
     answer = server.get("/v2", allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (301, server.url("/v2/"))

@@ -1,4 +1,4 @@
-"""Large compressed bodies are inflated in nginx's thread pool, and nobody notices."""
+"""Large compressed bodies are inflated in nginx's thread pool, with the same answers."""
 
 import gzip
 import hashlib
@@ -10,15 +10,13 @@ import zlib
 import numpy as np
 import pytest
 
+from apps import LARGE_APP
 from gate import affine, rows_of
-from nginx import wait_for
-from test_content_encoding import raw_deflate
-from test_large_text import APP as TENSORS
-from test_large_text import seconds_of_threads
-from wire import connections, request
+from nginx import seconds_of_threads, wait_for
+from wire import connections, raw_deflate, request
 
 APP = (
-    TENSORS
+    LARGE_APP
     + """
 import hashlib
 
@@ -72,18 +70,18 @@ def test_raw_rows(server, kind):
 
 @pytest.mark.parametrize("kind", COMPRESS)
 @pytest.mark.parametrize("path", ["/digest", "/unlimited"])
-def test_a_function_of_requests(server, kind, path):
+def test_custom_handler(server, kind, path):
     assert post(server, path, NOISE, kind).text == hashlib.sha256(NOISE).hexdigest()
 
 
-def test_the_inference_protocol(server):
+def test_inference_protocol(server):
     data = [number for (number,) in ROWS]
     tensor = {"name": "x", "datatype": "FP64", "shape": [len(data), 1], "data": data}
     answer = post(server, "/v2/models/f/infer", json.dumps({"inputs": [tensor]}).encode())
     assert answer.json()["outputs"][0]["data"] == [2 * number + 1 for number in data]
 
 
-def test_it_is_not_done_in_the_event_loop(server):
+def test_inflated_outside_the_event_loop(server):
     (pid,) = server.workers()
     noise = random.Random(2).randbytes(3 << 20)
     before = seconds_of_threads(pid)
@@ -107,27 +105,27 @@ def test_it_is_not_done_in_the_event_loop(server):
         ("/digest", gzip.compress(bytes((4 << 20) + 1), 1), 413, "too_large"),
     ],
 )
-def test_bad_ones(server, path, body, status, code):
+def test_bad_bodies(server, path, body, status, code):
     assert len(body) > 16 * 1024
     answer = server.post(path, data=body, headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert post(server, "/f", TEXT).json() == affine(ROWS)
 
 
-def test_the_limit_is_exact(server):
+def test_limit_is_exact(server):
     body = NOISE + bytes((4 << 20) - len(NOISE))
     assert post(server, "/digest", body).text == hashlib.sha256(body).hexdigest()
     assert post(server, "/digest", body + b"x").status_code == 413
 
 
-def test_what_is_not_finite_is_not_trained_on(server):
+def test_not_finite_not_trained_on(server):
     x = np.array(ROWS)
     x[-1] = np.nan
     media = {"Content-Type": "application/octet-stream"}
     assert post(server, "/train", x.tobytes(), **media).json()["code"] == "not_finite"
 
 
-def test_a_subrequest(server):
+def test_subrequest(server):
     def count() -> int:
         (stats,) = server.get("/v2/models/f/stats").json()["model_stats"]
         return stats["inference_count"]
@@ -137,7 +135,7 @@ def test_a_subrequest(server):
     wait_for(lambda: count() > before, "the mirror's request to be served")
 
 
-def test_many_at_once_each_get_their_own(server):
+def test_concurrent_requests_get_their_own_answers(server):
     failures = []
 
     def send(seed: int) -> None:
@@ -169,7 +167,7 @@ def test_clients_may_leave(server, path):
             assert path == "/buffered" or answer.body == expected
 
 
-def test_a_worker_that_shuts_down_answers_first(start):
+def test_shutdown_answers_first(start):
     server = start(SERVER, APP)
     body = gzip.compress(TEXT * 16)
     expected = hashlib.sha256(TEXT * 16).hexdigest().encode()

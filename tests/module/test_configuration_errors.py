@@ -60,7 +60,7 @@ def test_code_that_does_not_load(configured, app, message):
     assert re.search(re.escape(message).replace(r"\.\*", ".*"), line), line
 
 
-def test_a_module_that_is_not_there(configured):
+def test_missing_module(configured):
     line = refused(configured("location = /f { webtorch_handler nowhere:f; }"))
     assert "ModuleNotFoundError: No module named 'nowhere'" in line
 
@@ -113,7 +113,7 @@ def test_signatures_that_cannot_be_served(configured, text, message):
     assert message in refused(configured(LOCATION, signature(text)))
 
 
-def test_the_traceback_is_told_too(configured):
+def test_traceback_is_printed(configured):
     server = configured(LOCATION, "def helper(): return 1 / 0\nhelper()\n")
     _, output = server.check()
     assert "Traceback (most recent call last):" in output
@@ -121,7 +121,7 @@ def test_the_traceback_is_told_too(configured):
 
 
 @pytest.mark.parametrize("app", ["1 / 0", "import os; os.abort()", "x = 1"])
-def test_a_reload_with_broken_code_leaves_the_old_workers(start, app):
+def test_reload_with_broken_code_keeps_old_workers(start, app):
     server = start(LOCATION, GOOD, expected=(r"\[emerg\].*webtorch handler",))
     workers = server.workers()
     server.write_app(app)
@@ -135,7 +135,7 @@ def test_a_reload_with_broken_code_leaves_the_old_workers(start, app):
     assert server.get("/f").text == "new"
 
 
-def test_the_module_may_be_loaded_and_not_used(start):
+def test_module_loaded_but_unused(start):
     server = start("location = /x { return 200 x; }")
     assert server.get("/x").text == "x"
     maps = Path(f"/proc/{server.workers()[0]}/maps").read_text()

@@ -1,4 +1,4 @@
-"""Functions that fail: the error log tells of it, and is not filled by it."""
+"""Functions that fail: the error log has one message a second."""
 
 import re
 import time
@@ -49,7 +49,7 @@ location /custom { webtorch_handler app:custom; }
         ("/custom", "POST", b"[[1]]"),
     ],
 )
-def test_one_in_a_second_is_told(start, path, method, body):
+def test_failures_logged_once_a_second(start, path, method, body):
     server = start(SERVER, APP)
     begin = time.monotonic()
     sent = 0
@@ -63,7 +63,7 @@ def test_one_in_a_second_is_told(start, path, method, body):
                 assert wire.answer().status in (200, 500)
 
     def told() -> list[int]:
-        """Return how many more each one tells of."""
+        """Return how many more failures each message counts."""
         more = r"(?:, and (\d+) more before that)?"
         found = re.findall(rf'handler "app:\w+" failed{more}:', server.log())
         return [int(number or 0) for number in found]

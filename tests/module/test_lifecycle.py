@@ -1,4 +1,4 @@
-"""Start, reload, the death of a worker, the end."""
+"""Start, reload, crashes of workers, stop."""
 
 import concurrent.futures
 import os
@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from conftest import needs_root
+from marks import needs_root
 from nginx import wait_for
 
 APP = """
@@ -42,7 +42,7 @@ location = /who { webtorch_handler app:who; }
 """
 
 
-def test_a_graceful_end_answers_what_is_in_flight(start):
+def test_graceful_quit_answers_requests_in_flight(start):
     server = start(SERVER, APP)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(server.post, "/slow", [n]) for n in range(8)]
@@ -52,7 +52,7 @@ def test_a_graceful_end_answers_what_is_in_flight(start):
         assert [f.result().json() for f in waiting] == [[n] for n in range(8)]
 
 
-def test_a_reload_under_load_loses_nothing_and_takes_new_code(start):
+def test_reload_under_load_loses_nothing(start):
     server = start(SERVER, APP, workers=2)
     stop = threading.Event()
     seen = set()
@@ -79,7 +79,7 @@ def test_a_reload_under_load_loses_nothing_and_takes_new_code(start):
     assert seen == {1, 2, 3}
 
 
-def test_a_worker_that_is_killed_is_replaced(start):
+def test_killed_worker_is_replaced(start):
     server = start(SERVER, APP, expected=(r"exited on signal 9",))
     (worker,) = server.workers()
     assert server.get("/who").text.split()[1] == str(worker)
@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_is_replaced(start):
         (APP.replace('"batch"', '"batch 2"'), "has another signature than when the"),
     ],
 )
-def test_code_that_is_broken_when_a_worker_is_replaced(start, app, message):
+def test_broken_code_when_a_worker_is_replaced(start, app, message):
     server = start(SERVER, APP, expected=(r"exited on signal 9",))
     server.write_app(app)
     (worker,) = server.workers()
@@ -120,21 +120,21 @@ def test_workers_of_another_user(start):
 
 
 @needs_root
-def test_what_the_workers_user_may_not_read_is_told(configured):
+def test_files_unreadable_by_the_workers_user(configured):
     server = configured(SERVER, APP, main="user www-data;")
     (server.prefix / "app").chmod(0o700)
     status, output = server.check()
     assert status == 1 and "ModuleNotFoundError: No module named 'app'" in output
 
 
-def test_in_one_process(start):
+def test_single_process(start):
     server = start(SERVER, APP, main="master_process off;")
     assert server.get("/who").text.split()[1] == str(server.process.pid)
     assert server.post("/thread", [1]).json() == [1]
     assert server.post("/version", [1]).json() == [1]
 
 
-def test_a_thousand_connections(start):
+def test_thousand_connections(start):
     server = start(SERVER, APP)
     head = "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n[0]"
     sockets = []
@@ -168,7 +168,7 @@ def test_two_workers_serve(start):
 
 
 def test_old_workers_serve_until_new_ones_have_imported(start):
-    """The master tells old workers to quit 100 ms after it has started the new ones."""
+    """The master stops old workers 100 ms after it has started the new ones."""
     gate = """
         from pathlib import Path
         here = Path(__file__).parent.parent
@@ -195,7 +195,7 @@ def test_old_workers_serve_until_new_ones_have_imported(start):
     assert server.get("/who").text.split()[1] != str(old)
 
 
-def test_a_stop_waits_for_no_successors(start):
+def test_stop_does_not_wait_for_new_workers(start):
     """Nor after a reload that was refused."""
     server = start(SERVER, APP, expected=("emerg",))
     server.write_app("broken(")

@@ -60,7 +60,7 @@ location /prefix/ {
 
 
 @pytest.mark.parametrize("path", ["/double", "/again", "/all", "/limited", "/if", "/prefix/x"])
-def test_it_serves(server, path):
+def test_handlers_serve(server, path):
     assert server.post(path, [[1, 2]]).json() == [[2, 4]]
 
 
@@ -77,7 +77,7 @@ def test_blocks_without_a_handler_leave_the_location_s(server, path):
     assert server.post(path, [[1, 2]]).json() == [[2, 4]]
 
 
-def test_what_such_blocks_do_is_done(server):
+def test_directives_of_blocks_apply(server):
     assert server.get("/set?full=1").text == "full"
     answer = server.get("/guarded")
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
@@ -87,7 +87,7 @@ def test_what_such_blocks_do_is_done(server):
     assert server.post("/v2/repository/index?a=1").ok
 
 
-def test_nested_locations_do_not_inherit_it(server):
+def test_nested_locations_do_not_inherit(server):
     assert server.get("/prefix/static").text == "static"
 
 
@@ -116,7 +116,7 @@ def test_nested_locations_do_not_inherit_it(server):
         ),
     ],
 )
-def test_wrong_ones_are_told_with_file_and_line(configured, directive, message):
+def test_errors_name_file_and_line(configured, directive, message):
     server = configured(f"location = /x {{\n{directive}\n}}", APP)
     status, output = server.check()
     assert status == 1
@@ -124,7 +124,7 @@ def test_wrong_ones_are_told_with_file_and_line(configured, directive, message):
     assert f"in {server.conf}:" in output
 
 
-def test_it_is_not_for_a_server(configured):
+def test_refused_in_a_server(configured):
     status, output = configured("webtorch_handler app:double;", APP).check()
     assert status == 1
     assert '"webtorch_handler" directive is not allowed here' in output

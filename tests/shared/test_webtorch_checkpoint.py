@@ -13,9 +13,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
-from conftest import needs_root
+from line import ADAM, SERVER, SGD, about_each, app, train
+from marks import needs_root
 from nginx import wait_for
-from test_webtorch_zone import ADAM, SERVER, SGD, about_each, app, train
 
 
 def http(directory, options="interval=1s", zone="models:1m"):
@@ -65,7 +65,7 @@ def test_models_survive_a_restart(start, directory, optimizer, lock):
     train(server, 1)
 
 
-def test_an_optimizer_survives_a_restart(start, directory):
+def test_optimizer_survives_a_restart(start, directory):
     server = start(SERVER, app(seed=0, optimizer=ADAM), http=http(directory))
     train(server, 20)
     assert server.quit() == 0
@@ -78,7 +78,7 @@ def test_an_optimizer_survives_a_restart(start, directory):
     assert about_each(other) == [restarted]
 
 
-def test_a_graceful_stop_saves(start, directory):
+def test_graceful_stop_saves(start, directory):
     server = start(SERVER, app(), http=http(directory, "interval=1h"), workers=2)
     train(server, 7)
     before = about_each(server)
@@ -88,7 +88,7 @@ def test_a_graceful_stop_saves(start, directory):
     assert about_each(server) == before
 
 
-def test_the_last_files_are_kept(start, directory):
+def test_last_files_are_kept(start, directory):
     server = start(SERVER, app(), http=http(directory, "interval=100ms keep=2"))
     for steps in range(1, 5):
         train(server, 1)
@@ -166,7 +166,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("change", "reason"), DAMAGES)
-def test_a_damaged_file_is_refused_and_the_one_before_is_taken(start, directory, change, reason):
+def test_damaged_file_refused_for_the_previous_one(start, directory, change, reason):
     server = start(SERVER, app(), http=http(directory, "interval=100ms"))
     train(server, 1)
     before = about_each(server)
@@ -181,7 +181,7 @@ def test_a_damaged_file_is_refused_and_the_one_before_is_taken(start, directory,
     assert about_each(server) == before
 
 
-def test_a_checkpoint_of_another_optimizer_gives_the_weights(start, directory):
+def test_other_optimizer_gets_weights(start, directory):
     server = start(SERVER, app(optimizer=ADAM), http=http(directory))
     train(server, 5)
     before = about_each(server)
@@ -229,7 +229,7 @@ def test_weights_put_into_place_are_taken_by_all_workers(start, directory):
     assert about_each(server) == before
 
 
-def test_weights_are_saved_and_replaced_by_a_worker_that_serves_nobody(start, directory):
+def test_weights_saved_and_replaced_by_idle_worker(start, directory):
     """Workers take weights with their next batch: the one that writes files may have none."""
     server = start(SERVER, app(optimizer=ADAM), http=http(directory, "interval=100ms"))
     train(server, 3)
@@ -291,14 +291,14 @@ def test_weights_put_there_before_the_start_are_used(start, directory):
 
 
 @needs_root
-def test_it_is_made_for_the_workers_user(start, directory):
+def test_directory_belongs_to_the_workers_user(start, directory):
     server = start(SERVER, app(), http=http(directory), main="user www-data;")
     train(server, 1)
     path = wait_for_steps(directory, 1)
     assert path.stat().st_uid == directory.stat().st_uid != 0
 
 
-def test_a_disk_that_is_full_hurts_no_request(start, directory):
+def test_full_disk_fails_no_request(start, directory):
     server = start(SERVER, app(), http=http(directory, "interval=100ms"))
     train(server, 1)
     wait_for_steps(directory, 1)
@@ -323,13 +323,13 @@ def test_a_disk_that_is_full_hurts_no_request(start, directory):
         ("webtorch_zone a:1m; webtorch_checkpoint m; webtorch_checkpoint m;", "is duplicate"),
     ],
 )
-def test_wrong_directives(configured, directives, message):
+def test_invalid_directives(configured, directives, message):
     status, output = configured(SERVER, app(), http=directives).check()
     assert status == 1
     assert message in output
 
 
-def test_the_header_is_json_that_others_can_read(start, directory):
+def test_header_is_readable_json(start, directory):
     server = start(SERVER, app(), http=http(directory))
     train(server, 1)
     data = wait_for_steps(directory, 1).read_bytes()
@@ -376,7 +376,7 @@ def test_buffers_need_not_be_finite(start, directory):
     assert about_each(server)[0]["steps"] == 5
 
 
-def test_an_odd_file_does_not_keep_others_from_being_written(start, directory):
+def test_malformed_file_does_not_stop_saving(start, directory):
     server = start(SERVER, app(), http=http(directory, "interval=100ms"), workers=2)
     train(server, 1)
     wait_for_steps(directory, 1)
@@ -387,7 +387,7 @@ def test_an_odd_file_does_not_keep_others_from_being_written(start, directory):
     wait_for_steps(directory, 2)
 
 
-def test_a_clock_that_steps_back_deletes_no_new_file(start, directory):
+def test_clock_stepping_back_deletes_no_new_file(start, directory):
     server = start(SERVER, app(), http=http(directory, "interval=100ms keep=2"))
     for steps in (1, 2):
         train(server, 1)

@@ -68,7 +68,7 @@ def test_new_code_is_served_and_models_keep_their_weights(start, zone):
     assert server.workers() == workers
 
 
-def test_all_workers_take_it(start):
+def test_new_code_taken_by_all_workers(start):
     server = start(SERVER, APP.format(version=1), http=ON, workers=2)
     server.write_app(APP.format(version=2))
     wait_for_version(server, 2)
@@ -118,7 +118,7 @@ def test_code_that_does_not_fit_leaves_the_old_one_serving(start, text, message)
     assert server.get("/about").json()["steps"] == 2
 
 
-def test_a_layout_that_was_tried_in_vain_does_not_cost_the_steps(start):
+def test_refused_layout_keeps_steps(start):
     server = start(SERVER, APP.format(version=1), http=ON + "webtorch_zone models:1m;")
     assert server.post("/train", [[1.0]]).ok
     before = server.get("/about").json()

@@ -19,7 +19,7 @@ APP = """
 SERVER = "location = /leak { webtorch_handler app:leak; }"
 
 
-def test_a_worker_that_leaks_is_replaced_and_loses_no_request(start):
+def test_leaking_worker_replaced_without_lost_requests(start):
     server = start(SERVER, APP, http="webtorch_worker_memory 500m;", workers=2)
     before = set(server.workers())
     answered = set()
@@ -33,7 +33,7 @@ def test_a_worker_that_leaks_is_replaced_and_loses_no_request(start):
 
 
 @pytest.mark.parametrize("size", ["0x", "-1", ""])
-def test_wrong_sizes(configured, size):
+def test_invalid_sizes(configured, size):
     status, output = configured(SERVER, APP, http=f'webtorch_worker_memory "{size}";').check()
     assert status == 1
     assert '"webtorch_worker_memory" directive invalid value' in output

@@ -1,4 +1,4 @@
-"""webtorch_zone: one model for all workers, over deaths, reloads and changed code."""
+"""webtorch_zone: one model for all workers, over crashes, reloads and changed code."""
 
 import contextlib
 import os
@@ -9,67 +9,10 @@ import subprocess
 import pytest
 import requests
 
+from line import ADAM, MOMENTUM, SERVER, SGD, about_each, app, train
 from nginx import wait_for
 
-APP = """
-    import os
-    import torch, webtorch
-    from jaxtyping import Float32
-    from torch import Tensor, nn, optim
-    from torch.nn.functional import mse_loss
-
-    torch.manual_seed({seed})
-    model = webtorch.Model("line", nn.Linear({width}, 1), lambda p: {optimizer}, lock={lock})
-
-    @webtorch.train
-    def train(x: Float32[Tensor, "batch {width}"]) -> Float32[Tensor, "batch 1"]:
-        label = x.sum(dim=1, keepdim=True)
-        model.step(mse_loss(model(x), label))
-        return label
-
-    @webtorch.infer
-    def output(x: Float32[Tensor, "batch {width}"]) -> Float32[Tensor, "batch 1"]:
-        return model(x)
-
-    @webtorch.handler
-    def about(request):
-        state = {{k: v.tolist() for k, v in model.module.state_dict().items()}}
-        return {{"pid": os.getpid(), "steps": model.steps, "state": state}}
-"""
-
-SERVER = """
-    location = /train { webtorch_handler app:train max_batch=1; }
-    location = /output { webtorch_handler app:output; }
-    location = /about { webtorch_handler app:about; }
-"""
-
 ZONE = "webtorch_zone models:1m;"
-
-SGD = "optim.SGD(p, lr=0.01)"
-MOMENTUM = "optim.SGD(p, lr=0.001, momentum=0.9)"
-ADAM = "optim.Adam(p, lr=0.01)"
-
-
-def app(*, seed="os.getpid()", width=2, optimizer=SGD, lock=False):
-    return APP.format(seed=seed, width=width, optimizer=optimizer, lock=lock)
-
-
-def train(server, times=1, width=2):
-    for _ in range(times):
-        assert server.post("/train", [[1.0] * width]).ok
-
-
-def about_each(server):
-    """Ask until all workers have answered."""
-    found = {}
-
-    def all_answered():
-        answer = server.post("/about").json()
-        found[answer.pop("pid")] = answer
-        workers = server.workers()
-        return found.keys() >= set(workers) and workers
-
-    return [found[pid] for pid in wait_for(all_answered, "an answer of each worker")]
 
 
 def test_workers_have_the_same_model(start):
@@ -80,7 +23,7 @@ def test_workers_have_the_same_model(start):
     assert first["steps"] == 20
 
 
-def test_without_a_zone_each_worker_has_its_own(start):
+def test_no_zone_gives_each_worker_its_own_model(start):
     server = start(SERVER, app(), workers=2)
     first, second = about_each(server)
     assert first["state"] != second["state"]
@@ -88,7 +31,7 @@ def test_without_a_zone_each_worker_has_its_own(start):
 
 @pytest.mark.parametrize("optimizer", [SGD, MOMENTUM, ADAM])
 @pytest.mark.parametrize("lock", [False, True])
-def test_a_killed_worker_loses_nothing(start, optimizer, lock):
+def test_killed_worker_loses_nothing(start, optimizer, lock):
     server = start(
         SERVER, app(optimizer=optimizer, lock=lock), http=ZONE, expected=("exited on signal 9",)
     )
@@ -103,7 +46,7 @@ def test_a_killed_worker_loses_nothing(start, optimizer, lock):
 
 
 @pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM])
-def test_an_optimizer_goes_on_as_if_nothing_had_happened(start, optimizer):
+def test_optimizer_state_shared_over_reloads(start, optimizer):
     """Its state is shared: 30 steps in three workers are those of one."""
     server = start(SERVER, app(seed=0, optimizer=optimizer), http=ZONE)
     for _ in range(3):
@@ -117,7 +60,7 @@ def test_an_optimizer_goes_on_as_if_nothing_had_happened(start, optimizer):
     assert shared == own
 
 
-def test_a_reload_goes_on_with_the_same_model(start):
+def test_reload_keeps_model(start):
     server = start(SERVER, app(), http=ZONE, workers=2)
     train(server, 10)
     before = about_each(server)
@@ -125,7 +68,7 @@ def test_a_reload_goes_on_with_the_same_model(start):
     assert about_each(server) == before
 
 
-def test_a_zone_that_grows_goes_on_with_the_same_model(start):
+def test_zone_growth_keeps_model(start):
     server = start(SERVER, app(), http=ZONE)
     train(server, 10)
     before = about_each(server)
@@ -137,7 +80,7 @@ def test_a_zone_that_grows_goes_on_with_the_same_model(start):
     assert about_each(server)[0]["steps"] == 0
 
 
-def test_another_architecture_starts_afresh_and_says_so(start):
+def test_other_architecture_restarts_and_is_logged(start):
     server = start(SERVER, app(), http=ZONE)
     train(server, 10)
     server.write_app(app(width=3))
@@ -167,7 +110,7 @@ def test_another_optimizer_keeps_the_weights(start):
     assert about_each(server)[0]["steps"] == 11
 
 
-def test_a_refused_configuration_does_not_touch_the_model(start):
+def test_refused_configuration_keeps_model(start):
     server = start(SERVER, app(), http=ZONE, expected=("emerg",))
     train(server, 10)
     server.write_app(app(width=3) + "\n    raise RuntimeError('broken')\n")
@@ -180,7 +123,7 @@ def test_a_refused_configuration_does_not_touch_the_model(start):
     assert about_each(server)[0]["steps"] == 15
 
 
-def test_a_hundred_layouts_are_not_kept(start):
+def test_old_layouts_are_freed(start):
     """The memory of an old layout is used again when its workers are gone."""
     server = start(SERVER, app(width=100), http="webtorch_zone models:4k;")
     for width in (101, 102, 103, 104, 105, 106):
@@ -190,7 +133,7 @@ def test_a_hundred_layouts_are_not_kept(start):
         train(server, 1, width)
 
 
-def test_a_zone_that_is_too_small_says_how_large_it_must_be(configured):
+def test_zone_too_small_names_needed_size(configured):
     server = configured(SERVER, app(width=10000), http="webtorch_zone models:4k;")
     status, output = server.check()
     assert status == 1
@@ -215,7 +158,7 @@ def test_a_zone_that_is_too_small_says_how_large_it_must_be(configured):
         ("webtorch_zone a:1m; webtorch_zone b:1m;", '"webtorch_zone" directive is duplicate'),
     ],
 )
-def test_wrong_directives(configured, directive, message):
+def test_invalid_directives(configured, directive, message):
     status, output = configured(SERVER, app(), http=directive).check()
     assert status == 1
     assert message in output
@@ -242,8 +185,8 @@ def app_that_ends_halfway(how):
     )
 
 
-def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
-    """The step is undone by the next one to train, and that does not wait for the dead."""
+def test_locked_model_unchanged_by_killed_step(start):
+    """The next worker to train undoes the step, without waiting for the one that has exited."""
     server = start(
         SERVER,
         app_that_ends_halfway("os.kill(os.getpid(), 9)"),
@@ -265,7 +208,7 @@ def test_a_worker_killed_in_a_step_leaves_a_locked_model_as_it_was(start):
     assert abs(after["state"]["weight"][0][0] - before["state"]["weight"][0][0]) < 0.5
 
 
-def test_a_call_that_fails_leaves_a_locked_model_as_it_was(start):
+def test_locked_model_unchanged_by_failed_call(start):
     server = start(
         SERVER, app_that_ends_halfway('raise RuntimeError("failed")'), http=ZONE, workers=2
     )
@@ -276,7 +219,7 @@ def test_a_call_that_fails_leaves_a_locked_model_as_it_was(start):
     train(server, 1)
 
 
-def test_the_log_tells_what_a_worker_died_of(start):
+def test_crash_logs_handler_and_traceback(start):
     text = (
         app()
         + """
@@ -303,7 +246,7 @@ def test_the_log_tells_what_a_worker_died_of(start):
     assert server.post("/output", [[1.0, 2.0]]).ok
 
 
-def test_a_new_binary_goes_on_with_the_same_model(configured):
+def test_new_binary_keeps_model(configured):
     """USR2 and QUIT: both masters have workers for a while, which train one model."""
     server = configured(SERVER, app(), http=ZONE)
     pid_file = server.prefix / "nginx.pid"

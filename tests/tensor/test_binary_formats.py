@@ -9,6 +9,9 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from answers import check_error
+from files import load_numpy as load
+from files import npy
 from nginx import Nginx
 from wire import connect, connections, request
 
@@ -71,25 +74,8 @@ RAW = "application/octet-stream"
 RNG = np.random.default_rng(0)
 
 
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
-
-
-def load(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
 def post(server: Nginx, path: str, body: bytes, content_type: str, **headers: str):
     return server.post(path, data=body, headers={"Content-Type": content_type, **headers})
-
-
-def check_error(answer, status: int, code: str, *texts: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.json()["code"] == code, answer.text
-    for text in texts:
-        assert text in answer.json()["error"]
 
 
 # --- npy ---
@@ -301,7 +287,7 @@ def test_raw_rows_that_do_not_fit(server, path, size, text):
 # --- all ---
 
 
-def test_the_answer_is_in_the_format_that_is_accepted(server):
+def test_answer_in_the_accepted_format(server):
     x = np.float32([[1, 2]])
     bodies = {
         NPY: npy(x),
@@ -322,7 +308,7 @@ def test_the_answer_is_in_the_format_that_is_accepted(server):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_inferred_but_not_trained_on(server, number):
+def test_not_finite_inferred_but_not_trained_on(server, number):
     body = npy(np.float32([[1, number]]))
     assert np.array_equal(
         load(post(server, "/double", body, NPY).content), [[2, 2 * number]], equal_nan=True

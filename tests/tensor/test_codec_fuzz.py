@@ -3,19 +3,42 @@
 CONTRIBUTING.md describes how to fuzz longer.
 """
 
+import fcntl
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from codec import fuzz
+from nginx import ROOT
+from tensor.codec import fuzz
+
+HERE = Path(__file__)
 
 SECONDS = os.environ.get("WEBTORCH_FUZZ_SECONDS", "10")
 
 
+@pytest.fixture(scope="session")
+def fuzzers(request) -> dict[str, Path]:
+    """Build the fuzzers of all selected tests, in one of the processes that share a run."""
+    names = [item.callspec.params["name"] for item in request.session.items if item.path == HERE]
+    built = ROOT / "build/fuzz/built"
+    built.parent.mkdir(parents=True, exist_ok=True)
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    with open(built, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if run is None or file.read() != run:
+            for name in names:
+                fuzz.build(name)
+            file.truncate(0)
+            file.write(run or "")
+    return {name: ROOT / "build/fuzz" / name / "fuzzer" for name in names}
+
+
 @pytest.mark.parametrize("name", fuzz.TARGETS)
-def test_codec_fuzz(name, tmp_path):
-    fuzzer = fuzz.build(name)
+def test_fuzzer_finds_nothing(name, fuzzers, tmp_path):
+    fuzzer = fuzzers[name]
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     options = (

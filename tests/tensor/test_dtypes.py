@@ -7,29 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from apps import DTYPES_APP as APP  # noqa: F401 - the server fixture reads it
+from apps import KINDS
 from webtorch._schema import DTYPES
 
-KINDS = {
-    "bool": "Bool", "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
-    "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
-    "float16": "Float16", "bfloat16": "BFloat16", "float32": "Float32", "float64": "Float64",
-}  # fmt: skip
 INTEGERS = [name for name in KINDS if "int" in name]
 FLOATS = [name for name in KINDS if "float" in name]
 
-APP = "import jaxtyping, torch, webtorch\nfrom torch import Tensor\n" + "".join(
-    f"""
-@webtorch.infer
-def {name}(x: jaxtyping.{kind}[Tensor, "batch 2"]) -> jaxtyping.{kind}[Tensor, "batch 2"]:
-    assert x.dtype is torch.{name}
-    return x
-
-@webtorch.train
-def train_{name}(x: jaxtyping.{kind}[Tensor, "batch 2"]) -> jaxtyping.{kind}[Tensor, "batch 2"]:
-    return x
-"""
-    for name, kind in KINDS.items()
-)
 SERVER = "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n"
     f"location = /train/{name} {{ webtorch_handler app:train_{name}; }}\n"
@@ -89,7 +73,7 @@ def test_floats_beyond_the_range(server, name):
 
 @pytest.mark.parametrize("name", FLOATS)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_not_trained_on(server, name, number):
+def test_not_finite_not_trained_on(server, name, number):
     tensor = "4|1|3|V 1|18|torch.DoubleTensor|1|2|1|1|4|2|3|V 1|19|torch.DoubleStorage|2|0.5 {}|"
     assert server.post_text(f"/{name}", tensor.format(number)).ok
     answer = server.post_text(f"/train/{name}", tensor.format(number))

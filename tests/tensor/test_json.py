@@ -2,54 +2,12 @@
 
 import json
 import math
-import re
 import struct
 
 import pytest
 
-APP = """
-import torch, webtorch
-from jaxtyping import Bool, Float32, Float64, Int64
-from torch import Tensor
-from typing import NamedTuple
-
-@webtorch.infer
-def f32(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]: return x
-@webtorch.infer
-def f64(x: Float64[Tensor, "batch 2"]) -> Float64[Tensor, "batch 2"]: return x
-@webtorch.infer
-def i64(x: Int64[Tensor, "batch 2"]) -> Int64[Tensor, "batch 2"]: return x
-@webtorch.infer
-def boolean(x: Bool[Tensor, "batch 2"]) -> Bool[Tensor, "batch 2"]: return ~x
-@webtorch.infer
-def scalars(x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]: return x
-@webtorch.infer
-def images(x: Float32[Tensor, "batch 2 2 2"]) -> Float32[Tensor, "batch 2 2 2"]: return x
-@webtorch.infer
-def alone(x: Float32[Tensor, "2 3"]) -> Float32[Tensor, "3"]: return x.sum(0)
-@webtorch.infer
-def zero_d(x: Float32[Tensor, ""]) -> Float32[Tensor, ""]: return x + 1
-@webtorch.infer
-def add(a: Float32[Tensor, "batch 2"], b: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
-    return a + 10 * b
-@webtorch.infer
-def pair(x: Float32[Tensor, "batch 2"]) -> tuple[Float32[Tensor, "batch"], Int64[Tensor, "batch"]]:
-    return x.sum(1), x.argmax(1)
-
-class Best(NamedTuple):
-    value: Float32[Tensor, "batch"]
-    index: Int64[Tensor, "batch"]
-
-@webtorch.infer
-def named(x: Float32[Tensor, "batch 2"]) -> Best:
-    return Best(*x.max(1))
-@webtorch.infer
-def transposed(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
-    return x.t().contiguous().t()
-"""
-
-NAMES = re.findall(r"def (\w+)", APP)
-SERVER = "\n".join(f"location = /{name} {{ webtorch_handler app:{name}; }}" for name in NAMES)
+from apps import ROWS_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import ROWS_SERVER as SERVER  # noqa: F401
 
 
 def f32(value: float) -> float:
@@ -92,7 +50,7 @@ def test_numbers_read_back_the_same(server, value):
     assert [f32(v) for v in echoed[0]] == [f32(value), f32(-value)]
 
 
-def test_the_shortest_text_of_a_float32(server):
+def test_float32_shortest_text(server):
     assert server.post("/f32", [[0.1, 16777216]]).text == "[[0.1,16777216]]"
 
 
@@ -114,7 +72,7 @@ def test_content_type_with_parameters(server):
     assert server.post("/f32", data="[[1, 2]]", headers=headers).json() == [[1, 2]]
 
 
-def test_many_rows(server):
+def test_rows_by_the_thousand(server):
     rows = [[n, math.sqrt(n)] for n in range(20000)]
     answer = server.post("/f64", data=json.dumps(rows))
     assert answer.json() == rows

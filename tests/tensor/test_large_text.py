@@ -1,34 +1,16 @@
-"""Large bodies of text are decoded in nginx's thread pool, and nobody notices."""
+"""Large bodies of text are decoded in nginx's thread pool, with the same answers."""
 
 import json
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from apps import LARGE_APP as APP
 from gate import affine, rows_of
-from nginx import wait_for
+from nginx import seconds_of_threads, wait_for
 from wire import connections, request
 
-APP = """
-import jaxtyping as j, webtorch
-from torch import Tensor
-
-@webtorch.infer
-def f(x: j.Float64[Tensor, "batch 1"]) -> j.Float64[Tensor, "batch 1"]:
-    return 2 * x + 1
-
-@webtorch.infer
-def two(a: j.Float64[Tensor, "batch 2"], b: j.Int64[Tensor, "batch"]) -> tuple[
-    j.Float64[Tensor, "batch 2"], j.Int64[Tensor, "batch"]
-]:
-    return -a, b + 1
-
-@webtorch.train
-def train(x: j.Float64[Tensor, "batch 1"]) -> j.Float64[Tensor, "batch 1"]:
-    return x
-"""
 SERVER = """
 client_max_body_size 64m;
 location = /f { webtorch_handler app:f; }
@@ -48,16 +30,6 @@ def torch7(rows: int, words: str) -> str:
     """Write a column of numbers."""
     storage = f"4|2|3|V 1|19|torch.DoubleStorage|{rows}|{words}|"
     return f"4|1|3|V 1|18|torch.DoubleTensor|2|{rows} 1|1 1|1|{storage}"
-
-
-def seconds_of_threads(pid: int) -> float:
-    """Add up the processor time of all threads but the event loop's."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if task.name != str(pid):
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11])
-    return total / 100
 
 
 @pytest.mark.parametrize("path", ["/f", "/buffered"])
@@ -81,14 +53,14 @@ def test_torch7(server):
     assert [float(word) for word in answer.text.split()[-20_000:]] == list(2 * x + 1)
 
 
-def test_the_inference_protocol(server):
+def test_inference_protocol(server):
     tensor = {"name": "x", "datatype": "FP64", "shape": [len(NUMBERS), 1], "data": NUMBERS}
     answer = server.post("/v2/models/f/infer", {"inputs": [tensor], "id": "large"}).json()
     assert answer["id"] == "large"
     assert answer["outputs"][0]["data"] == [2 * number + 1 for number in NUMBERS]
 
 
-def test_it_is_not_done_in_the_event_loop(server):
+def test_decoded_outside_the_event_loop(server):
     (pid,) = server.workers()
     body = json.dumps(rows_of(*range(1_000_000))).encode()
     before = seconds_of_threads(pid)
@@ -108,20 +80,20 @@ def test_it_is_not_done_in_the_event_loop(server):
         (b"[" * 200_000, 400, "malformed_body"),
     ],
 )
-def test_bad_ones(server, body, status, code):
+def test_bad_bodies(server, body, status, code):
     answer = server.post("/f", data=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert server.post("/f", rows_of(1)).json() == [[3]]
 
 
-def test_what_is_not_finite_is_not_trained_on(server):
+def test_not_finite_not_trained_on(server):
     words = " ".join(["nan"] * 50_000)
     tensor = torch7(50_000, words)
     assert server.post_text("/train", tensor).json()["code"] == "not_finite"
     assert server.post_text("/f", tensor).ok
 
 
-def test_a_subrequest(server):
+def test_subrequest(server):
     def count() -> int:
         (stats,) = server.get("/v2/models/f/stats").json()["model_stats"]
         return stats["inference_count"]
@@ -131,7 +103,7 @@ def test_a_subrequest(server):
     wait_for(lambda: count() > before, "the mirror's request to be served")
 
 
-def test_many_at_once_each_get_their_own(server):
+def test_concurrent_requests_get_their_own_answers(server):
     failures = []
 
     def post(number: int) -> None:
@@ -162,7 +134,7 @@ def test_clients_may_leave(server):
     assert server.post("/f", rows_of(1)).json() == [[3]]
 
 
-def test_pipelined_after_each_other(server):
+def test_pipelined_requests(server):
     with connections(server, 1) as (wire,):
         wire.send(request("/f", LARGE) + request("/f", b"[[1]]") + request("/f", LARGE))
         assert wire.answer().json() == affine(rows_of(*NUMBERS))
@@ -170,7 +142,7 @@ def test_pipelined_after_each_other(server):
         assert wire.answer().json() == affine(rows_of(*NUMBERS))
 
 
-def test_a_worker_that_shuts_down_answers_first(start):
+def test_shutdown_answers_first(start):
     server = start(SERVER, APP)
     body = json.dumps(rows_of(*range(1_000_000))).encode()
     with connections(server, 4) as wires:

@@ -1,21 +1,17 @@
 """npz: archives as NumPy writes them, of tensors by name, both ways."""
 
 import io
-import struct
 import zipfile
 
 import numpy as np
 import pytest
 
-from functions import FUNCTIONS
+from answers import check_error
+from apps import FUNCTIONS, KINDS
+from files import npy, npz, patched
 from webtorch._schema import DTYPES
 
 NPZ = "application/x-npz"
-KINDS = {
-    "bool": "Bool", "uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
-    "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
-    "float16": "Float16", "bfloat16": "BFloat16", "float32": "Float32", "float64": "Float64",
-}  # fmt: skip
 
 APP = (
     """
@@ -46,23 +42,11 @@ SAVE = {"stored": np.savez, "deflated": np.savez_compressed}
 ROW = np.array([[0.5, -2]], "f4")
 
 
-def npz(save=np.savez, **arrays) -> bytes:
-    file = io.BytesIO()
-    save(file, **arrays)
-    return file.getvalue()
-
-
 def archive(*members, method=zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as opened:
         for name, text in members:
             opened.writestr(zipfile.ZipInfo(name), text, method)
-    return file.getvalue()
-
-
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
     return file.getvalue()
 
 
@@ -75,14 +59,6 @@ def arrays_of(answer):
     assert answer.headers["Content-Type"] == NPZ
     assert zipfile.ZipFile(io.BytesIO(answer.content)).testzip() is None
     return dict(np.load(io.BytesIO(answer.content), allow_pickle=False))
-
-
-def check_error(answer, status, code, text):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert body["code"] == code
-    assert text in body["error"], body["error"]
 
 
 def test_every_dtype_is_tried():
@@ -109,11 +85,11 @@ def test_several_tensors_by_name(server, save):
         assert found["total"].tolist() == [3, 7.5] and found["größe"].tolist() == [2, 0]
 
 
-def test_a_row_without_the_batch_axis(server):
+def test_row_without_batch_axis(server):
     assert arrays_of(post(server, "/half", npz(x=ROW[0])))["output"].tolist() == [0.25, -1]
 
 
-def test_a_function_that_is_not_batched(server):
+def test_function_without_batch(server):
     x = np.arange(6.0).reshape(2, 3)
     assert np.array_equal(arrays_of(post(server, "/alone", npz(x=x)))["output"], x.T)
 
@@ -128,20 +104,20 @@ def test_from_json_and_back(server):
     assert post(server, "/two", npz(**arrays), **{"Content-Type": "application/npz"}).ok
 
 
-def test_the_same_request_has_the_same_answer(server):
+def test_answers_are_reproducible(server):
     answers = {post(server, "/half", npz(x=ROW)).content for _ in range(3)}
     assert len(answers) == 1
 
 
 @pytest.mark.parametrize("save", SAVE)
-def test_a_large_answer(server, save):
+def test_large_answer(server, save):
     x = np.arange(700000, dtype="f4").reshape(7, 100000)
     answer = post(server, "/wide", npz(SAVE[save], x=x))
     assert len(answer.content) > 1 << 20
     assert np.array_equal(arrays_of(answer)["output"], x + 1)
 
 
-def test_an_archive_that_was_written_to_a_pipe(server):
+def test_archive_written_to_a_pipe(server):
     class Pipe(io.BytesIO):
         def seekable(self):
             return False
@@ -154,7 +130,7 @@ def test_an_archive_that_was_written_to_a_pipe(server):
     assert arrays_of(post(server, "/half", pipe.getvalue()))["output"].tolist() == [[0.25, -1]]
 
 
-def test_what_deflated_members_inflate_to_is_limited(server):
+def test_inflated_size_is_limited(server):
     x = np.zeros((30, 100000), "f4")  # 12 MB, in 12 kB
     bomb = npz(np.savez_compressed, x=x)
     assert len(bomb) < 1 << 16
@@ -169,14 +145,6 @@ def test_what_deflated_members_inflate_to_is_limited(server):
 GOOD = npz(x=ROW)
 DEFLATED = npz(np.savez_compressed, x=ROW)
 LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
-
-
-def patched(body, *patches) -> bytes:
-    """Write numbers at offsets from the last of a kind of headers."""
-    changed = bytearray(body)
-    for header, offset, layout, number in patches:
-        struct.pack_into(layout, changed, body.rindex(header) + offset, number)
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("length", [1, 21, 22, 100, len(GOOD) // 2, len(GOOD) - 1])
@@ -248,7 +216,7 @@ def test_members_that_share_their_bytes(server):
 
 
 @pytest.mark.parametrize("save", SAVE)
-def test_what_does_not_fit(server, save):
+def test_mismatches(server, save):
     def send(path, **arrays):
         return post(server, path, npz(SAVE[save], **arrays))
 

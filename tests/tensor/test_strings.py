@@ -9,10 +9,11 @@ from jaxtyping import Float32
 from torch import Tensor
 
 import webtorch
+from answers import check_error
 from nginx import Nginx
 from webtorch import Strings, _strings
 from webtorch._schema import Schema
-from wire import at_once, connections
+from wire import connections, send_at_once
 
 APP = """
 import jaxtyping as j, torch, webtorch
@@ -110,11 +111,6 @@ location /v2 { webtorch_inference_protocol; }
 TEXTS = ["", "a", "äöü \u4e2d\u6587 \U0001f600", '"\\/\b\f\n\r\t\0\x1f', "x" * 5000]
 
 
-def expect(answer, status: int, code: str, text: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert text in answer.json()["error"]
-
-
 # --- JSON ---
 
 
@@ -129,7 +125,7 @@ def test_json(server, ascii_only):
     assert server.post("/labels", [0, 3]).json() == {"output_0": ["", "xxx"], "output_1": [1, 4]}
 
 
-def test_more_axes(server):
+def test_several_axes(server):
     body = {"texts": [["a", "b"], ["c", "dd"]], "n": [1, 2]}
     assert server.post("/pairs", body).json() == {"output": [[["b"], ["a"]], [["dddd"], ["cc"]]]}
     found = server.post("/variable", [["a", "bb", ""], ["c", "", "ddd"]]).json()
@@ -140,7 +136,7 @@ def test_more_axes(server):
     ]  # fmt: skip
 
 
-def test_without_a_batch_axis(server):
+def test_no_batch_axis(server):
     assert server.post("/one", "a").json() == "a!"
     assert server.post("/words", ["a", "b", "c"]).json() == "a b c"
 
@@ -162,17 +158,17 @@ def test_bytes_in_json(server):
         ("/pairs", {"texts": [["a", "b"]], "n": [1, 2]}, "wrong_shape", "differ in rows"),
     ],
 )
-def test_what_does_not_fit(server, path, body, code, text):
-    expect(server.post(path, body), 422, code, text)
+def test_mismatches(server, path, body, code, text):
+    check_error(server.post(path, body), 422, code, text)
 
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00\ud800"', '"\udcff"', r'"\ud83d\ude0"'])
 def test_text_that_is_not_unicode(server, text):
     body = f"[{text}]".encode("utf-8", "surrogateescape")
-    expect(server.post("/upper", data=body), 400, "malformed_body", "invalid JSON")
+    check_error(server.post("/upper", data=body), 400, "malformed_body", "invalid JSON")
 
 
-def test_a_large_body_is_decoded_in_a_thread(server):
+def test_large_body_decoded_in_a_thread(server):
     texts = [f"text {number} ä" * (number % 7) for number in range(20_000)]
     assert len(json.dumps(texts)) > 128 * 1024
     assert server.post("/upper", texts).json() == [text.upper() for text in texts]
@@ -187,9 +183,9 @@ def test_formats_without_strings(server):
         "application/octet-stream", "text/plain",
     ):  # fmt: skip
         answer = server.post("/upper", data=b"a", headers={"Content-Type": content_type})
-        expect(answer, 415, "unsupported_media_type", "this format carries no strings")
+        check_error(answer, 415, "unsupported_media_type", "this format carries no strings")
         answer = server.post("/upper", ["a"], headers={"Accept": content_type})
-        expect(answer, 406, "not_acceptable", "accept application/json")
+        check_error(answer, 406, "not_acceptable", "accept application/json")
         answer = server.post("/upper", ["a"], headers={"Accept": f"{content_type}, */*;q=0.1"})
         assert answer.json() == ["A"]
 
@@ -221,7 +217,7 @@ def array_of(values, encoded: bool = True):
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_an_inference_client(server, binary):
+def test_inference_client(server, binary):
     found = infer(server, "upper", binary, texts=array_of(TEXTS)).as_numpy("output")
     expected = [text.upper() for text in TEXTS]
     assert [item if isinstance(item, str) else item.decode() for item in found] == expected
@@ -272,31 +268,23 @@ def test_malformed_strings(server, data, shape, status, code, text):
     head = json.dumps({"inputs": [{**x, "parameters": {"binary_data_size": len(data)}}]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
     answer = server.post("/v2/models/upper/infer", data=head + data, headers=headers)
-    expect(answer, status, code, text)
+    check_error(answer, status, code, text)
 
 
 def test_strings_where_numbers_are_expected(server):
     x = {"name": "texts", "datatype": "FP32", "shape": [1], "data": [1]}
     answer = server.post("/v2/models/upper/infer", {"inputs": [x]})
-    expect(answer, 422, "wrong_dtype", "expected str [batch], found float32 [1]")
+    check_error(answer, 422, "wrong_dtype", "expected str [batch], found float32 [1]")
     x = {"name": "texts", "datatype": "BYTES", "shape": [1], "data": [1]}
     answer = server.post("/v2/models/upper/infer", {"inputs": [x]})
-    expect(answer, 422, "wrong_dtype", "found int64 among its elements")
+    check_error(answer, 422, "wrong_dtype", "found int64 among its elements")
 
 
 # --- batches ---
 
 
-def send_at_once(server: Nginx, path: str, bodies):
-    with connections(server, len(bodies)) as wires:
-        with at_once(server):
-            for wire, body in zip(wires, bodies, strict=True):
-                wire.post(path, body)
-        return [wire.answer() for wire in wires]
-
-
 @pytest.mark.parametrize("path", ["/late/upper", "/thread/upper"])
-def test_many_requests_in_a_call(server, path):
+def test_requests_share_a_call(server, path):
     server.get("/seen")
     bodies = [[f"text {n}" * n, "ä" * n] for n in range(40)]
     for body, answer in zip(bodies, send_at_once(server, path, bodies), strict=True):
@@ -304,7 +292,7 @@ def test_many_requests_in_a_call(server, path):
     assert max(server.get("/seen").json()["calls"]) > 2
 
 
-def test_clients_that_go_away(server):
+def test_client_abort(server):
     with connections(server, 9) as wires:
         for n, wire in enumerate(wires):
             wire.post("/late/upper", [f"text {n}"] * (1 + n % 3))
@@ -314,7 +302,7 @@ def test_clients_that_go_away(server):
             assert wire.answer().json() == [f"TEXT {n}"] * (1 + n % 3)
 
 
-def test_a_request_that_fails(server):
+def test_failing_request(server):
     """Others are served, though the handler had cleared its list, with sizes of their own."""
     answers = send_at_once(server, "/late/split", [["a b"], ["poison"], ["c"], ["d e f"]])
     assert answers[1].status == 500
@@ -331,20 +319,20 @@ def test_lists_that_a_failed_call_has_changed(server):
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_outputs_that_are_no_such_strings(server, index):
+def test_invalid_output_strings(server, index):
     answer = server.post("/wrong", [index])
     assert (answer.status_code, answer.json()["code"]) == (500, "handler_failed")
     server.wait_for_log(r'TypeError: "output" is annotated as str \[batch\], it returned')
 
 
-def test_a_surrogate(server):
+def test_surrogate(server):
     assert server.post("/wrong", [5]).json() == ["?"]
 
 
 # --- annotations ---
 
 
-def test_a_schema():
+def test_schema():
     def f(
         a: Strings[list[list[bytes]], "batch n"], x: Float32[Tensor, "batch"]
     ) -> Strings[list[str], "batch"]: ...

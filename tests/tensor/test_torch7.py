@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from test_json import APP, SERVER  # noqa: F401 - the server fixture reads them
+from apps import DOUBLE
+from apps import ROWS_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import ROWS_SERVER as SERVER  # noqa: F401
 
-DOUBLE = "4|1|3|V 1|18|torch.DoubleTensor|{}|4|2|3|V 1|19|torch.DoubleStorage|{}|"
 FLOAT = DOUBLE.replace("18", "17").replace("19", "18").replace("Double", "Float")
 LONG = DOUBLE.replace("18", "16").replace("19", "17").replace("Double", "Long")
 BYTE = LONG.replace("Long", "Byte")

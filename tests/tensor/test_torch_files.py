@@ -13,82 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from functions import FUNCTIONS
-from gate import GATE_APP, GATE_SERVER, Gate
+import answers
+from apps import KINDS
+from apps import TORCH_APP as APP
+from apps import TORCH_SERVER as SERVER
+from files import load_torch as load
+from files import patched
+from files import save_torch as save
+from gate import GATE_SERVER, Gate
 from nginx import wait_for
-from test_npz import KINDS, patched
 from webtorch._schema import DTYPES
 from wire import connections, request, settle
 
 TORCH = "application/x-pytorch"
 
-APP = (
-    GATE_APP
-    + """
-import time, typing
-import jaxtyping
-from jaxtyping import Bool, Float32, Int64
-"""
-    + FUNCTIONS
-    + """
-@webtorch.infer
-def deep(x: Float32[Tensor, "batch 1 1 1 1 1 1 1 2"]) -> Float32[Tensor, "batch"]:
-    return x.reshape(-1, 2).sum(1)
-
-@webtorch.train
-def train(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
-    return x
-
-@webtorch.handler
-def length(request: webtorch.Request) -> webtorch.Response:
-    size = torch.tensor([len(request.body)])
-    return webtorch.Response(size, content_type="application/x-pytorch")
-"""
-    + "".join(
-        f"""
-@webtorch.infer
-def {name}(x: jaxtyping.{kind}[Tensor, "batch 2"]) -> jaxtyping.{kind}[Tensor, "batch 2"]:
-    assert x.dtype is torch.{name}
-    return x
-"""
-        for name, kind in KINDS.items()
-    )
-)
-SERVER = (
-    """
-webtorch_torch_load on;
-location = /two { webtorch_handler app:two; }
-location = /half { webtorch_handler app:half; }
-location = /alone { webtorch_handler app:alone; }
-location = /deep { webtorch_handler app:deep; }
-location = /train { webtorch_handler app:train; }
-location = /length { webtorch_handler app:length; }
-location = /wide { webtorch_handler app:wide; client_max_body_size 8m; }
-location = /gated { webtorch_handler app:gated mode=thread max_batch=1 queue=1; }
-location = /off { webtorch_torch_load off; webtorch_handler app:half; }
-location = /off/length { webtorch_torch_load off; webtorch_handler app:length; }
-location = /if {
-    webtorch_torch_load off;
-    webtorch_handler app:half;
-    if ($arg_load) { webtorch_torch_load on; }
-}
-location /v2 { webtorch_inference_protocol; }
-"""
-    + GATE_SERVER
-    + "".join(f"location = /{name} {{ webtorch_handler app:{name}; }}\n" for name in KINDS)
-)
-
 ROW = torch.tensor([[0.5, -2]])
-
-
-def save(value, **options) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file, **options)
-    return file.getvalue()
-
-
-def load(body: bytes):
-    return torch.load(io.BytesIO(body), weights_only=True)
 
 
 def post(server, path, value, **headers):
@@ -104,12 +43,9 @@ def loaded(answer):
 
 
 def check_error(answer, status, code, text):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert body["code"] == code, body
-    assert text in body["error"], body["error"]
-    assert "weights_only" not in body["error"] and "Traceback" not in body["error"]
+    answers.check_error(answer, status, code, text)
+    error = answer.json()["error"]
+    assert "weights_only" not in error and "Traceback" not in error
 
 
 def same(found, expected) -> bool:
@@ -156,7 +92,7 @@ def test_views(server, kind):
     assert torch.equal(loaded(post(server, "/half", {"x": x}))["output"], x.detach() / 2)
 
 
-def test_a_tensor_of_two_names(start):
+def test_tensor_of_two_names(start):
     app = """
 import webtorch
 from jaxtyping import Float32
@@ -194,13 +130,13 @@ def test_big_endian_files(server):
 
 
 @pytest.mark.parametrize("rows", [1, 10])
-def test_large_ones_go_through_a_file(server, rows):
+def test_large_files_go_through_a_file(server, rows):
     x = torch.arange(100_000.0 * rows).reshape(rows, 100_000)
     assert torch.equal(loaded(post(server, "/wide", x)), x + 1)
     assert torch.equal(loaded(post(server, "/wide", {"x": x}))["output"], x + 1)
 
 
-def test_compressed_ones(server):
+def test_compressed_files(server):
     x = torch.arange(100_000.0)
     answer = post(server, "/wide", gzip.compress(save(x)), **{"Content-Encoding": "gzip"})
     assert torch.equal(loaded(answer), x + 1)
@@ -219,7 +155,7 @@ def test_formats_are_mixed(server):
     assert loaded(answer)["total"].tolist() == [3]
 
 
-def test_an_answer_can_be_mapped(server, tmp_path):
+def test_answer_can_be_mapped(server, tmp_path):
     path = tmp_path / "answer.pt"
     for value in (torch.ones(1, 100_000), {"x": torch.ones(1, 100_000)}):
         path.write_bytes(post(server, "/wide", value).content)
@@ -239,7 +175,7 @@ def test_functions_of_requests_get_the_file_itself(server):
         assert loaded(post(server, path, body)).tolist() == [len(body)]
 
 
-def test_many_at_once_each_get_their_own(server):
+def test_concurrent_requests_get_their_own_answers(server):
     failures = []
 
     def send(number: int) -> None:
@@ -259,32 +195,32 @@ def test_many_at_once_each_get_their_own(server):
 # --- what is refused ---
 
 
-def test_where_it_is_not_allowed(server):
+def test_refused_where_not_allowed(server):
     for path in ("/off", "/if"):
         answer = post(server, path, ROW)
         check_error(answer, 415, "unsupported_media_type", '"webtorch_torch_load"')
     assert torch.equal(loaded(post(server, "/if?load=1", ROW)), ROW / 2)
 
 
-def test_it_is_off_by_default(start):
+def test_off_by_default(start):
     server = start("location / { webtorch_handler app:half; }", APP)
     check_error(post(server, "/", ROW), 415, "unsupported_media_type", '"webtorch_torch_load"')
     answer = server.post("/v2/models/half/infer", data=save(ROW), headers={"Content-Type": TORCH})
     assert answer.status_code >= 400
 
 
-def test_the_inference_protocol_does_not_know_the_loader(server):
+def test_inference_protocol_does_not_list_the_loader(server):
     models = {model["name"] for model in server.post("/v2/repository/index").json()}
     assert "half" in models and not any("load" in name for name in models)
     answer = server.post("/v2/models/half/infer", data=save(ROW), headers={"Content-Type": TORCH})
     check_error(answer, 400, "malformed_body", "JSON")
 
 
-def test_an_empty_body(server):
+def test_empty_body(server):
     check_error(post(server, "/half", b""), 400, "empty_body", "the body is empty")
 
 
-def test_what_does_not_fit(server):
+def test_mismatches(server):
     expected = 'tensor "x": expected float32 [batch, 2], found '
     check_error(post(server, "/half", ROW.double()), 422, "wrong_dtype", f"{expected}float64")
     check_error(post(server, "/half", ROW[:, :1]), 422, "wrong_shape", f"{expected}float32 [1, 1]")
@@ -297,7 +233,7 @@ def test_what_does_not_fit(server):
     check_error(post(server, "/alone", torch.ones(2, 3)), 422, "wrong_dtype", "float32 [2, 3]")
 
 
-def test_what_is_not_finite_is_not_trained_on(server):
+def test_not_finite_not_trained_on(server):
     x = torch.tensor([[1, float("nan")]])
     for value in (x, {"x": x}):
         check_error(post(server, "/train", value), 422, "not_finite", '"x"')
@@ -319,7 +255,7 @@ def test_what_is_not_finite_is_not_trained_on(server):
         {f"x{number}": ROW for number in range(17)},
     ],
 )
-def test_what_is_no_tensor_and_no_dict_of_tensors(server, value):
+def test_other_values_are_refused(server, value):
     check_error(post(server, "/half", value), 400, "malformed_body", "invalid torch.save() file:")
 
 
@@ -350,7 +286,7 @@ def test_expanded_tensors_take_no_memory(server):
     assert torch.equal(loaded(post(server, "/half", small)), small / 2)
 
 
-def test_the_limit_of_a_body(server):
+def test_limit_of_a_body(server):
     answer = post(server, "/half", torch.ones(200_000, 2))
     check_error(answer, 413, "too_large", "")
 
@@ -391,7 +327,7 @@ def test_nothing_is_executed(server, tmp_path, module):
         (eval, ("1",)),
     ],
 )
-def test_calls_of_what_is_not_torch_save_s(server, function, args):
+def test_calls_unknown_to_torch_save(server, function, args):
     answer = post(server, "/half", {"x": Reduced(function, *args)})
     assert answer.status_code in (400, 422), answer.text
     check_error(answer, answer.status_code, answer.json()["code"], "torch.save() file")
@@ -449,14 +385,14 @@ def test_programs_that_torch_save_does_not_write(server, pickle):
     assert torch.equal(loaded(post(server, "/half", ROW)), ROW / 2)
 
 
-def test_the_programs_of_these_tests_are_read_to_their_end():
+def test_pickle_programs_are_complete():
     *_, (opcode, _, position) = pickletools.genops(PROGRAM)
     assert opcode.name == "STOP" and position == len(PROGRAM) - 1
     assert PROGRAM.count(NUMEL) == 1 and TWO_AXES in PROGRAM
 
 
 def renamed(*names: str, compression=zipfile.ZIP_STORED) -> bytes:
-    """Write the file anew, with other names for its members."""
+    """Write the file again, with other names for its members."""
     file = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(BODY)) as old,
@@ -527,7 +463,7 @@ def test_noise(server):
 # --- queues, timeouts, clients that leave ---
 
 
-def test_the_queue_is_bounded(server):
+def test_queue_is_bounded(server):
     x = torch.ones(1, 1, dtype=torch.float64)
     gate = Gate(server)
     with gate, connections(server, 1) as (wire,):
@@ -562,7 +498,7 @@ location = /few {{ webtorch_handler app:half queue=2; }}
 """
 
 
-def test_it_is_loaded_in_time_or_not_at_all(start):
+def test_timeout_of_loading(start):
     server = start(LOADING, LOADS_AT_THE_GATE)
     with Gate(server):
         check_error(post(server, "/soon", ROW), 504, "timeout", "in time")
@@ -613,7 +549,7 @@ def test_clients_may_leave(server):
     assert torch.equal(loaded(post(server, "/half", ROW)), ROW / 2)
 
 
-def test_a_worker_that_shuts_down_answers_first(start):
+def test_shutdown_answers_first(start):
     server = start(SERVER, APP)
     x = torch.ones(10, 100_000)
     with connections(server, 4) as wires:
@@ -633,6 +569,6 @@ def test_a_worker_that_shuts_down_answers_first(start):
         ("webtorch_torch_load on; webtorch_torch_load on;", "directive is duplicate"),
     ],
 )
-def test_wrong_directives(configured, directive, message):
+def test_invalid_directives(configured, directive, message):
     status, output = configured(directive, APP).check()
     assert status == 1 and message in output

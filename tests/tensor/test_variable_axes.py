@@ -1,7 +1,6 @@
-"""Axes whose size a request chooses: in all formats, and batches of rows that are alike."""
+"""Axes whose size a request chooses: in all formats, and batches of rows of the same size."""
 
 import concurrent.futures
-import io
 import json
 
 import numpy as np
@@ -9,9 +8,12 @@ import pytest
 import safetensors.numpy
 import tritonclient.http as triton
 
+from answers import check_error
+from files import load_numpy as load
+from files import npy, npz
 from nginx import Nginx, wait_for
 from webtorch.client import Client
-from wire import at_once, connections, request, settle
+from wire import at_once, connections, request, send_at_once, settle
 
 APP = """
 import threading
@@ -151,30 +153,9 @@ SAFETENSORS = "application/vnd.safetensors"
 RNG = np.random.default_rng(0)
 
 
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def npz(**arrays) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def load(data: bytes):
-    return np.load(io.BytesIO(data))
-
-
 def post(server: Nginx, path: str, body: bytes, content_type: str, **headers: str):
     headers = {"Content-Type": content_type, **headers}
     return server.post(path, data=body, headers=headers)
-
-
-def expect(answer, status: int, code: str, text: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert text in answer.json()["error"]
 
 
 def calls(server: Nginx) -> list[list[int]]:
@@ -200,7 +181,7 @@ def embedded(ids):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (3, 2), (1, 700), (5, 1), (2, 3)])
-def test_one_tensor_in_each_format(server, shape):
+def test_tensor_in_each_format(server, shape):
     ids = RNG.integers(-100, 100, shape)
     expected = embedded(ids)
 
@@ -224,7 +205,7 @@ def test_one_tensor_in_each_format(server, shape):
     assert [float(word) for word in lines[-1].split()] == expected.ravel().tolist()
 
 
-def test_a_row_without_the_batch_axis(server):
+def test_row_without_batch_axis(server):
     ids = np.arange(4)
     assert server.post("/embed", [0, 1, 2, 3]).json() == embedded(ids).tolist()
     assert load(post(server, "/embed", npy(ids), NPY).content).shape == (4, 2)
@@ -262,7 +243,7 @@ def test_several_axes(server):
         assert server.post("/transposed", x.tolist()).json() == found.tolist()
 
 
-def test_a_function_without_a_batch_axis(server):
+def test_function_without_batch_axis(server):
     x = RNG.integers(0, 9, (5, 2)).astype(np.float32)
     assert server.post("/alone", x.tolist()).json() == x.sum(axis=0).tolist()
     # its only variable axis is what the length leaves for it
@@ -275,7 +256,7 @@ def test_a_function_without_a_batch_axis(server):
     assert server.post("/wave", [1, 2, 3]).json() == [-1, -2, -3]
 
 
-def test_a_shape_that_is_told_of_a_fixed_row(start):
+def test_shape_header_of_a_fixed_row(start):
     app = """
 import jaxtyping as j, webtorch
 from torch import Tensor
@@ -295,11 +276,11 @@ def f(x: j.UInt8[Tensor, "batch 2 3"]) -> j.UInt8[Tensor, "batch 3 2"]:
     answer = post(server, "/f", body[:6], RAW, **{"Tensor-Shape": "2,3"})
     assert answer.headers["Tensor-Shape"] == "3,2" and answer.content == bytes([0, 3, 1, 4, 2, 5])
 
-    expect(
+    check_error(
         post(server, "/f", body, RAW, **{"Tensor-Shape": "2,3,2"}),
         422, "wrong_shape", "expected uint8 [batch, 2, 3], found uint8 [2, 3, 2]",
     )  # fmt: skip
-    expect(
+    check_error(
         post(server, "/f", body, RAW, **{"Tensor-Shape": "3,2,3"}),
         400, "malformed_body", "its data, 12 bytes, do not fit its shape",
     )  # fmt: skip
@@ -310,7 +291,7 @@ def f(x: j.UInt8[Tensor, "batch 2 3"]) -> j.UInt8[Tensor, "batch 3 2"]:
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("length", [1, 5, 2000])
-def test_an_inference_client(server, binary, length):
+def test_inference_client(server, binary, length):
     x = RNG.integers(0, 9, (2, length, 3)).astype(np.float32)
     mask = RNG.random((2, length)) < 0.5
     inputs = [
@@ -340,7 +321,7 @@ def test_metadata(server):
 
 
 @pytest.mark.parametrize("form", ["npy", "json"])
-def test_a_client(server, form):
+def test_client(server, form):
     with Client(server.url(""), format=form) as client:
         for length in (1, 3, 50):
             ids = RNG.integers(0, 9, (2, length))
@@ -383,13 +364,15 @@ SHAPE_OF_DATA = "do not fit its shape"
     ],
 )
 def test_wrong_shapes_in_json(server, path, body, text):
-    expect(server.post(path, body), 422, "wrong_shape", text)
+    check_error(server.post(path, body), 422, "wrong_shape", text)
 
 
 def test_wrong_elements(server):
     answer = server.post("/embed", [[1, 2.5]])
-    expect(answer, 422, "wrong_dtype", "expected int64 [batch, seq], found float64 among")
-    expect(server.post("/embed", [[1, 2**64 - 1]]), 422, "out_of_range", "out of range of int64")
+    check_error(answer, 422, "wrong_dtype", "expected int64 [batch, seq], found float64 among")
+    check_error(
+        server.post("/embed", [[1, 2**64 - 1]]), 422, "out_of_range", "out of range of int64"
+    )
 
 
 @pytest.mark.parametrize("array", [np.zeros((2, 0), int), np.zeros((0, 2), int), np.zeros(0, int)])
@@ -404,7 +387,7 @@ def test_empty_arrays(server, array):
     ]  # fmt: skip
     for answer in answers:
         text = 'the axis "seq" is empty' if array.shape[-1] == 0 else "found int64 [0, 2]"
-        expect(answer, 422, "wrong_shape", text)
+        check_error(answer, 422, "wrong_shape", text)
 
 
 @pytest.mark.parametrize(
@@ -431,36 +414,36 @@ def test_empty_arrays(server, array):
 def test_shapes_of_raw_rows(server, shape, status, code, text):
     headers = {} if shape is None else {"Tensor-Shape": shape}
     body = np.arange(6).tobytes()
-    expect(post(server, "/embed", body, RAW, **headers), status, code, text)
+    check_error(post(server, "/embed", body, RAW, **headers), status, code, text)
 
 
 def test_raw_rows_of_several_axes_without_a_batch(server):
-    expect(post(server, "/wave", b"12345", RAW), 422, "wrong_shape", "4 bytes a row, found 5")
+    check_error(post(server, "/wave", b"12345", RAW), 422, "wrong_shape", "4 bytes a row, found 5")
     answer = post(server, "/transposed", bytes(16), RAW)
-    expect(answer, 422, "missing_shape", "[batch, h, w] need their shape")
+    check_error(answer, 422, "missing_shape", "[batch, h, w] need their shape")
 
 
 def test_lengths_that_are_only_claimed(server):
     """A body of a few bytes must not make anybody allocate what it speaks of."""
     text = npy(np.zeros((1, 1), int)).replace(b"(1, 1)", b"(1, 4611686018427387904)")
     text = text.replace(b" " * 18 + b"\n", b"\n")
-    expect(post(server, "/embed", text, NPY), 400, "malformed_body", SHAPE_OF_DATA)
+    check_error(post(server, "/embed", text, NPY), 400, "malformed_body", SHAPE_OF_DATA)
 
     # strides of zero: one element that stands for 2^60
     tensor = (
         b"4\n1\n3\nV 1\n16\ntorch.LongTensor\n2\n1073741824 1073741824\n0 0\n1\n"
         b"4\n2\n3\nV 1\n17\ntorch.LongStorage\n1\n5\n"
     )
-    expect(post(server, "/embed", tensor, "text/plain"), 422, "wrong_shape", "found int64")
+    check_error(post(server, "/embed", tensor, "text/plain"), 422, "wrong_shape", "found int64")
 
     x = {"name": "x", "datatype": "FP64", "shape": [1, 2**40, 2**40], "data": [1]}
     answer = server.post("/v2/models/transposed/infer", {"inputs": [x]})
-    expect(answer, 400, "malformed_body", "its data do not fit its shape")
+    check_error(answer, 400, "malformed_body", "its data do not fit its shape")
 
     # the first row of the first matrix speaks of 10^12 elements, there are 2 * 10^6
     row = b"[" + b"1," * 999_999 + b"1]"
     body = b"[[" + row + b",[]" * 999_999 + b"]]"
-    expect(server.post("/transposed", data=body), 422, "wrong_shape", "in a ragged array")
+    check_error(server.post("/transposed", data=body), 422, "wrong_shape", "in a ragged array")
 
 
 def test_outputs_that_do_not_fit(start):
@@ -480,16 +463,7 @@ def test_outputs_that_do_not_fit(start):
 # --- batches ---
 
 
-def send_at_once(server: Nginx, path: str, bodies: list[list[list[int]]]):
-    """Send requests that the event loop finds in one round; return the answers."""
-    with connections(server, len(bodies)) as wires:
-        with at_once(server):
-            for wire, body in zip(wires, bodies, strict=True):
-                wire.post(path, body)
-        return [wire.answer() for wire in wires]
-
-
-def test_rows_are_batched_with_their_like(server):
+def test_rows_batched_by_size(server):
     calls(server)
     lengths = [3, 5, 3, 1, 5, 3, 1, 3]
     bodies = [[[10 * n + k for k in range(length)]] for n, length in enumerate(lengths)]
@@ -499,7 +473,7 @@ def test_rows_are_batched_with_their_like(server):
     assert sorted(calls(server)) == [[2, 1], [2, 5], [4, 3]]
 
 
-def test_a_batch_of_each_size_is_bounded_by_max_batch(server):
+def test_batch_of_each_size_bounded_by_max_batch(server):
     calls(server)
     bodies = [[[n] * (1 + n % 2)] for n in range(20)]
     answers = send_at_once(server, "/few/embed", bodies)
@@ -510,7 +484,7 @@ def test_a_batch_of_each_size_is_bounded_by_max_batch(server):
     assert all(rows <= 4 for rows, _ in found)
 
 
-def test_more_sizes_than_batches_are_open(server):
+def test_more_sizes_than_open_batches(server):
     """A size too many closes the batch that waits the longest: nothing is lost."""
     calls(server)
     bodies = [[[n] * (1 + n % 50)] for n in range(120)]
@@ -532,7 +506,7 @@ def test_waiting_for_others_of_the_same_size(server):
     assert sorted(calls(server)) == [[3, 1], [3, 2]]
 
 
-def test_what_waits_for_the_thread_takes_more_rows(server):
+def test_waiting_batch_takes_more_rows(server):
     calls(server)
     server.get("/control?shut")
     with connections(server, 9) as wires:
@@ -550,7 +524,7 @@ def test_what_waits_for_the_thread_takes_more_rows(server):
     assert sorted(calls(server)) == [[1, 1], [4, 2], [4, 3]]
 
 
-def test_clients_that_go_away(server):
+def test_client_abort(server):
     calls(server)
     with connections(server, 12) as wires:
         with at_once(server):
@@ -565,7 +539,7 @@ def test_clients_that_go_away(server):
 
 
 @pytest.mark.parametrize("path", ["/mixed", "/thread/mixed"])
-def test_many_clients_with_many_sizes(server, path):
+def test_clients_with_many_sizes(server, path):
     def run(seed: int) -> None:
         rng = np.random.default_rng(seed)
         with connections(server, 1) as (wire,):
@@ -595,7 +569,7 @@ def test_inputs_can_be_kept(server):
         assert server.post("/kept", [[n] * n]).json() == [[n + before + n] * n]
 
 
-def test_a_large_body_of_text(server):
+def test_large_text_body(server):
     ids = RNG.integers(0, 10**9, (3, 20_000))
     assert server.post("/mixed", ids.tolist()).json() == (ids + 1).tolist()
     answer = post(server, "/mixed", torch7(ids), "text/plain").text.splitlines()
@@ -658,7 +632,7 @@ def test_sizes_are_of_the_whole_batch(server):
 # --- failures ---
 
 
-def test_a_request_that_fails(server):
+def test_failing_request(server):
     bodies = [[[n] * 2] for n in (1, 13, 3, 4)] + [[[5]], [[13]], [[7]]]
     answers = send_at_once(server, "/poison/late", bodies)
     for body, answer in zip(bodies, answers, strict=True):
@@ -668,7 +642,7 @@ def test_a_request_that_fails(server):
             assert answer.json() == [[number + 1 for number in body[0]]]
 
 
-def test_a_failure_leaves_sizes_to_the_others(server):
+def test_failure_keeps_sizes_of_others(server):
     """Halves of the batch have their own sizes, the requests that are left have one."""
     calls(server)
     answers = send_at_once(server, "/grow/late", [[1], [13], [3], [2]])
@@ -679,7 +653,7 @@ def test_a_failure_leaves_sizes_to_the_others(server):
     assert calls(server)[-1] == [3, 3]
 
 
-def test_all_of_a_batch_fail(server):
+def test_whole_batch_fails(server):
     answers = send_at_once(server, "/grow/late", [[13], [13]])
     assert [answer.status for answer in answers] == [500, 500]
 
@@ -702,10 +676,10 @@ def test_samples_are_not_trained_on_twice_for_a_size(server):
     assert [answer.status for answer in answers] == [200, 500, 200, 200]
 
 
-def test_what_is_not_finite_is_not_trained_on(server):
+def test_not_finite_not_trained_on(server):
     for shape in ((1, 5), (3, 2)):
         x = np.ones(shape, np.float32)
         x[-1, -1] = np.nan
-        expect(post(server, "/train", npy(x), NPY), 422, "not_finite", 'tensor "x"')
+        check_error(post(server, "/train", npy(x), NPY), 422, "not_finite", 'tensor "x"')
         x[-1, -1] = 1
         assert post(server, "/train", npy(x), NPY).ok

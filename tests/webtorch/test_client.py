@@ -5,8 +5,6 @@ import json
 import pickle
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -14,98 +12,12 @@ import requests
 import torch
 
 import webtorch
+from apps import ROWS_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import ROWS_SERVER as SERVER  # noqa: F401
 from nginx import free_port, wait_for
-from test_json import APP, SERVER  # noqa: F401 - the server fixture reads them
 from webtorch.client import Client, ServerError
 
 NPY, NPZ, TORCH = "application/x-npy", "application/x-npz", "application/x-pytorch"
-
-
-def npy(array) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=True)
-    return file.getvalue()
-
-
-def npz(**arrays) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def torch_file(value) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file)
-    return file.getvalue()
-
-
-ANSWERS = {
-    "/pair": (200, {"Content-Type": NPZ}, npz(best=np.float32([[1]]), index=np.int64([3]))),
-    "/big-endian": (200, {"Content-Type": NPY}, npy(np.arange(3, dtype=">f4"))),
-    "/pickle": (200, {"Content-Type": NPY}, npy(np.array([{}], dtype=object))),
-    "/words": (200, {"Content-Type": NPY}, npy(np.array(["word"]))),
-    "/truncated": (200, {"Content-Type": NPY}, npy(np.zeros(9))[:-1]),
-    "/no-zip": (200, {"Content-Type": NPZ}, npz(a=np.zeros(9))[:-1]),
-    "/nothing": (200, {"Content-Type": NPZ}, npz()),
-    "/html": (200, {"Content-Type": "text/html; charset=utf-8"}, b"<p>hello</p>"),
-    "/json": (200, {"Content-Type": "application/json"}, b'{"text": ["word"]}'),
-    "/null": (
-        200,
-        {"Content-Type": "application/json"},
-        b"[[1, null], [1%s, 2]]" % (b"0" * 20),
-    ),
-    "/torch/noise": (200, {"Content-Type": TORCH}, b"noise"),
-    "/torch/words": (200, {"Content-Type": TORCH}, torch_file({"x": "word"})),
-    "/torch/nothing": (200, {"Content-Type": TORCH}, torch_file({})),
-    "/torch/tensor": (200, {"Content-Type": TORCH}, torch_file(torch.ones(1))),
-    "/down": (502, {"Content-Type": "text/html"}, b"<h1>Bad Gateway</h1>"),
-    "/full": (
-        503,
-        {"Content-Type": "application/json", "Retry-After": "2"},
-        b'{"error": "more than 4096 wait", "code": "queue_full"}',
-    ),
-    "/later": (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"[1]"),
-}
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers the arrays that it is sent: one without a name with one, others by name."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.append((self.client_address, dict(self.headers), body))
-        status, headers, answer = ANSWERS.get(self.path) or self.echo(body)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def echo(self, body):
-        assert NPY in self.headers["Accept"] and NPZ in self.headers["Accept"]
-        content_type = self.headers["Content-Type"]
-        loaded = np.load(io.BytesIO(body), allow_pickle=False)
-        answer = npy(loaded) if content_type == NPY else npz(**loaded)
-        return 200, {"Content-Type": content_type}, answer
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def echo():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    server.daemon_threads = True
-    server.seen = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -171,7 +83,7 @@ def test_tensors(client, x, named):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_tensor_on_a_gpu(client):
+def test_tensor_on_a_gpu(client):
     y = client.infer("echo", torch.ones(2, 2, device="cuda"))
     assert y.is_cpu and y.tolist() == [[1, 1], [1, 1]]
 
@@ -202,7 +114,7 @@ def test_several_outputs(client):
     }
 
 
-def test_what_other_servers_may_answer(client):
+def test_answers_of_other_servers(client):
     y = client.infer("big-endian", torch.ones(1))
     assert y.dtype is torch.float32 and y.tolist() == [0, 1, 2]
     y = client.infer("null", [1])
@@ -219,13 +131,13 @@ def test_what_other_servers_may_answer(client):
     ],
     ids=["bfloat16", "float8", "sparse"],
 )
-def test_tensors_that_numpy_has_not(client, x):
+def test_dtypes_unknown_to_numpy(client, x):
     with pytest.raises(TypeError, match=r'"x" is a tensor of torch\..*convert it'):
         client.infer("echo", x=x)
 
 
 @pytest.mark.parametrize("x", ["text", [None], [{}], [[1], [1, 2]], b"1", np.zeros(1, "M8[s]")])
-def test_what_is_no_array_of_numbers(client, echo, x):
+def test_invalid_arrays(client, echo, x):
     with pytest.raises(ValueError):
         client.infer("echo", x)
     assert not echo.seen
@@ -270,7 +182,7 @@ def test_answers_that_are_not_arrays(client, path):
     assert caught.value.status == 200 and caught.value.code is None
 
 
-def test_nobody_answers():
+def test_refused_connection():
     with (
         Client(f"http://127.0.0.1:{free_port()}") as client,
         pytest.raises(requests.ConnectionError),
@@ -281,7 +193,7 @@ def test_nobody_answers():
 # --- connections ---
 
 
-def test_a_connection_is_kept(client, echo):
+def test_connection_is_kept(client, echo):
     for _ in range(3):
         client.infer("echo", [1])
         with pytest.raises(ServerError):
@@ -289,7 +201,7 @@ def test_a_connection_is_kept(client, echo):
     assert len({address for address, _, _ in echo.seen}) == 1
 
 
-def test_an_error_that_is_kept_keeps_no_connection(server):
+def test_kept_error_keeps_no_connection(server):
     before = server.count_descriptors()
     with Client(server.url(""), format="json") as client, pytest.raises(ServerError) as caught:
         client.infer("f32", [[1]])
@@ -297,7 +209,7 @@ def test_an_error_that_is_kept_keeps_no_connection(server):
     assert caught.value.response.json()["error"] == str(caught.value)
 
 
-def test_a_session_of_ones_own(echo):
+def test_session_of_the_caller(echo):
     closed = []
 
     class Session(requests.Session):
@@ -364,7 +276,7 @@ def run_python(code: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_it_needs_no_torch(echo):
+def test_client_imports_no_torch(echo):
     done = run_python(f"""
 import sys
 import webtorch.client
@@ -378,7 +290,7 @@ print(client.infer("echo", [1, 2]).tolist(), client.infer("pair", x=[1])["index"
     assert done.stdout.split() == ["[1,", "2]", "[3]"]
 
 
-def test_without_requests():
+def test_requests_not_installed():
     done = run_python("""
 import sys
 sys.modules["requests"] = None

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from test_client import echo  # noqa: F401 - a fixture
-from test_torch_files import APP, KINDS, SERVER, load, save  # noqa: F401 - the server's
+from apps import KINDS
+from apps import TORCH_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import TORCH_SERVER as SERVER  # noqa: F401
+from files import load_torch as load
 from webtorch.client import Client, ServerError
 
 
@@ -49,19 +51,19 @@ def test_several_by_name(torch_client):
     ],
     ids=["fortran", "read-only", "transposed", "expanded", "parameter", "result", "negative"],
 )
-def test_what_is_sent(torch_client, x):
+def test_request_body(torch_client, x):
     y = torch_client.infer("half", x)
     assert y.tolist() == [[0.5, 0.5]] * 3 and not y.requires_grad
 
 
-def test_a_view_is_sent_without_the_rest(echo):  # noqa: F811
+def test_view_is_sent_without_the_rest(echo):
     infer_of(echo, "torch/tensor", torch.ones(10**6)[:2])
     _, headers, body = echo.seen[0]
     assert headers["Content-Type"] == headers["Accept"] == "application/x-pytorch"
     assert load(body).tolist() == [1, 1] and len(body) < 10_000
 
 
-def test_a_sparse_tensor(torch_client):
+def test_sparse_tensor(torch_client):
     with pytest.raises(TypeError, match=r"send x\.to_dense\(\)"):
         torch_client.infer("half", torch.ones(3, 2).to_sparse())
 
@@ -76,11 +78,11 @@ def test_errors_of_the_server(torch_client):
 
 
 @pytest.mark.parametrize("path", ["torch/noise", "torch/words", "torch/nothing", "html"])
-def test_answers_that_are_not_tensors(echo, path):  # noqa: F811
+def test_answers_that_are_not_tensors(echo, path):
     with pytest.raises(ServerError, match="the answer is not arrays"):
         infer_of(echo, path, torch.ones(1))
 
 
-def test_a_client_of_another_format_loads_no_such_files(echo):  # noqa: F811
+def test_other_formats_load_no_torch_files(echo):
     with pytest.raises(ServerError, match="its Content-Type is application/x-pytorch"):
         infer_of(echo, "torch/tensor", torch.ones(1), "npy")

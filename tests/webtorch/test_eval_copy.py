@@ -75,7 +75,7 @@ def test_eval_copy_follows_the_parameters_of_its_module():
 
 
 @torch.no_grad()
-def test_members_that_are_set_anew_are_the_new_ones():
+def test_replaced_members_are_followed():
     model = Model(next(names), Counter())
     assert [model(torch.ones(())).item() for _ in range(3)] == [2 + 1, 3 + 2, 4 + 3]
 

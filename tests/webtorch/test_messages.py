@@ -52,7 +52,7 @@ def test_results(result, body, content_type):
     assert Response.of(result).encoded() == (body, content_type)
 
 
-def test_a_tensor_is_left_to_its_codec():
+def test_tensor_is_left_to_its_codec():
     response = Response.of(torch.ones(2))
     with pytest.raises(TypeError):
         response.encoded()

@@ -15,7 +15,7 @@ def sgd(params):
     return optim.SGD(params, lr=0.1)
 
 
-def test_a_step_follows_the_gradient():
+def test_step_follows_the_gradient():
     model = Model(next(names), nn.Linear(1, 1, bias=False), sgd)
     weight = model.module.weight.item()
     model.step(model(torch.tensor([[2.0]])).sum())
@@ -23,7 +23,7 @@ def test_a_step_follows_the_gradient():
     assert model.steps == 1
 
 
-def test_gradients_do_not_pile_up():
+def test_gradients_are_cleared():
     model = Model(next(names), nn.Linear(1, 1, bias=False), sgd)
     weight = model.module.weight.item()
     for _ in range(3):
@@ -47,7 +47,7 @@ def test_evaluation_and_training_see_the_same_parameters_in_their_own_mode():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_changes_nothing(value):
+def test_loss_not_finite_changes_nothing(value):
     model = Model(next(names), nn.Linear(1, 1), sgd)
     before = [p.clone() for p in model.module.parameters()]
     with pytest.raises(FloatingPointError, match="the loss of model"):
@@ -56,7 +56,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(value):
     assert model.steps == 0
 
 
-def test_without_an_optimizer_there_are_no_steps():
+def test_no_optimizer_means_no_steps():
     model = Model(next(names), nn.Linear(1, 1))
     with pytest.raises(RuntimeError, match="has no optimizer"):
         model.step(model(torch.tensor([[1.0]])).sum())

@@ -115,7 +115,7 @@ def assert_same(module, other):
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_workers_that_take_turns_step_as_one(name, strict):
+def test_workers_in_turns_step_as_one(name, strict):
     make = OPTIMIZERS[name]
     zone = Zone()
     workers = [worker(zone, make, strict) for _ in range(2)]
@@ -178,7 +178,7 @@ def test_tied_weights_are_one_tensor():
 
 
 def test_parameters_that_get_their_first_gradient_late():
-    """Their state begins as the optimizer makes it, whoever of the workers steps first."""
+    """Their state begins as the optimizer makes it, whichever worker steps first."""
 
     class Heads(nn.Module):
         def __init__(self):
@@ -210,12 +210,12 @@ def test_parameters_that_get_their_first_gradient_late():
             assert_same(module, expected)
 
 
-def test_optimizers_that_cannot_be_shared_say_so():
+def test_unsharable_optimizers_are_errors():
     with pytest.raises(ValueError, match="the state of LBFGS cannot be shared by workers"):
         worker(Zone(), lambda p: optim.LBFGS(p), False)
 
 
-def test_making_it_changes_no_weights():
+def test_creation_changes_no_weights():
     """The optimizer's copy that shows the state makes steps, with weight decay."""
     zone = Zone()
     module, _ = worker(zone, lambda p: optim.SGD(p, lr=1.0, momentum=0.9, weight_decay=0.5), False)

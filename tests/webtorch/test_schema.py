@@ -9,7 +9,7 @@ from webtorch import SignatureError
 from webtorch._schema import Schema, TensorSpec
 
 
-def test_a_signature():
+def test_signature():
     def f(
         x: Float32[Tensor, "batch channels=3 4"], n: Int64[Tensor, "batch"]
     ) -> Float32[Tensor, "batch 1"]: ...
@@ -23,7 +23,7 @@ def test_a_signature():
     assert schema.outputs == (TensorSpec("output", torch.float32, (1,)),)
 
 
-def test_a_batch_axis_is_the_first_one():
+def test_batch_axis_is_the_first_one():
     def f(x: Float32[Tensor, "3 batch"]) -> Float32[Tensor, "3"]: ...
 
     with pytest.raises(SignatureError, match='the axis "batch" of "x" is not its first one'):
@@ -60,7 +60,7 @@ def test_too_many_variable_axes():
         Schema.of(f)
 
 
-def test_a_long_name_of_an_axis():
+def test_long_name_of_an_axis():
     namespace = {"Float32": Float32, "Tensor": Tensor}
     exec(f'def f(x: Float32[Tensor, "{"n" * 64}"]) -> Float32[Tensor, "2"]: ...', namespace)
     with pytest.raises(SignatureError, match="longer than 63 bytes"):

@@ -24,7 +24,7 @@ class Stubborn(optim.SGD):
 
 
 class Plain(optim.Optimizer):
-    """An optimizer of somebody's own."""
+    """An optimizer written by a user."""
 
     def __init__(self, params):
         super().__init__(params, {})
@@ -75,7 +75,7 @@ def assert_same(parameters):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_same_parameters_bit_by_bit(name):
+def test_same_parameters_bit_by_bit(name):
     assert_same(trained(OPTIMIZERS[name], lambda y: mse_loss(y, Y)))
 
 
@@ -119,14 +119,14 @@ def test_hooks_and_schedulers_are_called():
     assert kept[0].param_groups[0]["lr"] == 0.5
 
 
-def test_a_profiler_sees_the_step():
+def test_profiler_sees_the_step():
     model = Model(next(names), network(), OPTIMIZERS["sgd"])
     with torch.profiler.profile() as profile:
         model.step(mse_loss(model(X), Y))
     assert "Optimizer.step#SGD.step" in {event.key for event in profile.key_averages()}
 
 
-def test_a_loss_without_a_gradient_is_an_error():
+def test_loss_without_gradient_is_an_error():
     model = Model(next(names), network(), OPTIMIZERS["sgd"])
     with pytest.raises(RuntimeError, match="does not require grad"):
         model.step(torch.tensor(1.0))

@@ -83,10 +83,13 @@ location /log/ {{ webtorch_log app:note max_delay=0; empty_gif; }}
 Ask = Callable[[httpx.AsyncClient], Awaitable[object]]
 
 
+PORT = free_port()
+SERVER = SERVER.format(port=PORT)
+
+
 @pytest.fixture
-def http2(start):
-    port = free_port()
-    return start(SERVER.format(port=port), APP), f"http://127.0.0.1:{port}"
+def http2(server):
+    return server, f"http://127.0.0.1:{PORT}"
 
 
 def ask(address: str, *asks: Ask) -> list:
@@ -131,7 +134,7 @@ def test_each_stream_has_its_variable(http2):
     assert [answer.text for answer in answers] == [str(n) for n in range(40)]
 
 
-def test_a_stream_that_is_reset_while_it_waits(http2):
+def test_stream_reset_while_waiting(http2):
     server, address = http2
     gate = Gate(server)
 

@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
-from conftest import quit_cleanly
 from gate import GATE_APP, GATE_SERVER, Gate
-from nginx import Nginx, wait_for
+from nginx import Nginx, quit_cleanly, wait_for
 from wire import connections, request, settle
 
 APP = (
@@ -179,11 +178,6 @@ def shared_server():
         server.stop()
 
 
-@pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
 def seen(server) -> list[str]:
     return server.get("/seen").json()["scored"]
 
@@ -197,7 +191,7 @@ def seen(server) -> list[str]:
         ("/guard/x?q=%2561TTACK", 403, "deny 0.75"),
     ],
 )
-def test_a_score_of_the_threshold_or_more_is_denied(server, path, status, verdict):
+def test_score_at_threshold_is_denied(server, path, status, verdict):
     answer = server.get(path)
     assert (answer.status_code, answer.headers["Verdict"]) == (status, verdict)
     assert ("GET" in answer.text) == (status == 200)
@@ -209,7 +203,7 @@ def test_options(server):
     assert server.get("/guard/strict/attack").status_code == 200
 
 
-def test_dry_run_only_tells(server):
+def test_dry_run_only_sets_variables(server):
     answer = server.get("/guard/dry/attack")
     assert (answer.status_code, answer.headers["Verdict"]) == (200, "dry_run 0.75")
     answer = server.get("/guard/dry/raise")
@@ -227,11 +221,11 @@ def test_bodies_are_seen_and_kept(server, size):
     assert server.post("/guard/x", data=iter([b"att", b"ack", b"b" * size])).status_code == 403
 
 
-def test_a_body_is_not_seen_if_it_is_not_asked_for(server):
+def test_body_not_read_unless_asked_for(server):
     assert server.post("/all/x", data=b"attack").status_code == 200
 
 
-def test_a_body_that_comes_in_pieces(server):
+def test_body_in_pieces(server):
     with connections(server, 1) as (wire,):
         whole = request("/guard/x", b"attack", method="POST")
         wire.send(whole[:-4])
@@ -267,14 +261,14 @@ def test_access_denied_page_with_recursive_error_pages(server):
     assert (answer.status_code, answer.text) == (403, "you are denied")
 
 
-def test_with_other_checks(server):
+def test_combined_with_other_checks(server):
     assert server.get("/all/denied/x").status_code == 403
     assert server.get("/all/auth/attack").status_code == 403
     assert server.get("/all/limited/x").status_code == 200
     assert server.get("/all/limited/x").status_code == 503
 
 
-def test_with_satisfy_any_it_opens_nothing(server):
+def test_satisfy_any_does_not_allow(server):
     assert server.get("/any/x").status_code == 403
     assert server.get("/any/attack").status_code == 403
     assert server.get("/any/allowed/x").status_code == 200
@@ -295,7 +289,7 @@ def test_errors_of_the_model(server, path, word):
 
 
 @pytest.mark.parametrize(("path", "status"), [("/slow/", 200), ("/slow/deny/", 503)])
-def test_who_waits_too_long_or_finds_the_queue_full(server, gate, path, status):
+def test_timeout_and_full_queue(server, gate, path, status):
     with gate, connections(server, 5) as wires:
         for number, wire in enumerate(wires):
             wire.send(request(f"{path}{number}?attack", method="GET"))
@@ -329,7 +323,7 @@ def test_requests_are_scored_together(server, gate):
         assert [len(call) for call in gate.calls()] == [1, 3]
 
 
-def test_who_goes_away_is_not_scored(server, gate):
+def test_client_abort_before_scoring(server, gate):
     with gate, connections(server, 3) as wires:
         for number, wire in enumerate(wires):
             wire.send(request(f"/slow/patient/{number}", method="GET"))
@@ -351,7 +345,7 @@ def test_pipelined_requests(server):
         assert [wire.answer().status for _ in range(3)] == [200, 403, 200]
 
 
-def test_a_malformed_request_is_answered_as_ever(server):
+def test_malformed_request_answered_by_nginx(server):
     with connections(server, 1) as (wire,):
         wire.send(b"GET /guard/\x01 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert wire.answer().status == 400
@@ -360,7 +354,7 @@ def test_a_malformed_request_is_answered_as_ever(server):
         assert wire.answer().status == 403
 
 
-def test_a_graceful_quit_waits_for_scores(start):
+def test_graceful_quit_waits_for_scores(start):
     server = start(
         GATE_SERVER + "location / { webtorch_access app:slow mode=thread; empty_gif; }", APP
     )
@@ -461,7 +455,7 @@ def test_configuration_errors(configured, directive, error):
     assert re.search(rf"\[emerg\].*{error}.*{re.escape(str(server.conf))}:\d+", output), output
 
 
-def test_it_is_inherited(start):
+def test_directive_is_inherited(start):
     server = start(
         """
         location / {
@@ -477,7 +471,7 @@ def test_it_is_inherited(start):
     assert server.get("/off/attack").status_code == 200
 
 
-def test_a_model_that_is_not_loaded(start):
+def test_model_not_loaded(start):
     server = start("location / { webtorch_access app:guard; empty_gif; }", APP)
     server.write_app("raise RuntimeError('broken')")
     (worker,) = server.workers()

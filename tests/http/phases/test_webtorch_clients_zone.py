@@ -70,7 +70,7 @@ def send(server, path, client, **options):
     return server.get(path, headers=headers, **options)
 
 
-def test_a_client_is_known_by_its_key(start):
+def test_client_identified_by_its_key(start):
     server = start(SERVER, APP, http=KEY)
     for client in ("a", "b", "a", "x" * 100, "x" * 99 + "y", "x" * 100):
         assert send(server, "/ok", client).status_code == 200
@@ -84,14 +84,14 @@ def test_a_client_is_known_by_its_key(start):
     assert all(site["new_share"] == 1 for _, site, _ in rows)
 
 
-def test_no_key(start):
+def test_missing_key(start):
     server = start(SERVER, APP, http=KEY)
     assert server.get("/ok").status_code == 200
     ((client, site, _),) = noted(server)
     assert set(client.values()) == set(site.values()) == {0}
 
 
-def test_what_a_client_asks_for(start):
+def test_kinds_of_targets(start):
     server = start(SERVER, APP, http=KEY)
     send(server, "/ok/p/1", "a")
     send(server, "/ok/p/1?q", "a", headers={"Cookie": "sid=1"})
@@ -111,7 +111,7 @@ def test_what_a_client_asks_for(start):
     assert rows[0]["gap"] == 0 and all(row["rate_fast"] > row["rate_slow"] for row in rows)
 
 
-def test_errors_are_learned_but_denials(start):
+def test_errors_counted_except_denials(start):
     server = start(SERVER, APP, http=KEY, main="")
     server.expected_in_log.append(REFUSED)
     for path, status in (("/ok", 200), ("/error", 404), ("/failure", 502), ("/ok", 200)):
@@ -128,7 +128,7 @@ def test_errors_are_learned_but_denials(start):
     assert site["denied_share"] == pytest.approx(1 / 5)
 
 
-def test_an_internal_redirect_counts_once(start):
+def test_internal_redirect_counts_once(start):
     server = start(SERVER, APP, http=KEY)
     assert send(server, "/page", "a").status_code == 404
     assert send(server, "/ok", "a").status_code == 200
@@ -136,7 +136,7 @@ def test_an_internal_redirect_counts_once(start):
     assert [round(math.expm1(client["requests"])) for client, _, _ in rows] == [1, 2]
 
 
-def test_the_zone_is_bounded_and_forgets_the_oldest(start):
+def test_zone_is_bounded_and_evicts_the_oldest(start):
     server = start(SERVER, APP, http=KEY)
     count = 400  # more than 64k hold
     for number in range(count):
@@ -156,7 +156,7 @@ def test_the_zone_is_bounded_and_forgets_the_oldest(start):
     assert requests_of("client 0") == 1
 
 
-def test_all_workers_know_and_reloads_keep_it(start):
+def test_clients_shared_by_workers_and_kept_over_reloads(start):
     server = start(SERVER, APP, http=KEY, workers=2)
     for _ in range(20):
         send(server, "/ok", "a")
@@ -166,7 +166,7 @@ def test_all_workers_know_and_reloads_keep_it(start):
     assert round(math.expm1(rows[-1][0]["requests"])) == 21
 
 
-def test_the_default_is_the_address(start):
+def test_default_key_is_the_address(start):
     server = start(SERVER, APP)
     for _ in range(3):
         server.get("/ok", headers={"Client": "x"})
@@ -193,7 +193,7 @@ def test_configuration_errors(configured, directive, error):
     assert re.search(rf"\[emerg\].*{re.escape(error)}", output), output
 
 
-def test_a_reload_cannot_change_the_key(start):
+def test_reload_cannot_change_the_key(start):
     server = start(SERVER, APP, http=KEY, expected=("while previously it used",))
     server.configure(http=KEY.replace("http_client", "http_other"))
     server.process.send_signal(signal.SIGHUP)

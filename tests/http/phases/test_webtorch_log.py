@@ -134,7 +134,7 @@ def test_outcomes(start):
     assert rows[0][0] == "/log/x\x1dq\x1e"
 
 
-def test_a_body_that_was_read_is_seen(start):
+def test_read_body_is_seen(start):
     server = start(SERVER, APP)
     assert server.post("/log/proxy", data=b"a%20body").ok
     assert rows_of(server)[0][0] == "/log/proxy\x1d\x1ea body"
@@ -150,7 +150,7 @@ def test_rows_wait_for_others(start):
     assert [len(call) for call in calls] == [3, 3]
 
 
-def test_overload_drops_and_delays_nobody(start):
+def test_overload_drops_rows_without_delay(start):
     server = start(SERVER, APP)
     gate = Gate(server)
     gate.shut()
@@ -166,13 +166,13 @@ def test_overload_drops_and_delays_nobody(start):
     assert rows_of(server, 5)[-1][0].startswith("/queue/last")
 
 
-def test_failures_are_told(start):
+def test_failures_are_logged(start):
     server = start(SERVER, APP)
     assert server.get("/fail").ok
     server.wait_for_log("ValueError: always")
 
 
-def test_it_trains(start):
+def test_rows_train_a_model(start):
     server = start(
         "location = /learned { webtorch_handler app:learned; } location / { return 404; }",
         APP + MODEL,
@@ -187,7 +187,7 @@ def test_it_trains(start):
     wait_for(has_learned, "steps")
 
 
-def test_a_client_that_aborts(start):
+def test_client_abort(start):
     server = start(
         GATE_SERVER
         + """
@@ -209,7 +209,7 @@ def test_a_client_that_aborts(start):
     assert outcome["aborted"] == outcome["status_4xx"] == 1
 
 
-def test_a_graceful_quit_runs_what_waits(start):
+def test_graceful_quit_runs_waiting_rows(start):
     server = start(
         "location / { webtorch_log app:tell; empty_gif; }",
         APP

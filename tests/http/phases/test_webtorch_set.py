@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gate import GATE_APP, GATE_SERVER, Gate
+from gate import GATE_APP, GATE_SERVER
 from wire import at_once, connections, request, settle
 
 APP = (
@@ -127,11 +127,6 @@ location /behind/ {
 )
 
 
-@pytest.fixture
-def gate(server):
-    return Gate(server)
-
-
 def logged(server):
     return server.get("/logged").json()["calls"]
 
@@ -157,7 +152,7 @@ def test_values(server, path, text):
     assert text is None or answer.text == text
 
 
-def test_it_is_computed_once(server):
+def test_value_computed_once(server):
     logged(server)
     assert server.get("/number/5").text == "5,5"
     assert logged(server) == [[5]]
@@ -191,12 +186,12 @@ def test_lazy_is_not_for_threads(server):
     server.wait_for_log("it is not for the event loop now")
 
 
-def test_a_slow_function_is_left_out_of_the_event_loop(server):
+def test_slow_function_leaves_the_event_loop(server):
     answers = [server.get("/slow/1").text for _ in range(3)]
     assert answers == ["[1]", "[]", "[1]"]
 
 
-def test_a_use_in_the_server_is_computed_at_once(server):
+def test_use_in_server_computed_immediately(server):
     logged(server)
     assert server.get("/early/3").text == "[]"
     assert logged(server) == []
@@ -204,11 +199,11 @@ def test_a_use_in_the_server_is_computed_at_once(server):
     assert logged(server) == [[3]]
 
 
-def test_elsewhere_it_is_not_set(server):
+def test_value_empty_in_other_locations(server):
     assert server.get("/other/1").text == "[]"
 
 
-def test_an_internal_redirect_keeps_it(server):
+def test_internal_redirect_keeps_value(server):
     logged(server)
     answer = server.get("/redirect/9")
     assert answer.text == "9,9"
@@ -221,7 +216,7 @@ def test_failures_are_empty(server):
     server.wait_for_log('webtorch handler "app:number" has not scored a request: it failed')
 
 
-def test_who_waits_too_long_or_finds_the_queue_full(server, gate):
+def test_timeout_and_full_queue(server, gate):
     with gate, connections(server, 4) as wires:
         for number, wire in enumerate(wires):
             wire.send(request(f"/behind/{number}", method="GET"))
@@ -232,7 +227,7 @@ def test_who_waits_too_long_or_finds_the_queue_full(server, gate):
         assert wires[0].answer().body == b"[1]"
 
 
-def test_who_goes_away_is_not_computed(server, gate):
+def test_client_abort_before_the_call(server, gate):
     with gate, connections(server, 3) as wires:
         for number, wire in enumerate(wires):
             wire.send(request(f"/behind/patient/{number}", method="GET"))
@@ -246,7 +241,7 @@ def test_who_goes_away_is_not_computed(server, gate):
         assert gate.calls() == [[0], [2]]
 
 
-def test_a_key_that_a_model_computes(start):
+def test_key_computed_by_a_model(start):
     server = start(
         """
         webtorch_set $number app:number mode=inline;

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -12,12 +13,13 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build/modules/ngx_http_webtorch_module.so"
 
 
@@ -31,7 +33,7 @@ class Binary:
 
 BINARY = Binary()
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 """Seconds that anything waited for may take on a slow machine."""
 
 T = TypeVar("T")
@@ -76,12 +78,49 @@ def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str]) -
         time.sleep(0.01)
 
 
+PORTS = range(20000, 32000)
+"""Below those that the kernel gives to clients, so that no connection takes one."""
+
+_reservations: dict[int, socket.socket] = {}
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that nothing listens on.
+
+    It is reserved until `release_port` or the end of the process: other processes that run tests
+    get other ports, even before the server listens.
+    """
+    first = random.randrange(len(PORTS))
+    for port in chain(PORTS[first:], PORTS[:first]):
+        # a name is bound by one process at a time and freed by the kernel when that ends
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f"\0webtorch-test-port-{port}")
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+        else:
+            _reservations[port] = reservation
+            return port
+    raise AssertionError("there is no free port")
+
+
+def release_port(port: int) -> None:
+    """Let other processes have a port of `free_port`."""
+    if reservation := _reservations.pop(port, None):
+        reservation.close()
+
+
+def seconds_of_threads(pid: int) -> float:
+    """Add up the processor time of all threads but the event loop's."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if task.name != str(pid):
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11])
+    return total / 100
 
 
 def body_of(tensor: str) -> bytes:
@@ -244,6 +283,7 @@ class Nginx:
                 self._process.wait()
                 raise
         shutil.rmtree(self.prefix, ignore_errors=True)
+        release_port(self.port)
 
     # --- requests ---
 
@@ -294,10 +334,32 @@ class Nginx:
         return sum(len(entries) for entries in self.descriptors().values())
 
     def unexpected_in_log(self) -> list[str]:
-        """Return the lines that no server that is well writes, but those a test announced."""
+        """Return lines of serious errors, except those that a test expects."""
         return [
             line
             for line in self.log().splitlines()
             if re.search(r"\[(alert|crit|emerg)\]|exited on signal|error in the bridge", line)
             and not any(re.search(pattern, line) for pattern in self.expected_in_log)
         ]
+
+
+def quit_cleanly(server: Nginx) -> None:
+    """Stop a server gracefully; what is left of it then is a leak."""
+    if server.process.poll() is not None:
+        return
+    children = [pid for pid, _ in server.children()]
+    assert server.quit() == 0, server.log()
+    left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+    assert not left, f"processes {left} are left"
+    assert not server.unexpected_in_log(), server.log()
+
+
+@contextlib.contextmanager
+def running(server: Nginx) -> Iterator[Nginx]:
+    """Start a server; stop it gracefully afterwards, and check what it leaves."""
+    try:
+        server.start()
+        yield server
+        quit_cleanly(server)
+    finally:
+        server.stop()

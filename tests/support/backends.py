@@ -1,8 +1,7 @@
-"""Servers behind nginx, for tests: each answers as it is told, and counts what it is asked."""
+"""Servers behind nginx, for tests: each answers as configured, and counts its requests."""
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from nginx import Nginx
+from nginx import Nginx, free_port, release_port
 
 LOCATION = """
 location / {
@@ -23,7 +22,7 @@ location / {
     add_header Tried $upstream_addr always;
 }
 """
-"""Proxies to the upstream `u`, and tells what its balancer thought of that."""
+"""Proxies to the upstream `u`, and adds the balancer's variables to the answer."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,7 @@ class Backends:
 
     def add(self, name: str) -> Backend:
         """Start another server."""
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            server = Backend(name, s.getsockname()[1])
+        server = Backend(name, free_port())
         self._servers.append(server)
         self.restart(server)
         return server
@@ -185,6 +182,7 @@ class Backends:
         """Stop all servers and the thread."""
         for server in self._servers:
             self.stop(server)
+            release_port(server.port)
         asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

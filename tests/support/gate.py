@@ -1,4 +1,4 @@
-"""Handlers that stop at a gate, so that tests know what runs, what waits and who is where."""
+"""Handlers that stop at a gate, so that tests know what runs, what waits, and in which thread."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -82,11 +82,11 @@ class Gate:
         self.open()
 
     def shut(self) -> None:
-        """Let nobody pass from now on."""
+        """Hold all calls from now on."""
         self._control("shut")
 
     def open(self) -> None:
-        """Let pass whoever waits, and all that come later."""
+        """Release all calls that wait, and hold no later ones."""
         self._control("open")
 
     def calls(self) -> list[list[float]]:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Answer:
 
 
 class Wire:
-    """A connection of a client that sends what it is told to."""
+    """A connection of a client that sends any bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -73,7 +74,7 @@ class Wire:
         return self._input.read(1) == b""
 
     def reset(self) -> None:
-        """Go away without a farewell: what is unread is lost, the server is sent a reset."""
+        """Close with a reset: unread data is lost."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.close()
 
@@ -103,6 +104,12 @@ def request(
 def chunked(pieces: Sequence[bytes]) -> bytes:
     """Write a body in chunks, which need a `Transfer-Encoding: chunked`."""
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def raw_deflate(data: bytes) -> bytes:
+    """Compress without the header of zlib's format."""
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush()
 
 
 def connect(server: Nginx) -> Wire:
@@ -142,6 +149,15 @@ def at_once(server: Nginx) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def send_at_once(server: Nginx, path: str, bodies: Sequence[Any]) -> list[Answer]:
+    """Send requests that the event loop finds in one round; return the answers."""
+    with connections(server, len(bodies)) as wires:
+        with at_once(server):
+            for wire, body in zip(wires, bodies, strict=True):
+                wire.post(path, body)
+        return [wire.answer() for wire in wires]
 
 
 def _state(pid: int) -> str:
