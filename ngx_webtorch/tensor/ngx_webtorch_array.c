@@ -1,8 +1,19 @@
 
+/*
+ * Arrays of binary formats: checks against a signature, copies to rows.
+ */
+
 #include "ngx_webtorch_array.h"
 
-#include <inttypes.h>
 #include <string.h>
+
+
+static int ngx_webtorch_array_mismatch(const ngx_webtorch_array_t *array,
+    const char *code, const webtorch_schema_t *schema,
+    const webtorch_spec_t *spec, ngx_webtorch_error_t *err);
+static int64_t ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
+    const webtorch_schema_t *schema, const webtorch_spec_t *spec,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 
 
 static int
@@ -19,15 +30,14 @@ ngx_webtorch_array_mismatch(const ngx_webtorch_array_t *array, const char *code,
 
 
 /*
- * the rows of an array that fits, and whether it has a batch axis; binds the
- * variable axes
+ * Checks an array and binds the variable axes; returns the number of rows; -1:
+ * err is set.
  */
 
-static int
+static int64_t
 ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
     const webtorch_schema_t *schema, const webtorch_spec_t *spec,
-    ngx_webtorch_layout_t *layout, uint32_t *found, uint32_t *batched,
-    ngx_webtorch_error_t *err)
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     int       rc;
     uint64_t  rows, size;
@@ -57,7 +67,7 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
         return -1;
     }
 
-    /* the shape is a claim, what is there is not */
+    /* the shape is only a claim: it must agree with the length of the data */
 
     size = ngx_webtorch_row_size(spec, layout->sizes);
     rows = array->len / size;
@@ -66,8 +76,8 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
         || rows != (uint64_t) (batch ? array->shape[0] : 1))
     {
         return ngx_webtorch_error(err, 400, "malformed_body",
-                   "tensor \"%s\": its data are %zu bytes, which its shape is "
-                   "not of", spec->name, array->len);
+                   "tensor \"%s\": its data, %zu bytes, do not fit its shape",
+                   spec->name, array->len);
     }
 
     if (rows == 0) {
@@ -80,10 +90,7 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
                                   "tensor \"%s\": too many rows", spec->name);
     }
 
-    *found = (uint32_t) rows;
-    *batched = batch;
-
-    return 0;
+    return (int64_t) rows;
 }
 
 
@@ -92,34 +99,34 @@ ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays,
     const webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
-    uint32_t                i, rows, batched;
+    int64_t                 rows;
+    uint32_t                i, batched;
     const webtorch_spec_t  *spec;
-
-    rows = 0;
-    batched = 0;
 
     ngx_webtorch_unbind(schema, layout);
 
     for (i = 0; i < schema->ninputs; i++) {
         spec = &schema->inputs[i];
 
-        if (ngx_webtorch_array_rows(&arrays[i], schema, spec, layout, &rows,
-                                    &batched, err)
-            != 0)
-        {
+        rows = ngx_webtorch_array_rows(&arrays[i], schema, spec, layout, err);
+
+        if (rows < 0) {
             return -1;
         }
 
+        batched = (arrays[i].ndim == (uint32_t) spec->ndim + 1);
+
         if (i == 0) {
-            layout->rows = rows;
+            layout->rows = (uint32_t) rows;
             layout->single = !batched;
 
         } else if (rows != layout->rows || batched == layout->single) {
             return ngx_webtorch_error_rows(err, schema->inputs[0].name,
-                                           layout->rows, spec->name, rows);
+                                           layout->rows, spec->name,
+                                           (uint32_t) rows);
         }
 
-        /* a byte that is neither would be undefined behaviour in torch */
+        /* bytes other than 0 and 1 would be undefined behaviour in torch */
 
         if (spec->dtype == WEBTORCH_BOOL
             && arrays[i].data != NULL

@@ -1,17 +1,32 @@
 
+/*
+ * The table of formats, and the choice of one by Content-Type and Accept.
+ */
+
 #include "ngx_webtorch_codec.h"
 
 #include <string.h>
 #include <strings.h>
 
 
-/* of a media range, as RFC 9110 counts: an exact type wins over a range */
+/* a media range of an Accept header; the most exact one that fits counts */
 
 typedef struct {
     const char  *type;
     size_t       len;
     unsigned     quality;                 /* thousandths */
 } ngx_webtorch_range_t;
+
+
+static const char *ngx_webtorch_skip_space(const char *p, const char *end);
+static size_t ngx_webtorch_type_len(const char *type, size_t len);
+static unsigned ngx_webtorch_range_fits(const ngx_webtorch_range_t *range,
+    const char *type);
+static unsigned ngx_webtorch_range_quality(const char *p, const char *end);
+static unsigned ngx_webtorch_type_quality(const char *type, const char *accept,
+    size_t len);
+static unsigned ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
+    const char *accept, size_t len);
 
 
 const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
@@ -37,7 +52,7 @@ ngx_webtorch_skip_space(const char *p, const char *end)
 }
 
 
-/* the length of "type/subtype" in front of parameters */
+/* returns the length of "type/subtype", without parameters */
 
 static size_t
 ngx_webtorch_type_len(const char *type, size_t len)
@@ -84,7 +99,10 @@ ngx_webtorch_codec_by_type(const char *type, size_t len)
 }
 
 
-/* how well a range fits a type: 0 not, 1 any type, 2 any subtype, 3 the type */
+/*
+ * Returns how exactly a range fits a type: 0: it does not, 1: any type fits, 2:
+ * any subtype fits, 3: it is this type.
+ */
 
 static unsigned
 ngx_webtorch_range_fits(const ngx_webtorch_range_t *range, const char *type)
@@ -114,7 +132,10 @@ ngx_webtorch_range_fits(const ngx_webtorch_range_t *range, const char *type)
 }
 
 
-/* "q=0.75" among the parameters, 1000 without one or with a malformed one */
+/*
+ * Returns the parameter "q=0.75" in thousandths; 1000 if there is none, or a
+ * malformed one.
+ */
 
 static unsigned
 ngx_webtorch_range_quality(const char *p, const char *end)
@@ -163,7 +184,7 @@ ngx_webtorch_range_quality(const char *p, const char *end)
 }
 
 
-/* the quality of a type under an Accept header */
+/* returns the quality that an Accept header gives to a type */
 
 static unsigned
 ngx_webtorch_type_quality(const char *type, const char *accept, size_t len)

@@ -1,7 +1,7 @@
 
 /*
  * .npy: one array as numpy.save() writes it, see numpy.lib.format.  Arrays of
- * Python objects, which only pickle could read, are none of the dtypes here.
+ * Python objects are refused: only pickle could read them.
  */
 
 #include "ngx_webtorch_npy.h"
@@ -13,11 +13,11 @@
 #define NGX_WEBTORCH_NPY_MAGIC      "\x93NUMPY"
 #define NGX_WEBTORCH_NPY_MAGIC_LEN  6
 
-/* longer ones are of structured arrays */
+/* a longer "descr" is that of a structured array */
 #define NGX_WEBTORCH_NPY_DESCR_LEN  16
 
 
-/* what a header says */
+/* a header and the place where it is parsed */
 
 typedef struct {
     const char            *p;
@@ -27,11 +27,38 @@ typedef struct {
 
     char                   descr[NGX_WEBTORCH_NPY_DESCR_LEN];
     unsigned               fortran;
-    unsigned               seen;          /* keys, as bits */
+    unsigned               seen;          /* bits of keys */
 } ngx_webtorch_npy_t;
 
 
-/* NumPy has no bfloat16; where ml_dtypes brings one, it is saved as V2 */
+static int ngx_webtorch_npy_malformed(const ngx_webtorch_npy_t *npy,
+    const char *what);
+static void ngx_webtorch_npy_space(ngx_webtorch_npy_t *npy);
+static int ngx_webtorch_npy_take(ngx_webtorch_npy_t *npy, char c);
+static int ngx_webtorch_npy_word(ngx_webtorch_npy_t *npy, const char *word);
+static int ngx_webtorch_npy_string(ngx_webtorch_npy_t *npy, char *text,
+    size_t size);
+static int ngx_webtorch_npy_size(ngx_webtorch_npy_t *npy, int64_t *size);
+static int ngx_webtorch_npy_shape(ngx_webtorch_npy_t *npy,
+    ngx_webtorch_array_t *array);
+static int ngx_webtorch_npy_item(ngx_webtorch_npy_t *npy,
+    ngx_webtorch_array_t *array);
+static int ngx_webtorch_npy_dict(ngx_webtorch_npy_t *npy,
+    ngx_webtorch_array_t *array);
+static int ngx_webtorch_npy_dtype(const ngx_webtorch_npy_t *npy);
+static char *ngx_webtorch_npy_text(char *p, const char *text);
+static char *ngx_webtorch_npy_number(char *p, int64_t n);
+static int ngx_webtorch_npy_decode(const char *body, size_t len,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
+static size_t ngx_webtorch_npy_bound(const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout);
+static char *ngx_webtorch_npy_frame(char *p, const webtorch_spec_t *specs,
+    uint32_t n, uint32_t i, const void *const *data,
+    const ngx_webtorch_layout_t *layout);
+
+
+/* NumPy has no bfloat16: arrays of ml_dtypes' bfloat16 are saved as V2 */
 
 static const char  *const ngx_webtorch_npy_descrs[NGX_WEBTORCH_NDTYPES] = {
     [WEBTORCH_BOOL] =     "|b1",
@@ -47,6 +74,15 @@ static const char  *const ngx_webtorch_npy_descrs[NGX_WEBTORCH_NDTYPES] = {
     [WEBTORCH_BFLOAT16] = "<V2",
     [WEBTORCH_FLOAT32] =  "<f4",
     [WEBTORCH_FLOAT64] =  "<f8",
+};
+
+
+const ngx_webtorch_codec_t  ngx_webtorch_codec_npy = {
+    .name = "npy",
+    .types = { "application/x-npy", "application/npy" },
+    .decode = ngx_webtorch_npy_decode,
+    .bound = ngx_webtorch_npy_bound,
+    .frame = ngx_webtorch_npy_frame
 };
 
 
@@ -69,7 +105,7 @@ ngx_webtorch_npy_space(ngx_webtorch_npy_t *npy)
 }
 
 
-/* takes a character, if it is the next one but spaces */
+/* skips spaces, and takes the next character if it is c */
 
 static int
 ngx_webtorch_npy_take(ngx_webtorch_npy_t *npy, char c)
@@ -105,7 +141,7 @@ ngx_webtorch_npy_word(ngx_webtorch_npy_t *npy, const char *word)
 }
 
 
-/* a string in either kind of quotes, which has none inside */
+/* reads a string in single or double quotes, without escapes */
 
 static int
 ngx_webtorch_npy_string(ngx_webtorch_npy_t *npy, char *text, size_t size)
@@ -174,13 +210,13 @@ ngx_webtorch_npy_size(ngx_webtorch_npy_t *npy, int64_t *size)
 }
 
 
-/* (), (3,) or (3, 2), with or without a last comma */
+/* parses (), (3,) or (3, 2), with or without a last comma */
 
 static int
 ngx_webtorch_npy_shape(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
 {
     if (!ngx_webtorch_npy_take(npy, '(')) {
-        return ngx_webtorch_npy_malformed(npy, "the shape is no tuple");
+        return ngx_webtorch_npy_malformed(npy, "the shape is not a tuple");
     }
 
     array->ndim = 0;
@@ -194,7 +230,7 @@ ngx_webtorch_npy_shape(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
         }
 
         if (ngx_webtorch_npy_size(npy, &array->shape[array->ndim]) != 0) {
-            return ngx_webtorch_npy_malformed(npy, "a size is no number");
+            return ngx_webtorch_npy_malformed(npy, "a size is not a number");
         }
 
         array->ndim++;
@@ -202,7 +238,7 @@ ngx_webtorch_npy_shape(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
         if (!ngx_webtorch_npy_take(npy, ',')
             && (npy->p == npy->end || *npy->p != ')'))
         {
-            return ngx_webtorch_npy_malformed(npy, "the shape is no tuple");
+            return ngx_webtorch_npy_malformed(npy, "the shape is not a tuple");
         }
     }
 
@@ -219,7 +255,7 @@ ngx_webtorch_npy_item(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
     if (ngx_webtorch_npy_string(npy, key, sizeof(key)) != 0
         || !ngx_webtorch_npy_take(npy, ':'))
     {
-        return ngx_webtorch_npy_malformed(npy, "the header is no dict");
+        return ngx_webtorch_npy_malformed(npy, "the header is not a dict");
     }
 
     if (strcmp(key, "descr") == 0) {
@@ -238,7 +274,8 @@ ngx_webtorch_npy_item(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
         npy->fortran = ngx_webtorch_npy_word(npy, "True");
 
         if (!npy->fortran && !ngx_webtorch_npy_word(npy, "False")) {
-            return ngx_webtorch_npy_malformed(npy, "fortran_order is no bool");
+            return ngx_webtorch_npy_malformed(npy,
+                                              "fortran_order is not a bool");
         }
 
     } else if (strcmp(key, "shape") == 0) {
@@ -249,7 +286,7 @@ ngx_webtorch_npy_item(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
         }
 
     } else {
-        return ngx_webtorch_npy_malformed(npy, "the header has another key");
+        return ngx_webtorch_npy_malformed(npy, "the header has an unknown key");
     }
 
     if (npy->seen & bit) {
@@ -266,7 +303,7 @@ static int
 ngx_webtorch_npy_dict(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
 {
     if (!ngx_webtorch_npy_take(npy, '{')) {
-        return ngx_webtorch_npy_malformed(npy, "the header is no dict");
+        return ngx_webtorch_npy_malformed(npy, "the header is not a dict");
     }
 
     while (!ngx_webtorch_npy_take(npy, '}')) {
@@ -278,7 +315,7 @@ ngx_webtorch_npy_dict(ngx_webtorch_npy_t *npy, ngx_webtorch_array_t *array)
         if (!ngx_webtorch_npy_take(npy, ',')
             && (npy->p == npy->end || *npy->p != '}'))
         {
-            return ngx_webtorch_npy_malformed(npy, "the header is no dict");
+            return ngx_webtorch_npy_malformed(npy, "the header is not a dict");
         }
     }
 
@@ -298,7 +335,7 @@ ngx_webtorch_npy_dtype(const ngx_webtorch_npy_t *npy)
     int          i;
     const char  *descr;
 
-    /* "=" is this machine's order, "|" none: both are little-endian here */
+    /* "=" is the machine's byte order, which is little-endian; "|" is none */
 
     for (i = 0; i < NGX_WEBTORCH_NDTYPES; i++) {
         descr = ngx_webtorch_npy_descrs[i];
@@ -336,10 +373,10 @@ ngx_webtorch_npy_parse(const char *file, size_t len, const char *name,
         || memcmp(file, NGX_WEBTORCH_NPY_MAGIC, NGX_WEBTORCH_NPY_MAGIC_LEN)
            != 0)
     {
-        return ngx_webtorch_npy_malformed(&npy, "it does not begin as one");
+        return ngx_webtorch_npy_malformed(&npy, "it has no magic string");
     }
 
-    /* the versions differ in the size of the length, and in its encoding */
+    /* versions differ in the bytes of the length, and in the text's encoding */
 
     switch (u[6]) {
 
@@ -389,7 +426,7 @@ ngx_webtorch_npy_parse(const char *file, size_t len, const char *name,
 }
 
 
-/* a printf() for each would be a tenth of what a small answer takes */
+/* no sprintf(): it would take a tenth of the time of a small answer */
 
 static char *
 ngx_webtorch_npy_text(char *p, const char *text)
@@ -499,12 +536,3 @@ ngx_webtorch_npy_frame(char *p, const webtorch_spec_t *specs, uint32_t n,
 {
     return (i < n) ? ngx_webtorch_npy_header(p, &specs[i], layout) : p;
 }
-
-
-const ngx_webtorch_codec_t  ngx_webtorch_codec_npy = {
-    .name = "npy",
-    .types = { "application/x-npy", "application/npy" },
-    .decode = ngx_webtorch_npy_decode,
-    .bound = ngx_webtorch_npy_bound,
-    .frame = ngx_webtorch_npy_frame
-};

@@ -1,7 +1,7 @@
 
 /*
  * .npz: arrays by name as numpy.savez() and numpy.savez_compressed() write
- * them, a zip archive of a .npy file each.  Answers are stored, not deflated.
+ * them, a zip archive with a .npy file for each.  Answers are not compressed.
  */
 
 #include "ngx_webtorch_npy.h"
@@ -15,25 +15,55 @@
 #define NGX_WEBTORCH_NPZ_SUFFIX      ".npy"
 #define NGX_WEBTORCH_NPZ_SUFFIX_LEN  4
 
-/* of an answer's tensor, without its rows: its name is there twice */
+/* bytes of an answer's tensor without its rows; it has its name twice */
 #define NGX_WEBTORCH_NPZ_LEN                                                  \
     (NGX_WEBTORCH_ZIP_LOCAL_LEN + NGX_WEBTORCH_ZIP_CENTRAL_LEN                \
      + NGX_WEBTORCH_NPY_LEN                                                   \
      + 2 * (WEBTORCH_NAME_LEN + NGX_WEBTORCH_NPZ_SUFFIX_LEN))
 
 
-/* a member that is written */
+/* a member of an answer */
 
 typedef struct {
     ngx_webtorch_zip_member_t   zip;
     char                        name[WEBTORCH_NAME_LEN
                                      + NGX_WEBTORCH_NPZ_SUFFIX_LEN];
     char                        header[NGX_WEBTORCH_NPY_LEN];
-    size_t                      len;      /* of the header */
+    size_t                      len;      /* bytes of the header */
 } ngx_webtorch_npz_t;
 
 
-/* the input that a member is of; ninputs: none */
+static uint32_t ngx_webtorch_npz_input(const webtorch_schema_t *schema,
+    const ngx_webtorch_zip_member_t *member);
+static int ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip,
+    const webtorch_schema_t *schema, size_t limit,
+    ngx_webtorch_array_t *arrays, ngx_webtorch_zip_file_t *files);
+static int ngx_webtorch_npz_decode(const char *body, size_t len,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
+static size_t ngx_webtorch_npz_bound(const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout);
+static void ngx_webtorch_npz_member(ngx_webtorch_npz_t *npz,
+    const webtorch_spec_t *spec, const void *data,
+    const ngx_webtorch_layout_t *layout);
+static char *ngx_webtorch_npz_directory(char *p, const webtorch_spec_t *specs,
+    uint32_t n, const void *const *data, const ngx_webtorch_layout_t *layout);
+static char *ngx_webtorch_npz_frame(char *p, const webtorch_spec_t *specs,
+    uint32_t n, uint32_t i, const void *const *data,
+    const ngx_webtorch_layout_t *layout);
+
+
+const ngx_webtorch_codec_t  ngx_webtorch_codec_npz = {
+    .name = "npz",
+    .types = { "application/x-npz", "application/npz" },
+    .several = 1,
+    .decode = ngx_webtorch_npz_decode,
+    .bound = ngx_webtorch_npz_bound,
+    .frame = ngx_webtorch_npz_frame
+};
+
+
+/* returns the index of the input by its member; schema->ninputs: none */
 
 static uint32_t
 ngx_webtorch_npz_input(const webtorch_schema_t *schema,
@@ -60,12 +90,10 @@ ngx_webtorch_npz_input(const webtorch_schema_t *schema,
 
 static int
 ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
-    size_t limit, ngx_webtorch_array_t *arrays, char **inflated)
+    size_t limit, ngx_webtorch_array_t *arrays, ngx_webtorch_zip_file_t *files)
 {
-    size_t                      len;
-    uint32_t                    i, seen;
-    const char                 *file;
-    ngx_webtorch_zip_member_t   member;
+    uint32_t                   i, seen;
+    ngx_webtorch_zip_member_t  member;
 
     seen = 0;
 
@@ -88,15 +116,13 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
 
         seen |= 1u << i;
 
-        if (ngx_webtorch_zip_read(zip, &member, &limit, &inflated[i], &file,
-                                  &len)
-            != 0)
-        {
+        if (ngx_webtorch_zip_read(zip, &member, &limit, &files[i]) != 0) {
             return -1;
         }
 
-        if (ngx_webtorch_npy_parse(file, len, schema->inputs[i].name,
-                                   &arrays[i], zip->err)
+        if (ngx_webtorch_npy_parse(files[i].data, files[i].len,
+                                   schema->inputs[i].name, &arrays[i],
+                                   zip->err)
             != 0)
         {
             return -1;
@@ -118,11 +144,11 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    int                    rc;
-    char                  *inflated[WEBTORCH_MAX_TENSORS] = { NULL };
-    uint32_t               i;
-    ngx_webtorch_zip_t     zip;
-    ngx_webtorch_array_t   arrays[WEBTORCH_MAX_TENSORS];
+    int                      rc;
+    uint32_t                 i;
+    ngx_webtorch_zip_t       zip;
+    ngx_webtorch_array_t     arrays[WEBTORCH_MAX_TENSORS];
+    ngx_webtorch_zip_file_t  files[WEBTORCH_MAX_TENSORS];
 
     if (ngx_webtorch_zip_open(&zip, ".npz", body, len, err) != 0) {
         return -1;
@@ -130,21 +156,26 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
 
     layout->named = 1;
 
-    rc = ngx_webtorch_npz_read(&zip, schema, sink->limit, arrays, inflated);
+    memset(files, 0, sizeof(files));
+
+    rc = ngx_webtorch_npz_read(&zip, schema, sink->limit, arrays, files);
 
     if (rc == 0) {
         rc = ngx_webtorch_arrays_read(arrays, schema, sink, layout, err);
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        free(inflated[i]);
+        free(files[i].inflated);
     }
 
     return rc;
 }
 
 
-/* there is no memory of the size that is said of an answer too large for zip */
+/*
+ * For an answer too large for zip the bound is SIZE_MAX / 2, a size that cannot
+ * be allocated.
+ */
 
 static size_t
 ngx_webtorch_npz_bound(const webtorch_spec_t *specs, uint32_t n,
@@ -217,8 +248,8 @@ ngx_webtorch_npz_directory(char *p, const webtorch_spec_t *specs, uint32_t n,
 
 
 /*
- * checksums are in headers and in the directory, and nothing is kept between
- * calls: they are computed twice
+ * A checksum is both in a member's header and in the directory.  No state is
+ * kept between calls, so it is computed twice.
  */
 
 static char *
@@ -238,13 +269,3 @@ ngx_webtorch_npz_frame(char *p, const webtorch_spec_t *specs, uint32_t n,
 
     return p + npz.len;
 }
-
-
-const ngx_webtorch_codec_t  ngx_webtorch_codec_npz = {
-    .name = "npz",
-    .types = { "application/x-npz", "application/npz" },
-    .several = 1,
-    .decode = ngx_webtorch_npz_decode,
-    .bound = ngx_webtorch_npz_bound,
-    .frame = ngx_webtorch_npz_frame
-};

@@ -1,8 +1,8 @@
 
 /*
  * Raw rows: the elements of one tensor as they are in memory, little-endian,
- * without a header.  The signature tells their dtype and the shape of a row;
- * sizes of variable axes are told beside the body.
+ * without a header.  Their dtype and the shape of a row are those of the
+ * signature; sizes of variable axes are in an HTTP header.
  */
 
 #include "ngx_webtorch_array.h"
@@ -11,7 +11,32 @@
 #include <string.h>
 
 
-/* as many rows as the body has bytes for, of a shape that the schema tells */
+static int ngx_webtorch_raw_infer(const webtorch_schema_t *schema, size_t len,
+    ngx_webtorch_array_t *array, ngx_webtorch_error_t *err);
+static int ngx_webtorch_raw_decode(const char *body, size_t len,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
+static size_t ngx_webtorch_raw_bound(const webtorch_spec_t *specs, uint32_t n,
+    const ngx_webtorch_layout_t *layout);
+static char *ngx_webtorch_raw_frame(char *p, const webtorch_spec_t *specs,
+    uint32_t n, uint32_t i, const void *const *data,
+    const ngx_webtorch_layout_t *layout);
+
+
+const ngx_webtorch_codec_t  ngx_webtorch_codec_raw = {
+    .name = "raw",
+    .types = { "application/octet-stream" },
+    .shapeless = 1,
+    .decode = ngx_webtorch_raw_decode,
+    .bound = ngx_webtorch_raw_bound,
+    .frame = ngx_webtorch_raw_frame
+};
+
+
+/*
+ * Sets the shape without the HTTP header: the length of the body determines the
+ * number of rows, or the size of one variable axis.
+ */
 
 static int
 ngx_webtorch_raw_infer(const webtorch_schema_t *schema, size_t len,
@@ -35,12 +60,13 @@ ngx_webtorch_raw_infer(const webtorch_schema_t *schema, size_t len,
 
         if (spec->shape[i] < 0) {
 
-            /* one that is not told is what the length leaves for it */
+            /* the length of the body determines one unknown size at most */
 
             if (schema->batched || axis >= 0) {
                 return ngx_webtorch_error(err, 422, "missing_shape",
-                           "tensor \"%s\": raw rows of %s need their shape, "
-                           "as \"2,17\", in the header \"Tensor-Shape\"",
+                           "tensor \"%s\": raw rows of %s need their shape "
+                           "in the header \"Tensor-Shape\", for example "
+                           "\"2,17\"",
                            spec->name,
                            ngx_webtorch_spec_shape(shape, spec, schema));
             }
@@ -115,13 +141,3 @@ ngx_webtorch_raw_frame(char *p, const webtorch_spec_t *specs, uint32_t n,
 {
     return p;
 }
-
-
-const ngx_webtorch_codec_t  ngx_webtorch_codec_raw = {
-    .name = "raw",
-    .types = { "application/octet-stream" },
-    .shapeless = 1,
-    .decode = ngx_webtorch_raw_decode,
-    .bound = ngx_webtorch_raw_bound,
-    .frame = ngx_webtorch_raw_frame
-};

@@ -39,7 +39,7 @@ constexpr std::string_view kDtypes[NGX_WEBTORCH_NDTYPES] = {
 
 struct Decoder {
     const webtorch_schema_t  *schema;
-    std::string_view          data;       /* of all tensors */
+    std::string_view          data;       /* the elements of all tensors */
     ngx_webtorch_error_t     *err;
 };
 
@@ -92,7 +92,7 @@ read_data(const Decoder &d, const object &entry, ngx_webtorch_array_t *found)
     }
 
     if (begin > end || end > d.data.size()) {
-        return malformed(d.err, "data_offsets lead beyond the body");
+        return malformed(d.err, "data_offsets exceed the body");
     }
 
     found->data = d.data.data() + begin;
@@ -124,7 +124,7 @@ read_entry(const Decoder &d, std::string_view name, const element &value,
     *seen |= 1u << i;
 
     if (value.get(entry) != simdjson::SUCCESS) {
-        return malformed(d.err, "a tensor is no object");
+        return malformed(d.err, "a tensor is not an object");
     }
 
     if (read_dtype(d, spec, entry, &arrays[i]) != 0
@@ -162,7 +162,7 @@ read_header(const Decoder &d, const object &header,
     }
 
     if (size != d.data.size()) {
-        return malformed(d.err, "the tensors are not all of the data");
+        return malformed(d.err, "the tensors do not fill the data");
     }
 
     return 0;
@@ -200,7 +200,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     }
 
     if (root.get(header) != simdjson::SUCCESS) {
-        return malformed(err, "the header is no object");
+        return malformed(err, "the header is not an object");
     }
 
     layout->named = 1;

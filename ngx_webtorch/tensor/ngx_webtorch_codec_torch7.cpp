@@ -26,7 +26,7 @@ namespace {
 
 using namespace webtorch::torch7;
 
-/* of a size or a stride: products of two do not overflow */
+/* the largest size and stride; a product of two does not overflow */
 constexpr int64_t kMaxSize = int64_t { 1 } << 31;
 
 
@@ -121,7 +121,7 @@ read_header(Reader &in, Tensor *t)
     }
 
     if (t->cls == nullptr) {
-        return in.malformed("the class is none of Double-, Float-, Long-, "
+        return in.malformed("the class is not one of Double-, Float-, Long-, "
                             "Int-, Short- and ByteTensor");
     }
 

@@ -22,6 +22,10 @@
     } while (0)
 
 
+static uint16_t ngx_webtorch_narrow(double v, int fraction);
+static float ngx_webtorch_bits_to_float(uint32_t bits);
+
+
 const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES] = {
     [WEBTORCH_BOOL] =     { "bool", 1, NGX_WEBTORCH_KIND_BOOL },
     [WEBTORCH_UINT8] =    { "uint8", 1, NGX_WEBTORCH_KIND_INTEGER },

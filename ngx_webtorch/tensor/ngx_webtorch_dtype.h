@@ -16,9 +16,9 @@ extern "C" {
 #endif
 
 
-/* the dtypes of numbers come first, then those of strings */
-#define NGX_WEBTORCH_NDTYPES     13       /* of numbers */
-#define NGX_WEBTORCH_NTYPES      15       /* all */
+/* dtypes of numbers, which come first, and all dtypes */
+#define NGX_WEBTORCH_NDTYPES     13
+#define NGX_WEBTORCH_NTYPES      15
 
 
 typedef enum {
@@ -36,7 +36,7 @@ typedef struct {
 } ngx_webtorch_dtype_t;
 
 
-/* by WEBTORCH_BOOL and the following numbers */
+/* indexed by WEBTORCH_BOOL and the other dtypes */
 extern const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES];
 
 

@@ -106,7 +106,7 @@ read_shape(const object &tensor, const webtorch_spec_t &spec,
 
         if (e.get(size) != simdjson::SUCCESS || size < 0) {
             return ngx_webtorch_error(err, 400, "malformed_body",
-                                      "tensor \"%s\": a size is no number",
+                                      "tensor \"%s\": a size is not a number",
                                       spec.name);
         }
 

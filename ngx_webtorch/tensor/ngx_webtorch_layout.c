@@ -9,6 +9,12 @@
 #include <stdio.h>
 
 
+static const char *ngx_webtorch_shape_skip_space(const char *p,
+    const char *end);
+static const char *ngx_webtorch_first_with(const webtorch_schema_t *schema,
+    int64_t axis);
+
+
 static const char *
 ngx_webtorch_shape_skip_space(const char *p, const char *end)
 {
@@ -118,7 +124,7 @@ ngx_webtorch_unbind(const webtorch_schema_t *schema,
 }
 
 
-/* the first input that has an axis */
+/* returns the name of the first input that has a variable axis */
 
 static const char *
 ngx_webtorch_first_with(const webtorch_schema_t *schema, int64_t axis)
@@ -169,12 +175,12 @@ ngx_webtorch_bind(const webtorch_schema_t *schema, const webtorch_spec_t *spec,
         size = &layout->sizes[-1 - spec->shape[i]];
         name = schema->axes[-1 - spec->shape[i]];
 
-        /* rows without elements would cost nothing to claim */
+        /* a body without elements could claim any number of such rows */
 
         if (shape[i] == 0) {
             return ngx_webtorch_error(err, 422, "wrong_shape",
-                       "tensor \"%s\": the axis \"%s\" is empty, its size is "
-                       "1 at least", spec->name, name);
+                       "tensor \"%s\": the axis \"%s\" is empty, its size must "
+                       "be at least 1", spec->name, name);
         }
 
         if (*size < 0) {

@@ -39,7 +39,7 @@ typedef struct {
        of outputs, set before they are encoded */
     size_t        text;
 
-    /* of the inputs' variable axes, in the schema's order */
+    /* sizes of the inputs' variable axes, in the schema's order */
     int64_t       sizes[WEBTORCH_MAX_AXES];
 
     /* set before a body is decoded; NULL: the request has no such header */

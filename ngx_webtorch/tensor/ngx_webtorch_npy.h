@@ -1,8 +1,8 @@
 
 /*
- * NumPy's format of one array, which .npy files and the members of .npz files
- * are in: a magic, a version, the length of a header, the header as a literal
- * of a Python dict, then the elements.
+ * NumPy's format of one array, in .npy files and in the members of .npz files:
+ * a magic, a version, the length of the header, the header as a literal of a
+ * Python dict, then the elements.
  */
 
 
@@ -18,11 +18,11 @@ extern "C" {
 #endif
 
 
-/* of a header that is written, in bytes: the elements begin at a multiple of 64 */
+/* bytes of the longest header that is written, a multiple of 64 */
 #define NGX_WEBTORCH_NPY_LEN  384
 
 
-/* finds an array in bytes of a file; name is for errors; -1: err is set */
+/* parses a file with one array; name is for errors; -1: err is set */
 int ngx_webtorch_npy_parse(const char *file, size_t len, const char *name,
     ngx_webtorch_array_t *array, ngx_webtorch_error_t *err);
 

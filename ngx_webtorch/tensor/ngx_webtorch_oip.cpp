@@ -49,7 +49,7 @@ parse_id(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
     }
 
     if (e.get(id) != simdjson::SUCCESS || id.size() > NGX_WEBTORCH_OIP_ID_LEN) {
-        return malformed(d, "\"id\" is no string of 256 bytes at most");
+        return malformed(d, "\"id\" is not a string of at most 256 bytes");
     }
 
     oip->id_len = id.copy(oip->id, NGX_WEBTORCH_OIP_ID_LEN);
@@ -158,7 +158,7 @@ parse_outputs(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
 
     if (find(root, "outputs", &e)) {
         if (e.get(outputs) != simdjson::SUCCESS) {
-            return malformed(d, "\"outputs\" is no array");
+            return malformed(d, "\"outputs\" is not an array");
         }
 
         for (element output : outputs) {
@@ -193,8 +193,7 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     const Decoder  d = { schema, header_len, layout, sink, err };
 
     if (header_len > len) {
-        return malformed(d, "Inference-Header-Content-Length leads beyond the "
-                            "body");
+        return malformed(d, "Inference-Header-Content-Length exceeds the body");
     }
 
     /* the parser may read beyond the JSON: tensors or padding follow it */
@@ -208,7 +207,7 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     }
 
     if (e.get(root) != simdjson::SUCCESS) {
-        return malformed(d, "it is no object");
+        return malformed(d, "it is not an object");
     }
 
     inputs.rest = std::string_view(body + header_len, len - header_len);

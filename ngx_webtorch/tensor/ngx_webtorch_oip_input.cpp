@@ -93,7 +93,7 @@ parse_strings(const Decoder &d, const webtorch_spec_t &spec,
     while (!strings.empty()) {
         if (!take_string(&strings, &string)) {
             return malformed_tensor(d, spec.name,
-                                    "a string leads beyond its data");
+                                    "a string exceeds its data");
         }
 
         if (spec.dtype == WEBTORCH_STR
@@ -123,7 +123,7 @@ parse_binary(const Decoder &d, const webtorch_spec_t &spec, const element &size,
 
     if (size.get(len) != simdjson::SUCCESS || len > rest->size()) {
         return malformed_tensor(d, spec.name,
-                                "its binary_data_size leads beyond the body");
+                                "its binary_data_size exceeds the body");
     }
 
     found->data = rest->data();
@@ -191,7 +191,7 @@ count_elements(const Decoder &d, const webtorch_spec_t &spec, element e,
 
     if (n != expected || n > most_elements(d, spec.dtype)) {
         return malformed_tensor(d, spec.name,
-                                "its shape is not that of its data");
+                                "its data do not fit its shape");
     }
 
     found->data = nullptr;
@@ -401,7 +401,7 @@ parse_inputs(const Decoder &d, const object &root, Inputs *inputs)
     }
 
     if (!inputs->rest.empty()) {
-        return malformed(d, "the tensors are not all of the body");
+        return malformed(d, "the tensors do not fill the body");
     }
 
     return 0;

@@ -73,7 +73,7 @@ read_parameters(const Decoder &d, const object &o, object *parameters)
     }
 
     if (e.get(*parameters) != simdjson::SUCCESS) {
-        return malformed(d, "\"parameters\" is no object");
+        return malformed(d, "\"parameters\" is not an object");
     }
 
     return 0;

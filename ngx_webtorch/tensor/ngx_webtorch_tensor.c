@@ -14,6 +14,11 @@
 #define NGX_WEBTORCH_MAX_ROW  ((uint64_t) 1 << 32)
 
 
+static const char *ngx_webtorch_write_shape(char *text, const char *batch,
+    const int64_t *shape, uint32_t ndim, const webtorch_schema_t *schema);
+static int ngx_webtorch_spec_valid(const webtorch_spec_t *spec, uint32_t axes);
+
+
 uint64_t
 ngx_webtorch_row_elements(const webtorch_spec_t *spec)
 {

@@ -253,7 +253,8 @@ Reader::element(T *v)
     std::string_view  s;
 
     return word(&s, "fewer elements than the storage's length")
-           && (parse(s, v) || malformed("an element is no number of its type"));
+           && (parse(s, v)
+               || malformed("an element is not a number of its type"));
 }
 
 

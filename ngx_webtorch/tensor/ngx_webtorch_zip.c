@@ -1,8 +1,7 @@
 
 /*
- * Zip archives.  The directory at the end tells all: headers in front of
- * members may have their sizes in zip64 fields or not at all, depending on how
- * a client wrote them.
+ * Zip archives.  Sizes are taken from the directory: headers in front of
+ * members may have them in zip64 fields or not at all.
  */
 
 #include "ngx_webtorch_zip.h"
@@ -21,49 +20,74 @@
 
 #define NGX_WEBTORCH_ZIP_VERSION     20
 
-/* flags: encrypted, strongly too, with masked headers; names are UTF-8 */
+/* flags; the first has all bits of encryption */
 #define NGX_WEBTORCH_ZIP_ENCRYPTED   0x2041
 #define NGX_WEBTORCH_ZIP_UTF8        0x0800
 
 #define NGX_WEBTORCH_ZIP_STORED      0
 #define NGX_WEBTORCH_ZIP_DEFLATED    8
 
-/* 1980-01-01, the first day that there is: answers do not depend on the time */
+/* 1980-01-01, the first date of the format: answers have no time of change */
 #define NGX_WEBTORCH_ZIP_DATE        0x0021
 
-/* an end and where it is, in zip64's form, in bytes */
+/* bytes of the end of a zip64 archive, and of its locator */
 #define NGX_WEBTORCH_ZIP_END64_LEN   56
 #define NGX_WEBTORCH_ZIP_LOCATOR_LEN 20
 
-/* of an extra field: nobody's data, as torch does */
+/* the id of an extra field without meaning, the same as in torch */
 #define NGX_WEBTORCH_ZIP_FILLER      "FB"
 
+/* bytes that are allocated first for an inflated member */
 #define NGX_WEBTORCH_ZIP_INFLATE     4096
 
 
+static uint32_t ngx_webtorch_zip_get16(const uint8_t *p);
+static uint32_t ngx_webtorch_zip_get32(const uint8_t *p);
+static uint64_t ngx_webtorch_zip_get64(const uint8_t *p);
+static char *ngx_webtorch_zip_write16(char *p, size_t v);
+static char *ngx_webtorch_zip_write32(char *p, size_t v);
+static char *ngx_webtorch_zip_write(char *p, const char *data, size_t len);
+static int ngx_webtorch_zip_error(ngx_webtorch_zip_t *zip, const char *what);
+static int ngx_webtorch_zip_error64(ngx_webtorch_zip_t *zip);
+static int ngx_webtorch_zip_member_error(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, const char *what);
+static int ngx_webtorch_zip_end64(ngx_webtorch_zip_t *zip, const uint8_t **p);
+static int ngx_webtorch_zip_data(ngx_webtorch_zip_t *zip,
+    ngx_webtorch_zip_member_t *member, size_t offset);
+static int ngx_webtorch_zip_grow(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, z_stream *z, char **start);
+static int ngx_webtorch_zip_inflate_all(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, z_stream *z, char **start);
+static int ngx_webtorch_zip_inflate(ngx_webtorch_zip_t *zip,
+    const ngx_webtorch_zip_member_t *member, char **start);
+static char *ngx_webtorch_zip_fields(char *p,
+    const ngx_webtorch_zip_member_t *member, size_t extra);
+
+
 static uint32_t
-ngx_webtorch_zip_16(const uint8_t *p)
+ngx_webtorch_zip_get16(const uint8_t *p)
 {
     return (uint32_t) p[0] | (uint32_t) p[1] << 8;
 }
 
 
 static uint32_t
-ngx_webtorch_zip_32(const uint8_t *p)
+ngx_webtorch_zip_get32(const uint8_t *p)
 {
-    return ngx_webtorch_zip_16(p) | ngx_webtorch_zip_16(p + 2) << 16;
+    return ngx_webtorch_zip_get16(p) | ngx_webtorch_zip_get16(p + 2) << 16;
 }
 
 
 static uint64_t
-ngx_webtorch_zip_read_64(const uint8_t *p)
+ngx_webtorch_zip_get64(const uint8_t *p)
 {
-    return ngx_webtorch_zip_32(p) | (uint64_t) ngx_webtorch_zip_32(p + 4) << 32;
+    return ngx_webtorch_zip_get32(p)
+           | (uint64_t) ngx_webtorch_zip_get32(p + 4) << 32;
 }
 
 
 static char *
-ngx_webtorch_zip_write_16(char *p, size_t v)
+ngx_webtorch_zip_write16(char *p, size_t v)
 {
     *p++ = (char) (v & 0xff);
     *p++ = (char) (v >> 8 & 0xff);
@@ -73,9 +97,9 @@ ngx_webtorch_zip_write_16(char *p, size_t v)
 
 
 static char *
-ngx_webtorch_zip_write_32(char *p, size_t v)
+ngx_webtorch_zip_write32(char *p, size_t v)
 {
-    return ngx_webtorch_zip_write_16(ngx_webtorch_zip_write_16(p, v), v >> 16);
+    return ngx_webtorch_zip_write16(ngx_webtorch_zip_write16(p, v), v >> 16);
 }
 
 
@@ -89,7 +113,7 @@ ngx_webtorch_zip_write(char *p, const char *data, size_t len)
 
 
 static int
-ngx_webtorch_zip_malformed(ngx_webtorch_zip_t *zip, const char *what)
+ngx_webtorch_zip_error(ngx_webtorch_zip_t *zip, const char *what)
 {
     return ngx_webtorch_error(zip->err, 400, "malformed_body",
                               "invalid %s: %s", zip->kind, what);
@@ -97,15 +121,15 @@ ngx_webtorch_zip_malformed(ngx_webtorch_zip_t *zip, const char *what)
 
 
 static int
-ngx_webtorch_zip_64(ngx_webtorch_zip_t *zip)
+ngx_webtorch_zip_error64(ngx_webtorch_zip_t *zip)
 {
-    return ngx_webtorch_zip_malformed(zip, "it needs zip64, which is not read: "
-                                           "send application/vnd.safetensors");
+    return ngx_webtorch_zip_error(zip, "it needs zip64, which is not read: "
+                                       "send application/vnd.safetensors");
 }
 
 
 static int
-ngx_webtorch_zip_bad(ngx_webtorch_zip_t *zip,
+ngx_webtorch_zip_member_error(ngx_webtorch_zip_t *zip,
     const ngx_webtorch_zip_member_t *member, const char *what)
 {
     return ngx_webtorch_error(zip->err, 400, "malformed_body",
@@ -117,9 +141,8 @@ ngx_webtorch_zip_bad(ngx_webtorch_zip_t *zip,
 
 
 /*
- * Some write the end in zip64's form, too, in front of the other: p points
- * there, and is moved to the former's beginning.  They must tell the same, as
- * there are readers that ask either.
+ * Some clients write a zip64 end in front of the other end, *p: it is moved to
+ * the beginning of the former.  Both must agree: readers use either.
  */
 
 static int
@@ -149,15 +172,18 @@ ngx_webtorch_zip_end64(ngx_webtorch_zip_t *zip, const uint8_t **p)
     if (left < NGX_WEBTORCH_ZIP_END64_LEN
         || memcmp(end64, NGX_WEBTORCH_ZIP_END64, NGX_WEBTORCH_ZIP_MAGIC_LEN)
            != 0
-        || ngx_webtorch_zip_read_64(locator + 8)
+        || ngx_webtorch_zip_get64(locator + 8)
            != left - NGX_WEBTORCH_ZIP_END64_LEN
-        || ngx_webtorch_zip_read_64(end64 + 24) != ngx_webtorch_zip_16(end + 8)
-        || ngx_webtorch_zip_read_64(end64 + 32) != ngx_webtorch_zip_16(end + 10)
-        || ngx_webtorch_zip_read_64(end64 + 40) != ngx_webtorch_zip_32(end + 12)
-        || ngx_webtorch_zip_read_64(end64 + 48)
-           != ngx_webtorch_zip_32(end + 16))
+        || ngx_webtorch_zip_get64(end64 + 24)
+           != ngx_webtorch_zip_get16(end + 8)
+        || ngx_webtorch_zip_get64(end64 + 32)
+           != ngx_webtorch_zip_get16(end + 10)
+        || ngx_webtorch_zip_get64(end64 + 40)
+           != ngx_webtorch_zip_get32(end + 12)
+        || ngx_webtorch_zip_get64(end64 + 48)
+           != ngx_webtorch_zip_get32(end + 16))
     {
-        return ngx_webtorch_zip_malformed(zip, "its two ends differ");
+        return ngx_webtorch_zip_error(zip, "its two ends differ");
     }
 
     *p = end64;
@@ -179,29 +205,29 @@ ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *kind,
     zip->err = err;
 
     if (len < NGX_WEBTORCH_ZIP_END_LEN) {
-        return ngx_webtorch_zip_malformed(zip, "it does not end as an archive");
+        return ngx_webtorch_zip_error(zip, "it does not end like an archive");
     }
 
     p = zip->start + len - NGX_WEBTORCH_ZIP_END_LEN;
 
     if (memcmp(p, NGX_WEBTORCH_ZIP_END, NGX_WEBTORCH_ZIP_MAGIC_LEN) != 0) {
-        return ngx_webtorch_zip_malformed(zip, "it does not end as an archive");
+        return ngx_webtorch_zip_error(zip, "it does not end like an archive");
     }
 
-    zip->left = ngx_webtorch_zip_16(p + 10);
-    size = ngx_webtorch_zip_32(p + 12);
-    offset = ngx_webtorch_zip_32(p + 16);
+    zip->left = ngx_webtorch_zip_get16(p + 10);
+    size = ngx_webtorch_zip_get32(p + 12);
+    offset = ngx_webtorch_zip_get32(p + 16);
 
     if (zip->left == UINT16_MAX || size == UINT32_MAX || offset == UINT32_MAX) {
-        return ngx_webtorch_zip_64(zip);
+        return ngx_webtorch_zip_error64(zip);
     }
 
-    /* the number of this disk, of the directory's, and its entries here */
+    /* numbers of this disk and of the directory's; entries on this disk */
 
-    if (ngx_webtorch_zip_32(p + 4) != 0
-        || ngx_webtorch_zip_16(p + 8) != zip->left)
+    if (ngx_webtorch_zip_get32(p + 4) != 0
+        || ngx_webtorch_zip_get16(p + 8) != zip->left)
     {
-        return ngx_webtorch_zip_malformed(zip, "it has several parts");
+        return ngx_webtorch_zip_error(zip, "it has several parts");
     }
 
     if (ngx_webtorch_zip_end64(zip, &p) != 0) {
@@ -209,8 +235,8 @@ ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *kind,
     }
 
     if (offset + size != (size_t) (p - zip->start)) {
-        return ngx_webtorch_zip_malformed(zip, "the directory is not in front "
-                                               "of the end");
+        return ngx_webtorch_zip_error(zip, "the directory is not in front "
+                                           "of the end");
     }
 
     zip->directory = zip->start + offset;
@@ -221,7 +247,7 @@ ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *kind,
 }
 
 
-/* a header has its name and other fields after it */
+/* finds the data of a member, after its header, name and other fields */
 
 static int
 ngx_webtorch_zip_data(ngx_webtorch_zip_t *zip,
@@ -231,34 +257,37 @@ ngx_webtorch_zip_data(ngx_webtorch_zip_t *zip,
     const uint8_t  *p;
 
     if (offset < zip->used) {
-        return ngx_webtorch_zip_bad(zip, member, "it is not after the others");
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "it is not after the others");
     }
 
     len = (size_t) (zip->directory - zip->start);
 
     if (offset > len || len - offset < NGX_WEBTORCH_ZIP_LOCAL_LEN) {
-        return ngx_webtorch_zip_bad(zip, member, "it is beyond the archive");
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "it is beyond the archive");
     }
 
     p = zip->start + offset;
 
     if (memcmp(p, NGX_WEBTORCH_ZIP_LOCAL, NGX_WEBTORCH_ZIP_MAGIC_LEN) != 0) {
-        return ngx_webtorch_zip_bad(zip, member, "it does not begin as one");
+        return ngx_webtorch_zip_member_error(zip, member, "it has no header");
     }
 
-    size = NGX_WEBTORCH_ZIP_LOCAL_LEN + ngx_webtorch_zip_16(p + 26)
-           + ngx_webtorch_zip_16(p + 28);
+    size = NGX_WEBTORCH_ZIP_LOCAL_LEN + ngx_webtorch_zip_get16(p + 26)
+           + ngx_webtorch_zip_get16(p + 28);
 
     if (size > len - offset || member->len > len - offset - size) {
-        return ngx_webtorch_zip_bad(zip, member, "it is cut off");
+        return ngx_webtorch_zip_member_error(zip, member, "it is cut off");
     }
 
-    if (ngx_webtorch_zip_16(p + 26) != member->name_len
+    if (ngx_webtorch_zip_get16(p + 26) != member->name_len
         || memcmp(p + NGX_WEBTORCH_ZIP_LOCAL_LEN, member->name,
                   member->name_len)
            != 0)
     {
-        return ngx_webtorch_zip_bad(zip, member, "it has two names");
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "its two names differ");
     }
 
     member->data = (const char *) p + size;
@@ -282,57 +311,57 @@ ngx_webtorch_zip_next(ngx_webtorch_zip_t *zip,
         || memcmp(p, NGX_WEBTORCH_ZIP_CENTRAL, NGX_WEBTORCH_ZIP_MAGIC_LEN)
            != 0)
     {
-        return ngx_webtorch_zip_malformed(zip, "an entry of the directory is "
-                                               "missing");
+        return ngx_webtorch_zip_error(zip, "an entry of the directory is "
+                                           "missing");
     }
 
-    flags = ngx_webtorch_zip_16(p + 8);
-    method = ngx_webtorch_zip_16(p + 10);
-    offset = ngx_webtorch_zip_32(p + 42);
+    flags = ngx_webtorch_zip_get16(p + 8);
+    method = ngx_webtorch_zip_get16(p + 10);
+    offset = ngx_webtorch_zip_get32(p + 42);
 
-    member->crc = ngx_webtorch_zip_32(p + 16);
-    member->len = ngx_webtorch_zip_32(p + 20);
-    member->size = ngx_webtorch_zip_32(p + 24);
+    member->crc = ngx_webtorch_zip_get32(p + 16);
+    member->len = ngx_webtorch_zip_get32(p + 20);
+    member->size = ngx_webtorch_zip_get32(p + 24);
     member->name = (const char *) p + NGX_WEBTORCH_ZIP_CENTRAL_LEN;
-    member->name_len = ngx_webtorch_zip_16(p + 28);
+    member->name_len = ngx_webtorch_zip_get16(p + 28);
     member->deflated = (method == NGX_WEBTORCH_ZIP_DEFLATED);
 
     size = NGX_WEBTORCH_ZIP_CENTRAL_LEN + member->name_len
-           + ngx_webtorch_zip_16(p + 30) + ngx_webtorch_zip_16(p + 32);
+           + ngx_webtorch_zip_get16(p + 30) + ngx_webtorch_zip_get16(p + 32);
 
     if (size > (size_t) (zip->end - p)) {
-        return ngx_webtorch_zip_malformed(zip, "an entry of the directory is "
-                                               "cut off");
+        return ngx_webtorch_zip_error(zip, "an entry of the directory is "
+                                           "cut off");
     }
 
     zip->p = p + size;
     zip->left--;
 
     if (zip->left == 0 && zip->p != zip->end) {
-        return ngx_webtorch_zip_malformed(zip, "the directory has more than "
-                                               "its entries");
+        return ngx_webtorch_zip_error(zip, "the directory has more than "
+                                           "its entries");
     }
 
     if (flags & NGX_WEBTORCH_ZIP_ENCRYPTED) {
-        return ngx_webtorch_zip_bad(zip, member, "it is encrypted");
+        return ngx_webtorch_zip_member_error(zip, member, "it is encrypted");
     }
 
     if (method != NGX_WEBTORCH_ZIP_STORED
         && method != NGX_WEBTORCH_ZIP_DEFLATED)
     {
-        return ngx_webtorch_zip_bad(zip, member, "it is compressed otherwise "
-                                                 "than deflated");
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "its compression is not deflate");
     }
 
     if (member->len == UINT32_MAX || member->size == UINT32_MAX
         || offset == UINT32_MAX)
     {
-        return ngx_webtorch_zip_64(zip);
+        return ngx_webtorch_zip_error64(zip);
     }
 
     if (method == NGX_WEBTORCH_ZIP_STORED && member->len != member->size) {
-        return ngx_webtorch_zip_bad(zip, member, "it is stored, but has two "
-                                                 "sizes");
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "it is stored, its sizes differ");
     }
 
     return ngx_webtorch_zip_data(zip, member, offset);
@@ -340,8 +369,8 @@ ngx_webtorch_zip_next(ngx_webtorch_zip_t *zip,
 
 
 /*
- * The room follows what has come out, never the claimed size alone.  A byte
- * more than that tells a member that is larger.
+ * Memory grows with the inflated bytes, not by the claimed size alone.  It has
+ * one byte more than that size, to detect a larger member.
  */
 
 static int
@@ -354,7 +383,8 @@ ngx_webtorch_zip_grow(ngx_webtorch_zip_t *zip,
     used = z->total_out;
 
     if (used > member->size) {
-        return ngx_webtorch_zip_bad(zip, member, "it is larger than its size");
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "it exceeds its size");
     }
 
     size = (used < NGX_WEBTORCH_ZIP_INFLATE) ? NGX_WEBTORCH_ZIP_INFLATE
@@ -403,26 +433,26 @@ ngx_webtorch_zip_inflate_all(ngx_webtorch_zip_t *zip,
         case Z_STREAM_END:
 
             if (z->avail_in != 0) {
-                return ngx_webtorch_zip_bad(zip, member,
-                                            "more data after its end");
+                return ngx_webtorch_zip_member_error(zip, member,
+                                                     "more data after its end");
             }
 
             if (z->total_out != member->size) {
-                return ngx_webtorch_zip_bad(zip, member,
-                                            "it does not inflate to its size");
+                return ngx_webtorch_zip_member_error(zip, member,
+                           "it does not inflate to its size");
             }
 
             return 0;
 
         case Z_BUF_ERROR:
-            return ngx_webtorch_zip_bad(zip, member, "it is cut off");
+            return ngx_webtorch_zip_member_error(zip, member, "it is cut off");
 
         case Z_MEM_ERROR:
             return ngx_webtorch_error(zip->err, 500, "no_memory", "no memory");
 
         default: /* Z_DATA_ERROR */
-            return ngx_webtorch_zip_bad(zip, member,
-                                        z->msg ? z->msg : zError(rc));
+            return ngx_webtorch_zip_member_error(zip, member,
+                                                 z->msg ? z->msg : zError(rc));
         }
     }
 }
@@ -454,11 +484,11 @@ ngx_webtorch_zip_inflate(ngx_webtorch_zip_t *zip,
 
 int
 ngx_webtorch_zip_read(ngx_webtorch_zip_t *zip,
-    const ngx_webtorch_zip_member_t *member, size_t *limit, char **inflated,
-    const char **file, size_t *len)
+    const ngx_webtorch_zip_member_t *member, size_t *limit,
+    ngx_webtorch_zip_file_t *file)
 {
-    *file = member->data;
-    *len = member->size;
+    file->data = member->data;
+    file->len = member->size;
 
     if (member->deflated) {
 
@@ -469,38 +499,39 @@ ngx_webtorch_zip_read(ngx_webtorch_zip_t *zip,
 
         *limit -= member->size;
 
-        if (ngx_webtorch_zip_inflate(zip, member, inflated) != 0) {
+        if (ngx_webtorch_zip_inflate(zip, member, &file->inflated) != 0) {
             return -1;
         }
 
-        *file = *inflated;
+        file->data = file->inflated;
     }
 
-    if (crc32_z(0, (const Bytef *) *file, *len) != member->crc) {
-        return ngx_webtorch_zip_bad(zip, member, "its checksum is wrong");
+    if (crc32_z(0, (const Bytef *) file->data, file->len) != member->crc) {
+        return ngx_webtorch_zip_member_error(zip, member,
+                                             "its checksum is wrong");
     }
 
     return 0;
 }
 
 
-/* what a header and an entry have in common */
+/* writes the fields that a header and an entry in the directory share */
 
 static char *
 ngx_webtorch_zip_fields(char *p, const ngx_webtorch_zip_member_t *member,
     size_t extra)
 {
-    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_VERSION);
-    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_UTF8);
-    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_STORED);
-    p = ngx_webtorch_zip_write_16(p, 0);                  /* time */
-    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_DATE);
-    p = ngx_webtorch_zip_write_32(p, member->crc);
-    p = ngx_webtorch_zip_write_32(p, member->len);
-    p = ngx_webtorch_zip_write_32(p, member->size);
-    p = ngx_webtorch_zip_write_16(p, member->name_len);
+    p = ngx_webtorch_zip_write16(p, NGX_WEBTORCH_ZIP_VERSION);
+    p = ngx_webtorch_zip_write16(p, NGX_WEBTORCH_ZIP_UTF8);
+    p = ngx_webtorch_zip_write16(p, NGX_WEBTORCH_ZIP_STORED);
+    p = ngx_webtorch_zip_write16(p, 0);                  /* time */
+    p = ngx_webtorch_zip_write16(p, NGX_WEBTORCH_ZIP_DATE);
+    p = ngx_webtorch_zip_write32(p, member->crc);
+    p = ngx_webtorch_zip_write32(p, member->len);
+    p = ngx_webtorch_zip_write32(p, member->size);
+    p = ngx_webtorch_zip_write16(p, member->name_len);
 
-    return ngx_webtorch_zip_write_16(p, extra);
+    return ngx_webtorch_zip_write16(p, extra);
 }
 
 
@@ -521,7 +552,7 @@ ngx_webtorch_zip_local(char *p, const ngx_webtorch_zip_member_t *member)
     len = member->extra - NGX_WEBTORCH_ZIP_EXTRA_LEN;
 
     p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_FILLER, 2);
-    p = ngx_webtorch_zip_write_16(p, len);
+    p = ngx_webtorch_zip_write16(p, len);
     memset(p, 0, len);
 
     return p + len;
@@ -534,13 +565,13 @@ ngx_webtorch_zip_central(char *p, const ngx_webtorch_zip_member_t *member,
 {
     p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_CENTRAL,
                                NGX_WEBTORCH_ZIP_MAGIC_LEN);
-    p = ngx_webtorch_zip_write_16(p, NGX_WEBTORCH_ZIP_VERSION);
+    p = ngx_webtorch_zip_write16(p, NGX_WEBTORCH_ZIP_VERSION);
     p = ngx_webtorch_zip_fields(p, member, 0);
-    p = ngx_webtorch_zip_write_16(p, 0);                  /* comment */
-    p = ngx_webtorch_zip_write_16(p, 0);                  /* disk */
-    p = ngx_webtorch_zip_write_16(p, 0);                  /* attributes */
-    p = ngx_webtorch_zip_write_32(p, 0);
-    p = ngx_webtorch_zip_write_32(p, offset);
+    p = ngx_webtorch_zip_write16(p, 0);                  /* comment */
+    p = ngx_webtorch_zip_write16(p, 0);                  /* disk */
+    p = ngx_webtorch_zip_write16(p, 0);                  /* attributes */
+    p = ngx_webtorch_zip_write32(p, 0);
+    p = ngx_webtorch_zip_write32(p, offset);
 
     return ngx_webtorch_zip_write(p, member->name, member->name_len);
 }
@@ -551,11 +582,11 @@ ngx_webtorch_zip_end(char *p, uint32_t n, size_t offset, size_t len)
 {
     p = ngx_webtorch_zip_write(p, NGX_WEBTORCH_ZIP_END,
                                NGX_WEBTORCH_ZIP_MAGIC_LEN);
-    p = ngx_webtorch_zip_write_32(p, 0);                  /* disks */
-    p = ngx_webtorch_zip_write_16(p, n);
-    p = ngx_webtorch_zip_write_16(p, n);
-    p = ngx_webtorch_zip_write_32(p, len);
-    p = ngx_webtorch_zip_write_32(p, offset);
+    p = ngx_webtorch_zip_write32(p, 0);                  /* disks */
+    p = ngx_webtorch_zip_write16(p, n);
+    p = ngx_webtorch_zip_write16(p, n);
+    p = ngx_webtorch_zip_write32(p, len);
+    p = ngx_webtorch_zip_write32(p, offset);
 
-    return ngx_webtorch_zip_write_16(p, 0);               /* comment */
+    return ngx_webtorch_zip_write16(p, 0);               /* comment */
 }

@@ -1,8 +1,8 @@
 
 /*
  * Zip archives as Python's zipfile and torch write them, of less than 4 GiB: no
- * comment, nothing in front, members one after the other as the directory lists
- * them.
+ * comment, nothing in front of the first member, members in the order of the
+ * directory.
  */
 
 
@@ -18,66 +18,78 @@ extern "C" {
 #endif
 
 
-/* of what is written, in bytes; names are not counted */
+/* bytes of headers without names */
 #define NGX_WEBTORCH_ZIP_LOCAL_LEN    30
 #define NGX_WEBTORCH_ZIP_CENTRAL_LEN  46
 #define NGX_WEBTORCH_ZIP_END_LEN      22
 
-/* the least of an extra field, which is written to move what comes after it */
+/* bytes of an empty extra field; fields are written to align the data */
 #define NGX_WEBTORCH_ZIP_EXTRA_LEN    4
 
-/* sizes and offsets are of 32 bits, and all ones mean "see zip64" */
+/* sizes and offsets have 32 bits; all ones mean that zip64 has the value */
 #define NGX_WEBTORCH_ZIP_MAX          (UINT32_MAX - 1)
 
 
 typedef struct {
     const char     *name;
     size_t          name_len;
-    size_t          extra;                /* written: bytes after the name */
+    size_t          extra;                /* bytes of an extra field that is
+                                             written after the name */
 
-    const char     *data;                 /* as it is in the archive */
-    uint32_t        len;
+    const char     *data;                 /* in the archive */
+    uint32_t        len;                  /* bytes in the archive */
 
-    uint32_t        size;                 /* of the file, a claim */
-    uint32_t        crc;                  /* of the file, a claim */
+    /* claims about the file, which ngx_webtorch_zip_read() checks */
+    uint32_t        size;                 /* bytes after inflating */
+    uint32_t        crc;
     unsigned        deflated:1;
 } ngx_webtorch_zip_member_t;
 
 
-/* an archive that is read */
+/* the contents of a member */
 
 typedef struct {
-    const char            *kind;          /* for messages */
+    const char     *data;
+    size_t          len;
+    char           *inflated;             /* to be freed; NULL: not deflated */
+} ngx_webtorch_zip_file_t;
+
+
+/* an archive that is being read */
+
+typedef struct {
+    const char            *kind;          /* ".npz", in messages */
     const uint8_t         *start;
-    const uint8_t         *directory;
-    const uint8_t         *end;           /* of the directory */
+    const uint8_t         *directory;     /* its beginning */
+    const uint8_t         *end;           /* the directory's end */
     const uint8_t         *p;             /* the next entry */
-    uint32_t               left;          /* entries */
-    size_t                 used;          /* by members, from the start */
+    uint32_t               left;          /* entries from p on */
+    size_t                 used;          /* offset of the last member's end */
     ngx_webtorch_error_t  *err;
 } ngx_webtorch_zip_t;
 
 
-/* -1: err is set, which the calls for its members set too */
+/* opens an archive; -1: err is set, as by the calls for members below */
 int ngx_webtorch_zip_open(ngx_webtorch_zip_t *zip, const char *kind,
     const char *body, size_t len, ngx_webtorch_error_t *err);
 
-/* the next one while zip->left */
+/* finds the next member, to be called while zip->left is not 0 */
 int ngx_webtorch_zip_next(ngx_webtorch_zip_t *zip,
     ngx_webtorch_zip_member_t *member);
 
 /*
- * The file of a member, its checksum verified.  One that is deflated goes into
- * memory of its own, *inflated, to be freed in any case, and its size is taken
- * from *limit.
+ * Sets the contents of a member, and verifies the checksum.  A deflated member
+ * is inflated to allocated memory, file->inflated, which must be NULL before;
+ * the caller frees it, on errors, too.  Its size is subtracted from *limit.
  */
 int ngx_webtorch_zip_read(ngx_webtorch_zip_t *zip,
-    const ngx_webtorch_zip_member_t *member, size_t *limit, char **inflated,
-    const char **file, size_t *len);
+    const ngx_webtorch_zip_member_t *member, size_t *limit,
+    ngx_webtorch_zip_file_t *file);
 
 /*
- * Writes what is in front of a stored file, its entry in the directory, and
- * the end; p after them is returned.
+ * Write the header in front of a stored file, its entry in the directory, and
+ * the end of an archive of n files, whose directory has len bytes at offset;
+ * return the end of what was written.
  */
 char *ngx_webtorch_zip_local(char *p, const ngx_webtorch_zip_member_t *member);
 char *ngx_webtorch_zip_central(char *p,

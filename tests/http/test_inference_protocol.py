@@ -345,7 +345,7 @@ def test_ids_are_echoed(client):
         answer = client.infer("float32", inputs, request_id=name)
         assert answer.get_response()["id"] == name
     assert "id" not in client.infer("float32", inputs).get_response()
-    with pytest.raises(InferenceServerException, match='"id" is no string of 256 bytes'):
+    with pytest.raises(InferenceServerException, match='"id" is not a string of at most 256 bytes'):
         client.infer("float32", inputs, request_id="x" * 257)
 
 
@@ -466,7 +466,7 @@ def binary(size, **part):
     [
         (b"", 400, "empty_body", "tensors are expected"),
         (b"{", *MALFORMED, "invalid JSON"),
-        (b"[]", *MALFORMED, "it is no object"),
+        (b"[]", *MALFORMED, "it is not an object"),
         (b"[" * 100000, *MALFORMED, "invalid JSON"),
         (b'{"inputs": [{"name": "\xff"}]}', *MALFORMED, "invalid JSON"),
         ({}, *MALFORMED, 'it has no "inputs"'),
@@ -480,17 +480,17 @@ def binary(size, **part):
         (with_input(), *MALFORMED, "it has neither data nor binary_data_size"),
         (with_input(data=None), *MALFORMED, "it has neither data nor binary_data_size"),
         (with_input(shape="x"), *MALFORMED, "it has no shape"),
-        (with_input(shape=[-1, 2], data=[1, 2]), *MALFORMED, "a size is no number"),
-        (with_input(shape=[1.0, 2], data=[1, 2]), *MALFORMED, "a size is no number"),
-        (with_input(shape=[2**63, 2], data=[1, 2]), *MALFORMED, "a size is no number"),
-        (with_input(shape=[2**62, 2**62], data=[1]), *MALFORMED, "not that of its data"),
-        (with_input(shape=[2**32, 2**32], data=[]), *MALFORMED, "not that of its data"),
+        (with_input(shape=[-1, 2], data=[1, 2]), *MALFORMED, "a size is not a number"),
+        (with_input(shape=[1.0, 2], data=[1, 2]), *MALFORMED, "a size is not a number"),
+        (with_input(shape=[2**63, 2], data=[1, 2]), *MALFORMED, "a size is not a number"),
+        (with_input(shape=[2**62, 2**62], data=[1]), *MALFORMED, "do not fit its shape"),
+        (with_input(shape=[2**32, 2**32], data=[]), *MALFORMED, "do not fit its shape"),
         (with_input(shape=[1] * 10, data=[1]), 422, "wrong_shape", "more than 9 axes"),
-        (with_input(shape=[1, 3], data=[1, 2]), *MALFORMED, "not that of its data"),
-        (with_input(shape=[9, 2], data=[1, 2]), *MALFORMED, "not that of its data"),
-        (with_input(data=[]), *MALFORMED, "not that of its data"),
-        (with_input(data=1), *MALFORMED, "not that of its data"),
-        (with_input(data={}), *MALFORMED, "not that of its data"),
+        (with_input(shape=[1, 3], data=[1, 2]), *MALFORMED, "do not fit its shape"),
+        (with_input(shape=[9, 2], data=[1, 2]), *MALFORMED, "do not fit its shape"),
+        (with_input(data=[]), *MALFORMED, "do not fit its shape"),
+        (with_input(data=1), *MALFORMED, "do not fit its shape"),
+        (with_input(data={}), *MALFORMED, "do not fit its shape"),
         (
             with_input(shape=[1, 3], data=[1, 2, 3]),
             422,
@@ -501,7 +501,7 @@ def binary(size, **part):
         (with_input(shape=[1, 1, 2], data=[1, 2]), 422, "wrong_shape", "found float32 [1, 1, 2]"),
         (with_input(shape=[2, 2], data=[[1, 2], [3]]), 422, "wrong_shape", "ragged"),
         (with_input(data=[1, [2]]), 422, "wrong_shape", "ragged"),
-        (with_input(data=[[1, 2, 3], [4]]), *MALFORMED, "not that of its data"),
+        (with_input(data=[[1, 2, 3], [4]]), *MALFORMED, "do not fit its shape"),
         (with_input(shape=[4, 2], data=[[[1, 2]] * 4]), 422, "wrong_shape", "int64 [1, 4, 2]"),
         (
             with_input(datatype="FP64", data=[1, 2]),
@@ -515,7 +515,7 @@ def binary(size, **part):
         (with_input(data=[1, "2"]), 422, "wrong_dtype", "found a string among its elements"),
         (with_input(data=[1, None]), 422, "wrong_dtype", "found null among its elements"),
         (with_input(data=[1, 1e39]), 422, "out_of_range", "out of range of float32"),
-        (with_input(data=[1, 2], parameters=1), *MALFORMED, '"parameters" is no object'),
+        (with_input(data=[1, 2], parameters=1), *MALFORMED, '"parameters" is not an object'),
         (
             with_input(data=[1, 2], parameters={"binary_data_size": 8}),
             *MALFORMED,
@@ -526,19 +526,19 @@ def binary(size, **part):
             *MALFORMED,
             'the parameter "shared_memory_region" is not supported',
         ),
-        (binary(8), *MALFORMED, "its binary_data_size leads beyond the body"),
-        (binary(2**63), *MALFORMED, "its binary_data_size leads beyond the body"),
-        (binary(-1), *MALFORMED, "its binary_data_size leads beyond the body"),
-        (binary("8"), *MALFORMED, "its binary_data_size leads beyond the body"),
-        (binary(0), *MALFORMED, "its data are 0 bytes, which its shape is not of"),
-        ({**GOOD, "id": 1}, *MALFORMED, '"id" is no string'),
-        ({**GOOD, "parameters": []}, *MALFORMED, '"parameters" is no object'),
+        (binary(8), *MALFORMED, "its binary_data_size exceeds the body"),
+        (binary(2**63), *MALFORMED, "its binary_data_size exceeds the body"),
+        (binary(-1), *MALFORMED, "its binary_data_size exceeds the body"),
+        (binary("8"), *MALFORMED, "its binary_data_size exceeds the body"),
+        (binary(0), *MALFORMED, "its data, 0 bytes, do not fit its shape"),
+        ({**GOOD, "id": 1}, *MALFORMED, '"id" is not a string'),
+        ({**GOOD, "parameters": []}, *MALFORMED, '"parameters" is not an object'),
         (
             {**GOOD, "parameters": {"binary_data_output": 1}},
             *MALFORMED,
             '"binary_data_output" is neither true nor false',
         ),
-        ({**GOOD, "outputs": {}}, *MALFORMED, '"outputs" is no array'),
+        ({**GOOD, "outputs": {}}, *MALFORMED, '"outputs" is not an array'),
         ({**GOOD, "outputs": [1]}, *MALFORMED, "an output has no name"),
         ({**GOOD, "outputs": [{"name": "y"}]}, 422, "unknown_tensor", 'no tensor is named "y"'),
         ({**GOOD, "outputs": [{"name": "output"}] * 2}, *MALFORMED, '"output" is given twice'),
@@ -565,12 +565,12 @@ TWO = floats([1, 2]).tobytes()
 @pytest.mark.parametrize(
     ("body", "rest", "text"),
     [
-        (binary(8), TWO[:7], "its binary_data_size leads beyond the body"),
-        (binary(7), TWO[:7], "its data are 7 bytes, which its shape is not of"),
-        (binary(8), TWO + b"x", "the tensors are not all of the body"),
-        (binary(16), TWO * 2, "its data are 16 bytes, which its shape is not of"),
-        (binary(8, shape=[2**62, 2]), TWO, "its data are 8 bytes, which its shape is not of"),
-        (GOOD, TWO, "the tensors are not all of the body"),
+        (binary(8), TWO[:7], "its binary_data_size exceeds the body"),
+        (binary(7), TWO[:7], "its data, 7 bytes, do not fit its shape"),
+        (binary(8), TWO + b"x", "the tensors do not fill the body"),
+        (binary(16), TWO * 2, "its data, 16 bytes, do not fit its shape"),
+        (binary(8, shape=[2**62, 2]), TWO, "its data, 8 bytes, do not fit its shape"),
+        (GOOD, TWO, "the tensors do not fill the body"),
     ],
 )
 def test_bad_bytes(server, body, rest, text):
@@ -585,8 +585,8 @@ def test_bad_bytes(server, body, rest, text):
         ("", "is no number"),
         ("-1", "is no number"),
         ("99999999999999999999", "is no number"),
-        ("1000", "leads beyond the body"),
-        ("9223372036854775807", "leads beyond the body"),
+        ("1000", "exceeds the body"),
+        ("9223372036854775807", "exceeds the body"),
         ("0", "invalid JSON"),
         ("5", "invalid JSON"),
     ],

@@ -258,10 +258,10 @@ def test_metadata(server):
 @pytest.mark.parametrize(
     ("data", "shape", "status", "code", "text"),
     [
-        (b"\x01\0\0\0a", [2], 400, "malformed_body", "which its shape is not of"),
-        (b"\x01\0\0\0a\x01\0\0\0", [2], 400, "malformed_body", "leads beyond its data"),
-        (b"\xff\xff\xff\xffa", [1], 400, "malformed_body", "leads beyond its data"),
-        (b"\x01\0\0", [1], 400, "malformed_body", "leads beyond its data"),
+        (b"\x01\0\0\0a", [2], 400, "malformed_body", "do not fit its shape"),
+        (b"\x01\0\0\0a\x01\0\0\0", [2], 400, "malformed_body", "exceeds its data"),
+        (b"\xff\xff\xff\xffa", [1], 400, "malformed_body", "exceeds its data"),
+        (b"\x01\0\0", [1], 400, "malformed_body", "exceeds its data"),
         (b"", [0], 422, "wrong_shape", "found str [0]"),
         (b"\x01\0\0\0\xff", [1], 422, "wrong_dtype", "a string is not UTF-8"),
         (b"\x01\0\0\0a", [1, 1], 422, "wrong_shape", "expected str [batch], found str [1, 1]"),

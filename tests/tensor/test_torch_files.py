@@ -476,26 +476,29 @@ CENTRAL, END = b"PK\1\2", b"PK\5\6"
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"x" * 100, "it does not end as an archive"),
-        (BODY[:-1], "it does not end as an archive"),
-        (BODY + b"x", "it does not end as an archive"),
+        (b"x" * 100, "it does not end like an archive"),
+        (BODY[:-1], "it does not end like an archive"),
+        (BODY + b"x", "it does not end like an archive"),
         (b"x" + BODY, "its two ends differ"),
         (patched(BODY, (END, -12, "<Q", 0)), "its two ends differ"),
         (patched(BODY, (END, -20, "<I", 0)), "the directory is not in front of the end"),
         (patched(BODY, (END, 10, "<H", 3), (END, 8, "<H", 3)), "its two ends differ"),
-        (patched(BODY, (CENTRAL, 24, "<I", 9)), "it is stored, but has two sizes"),
+        (patched(BODY, (CENTRAL, 24, "<I", 9)), "it is stored, its sizes differ"),
         (patched(BODY, (CENTRAL, 24, "<I", 2**32 - 1)), "it needs zip64"),
         (renamed(*NAMES, compression=zipfile.ZIP_DEFLATED), 'pkl": it is compressed'),
-        (renamed("data.pkl", *NAMES[1:]), "it is in no directory"),
-        (renamed("other/data.pkl", *NAMES[1:]), "it is in no directory, or another"),
-        (renamed(*NAMES[:-1], "archive/ARCHIVE"), "it is not of such a file"),
-        (renamed(*(name.replace("data/0", "data/a") for name in NAMES)), "it is not of such"),
-        (renamed(*(name.upper() for name in NAMES)), "it is not of such a file"),
-        (renamed(*NAMES[:-1], "archive/constants.pkl"), "it is not of such a file"),
-        (renamed("archive/version", *NAMES[1:]), 'not one "data.pkl"'),
-        (renamed(*NAMES[:-1], "archive/data.pkl"), 'not one "data.pkl"'),
+        (renamed("data.pkl", *NAMES[1:]), "it is not in the same directory"),
+        (renamed("other/data.pkl", *NAMES[1:]), "it is not in the same directory"),
+        (renamed(*NAMES[:-1], "archive/ARCHIVE"), "torch.save() writes no file"),
+        (
+            renamed(*(name.replace("data/0", "data/a") for name in NAMES)),
+            "torch.save() writes no file",
+        ),
+        (renamed(*(name.upper() for name in NAMES)), "torch.save() writes no file"),
+        (renamed(*NAMES[:-1], "archive/constants.pkl"), "torch.save() writes no file"),
+        (renamed("archive/version", *NAMES[1:]), 'it must have one "data.pkl"'),
+        (renamed(*NAMES[:-1], "archive/data.pkl"), 'it must have one "data.pkl"'),
         (with_pickle(BODY, PROGRAM + bytes(65536)), "it is larger than tensors need"),
-        (save(ROW, _use_new_zipfile_serialization=False), "it does not end as an archive"),
+        (save(ROW, _use_new_zipfile_serialization=False), "it does not end like an archive"),
         (BODY.replace(b"little", b"medium"), "torch.load() cannot read it"),
     ],
 )
@@ -507,7 +510,7 @@ def test_malformed_archives(server, body, text):
 
 @pytest.mark.parametrize("length", [1, 21, 22, 98, 100, len(BODY) // 2])
 def test_truncated(server, length):
-    check_error(post(server, "/half", BODY[:length]), 400, "malformed_body", "does not end as")
+    check_error(post(server, "/half", BODY[:length]), 400, "malformed_body", "does not end like")
 
 
 def test_noise(server):

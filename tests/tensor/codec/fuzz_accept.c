@@ -19,7 +19,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 
-/* whether the header begins with one of the format's types */
+/* returns 1 if the header begins with one of the format's types */
 
 static int
 fuzz_has_type(const ngx_webtorch_codec_t *codec, const char *header,
@@ -47,7 +47,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t                     n;
     const ngx_webtorch_codec_t  *found, *const *own;
 
-    /* of exactly the header's size, so that a sanitizer sees what is beyond */
+    /* exactly the header's size, so that a sanitizer detects reads beyond it */
     header = malloc(size ? size : 1);
     fuzz_check(header != NULL, "no memory");
 

@@ -1,8 +1,8 @@
 
 /*
- * Fuzzes one codec: FUZZ_CODEC is its table row.  Whatever the body, decode()
- * either refuses it with an error that can be answered, or fills the rows it
- * asked for, which encode() writes within bound() and decode() reads back.
+ * Fuzzes one codec: FUZZ_CODEC is its table row.  decode() must either refuse a
+ * body with a complete error, or fill the rows that it has reserved; encode()
+ * must write these within bound(), and decode() must read them back.
  */
 
 #include "fuzz_rows.h"
@@ -33,7 +33,7 @@ fuzz_decode(const char *text, size_t len, fuzz_rows_t *rows,
 }
 
 
-/* a shape that is told beside a body: in front of it, up to a newline */
+/* takes the shape, which is a header in HTTP, off the input's first line */
 
 static int
 fuzz_shape(const char **text, size_t *len, ngx_webtorch_shape_t *shape)

@@ -1,5 +1,5 @@
 
-/* Fuzzes what models see of a request: texts, n-grams, tokens, counts. */
+/* Fuzzes the features of requests: texts, n-grams, tokens, counts. */
 
 #include "ngx_webtorch_features.h"
 
@@ -22,7 +22,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 
-/* a part up to a newline, in memory of exactly its size */
+/* copies a part up to a newline to memory of exactly its size */
 
 static const uint8_t *
 fuzz_part(ngx_webtorch_part_t *part, const uint8_t *data, const uint8_t *last)

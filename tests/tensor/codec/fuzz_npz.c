@@ -1,7 +1,7 @@
 
 /*
- * Repairs the checksums of a mutated .npz: most of what is behind them would
- * never be reached otherwise.
+ * Repairs the checksums of a mutated .npz: with wrong ones, most of the code
+ * after their check would not be reached.
  */
 
 #include <stdint.h>
@@ -44,7 +44,7 @@ fuzz_set(uint8_t *p, uint32_t n)
 }
 
 
-/* the real size is set too, half of the time: wrong ones are of interest */
+/* half of the inputs get the real size, too, the others keep a wrong one */
 
 static void
 fuzz_repair_deflated(uint8_t *entry, uint8_t *data, uint32_t len,

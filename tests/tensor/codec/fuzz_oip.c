@@ -1,9 +1,9 @@
 
 /*
- * Fuzzes the Open Inference Protocol.  The length of the JSON is the number in
- * the first line of the input, as a header tells it, and all of the body where
- * there is none.  Outputs are the inputs here: what is answered is decoded
- * again, with the word "outputs" replaced.
+ * Fuzzes the Open Inference Protocol.  The length of the JSON, a header in HTTP,
+ * is the number in the first line of the input; without one the JSON is the
+ * whole body.  The outputs of the schema are its inputs, so that the answer can
+ * be decoded after the word "outputs" in it is replaced.
  */
 
 #include "ngx_webtorch_oip_reply.h"
@@ -57,7 +57,7 @@ fuzz_decode(const char *text, size_t len, size_t json, fuzz_rows_t *rows,
 }
 
 
-/* JSON has neither NaN nor infinities, nor what is not UTF-8 */
+/* JSON has no NaN and no infinities, and its strings must be UTF-8 */
 
 static int
 fuzz_is_json(const webtorch_spec_t *spec, const void *data, uint32_t rows)

@@ -1,6 +1,6 @@
 
 /*
- * What the fuzzers of codecs share: schemas, rows, and what must hold of them.
+ * Schemas, rows and checks that the fuzzers of codecs share.
  */
 
 
@@ -17,17 +17,17 @@
 
 
 /*
- * What may be allocated for a byte of the body, beyond one row: an element
- * takes a byte at least ("1", or none at all where a stride is 0) and has 8.
+ * Bytes that may be allocated for each byte of the body, beyond one row: an
+ * element has 8 bytes in memory, and no body has less than one for it.
  */
 #ifndef FUZZ_MAX_FACTOR
 #define FUZZ_MAX_FACTOR  8
 #endif
 
-/* less than a body of libFuzzer's can inflate to, so that it is reached */
+/* bodies of libFuzzer can inflate to more, so that the limit is tested */
 #define FUZZ_LIMIT       (256 * 1024)
 
-/* without sanitizers an over-read would pass; this is what it would read */
+/* the padding after a body: a parser that interprets it reads a digit */
 #define FUZZ_GARBAGE     '7'
 
 #define fuzz_check(condition, what)                                           \
@@ -41,7 +41,7 @@ typedef struct {
     ngx_webtorch_sink_t        sink;
     const webtorch_schema_t   *schema;
     webtorch_spec_t            specs[WEBTORCH_MAX_TENSORS];   /* with sizes */
-    char                      *text;      /* of strings */
+    char                      *text;      /* the bytes of all strings */
     uint32_t                   rows;
     int                        calls;
 } fuzz_rows_t;
@@ -116,7 +116,7 @@ fuzz_release(fuzz_rows_t *rows)
 }
 
 
-/* blocks of exactly the rows' size, so that a sanitizer sees what is beyond */
+/* blocks have exactly the rows' size, so that a sanitizer detects overruns */
 
 static int
 fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
@@ -155,7 +155,7 @@ fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
 }
 
 
-/* inputs become outputs, whose strings are at addresses */
+/* turns inputs into outputs, whose strings have addresses, not offsets */
 
 static void
 fuzz_set_addresses(fuzz_rows_t *rows)
@@ -180,7 +180,7 @@ fuzz_set_addresses(fuzz_rows_t *rows)
 }
 
 
-/* a copy of exactly the body's size, and of garbage that may be touched */
+/* returns a copy of the body, followed by the padding that may be read */
 
 static char *
 fuzz_body(const char *text, size_t len)
@@ -200,7 +200,7 @@ fuzz_body(const char *text, size_t len)
 }
 
 
-/* what decode() returned, and either its error or its rows */
+/* checks the error if decode() returned one, else the rows */
 
 static int
 fuzz_decoded(int rc, const ngx_webtorch_error_t *err, fuzz_rows_t *rows,
@@ -243,7 +243,7 @@ fuzz_float(const webtorch_spec_t *spec, const void *data, uint64_t i)
 }
 
 
-/* the same bits, or both NaN, whose payload is not written */
+/* returns 1 if both have the same bits, or if both are NaN with any payload */
 
 static int
 fuzz_same_float(const webtorch_spec_t *spec, const void *a, const void *b,

@@ -1,8 +1,8 @@
 
 /*
- * Fuzzes what is checked of files of torch.save(): whatever the body, it is
- * refused with an error that can be answered, or passes.  What is written, of
- * rows that the body makes up, is within bound() and passes.
+ * Fuzzes the check of files of torch.save(): a body must pass, or be refused
+ * with a complete error.  Answers, with rows of the input's bytes, must be
+ * written within bound(), and pass the check.
  */
 
 #include "fuzz_rows.h"
@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 
-/* no rows come of a check */
+/* check() reserves no rows */
 
 static const webtorch_schema_t  fuzz_nothing;
 
@@ -28,7 +28,7 @@ fuzz_check_file(const char *text, size_t len)
     body = malloc(len + 1);
     fuzz_check(body != NULL, "no memory");
 
-    /* one byte in front, so that all after the body is beyond the block */
+    /* the extra byte is in front, so that the block ends with the body */
 
     if (len) {
         memcpy(body + 1, text, len);
