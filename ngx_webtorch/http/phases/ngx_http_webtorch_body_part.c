@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch_body_part.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_inflate.h"
 
 #include <zlib.h>
@@ -44,18 +45,25 @@ ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
     ngx_uint_t    coding;
     ngx_chain_t  *cl, *bufs;
 
-    if (limit == 0
-        || r->request_body == NULL
-        || r->request_body->bufs == NULL
-        || r->request_body_no_buffering)
-    {
+    if (limit == 0 || r->request_body == NULL) {
         return NGX_OK;
+    }
+
+    if (!ngx_http_webtorch_body_complete(r) || r->request_body_no_buffering) {
+        return NGX_HTTP_WEBTORCH_BODY_MISSING;
     }
 
     size = 0;
     bufs = r->request_body->bufs;
 
     for (cl = bufs; cl; cl = cl->next) {
+
+        /* a proxy closes the file when it has an answer, unless it is kept */
+
+        if (cl->buf->in_file && cl->buf->file->fd == NGX_INVALID_FILE) {
+            return NGX_HTTP_WEBTORCH_BODY_MISSING;
+        }
+
         size += ngx_buf_size(cl->buf);
     }
 
@@ -252,6 +260,9 @@ ngx_http_webtorch_body_part_strerror(ngx_int_t rc)
     case NGX_HTTP_WEBTORCH_BODY_BOUND:
         return "the first 64k or 256 blocks of the compressed body inflate to "
                "less than is scored";
+
+    case NGX_HTTP_WEBTORCH_BODY_MISSING:
+        return "the body has not been read to its end";
 
     default:
         return NULL;

@@ -17,6 +17,9 @@
 #define NGX_HTTP_WEBTORCH_BODY_MALFORMED  2
 #define NGX_HTTP_WEBTORCH_BODY_BOUND      3
 
+/* the body was not read to its end, or nginx does not have it any more */
+#define NGX_HTTP_WEBTORCH_BODY_MISSING    4
+
 
 /*
  * Sets the first bytes of the body, inflated if it is compressed; they are

@@ -68,6 +68,10 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
         rc = ngx_http_webtorch_body_part(r, fh->body, &text->body);
 
+        if (rc == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional) {
+            rc = NGX_OK;
+        }
+
         if (rc != NGX_OK) {
             return rc;
         }

@@ -63,10 +63,36 @@ location /guard/ {
         webtorch_handler app:size;
     }
 }
+location /stream/ {
+    proxy_request_buffering off;
+    proxy_pass http://127.0.0.1:1;
+    error_page 502 = @guarded;
+    location /stream/deny/ {
+        proxy_request_buffering off;
+        proxy_pass http://127.0.0.1:1;
+        error_page 502 = @denied;
+    }
+}
+location @guarded {
+    webtorch_access app:guard body=16k;
+    add_header Verdict $webtorch_access_verdict always;
+    proxy_pass_request_body off;
+    proxy_set_header Content-Length 0;
+    proxy_pass http://127.0.0.1:$server_port/size;
+}
+location @denied {
+    webtorch_access app:guard body=16k on_error=deny;
+    add_header Verdict $webtorch_access_verdict always;
+    webtorch_handler app:size;
+}
 location = /size { webtorch_handler app:size; }
 location /log/ {
     webtorch_log app:note max_delay=0 body=1k;
     proxy_pass http://127.0.0.1:$server_port/size;
+    location /log/stream/ {
+        proxy_request_buffering off;
+        proxy_pass http://127.0.0.1:1;
+    }
 }
 """
 
@@ -192,6 +218,37 @@ def test_body_that_cannot_be_inflated_is_not_scored(server, encoding, body, why)
     assert (answer.status_code, answer.headers["Verdict"]) == (200, "allow")
 
 
+@pytest.mark.parametrize(("path", "status"), [("/stream/x", 200), ("/stream/deny/x", 403)])
+def test_body_not_read_to_its_end_is_not_scored(server, path, status):
+    """A proxy that does not buffer has begun to pass it on."""
+    whole = request(path, b"good" * 1000 + b"evil")
+    with connections(server, 1) as (wire,):
+        wire.send(whole[:-2000])
+        answer = wire.answer()
+    assert (answer.status, answer.headers["verdict"]) == (status, "error")
+    server.wait_for_log('"app:guard" has not scored a request: the body has not been read to its')
+    # a body that came with the headers is complete
+    with connections(server, 1) as (wire,):
+        wire.send(request(path, b"good"))
+        assert wire.answer().headers["verdict"] == "allow"
+        wire.send(request(path, b"evil"))
+        assert wire.answer().headers["verdict"] == "deny"
+
+
+def test_log_leaves_out_bodies_that_are_not_there(server):
+    """One was not read to its end, the file of the other is closed."""
+    with connections(server, 1) as (wire,):
+        wire.send(request("/log/stream/1", b"cut" * 1000)[:-2000])
+        assert wire.answer().status == 502
+    assert server.post("/log/4", data=b"large" * 10_000).text == "50000"
+
+    def rows():
+        return server.get("/noted").json()["rows"]
+
+    wait_for(lambda: "/log/4\x1d\x1e" in rows(), "the last row")
+    assert "/log/stream/1\x1d\x1e" in rows()
+
+
 def test_log_drops_bodies_that_cannot_be_inflated(server):
     headers = {"Content-Encoding": "gzip"}
     server.post("/log/1", data=gzip.compress(b"inflated"), headers=headers)
@@ -199,8 +256,9 @@ def test_log_drops_bodies_that_cannot_be_inflated(server):
     server.post("/log/3", data=b"plain")
 
     def rows():
-        return [row for row in server.get("/noted").json()["rows"] if row.startswith("/log/")]
+        return server.get("/noted").json()["rows"]
 
     wait_for(lambda: "/log/3\x1d\x1eplain" in rows(), "the last row")
-    assert rows() == ["/log/1\x1d\x1einflated", "/log/3\x1d\x1eplain"]
+    assert "/log/1\x1d\x1einflated" in rows()
+    assert not [row for row in rows() if row.startswith("/log/2")]
     server.wait_for_log(f'"app:note" has not scored a request: {MALFORMED}')
