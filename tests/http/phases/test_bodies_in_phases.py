@@ -39,7 +39,7 @@ def noted(request: webtorch.Request) -> dict:
     return {"rows": rows}
 
 
-@webtorch.handler
+@webtorch.handler(methods=["POST", "PUT"])
 def size(request: webtorch.Request) -> str:
     return str(len(request.body))
 '''
@@ -85,6 +85,16 @@ location @denied {
     add_header Verdict $webtorch_access_verdict always;
     webtorch_handler app:size;
 }
+dav_methods PUT;
+create_full_put_path on;
+location /files/ {
+    webtorch_access app:guard body=16k;
+    root PREFIX;
+    location /files/clean/ { client_body_in_file_only clean; root PREFIX; }
+    location /files/keep/ { client_body_in_file_only on; root PREFIX; }
+    location /files/proxied/ { proxy_pass http://127.0.0.1:$server_port/size; }
+    location /files/handler/ { webtorch_handler app:size; }
+}
 location = /size { webtorch_handler app:size; }
 location /log/ {
     webtorch_log app:note max_delay=0 body=1k;
@@ -99,7 +109,11 @@ location /log/ {
 
 @pytest.fixture(scope="module")
 def shared_server():
-    server = Nginx(SERVER, APP)
+    server = Nginx("", APP)
+    server.configure(server=SERVER.replace("PREFIX", str(server.prefix)))
+    files = server.prefix / "files"
+    files.mkdir()
+    files.chmod(0o777)
     try:
         server.start()
         yield server
@@ -262,3 +276,27 @@ def test_log_drops_bodies_that_cannot_be_inflated(server):
     assert "/log/1\x1d\x1einflated" in rows()
     assert not [row for row in rows() if row.startswith("/log/2")]
     server.wait_for_log(f'"app:note" has not scored a request: {MALFORMED}')
+
+
+@pytest.mark.parametrize("size", [0, 10, 200_000])
+@pytest.mark.parametrize("folder", ["files", "files/clean", "files/keep"])
+def test_put_of_dav(server, folder, size):
+    def put(data):
+        return server.request("PUT", f"/{folder}/{size}", data=data).status_code
+
+    path = server.prefix / folder / str(size)
+    good = b"good" + noise(size)
+    assert put(good if size else b"") == 201
+    assert path.read_bytes() == (good if size else b"")
+    assert put(b"evil" + noise(size)) == 403
+    assert put(iter([b"ev", b"il", noise(size)])) == 403
+    assert put(iter([b"good", noise(size)])) == 204
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("folder", ["files/proxied", "files/handler"])
+def test_put_of_others(server, folder):
+    for size in (0, 10, 200_000):
+        answer = server.request("PUT", f"/{folder}/x", data=b"b" * size)
+        assert (answer.status_code, answer.text) == (200, str(size))
+    assert server.request("PUT", f"/{folder}/x", data=b"evil").status_code == 403
