@@ -223,6 +223,19 @@ ngx_http_webtorch_access_body(ngx_http_request_t *r)
 {
     ngx_int_t  rc;
 
+    /*
+     * ngx_http_dav_module needs the body of PUT in a file, which it asks for
+     * in this way.  "client_body_in_file_only" has its own flags.
+     */
+
+    if (r->method == NGX_HTTP_PUT && !r->request_body_in_file_only) {
+        r->request_body_in_file_only = 1;
+        r->request_body_in_persistent_file = 1;
+        r->request_body_in_clean_file = 1;
+        r->request_body_file_group_access = 1;
+        r->request_body_file_log_level = 0;
+    }
+
     rc = ngx_http_read_client_request_body(r,
                                      ngx_http_webtorch_access_body_handler);
 

@@ -96,6 +96,14 @@ location /guard/ {
     location /guard/deny/ { webtorch_access app:guard on_error=deny; ECHO }
 }
 
+location = /ssi { default_type text/html; return 200 '<!--# include virtual="/guard/attack" -->'; }
+location = /with_ssi { ssi on; proxy_pass http://127.0.0.1:$server_port/ssi; }
+location = /guard/with_ssi {
+    webtorch_access app:guard;
+    ssi on;
+    proxy_pass http://127.0.0.1:$server_port/ssi;
+}
+
 location /echo/ { webtorch_handler app:echo; }
 location = /denied { return 200 "you are denied"; }
 
@@ -247,6 +255,15 @@ def test_each_request_is_scored_once(server):
     assert seen(server) == ["/all/auth/x\x1d\x1e"]
     assert server.get("/guard/page/attack").text == "you are denied"
     assert seen(server) == ["/guard/page/attack\x1d\x1e"]
+
+
+@pytest.mark.parametrize(
+    ("path", "scored"), [("/with_ssi", []), ("/guard/with_ssi", ["/guard/with_ssi\x1d\x1e"])]
+)
+def test_subrequests_of_ssi_are_not_scored(server, path, scored):
+    seen(server)
+    assert server.get(path).text.startswith("GET /echo/")
+    assert seen(server) == scored
 
 
 @pytest.mark.parametrize("path", ["/missing/", "/missing/uri/", "/accel/", "/any/page/"])
