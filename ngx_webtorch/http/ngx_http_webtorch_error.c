@@ -61,6 +61,8 @@ static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
     { 411, "length_required", ngx_string("the length of the body is missing") },
     { 413, "too_large", ngx_string("the body is larger than "
                                    "\"client_max_body_size\" allows") },
+    { 416, "range_not_satisfiable", ngx_string("the file does not have this "
+                                               "range") },
     { 500, "internal_error", ngx_string("the server failed, "
                                         "see its error log") },
     { 503, "unavailable", ngx_string("the server is busy") },

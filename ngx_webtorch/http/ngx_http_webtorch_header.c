@@ -70,3 +70,46 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 
     return NGX_OK;
 }
+
+
+void
+ngx_http_webtorch_mark_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark)
+{
+    mark->part = r->headers_out.headers.last;
+    mark->n = mark->part->nelts;
+}
+
+
+void
+ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    i = mark->n;
+
+    for (part = mark->part; part; part = part->next) {
+        h = part->elts;
+
+        for ( /* void */ ; i < part->nelts; i++) {
+            if (&h[i] != r->headers_out.content_range) {
+                h[i].hash = 0;
+            }
+        }
+
+        i = 0;
+    }
+
+    if (r->headers_out.content_encoding
+        && r->headers_out.content_encoding->hash == 0)
+    {
+        r->headers_out.content_encoding = NULL;
+    }
+
+    if (r->headers_out.etag && r->headers_out.etag->hash == 0) {
+        r->headers_out.etag = NULL;
+    }
+}

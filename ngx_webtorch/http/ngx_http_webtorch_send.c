@@ -220,6 +220,11 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
 
     rc = ngx_http_send_header(r);
 
+    if (rc > NGX_OK) {
+        /* nginx answers, with 416 for a range that the file has not */
+        ctx->answered = 0;
+    }
+
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import webtorch
+from answers import check_error
 from nginx import wait_for
 from wire import connections, request
 
@@ -46,6 +47,15 @@ def dated(request):
 def packed(request):
     return webtorch.Response(
         ROOT / "packed", headers=[("Content-Encoding", "gzip")], content_type="text/plain")
+
+@webtorch.handler
+def dressed(request):
+    names = ["Content-Encoding", "Cache-Control", "Set-Cookie", "ETag", "Expires", "X-One"]
+    return webtorch.Response(ROOT / request.args, headers=[(name, "gzip") for name in names])
+
+@webtorch.handler
+def unacceptable(request):
+    return webtorch.Response(torch.zeros(3), headers=[("Set-Cookie", "a"), ("ETag", '"a"')])
 
 @webtorch.handler
 def image(request):
@@ -87,6 +97,8 @@ NAMES = (
     "posted",
     "tagged",
     "dated",
+    "dressed",
+    "unacceptable",
     "image",
 )
 SERVER = """
@@ -186,6 +198,25 @@ def test_headers_of_the_handler(server):
     assert server.get("/dated").status_code == 500  # two would be sent
     answer = server.get("/packed", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip" and answer.content == TEXT
+
+
+HANDLER_HEADERS = {"Content-Encoding", "Cache-Control", "Set-Cookie", "ETag", "Expires", "X-One"}
+
+
+def test_headers_are_not_those_of_an_error(server):
+    assert set(server.get("/dressed?a.txt", stream=True).headers) >= HANDLER_HEADERS
+    for path, status in (("/dressed?nowhere", 500), ("/unacceptable", 406)):
+        answer = server.get(path, headers={"Accept": "image/png"})
+        assert answer.status_code == status and answer.json()["error"]
+        assert not HANDLER_HEADERS & set(answer.headers)
+
+
+@pytest.mark.parametrize("name", ["file", "dressed"])
+def test_range_beyond_the_file(server, name):
+    answer = server.get(f"/{name}?a.txt", headers={"Range": "bytes=9999999-"})
+    check_error(answer, 416, "range_not_satisfiable")
+    assert answer.headers["Content-Range"] == f"bytes */{len(TEXT)}"
+    assert not HANDLER_HEADERS & set(answer.headers)
 
 
 def test_tensor_in_unknown_format(server):
