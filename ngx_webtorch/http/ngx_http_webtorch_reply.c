@@ -253,6 +253,10 @@ ngx_http_webtorch_open_file(ngx_http_request_t *r, ngx_str_t *path,
     of->errors = clcf->open_file_cache_errors;
     of->events = clcf->open_file_cache_events;
 
+    if (ngx_http_set_disable_symlinks(r, clcf, path, of) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (ngx_open_cached_file(clcf->open_file_cache, path, of, r->pool)
         != NGX_OK)
     {
@@ -260,6 +264,18 @@ ngx_http_webtorch_open_file(ngx_http_request_t *r, ngx_str_t *path,
                       "webtorch: a handler answered with a file, "
                       "%s \"%V\" failed",
                       of->failed ? of->failed : "open()", path);
+
+#if (NGX_HAVE_OPENAT)
+        /* ENOTDIR: a link that leads to a directory */
+
+        if (of->disable_symlinks
+            && (of->err == NGX_ELOOP || of->err == NGX_EMLINK
+                || of->err == NGX_ENOTDIR))
+        {
+            return ngx_http_webtorch_refuse(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                            "access is denied");
+        }
+#endif
 
         return ngx_http_webtorch_reply_failed(r);
     }

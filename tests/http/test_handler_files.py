@@ -105,6 +105,12 @@ SERVER = """
 types { text/special txt; }
 default_type application/unknown;
 client_max_body_size 32m;
+location = /link/all { webtorch_handler app:file; }
+location = /link/off { disable_symlinks on; webtorch_handler app:file; }
+location = /link/from {
+    disable_symlinks on from=$document_root; root /; webtorch_handler app:file;
+}
+location = /link/owner { disable_symlinks if_not_owner; webtorch_handler app:file; }
 location = /packed { gzip on; gzip_types text/plain; webtorch_handler app:packed; }
 """ + "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n"
@@ -127,6 +133,9 @@ def files(server):
         (directory / "sub").mkdir()
         (directory / "secret").write_bytes(b"secret")
         (directory / "packed").write_bytes(gzip.compress(TEXT))
+        (directory / "link.txt").symlink_to("a.txt")
+        (directory / "links").symlink_to("sub")
+        (directory / "sub/b.txt").write_bytes(b"b")
 
 
 # --- files ---
@@ -198,6 +207,16 @@ def test_headers_of_the_handler(server):
     assert server.get("/dated").status_code == 500  # two would be sent
     answer = server.get("/packed", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip" and answer.content == TEXT
+
+
+@pytest.mark.parametrize("name", ["link.txt", "links/b.txt"])
+def test_disable_symlinks(server, name):
+    for rule in ("all", "owner"):
+        assert server.get(f"/link/{rule}?{name}").status_code == 200
+    for rule in ("off", "from"):
+        assert server.get(f"/link/{rule}?a.txt").status_code == 200
+        check_error(server.get(f"/link/{rule}?{name}"), 403, "forbidden")
+    server.wait_for_log(f'a handler answered with a file, .*{name}" failed')
 
 
 HANDLER_HEADERS = {"Content-Encoding", "Cache-Control", "Set-Cookie", "ETag", "Expires", "X-One"}
