@@ -59,6 +59,8 @@ static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
     { 404, "not_found", ngx_string("there is nothing at this address") },
     { 408, "request_timeout", ngx_string("the request took too long") },
     { 411, "length_required", ngx_string("the length of the body is missing") },
+    { 412, "precondition_failed", ngx_string("the precondition in the "
+                                             "request's headers is false") },
     { 413, "too_large", ngx_string("the body is larger than "
                                    "\"client_max_body_size\" allows") },
     { 416, "range_not_satisfiable", ngx_string("the file does not have this "

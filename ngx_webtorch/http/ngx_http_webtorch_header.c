@@ -53,7 +53,7 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     h->next = NULL;
 #endif
 
-    /* nginx's filters read these two */
+    /* nginx's filters read these */
 
     if (name->len == sizeof("Content-Encoding") - 1
         && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
@@ -66,6 +66,15 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
                   == 0)
     {
         r->headers_out.etag = h;
+
+    } else if (name->len == sizeof("Last-Modified") - 1
+               && ngx_strncasecmp(name->data, (u_char *) "Last-Modified",
+                                  name->len)
+                  == 0)
+    {
+        r->headers_out.last_modified = h;
+        r->headers_out.last_modified_time = ngx_parse_http_time(value->data,
+                                                                value->len);
     }
 
     return NGX_OK;
@@ -111,5 +120,12 @@ ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
 
     if (r->headers_out.etag && r->headers_out.etag->hash == 0) {
         r->headers_out.etag = NULL;
+    }
+
+    if (r->headers_out.last_modified
+        && r->headers_out.last_modified->hash == 0)
+    {
+        r->headers_out.last_modified = NULL;
+        r->headers_out.last_modified_time = -1;
     }
 }

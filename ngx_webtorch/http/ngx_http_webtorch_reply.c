@@ -10,13 +10,13 @@
 
 
 static ngx_int_t ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
-    webtorch_reply_t *reply);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
-    webtorch_reply_t *reply);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
-    webtorch_reply_t *reply);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_open_file(ngx_http_request_t *r,
     ngx_str_t *path, ngx_open_file_info_t *of);
 static ngx_str_t ngx_http_webtorch_extension(ngx_str_t *path);
@@ -36,10 +36,10 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
         rc = ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
 
     } else if (reply->file.len) {
-        rc = ngx_http_webtorch_send_reply_file(r, reply);
+        rc = ngx_http_webtorch_send_reply_file(r, ctx, reply);
 
     } else {
-        rc = ngx_http_webtorch_send_reply_bytes(r, reply);
+        rc = ngx_http_webtorch_send_reply_bytes(r, ctx, reply);
     }
 
     /* nginx answers with an error instead */
@@ -56,7 +56,7 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
-    webtorch_reply_t *reply)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {
     uint32_t   i;
     ngx_str_t  name, value;
@@ -72,17 +72,22 @@ ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
         }
     }
 
+    ctx->conditional = (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+                       && (reply->file.len
+                           || r->headers_out.etag
+                           || r->headers_out.last_modified);
+
     return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
-    webtorch_reply_t *reply)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {
     ngx_str_t  type;
 
-    if (ngx_http_webtorch_add_reply_headers(r, reply) != NGX_OK) {
+    if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -129,7 +134,7 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
         return ngx_http_webtorch_error(r, 406, "not_acceptable", &text);
     }
 
-    if (ngx_http_webtorch_add_reply_headers(r, reply) != NGX_OK) {
+    if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -156,7 +161,7 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
-    webtorch_reply_t *reply)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {
     ngx_int_t              rc;
     ngx_str_t              path, type;
@@ -173,7 +178,7 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
         return rc;
     }
 
-    if (ngx_http_webtorch_add_reply_headers(r, reply) != NGX_OK) {
+    if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -217,14 +222,9 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* the filters do not check the method: static files have only these two */
+    /* the filter does not check the method */
 
-    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
-        r->allow_ranges = (reply->status == NGX_HTTP_OK);
-
-    } else {
-        r->disable_not_modified = 1;
-    }
+    r->allow_ranges = (ctx->conditional && reply->status == NGX_HTTP_OK);
 
     out.buf = b;
     out.next = NULL;

@@ -212,6 +212,15 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
 
+    if (status == NGX_HTTP_NOT_MODIFIED) {
+        r->headers_out.content_length_n = -1;
+        ngx_str_null(&r->headers_out.content_type);
+    }
+
+    /* the filter would answer 304 or 412 although the handler has run */
+
+    r->disable_not_modified = !ctx->conditional;
+
     /* nginx has no status line for it */
 
     if (status == 422) {
