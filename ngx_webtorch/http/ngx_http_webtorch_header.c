@@ -2,36 +2,67 @@
 #include "ngx_http_webtorch_header.h"
 
 
+/* a header of an answer that nginx's filters find by a member of headers_out */
+
+typedef struct {
+    ngx_str_t    name;
+    ngx_uint_t   offset;
+} ngx_http_webtorch_header_out_t;
+
+
+static ngx_uint_t ngx_http_webtorch_header_is(ngx_table_elt_t *h,
+    const char *name);
+static void ngx_http_webtorch_set_header_out(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
+static ngx_int_t ngx_http_webtorch_add_cache_control(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
+static void ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r);
+
+
+static ngx_http_webtorch_header_out_t  ngx_http_webtorch_headers_out[] = {
+
+    { ngx_string("Content-Encoding"),
+      offsetof(ngx_http_headers_out_t, content_encoding) },
+
+    { ngx_string("ETag"), offsetof(ngx_http_headers_out_t, etag) },
+
+    { ngx_string("Expires"), offsetof(ngx_http_headers_out_t, expires) },
+
+    { ngx_string("Last-Modified"),
+      offsetof(ngx_http_headers_out_t, last_modified) },
+};
+
+#define NGX_HTTP_WEBTORCH_NHEADERS                                            \
+    (sizeof(ngx_http_webtorch_headers_out)                                    \
+     / sizeof(ngx_http_webtorch_header_out_t))
+
+
 ngx_str_t *
 ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
 {
-    size_t            len;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    len = ngx_strlen(name);
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_header_is(&h[i], name)) {
+                return &h[i].value;
             }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == len
-            && ngx_memcmp(h[i].lowcase_key, name, len) == 0)
-        {
-            return &h[i].value;
         }
     }
+
+    return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_header_is(ngx_table_elt_t *h, const char *name)
+{
+    return h->key.len == ngx_strlen(name)
+           && ngx_memcmp(h->lowcase_key, name, h->key.len) == 0;
 }
 
 
@@ -53,29 +84,74 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     h->next = NULL;
 #endif
 
-    /* nginx's filters read these */
-
-    if (name->len == sizeof("Content-Encoding") - 1
-        && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
+    if (name->len == sizeof("Cache-Control") - 1
+        && ngx_strncasecmp(name->data, (u_char *) "Cache-Control", name->len)
            == 0)
     {
-        r->headers_out.content_encoding = h;
-
-    } else if (name->len == sizeof("ETag") - 1
-               && ngx_strncasecmp(name->data, (u_char *) "ETag", name->len)
-                  == 0)
-    {
-        r->headers_out.etag = h;
-
-    } else if (name->len == sizeof("Last-Modified") - 1
-               && ngx_strncasecmp(name->data, (u_char *) "Last-Modified",
-                                  name->len)
-                  == 0)
-    {
-        r->headers_out.last_modified = h;
-        r->headers_out.last_modified_time = ngx_parse_http_time(value->data,
-                                                                value->len);
+        return ngx_http_webtorch_add_cache_control(r, h);
     }
+
+    ngx_http_webtorch_set_header_out(r, h);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_set_header_out(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    ngx_uint_t                       i;
+    ngx_http_webtorch_header_out_t  *out;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NHEADERS; i++) {
+        out = &ngx_http_webtorch_headers_out[i];
+
+        if (out->name.len == h->key.len
+            && ngx_strncasecmp(out->name.data, h->key.data, h->key.len) == 0)
+        {
+            *(ngx_table_elt_t **) ((char *) &r->headers_out + out->offset) = h;
+            break;
+        }
+    }
+
+    if (h == r->headers_out.last_modified) {
+        r->headers_out.last_modified_time = ngx_parse_http_time(h->value.data,
+                                                                h->value.len);
+    }
+}
+
+
+/* "expires" replaces these, and does not add a line */
+
+static ngx_int_t
+ngx_http_webtorch_add_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    ngx_table_elt_t  **ph;
+
+#if (nginx_version >= 1023000)
+
+    for (ph = &r->headers_out.cache_control; *ph; ph = &(*ph)->next) {
+        /* void */
+    }
+
+#else
+
+    if (r->headers_out.cache_control.elts == NULL
+        && ngx_array_init(&r->headers_out.cache_control, r->pool, 1,
+                          sizeof(ngx_table_elt_t *))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ph = ngx_array_push(&r->headers_out.cache_control);
+    if (ph == NULL) {
+        return NGX_ERROR;
+    }
+
+#endif
+
+    *ph = h;
 
     return NGX_OK;
 }
@@ -94,9 +170,9 @@ void
 ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
     ngx_http_webtorch_header_mark_t *mark)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_uint_t         i;
+    ngx_list_part_t   *part;
+    ngx_table_elt_t   *h, **ph;
 
     i = mark->n;
 
@@ -112,20 +188,45 @@ ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
         i = 0;
     }
 
-    if (r->headers_out.content_encoding
-        && r->headers_out.content_encoding->hash == 0)
-    {
-        r->headers_out.content_encoding = NULL;
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NHEADERS; i++) {
+        ph = (ngx_table_elt_t **) ((char *) &r->headers_out
+                                   + ngx_http_webtorch_headers_out[i].offset);
+
+        if (*ph && (*ph)->hash == 0) {
+            *ph = NULL;
+        }
     }
 
-    if (r->headers_out.etag && r->headers_out.etag->hash == 0) {
-        r->headers_out.etag = NULL;
-    }
-
-    if (r->headers_out.last_modified
-        && r->headers_out.last_modified->hash == 0)
-    {
-        r->headers_out.last_modified = NULL;
+    if (r->headers_out.last_modified == NULL) {
         r->headers_out.last_modified_time = -1;
     }
+
+    ngx_http_webtorch_clear_cache_control(r);
+}
+
+
+/* if the first one is cleared, they all are */
+
+static void
+ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r)
+{
+#if (nginx_version >= 1023000)
+
+    if (r->headers_out.cache_control
+        && r->headers_out.cache_control->hash == 0)
+    {
+        r->headers_out.cache_control = NULL;
+    }
+
+#else
+
+    ngx_table_elt_t  **ph;
+
+    ph = r->headers_out.cache_control.elts;
+
+    if (ph && (*ph)->hash == 0) {
+        ngx_memzero(&r->headers_out.cache_control, sizeof(ngx_array_t));
+    }
+
+#endif
 }

@@ -1,0 +1,80 @@
+"""What else is in an answer's headers: negotiation, nginx's filters, early refusals."""
+
+from urllib.parse import quote
+
+import pytest
+
+from apps import ROWS_APP, ROWS_SERVER
+
+APP = (
+    ROWS_APP
+    + """
+@webtorch.handler
+def tensor(request): return torch.ones(2)
+
+@webtorch.handler
+def torch7(request): return webtorch.Response(torch.ones(2), content_type="text/plain")
+
+@webtorch.handler
+def cached(request):
+    headers = [("Cache-Control", "no-store"), ("Expires", "0"), ("Cache-Control", "private")]
+    return webtorch.Response("x", headers=headers)
+
+@webtorch.handler
+def text(request):
+    content_type = request.query().get("type", ["text/plain; charset=utf-8"])[0]
+    return webtorch.Response("hello " * 100, content_type=content_type)
+
+@webtorch.handler(methods=["GET", "PUT"])
+def limited(request): raise ValueError
+"""
+)
+SERVER = (
+    ROWS_SERVER
+    + """
+location = /tensor { webtorch_handler app:tensor; }
+location = /torch7 { webtorch_handler app:torch7; }
+location = /text { webtorch_handler app:text; }
+location = /cached { webtorch_handler app:cached; }
+location = /limited { webtorch_handler app:limited; }
+location = /expires { expires 1h; webtorch_handler app:cached; }
+location = /expires/error { expires 1h; webtorch_handler app:limited; }
+location = /gzip { gzip on; gzip_types text/plain; webtorch_handler app:text; }
+location = /sub { sub_filter hello bye; sub_filter_types text/plain; webtorch_handler app:text; }
+location = /charset {
+    charset koi8-r; source_charset koi8-r; charset_types text/plain; webtorch_handler app:text;
+}
+location = /returned { webtorch_handler app:text; return 429 "slow down"; }
+location = /returned/page { webtorch_handler app:text; return 429; }
+"""
+)
+
+
+def test_types_without_charset(server):
+    for type_ in ("text/plain; charset=utf-8", "text/plain;charset=x", 'text/plain; CHARSET="a"'):
+        answer = server.get(f"/gzip?type={quote(type_)}", headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert answer.headers["Content-Type"] == type_
+        answer = server.get(f"/sub?type={quote(type_)}")
+        assert answer.text.startswith("bye")
+        assert answer.headers["Content-Type"] == type_
+
+
+@pytest.mark.parametrize("type_", ["text/plain; charset=utf-8", "a/b", "text/plain; a=b", "a/b;"])
+def test_charset_of_handler_is_kept(server, type_):
+    assert server.get(f"/charset?type={quote(type_)}").headers["Content-Type"] == type_
+
+
+def test_charset_of_nginx(server):
+    answer = server.get("/charset?type=text/plain")
+    assert answer.headers["Content-Type"] == "text/plain; charset=koi8-r"
+
+
+def test_expires_and_cache_control(server):
+    answer = server.get("/cached")
+    assert answer.headers["Cache-Control"] == "no-store, private"
+    assert answer.headers["Expires"] == "0"
+    answer = server.get("/expires")
+    assert answer.headers["Cache-Control"] == "max-age=3600"
+    assert answer.headers["Expires"].endswith("GMT") and "," not in answer.headers["Expires"][5:]
+    assert "Cache-Control" not in server.get("/expires/error").headers
