@@ -67,6 +67,59 @@ ngx_http_webtorch_header_is(ngx_table_elt_t *h, const char *name)
 
 
 ngx_int_t
+ngx_http_webtorch_join_headers(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value)
+{
+    u_char           *p;
+    size_t            len;
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    n = 0;
+    len = 0;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_header_is(&h[i], name)) {
+                *value = h[i].value;
+                len += value->len + sizeof(", ") - 1;
+                n++;
+            }
+        }
+    }
+
+    if (n < 2) {
+        return n ? NGX_OK : NGX_DECLINED;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+    value->len = len - (sizeof(", ") - 1);
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_header_is(&h[i], name)) {
+                p = ngx_cpymem(p, h[i].value.data, h[i].value.len);
+                *p++ = ',';
+                *p++ = ' ';
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
 ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value)
 {
@@ -154,6 +207,18 @@ ngx_http_webtorch_add_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
     *ph = h;
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_vary(ngx_http_request_t *r)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Vary");
+    ngx_str_set(&value, "Accept");
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }
 
 

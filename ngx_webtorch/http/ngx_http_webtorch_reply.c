@@ -126,6 +126,9 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
 
             return ngx_http_webtorch_reply_failed(r);
         }
+
+    } else if (ngx_http_webtorch_add_vary(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (codec == NULL) {

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from apps import ROWS_APP, ROWS_SERVER
+from wire import connections, request
 
 APP = (
     ROWS_APP
@@ -48,6 +49,27 @@ location = /returned { webtorch_handler app:text; return 429 "slow down"; }
 location = /returned/page { webtorch_handler app:text; return 429; }
 """
 )
+
+
+def test_vary_of_negotiated_format(server):
+    for path in ("/f32", "/pair"):
+        for accept, status in (("application/json", 200), ("image/png", 406)):
+            answer = server.post(path, [[1, 2]], headers={"Accept": accept})
+            assert answer.status_code == status and answer.headers["Vary"] == "Accept"
+    assert server.get("/tensor").headers["Vary"] == "Accept"
+    assert server.get("/tensor", headers={"Accept": "a/b"}).headers["Vary"] == "Accept"
+    for path in ("/torch7", "/text"):
+        assert "Vary" not in server.get(path).headers
+
+
+def test_accept_in_several_lines(server):
+    with connections(server, 1) as (wire,):
+        accept = ("Accept: image/png", "Accept: text/plain;q=0.5", "Accept: application/x-npy")
+        for count, expected in ((1, None), (2, "text/plain"), (3, "application/x-npy")):
+            wire.send(request("/f32", b"[[1, 2]]", *accept[:count]))
+            answer = wire.answer()
+            assert answer.status == (200 if expected else 406)
+            assert answer.headers["content-type"] == (expected or "application/json")
 
 
 def test_types_without_charset(server):
