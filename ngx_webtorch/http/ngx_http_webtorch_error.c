@@ -148,6 +148,10 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t  rc;
     ngx_str_t  s;
 
+    /* the client need not send the body */
+
+    r->expect_tested = 1;
+
     rc = ngx_http_discard_request_body(r);
 
     if (rc != NGX_OK) {
@@ -272,7 +276,12 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
     ngx_http_webtorch_ctx_t       *ctx;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
-    if (r->headers_out.status < NGX_HTTP_BAD_REQUEST || r != r->main) {
+    /* err_status is 0 for a text of "return" */
+
+    if (r->headers_out.status < NGX_HTTP_BAD_REQUEST
+        || r->err_status == 0
+        || r != r->main)
+    {
         return ngx_http_next_header_filter(r);
     }
 

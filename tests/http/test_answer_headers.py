@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
+from answers import check_error
 from apps import ROWS_APP, ROWS_SERVER
 from wire import connections, request
 
@@ -100,3 +101,33 @@ def test_expires_and_cache_control(server):
     assert answer.headers["Cache-Control"] == "max-age=3600"
     assert answer.headers["Expires"].endswith("GMT") and "," not in answer.headers["Expires"][5:]
     assert "Cache-Control" not in server.get("/expires/error").headers
+
+
+def test_text_of_return_is_kept(server):
+    answer = server.get("/returned")
+    assert answer.status_code == 429 and answer.text == "slow down"
+    check_error(server.get("/returned/page"), 429, "error")
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "status"),
+    [
+        ("/limited", "X: y", 405),
+        ("/f32", "Content-Type: image/png", 415),
+        ("/f32", "Content-Encoding: br", 415),
+        ("/f32", "Accept: image/png", 406),
+    ],
+)
+def test_refused_without_continue(server, path, header, status):
+    with connections(server, 1) as (wire,):
+        head = request(path, b"", header, "Expect: 100-continue", "Content-Length: 1000")
+        wire.send(head)
+        assert wire.answer().status == status
+
+
+def test_continue(server):
+    with connections(server, 1) as (wire,):
+        wire.send(request("/f32", b"", "Expect: 100-continue", "Content-Length: 8"))
+        assert wire.answer().status == 100
+        wire.send(b"[[1, 2]]")
+        assert wire.answer().json() == [[1, 2]]
