@@ -35,6 +35,8 @@ static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx, ngx_http_webtorch_verdict_e verdict,
     const char *why);
+static ngx_uint_t ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_access_decide(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
 
@@ -173,13 +175,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /*
-     * A request that comes again after it was denied is on its way to the error
-     * page of the denial, which is not denied.
-     */
-
-    if (ctx->refused) {
-        ctx->refused = 0;
+    if (ngx_http_webtorch_access_error_page(r, ctx)) {
         return NGX_DECLINED;
     }
 
@@ -343,12 +339,39 @@ ngx_http_webtorch_access_decide(ngx_http_request_t *r,
     }
 
     ctx->refused = 1;
+    ctx->uri_changes = r->uri_changes;
 
     return (ngx_int_t) access->status;
 }
 
 
-/* with "satisfy any" another check may have allowed a request that was denied */
+/*
+ * Whether the request is on its way to the error page of its own denial, which
+ * is not denied.  Without "recursive_error_pages" there is no other error page
+ * after that, so that all redirects of this one belong to it, for example those
+ * of an index or "try_files".  With it, only the redirect that comes next is.
+ */
+
+static ngx_uint_t
+ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx)
+{
+    ngx_uint_t  next;
+
+    if (ctx->refused) {
+        ctx->refused = 0;
+        ctx->error_page = r->error_page;
+
+        next = ((ngx_uint_t) r->uri_changes + 1 == ctx->uri_changes);
+
+        return ctx->error_page || next;
+    }
+
+    return ctx->error_page;
+}
+
+
+/* with "satisfy any" another check may allow a request that was denied */
 
 ngx_int_t
 ngx_http_webtorch_access_passed(ngx_http_request_t *r)

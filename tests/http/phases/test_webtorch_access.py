@@ -86,6 +86,22 @@ location /guard/ {
         error_page 403 /guard/denied;
         ECHO
     }
+    location /guard/index/ { error_page 403 /guard/pages/; ECHO }
+    location /guard/pages/ {
+        index index.html;
+        alias PREFIX/pages/;
+    }
+    location /guard/recursive/missing/ {
+        recursive_error_pages on;
+        error_page 403 /guard/recursive/gone;
+        ECHO
+    }
+    location = /guard/recursive/gone {
+        recursive_error_pages on;
+        error_page 404 /guard/recursive/next;
+        return 404;
+    }
+    location = /guard/recursive/next { ECHO }
     location /guard/recursive/ {
         recursive_error_pages on;
         error_page 403 /guard/denied;
@@ -276,6 +292,16 @@ def test_access_after_internal_redirect(server, path):
 def test_access_denied_page_with_recursive_error_pages(server):
     answer = server.get("/guard/recursive/attack")
     assert (answer.status_code, answer.text) == (403, "you are denied")
+    # the error page of the page's own error is not exempt
+    assert server.get("/guard/recursive/missing/x").status_code == 200
+    assert server.get("/guard/recursive/missing/attack").status_code == 403
+
+
+def test_access_denied_page_of_an_index(server):
+    (server.prefix / "pages").mkdir(exist_ok=True)
+    (server.prefix / "pages/index.html").write_text("the page of an index")
+    answer = server.get("/guard/index/attack")
+    assert (answer.status_code, answer.text) == (403, "the page of an index")
 
 
 def test_combined_with_other_checks(server):
