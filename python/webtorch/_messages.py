@@ -221,9 +221,14 @@ class Response:
         if isinstance(self.body, bytes):
             return self.body, self.content_type or "application/octet-stream"
         if isinstance(self.body, str):
-            return self.body.encode(), self.content_type or "text/plain; charset=utf-8"
+            return encode(self.body), self.content_type or "text/plain; charset=utf-8"
         text = json.dumps(self.body, separators=(",", ":"), allow_nan=False)
         return text.encode(), self.content_type or "application/json"
+
+
+def encode(text: str) -> bytes:
+    """Encode a text as UTF-8, surrogates as the bytes that they stand for (PEP 383)."""
+    return text.encode(errors="surrogateescape")
 
 
 def _check_path(path: Path) -> None:

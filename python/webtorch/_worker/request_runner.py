@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from webtorch._handlers import RequestFunction
-from webtorch._messages import Request, RequestHeaders, Response
+from webtorch._messages import Request, RequestHeaders, Response, encode
 from webtorch._native import ffi, lib
 from webtorch._worker.failures import Failures
 from webtorch._worker.schema_writer import is_sent, write_spec
@@ -108,12 +108,12 @@ def _reply(job: Any, response: Response) -> None:
         point(reply.body, body)
         content_type = content_type or default
 
-    point(reply.content_type, (content_type or "").encode())
+    point(reply.content_type, encode(content_type or ""))
 
     lines = ffi.new("webtorch_header_t[]", len(headers))
     for line, (name, value) in zip(lines, headers, strict=True):
         point(line.name, name.encode())
-        point(line.value, value.encode())
+        point(line.value, encode(value))
     reply.headers = lines
     reply.nheaders = len(headers)
 
