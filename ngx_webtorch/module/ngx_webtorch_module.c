@@ -19,6 +19,7 @@
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
+#include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
 
@@ -283,6 +284,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_block_init();
+    ngx_webtorch_upkeep_init(cycle->log);
 
     ngx_webtorch_thread_block_signals(&mask);
 
