@@ -17,12 +17,17 @@ static char *ngx_http_webtorch_upstream_balancer(ngx_conf_t *cf,
 static ngx_int_t ngx_http_webtorch_upstream_set_key(ngx_conf_t *cf,
     ngx_http_webtorch_upstream_conf_t *wucf, ngx_str_t *value);
 static ngx_uint_t ngx_http_webtorch_upstream_is_variable(ngx_str_t *name);
+static ngx_int_t ngx_http_webtorch_upstream_set_fail_status(
+    ngx_http_webtorch_upstream_conf_t *wucf, ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_upstream_add_statuses(
+    ngx_http_webtorch_upstream_conf_t *wucf, u_char *begin, u_char *end);
+static ngx_int_t ngx_http_webtorch_upstream_parse_status(u_char *p);
 
 
 static ngx_command_t  ngx_http_webtorch_upstream_commands[] = {
 
     { ngx_string("webtorch_balancer"),
-      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
+      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE123,
       ngx_http_webtorch_upstream_balancer,
       NGX_HTTP_SRV_CONF_OFFSET,
       0,
@@ -78,6 +83,8 @@ ngx_http_webtorch_upstream_create_conf(ngx_conf_t *cf)
      *
      *     conf->balancer = NULL;
      *     conf->groups = NULL;
+     *     conf->failures = { 0 };
+     *     conf->fail_status = 0;
      */
 
     conf->key = NGX_CONF_UNSET;
@@ -98,6 +105,8 @@ ngx_http_webtorch_upstream_balancer(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_webtorch_handler_t        *policy;
     ngx_http_upstream_srv_conf_t  *uscf;
 
+    static ngx_str_t  failures = ngx_string("fail_status=500-599");
+
     if (wucf->balancer) {
         return "is duplicate";
     }
@@ -114,7 +123,10 @@ ngx_http_webtorch_upstream_balancer(ngx_conf_t *cf, ngx_command_t *cmd,
             return NGX_CONF_ERROR;
         }
 
-        if (rc == NGX_OK) {
+        if (rc == NGX_OK
+            || ngx_http_webtorch_upstream_set_fail_status(wucf, &value[i])
+               == NGX_OK)
+        {
             continue;
         }
 
@@ -126,6 +138,10 @@ ngx_http_webtorch_upstream_balancer(ngx_conf_t *cf, ngx_command_t *cmd,
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
                            &value[i]);
         return NGX_CONF_ERROR;
+    }
+
+    if (!wucf->fail_status) {
+        (void) ngx_http_webtorch_upstream_set_fail_status(wucf, &failures);
     }
 
     uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
@@ -215,4 +231,91 @@ ngx_http_webtorch_upstream_is_variable(ngx_str_t *name)
     }
 
     return 1;
+}
+
+
+/*
+ * Parses "fail_status=" and statuses or ranges of them that are separated by
+ * commas, or "off".  NGX_DECLINED: it is another parameter, or malformed.
+ */
+
+static ngx_int_t
+ngx_http_webtorch_upstream_set_fail_status(
+    ngx_http_webtorch_upstream_conf_t *wucf, ngx_str_t *value)
+{
+    u_char  *p, *end, *comma;
+
+    if (ngx_strncmp(value->data, "fail_status=", 12) != 0
+        || wucf->fail_status)
+    {
+        return NGX_DECLINED;
+    }
+
+    p = value->data + 12;
+    end = value->data + value->len;
+
+    if (ngx_strcmp(p, "off") == 0) {
+        wucf->fail_status = 1;
+        return NGX_OK;
+    }
+
+    for ( ;; ) {
+        comma = ngx_strlchr(p, end, ',');
+
+        if (ngx_http_webtorch_upstream_add_statuses(wucf, p,
+                                                    comma ? comma : end)
+            != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
+
+        if (comma == NULL) {
+            break;
+        }
+
+        p = comma + 1;
+    }
+
+    wucf->fail_status = 1;
+
+    return NGX_OK;
+}
+
+
+/* parses "500" or "500-599"; NGX_DECLINED: it is malformed */
+
+static ngx_int_t
+ngx_http_webtorch_upstream_add_statuses(
+    ngx_http_webtorch_upstream_conf_t *wucf, u_char *begin, u_char *end)
+{
+    ngx_int_t  first, last;
+
+    if (end - begin != 3 && (end - begin != 7 || begin[3] != '-')) {
+        return NGX_DECLINED;
+    }
+
+    first = ngx_http_webtorch_upstream_parse_status(begin);
+    last = ngx_http_webtorch_upstream_parse_status(end - 3);
+
+    if (first == NGX_ERROR || last == NGX_ERROR || first > last) {
+        return NGX_DECLINED;
+    }
+
+    ngx_memset(&wucf->failures[first - NGX_HTTP_WEBTORCH_UPSTREAM_MIN_STATUS],
+               1, last - first + 1);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_upstream_parse_status(u_char *p)
+{
+    ngx_int_t  status;
+
+    status = ngx_atoi(p, 3);
+
+    return status >= NGX_HTTP_WEBTORCH_UPSTREAM_MIN_STATUS
+           && status <= NGX_HTTP_WEBTORCH_UPSTREAM_MAX_STATUS
+           ? status : NGX_ERROR;
 }

@@ -2,6 +2,8 @@
 #include "ngx_http_webtorch_upstream_outcome.h"
 
 
+static ngx_uint_t ngx_http_webtorch_upstream_is_failure(
+    ngx_http_webtorch_upstream_conf_t *conf, ngx_uint_t status);
 static ngx_uint_t ngx_http_webtorch_upstream_is_cut(ngx_http_upstream_t *u,
     ngx_connection_t *c);
 
@@ -12,13 +14,15 @@ static ngx_uint_t ngx_http_webtorch_upstream_is_cut(ngx_http_upstream_t *u,
  */
 
 ngx_webtorch_balance_outcome_e
-ngx_http_webtorch_upstream_outcome(ngx_http_request_t *r,
+ngx_http_webtorch_upstream_outcome(ngx_http_webtorch_upstream_peer_t *wp,
     ngx_peer_connection_t *pc, ngx_uint_t state)
 {
     ngx_uint_t            status, gone, timedout;
     ngx_connection_t     *c;
+    ngx_http_request_t   *r;
     ngx_http_upstream_t  *u;
 
+    r = wp->request;
     u = r->upstream;
     c = pc->connection;
 
@@ -26,9 +30,7 @@ ngx_http_webtorch_upstream_outcome(ngx_http_request_t *r,
     gone = r->connection->error || r->connection->timedout;
     timedout = c && (c->read->timedout || c->write->timedout);
 
-    if (status >= NGX_HTTP_INTERNAL_SERVER_ERROR
-        || status == NGX_HTTP_TOO_MANY_REQUESTS)
-    {
+    if (ngx_http_webtorch_upstream_is_failure(wp->conf, status)) {
         return NGX_WEBTORCH_BALANCE_ERROR;
     }
 
@@ -50,6 +52,16 @@ ngx_http_webtorch_upstream_outcome(ngx_http_request_t *r,
     }
 
     return NGX_WEBTORCH_BALANCE_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_upstream_is_failure(ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_uint_t status)
+{
+    return status >= NGX_HTTP_WEBTORCH_UPSTREAM_MIN_STATUS
+           && status <= NGX_HTTP_WEBTORCH_UPSTREAM_MAX_STATUS
+           && conf->failures[status - NGX_HTTP_WEBTORCH_UPSTREAM_MIN_STATUS];
 }
 
 

@@ -563,7 +563,7 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
         wp->inflight = 0;
 
         balancer = wp->conf->balancer;
-        outcome = ngx_http_webtorch_upstream_outcome(wp->request, pc, state);
+        outcome = ngx_http_webtorch_upstream_outcome(wp, pc, state);
 
         now = ngx_webtorch_clock_usec();
 

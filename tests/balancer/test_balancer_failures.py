@@ -23,6 +23,28 @@ def server(start, backends):
     return server
 
 
+def test_limited_client_ejects_none(server, backends):
+    for backend in backends:
+        backend.status = 429
+    assert {answer.reason for answer in ask(server, 100)} <= {"cost", "peak"}
+
+
+def test_fail_status_429(start, backends):
+    http = backends.upstream("zone u 256k; webtorch_balancer fail_status=429,500-599;")
+    server = start(LOCATION, http=http)
+    ask(server, 200)
+    backends[1].status = 429
+    ask_until(server, lambda answer: answer.reason == "probe")
+
+
+def test_fail_status_off(start, backends):
+    http = backends.upstream("zone u 256k; webtorch_balancer fail_status=off;")
+    server = start(LOCATION, http=http)
+    for backend in backends:
+        backend.status = 500
+    assert {answer.reason for answer in ask(server, 100)} <= {"cost", "peak"}
+
+
 @pytest.mark.serial
 def test_fast_errors_do_not_attract(server, backends):
     backends[1].status = 500
