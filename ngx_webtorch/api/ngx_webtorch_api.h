@@ -258,7 +258,6 @@ typedef struct {
 
 typedef struct {
     int32_t          check;               /* only tries handlers */
-    int32_t          log;                 /* descriptor; -1: none */
     int32_t          reload;              /* code that changes is taken */
     uint32_t         npath;               /* of sys.path, the user's */
     const char      *checkpoint;          /* directory; NULL: none */
