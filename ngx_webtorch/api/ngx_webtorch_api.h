@@ -259,7 +259,6 @@ typedef struct {
 
 typedef struct {
     int32_t          check;               /* a check: it serves nothing */
-    int32_t          log;                 /* descriptor; -1: none */
     int32_t          reload;              /* changed modules are imported */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */

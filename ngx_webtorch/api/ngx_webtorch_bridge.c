@@ -1573,7 +1573,6 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   /* only to generate compile-time warnings or errors */
   (void)p;
   (void)((p->check) | 0);  /* check that 'webtorch_settings_t.check' is an integer */
-  (void)((p->log) | 0);  /* check that 'webtorch_settings_t.log' is an integer */
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
@@ -3436,9 +3435,6 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
              _CFFI_OP(_CFFI_OP_NOOP, 101) },
-  { "log", offsetof(webtorch_settings_t, log),
-           sizeof(((webtorch_settings_t *)0)->log),
-           _CFFI_OP(_CFFI_OP_NOOP, 101) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
               _CFFI_OP(_CFFI_OP_NOOP, 101) },
@@ -3507,13 +3503,13 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_server_t", 131, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
   { "$webtorch_settings_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 7 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 6 },
   { "$webtorch_spec_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 97, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 96, 5 },
   { "$webtorch_str_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 102, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 101, 2 },
   { "$webtorch_text_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 104, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 103, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

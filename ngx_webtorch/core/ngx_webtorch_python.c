@@ -300,15 +300,14 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
 
 void
-ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check, ngx_uint_t (*models_replaced)(void))
+ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
+    ngx_uint_t (*models_replaced)(void))
 {
     webtorch_settings_t  settings;
 
     ngx_webtorch_python_models_replaced = models_replaced;
 
     settings.check = (int32_t) check;
-    settings.log = log->file ? log->file->fd : -1;
     settings.reload = (conf->reload == 1);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint

@@ -30,8 +30,8 @@ ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
  * Before and after handlers are loaded.  check: this process serves nothing;
  * models_replaced: whether models were replaced since it was called last
  */
-void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check, ngx_uint_t (*models_replaced)(void));
+void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
+    ngx_uint_t (*models_replaced)(void));
 void ngx_webtorch_python_loaded(void);
 
 /* before a worker exits */

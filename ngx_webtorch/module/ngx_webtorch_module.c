@@ -288,8 +288,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_thread_block_signals(&mask);
 
-    ngx_webtorch_python_begin(conf, cycle->log, 0,
-                              ngx_webtorch_block_replaced);
+    ngx_webtorch_python_begin(conf, 0, ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 

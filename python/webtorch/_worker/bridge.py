@@ -21,6 +21,9 @@ from webtorch._worker.process import Process, Settings
 from webtorch._zone.shared_state import instances
 from webtorch.balancer import PolicyError
 
+STDERR = 2
+"""Descriptor of the standard error output."""
+
 # `run` of each handler's runner, by the number of the handler
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
 
@@ -41,9 +44,10 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_init(settings: Any) -> None:
     global _process
-    if settings.log >= 0:
-        # a crash writes a traceback
-        faulthandler.enable(settings.log, all_threads=False)
+    # A crash writes a traceback. nginx makes descriptor 2 a copy of its error log, also when it
+    # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
+    # the old number may become a client's connection.
+    faulthandler.enable(STDERR, all_threads=False)
     checkpoints = settings.checkpoint
     _process = Process(
         Settings(
