@@ -17,6 +17,7 @@
 
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_fork.h"
 
 
 /* between looks for whether other batches still run, in microseconds */
@@ -275,6 +276,9 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
         rc = ngx_webtorch_py_policy((uint32_t) handler->index,
                                     (char *) handler->name.data,
                                     error, NGX_WEBTORCH_MESSAGE_LEN);
+
+        ngx_webtorch_fork_exit_child();
+
         if (rc <= 0) {
             return NGX_ERROR;
         }
@@ -285,16 +289,13 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
         return NGX_OK;
     }
 
-    if (ngx_webtorch_py_load((uint32_t) handler->index,
-                             (char *) handler->name.data, schema,
-                             error, NGX_WEBTORCH_MESSAGE_LEN)
-        != 0
-        || schema->kind == -1)
-    {
-        return NGX_ERROR;
-    }
+    rc = ngx_webtorch_py_load((uint32_t) handler->index,
+                              (char *) handler->name.data, schema,
+                              error, NGX_WEBTORCH_MESSAGE_LEN);
 
-    return NGX_OK;
+    ngx_webtorch_fork_exit_child();
+
+    return rc == 0 && schema->kind != -1 ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -349,6 +350,8 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 
     rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
                              batch->rows, batch);
+
+    ngx_webtorch_fork_exit_child();
 
     elapsed = ngx_webtorch_clock_usec() - start;
 
