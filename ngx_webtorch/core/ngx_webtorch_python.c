@@ -308,6 +308,8 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     ngx_webtorch_python_models_replaced = models_replaced;
 
     settings.check = (int32_t) check;
+    settings.worker = (uint32_t) ngx_worker;
+    settings.generation = conf->generation;
     settings.reload = (conf->reload == 1);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint

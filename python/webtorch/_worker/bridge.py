@@ -53,6 +53,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     _process = Process(
         Settings(
             check=bool(settings.check),
+            worker=settings.worker,
+            generation=settings.generation,
             zone=bool(lib.ngx_webtorch_zone_exists()),
             checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
             interval=settings.interval / 1000,
