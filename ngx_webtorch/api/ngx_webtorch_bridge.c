@@ -1573,6 +1573,8 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   /* only to generate compile-time warnings or errors */
   (void)p;
   (void)((p->check) | 0);  /* check that 'webtorch_settings_t.check' is an integer */
+  (void)((p->worker) | 0);  /* check that 'webtorch_settings_t.worker' is an integer */
+  (void)((p->generation) | 0);  /* check that 'webtorch_settings_t.generation' is an integer */
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
@@ -3435,6 +3437,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
              _CFFI_OP(_CFFI_OP_NOOP, 101) },
+  { "worker", offsetof(webtorch_settings_t, worker),
+              sizeof(((webtorch_settings_t *)0)->worker),
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "generation", offsetof(webtorch_settings_t, generation),
+                  sizeof(((webtorch_settings_t *)0)->generation),
+                  _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
               _CFFI_OP(_CFFI_OP_NOOP, 101) },
@@ -3503,13 +3511,13 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_server_t", 131, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
   { "$webtorch_settings_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 6 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 8 },
   { "$webtorch_spec_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 96, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 98, 5 },
   { "$webtorch_str_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 101, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 103, 2 },
   { "$webtorch_text_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 103, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 105, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -17,6 +17,7 @@
 
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_fork.h"
 
 
 /* between looks for whether other batches still run, in microseconds */
@@ -276,6 +277,9 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
         rc = ngx_webtorch_py_policy((uint32_t) handler->index,
                                     (char *) handler->name.data,
                                     error, NGX_WEBTORCH_MESSAGE_LEN);
+
+        ngx_webtorch_fork_exit_child();
+
         if (rc <= 0) {
             return NGX_ERROR;
         }
@@ -286,16 +290,13 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
         return NGX_OK;
     }
 
-    if (ngx_webtorch_py_load((uint32_t) handler->index,
-                             (char *) handler->name.data, schema,
-                             error, NGX_WEBTORCH_MESSAGE_LEN)
-        != 0
-        || schema->kind == -1)
-    {
-        return NGX_ERROR;
-    }
+    rc = ngx_webtorch_py_load((uint32_t) handler->index,
+                              (char *) handler->name.data, schema,
+                              error, NGX_WEBTORCH_MESSAGE_LEN);
 
-    return NGX_OK;
+    ngx_webtorch_fork_exit_child();
+
+    return rc == 0 && schema->kind != -1 ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -308,6 +309,8 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     ngx_webtorch_python_models_replaced = models_replaced;
 
     settings.check = (int32_t) check;
+    settings.worker = (uint32_t) ngx_worker;
+    settings.generation = conf->generation;
     settings.reload = (conf->reload == 1);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
@@ -350,6 +353,8 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 
     rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
                              batch->rows, batch);
+
+    ngx_webtorch_fork_exit_child();
 
     elapsed = ngx_webtorch_clock_usec() - start;
 

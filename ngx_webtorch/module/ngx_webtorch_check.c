@@ -8,6 +8,7 @@
 
 #include "ngx_webtorch_check.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
@@ -97,6 +98,10 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     ngx_webtorch_handler_t  **handler;
 
     ngx_webtorch_check_signals();
+
+    if (ngx_webtorch_fork_init(cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_memzero(&report, sizeof(ngx_webtorch_report_t));
 

@@ -7,6 +7,7 @@
 
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_check.h"
+#include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_thread.h"
@@ -270,6 +271,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         || conf->handlers.nelts == 0)
     {
         return NGX_OK;
+    }
+
+    if (ngx_webtorch_fork_init(cycle->log) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (ngx_webtorch_python_child(conf, error) != NGX_OK) {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from webtorch._native import ffi, lib
-from webtorch._worker import log
+from webtorch._worker import log, programs
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.process import Process, Settings
@@ -48,10 +48,13 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
     # the old number may become a client's connection.
     faulthandler.enable(STDERR, all_threads=False)
+    programs.install()
     checkpoints = settings.checkpoint
     _process = Process(
         Settings(
             check=bool(settings.check),
+            worker=settings.worker,
+            generation=settings.generation,
             zone=bool(lib.ngx_webtorch_zone_exists()),
             checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
             interval=settings.interval / 1000,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from webtorch import _state
 from webtorch._model import models
+from webtorch._worker import seeds
 from webtorch._worker.reload import Watcher
 from webtorch._worker.saver import Saver
 from webtorch._zone.checkpoint import Checkpoints
@@ -19,6 +20,10 @@ class Settings:
 
     check: bool
     """Whether the process only checks handlers, and serves nothing."""
+    worker: int
+    """Number of the worker, from 0; one that replaces a crashed worker has the same."""
+    generation: int
+    """Number of the configuration."""
     zone: bool
     """Whether models are shared by workers."""
     checkpoints: Path | None
@@ -54,11 +59,15 @@ class Process:
         if settings.reload:
             # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True
-            threads.append(Watcher(settings.roots, reload_handlers))
+            threads.append(Watcher(settings.roots, self._reload))
+        self._reload_handlers = reload_handlers
+        self._worker = settings.worker, settings.generation
+        self._reloads = 0
         self._threads = [] if settings.check else threads
 
     def start(self) -> None:
         """Start the threads: handlers are loaded."""
+        seeds.mix(*self._worker)
         for shared in models.shared_states():
             shared.supersede()
         for thread in self._threads:
@@ -69,3 +78,11 @@ class Process:
         for thread in self._threads:
             if thread.is_alive():
                 thread.stop()
+
+    def _reload(self) -> None:
+        try:
+            self._reload_handlers()
+        finally:
+            # modules may have set seeds again
+            self._reloads += 1
+            seeds.mix(*self._worker, self._reloads)
