@@ -282,13 +282,13 @@ def test_weights_are_put_into_place_again_and_again(start, directory):
             assert about["state"]["weight"][0][0] == turn
 
 
-LARGE = {"weight": torch.zeros(1, 450), "bias": torch.zeros(1)}
+LARGE = {"weight": torch.zeros(1, 500), "bias": torch.zeros(1)}
 """Two of them have room in 6 kB, three have not."""
 
 
 def test_weights_taken_by_idle_worker(start, directory):
     """It takes them without a batch, so that the next ones have room."""
-    server = start(SERVER, app(width=450), http=http(directory, zone="models:6k"))
+    server = start(SERVER, app(width=500), http=http(directory, zone="models:6k"))
     for turn in range(4):
         put(directory, f"{turn}-new.safetensors", LARGE)
         server.wait_for_log(f"has the weights of .*/{turn}-new.safetensors now")
@@ -298,7 +298,7 @@ def test_weights_taken_by_idle_worker(start, directory):
 def test_weights_without_room_are_tried_again(start, directory):
     """The weights before are in use until a batch ends."""
     text = (
-        app(width=450)
+        app(width=500)
         + f"""
     @webtorch.handler
     def wait(request):
