@@ -44,6 +44,7 @@ static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
 
 static ngx_uint_t       ngx_webtorch_python_running;    /* batches */
 static int              ngx_webtorch_python_swapped;    /* models, not taken */
+static ngx_uint_t       ngx_webtorch_python_refreshing; /* they are taken now */
 
 
 ngx_int_t
@@ -384,15 +385,21 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
 
     while (ngx_webtorch_python_swapped) {
 
-        if (ngx_webtorch_python_running == 0) {
+        if (ngx_webtorch_python_running == 0
+            && ngx_webtorch_python_refreshing == 0)
+        {
+            ngx_webtorch_python_refreshing = 1;
             ngx_webtorch_python_swapped = ngx_webtorch_py_refresh_models();
+            ngx_webtorch_python_refreshing = 0;
 
             if (ngx_webtorch_python_swapped == 0) {
                 return;
             }
         }
 
-        if (!wait) {
+        /* what another thread has begun takes less than a millisecond */
+
+        if (!wait && ngx_webtorch_python_refreshing == 0) {
             return;
         }
 
@@ -400,6 +407,29 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
         (void) usleep(NGX_WEBTORCH_SWAP_WAIT);
         PyEval_RestoreThread(state);
     }
+}
+
+
+ngx_int_t
+ngx_webtorch_python_refresh(void)
+{
+    ngx_int_t         rc;
+    PyGILState_STATE  gil;
+
+    /* the event loop does not wait for the GIL while others have use for it */
+
+    if (ngx_webtorch_python_running || ngx_webtorch_python_nlearning) {
+        return NGX_AGAIN;
+    }
+
+    gil = PyGILState_Ensure();
+
+    ngx_webtorch_python_refresh_models(0);
+    rc = ngx_webtorch_python_swapped ? NGX_AGAIN : NGX_OK;
+
+    PyGILState_Release(gil);
+
+    return rc;
 }
 
 

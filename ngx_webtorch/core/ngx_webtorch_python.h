@@ -43,6 +43,13 @@ void ngx_webtorch_python_exit(void);
  */
 ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait);
 
+/*
+ * Takes models that were replaced, between two batches.  NGX_AGAIN: a batch or
+ * a policy's round is running, or another worker fills a block; called in the
+ * event loop.
+ */
+ngx_int_t ngx_webtorch_python_refresh(void);
+
 /* whether a thread runs a policy's round */
 ngx_uint_t ngx_webtorch_python_learning(void);
 

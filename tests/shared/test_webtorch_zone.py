@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 
 import pytest
 import requests
@@ -185,6 +186,12 @@ def app_that_ends_halfway(how):
     )
 
 
+def train_in_vain(server):
+    """Send a request to a worker that exits during the step."""
+    with pytest.raises(requests.RequestException):
+        server.post("/train", [[666.0, 1.0]])
+
+
 def test_locked_model_unchanged_by_killed_step(start):
     """The worker that takes the place of one that has exited undoes its step."""
     server = start(
@@ -196,8 +203,7 @@ def test_locked_model_unchanged_by_killed_step(start):
     )
     train(server, 10)
     before = about_each(server)[0]
-    with pytest.raises(requests.RequestException):
-        server.post("/train", [[666.0, 1.0]])
+    train_in_vain(server)
     wait_for(lambda: len(server.workers()) == 2, "another worker")
     server.wait_for_log('model "line" is as before the step in which a worker exited')
     assert about_each(server) == [before, before]
@@ -218,12 +224,14 @@ def test_killed_step_undone_without_another_worker(start):
     train(server, 10)
     before = about_each(server)
     (old,) = server.workers()
-    with contextlib.suppress(requests.Timeout):
-        requests.post(server.url("/train"), json=[[666.0, 1.0]], timeout=0.5)
+    thread = threading.Thread(target=train_in_vain, args=[server])
+    thread.start()
+    wait_for(lambda: about_each(server) != before, "half of the step")
     server.reload()
     assert about_each(server) != before
     os.kill(old, signal.SIGKILL)
     wait_for(lambda: about_each(server) == before, "the step to be undone")
+    thread.join()
     train(server, 1)
 
 
