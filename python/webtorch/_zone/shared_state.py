@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from webtorch._step import Step
 from webtorch._zone.interfaces import Block, BusyError, Source, Zone
 from webtorch._zone.layout import Layout
-from webtorch._zone.optimizer_state import Lock, OptimizerState
+from webtorch._zone.optimizer_state import OptimizerState
 
 log = logging.getLogger("webtorch")
 
@@ -96,11 +96,20 @@ class SharedState:
         if self._optimizer.needs_nothing:
             step(loss)
         else:
-            self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
+            self._optimizer.step(lambda: step(loss), self.block.counters.steps)
         self.block.count_step()
 
-    def _lock(self) -> Lock:
-        return Lock(self.zone.lock, self.zone.unlock)
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Lock out training in strict order, if the model is trained so."""
+        if not self.strict:
+            yield
+            return
+        self.zone.lock()
+        try:
+            yield
+        finally:
+            self.zone.unlock()
 
     def refresh(self) -> bool:
         """Switch to the block that has replaced this one; no call runs in this process.
@@ -149,7 +158,7 @@ class SharedState:
             MemoryError: The zone has no room for the old and the new weights.
 
         """
-        with self.pinned() as latest, self._lock() if self.strict else contextlib.nullcontext():
+        with self.pinned() as latest, self._locked():
             block = self.zone.replace(self.name, self.layout, self.strict)
             try:
                 block.memory.copy_(latest.memory)
