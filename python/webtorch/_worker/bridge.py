@@ -18,7 +18,7 @@ from webtorch._worker import log
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.process import Process, Settings
-from webtorch._zone.shared_state import instances
+from webtorch._zone.shared_state import refresh_all
 from webtorch.balancer import PolicyError
 
 # `run` of each handler's runner, by the number of the handler
@@ -78,7 +78,7 @@ def ngx_webtorch_py_thread(threads: int) -> None:
 
 @ffi.def_extern(error=0, onerror=_on_error)
 def ngx_webtorch_py_refresh_models() -> int:
-    return int(not all([shared.refresh() for shared in [*instances]]))
+    return int(not refresh_all())
 
 
 # --- handlers ---

@@ -15,6 +15,7 @@ from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import write_schema
 from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
 Runner = TensorRunner | RequestRunner
@@ -72,7 +73,9 @@ def reload_handlers() -> None:
                 )
     for runner, handler in zip(_runners, found, strict=True):
         runner.handler = handler
-    for shared in models.shared_states():
+    current = models.shared_states()
+    retire_all_but(current)
+    for shared in current:
         shared.supersede()
 
 
