@@ -260,6 +260,7 @@ typedef struct {
     int32_t          check;               /* only tries handlers */
     uint32_t         worker;              /* from 0, less than their number */
     uint64_t         generation;          /* of the configuration */
+    char           **environment;         /* up to NULL */
     int32_t          reload;              /* code that changes is taken */
     uint32_t         npath;               /* of sys.path, the user's */
     const char      *checkpoint;          /* directory; NULL: none */
