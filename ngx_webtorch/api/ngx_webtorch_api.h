@@ -261,6 +261,7 @@ typedef struct {
     int32_t          check;               /* a check: it serves nothing */
     uint32_t         worker;              /* from 0, less than their number */
     uint64_t         generation;          /* of the configuration */
+    char           **environment;         /* the last one is NULL */
     int32_t          reload;              /* changed modules are imported */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */

@@ -311,6 +311,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.check = (int32_t) check;
     settings.worker = (uint32_t) ngx_worker;
     settings.generation = conf->generation;
+    settings.environment = environ;
     settings.reload = (conf->reload == 1);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint

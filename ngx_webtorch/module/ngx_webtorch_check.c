@@ -107,6 +107,12 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 
     report.rc = ngx_webtorch_check_user(cycle, report.error);
 
+    /* as workers have it */
+
+    if (ngx_set_environment(cycle, NULL) == NULL) {
+        return NGX_ERROR;
+    }
+
     if (report.rc == NGX_OK) {
         report.rc = ngx_webtorch_python_child(conf, report.error);
     }

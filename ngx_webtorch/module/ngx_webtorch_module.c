@@ -25,7 +25,7 @@
 #include "ngx_webtorch_zone.h"
 
 
-/* seconds that a worker which exits waits for its last checkpoint */
+/* seconds for the last checkpoint and Python's exit functions */
 #define NGX_WEBTORCH_EXIT_TIMEOUT  60
 
 
@@ -403,8 +403,9 @@ ngx_webtorch_exit_python(ngx_cycle_t *cycle)
     }
 
     ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
-                  "webtorch: Python did not stop within %d s, exiting without "
-                  "the last checkpoint", NGX_WEBTORCH_EXIT_TIMEOUT);
+                  "webtorch: Python did not stop within %d s, exiting before "
+                  "checkpoints and exit functions are complete",
+                  NGX_WEBTORCH_EXIT_TIMEOUT);
 
     return NGX_BUSY;
 }

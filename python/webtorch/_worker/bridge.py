@@ -5,6 +5,7 @@ the runners; the rest of the package does not know them.
 """
 
 import faulthandler
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from webtorch._native import ffi, lib
-from webtorch._worker import log, programs
+from webtorch._worker import environment, log, programs
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.process import Process, Settings
@@ -48,6 +49,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
     # the old number may become a client's connection.
     faulthandler.enable(STDERR, all_threads=False)
+    environment.install(_strings(settings.environment))
     programs.install()
     checkpoints = settings.checkpoint
     _process = Process(
@@ -132,6 +134,14 @@ def ngx_webtorch_py_learn(index: int, number: int) -> int:
         log.log_exception(f'policy "{runner.name}" failed:', failure)
         return -1
     return 0
+
+
+def _strings(array: Any) -> list[bytes]:
+    """Return the strings of an array that ends with NULL."""
+    return [
+        ffi.string(array[index])
+        for index in itertools.takewhile(lambda index: array[index] != ffi.NULL, itertools.count())
+    ]
 
 
 def _refuse(name: str, failure: BaseException, error: Any, size: int) -> int:

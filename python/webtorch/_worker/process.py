@@ -8,6 +8,7 @@ from pathlib import Path
 from webtorch import _state
 from webtorch._model import models
 from webtorch._worker import seeds
+from webtorch._worker.finish import finish
 from webtorch._worker.reload import Watcher
 from webtorch._worker.saver import Saver
 from webtorch._zone.checkpoint import Checkpoints
@@ -74,10 +75,11 @@ class Process:
             thread.start()
 
     def exit(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and end as the interpreter does, whose finalization is not run."""
         for thread in self._threads:
             if thread.is_alive():
                 thread.stop()
+        finish()
 
     def _reload(self) -> None:
         try:
