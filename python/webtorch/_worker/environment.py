@@ -1,4 +1,4 @@
-"""The environment of Python code: that of nginx's workers."""
+"""The environment of Python code, of C and of programs in workers."""
 
 import os
 from collections.abc import Iterable
@@ -10,8 +10,9 @@ _original = dict(os.environb)
 def install(variables: Iterable[bytes]) -> None:
     """Make `os.environ` and the environment of C the same.
 
-    It has nginx's variables, PATH of the master, without which compilers do not run, and what
-    modules have changed that the master imports.
+    nginx removes variables from C's environment in its workers, Python keeps those that nginx was
+    started with. Both get all of them, what nginx's directive `env` sets, and what modules have
+    changed that the master imports.
 
     Args:
         variables: The environment that nginx leaves to a worker, as `NAME=value`.
@@ -21,14 +22,12 @@ def install(variables: Iterable[bytes]) -> None:
     changed = {name: value for name, value in environ.items() if _original.get(name) != value}
     removed = _original.keys() - environ.keys()
 
-    new = {b"PATH": _original.get(b"PATH", os.fsencode(os.defpath))}
+    new = {b"PATH": os.fsencode(os.defpath)} | _original
     for variable in variables:
         name, _, value = variable.partition(b"=")
         new[name] = value
     new |= changed
 
-    for name in environ.keys() - new.keys():
-        del environ[name]
     environ.update({name: value for name, value in new.items() if name not in removed})
     for name in removed:
         os.unsetenv(name)
