@@ -51,6 +51,7 @@ static ngx_uint_t       ngx_webtorch_python_refreshing; /* they are taken now */
 ngx_int_t
 ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
 {
+    int          gc;
     ngx_int_t    rc;
     ngx_str_t   *name;
     ngx_uint_t   i;
@@ -71,10 +72,21 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         PyEval_RestoreThread(ngx_webtorch_python_main);
     }
 
+    /*
+     * What these imports make stays; to walk it again and again for garbage
+     * would take a third of the time that nginx needs to start.
+     */
+
+    gc = PyGC_Disable();
+
     rc = ngx_webtorch_python_import("webtorch", error);
 
     if (rc == NGX_OK) {
         rc = ngx_webtorch_python_import("webtorch._worker.preload", error);
+    }
+
+    if (gc) {
+        PyGC_Enable();
     }
 
     name = conf->preload->elts;
