@@ -81,6 +81,7 @@ typedef struct {
     uint64_t   id;                      /* hash of the address; 0: free */
     uint64_t   used;                    /* last lookup */
     uint64_t   probing;                 /* start of the probe in flight; or 0 */
+    uint64_t   tried;                   /* last probe because of silence */
     uint64_t   cold;                    /* last time that it lost its keys */
     float      peak;                    /* peak EWMA of latency, seconds */
     float      trend;                   /* log2 of fast to slow mean */
@@ -179,7 +180,6 @@ typedef struct {
 
     uint32_t   server;
     uint64_t   id;
-    uint64_t   start;
     uint32_t   max_fails;
     float      fail_timeout;
     uint32_t   row;                     /* of the key; NONE */
@@ -195,6 +195,14 @@ typedef struct {
     float      cost;
     float      features[WEBTORCH_FEATURES];
     ngx_webtorch_balance_reason_e  reason;
+
+    /* set after the pick */
+
+    uint64_t   start;
+    uint64_t   answered;                /* end of the server's part; 0: not
+                                           known, the end of the request */
+    uint32_t   paused;                  /* not counted as in flight */
+    uint32_t   judged;                  /* the outcome was added */
 } ngx_webtorch_balance_request_t;
 
 
@@ -210,13 +218,5 @@ uint64_t ngx_webtorch_balance_hash(const void *data, size_t len);
 /* returns the number of a server, which is added if needed; NONE: no room */
 uint32_t ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id,
     uint64_t now);
-
-/* a worker sends the request to the server that was picked */
-void ngx_webtorch_balance_begin(ngx_webtorch_balance_t *b, uint32_t worker,
-    ngx_webtorch_balance_request_t *req, uint64_t now);
-
-/* releases the requests of a worker, and its place */
-void ngx_webtorch_balance_reap(ngx_webtorch_balance_t *b, uint32_t worker);
-
 
 #endif /* _NGX_WEBTORCH_BALANCE_H_INCLUDED_ */

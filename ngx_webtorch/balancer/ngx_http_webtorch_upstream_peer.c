@@ -316,6 +316,10 @@ ngx_http_webtorch_upstream_pick(ngx_http_webtorch_upstream_peer_t *wp,
 
     ngx_shmtx_unlock(balancer->mutex);
 
+    ngx_queue_insert_tail(&balancer->requests, &wp->queue);
+
+    wp->watches = balancer->watches;
+    wp->bytes = 0;
     wp->inflight = 1;
     wp->known = 1;
 
@@ -562,10 +566,14 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
     if (wp->inflight) {
         wp->inflight = 0;
 
+        ngx_queue_remove(&wp->queue);
+
         balancer = wp->conf->balancer;
         outcome = ngx_http_webtorch_upstream_outcome(wp, pc, state);
 
         now = ngx_webtorch_clock_usec();
+
+        ngx_http_webtorch_upstream_set_answered(wp, now);
 
         ngx_shmtx_lock(balancer->mutex);
 

@@ -19,6 +19,11 @@ typedef struct {
     ngx_http_request_t                 *request;
     ngx_webtorch_balance_request_t      balance;
 
+    /* while it is in flight */
+    ngx_queue_t                         queue;     /* balancer->requests */
+    ngx_uint_t                          watches;   /* the last one */
+    off_t                               bytes;     /* both ways, until then */
+
     unsigned                            backup:1;    /* group */
     unsigned                            known:1;     /* cost and reason */
     unsigned                            inflight:1;

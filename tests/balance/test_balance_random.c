@@ -43,7 +43,6 @@ random_events(void)
 
     srand(1);
     setup(20);
-    live = 0;
 
     for (j = 0; j < 300000; j++) {
         now += (uint64_t) (rand() % 1000)
@@ -56,12 +55,19 @@ random_events(void)
 
         i = (uint32_t) rand() % 500;
 
+        if (used[i] && rand() % 4 == 0) {
+            how = (uint32_t) rand() % 3;
+            ngx_webtorch_balance_watch(b, 0, &req[i],
+                                       (ngx_webtorch_balance_flight_e) how,
+                                       now);
+            continue;
+        }
+
         if (used[i]) {
             how = (uint32_t) rand() % 20;
-            end(&req[i], how < 6 ? (ngx_webtorch_balance_outcome_e) how
+            end(&req[i], how < 5 ? (ngx_webtorch_balance_outcome_e) how
                                  : NGX_WEBTORCH_BALANCE_OK);
             used[i] = 0;
-            live--;
             continue;
         }
 
@@ -74,7 +80,6 @@ random_events(void)
         }
 
         used[i] = 1;
-        live++;
 
         if (j % 1000 == 0) {
             all_is_finite(20);
@@ -83,6 +88,10 @@ random_events(void)
 
     for (i = 0, n = 0; i < 20; i++) {
         n += b->servers[i].inflight;
+    }
+
+    for (i = 0, live = 0; i < 500; i++) {
+        live += used[i] && !req[i].paused;
     }
 
     check(n == live);
