@@ -9,7 +9,7 @@
 #include "ngx_http_webtorch_upstream.h"
 
 
-/* a request's tries; the context of the request, too */
+/* a request's tries */
 
 typedef struct {
     /* the round robin data must be first */
@@ -29,6 +29,10 @@ typedef struct {
     unsigned                            inflight:1;
 } ngx_http_webtorch_upstream_peer_t;
 
+
+/* that of the request's last upstream; NULL: it had none with the balancer */
+ngx_http_webtorch_upstream_peer_t *ngx_http_webtorch_upstream_get_ctx(
+    ngx_http_request_t *r);
 
 /* the names of ngx_webtorch_balance_reason_e */
 extern ngx_str_t  ngx_http_webtorch_upstream_reasons[];
