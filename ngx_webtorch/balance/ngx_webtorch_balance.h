@@ -67,6 +67,7 @@ typedef struct {
     float      error;                   /* share of failures, 0 to 1 */
     float      trust;                   /* confidence in the base, 0 to 1 */
     float      scale;                   /* factor of costs from user's score */
+    float      suspicion;               /* refusals that peers do not have */
     uint32_t   inflight;                /* requests */
     uint32_t   limit;                   /* of inflight after return; 0: none */
     uint64_t   progress;                /* last answer, or first in flight */
@@ -91,6 +92,8 @@ typedef struct {
     float      evidence;                /* log of odds that it is broken */
     float      backoff;                 /* seconds to the next probe */
     float      level_count;             /* outcomes in the levels */
+    float      refused;                 /* share beyond that of the keys */
+    float      noise;                   /* variance of a refusal */
 
     ngx_webtorch_balance_level_t  levels[NGX_WEBTORCH_BALANCE_LEVELS];
 } ngx_webtorch_balance_record_t;
@@ -115,6 +118,7 @@ typedef struct {
     float      lost_time;               /* by waiting where warm, seconds */
     float      ratio;                   /* mean over all servers */
     float      count;                   /* outcomes in the ratio */
+    float      refused;                 /* share of refusals */
 } ngx_webtorch_balance_key_t;
 
 
@@ -136,6 +140,7 @@ typedef struct {
     float      fleet;                   /* median of the bases; 0: unknown */
     float      best;                    /* least base */
     float      error;                   /* mean of the servers' */
+    float      refused;                 /* lower median of the servers' */
 
     /* for ngx_webtorch_balance_key.c */
     float      budget;                  /* for copies, seconds of service */
@@ -203,6 +208,7 @@ typedef struct {
                                            known, the end of the request */
     uint32_t   paused;                  /* not counted as in flight */
     uint32_t   judged;                  /* the outcome was added */
+    uint32_t   refused;                 /* an answer that is no success */
 } ngx_webtorch_balance_request_t;
 
 

@@ -17,6 +17,7 @@ ngx_webtorch_balance_begin(ngx_webtorch_balance_t *b, uint32_t worker,
     req->start = now;
     req->answered = 0;
     req->judged = 0;
+    req->refused = 0;
 
     ngx_webtorch_balance_resume(b, worker, req, now);
 

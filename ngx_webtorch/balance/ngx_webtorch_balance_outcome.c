@@ -9,6 +9,7 @@
 #include "ngx_webtorch_balance_key.h"
 #include "ngx_webtorch_balance_math.h"
 #include "ngx_webtorch_balance_policy.h"
+#include "ngx_webtorch_balance_refusal.h"
 #include "ngx_webtorch_balance_service.h"
 
 #include <math.h>
@@ -25,9 +26,6 @@
 
 /* outcomes before the ejection that count at most */
 #define NGX_WEBTORCH_BALANCE_RETURN_COUNT  12.0f
-
-/* seconds without an outcome after which failures are forgiven */
-#define NGX_WEBTORCH_BALANCE_FORGIVE       10.0f
 
 /* microseconds between updates of the estimates */
 #define NGX_WEBTORCH_BALANCE_REFRESH       20000
@@ -113,7 +111,9 @@ ngx_webtorch_balance_answer(ngx_webtorch_balance_t *b,
         s->progress = answered;
     }
 
-    if (outcome == NGX_WEBTORCH_BALANCE_OK) {
+    if (outcome == NGX_WEBTORCH_BALANCE_OK
+        && !ngx_webtorch_balance_refusal_add(b, req, now))
+    {
         ngx_webtorch_balance_service_add(b, req, latency, now);
     }
 
@@ -153,7 +153,7 @@ ngx_webtorch_balance_health(ngx_webtorch_balance_t *b,
     probe = req->reason == NGX_WEBTORCH_BALANCE_PROBE;
     usual = b->error < 0.9f ? b->error : 0.9f;
 
-    s->error = ngx_webtorch_balance_error(s, now);
+    s->error = ngx_webtorch_balance_forgive(s->error, now, s->finished);
     s->error += 0.1f * (bad - s->error);
     s->finished = now;
 
@@ -237,21 +237,4 @@ ngx_webtorch_balance_eject(ngx_webtorch_balance_t *b,
         /* its process may have exited, and lost the keys */
         r->cold = now;
     }
-}
-
-
-float
-ngx_webtorch_balance_error(const ngx_webtorch_balance_server_t *s, uint64_t now)
-{
-    float  age;
-
-    age = ngx_webtorch_balance_seconds(now, s->finished);
-
-    if (age >= NGX_WEBTORCH_BALANCE_FORGIVE) {
-        return 0.0f;
-    }
-
-    age = 1.0f - age / NGX_WEBTORCH_BALANCE_FORGIVE;
-
-    return s->error * age * age;
 }

@@ -30,9 +30,5 @@ void ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
     ngx_webtorch_balance_request_t *req,
     ngx_webtorch_balance_outcome_e outcome, uint64_t now);
 
-/* the share of failures; they are forgiven in time */
-float ngx_webtorch_balance_error(const ngx_webtorch_balance_server_t *s,
-    uint64_t now);
-
 
 #endif /* _NGX_WEBTORCH_BALANCE_OUTCOME_H_INCLUDED_ */

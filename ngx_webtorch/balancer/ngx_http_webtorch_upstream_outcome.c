@@ -6,6 +6,8 @@ static ngx_uint_t ngx_http_webtorch_upstream_is_failure(
     ngx_http_webtorch_upstream_conf_t *conf, ngx_uint_t status);
 static ngx_uint_t ngx_http_webtorch_upstream_is_cut(ngx_http_upstream_t *u,
     ngx_connection_t *c);
+static ngx_uint_t ngx_http_webtorch_upstream_has_grpc_error(
+    ngx_list_t *headers);
 static ngx_uint_t ngx_http_webtorch_upstream_is_gone(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_upstream_is_blocked(ngx_http_request_t *r,
     ngx_event_pipe_t *p);
@@ -123,6 +125,55 @@ ngx_http_webtorch_upstream_is_cut(ngx_http_upstream_t *u, ngx_connection_t *c)
     }
 
     return c->read->error || (c->read->eof && u->length != -1);
+}
+
+
+ngx_uint_t
+ngx_http_webtorch_upstream_is_refused(ngx_http_upstream_t *u)
+{
+    ngx_uint_t  status;
+
+    status = u->state ? u->state->status : 0;
+
+    if (status >= NGX_HTTP_SPECIAL_RESPONSE
+        && status != NGX_HTTP_NOT_MODIFIED)
+    {
+        return 1;
+    }
+
+    /* "grpc://" or "grpcs://"; without a message the header has the status */
+
+    return u->schema.len >= 4 && ngx_strncmp(u->schema.data, "grpc", 4) == 0
+           && ngx_http_webtorch_upstream_has_header(u)
+           && (ngx_http_webtorch_upstream_has_grpc_error(&u->headers_in.headers)
+               || ngx_http_webtorch_upstream_has_grpc_error(
+                                                   &u->headers_in.trailers));
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_upstream_has_grpc_error(ngx_list_t *headers)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &headers->part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == sizeof("grpc-status") - 1
+                && ngx_strncasecmp(h[i].key.data, (u_char *) "grpc-status",
+                                   sizeof("grpc-status") - 1)
+                   == 0)
+            {
+                return h[i].value.len != 1 || h[i].value.data[0] != '0';
+            }
+        }
+    }
+
+    return 0;
 }
 
 

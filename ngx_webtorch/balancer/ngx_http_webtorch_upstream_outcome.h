@@ -16,6 +16,12 @@
 void ngx_http_webtorch_upstream_set_answered(
     ngx_http_webtorch_upstream_peer_t *wp, uint64_t now);
 
+/*
+ * Whether the answer is no success: its status is other than 2xx, 101 and 304,
+ * or its grpc-status is not 0.
+ */
+ngx_uint_t ngx_http_webtorch_upstream_is_refused(ngx_http_upstream_t *u);
+
 /* of a request whose header has come */
 ngx_webtorch_balance_outcome_e ngx_http_webtorch_upstream_header_outcome(
     ngx_http_webtorch_upstream_peer_t *wp);

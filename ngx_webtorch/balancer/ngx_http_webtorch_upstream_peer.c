@@ -613,6 +613,8 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
         now = ngx_webtorch_clock_usec();
 
         ngx_http_webtorch_upstream_set_answered(wp, now);
+        wp->balance.refused =
+                  ngx_http_webtorch_upstream_is_refused(wp->request->upstream);
 
         ngx_shmtx_lock(balancer->mutex);
 

@@ -89,6 +89,7 @@ ngx_http_webtorch_upstream_watch_request(ngx_http_webtorch_upstream_peer_t *wp,
     if (state != NGX_WEBTORCH_BALANCE_WAITING) {
         outcome = ngx_http_webtorch_upstream_header_outcome(wp);
         ngx_http_webtorch_upstream_set_answered(wp, now);
+        wp->balance.refused = ngx_http_webtorch_upstream_is_refused(u);
     }
 
     ngx_shmtx_lock(balancer->mutex);

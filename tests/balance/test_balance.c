@@ -17,6 +17,7 @@ static const test_case_t *const  lists[] = {
     test_pick_cases,
     test_flight_cases,
     test_outcome_cases,
+    test_refusal_cases,
     test_key_cases,
     test_params_cases,
     test_clock_cases,

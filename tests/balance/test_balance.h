@@ -47,6 +47,7 @@ extern const test_case_t  test_outcome_cases[];
 extern const test_case_t  test_params_cases[];
 extern const test_case_t  test_pick_cases[];
 extern const test_case_t  test_random_cases[];
+extern const test_case_t  test_refusal_cases[];
 extern const test_case_t  test_server_cases[];
 
 extern ngx_webtorch_balance_t            *b;

@@ -25,6 +25,7 @@ all_is_finite(uint32_t n)
         check(isfinite(s->base) && s->base > 0);
         check(isfinite(s->backlog) && s->backlog >= 0);
         check(s->error >= 0 && s->error <= 1);
+        check(s->suspicion >= 0 && s->suspicion <= 1);
         check(s->concurrency >= 1);
 
         for (j = 0; j < NGX_WEBTORCH_BALANCE_LEVELS; j++) {
@@ -65,6 +66,7 @@ random_events(void)
 
         if (used[i]) {
             how = (uint32_t) rand() % 20;
+            req[i].refused = rand() % 3 == 0;
             end(&req[i], how < 5 ? (ngx_webtorch_balance_outcome_e) how
                                  : NGX_WEBTORCH_BALANCE_OK);
             used[i] = 0;
