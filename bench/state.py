@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import crowd
+import clients
 import wrk
 from server import PORT, Server
 from table import Measure, Row, Settings, at_least, between, main
@@ -63,12 +63,12 @@ def every_second(disturb: Callable[[], None], done: threading.Event) -> threadin
 
 def under_load(
     server: Server, path: str, disturb: Callable[[], None], *, resend: bool = True
-) -> crowd.Outcome:
+) -> clients.Outcome:
     """Disturb every second for as long as clients train."""
     done = threading.Event()
     thread = every_second(disturb, done)
     try:
-        return crowd.run(PORT, path, CONNECTIONS, SECONDS, resend=resend)
+        return clients.run(PORT, path, CONNECTIONS, SECONDS, resend=resend)
     finally:
         done.set()
         thread.join()
@@ -177,7 +177,7 @@ def loss_of_power(settings: Settings) -> Row:
     with start(http=http) as server:
         for turn in range(settings.repeat):
             begin = time.monotonic()
-            outcome = crowd.run(PORT, "/train", CONNECTIONS, 3 + random.random())
+            outcome = clients.run(PORT, "/train", CONNECTIONS, 3 + random.random())
             per_second = outcome.acknowledged / (time.monotonic() - begin)
             before, _ = about(server, "free")
             server.kill()
@@ -256,7 +256,7 @@ def together(settings: Settings) -> Row:
                     left[0] -= 1
                     return left[0] < 0
 
-                crowd.run(PORT, "/train", CONNECTIONS, 600, stop=enough)
+                clients.run(PORT, "/train", CONNECTIONS, 600, stop=enough)
                 answers = {server.post("/output", json.dumps(POINTS).encode()) for _ in range(50)}
                 same = same and len(answers) == 1
                 found = [a for (a,) in json.loads(answers.pop())]

@@ -1,4 +1,4 @@
-"""Denies who is part of a flood: `webtorch_access flood:score`, see nginx-conf/flood.conf."""
+"""Denies requests of a flood: `webtorch_access flood:score`, see nginx-conf/flood.conf."""
 
 from jaxtyping import Float32, Int64
 from torch import Tensor
@@ -13,5 +13,5 @@ detector = FloodDetector()
 def score(
     client: Float32[Tensor, "batch 31"], key: Int64[Tensor, "batch 1"]
 ) -> Float32[Tensor, "batch 1"]:
-    """Score each request; above 0.5 are those of a flood."""
+    """Score each request; requests of a flood score above 0.5."""
     return detector(client, key)

@@ -1,7 +1,7 @@
-"""A network that is sent JPEG or PNG files, decoded by Pillow in a handler.
+"""A classifier of JPEG and PNG files, which Pillow decodes in a handler.
 
 Run it with `./build.sh run nginx-conf/images.conf`. The network is small and its weights are
-random: put your own in its place.
+random: replace it by your own.
 """
 
 import io
@@ -15,7 +15,7 @@ import webtorch
 SIZE = 32
 CLASSES = ("cat", "dog", "nginx")
 
-# more would be decoded to gigabytes; Pillow raises above twice as many
+# a larger image would take gigabytes; Pillow raises an error above twice this number
 Image.MAX_IMAGE_PIXELS = 16 * 1024 * 1024
 
 torch.manual_seed(0)
@@ -36,7 +36,7 @@ def decode(body: memoryview) -> Tensor:
     """Decode a file to uint8 pixels, [3, SIZE, SIZE]."""
     try:
         with Image.open(io.BytesIO(body), formats=["JPEG", "PNG"]) as image:
-            # lets the JPEG decoder skip what the smaller picture has no room for
+            # the JPEG decoder skips details that the small picture cannot show
             image.draft("RGB", (SIZE, SIZE))
             pixels = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
@@ -47,7 +47,7 @@ def decode(body: memoryview) -> Tensor:
 
 @webtorch.handler(methods=["POST", "PUT"])
 def classify(request: webtorch.Request) -> dict[str, float]:
-    """Answer the probability of each class."""
+    """Return the probability of each class."""
     pixels = decode(request.body)
     (probabilities,) = classifier(pixels[None].float() / 255)
     return dict(zip(CLASSES, probabilities.tolist(), strict=True))

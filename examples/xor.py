@@ -1,4 +1,4 @@
-"""A network that learns XOR from the requests it gets: the label is -1 if a*b > 0, else 1.
+"""A network that learns XOR from its requests: the label is -1 if a*b > 0, else 1.
 
 Run it with `./build.sh run`; nginx-conf/xor.conf names the functions.
 """
@@ -19,13 +19,13 @@ xor = webtorch.Model(
 
 @webtorch.infer
 def output(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
-    """Answer what the network says of each row."""
+    """Return the network's output for each row."""
     return xor(x)
 
 
 @webtorch.train
 def train(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
-    """Make a step on the rows of all requests that came together, answer their labels."""
+    """Make a step on the rows of all requests of the batch, and return their labels."""
     label = torch.where(x.prod(dim=1, keepdim=True) > 0, -1.0, 1.0)
     xor.step(mse_loss(xor(x), label))
     return label
@@ -33,12 +33,12 @@ def train(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
 
 @webtorch.handler(methods=["GET", "HEAD"])
 def output_of_sample(request: webtorch.Request) -> str:
-    """Answer the network's output for (0.5, 0.5) as a plain number."""
+    """Return the network's output for (0.5, 0.5) as a plain number."""
     return str(output(torch.tensor([[0.5, 0.5]])).item())
 
 
 @webtorch.handler(methods=["GET"])
 def train_on_sample(request: webtorch.Request) -> webtorch.Response:
-    """Make a step on a random sample, answer its label as Torch7 serializes it."""
+    """Make a step on a random sample, and return its label in the format of Torch7."""
     label = train(torch.rand(1, 2) * 2 - 1)
     return webtorch.Response(label, content_type="text/plain")

@@ -1,6 +1,7 @@
 
 /*
- * The one interface between C and Python.
+ * api: the one interface between C and Python.  It includes no header but those
+ * of C itself, and all other folders may include it.
  *
  * Between the two "cdef" marks the text is also cffi's cdef: declarations only,
  * no preprocessor but plain "#define NAME number".  After a change run
@@ -56,22 +57,22 @@
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096
 
-/* with a slot's number: only this one is in use, all others can be dropped */
+/* a flag of a slot's number: no other slot is in use, they can be freed */
 #define WEBTORCH_ONLY_SLOT    0x80000000
 
-/* of a balancer: what is known of a server when a request is sent to it */
+/* a balancer's features of a server and a request, and its hidden neurons */
 #define WEBTORCH_FEATURES     8
 #define WEBTORCH_HIDDEN       8
 
-/* a name of a model and its zero */
+/* a model's name and a zero byte */
 #define WEBTORCH_MODEL_LEN    128
 
-/* a block in the zone: the youngest, that or a new one, always a new one */
+/* a block in the zone: the latest; the latest or a new one; a new one */
 #define WEBTORCH_FIND         0
 #define WEBTORCH_FIND_OR_MAKE 1
 #define WEBTORCH_MAKE         2
 
-/* instead of steps: those of the block that is replaced */
+/* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
 /* nginx's own levels */
@@ -85,8 +86,8 @@
 /* an element of a tensor of strings */
 
 typedef struct {
-    uint64_t  at;                         /* of inputs: in the batch's text,
-                                             of outputs: an address */
+    uint64_t  at;                         /* inputs: offset in the batch's
+                                             text, outputs: address */
     uint64_t  len;
 } webtorch_text_t;
 
@@ -106,19 +107,19 @@ typedef struct {
 } webtorch_spec_t;
 
 
-/* a handler as its annotations describe it */
+/* a handler, as its annotations describe it */
 
 typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
-    int32_t          waits;               /* for other workers, in strict order */
+    int32_t          waits;               /* a call may wait for other workers */
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;
     webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
 
-    uint32_t         input_strings;       /* tensors of strings among them */
+    uint32_t         input_strings;       /* how many are tensors of strings */
     uint32_t         output_strings;
 
     /* variable axes, those of inputs first; 0: all sizes are fixed */
@@ -126,7 +127,7 @@ typedef struct {
     uint32_t         nbound;              /* of inputs */
     char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
-    /* WEBTORCH_HANDLER: nginx's variables that it wants to see */
+    /* WEBTORCH_HANDLER: names of nginx's variables that it gets */
     uint32_t         nvars;
     char             vars[WEBTORCH_MAX_VARS][WEBTORCH_NAME_LEN];
 } webtorch_schema_t;
@@ -145,9 +146,9 @@ typedef struct {
 
 
 /*
- * A request as @webtorch.handler sees it: a block of memory of its own, which
- * all of its strings lie in, so that it may outlive the connection.  A large
- * body is not copied but shared, see ngx_webtorch_release().
+ * A request for @webtorch.handler: one allocation that holds all of its
+ * strings, so that it may outlive the connection.  A large body is not copied
+ * but shared, see ngx_webtorch_release().
  */
 
 typedef struct {
@@ -156,7 +157,7 @@ typedef struct {
     webtorch_str_t      path;
     webtorch_str_t      args;
     webtorch_str_t      body;
-    void               *shared;           /* what the body lies in, or NULL */
+    void               *shared;           /* memory of the body, or NULL */
     uint32_t            nheaders;
     webtorch_header_t  *headers;
     uint32_t            nvars;            /* as in the schema */
@@ -164,7 +165,7 @@ typedef struct {
 } webtorch_request_t;
 
 
-/* what a handler answered, likewise a block of its own */
+/* the answer of a handler, one allocation, too */
 
 typedef struct {
     int32_t             status;
@@ -173,7 +174,7 @@ typedef struct {
     uint32_t            nheaders;
     webtorch_header_t  *headers;
     webtorch_spec_t     tensor;           /* ndim < 0: the body is bytes */
-    webtorch_str_t      file;             /* len > 0: a path, instead of them */
+    webtorch_str_t      file;             /* len > 0: a path to send instead */
 } webtorch_reply_t;
 
 
@@ -182,11 +183,11 @@ typedef struct {
 typedef struct {
     uint32_t             first;           /* row */
     uint32_t             rows;
-    int32_t              status;          /* 0, or the HTTP status of its failure */
+    int32_t              status;          /* 0, or HTTP status of the failure */
     webtorch_str_t       message;         /* of the failure */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
-    void                *waiter;          /* NULL: nobody waits for it; C only */
+    void                *waiter;          /* C only; NULL: no request waits */
 } webtorch_job_t;
 
 
@@ -198,29 +199,29 @@ typedef struct {
     uint32_t         rows;
     uint32_t         capacity;            /* rows */
     uint32_t         retained;            /* Python keeps the input buffers */
-    uint32_t         shared;              /* outputs may change after the call */
+    uint32_t         shared;              /* outputs may change after a call */
     webtorch_job_t  *jobs;
     void            *inputs[WEBTORCH_MAX_TENSORS];
     size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
 
-    char            *text;                /* that strings of inputs are in */
+    char            *text;                /* all strings of the inputs */
     uint64_t         text_len;
 
-    /* of variable axes; Python sets those that only outputs have */
+    /* sizes of variable axes; Python sets those that only outputs have */
     int64_t          sizes[WEBTORCH_MAX_AXES];
 } webtorch_batch_t;
 
 
-/* a server of a balancer, as it is now */
+/* the current state of a balancer's server */
 
 typedef struct {
     uint32_t  server;                     /* its number */
     uint32_t  inflight;                   /* requests */
     uint32_t  ejected;
-    float     service;                    /* of a request alone, seconds */
+    float     service;                    /* time of a single request, s */
     float     concurrency;                /* requests served at once */
-    float     error;                      /* share of the outcomes */
+    float     error;                      /* share of failed outcomes */
     float     features[WEBTORCH_FEATURES];
 } webtorch_server_t;
 
@@ -231,18 +232,18 @@ typedef struct {
     uint32_t  server;                     /* its number */
     int32_t   outcome;                    /* 0, 1: error, 2: no answer */
     float     latency;                    /* seconds */
-    float     expected;                   /* when it was sent, uncorrected */
+    float     expected;                   /* uncorrected, when it was sent */
     float     features[WEBTORCH_FEATURES];
 } webtorch_sample_t;
 
 
 /*
- * What corrects a balancer's costs, all of it in log2:
+ * Parameters of the model that corrects a balancer's costs, in log2:
  * linear x features + bias + output x relu(weights x features + biases)
  */
 
 typedef struct {
-    uint32_t  used;                       /* 0: it would not help */
+    uint32_t  used;                       /* 0: costs are not corrected */
     uint32_t  hidden;                     /* neurons */
     float     loss;                       /* of the corrected costs */
     float     baseline;                   /* of the uncorrected ones */
@@ -254,39 +255,42 @@ typedef struct {
 } webtorch_params_t;
 
 
-/* of the configuration, what Python does by itself needs */
+/* settings of what Python does beside calls of handlers */
 
 typedef struct {
-    int32_t          check;               /* only tries handlers */
-    int32_t          log;                 /* descriptor; -1: none */
-    int32_t          reload;              /* code that changes is taken */
-    uint32_t         npath;               /* of sys.path, the user's */
+    int32_t          check;               /* a check: it serves nothing */
+    uint32_t         worker;              /* from 0, less than their number */
+    uint64_t         generation;          /* of the configuration */
+    char           **environment;         /* the last one is NULL */
+    int32_t          reload;              /* changed modules are imported */
+    uint32_t         npath;               /* entries of webtorch_path, which
+                                             are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */
     uint64_t         interval;            /* milliseconds */
     uint32_t         keep;                /* files of a model */
 } webtorch_settings_t;
 
 
-/* what all workers count together of a model in the zone */
+/* counters of a model in the zone, shared by all workers */
 
 typedef struct {
-    uint64_t         steps;               /* optimizer steps that were made */
-    uint64_t         saved;               /* of them, in the last checkpoint */
-    uint64_t         seen;                /* files changed up to then, in ns */
-    uint32_t         undo;                /* the copy is whole, see block_snapshot */
+    uint64_t         steps;               /* optimizer steps */
+    uint64_t         saved;               /* steps in the last checkpoint */
+    uint64_t         seen;                /* files changed later are new, ns */
+    uint32_t         undo;                /* the snapshot is complete */
 } webtorch_counters_t;
 
 
-/* the memory of a model in the zone; its layout is Python's to read */
+/* the memory of a model in the zone; only Python reads the layout */
 
 typedef struct {
     uint32_t              id;
-    uint32_t              fresh;          /* the caller's to fill */
+    uint32_t              fresh;          /* the caller has to fill it */
     char                 *data;
     size_t                size;
     webtorch_counters_t  *counters;
 
-    /* fresh: the youngest of this name with another layout; NULL: none */
+    /* fresh: the latest of this name with another layout; NULL: none */
     const char           *old_layout;
     size_t                old_len;
     char                 *old_data;
@@ -303,100 +307,101 @@ typedef struct {
 
 /* cdef: python begin */
 
-/* imports a handler "module:function" as number index and describes it */
+/* imports "module:function" as handler number index, sets its schema */
 int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *schema, char *error, size_t len);
 
 /*
- * runs a batch, sets its outputs and its jobs' status; what is used of every
- * batch is given as arguments, which costs less than members
+ * Runs a batch, sets its outputs and its jobs' status.  What every batch needs
+ * is passed as arguments, which costs less than members.
  */
 int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
 /* imports a balancer's policy; returns the milliseconds between its rounds */
 int ngx_webtorch_py_policy(uint32_t index, const char *name, char *error, size_t len);
 
-/* a policy learns what has happened, and publishes that */
+/* a policy learns from finished requests and publishes its parameters */
 int ngx_webtorch_py_learn(uint32_t index, uint32_t balancer);
 
-/* a thread that will run batches begins; threads is for torch's operators */
+/* in a new thread that will run batches; threads of an operator of torch */
 void ngx_webtorch_py_thread(int threads);
 
-/* a process that will load handlers begins, has loaded them, will exit */
+/* before a process loads handlers, after that, and before it exits */
 void ngx_webtorch_py_init(const webtorch_settings_t *settings);
 void ngx_webtorch_py_start(void);
 void ngx_webtorch_py_exit(void);
 
-/* models were replaced in the zone; no batch runs in this process; 1: again */
+/* models were replaced in the zone, no batch runs here; 1: to be called again */
 int ngx_webtorch_py_refresh_models(void);
 
 /* cdef: python end */
 
 
-/* implemented in C, called by Python with the GIL, in any thread */
+/* implemented in C, called by Python with the GIL held, in any thread */
 
 /* cdef: c begin */
 
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
-/* takes a copy of the message */
+/* the message is copied */
 void ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message, size_t len);
 
-/* takes a copy of the reply; -1: no memory */
+/* the reply is copied; -1: no memory */
 int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
-/* gives up a request or an input buffer that Python has taken over */
+/* frees a request or an input buffer that Python owns */
 void ngx_webtorch_free(void *p);
 
-/* gives up a shared body */
+/* releases a shared body */
 void ngx_webtorch_release(void *shared);
 
 /*
- * A balancer's finished requests from *next on, which is set; how many they
- * are.  Those that were overwritten meanwhile are left out.
+ * Copies a balancer's finished requests from number *next on, and advances it.
+ * Returns their number.  Requests that were overwritten are left out.
  */
 uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next, webtorch_sample_t *samples, uint32_t n);
 
-/* its servers, in the order of their numbers; how many they are */
+/* copies its servers in the order of their numbers, returns how many */
 uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *servers, uint32_t n);
 
 /*
- * What was learned is used from now on, if this worker is the one that learns
- * still; -1: it has numbers that are not finite.
+ * Parameters for the next picks, if this worker is still the learner; -1: a
+ * number is not finite.
  */
 int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
 
-/* likewise: what the costs of servers are multiplied with; -1: it is not finite, or not above 0 */
+/* factors of the servers' costs, if this worker is still the learner; -1: one is not finite, or not above 0 */
 int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);
 
-/* whether models are shared by workers */
+/* whether workers share models */
 int ngx_webtorch_zone_exists(void);
 
 /*
- * Finds the youngest block of a name and a layout, or allocates one, which is
- * fresh then: nobody else sees it, or any, until ngx_webtorch_block_ready() or
- * _discard() was called in the same thread.  With undo it has room for a copy.
- * -1: none, or no room; 1: another worker is filling one, look again later.
+ * Finds the latest block of a name and a layout, or allocates one, which is
+ * fresh.  It holds the zone's lock then, until the same thread calls
+ * ngx_webtorch_block_ready() or ngx_webtorch_block_discard().  With undo it has
+ * room for a snapshot.  -1: none, or no room; 1: another worker fills a block,
+ * to be called again later.
  */
 int ngx_webtorch_block_attach(const char *name, const char *layout, size_t len, size_t size, int undo, int how, webtorch_block_t *block);
 void ngx_webtorch_block_ready(uint32_t id);
 
-/* gives up one that is fresh, or that nobody else uses */
+/* frees a block that is fresh or that no other worker uses */
 void ngx_webtorch_block_discard(uint32_t id);
 void ngx_webtorch_block_detach(uint32_t id);
 
-/* blocks of this name with another layout are of configurations before */
+/* earlier blocks of this name are not found any more */
 void ngx_webtorch_block_supersede(uint32_t id);
 
 /* counts a step, in any worker */
 void ngx_webtorch_block_step(uint32_t id);
 
 /*
- * The lock of training in strict order, over all workers; may be nested.
- * Within it: keeps a copy of a block, lets it go, or puts it back, as is done
- * when the worker dies.
+ * The lock of training in strict order over all workers, which may be nested.
+ * Under it: takes a snapshot of a block, drops it after the step, or restores
+ * it, which the next owner of the lock does if the worker exited in a step.
  */
 void ngx_webtorch_training_lock(void);
 void ngx_webtorch_training_unlock(void);
@@ -404,11 +409,11 @@ void ngx_webtorch_block_snapshot(uint32_t id);
 void ngx_webtorch_block_commit(uint32_t id);
 void ngx_webtorch_block_restore(uint32_t id);
 
-/* whether this worker, by the calling thread, is the one that writes files */
+/* whether this worker writes checkpoints, in the calling thread */
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
 
-/* whether this worker shuts down */
+/* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);
 
 /* cdef: c end */

@@ -1249,30 +1249,30 @@ static int cffi_start_python(void)
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, char const *, size_t, size_t, int, int, webtorch_block_t *)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /*  3 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /*  6 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 118), // webtorch_block_t *
+/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 119), // webtorch_block_t *
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // char *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // char *
 /* 13 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_schema_t *
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_schema_t *
 /* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 12),
 /* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
 /* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // float const *
+/* 24 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // float const *
 /* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 27 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
@@ -1284,109 +1284,110 @@ static void *_cffi_types[] = {
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 117), // webtorch_batch_t *
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 118), // webtorch_batch_t *
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
 /* 39 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_params_t const *
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 125), // webtorch_params_t const *
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
 /* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // webtorch_job_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_reply_t const *
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_job_t *
+/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_reply_t const *
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 107), // uint64_t *
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // webtorch_sample_t *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 108), // uint64_t *
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_sample_t *
 /* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_server_t *
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_server_t *
 /* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(int)
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(int)
 /* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(int, char const *, size_t)
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(int, char const *, size_t)
 /* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(uint32_t)
+/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(uint32_t)
 /* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(void *)
-/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 116), // void *
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(void *)
+/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 117), // void *
 /* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(void)
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(void)
 /* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
 /* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 116), // void()(webtorch_settings_t const *)
-/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_settings_t const *
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(webtorch_settings_t const *)
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_settings_t const *
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 85 */ _CFFI_OP(_CFFI_OP_ARRAY, 87), // char[16][64]
-/* 86 */ (_cffi_opcode_t)(16),
-/* 87 */ _CFFI_OP(_CFFI_OP_ARRAY, 84), // char[64]
-/* 88 */ (_cffi_opcode_t)(64),
-/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 87), // char[8][64]
-/* 90 */ (_cffi_opcode_t)(8),
-/* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 92 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // float[8]
-/* 93 */ (_cffi_opcode_t)(8),
-/* 94 */ _CFFI_OP(_CFFI_OP_ARRAY, 92), // float[8][8]
-/* 95 */ (_cffi_opcode_t)(8),
-/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, char *, size_t)
-/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 15), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 27), // int(*)(uint32_t, uint32_t)
-/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // int(*)(void)
-/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 102 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 103 */ _CFFI_OP(_CFFI_OP_ARRAY, 102), // int64_t[8]
-/* 104 */ (_cffi_opcode_t)(8),
-/* 105 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
-/* 106 */ (_cffi_opcode_t)(16),
-/* 107 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 108), // uintptr_t[16]
-/* 110 */ (_cffi_opcode_t)(16),
-/* 111 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // void *[16]
-/* 112 */ (_cffi_opcode_t)(16),
-/* 113 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void(*)(int)
-/* 114 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // void(*)(void)
-/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // void(*)(webtorch_settings_t const *)
-/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 117 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 118 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // webtorch_counters_t *
-/* 120 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_header_t *
-/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 123 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
-/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_reply_t *
-/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
-/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_request_t *
-/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
-/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
-/* 131 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
-/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
-/* 134 */ _CFFI_OP(_CFFI_OP_ARRAY, 133), // webtorch_spec_t[16]
-/* 135 */ (_cffi_opcode_t)(16),
-/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // webtorch_str_t *
-/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
-/* 138 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 12), // char * *
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 86 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[16][64]
+/* 87 */ (_cffi_opcode_t)(16),
+/* 88 */ _CFFI_OP(_CFFI_OP_ARRAY, 85), // char[64]
+/* 89 */ (_cffi_opcode_t)(64),
+/* 90 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[8][64]
+/* 91 */ (_cffi_opcode_t)(8),
+/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 92), // float[8]
+/* 94 */ (_cffi_opcode_t)(8),
+/* 95 */ _CFFI_OP(_CFFI_OP_ARRAY, 93), // float[8][8]
+/* 96 */ (_cffi_opcode_t)(8),
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, char *, size_t)
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 15), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 27), // int(*)(uint32_t, uint32_t)
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // int(*)(void)
+/* 102 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 104 */ _CFFI_OP(_CFFI_OP_ARRAY, 103), // int64_t[8]
+/* 105 */ (_cffi_opcode_t)(8),
+/* 106 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
+/* 107 */ (_cffi_opcode_t)(16),
+/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 110 */ _CFFI_OP(_CFFI_OP_ARRAY, 109), // uintptr_t[16]
+/* 111 */ (_cffi_opcode_t)(16),
+/* 112 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // void *[16]
+/* 113 */ (_cffi_opcode_t)(16),
+/* 114 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void(*)(int)
+/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // void(*)(void)
+/* 116 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // void(*)(webtorch_settings_t const *)
+/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 118 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 119 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 120 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_counters_t *
+/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // webtorch_header_t *
+/* 123 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 125 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
+/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_reply_t *
+/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
+/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // webtorch_request_t *
+/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
+/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
+/* 131 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
+/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
+/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
+/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
+/* 135 */ _CFFI_OP(_CFFI_OP_ARRAY, 134), // webtorch_spec_t[16]
+/* 136 */ (_cffi_opcode_t)(16),
+/* 137 */ _CFFI_OP(_CFFI_OP_POINTER, 138), // webtorch_str_t *
+/* 138 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
+/* 139 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
 };
 
 _CFFI_UNUSED_FN
@@ -1573,7 +1574,9 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   /* only to generate compile-time warnings or errors */
   (void)p;
   (void)((p->check) | 0);  /* check that 'webtorch_settings_t.check' is an integer */
-  (void)((p->log) | 0);  /* check that 'webtorch_settings_t.log' is an integer */
+  (void)((p->worker) | 0);  /* check that 'webtorch_settings_t.worker' is an integer */
+  (void)((p->generation) | 0);  /* check that 'webtorch_settings_t.generation' is an integer */
+  { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
@@ -3143,15 +3146,15 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 75), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 98), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 97), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 96), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 99), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 113), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 116), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 99), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 98), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 97), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_saver_elect },
@@ -3192,22 +3195,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 45) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 111) },
+              _CFFI_OP(_CFFI_OP_NOOP, 112) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 105) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 106) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 109) },
+               _CFFI_OP(_CFFI_OP_NOOP, 110) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 107) },
+                _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 103) },
+             _CFFI_OP(_CFFI_OP_NOOP, 104) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3222,7 +3225,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3234,25 +3237,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 12) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 119) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 107) },
+            _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 137) },
+             _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3261,16 +3264,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 101) },
+              _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 137) },
+               _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 127) },
+               _CFFI_OP(_CFFI_OP_NOOP, 128) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 125) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 71) },
@@ -3282,61 +3285,61 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 91) },
+                _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+            _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+              _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+              _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 92) },
+              _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 94) },
+               _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 101) },
+              _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 137) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 121) },
+               _CFFI_OP(_CFFI_OP_NOOP, 122) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 133) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 137) },
+              _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 71) },
@@ -3345,37 +3348,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 121) },
+               _CFFI_OP(_CFFI_OP_NOOP, 122) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 136) },
+            _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 101) },
+               _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 91) },
+               _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 91) },
+                _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 92) },
+                _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 101) },
+            _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 101) },
+               _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 101) },
+             _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3387,10 +3390,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3405,13 +3408,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 89) },
+            _CFFI_OP(_CFFI_OP_NOOP, 90) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 85) },
+            _CFFI_OP(_CFFI_OP_NOOP, 86) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3423,25 +3426,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 91) },
+               _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 91) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 91) },
+             _CFFI_OP(_CFFI_OP_NOOP, 92) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 92) },
+                _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 101) },
-  { "log", offsetof(webtorch_settings_t, log),
-           sizeof(((webtorch_settings_t *)0)->log),
-           _CFFI_OP(_CFFI_OP_NOOP, 101) },
+             _CFFI_OP(_CFFI_OP_NOOP, 102) },
+  { "worker", offsetof(webtorch_settings_t, worker),
+              sizeof(((webtorch_settings_t *)0)->worker),
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+  { "generation", offsetof(webtorch_settings_t, generation),
+                  sizeof(((webtorch_settings_t *)0)->generation),
+                  _CFFI_OP(_CFFI_OP_NOOP, 108) },
+  { "environment", offsetof(webtorch_settings_t, environment),
+                   sizeof(((webtorch_settings_t *)0)->environment),
+                   _CFFI_OP(_CFFI_OP_NOOP, 84) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 101) },
+              _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3450,25 +3459,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 107) },
+                _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 87) },
+            _CFFI_OP(_CFFI_OP_NOOP, 88) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 101) },
+             _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 101) },
+            _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 103) },
+             _CFFI_OP(_CFFI_OP_NOOP, 104) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 102) },
+                _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 12) },
@@ -3477,61 +3486,61 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 3) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 107) },
+          _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 107) },
+           _CFFI_OP(_CFFI_OP_NOOP, 108) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 117, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 118, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 118, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 119, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 120, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 121, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 122, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 123, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 123, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 124, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_params_t", 124, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 125, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
-  { "$webtorch_reply_t", 126, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 127, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 7 },
-  { "$webtorch_request_t", 128, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 129, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 53, 10 },
-  { "$webtorch_sample_t", 129, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 130, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 63, 5 },
-  { "$webtorch_schema_t", 130, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 131, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 68, 15 },
-  { "$webtorch_server_t", 131, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_server_t", 132, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
-  { "$webtorch_settings_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 7 },
-  { "$webtorch_spec_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 97, 5 },
-  { "$webtorch_str_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 102, 2 },
-  { "$webtorch_text_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 104, 2 },
+  { "$webtorch_settings_t", 133, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 9 },
+  { "$webtorch_spec_t", 134, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 99, 5 },
+  { "$webtorch_str_t", 138, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 104, 2 },
+  { "$webtorch_text_t", 139, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 106, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 117 },
-  { "webtorch_block_t", 118 },
-  { "webtorch_counters_t", 120 },
-  { "webtorch_header_t", 122 },
-  { "webtorch_job_t", 123 },
-  { "webtorch_params_t", 124 },
-  { "webtorch_reply_t", 126 },
-  { "webtorch_request_t", 128 },
-  { "webtorch_sample_t", 129 },
-  { "webtorch_schema_t", 130 },
-  { "webtorch_server_t", 131 },
-  { "webtorch_settings_t", 132 },
-  { "webtorch_spec_t", 133 },
-  { "webtorch_str_t", 137 },
-  { "webtorch_text_t", 138 },
+  { "webtorch_batch_t", 118 },
+  { "webtorch_block_t", 119 },
+  { "webtorch_counters_t", 121 },
+  { "webtorch_header_t", 123 },
+  { "webtorch_job_t", 124 },
+  { "webtorch_params_t", 125 },
+  { "webtorch_reply_t", 127 },
+  { "webtorch_request_t", 129 },
+  { "webtorch_sample_t", 130 },
+  { "webtorch_schema_t", 131 },
+  { "webtorch_server_t", 132 },
+  { "webtorch_settings_t", 133 },
+  { "webtorch_spec_t", 134 },
+  { "webtorch_str_t", 138 },
+  { "webtorch_text_t", 139 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3546,7 +3555,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   0,  /* num_enums */
   15,  /* num_typenames */
   NULL,  /* no includes */
-  139,  /* num_types */
+  140,  /* num_types */
   1,  /* flags */
 };
 

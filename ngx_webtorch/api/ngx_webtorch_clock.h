@@ -38,10 +38,11 @@ ngx_webtorch_elapsed_usec(uint64_t now, uint64_t since)
 
 
 /*
- * Milliseconds in 32 bits, which wrap each 49 days.  A stamp is taken to be at
- * most 24 days old: a difference of more than half the range is a stamp that is
- * later than now.
+ * Milliseconds in 32 bits, which wrap each 49 days.  A stamp that seems to be
+ * older than that less a minute is later than now.
  */
+
+#define NGX_WEBTORCH_CLOCK_LATER  60000
 
 static inline uint32_t
 ngx_webtorch_elapsed_msec32(uint32_t now, uint32_t since)
@@ -50,7 +51,7 @@ ngx_webtorch_elapsed_msec32(uint32_t now, uint32_t since)
 
     elapsed = now - since;
 
-    return elapsed <= UINT32_MAX / 2 ? elapsed : 0;
+    return elapsed < UINT32_MAX - NGX_WEBTORCH_CLOCK_LATER ? elapsed : 0;
 }
 
 

@@ -12,16 +12,19 @@
 
 /*
  * Logs in any thread.  nginx's cached time stands still while the event loop
- * waits or runs a handler; ngx_time_sigsafe_update() renews that of the error
- * log alone, never the time of timers.
+ * waits or runs a handler.
  */
 #define ngx_webtorch_log_error(level, log, ...)                               \
     do {                                                                      \
         if ((log)->log_level >= (level)) {                                    \
-            ngx_time_sigsafe_update();                                        \
+            ngx_webtorch_log_update_time();                                   \
             ngx_log_error_core(level, log, __VA_ARGS__);                      \
         }                                                                     \
     } while (0)
+
+
+/* sets the time of the error log's lines, and no other time */
+void ngx_webtorch_log_update_time(void);
 
 
 #endif /* _NGX_WEBTORCH_LOG_H_INCLUDED_ */

@@ -17,6 +17,7 @@
 
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_fork.h"
 
 
 /* between looks for whether other batches still run, in microseconds */
@@ -44,6 +45,7 @@ static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
 
 static ngx_uint_t       ngx_webtorch_python_running;    /* batches */
 static int              ngx_webtorch_python_swapped;    /* models, not taken */
+static ngx_uint_t       ngx_webtorch_python_refreshing; /* they are taken now */
 
 
 ngx_int_t
@@ -275,6 +277,9 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
         rc = ngx_webtorch_py_policy((uint32_t) handler->index,
                                     (char *) handler->name.data,
                                     error, NGX_WEBTORCH_MESSAGE_LEN);
+
+        ngx_webtorch_fork_exit_child();
+
         if (rc <= 0) {
             return NGX_ERROR;
         }
@@ -285,29 +290,28 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
         return NGX_OK;
     }
 
-    if (ngx_webtorch_py_load((uint32_t) handler->index,
-                             (char *) handler->name.data, schema,
-                             error, NGX_WEBTORCH_MESSAGE_LEN)
-        != 0
-        || schema->kind == -1)
-    {
-        return NGX_ERROR;
-    }
+    rc = ngx_webtorch_py_load((uint32_t) handler->index,
+                              (char *) handler->name.data, schema,
+                              error, NGX_WEBTORCH_MESSAGE_LEN);
 
-    return NGX_OK;
+    ngx_webtorch_fork_exit_child();
+
+    return rc == 0 && schema->kind != -1 ? NGX_OK : NGX_ERROR;
 }
 
 
 void
-ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check, ngx_uint_t (*models_replaced)(void))
+ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
+    ngx_uint_t (*models_replaced)(void))
 {
     webtorch_settings_t  settings;
 
     ngx_webtorch_python_models_replaced = models_replaced;
 
     settings.check = (int32_t) check;
-    settings.log = log->file ? log->file->fd : -1;
+    settings.worker = (uint32_t) ngx_worker;
+    settings.generation = conf->generation;
+    settings.environment = environ;
     settings.reload = (conf->reload == 1);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
@@ -351,6 +355,8 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
     rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
                              batch->rows, batch);
 
+    ngx_webtorch_fork_exit_child();
+
     elapsed = ngx_webtorch_clock_usec() - start;
 
     ngx_webtorch_python_running--;
@@ -384,15 +390,21 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
 
     while (ngx_webtorch_python_swapped) {
 
-        if (ngx_webtorch_python_running == 0) {
+        if (ngx_webtorch_python_running == 0
+            && ngx_webtorch_python_refreshing == 0)
+        {
+            ngx_webtorch_python_refreshing = 1;
             ngx_webtorch_python_swapped = ngx_webtorch_py_refresh_models();
+            ngx_webtorch_python_refreshing = 0;
 
             if (ngx_webtorch_python_swapped == 0) {
                 return;
             }
         }
 
-        if (!wait) {
+        /* what another thread has begun takes less than a millisecond */
+
+        if (!wait && ngx_webtorch_python_refreshing == 0) {
             return;
         }
 
@@ -400,6 +412,29 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
         (void) usleep(NGX_WEBTORCH_SWAP_WAIT);
         PyEval_RestoreThread(state);
     }
+}
+
+
+ngx_int_t
+ngx_webtorch_python_refresh(void)
+{
+    ngx_int_t         rc;
+    PyGILState_STATE  gil;
+
+    /* the event loop does not wait for the GIL while others have use for it */
+
+    if (ngx_webtorch_python_running || ngx_webtorch_python_nlearning) {
+        return NGX_AGAIN;
+    }
+
+    gil = PyGILState_Ensure();
+
+    ngx_webtorch_python_refresh_models(0);
+    rc = ngx_webtorch_python_swapped ? NGX_AGAIN : NGX_OK;
+
+    PyGILState_Release(gil);
+
+    return rc;
 }
 
 

@@ -30,8 +30,8 @@ ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
  * Before and after handlers are loaded.  check: this process serves nothing;
  * models_replaced: whether models were replaced since it was called last
  */
-void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_log_t *log,
-    ngx_uint_t check, ngx_uint_t (*models_replaced)(void));
+void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
+    ngx_uint_t (*models_replaced)(void));
 void ngx_webtorch_python_loaded(void);
 
 /* before a worker exits */
@@ -42,6 +42,13 @@ void ngx_webtorch_python_exit(void);
  * that may wait does so, when models were replaced, until no other one runs
  */
 ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait);
+
+/*
+ * Takes models that were replaced, between two batches.  NGX_AGAIN: a batch or
+ * a policy's round is running, or another worker fills a block; called in the
+ * event loop.
+ */
+ngx_int_t ngx_webtorch_python_refresh(void);
 
 /* whether a thread runs a policy's round */
 ngx_uint_t ngx_webtorch_python_learning(void);

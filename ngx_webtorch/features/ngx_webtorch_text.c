@@ -205,25 +205,6 @@ ngx_webtorch_read(ngx_webtorch_reader_t *reader)
 }
 
 
-int
-ngx_webtorch_hex(int c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-
-    return -1;
-}
-
-
 void
 ngx_webtorch_features_ngrams(void *row, int32_t dtype, uint32_t n,
     const ngx_webtorch_text_features_t *text)

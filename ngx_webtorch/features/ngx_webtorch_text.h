@@ -53,7 +53,24 @@ void ngx_webtorch_features_bytes(void *row, uint32_t n,
     const ngx_webtorch_text_features_t *text);
 
 /* the value of a hexadecimal digit; -1: it is not one */
-int ngx_webtorch_hex(int c);
+
+static inline int
+ngx_webtorch_hex(int c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+
+    return -1;
+}
 
 
 #endif /* _NGX_WEBTORCH_TEXT_H_INCLUDED_ */

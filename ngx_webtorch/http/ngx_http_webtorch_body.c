@@ -16,6 +16,25 @@ static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
 
 
+ngx_uint_t
+ngx_http_webtorch_body_complete(ngx_http_request_t *r)
+{
+    ngx_http_request_body_t  *rb;
+
+    rb = r->request_body;
+
+    /* a subrequest may have an empty body of its own */
+
+    if (rb == NULL || rb != r->main->request_body) {
+        return 1;
+    }
+
+    /* rest is -1 if there is no body */
+
+    return rb->rest <= 0 && !r->main->reading_body;
+}
+
+
 /*
  * The body is copied only if it is in several pieces, or if its buffer has no
  * room for the padding.

@@ -14,6 +14,12 @@
 
 
 /*
+ * Whether the body has been read to its end.  It has not if a proxy that does
+ * not buffer it has begun to pass it on, and the request is redirected then.
+ */
+ngx_uint_t ngx_http_webtorch_body_complete(ngx_http_request_t *r);
+
+/*
  * Sets the body, with NGX_WEBTORCH_PADDING readable bytes after it if padded;
  * NGX_OK or an HTTP status.
  */

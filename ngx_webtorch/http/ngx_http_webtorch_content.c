@@ -20,6 +20,7 @@
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
 static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_incomplete_body(ngx_http_request_t *r);
 static void ngx_http_webtorch_decoded_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
@@ -148,6 +149,11 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     ngx_str_t                 body;
     ngx_http_webtorch_ctx_t  *ctx;
 
+    if (!ngx_http_webtorch_body_complete(r)) {
+        ngx_http_webtorch_wait(r, ngx_http_webtorch_incomplete_body(r));
+        return;
+    }
+
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
     rc = ngx_http_webtorch_body(r, ngx_http_webtorch_is_padded(ctx), &body);
@@ -157,6 +163,22 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     }
 
     ngx_http_webtorch_wait(r, rc);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_incomplete_body(ngx_http_request_t *r)
+{
+    ngx_str_t  text;
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the request body has not been read to its end, as it was "
+                  "passed on without buffering before");
+
+    ngx_str_set(&text, "the body has not been read to its end");
+
+    return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                   "incomplete_body", &text);
 }
 
 

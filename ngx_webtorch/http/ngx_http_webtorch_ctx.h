@@ -59,6 +59,8 @@ struct ngx_http_webtorch_ctx_s {
     unsigned                         text:1;      /* the body is not binary */
     unsigned                         answered:1;  /* by the module, not by
                                                      nginx */
+    unsigned                         conditional:1;  /* nginx decides on
+                                                        If-Match and the like */
     unsigned                         replace:1;   /* nginx's error page is
                                                      replaced by JSON */
 };

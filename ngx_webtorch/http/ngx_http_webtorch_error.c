@@ -59,8 +59,12 @@ static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
     { 404, "not_found", ngx_string("there is nothing at this address") },
     { 408, "request_timeout", ngx_string("the request took too long") },
     { 411, "length_required", ngx_string("the length of the body is missing") },
+    { 412, "precondition_failed", ngx_string("the precondition in the "
+                                             "request's headers is false") },
     { 413, "too_large", ngx_string("the body is larger than "
                                    "\"client_max_body_size\" allows") },
+    { 416, "range_not_satisfiable", ngx_string("the file does not have this "
+                                               "range") },
     { 500, "internal_error", ngx_string("the server failed, "
                                         "see its error log") },
     { 503, "unavailable", ngx_string("the server is busy") },
@@ -143,6 +147,10 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
 {
     ngx_int_t  rc;
     ngx_str_t  s;
+
+    /* the client need not send the body */
+
+    r->expect_tested = 1;
 
     rc = ngx_http_discard_request_body(r);
 
@@ -268,7 +276,12 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
     ngx_http_webtorch_ctx_t       *ctx;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
-    if (r->headers_out.status < NGX_HTTP_BAD_REQUEST || r != r->main) {
+    /* err_status is 0 for a text of "return" */
+
+    if (r->headers_out.status < NGX_HTTP_BAD_REQUEST
+        || r->err_status == 0
+        || r != r->main)
+    {
         return ngx_http_next_header_filter(r);
     }
 

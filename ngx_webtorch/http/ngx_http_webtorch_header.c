@@ -2,36 +2,120 @@
 #include "ngx_http_webtorch_header.h"
 
 
+/* a header of an answer that nginx's filters find by a member of headers_out */
+
+typedef struct {
+    ngx_str_t    name;
+    ngx_uint_t   offset;
+} ngx_http_webtorch_header_out_t;
+
+
+static ngx_uint_t ngx_http_webtorch_header_is(ngx_table_elt_t *h,
+    const char *name);
+static void ngx_http_webtorch_set_header_out(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
+static ngx_int_t ngx_http_webtorch_add_cache_control(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
+static void ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r);
+
+
+static ngx_http_webtorch_header_out_t  ngx_http_webtorch_headers_out[] = {
+
+    { ngx_string("Content-Encoding"),
+      offsetof(ngx_http_headers_out_t, content_encoding) },
+
+    { ngx_string("ETag"), offsetof(ngx_http_headers_out_t, etag) },
+
+    { ngx_string("Expires"), offsetof(ngx_http_headers_out_t, expires) },
+
+    { ngx_string("Last-Modified"),
+      offsetof(ngx_http_headers_out_t, last_modified) },
+};
+
+#define NGX_HTTP_WEBTORCH_NHEADERS                                            \
+    (sizeof(ngx_http_webtorch_headers_out)                                    \
+     / sizeof(ngx_http_webtorch_header_out_t))
+
+
 ngx_str_t *
 ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
 {
-    size_t            len;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    len = ngx_strlen(name);
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_header_is(&h[i], name)) {
+                return &h[i].value;
             }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == len
-            && ngx_memcmp(h[i].lowcase_key, name, len) == 0)
-        {
-            return &h[i].value;
         }
     }
+
+    return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_header_is(ngx_table_elt_t *h, const char *name)
+{
+    return h->key.len == ngx_strlen(name)
+           && ngx_memcmp(h->lowcase_key, name, h->key.len) == 0;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_join_headers(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value)
+{
+    u_char           *p;
+    size_t            len;
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    n = 0;
+    len = 0;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_header_is(&h[i], name)) {
+                *value = h[i].value;
+                len += value->len + sizeof(", ") - 1;
+                n++;
+            }
+        }
+    }
+
+    if (n < 2) {
+        return n ? NGX_OK : NGX_DECLINED;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+    value->len = len - (sizeof(", ") - 1);
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_header_is(&h[i], name)) {
+                p = ngx_cpymem(p, h[i].value.data, h[i].value.len);
+                *p++ = ',';
+                *p++ = ' ';
+            }
+        }
+    }
+
+    return NGX_OK;
 }
 
 
@@ -53,20 +137,161 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     h->next = NULL;
 #endif
 
-    /* nginx's filters read these two */
-
-    if (name->len == sizeof("Content-Encoding") - 1
-        && ngx_strncasecmp(name->data, (u_char *) "Content-Encoding", name->len)
+    if (name->len == sizeof("Cache-Control") - 1
+        && ngx_strncasecmp(name->data, (u_char *) "Cache-Control", name->len)
            == 0)
     {
-        r->headers_out.content_encoding = h;
-
-    } else if (name->len == sizeof("ETag") - 1
-               && ngx_strncasecmp(name->data, (u_char *) "ETag", name->len)
-                  == 0)
-    {
-        r->headers_out.etag = h;
+        return ngx_http_webtorch_add_cache_control(r, h);
     }
 
+    ngx_http_webtorch_set_header_out(r, h);
+
     return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_set_header_out(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    ngx_uint_t                       i;
+    ngx_http_webtorch_header_out_t  *out;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NHEADERS; i++) {
+        out = &ngx_http_webtorch_headers_out[i];
+
+        if (out->name.len == h->key.len
+            && ngx_strncasecmp(out->name.data, h->key.data, h->key.len) == 0)
+        {
+            *(ngx_table_elt_t **) ((char *) &r->headers_out + out->offset) = h;
+            break;
+        }
+    }
+
+    if (h == r->headers_out.last_modified) {
+        r->headers_out.last_modified_time = ngx_parse_http_time(h->value.data,
+                                                                h->value.len);
+    }
+}
+
+
+/* "expires" replaces these, and does not add a line */
+
+static ngx_int_t
+ngx_http_webtorch_add_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    ngx_table_elt_t  **ph;
+
+#if (nginx_version >= 1023000)
+
+    for (ph = &r->headers_out.cache_control; *ph; ph = &(*ph)->next) {
+        /* void */
+    }
+
+#else
+
+    if (r->headers_out.cache_control.elts == NULL
+        && ngx_array_init(&r->headers_out.cache_control, r->pool, 1,
+                          sizeof(ngx_table_elt_t *))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ph = ngx_array_push(&r->headers_out.cache_control);
+    if (ph == NULL) {
+        return NGX_ERROR;
+    }
+
+#endif
+
+    *ph = h;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_vary(ngx_http_request_t *r)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Vary");
+    ngx_str_set(&value, "Accept");
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
+}
+
+
+void
+ngx_http_webtorch_mark_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark)
+{
+    mark->part = r->headers_out.headers.last;
+    mark->n = mark->part->nelts;
+}
+
+
+void
+ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark)
+{
+    ngx_uint_t         i;
+    ngx_list_part_t   *part;
+    ngx_table_elt_t   *h, **ph;
+
+    i = mark->n;
+
+    for (part = mark->part; part; part = part->next) {
+        h = part->elts;
+
+        for ( /* void */ ; i < part->nelts; i++) {
+            if (&h[i] != r->headers_out.content_range) {
+                h[i].hash = 0;
+            }
+        }
+
+        i = 0;
+    }
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NHEADERS; i++) {
+        ph = (ngx_table_elt_t **) ((char *) &r->headers_out
+                                   + ngx_http_webtorch_headers_out[i].offset);
+
+        if (*ph && (*ph)->hash == 0) {
+            *ph = NULL;
+        }
+    }
+
+    if (r->headers_out.last_modified == NULL) {
+        r->headers_out.last_modified_time = -1;
+    }
+
+    ngx_http_webtorch_clear_cache_control(r);
+}
+
+
+/* if the first one is cleared, they all are */
+
+static void
+ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r)
+{
+#if (nginx_version >= 1023000)
+
+    if (r->headers_out.cache_control
+        && r->headers_out.cache_control->hash == 0)
+    {
+        r->headers_out.cache_control = NULL;
+    }
+
+#else
+
+    ngx_table_elt_t  **ph;
+
+    ph = r->headers_out.cache_control.elts;
+
+    if (ph && (*ph)->hash == 0) {
+        ngx_memzero(&r->headers_out.cache_control, sizeof(ngx_array_t));
+    }
+
+#endif
 }

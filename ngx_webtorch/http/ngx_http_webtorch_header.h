@@ -11,13 +11,41 @@
 #include <ngx_http.h>
 
 
+/* a place in the headers of an answer */
+
+typedef struct {
+    ngx_list_part_t  *part;
+    ngx_uint_t        n;
+} ngx_http_webtorch_header_mark_t;
+
+
 /* by a name in lower case, the first of several; NULL: none */
 ngx_str_t *ngx_http_webtorch_find_header(ngx_http_request_t *r,
     const char *name);
 
+/*
+ * Sets the values of all headers of a name, joined with commas; NGX_DECLINED:
+ * there is none.
+ */
+ngx_int_t ngx_http_webtorch_join_headers(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value);
+
 /* name and value are not copied */
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
+
+/* adds "Vary: Accept", for answers whose format was negotiated */
+ngx_int_t ngx_http_webtorch_add_vary(ngx_http_request_t *r);
+
+void ngx_http_webtorch_mark_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark);
+
+/*
+ * Clears the headers added after the mark, but Content-Range, which an answer
+ * of 416 needs.  The header must not be sent yet.
+ */
+void ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_HEADER_H_INCLUDED_ */

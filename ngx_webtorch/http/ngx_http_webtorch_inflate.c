@@ -41,7 +41,6 @@ static ngx_int_t ngx_http_webtorch_add_codings(ngx_uint_t *coding,
     ngx_str_t *value);
 static ngx_http_webtorch_coding_t *ngx_http_webtorch_find_coding(u_char *name,
     size_t len);
-static int ngx_http_webtorch_window_bits(ngx_uint_t coding, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
     ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_inflate_grow(
@@ -194,7 +193,8 @@ ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body, size_t limit,
     in.last_in = body->data + body->len;
     in.limit = limit;
 
-    if (inflateInit2(&in.z, ngx_http_webtorch_window_bits(coding, body))
+    if (inflateInit2(&in.z,
+                     ngx_http_webtorch_inflate_window_bits(coding, body))
         != Z_OK)
     {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -227,8 +227,8 @@ ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body, size_t limit,
  * and a bit set that every encoder leaves zero.
  */
 
-static int
-ngx_http_webtorch_window_bits(ngx_uint_t coding, ngx_str_t *body)
+int
+ngx_http_webtorch_inflate_window_bits(ngx_uint_t coding, ngx_str_t *body)
 {
     u_char  *p;
 

@@ -29,6 +29,9 @@ ngx_uint_t ngx_http_webtorch_is_coding(ngx_table_elt_t *h);
 /* the largest size of an inflated body, in bytes */
 size_t ngx_http_webtorch_inflate_limit(ngx_http_request_t *r);
 
+/* zlib's windowBits for a body of which at least two bytes are given, if any */
+int ngx_http_webtorch_inflate_window_bits(ngx_uint_t coding, ngx_str_t *body);
+
 /*
  * Inflates a body into one piece with a codec's padding, in memory that the
  * cleanup frees; NGX_ERROR: err is set.  May be called in any thread.

@@ -30,7 +30,8 @@ ngx_int_t
 ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_str_t          *accept, *type;
+    ngx_int_t           rc;
+    ngx_str_t           accept, *type;
     webtorch_schema_t  *schema;
 
     ctx->wire = &ngx_http_webtorch_formats;
@@ -62,11 +63,15 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     }
 
     ctx->out = ctx->in;
-    accept = ngx_http_webtorch_find_header(r, "accept");
+    rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
 
-    if (accept) {
-        ctx->out = ngx_webtorch_codec_by_accept((char *) accept->data,
-                                                accept->len, ctx->in,
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_OK) {
+        ctx->out = ngx_webtorch_codec_by_accept((char *) accept.data,
+                                                accept.len, ctx->in,
                                                 schema->noutputs,
                                                 schema->output_strings);
 
@@ -81,6 +86,10 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     }
 
     if (ctx->out == NULL) {
+        if (ngx_http_webtorch_add_vary(r) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
                    "no format in the header \"Accept\" is known: "
                    "accept application/json");
@@ -151,6 +160,10 @@ ngx_http_webtorch_format_answer(ngx_http_request_t *r,
         && (schema->naxes || ctx->layout.shape)
         && ngx_http_webtorch_add_shape(r, ctx, &specs[0]) != NGX_OK)
     {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_webtorch_add_vary(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

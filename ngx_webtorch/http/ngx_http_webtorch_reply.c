@@ -9,10 +9,16 @@
 #include "ngx_http_webtorch_send.h"
 
 
+static ngx_int_t ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
-    webtorch_reply_t *reply, ngx_str_t *type);
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_open_file(ngx_http_request_t *r,
+    ngx_str_t *path, ngx_open_file_info_t *of);
 static ngx_str_t ngx_http_webtorch_extension(ngx_str_t *path);
 static ngx_int_t ngx_http_webtorch_reply_failed(ngx_http_request_t *r);
 
@@ -21,8 +27,39 @@ ngx_int_t
 ngx_http_webtorch_send_reply(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {
+    ngx_int_t                        rc;
+    ngx_http_webtorch_header_mark_t  mark;
+
+    ngx_http_webtorch_mark_headers(r, &mark);
+
+    if (reply->tensor.ndim >= 0) {
+        rc = ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
+
+    } else if (reply->file.len) {
+        rc = ngx_http_webtorch_send_reply_file(r, ctx, reply);
+
+    } else {
+        rc = ngx_http_webtorch_send_reply_bytes(r, ctx, reply);
+    }
+
+    /* nginx answers with an error instead */
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_http_webtorch_clear_headers(r, &mark);
+    }
+
+    return rc;
+}
+
+
+/* called when the answer is known to be the handler's, not an error */
+
+static ngx_int_t
+ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
     uint32_t   i;
-    ngx_str_t  name, value, type;
+    ngx_str_t  name, value;
 
     for (i = 0; i < reply->nheaders; i++) {
         name.data = (u_char *) reply->headers[i].name.data;
@@ -31,20 +68,31 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
         value.len = reply->headers[i].value.len;
 
         if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            return NGX_ERROR;
         }
     }
 
-    if (reply->tensor.ndim >= 0) {
-        return ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
+    ctx->conditional = (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+                       && (reply->file.len
+                           || r->headers_out.etag
+                           || r->headers_out.last_modified);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
+    ngx_str_t  type;
+
+    if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     type.data = (u_char *) reply->content_type.data;
     type.len = reply->content_type.len;
-
-    if (reply->file.len) {
-        return ngx_http_webtorch_send_reply_file(r, reply, &type);
-    }
 
     return ngx_http_webtorch_send(r, reply->status, &type,
                                   (u_char *) reply->body.data,
@@ -78,12 +126,19 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
 
             return ngx_http_webtorch_reply_failed(r);
         }
+
+    } else if (ngx_http_webtorch_add_vary(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (codec == NULL) {
         ngx_str_set(&text, "no format in the header \"Accept\" is known: "
                            "accept application/json");
         return ngx_http_webtorch_error(r, 406, "not_acceptable", &text);
+    }
+
+    if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
@@ -109,45 +164,25 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
-    webtorch_reply_t *reply, ngx_str_t *type)
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {
-    ngx_str_t                  path;
-    ngx_buf_t                 *b;
-    ngx_chain_t                out;
-    ngx_open_file_info_t       of;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_int_t              rc;
+    ngx_str_t              path, type;
+    ngx_buf_t             *b;
+    ngx_chain_t            out;
+    ngx_open_file_info_t   of;
 
     path.data = (u_char *) reply->file.data;
     path.len = reply->file.len;
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    rc = ngx_http_webtorch_open_file(r, &path, &of);
 
-    ngx_memzero(&of, sizeof(ngx_open_file_info_t));
-
-    of.read_ahead = clcf->read_ahead;
-    of.directio = clcf->directio;
-    of.valid = clcf->open_file_cache_valid;
-    of.min_uses = clcf->open_file_cache_min_uses;
-    of.errors = clcf->open_file_cache_errors;
-    of.events = clcf->open_file_cache_events;
-
-    if (ngx_open_cached_file(clcf->open_file_cache, &path, &of, r->pool)
-        != NGX_OK)
-    {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, of.err,
-                      "webtorch: a handler answered with a file, "
-                      "%s \"%V\" failed",
-                      of.failed ? of.failed : "open()", &path);
-
-        return ngx_http_webtorch_reply_failed(r);
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
-    if (!of.is_file) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "webtorch: a handler answered with a file, "
-                      "\"%V\" is not a regular file", &path);
-
-        return ngx_http_webtorch_reply_failed(r);
+    if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     b = ngx_calloc_buf(r->pool);
@@ -168,7 +203,10 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     b->file->log = r->connection->log;
     b->file->directio = of.is_directio;
 
-    if (type->len == 0) {
+    type.data = (u_char *) reply->content_type.data;
+    type.len = reply->content_type.len;
+
+    if (type.len == 0) {
         /* by the extension of the file, not of the request */
 
         r->exten = ngx_http_webtorch_extension(&path);
@@ -177,7 +215,7 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        *type = r->headers_out.content_type;
+        type = r->headers_out.content_type;
     }
 
     r->headers_out.last_modified_time = of.mtime;
@@ -187,20 +225,73 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* the filters do not check the method: static files have only these two */
+    /* the filter does not check the method */
 
-    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
-        r->allow_ranges = (reply->status == NGX_HTTP_OK);
-
-    } else {
-        r->disable_not_modified = 1;
-    }
+    r->allow_ranges = (ctx->conditional && reply->status == NGX_HTTP_OK);
 
     out.buf = b;
     out.next = NULL;
 
-    return ngx_http_webtorch_send_chain(r, reply->status, type, &out,
+    return ngx_http_webtorch_send_chain(r, reply->status, &type, &out,
                                         (size_t) of.size);
+}
+
+
+/* NGX_DECLINED: it is open; else the error is answered */
+
+static ngx_int_t
+ngx_http_webtorch_open_file(ngx_http_request_t *r, ngx_str_t *path,
+    ngx_open_file_info_t *of)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    ngx_memzero(of, sizeof(ngx_open_file_info_t));
+
+    of->read_ahead = clcf->read_ahead;
+    of->directio = clcf->directio;
+    of->valid = clcf->open_file_cache_valid;
+    of->min_uses = clcf->open_file_cache_min_uses;
+    of->errors = clcf->open_file_cache_errors;
+    of->events = clcf->open_file_cache_events;
+
+    if (ngx_http_set_disable_symlinks(r, clcf, path, of) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_open_cached_file(clcf->open_file_cache, path, of, r->pool)
+        != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, of->err,
+                      "webtorch: a handler answered with a file, "
+                      "%s \"%V\" failed",
+                      of->failed ? of->failed : "open()", path);
+
+#if (NGX_HAVE_OPENAT)
+        /* ENOTDIR: a link that leads to a directory */
+
+        if (of->disable_symlinks
+            && (of->err == NGX_ELOOP || of->err == NGX_EMLINK
+                || of->err == NGX_ENOTDIR))
+        {
+            return ngx_http_webtorch_refuse(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                            "access is denied");
+        }
+#endif
+
+        return ngx_http_webtorch_reply_failed(r);
+    }
+
+    if (!of->is_file) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "webtorch: a handler answered with a file, "
+                      "\"%V\" is not a regular file", path);
+
+        return ngx_http_webtorch_reply_failed(r);
+    }
+
+    return NGX_DECLINED;
 }
 
 

@@ -10,6 +10,7 @@
 
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_str_t *type, ngx_http_webtorch_tensors_t *tensors);
+static void ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type);
 
 
 ngx_str_t  ngx_http_webtorch_json_type = ngx_string("application/json");
@@ -208,9 +209,17 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = (off_t) len;
-    r->headers_out.content_type = *type;
-    r->headers_out.content_type_len = type->len;
-    r->headers_out.content_type_lowcase = NULL;
+
+    ngx_http_webtorch_set_type(r, type);
+
+    if (status == NGX_HTTP_NOT_MODIFIED) {
+        r->headers_out.content_length_n = -1;
+        ngx_str_null(&r->headers_out.content_type);
+    }
+
+    /* the filter would answer 304 or 412 although the handler has run */
+
+    r->disable_not_modified = !ctx->conditional;
 
     /* nginx has no status line for it */
 
@@ -219,6 +228,11 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     rc = ngx_http_send_header(r);
+
+    if (rc > NGX_OK) {
+        /* nginx answers, with 416 for a range that the file has not */
+        ctx->answered = 0;
+    }
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
@@ -232,4 +246,59 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     b->sync = (len == 0 && !b->last_buf);
 
     return ngx_http_output_filter(r, out);
+}
+
+
+/* nginx's filters compare types without the charset */
+
+static void
+ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type)
+{
+    u_char  *p, *semicolon, *last;
+
+    r->headers_out.content_type = *type;
+    r->headers_out.content_type_len = type->len;
+    r->headers_out.content_type_lowcase = NULL;
+    ngx_str_null(&r->headers_out.charset);
+
+    last = type->data + type->len;
+
+    for (p = type->data; p < last; p++) {
+        p = ngx_strlchr(p, last, ';');
+
+        if (p == NULL) {
+            return;
+        }
+
+        semicolon = p;
+
+        while (p + 1 < last && (p[1] == ' ' || p[1] == '\t')) {
+            p++;
+        }
+
+        if (last - p <= (ssize_t) sizeof("charset=")
+            || ngx_strncasecmp(p + 1, (u_char *) "charset=",
+                               sizeof("charset=") - 1)
+               != 0)
+        {
+            continue;
+        }
+
+        p += sizeof("charset=");
+
+        if (*p == '"') {
+            p++;
+        }
+
+        r->headers_out.content_type_len = semicolon - type->data;
+        r->headers_out.charset.data = p;
+
+        while (p < last && *p != '"' && *p != ';') {
+            p++;
+        }
+
+        r->headers_out.charset.len = p - r->headers_out.charset.data;
+
+        return;
+    }
 }

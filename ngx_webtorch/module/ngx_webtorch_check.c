@@ -8,6 +8,7 @@
 
 #include "ngx_webtorch_check.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
@@ -98,9 +99,19 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 
     ngx_webtorch_check_signals();
 
+    if (ngx_webtorch_fork_init(cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_memzero(&report, sizeof(ngx_webtorch_report_t));
 
     report.rc = ngx_webtorch_check_user(cycle, report.error);
+
+    /* as workers have it */
+
+    if (ngx_set_environment(cycle, NULL) == NULL) {
+        return NGX_ERROR;
+    }
 
     if (report.rc == NGX_OK) {
         report.rc = ngx_webtorch_python_child(conf, report.error);
@@ -117,8 +128,7 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return NGX_ERROR;
     }
 
-    ngx_webtorch_python_begin(conf, cycle->log, 1,
-                              ngx_webtorch_block_replaced);
+    ngx_webtorch_python_begin(conf, 1, ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 

@@ -7,6 +7,7 @@
 
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_check.h"
+#include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_thread.h"
@@ -19,11 +20,12 @@
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
+#include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
 
 
-/* seconds that a worker which exits waits for its last checkpoint */
+/* seconds for the last checkpoint and Python's exit functions */
 #define NGX_WEBTORCH_EXIT_TIMEOUT  60
 
 
@@ -271,6 +273,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    if (ngx_webtorch_fork_init(cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (ngx_webtorch_python_child(conf, error) != NGX_OK) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "webtorch: %s", error);
         return NGX_ERROR;
@@ -283,11 +289,11 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_block_init();
+    ngx_webtorch_upkeep_init(cycle->log);
 
     ngx_webtorch_thread_block_signals(&mask);
 
-    ngx_webtorch_python_begin(conf, cycle->log, 0,
-                              ngx_webtorch_block_replaced);
+    ngx_webtorch_python_begin(conf, 0, ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 
@@ -397,8 +403,9 @@ ngx_webtorch_exit_python(ngx_cycle_t *cycle)
     }
 
     ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
-                  "webtorch: Python did not stop within %d s, exiting without "
-                  "the last checkpoint", NGX_WEBTORCH_EXIT_TIMEOUT);
+                  "webtorch: Python did not stop within %d s, exiting before "
+                  "checkpoints and exit functions are complete",
+                  NGX_WEBTORCH_EXIT_TIMEOUT);
 
     return NGX_BUSY;
 }

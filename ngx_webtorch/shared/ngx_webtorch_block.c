@@ -388,6 +388,9 @@ ngx_webtorch_block_supersede(uint32_t id)
         }
     }
 
+    /* a worker whose code was replaced releases its blocks when it refreshes */
+    ngx_webtorch_zone.shared->swaps++;
+
     ngx_webtorch_zone_unlock();
 }
 

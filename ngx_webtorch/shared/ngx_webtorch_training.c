@@ -9,29 +9,58 @@
  * Called by Python in any thread, declared in ngx_webtorch_api.h.
  */
 
+#include "ngx_webtorch_training.h"
 #include "ngx_webtorch_log.h"
 #include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_space.h"
-#include "ngx_webtorch_zone.h"
 
 #include <sys/mman.h>
 
 
+static void ngx_webtorch_training_repair(void);
 static void ngx_webtorch_training_undo(ngx_webtorch_block_t *block);
 
 
 void
 ngx_webtorch_training_lock(void)
 {
+    if (ngx_webtorch_robust_lock(&ngx_webtorch_zone.shared->training)
+        == NGX_DECLINED)
+    {
+        ngx_webtorch_training_repair();
+    }
+}
+
+
+void
+ngx_webtorch_training_recover(void)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->training);
+
+    if (rc == NGX_BUSY) {
+        return;
+    }
+
+    if (rc == NGX_DECLINED) {
+        ngx_webtorch_training_repair();
+    }
+
+    ngx_webtorch_training_unlock();
+}
+
+
+/* called with the lock of training, whose last owner exited */
+
+static void
+ngx_webtorch_training_repair(void)
+{
     ngx_uint_t                   i;
     ngx_webtorch_block_t        *block;
     ngx_webtorch_shared_zone_t  *shared;
 
     shared = ngx_webtorch_zone.shared;
-
-    if (ngx_webtorch_robust_lock(&shared->training) != NGX_DECLINED) {
-        return;
-    }
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
         block = &shared->blocks[i];

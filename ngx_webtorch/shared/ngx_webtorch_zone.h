@@ -10,6 +10,7 @@
  *     training  the lock of training, and how a step is undone
  *     handover  a reload: old workers serve until the new ones do
  *     memory    workers that outgrow webtorch_worker_memory
+ *     upkeep    what a worker does for the zone while no batch does it
  *
  * A file calls only files above it in this list.  They include api/, core/ and
  * nginx's core and event headers, nothing of HTTP or Python.

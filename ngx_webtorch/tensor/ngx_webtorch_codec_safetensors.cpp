@@ -81,7 +81,7 @@ int
 read_data(const Decoder &d, const object &entry, ngx_webtorch_array_t *found)
 {
     array     offsets;
-    uint64_t  begin, end;
+    uint64_t  begin = 0, end = 0;
 
     if (entry["data_offsets"].get(offsets) != simdjson::SUCCESS
         || offsets.size() != 2

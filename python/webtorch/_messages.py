@@ -13,7 +13,18 @@ from torch import Tensor
 Headers = Sequence[tuple[str, str]]
 
 # written by nginx, which knows the connection and the body
-_OF_NGINX = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
+_OF_NGINX = {
+    "connection", "content-length", "date", "keep-alive", "proxy-connection", "server", "te",
+    "trailer", "transfer-encoding", "upgrade",
+}  # fmt: skip
+_OF_FILES = {"accept-ranges", "content-range", "last-modified"}
+
+# all others are lists, or Set-Cookie, and may come in several lines
+_ONCE = {
+    "access-control-allow-credentials", "access-control-allow-origin", "access-control-max-age",
+    "age", "content-disposition", "content-location", "content-range", "content-type", "etag",
+    "expires", "last-modified", "location", "retry-after", "strict-transport-security",
+}  # fmt: skip
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -125,11 +136,14 @@ class Response:
             format that the request accepts, or in that of `content_type`; or the absolute path of a
             file, which nginx sends, ranges of it included. By default it is empty.
         status: Status of HTTP, 200 to 599; by default 200.
-        headers: Names and values, by default none. Headers that nginx writes are refused.
+        headers: Names and values, by default none. They may be a list that is added to, and are
+            checked again when the answer is sent. A `Content-Type` among them is the content type.
+            Headers that nginx writes are refused.
         content_type: The media type. By default it follows from the type of the body, or from the
             extension of the file and nginx's `types`.
 
     Raises:
+        TypeError: The value of a header is not a str.
         ValueError: The status or a header is not allowed, or the path is relative or has a NUL.
 
     """
@@ -142,14 +156,9 @@ class Response:
     def __post_init__(self) -> None:
         if not 200 <= self.status <= 599:
             raise ValueError(f"status {self.status} is not one of 200 to 599")
-        for name, value in self.headers:
-            _check_header(name, value)
-            if isinstance(self.body, Path) and name.lower() == "last-modified":
-                raise ValueError("nginx writes the Last-Modified of a file")
         if isinstance(self.body, Path):
             _check_path(self.body)
-        if self.content_type is not None:
-            _check_header("Content-Type", self.content_type)
+        self.checked_headers()
 
     @classmethod
     def of(cls, result: Any) -> "Response":
@@ -170,8 +179,37 @@ class Response:
             f"not {type(result).__name__}"
         )
 
+    def checked_headers(self) -> tuple[Headers, str | None]:
+        """Return the headers as they are now, without Content-Type, and the content type, if any.
+
+        Raises:
+            TypeError: The value of a header is not a str.
+            ValueError: A header is not allowed, or not as often as it is there.
+
+        """
+        headers = []
+        content_type = self.content_type
+        once = set()
+        if content_type is not None:
+            _check_header("Content-Type", content_type)
+            once.add("content-type")
+        for name, value in self.headers:
+            _check_header(name, value)
+            key = name.lower()
+            if isinstance(self.body, Path) and key in _OF_FILES:
+                raise ValueError(f"nginx writes the {name} of a file")
+            if key in once:
+                raise ValueError(f"the header {name} is sent twice")
+            if key in _ONCE:
+                once.add(key)
+            if key == "content-type":
+                content_type = value
+            else:
+                headers.append((name, value))
+        return headers, content_type
+
     def encoded(self) -> tuple[bytes, str]:
-        """Return the body as bytes, and its content type.
+        """Return the body as bytes, and its content type, which is the body's by default.
 
         Raises:
             TypeError: The body is a tensor or a file, or it has values that JSON does not have.
@@ -183,9 +221,14 @@ class Response:
         if isinstance(self.body, bytes):
             return self.body, self.content_type or "application/octet-stream"
         if isinstance(self.body, str):
-            return self.body.encode(), self.content_type or "text/plain; charset=utf-8"
+            return encode(self.body), self.content_type or "text/plain; charset=utf-8"
         text = json.dumps(self.body, separators=(",", ":"), allow_nan=False)
         return text.encode(), self.content_type or "application/json"
+
+
+def encode(text: str) -> bytes:
+    """Encode a text as UTF-8, surrogates as the bytes that they stand for (PEP 383)."""
+    return text.encode(errors="surrogateescape")
 
 
 def _check_path(path: Path) -> None:
@@ -202,5 +245,7 @@ def _check_header(name: str, value: str) -> None:
         raise ValueError(f"{name!r} is not a name of a header")
     if name.lower() in _OF_NGINX:
         raise ValueError(f"the header {name} is written by nginx")
+    if not isinstance(value, str):
+        raise TypeError(f"the value of the header {name} is of type {type(value).__name__}")
     if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
         raise ValueError(f"the header {name} has control characters in its value")

@@ -24,8 +24,9 @@ clock_elapsed(void)
     check(ngx_webtorch_elapsed_msec32(5, 7) == 0);
     check(ngx_webtorch_elapsed_msec32(3, UINT32_MAX - 1) == 5);
     check(ngx_webtorch_elapsed_msec32(UINT32_MAX - 1, 3) == 0);
-    check(ngx_webtorch_elapsed_msec32(0x7fffffff, 0) == 0x7fffffff);
-    check(ngx_webtorch_elapsed_msec32(0x80000000, 0) == 0);
+    check(ngx_webtorch_elapsed_msec32(0x80000000, 0) == 0x80000000);
+    check(ngx_webtorch_elapsed_msec32(0, 59999) == 0);
+    check(ngx_webtorch_elapsed_msec32(0, 70000) == UINT32_MAX - 69999);
 }
 
 

@@ -37,8 +37,7 @@ def test_new_server_joins_at_a_reload(start, backends):
     backends.add("3").delay = 0.02
     server.configure(http=backends.upstream(UPSTREAM))
     server.reload()
-    ask(server, 200)
-    assert backends[3].total > 10
+    ask_until(server, lambda _: backends[3].total > 10)
 
 
 def test_learner_replaced_when_its_worker_crashes(start, backends):

@@ -14,8 +14,19 @@ SOURCES = [
 def test_every_directive_has_its_reference():
     tables = re.findall(r"^static ngx_command_t .*?^};", "\n".join(SOURCES), re.M | re.S)
     directives = re.findall(r'ngx_string\("(webtorch_\w+)"\)', "".join(tables))
-    headings = re.findall(r"^## (.+)$", (ROOT / "docs/directives.md").read_text(), re.MULTILINE)
-    assert directives and sorted(directives) == sorted(headings)
+    page = (ROOT / "docs/directives.md").read_text()
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    index = re.findall(r"^\| \[(webtorch_\w+)\]\(#\1\) \|", page, re.MULTILINE)
+    assert directives and [*sorted(directives), "Variables"] == headings
+    assert index == sorted(directives)
+
+
+def test_every_variable_has_its_reference():
+    tables = re.findall(r"^static ngx_http_variable_t .*?^};", "\n".join(SOURCES), re.M | re.S)
+    variables = re.findall(r'ngx_string\("(webtorch_\w+)"\)', "".join(tables))
+    section = (ROOT / "docs/directives.md").read_text().partition("\n## Variables\n")[2]
+    documented = re.findall(r"^\| `\$(webtorch_\w+)` \|", section, re.MULTILINE)
+    assert variables and sorted(documented) == sorted(variables)
 
 
 def test_every_code_of_an_error_is_documented():

@@ -1,8 +1,11 @@
 """@webtorch.handler: requests and responses."""
 
 import re
+from urllib.parse import quote
 
 import pytest
+
+from wire import connections
 
 APP = r"""
 import torch, webtorch
@@ -29,6 +32,15 @@ def check_kept(request):
 
 @webtorch.handler
 def text(request): return "grüße"
+
+@webtorch.handler
+def reflect(request):
+    value = request.headers.get("X-Value", "")
+    if request.args.startswith("error"):
+        raise webtorch.HTTPError(404, f"nothing is at {request.path}")
+    if request.args.startswith("json"):
+        return {"path": request.path}
+    return webtorch.Response(f"{request.path}?{request.args} {value}", headers=[("X-Value", value)])
 
 @webtorch.handler
 def raw(request): return bytes(request.body)[::-1]
@@ -118,6 +130,28 @@ def test_text_is_utf_8(server):
     answer = server.get("/text")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.content.decode() == "grüße"
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", "caf\u00e9".encode()])
+def test_text_that_is_not_utf_8(server, name):
+    with connections(server, 1) as (wire,):
+        path = b"/reflect/" + name
+        for args in (b"", b"json", b"error"):
+            target = quote(path).encode()
+            wire.send(
+                b"GET %s?%s%s HTTP/1.1\r\nHost: a\r\nX-Value: %s\r\n\r\n"
+                % (target, args, name, name)
+            )
+            answer = wire.answer()
+            if args == b"":
+                assert answer.status == 200
+                assert answer.body == path + b"?" + name + b" " + name
+                assert answer.headers["x-value"].encode("latin-1") == name
+            elif args == b"json":
+                expected = path.decode(errors="surrogateescape")
+                assert answer.status == 200 and answer.json() == {"path": expected}
+            else:
+                assert answer.status == 404 and answer.json()["code"] == "handler_error"
 
 
 def test_bytes(server):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import webtorch
+from answers import check_error
 from nginx import wait_for
 from wire import connections, request
 
@@ -46,6 +47,15 @@ def dated(request):
 def packed(request):
     return webtorch.Response(
         ROOT / "packed", headers=[("Content-Encoding", "gzip")], content_type="text/plain")
+
+@webtorch.handler
+def dressed(request):
+    names = ["Content-Encoding", "Cache-Control", "Set-Cookie", "ETag", "Expires", "X-One"]
+    return webtorch.Response(ROOT / request.args, headers=[(name, "gzip") for name in names])
+
+@webtorch.handler
+def unacceptable(request):
+    return webtorch.Response(torch.zeros(3), headers=[("Set-Cookie", "a"), ("ETag", '"a"')])
 
 @webtorch.handler
 def image(request):
@@ -87,12 +97,20 @@ NAMES = (
     "posted",
     "tagged",
     "dated",
+    "dressed",
+    "unacceptable",
     "image",
 )
 SERVER = """
 types { text/special txt; }
 default_type application/unknown;
 client_max_body_size 32m;
+location = /link/all { webtorch_handler app:file; }
+location = /link/off { disable_symlinks on; webtorch_handler app:file; }
+location = /link/from {
+    disable_symlinks on from=$document_root; root /; webtorch_handler app:file;
+}
+location = /link/owner { disable_symlinks if_not_owner; webtorch_handler app:file; }
 location = /packed { gzip on; gzip_types text/plain; webtorch_handler app:packed; }
 """ + "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n"
@@ -115,6 +133,9 @@ def files(server):
         (directory / "sub").mkdir()
         (directory / "secret").write_bytes(b"secret")
         (directory / "packed").write_bytes(gzip.compress(TEXT))
+        (directory / "link.txt").symlink_to("a.txt")
+        (directory / "links").symlink_to("sub")
+        (directory / "sub/b.txt").write_bytes(b"b")
 
 
 # --- files ---
@@ -186,6 +207,35 @@ def test_headers_of_the_handler(server):
     assert server.get("/dated").status_code == 500  # two would be sent
     answer = server.get("/packed", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip" and answer.content == TEXT
+
+
+@pytest.mark.parametrize("name", ["link.txt", "links/b.txt"])
+def test_disable_symlinks(server, name):
+    for rule in ("all", "owner"):
+        assert server.get(f"/link/{rule}?{name}").status_code == 200
+    for rule in ("off", "from"):
+        assert server.get(f"/link/{rule}?a.txt").status_code == 200
+        check_error(server.get(f"/link/{rule}?{name}"), 403, "forbidden")
+    server.wait_for_log(f'a handler answered with a file, .*{name}" failed')
+
+
+HANDLER_HEADERS = {"Content-Encoding", "Cache-Control", "Set-Cookie", "ETag", "Expires", "X-One"}
+
+
+def test_headers_are_not_those_of_an_error(server):
+    assert set(server.get("/dressed?a.txt", stream=True).headers) >= HANDLER_HEADERS
+    for path, status in (("/dressed?nowhere", 500), ("/unacceptable", 406)):
+        answer = server.get(path, headers={"Accept": "image/png"})
+        assert answer.status_code == status and answer.json()["error"]
+        assert not HANDLER_HEADERS & set(answer.headers)
+
+
+@pytest.mark.parametrize("name", ["file", "dressed"])
+def test_range_beyond_the_file(server, name):
+    answer = server.get(f"/{name}?a.txt", headers={"Range": "bytes=9999999-"})
+    check_error(answer, 416, "range_not_satisfiable")
+    assert answer.headers["Content-Range"] == f"bytes */{len(TEXT)}"
+    assert not HANDLER_HEADERS & set(answer.headers)
 
 
 def test_tensor_in_unknown_format(server):

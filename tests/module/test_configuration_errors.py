@@ -47,6 +47,9 @@ def refused(server) -> str:
     [
         ("x = 1", 'HandlerNotFoundError: module "app" has no function "f"'),
         ("def f(x): return x", '"f" is not decorated with @webtorch.infer'),
+        (f"{HEAD}\n@webtorch.handler\nasync def f(x): return 1", 'it is a coroutine ("async def")'),
+        (f"{HEAD}\n@webtorch.handler\ndef f(x): yield 1", 'it is a generator ("yield")'),
+        (f"{HEAD}\n@webtorch.handler\nasync def f(x): yield 1", "it is an asynchronous generator"),
         ("import nowhere", "ModuleNotFoundError: No module named 'nowhere' (.*app.py, line 1)"),
         ("def f(:", "SyntaxError: invalid syntax (app.py, line 1)"),
         ("\n\n1 / 0", "ZeroDivisionError: division by zero (.*app.py, line 3)"),
@@ -63,6 +66,12 @@ def test_code_that_does_not_load(configured, app, message):
 def test_missing_module(configured):
     line = refused(configured("location = /f { webtorch_handler nowhere:f; }"))
     assert "ModuleNotFoundError: No module named 'nowhere'" in line
+
+
+def test_coroutine_of_tensors(configured):
+    text = '(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]: return x'
+    line = refused(configured(LOCATION, f"{HEAD}\n@webtorch.infer\nasync def f{text}"))
+    assert 'webtorch handler "app:f": SignatureError: it is a coroutine' in line
 
 
 @pytest.mark.parametrize(

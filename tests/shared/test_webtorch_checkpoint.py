@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -230,7 +231,7 @@ def test_weights_put_into_place_are_taken_by_all_workers(start, directory):
 
 
 def test_weights_saved_and_replaced_by_idle_worker(start, directory):
-    """Workers take weights with their next batch: the one that writes files may have none."""
+    """The worker that writes files may have no batches."""
     server = start(SERVER, app(optimizer=ADAM), http=http(directory, "interval=100ms"))
     train(server, 3)
     wait_for_steps(directory, 3)
@@ -279,6 +280,50 @@ def test_weights_are_put_into_place_again_and_again(start, directory):
         server.wait_for_log(f"has the weights of .*/{turn}-new.safetensors now")
         for about in about_each(server):
             assert about["state"]["weight"][0][0] == turn
+
+
+LARGE = {"weight": torch.zeros(1, 500), "bias": torch.zeros(1)}
+"""Two of them have room in 6 kB, three have not."""
+
+
+def test_weights_taken_by_idle_worker(start, directory):
+    """It takes them without a batch, so that the next ones have room."""
+    server = start(SERVER, app(width=500), http=http(directory, zone="models:6k"))
+    for turn in range(4):
+        put(directory, f"{turn}-new.safetensors", LARGE)
+        server.wait_for_log(f"has the weights of .*/{turn}-new.safetensors now")
+    assert about_each(server)[0]["state"]["weight"][0][0] == 0
+
+
+def test_weights_without_room_are_tried_again(start, directory):
+    """The weights before are in use until a batch ends."""
+    text = (
+        app(width=500)
+        + f"""
+    @webtorch.handler
+    def wait(request):
+        import time
+        open("{directory}/begun", "w").close()
+        while not os.path.exists("{directory}/end"):
+            time.sleep(0.01)
+    """
+    )
+    server = start(
+        SERVER + "location = /wait { webtorch_handler app:wait mode=thread; }",
+        text,
+        http=http(directory, zone="models:6k"),
+    )
+    thread = threading.Thread(target=server.get, args=["/wait"])
+    thread.start()
+    wait_for((directory / "begun").exists, "the batch to begin")
+    put(directory, "first.safetensors", LARGE)
+    server.wait_for_log("has the weights of .*first.safetensors now")
+    put(directory, "second.safetensors", LARGE)
+    server.wait_for_log("second.safetensors is not used: webtorch_zone has no room")
+    (directory / "end").touch()
+    thread.join()
+    server.wait_for_log("has the weights of .*second.safetensors now")
+    assert server.log().count("second.safetensors is not used") == 1
 
 
 def test_weights_put_there_before_the_start_are_used(start, directory):

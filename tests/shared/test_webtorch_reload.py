@@ -128,3 +128,18 @@ def test_refused_layout_keeps_steps(start):
     server.write_app(APP.format(version=3))
     wait_for_version(server, 3)
     assert server.get("/about").json() == before | {"version": 3}
+
+
+def test_memory_of_old_layouts_is_used_again(start):
+    """A zone with room for four layouts, in which others follow, in two workers."""
+    text = APP.replace("nn.Linear(1, 1)", "nn.Sequential(nn.Linear(1, {n}), nn.Linear({n}, 1))")
+    text = text.replace(', "weight": model.module.weight.item()', "")
+    server = start(
+        SERVER, text.format(version=1, n=151), http=ON + "webtorch_zone models:10k;", workers=2
+    )
+    for number in range(2, 9):
+        server.write_app(text.format(version=number, n=150 + number))
+        wait_for_version(server, number)
+        assert server.post("/train", [[1.0]]).ok
+        assert server.get("/about").json()["steps"] == 1
+    assert "the old code is still served" not in server.log()

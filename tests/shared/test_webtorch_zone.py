@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 
 import pytest
 import requests
@@ -185,8 +186,14 @@ def app_that_ends_halfway(how):
     )
 
 
+def train_in_vain(server):
+    """Send a request to a worker that exits during the step."""
+    with pytest.raises(requests.RequestException):
+        server.post("/train", [[666.0, 1.0]])
+
+
 def test_locked_model_unchanged_by_killed_step(start):
-    """The next worker to train undoes the step, without waiting for the one that has exited."""
+    """The worker that takes the place of one that has exited undoes its step."""
     server = start(
         SERVER,
         app_that_ends_halfway("os.kill(os.getpid(), 9)"),
@@ -196,16 +203,36 @@ def test_locked_model_unchanged_by_killed_step(start):
     )
     train(server, 10)
     before = about_each(server)[0]
-    with pytest.raises(requests.RequestException):
-        server.post("/train", [[666.0, 1.0]])
+    train_in_vain(server)
     wait_for(lambda: len(server.workers()) == 2, "another worker")
-    # gradient 0: the weights stay
-    assert server.post("/output", [[1.0, 2.0]]).ok
-    train(server, 1)
     server.wait_for_log('model "line" is as before the step in which a worker exited')
+    assert about_each(server) == [before, before]
+    train(server, 1)
     after = about_each(server)[0]
     assert after["steps"] == before["steps"] + 1
     assert abs(after["state"]["weight"][0][0] - before["state"]["weight"][0][0]) < 0.5
+
+
+def test_killed_step_undone_without_another_worker(start):
+    """A worker that shuts down is not replaced: one that serves undoes its step."""
+    server = start(
+        SERVER,
+        app_that_ends_halfway("__import__('time').sleep(1000)"),
+        http=ZONE,
+        expected=("signal 9", "exited while"),
+    )
+    train(server, 10)
+    before = about_each(server)
+    (old,) = server.workers()
+    thread = threading.Thread(target=train_in_vain, args=[server])
+    thread.start()
+    wait_for(lambda: about_each(server) != before, "half of the step")
+    server.reload()
+    assert about_each(server) != before
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: about_each(server) == before, "the step to be undone")
+    thread.join()
+    train(server, 1)
 
 
 def test_locked_model_unchanged_by_failed_call(start):

@@ -119,6 +119,10 @@ class Backend:
     requests: Counter[str] = field(default_factory=Counter)
     """How many there were, by the argument `k`."""
 
+    most_at_once: int = 0
+    """The most requests that were answered at the same time."""
+
+    _running: int = 0
     _listener: asyncio.Server | None = None
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -152,9 +156,12 @@ class Backend:
                     break
                 new = not self.requests[key]
                 self.requests[key] += 1
+                self._running += 1
+                self.most_at_once = max(self.most_at_once, self._running)
                 if self.hangs:
                     await asyncio.Event().wait()
                 await asyncio.sleep(self.delay + (self.first_contact if new else 0.0))
+                self._running -= 1
                 body = self.name.encode()
                 size = len(body) + self.is_cut
                 writer.write(

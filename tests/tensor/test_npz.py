@@ -149,7 +149,7 @@ LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
 @pytest.mark.parametrize("length", [1, 21, 22, 100, len(GOOD) // 2, len(GOOD) - 1])
 def test_truncated(server, length):
-    check_error(post(server, "/half", GOOD[:length]), 400, "malformed_body", "does not end as")
+    check_error(post(server, "/half", GOOD[:length]), 400, "malformed_body", "does not end like")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_truncated(server, length):
         (archive(("x.npy", npy(ROW)), method=zipfile.ZIP_BZIP2), "compression is not deflate"),
         (archive(("x.npy", npy(ROW)), method=zipfile.ZIP_LZMA), "compression is not deflate"),
         (archive(("x.npy", b"x" * 100)), "invalid .npy: it has no magic string"),
-        (archive(("x.npy", npy(ROW)[:-1])), 'tensor "x": its data are 7 bytes'),
+        (archive(("x.npy", npy(ROW)[:-1])), 'tensor "x": its data, 7 bytes'),
     ],
 )
 def test_malformed(server, body, text):

@@ -446,7 +446,7 @@ def test_malformed_archives(server, body, text):
 
 @pytest.mark.parametrize("length", [1, 21, 22, 98, 100, len(BODY) // 2])
 def test_truncated(server, length):
-    check_error(post(server, "/half", BODY[:length]), 400, "malformed_body", "does not end as")
+    check_error(post(server, "/half", BODY[:length]), 400, "malformed_body", "does not end like")
 
 
 def test_noise(server):

@@ -1,5 +1,6 @@
 """Two workers that share a model step as one does: the state of optimizers, without nginx."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,7 @@ class Zone:
 
     def __init__(self):
         self.blocks = {}
+        self.locks = 0
 
     def attach(self, name, layout, undo):
         key = name, layout.key
@@ -55,7 +57,7 @@ class Zone:
         return self.blocks[key]
 
     def lock(self):
-        pass
+        self.locks += 1
 
     def unlock(self):
         pass
@@ -208,6 +210,19 @@ def test_parameters_that_get_their_first_gradient_late():
         turns([expected], step)
         for module in workers:
             assert_same(module, expected)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_steps_without_order_take_no_lock(name):
+    """Another model's call may hold it for long; one parameter never gets a gradient here."""
+    zone = Zone()
+    module = nn.ModuleDict({"used": nn.Linear(3, 1), "unused": nn.Linear(3, 1)})
+    _, shared = worker(zone, OPTIMIZERS[name], False, module)
+    expected = plain(OPTIMIZERS[name], 5, copy.deepcopy(module["used"]))
+    for _ in range(5):
+        shared.step(mse_loss(module["used"](X), Y))
+    assert_same(module["used"], expected)
+    assert zone.locks == 0
 
 
 def test_unsharable_optimizers_are_errors():

@@ -35,6 +35,8 @@ static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx, ngx_http_webtorch_verdict_e verdict,
     const char *why);
+static ngx_uint_t ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_access_decide(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
 
@@ -173,13 +175,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /*
-     * A request that comes again after it was denied is on its way to the error
-     * page of the denial, which is not denied.
-     */
-
-    if (ctx->refused) {
-        ctx->refused = 0;
+    if (ngx_http_webtorch_access_error_page(r, ctx)) {
         return NGX_DECLINED;
     }
 
@@ -222,6 +218,19 @@ static ngx_int_t
 ngx_http_webtorch_access_body(ngx_http_request_t *r)
 {
     ngx_int_t  rc;
+
+    /*
+     * ngx_http_dav_module needs the body of PUT in a file, which it asks for
+     * in this way.  "client_body_in_file_only" has its own flags.
+     */
+
+    if (r->method == NGX_HTTP_PUT && !r->request_body_in_file_only) {
+        r->request_body_in_file_only = 1;
+        r->request_body_in_persistent_file = 1;
+        r->request_body_in_clean_file = 1;
+        r->request_body_file_group_access = 1;
+        r->request_body_file_log_level = 0;
+    }
 
     rc = ngx_http_read_client_request_body(r,
                                      ngx_http_webtorch_access_body_handler);
@@ -330,12 +339,39 @@ ngx_http_webtorch_access_decide(ngx_http_request_t *r,
     }
 
     ctx->refused = 1;
+    ctx->uri_changes = r->uri_changes;
 
     return (ngx_int_t) access->status;
 }
 
 
-/* with "satisfy any" another check may have allowed a request that was denied */
+/*
+ * Whether the request is on its way to the error page of its own denial, which
+ * is not denied.  Without "recursive_error_pages" there is no other error page
+ * after that, so that all redirects of this one belong to it, for example those
+ * of an index or "try_files".  With it, only the redirect that comes next is.
+ */
+
+static ngx_uint_t
+ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx)
+{
+    ngx_uint_t  next;
+
+    if (ctx->refused) {
+        ctx->refused = 0;
+        ctx->error_page = r->error_page;
+
+        next = ((ngx_uint_t) r->uri_changes + 1 == ctx->uri_changes);
+
+        return ctx->error_page || next;
+    }
+
+    return ctx->error_page;
+}
+
+
+/* with "satisfy any" another check may allow a request that was denied */
 
 ngx_int_t
 ngx_http_webtorch_access_passed(ngx_http_request_t *r)

@@ -14,7 +14,7 @@
 /* of the zone if there is no directive */
 #define NGX_HTTP_WEBTORCH_CLIENTS_SIZE  (8 * 1024 * 1024)
 
-/* an IPv6 address; a longer key is replaced by its MD5: nodes are of one size */
+/* an IPv6 address; a longer key is replaced by its MD5 */
 #define NGX_HTTP_WEBTORCH_KEY_LEN       16
 
 

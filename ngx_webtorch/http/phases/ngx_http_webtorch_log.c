@@ -50,6 +50,7 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         log->handler->max_delay = NGX_HTTP_WEBTORCH_LOG_DELAY;
         log->handler->timeout = 60000;
         log->any_output = 1;
+        log->body_optional = 1;
     }
 
     for (i = 2; rv == NGX_CONF_OK && i < cf->args->nelts; i++) {

@@ -56,17 +56,17 @@ static ngx_command_t  ngx_http_webtorch_phases_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_webtorch_phases_module_ctx = {
-    ngx_http_webtorch_phases_add_variables,     /* preconfiguration */
-    ngx_http_webtorch_phases_init,              /* postconfiguration */
+    ngx_http_webtorch_phases_add_variables,    /* preconfiguration */
+    ngx_http_webtorch_phases_init,             /* postconfiguration */
 
-    ngx_http_webtorch_phases_create_main_conf,  /* create main configuration */
-    NULL,                                       /* init main configuration */
+    ngx_http_webtorch_phases_create_main_conf, /* create main configuration */
+    NULL,                                      /* init main configuration */
 
-    NULL,                                       /* create server configuration */
-    NULL,                                       /* merge server configuration */
+    NULL,                                      /* create server configuration */
+    NULL,                                      /* merge server configuration */
 
-    ngx_http_webtorch_phases_create_loc_conf,   /* create location configuration */
-    ngx_http_webtorch_phases_merge_loc_conf     /* merge location configuration */
+    ngx_http_webtorch_phases_create_loc_conf,  /* create location configuration */
+    ngx_http_webtorch_phases_merge_loc_conf    /* merge location configuration */
 };
 
 

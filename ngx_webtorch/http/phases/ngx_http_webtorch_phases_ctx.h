@@ -42,6 +42,8 @@ typedef struct {
     double                           score;
     ngx_webtorch_waiter_t            waiter;
 
+    ngx_uint_t                       uri_changes;  /* left when refused */
+
     /* webtorch_set */
     ngx_array_t                     *sets;    /* that have been computed */
     ngx_http_webtorch_value_t       *values;
@@ -54,6 +56,7 @@ typedef struct {
 
     unsigned                         denied:1;  /* or would be: dry run */
     unsigned                         refused:1; /* its error page is next */
+    unsigned                         error_page:1;  /* of the denial */
     unsigned                         scored:1;
     unsigned                         body_read:1;
     unsigned                         keyed:1;   /* the key is known */

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_row.h"
+#include "ngx_http_webtorch_body_part.h"
 #include "ngx_http_webtorch_clients.h"
 #include "ngx_http_webtorch_outcome.h"
 #include "ngx_http_webtorch_phases_ctx.h"
@@ -23,8 +24,6 @@ static ngx_uint_t ngx_http_webtorch_uses(
     ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
 static void ngx_http_webtorch_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text);
-static void ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
-    ngx_webtorch_part_t *part);
 static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
 
 
@@ -32,13 +31,13 @@ static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
 
 static ngx_webtorch_text_features_t  ngx_http_webtorch_text;
 static ngx_webtorch_tokens_t         ngx_http_webtorch_tokens;
-static char                 ngx_http_webtorch_text_body[NGX_WEBTORCH_TEXT_SIZE];
 
 
-void
+ngx_int_t
 ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout)
 {
+    ngx_int_t                        rc;
     ngx_uint_t                       client;
     ngx_webtorch_text_features_t    *text;
     ngx_http_webtorch_phases_ctx_t  *ctx;
@@ -67,7 +66,16 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
-        ngx_http_webtorch_body_part(r, fh->body, &text->body);
+        rc = ngx_http_webtorch_body_part(r, fh->body, &text->body);
+
+        if (rc == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional) {
+            rc = NGX_OK;
+        }
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
         ngx_webtorch_features_text(text);
     }
 
@@ -76,6 +84,8 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
 
         layout->sizes[0] = ngx_webtorch_tokens_size(&ngx_http_webtorch_tokens);
     }
+
+    return NGX_OK;
 }
 
 
@@ -192,61 +202,6 @@ ngx_http_webtorch_parts(ngx_http_request_t *r,
         text->query.data = (char *) p + 1;
         text->query.len = last - p - 1;
     }
-}
-
-
-/* as much of the body as is asked for, if it has been read */
-
-static void
-ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
-    ngx_webtorch_part_t *part)
-{
-    char         *p;
-    size_t        size;
-    ssize_t       n;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    if (limit == 0
-        || r->request_body == NULL
-        || r->request_body->bufs == NULL
-        || r->request_body_no_buffering)
-    {
-        return;
-    }
-
-    cl = r->request_body->bufs;
-    b = cl->buf;
-
-    if (cl->next == NULL && ngx_buf_in_memory(b)) {
-        part->data = (char *) b->pos;
-        part->len = ngx_min((size_t) (b->last - b->pos), limit);
-        return;
-    }
-
-    p = ngx_http_webtorch_text_body;
-
-    for ( /* void */ ; cl && limit; cl = cl->next) {
-        b = cl->buf;
-        size = ngx_min((size_t) ngx_buf_size(b), limit);
-
-        if (ngx_buf_in_memory(b)) {
-            ngx_memcpy(p, b->pos, size);
-
-        } else if (size) {
-            n = ngx_read_file(b->file, (u_char *) p, size, b->file_pos);
-
-            if (n != (ssize_t) size) {
-                break;
-            }
-        }
-
-        p += size;
-        limit -= size;
-    }
-
-    part->data = ngx_http_webtorch_text_body;
-    part->len = p - ngx_http_webtorch_text_body;
 }
 
 

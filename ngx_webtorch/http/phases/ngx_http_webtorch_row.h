@@ -12,9 +12,10 @@
 
 /*
  * Parses the request's features and sets the layout of its row.  They are
- * valid until the next call.
+ * valid until the next call.  NGX_OK, or a code of
+ * ngx_http_webtorch_body_part().
  */
-void ngx_http_webtorch_row_measure(ngx_http_request_t *r,
+ngx_int_t ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout);
 
 /* writes the row of the request that was measured last */

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_score.h"
+#include "ngx_http_webtorch_body_part.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_webtorch_runner.h"
 
@@ -8,6 +9,7 @@ ngx_int_t
 ngx_http_webtorch_score(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter)
 {
+    ngx_int_t                rc;
     ngx_webtorch_sink_t      sink;
     ngx_webtorch_layout_t    layout;
     ngx_webtorch_handler_t  *handler;
@@ -24,7 +26,11 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
         return NGX_BUSY;
     }
 
-    ngx_http_webtorch_row_measure(r, fh, &layout);
+    rc = ngx_http_webtorch_row_measure(r, fh, &layout);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
     if (ngx_webtorch_runner_reserve(handler->runner, &layout, &sink)
         != NGX_OK)
@@ -103,6 +109,14 @@ ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
 const char *
 ngx_http_webtorch_score_strerror(ngx_int_t rc)
 {
+    const char  *why;
+
+    why = ngx_http_webtorch_body_part_strerror(rc);
+
+    if (why) {
+        return why;
+    }
+
     switch (rc) {
 
     case NGX_BUSY:
@@ -112,6 +126,6 @@ ngx_http_webtorch_score_strerror(ngx_int_t rc)
         return "it is not loaded";
 
     default:
-        return "no memory";
+        return "no memory, or the body is not readable";
     }
 }

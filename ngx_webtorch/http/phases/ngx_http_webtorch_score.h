@@ -12,7 +12,8 @@
 
 /*
  * Adds a row of the request to the function's batch; NGX_OK, NGX_BUSY: the
- * queue is full, NGX_DECLINED: not loaded, NGX_ERROR: no memory.
+ * queue is full, NGX_DECLINED: not loaded, NGX_ERROR: no memory, or a code of
+ * ngx_http_webtorch_body_part().
  */
 ngx_int_t ngx_http_webtorch_score(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter);

@@ -394,7 +394,7 @@ ngx_http_webtorch_set_variable(ngx_http_request_t *r,
 }
 
 
-/* NGX_DECLINED: the event loop may not wait for it */
+/* not NGX_OK: there is no value, or the event loop may not wait for it */
 
 static ngx_int_t
 ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
@@ -414,7 +414,13 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
         return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_row_measure(value->request, fh, &layout);
+    rc = ngx_http_webtorch_row_measure(value->request, fh, &layout);
+
+    if (rc != NGX_OK) {
+        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
+                                    ngx_http_webtorch_score_strerror(rc));
+        return rc;
+    }
 
     value->waiter.done = ngx_http_webtorch_set_done_now;
 

@@ -5,6 +5,7 @@ the runners; the rest of the package does not know them.
 """
 
 import faulthandler
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -14,12 +15,15 @@ from typing import Any
 import torch
 
 from webtorch._native import ffi, lib
-from webtorch._worker import log
+from webtorch._worker import environment, log, programs
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.process import Process, Settings
-from webtorch._zone.shared_state import instances
+from webtorch._zone.shared_state import refresh_all
 from webtorch.balancer import PolicyError
+
+STDERR = 2
+"""Descriptor of the standard error output."""
 
 # `run` of each handler's runner, by the number of the handler
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
@@ -41,13 +45,18 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_init(settings: Any) -> None:
     global _process
-    if settings.log >= 0:
-        # a crash writes a traceback
-        faulthandler.enable(settings.log, all_threads=False)
+    # A crash writes a traceback. nginx makes descriptor 2 a copy of its error log, also when it
+    # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
+    # the old number may become a client's connection.
+    faulthandler.enable(STDERR, all_threads=False)
+    environment.install(_strings(settings.environment))
+    programs.install()
     checkpoints = settings.checkpoint
     _process = Process(
         Settings(
             check=bool(settings.check),
+            worker=settings.worker,
+            generation=settings.generation,
             zone=bool(lib.ngx_webtorch_zone_exists()),
             checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
             interval=settings.interval / 1000,
@@ -78,7 +87,7 @@ def ngx_webtorch_py_thread(threads: int) -> None:
 
 @ffi.def_extern(error=0, onerror=_on_error)
 def ngx_webtorch_py_refresh_models() -> int:
-    return int(not all([shared.refresh() for shared in [*instances]]))
+    return int(not refresh_all())
 
 
 # --- handlers ---
@@ -125,6 +134,14 @@ def ngx_webtorch_py_learn(index: int, number: int) -> int:
         log.log_exception(f'policy "{runner.name}" failed:', failure)
         return -1
     return 0
+
+
+def _strings(array: Any) -> list[bytes]:
+    """Return the strings of an array that ends with NULL."""
+    return [
+        ffi.string(array[index])
+        for index in itertools.takewhile(lambda index: array[index] != ffi.NULL, itertools.count())
+    ]
 
 
 def _refuse(name: str, failure: BaseException, error: Any, size: int) -> int:

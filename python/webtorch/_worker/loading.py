@@ -1,5 +1,6 @@
 """Loading of handlers, at the start of a worker and when code changes on disk."""
 
+import inspect
 import os
 import sys
 import traceback
@@ -8,13 +9,14 @@ from typing import Any
 
 import webtorch
 from webtorch import _handlers
-from webtorch._handlers import HandlerNotFoundError, TensorFunction
+from webtorch._handlers import Handler, HandlerNotFoundError, TensorFunction
 from webtorch._model import models
 from webtorch._schema import SignatureError
 from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import write_schema
 from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
 Runner = TensorRunner | RequestRunner
@@ -40,7 +42,7 @@ def load_handler(name: str, schema: Any) -> Runner:
     """
     before = set(models)
     try:
-        handler = _handlers.find(name)
+        handler = _find(name)
         write_schema(schema, handler)
     except BaseException:
         models.discard(models.keys() - before)
@@ -64,7 +66,7 @@ def reload_handlers() -> None:
 
     """
     with models.rebuild():
-        found = [_handlers.find(runner.name) for runner in _runners]
+        found = [_find(runner.name) for runner in _runners]
         for runner, handler in zip(_runners, found, strict=True):
             if not runner.handler.serves_like(handler):
                 raise SignatureError(
@@ -72,8 +74,24 @@ def reload_handlers() -> None:
                 )
     for runner, handler in zip(_runners, found, strict=True):
         runner.handler = handler
-    for shared in models.shared_states():
+    current = models.shared_states()
+    retire_all_but(current)
+    for shared in current:
         shared.supersede()
+
+
+def _find(name: str) -> Handler:
+    """Import a handler that a plain call runs."""
+    handler = _handlers.find(name)
+    function = inspect.getattr_static(handler, "__wrapped__")
+    for is_kind, kind in (
+        (inspect.iscoroutinefunction, 'a coroutine ("async def")'),
+        (inspect.isasyncgenfunction, 'an asynchronous generator ("async def" with "yield")'),
+        (inspect.isgeneratorfunction, 'a generator ("yield")'),
+    ):
+        if is_kind(function):
+            raise SignatureError(f"it is {kind}, which is not supported")
+    return handler
 
 
 def describe_failure(name: str, failure: BaseException) -> str:

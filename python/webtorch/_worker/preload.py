@@ -9,4 +9,5 @@ import torch._dynamo  # noqa: F401
 
 import webtorch._handlers
 import webtorch._model
+import webtorch._worker.environment
 import webtorch._worker.saver  # noqa: F401

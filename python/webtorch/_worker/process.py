@@ -7,6 +7,8 @@ from pathlib import Path
 
 from webtorch import _state
 from webtorch._model import models
+from webtorch._worker import seeds
+from webtorch._worker.finish import finish
 from webtorch._worker.reload import Watcher
 from webtorch._worker.saver import Saver
 from webtorch._zone.checkpoint import Checkpoints
@@ -19,6 +21,10 @@ class Settings:
 
     check: bool
     """Whether the process only checks handlers, and serves nothing."""
+    worker: int
+    """Number of the worker, from 0; one that replaces a crashed worker has the same."""
+    generation: int
+    """Number of the configuration."""
     zone: bool
     """Whether models are shared by workers."""
     checkpoints: Path | None
@@ -54,18 +60,31 @@ class Process:
         if settings.reload:
             # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True
-            threads.append(Watcher(settings.roots, reload_handlers))
+            threads.append(Watcher(settings.roots, self._reload))
+        self._reload_handlers = reload_handlers
+        self._worker = settings.worker, settings.generation
+        self._reloads = 0
         self._threads = [] if settings.check else threads
 
     def start(self) -> None:
         """Start the threads: handlers are loaded."""
+        seeds.mix(*self._worker)
         for shared in models.shared_states():
             shared.supersede()
         for thread in self._threads:
             thread.start()
 
     def exit(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and end as the interpreter does, whose finalization is not run."""
         for thread in self._threads:
             if thread.is_alive():
                 thread.stop()
+        finish()
+
+    def _reload(self) -> None:
+        try:
+            self._reload_handlers()
+        finally:
+            # modules may have set seeds again
+            self._reloads += 1
+            seeds.mix(*self._worker, self._reloads)

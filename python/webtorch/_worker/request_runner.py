@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from webtorch._handlers import RequestFunction
-from webtorch._messages import Request, RequestHeaders, Response
+from webtorch._messages import Request, RequestHeaders, Response, encode
 from webtorch._native import ffi, lib
 from webtorch._worker.failures import Failures
 from webtorch._worker.schema_writer import is_sent, write_spec
@@ -81,6 +81,7 @@ def _text(string: Any) -> str:
 
 def _reply(job: Any, response: Response) -> None:
     """Hand a response over to C, which copies it."""
+    headers, content_type = response.checked_headers()
     reply = ffi.new("webtorch_reply_t *")
     reply.status = response.status
     reply.tensor.ndim = -1
@@ -100,22 +101,21 @@ def _reply(job: Any, response: Response) -> None:
         reply.body.data = ffi.cast("char *", tensor.data_ptr())
         reply.body.len = tensor.nbytes
         keep.append(tensor)
-        content_type = response.content_type or ""
     elif isinstance(response.body, Path):
         point(reply.file, os.fsencode(response.body))
-        content_type = response.content_type or ""
     else:
-        body, content_type = response.encoded()
+        body, default = response.encoded()
         point(reply.body, body)
+        content_type = content_type or default
 
-    point(reply.content_type, content_type.encode())
+    point(reply.content_type, encode(content_type or ""))
 
-    headers = ffi.new("webtorch_header_t[]", len(response.headers))
-    for header, (name, value) in zip(headers, response.headers, strict=True):
-        point(header.name, name.encode())
-        point(header.value, value.encode())
-    reply.headers = headers
-    reply.nheaders = len(response.headers)
+    lines = ffi.new("webtorch_header_t[]", len(headers))
+    for line, (name, value) in zip(lines, headers, strict=True):
+        point(line.name, name.encode())
+        point(line.value, encode(value))
+    reply.headers = lines
+    reply.nheaders = len(headers)
 
     if lib.ngx_webtorch_reply(job, reply) != 0:
         raise MemoryError

@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from webtorch._zone.checkpoint import Checkpoints, read
@@ -13,6 +15,9 @@ log = logging.getLogger("webtorch")
 
 POLL = 1.0
 """Seconds between polls for new files, and for whether the worker that writes files still runs."""
+
+MAX_DELAY = 60.0
+"""Seconds until a file without room in the zone is tried again, at most; the first time POLL."""
 
 
 class Election(Protocol):
@@ -26,6 +31,18 @@ class Election(Protocol):
 
     def is_leaving(self) -> bool:
         """Return whether this worker shuts down."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file without room in the zone, which is tried again."""
+
+    put: int
+    """Its `Found.put`."""
+    delay: float
+    """Seconds from this try to the next one."""
+    due: float
+    """When that is, as of `time.monotonic()`."""
 
 
 class Saver(threading.Thread):
@@ -55,6 +72,7 @@ class Saver(threading.Thread):
         self._states = states
         self._interval = interval
         self._stopping = threading.Event()
+        self._refused: dict[Path, Refusal] = {}
 
     def stop(self) -> None:
         """Save once more, if this is the elected worker, and end the thread."""
@@ -112,11 +130,26 @@ class Saver(threading.Thread):
             if not new:
                 return
             newest = max(new, key=lambda file: file.put)
+            refused = self._refused.get(newest.path)
+            if refused and refused.put != newest.put:
+                refused = None
+            if refused and time.monotonic() < refused.due:
+                return
+            # a file that makes the worker crash is not read again
             block.counters.seen = newest.put
         try:
             loaded = read(newest.path, shared)
             shared.replace(loaded.tensors, loaded.steps, newest.put)
+        except MemoryError as error:
+            if not refused:
+                log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
+            delay = min(2 * refused.delay, MAX_DELAY) if refused else POLL
+            self._refused[newest.path] = Refusal(newest.put, delay, time.monotonic() + delay)
+            with shared.pinned() as block:
+                if block.counters.seen == newest.put:
+                    block.counters.seen = known
         except Exception as error:
             log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
         else:
+            self._refused.pop(newest.path, None)
             log.warning('model "%s" has the weights of %s now', shared.name, newest.path)

@@ -61,7 +61,7 @@ class Block(Protocol):
         """Compare it with a block that this process uses."""
 
     def supersede(self) -> None:
-        """Hide blocks of this name with another layout: they are of earlier configurations."""
+        """Hide blocks of this name with another layout, and have all workers refresh."""
 
     def count_step(self) -> None:
         """Count an optimizer step."""

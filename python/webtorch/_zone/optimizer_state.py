@@ -3,7 +3,8 @@
 An optimizer creates the state of a parameter in its first step that has a gradient for it, and only
 the optimizer knows the first values of that state. So a copy of the optimizer makes steps to find
 out which tensors there will be. The first step of all workers is made by the optimizer itself, and
-the state that it created is copied into the shared memory.
+the state that it created is copied into the shared memory. That takes no lock: workers that create
+state at a time overwrite each other's, as they do in any step.
 """
 
 import copy
@@ -84,23 +85,20 @@ class OptimizerState:
             self._optimizer.state.pop(state.parameter, None)
         self._bind_existing()
 
-    def step(self, step: Callable[[], None], steps: int, lock: Callable[[], "Lock"]) -> None:
+    def step(self, step: Callable[[], None], steps: int) -> None:
         """Make an optimizer step.
 
         Args:
             step: Calls the optimizer.
             steps: Number of steps that all workers have made before.
-            lock: Returns a lock against other workers, held while the optimizer creates state.
 
         """
-        if not self._unbound:
-            self._set_count(steps)
-            step()
-            return
-        with lock():
+        # a parameter that never gets a gradient stays unbound
+        if self._unbound:
             self._bind_existing()
-            self._set_count(steps)
-            step()
+        self._set_count(steps)
+        step()
+        if self._unbound:
             self._publish()
 
     def _bind_existing(self) -> None:
@@ -122,14 +120,18 @@ class OptimizerState:
 
     def _publish(self) -> None:
         """Copy the state that the optimizer has created into the shared memory."""
+        published = False
         for index in self._unbound:
             state = self._states[index]
             created = self._optimizer.state.get(state.parameter)
             if created:
-                for key, name in state.shared.items():
-                    self._views[name].copy_(created[key])
-                self._views[MADE][index] = 1
-        self._bind_existing()
+                published = True
+                if not self._views[MADE][index]:
+                    for key, name in state.shared.items():
+                        self._views[name].copy_(created[key])
+                    self._views[MADE][index] = 1
+        if published:
+            self._bind_existing()
 
     def _set_count(self, steps: int) -> None:
         """Set the optimizer's step counters, which its step then increments by one."""
@@ -143,20 +145,6 @@ class OptimizerState:
                     else:
                         kept[key] = steps
         self._count = steps + 1
-
-
-class Lock:
-    """A lock that is held in a `with` block."""
-
-    def __init__(self, acquire: Callable[[], None], release: Callable[[], None]) -> None:
-        self._acquire = acquire
-        self._release = release
-
-    def __enter__(self) -> None:
-        self._acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._release()
 
 
 def _probe(optimizer: Optimizer) -> list[tuple[Tensor, Mapping[str, Value], Mapping[str, Value]]]:

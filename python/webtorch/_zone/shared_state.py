@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -15,12 +15,16 @@ from torch.optim import Optimizer
 from webtorch._step import Step
 from webtorch._zone.interfaces import Block, BusyError, Source, Zone
 from webtorch._zone.layout import Layout
-from webtorch._zone.optimizer_state import Lock, OptimizerState
+from webtorch._zone.optimizer_state import OptimizerState
+from webtorch._zone.private_block import PrivateBlock
 
 log = logging.getLogger("webtorch")
 
 instances: "weakref.WeakSet[SharedState]" = weakref.WeakSet()
 """All shared states of this process, those of models that are being rebuilt among them."""
+
+_blocks: list[Block] = []
+"""Blocks that the states of this process have used, until they are detached."""
 
 
 class SharedState:
@@ -82,7 +86,10 @@ class SharedState:
                 raise
             self.block.ready()
         self._bind()
+        self.retired = False
+        """Whether it is of code that has been replaced, and keeps no block in use."""
         instances.add(self)
+        _record(self.block)
 
     @property
     def steps(self) -> int:
@@ -96,11 +103,20 @@ class SharedState:
         if self._optimizer.needs_nothing:
             step(loss)
         else:
-            self._optimizer.step(lambda: step(loss), self.block.counters.steps, self._lock)
+            self._optimizer.step(lambda: step(loss), self.block.counters.steps)
         self.block.count_step()
 
-    def _lock(self) -> Lock:
-        return Lock(self.zone.lock, self.zone.unlock)
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Lock out training in strict order, if the model is trained so."""
+        if not self.strict:
+            yield
+            return
+        self.zone.lock()
+        try:
+            yield
+        finally:
+            self.zone.unlock()
 
     def refresh(self) -> bool:
         """Switch to the block that has replaced this one; no call runs in this process.
@@ -114,11 +130,26 @@ class SharedState:
         except BusyError:
             return False
         if block is not None and not block.is_same(self.block):
-            previous, self.block = self.block, block
+            self.block = block
             self._bind()
-            if not _is_used(previous):
-                previous.detach()
+            _record(block)
         return True
+
+    def uses(self, block: Block) -> bool:
+        """Return whether the state is bound to a block or has pinned it."""
+        return any(used and used.is_same(block) for used in (self.block, self._pinned))
+
+    def keeps(self, block: Block) -> bool:
+        """Return whether a block must stay: a retired state can leave it."""
+        if self.retired:
+            return self._pinned is not None and self._pinned.is_same(block)
+        return self.uses(block)
+
+    def leave(self) -> None:
+        """Continue in memory of this process: a thread of replaced code may run for ever."""
+        instances.discard(self)
+        self.block = PrivateBlock(self.block)
+        self._bind()
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[Block]:
@@ -134,6 +165,7 @@ class SharedState:
         finally:
             self._pinned = None
             if not _is_used(block):
+                _forget(block)
                 block.detach()
 
     def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int) -> None:
@@ -149,7 +181,7 @@ class SharedState:
             MemoryError: The zone has no room for the old and the new weights.
 
         """
-        with self.pinned() as latest, self._lock() if self.strict else contextlib.nullcontext():
+        with self.pinned() as latest, self._locked():
             block = self.zone.replace(self.name, self.layout, self.strict)
             try:
                 block.memory.copy_(latest.memory)
@@ -169,6 +201,7 @@ class SharedState:
         """Release the block, which is freed unless another state or process uses it."""
         instances.discard(self)
         if not _is_used(self.block):
+            _forget(self.block)
             self.block.discard()
 
     # --- a fresh block ---
@@ -232,13 +265,45 @@ class SharedState:
             self._optimizer.bind(views)
 
 
+def refresh_all() -> bool:
+    """Switch to blocks that have replaced others, and detach from those that no state keeps.
+
+    No call runs in this process.
+
+    Returns:
+        False if another worker fills a block: call it again later.
+
+    """
+    done = all([shared.refresh() for shared in [*instances]])
+    for block in [*_blocks]:
+        states = [shared for shared in [*instances] if shared.uses(block)]
+        if not any(shared.keeps(block) for shared in states):
+            for shared in states:
+                shared.leave()
+            _forget(block)
+            block.detach()
+    return done
+
+
+def retire_all_but(current: Iterable[SharedState]) -> None:
+    """Let states of replaced code leave their blocks when `refresh_all` is called."""
+    kept = set(current)
+    for shared in [*instances]:
+        shared.retired = shared not in kept
+
+
 def _is_used(block: Block) -> bool:
     """Return whether a state in this process uses a block: all of them are one user."""
-    return any(
-        used is not None and used.is_same(block)
-        for shared in [*instances]
-        for used in (shared.block, shared._pinned)
-    )
+    return any(shared.uses(block) for shared in [*instances])
+
+
+def _record(block: Block) -> None:
+    if not any(known.is_same(block) for known in _blocks):
+        _blocks.append(block)
+
+
+def _forget(block: Block) -> None:
+    _blocks[:] = [known for known in _blocks if not known.is_same(block)]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -86,6 +86,22 @@ location /guard/ {
         error_page 403 /guard/denied;
         ECHO
     }
+    location /guard/index/ { error_page 403 /guard/pages/; ECHO }
+    location /guard/pages/ {
+        index index.html;
+        alias PREFIX/pages/;
+    }
+    location /guard/recursive/missing/ {
+        recursive_error_pages on;
+        error_page 403 /guard/recursive/gone;
+        ECHO
+    }
+    location = /guard/recursive/gone {
+        recursive_error_pages on;
+        error_page 404 /guard/recursive/next;
+        return 404;
+    }
+    location = /guard/recursive/next { ECHO }
     location /guard/recursive/ {
         recursive_error_pages on;
         error_page 403 /guard/denied;
@@ -94,6 +110,14 @@ location /guard/ {
     location = /guard/denied { proxy_pass http://127.0.0.1:$server_port/denied; }
     location /guard/try/ { try_files $uri /guard/elsewhere; }
     location /guard/deny/ { webtorch_access app:guard on_error=deny; ECHO }
+}
+
+location = /ssi { default_type text/html; return 200 '<!--# include virtual="/guard/attack" -->'; }
+location = /with_ssi { ssi on; proxy_pass http://127.0.0.1:$server_port/ssi; }
+location = /guard/with_ssi {
+    webtorch_access app:guard;
+    ssi on;
+    proxy_pass http://127.0.0.1:$server_port/ssi;
 }
 
 location /echo/ { webtorch_handler app:echo; }
@@ -249,6 +273,15 @@ def test_each_request_is_scored_once(server):
     assert seen(server) == ["/guard/page/attack\x1d\x1e"]
 
 
+@pytest.mark.parametrize(
+    ("path", "scored"), [("/with_ssi", []), ("/guard/with_ssi", ["/guard/with_ssi\x1d\x1e"])]
+)
+def test_subrequests_of_ssi_are_not_scored(server, path, scored):
+    seen(server)
+    assert server.get(path).text.startswith("GET /echo/")
+    assert seen(server) == scored
+
+
 @pytest.mark.parametrize("path", ["/missing/", "/missing/uri/", "/accel/", "/any/page/"])
 def test_access_after_internal_redirect(server, path):
     """Only the error page of a denial is exempt, not what other redirects lead to."""
@@ -259,6 +292,16 @@ def test_access_after_internal_redirect(server, path):
 def test_access_denied_page_with_recursive_error_pages(server):
     answer = server.get("/guard/recursive/attack")
     assert (answer.status_code, answer.text) == (403, "you are denied")
+    # the error page of the page's own error is not exempt
+    assert server.get("/guard/recursive/missing/x").status_code == 200
+    assert server.get("/guard/recursive/missing/attack").status_code == 403
+
+
+def test_access_denied_page_of_an_index(server):
+    (server.prefix / "pages").mkdir(exist_ok=True)
+    (server.prefix / "pages/index.html").write_text("the page of an index")
+    answer = server.get("/guard/index/attack")
+    assert (answer.status_code, answer.text) == (403, "the page of an index")
 
 
 def test_combined_with_other_checks(server):
