@@ -9,6 +9,7 @@
  */
 
 #include "ngx_webtorch_balance.h"
+#include "ngx_webtorch_balance_flight.h"
 #include "ngx_webtorch_balance_outcome.h"
 #include "ngx_webtorch_balance_pick.h"
 #include "ngx_webtorch_balance_policy.h"

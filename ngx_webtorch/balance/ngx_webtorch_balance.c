@@ -1,8 +1,5 @@
 
-/*
- * The state of a balancer: its servers, and the requests that workers have in
- * flight there.
- */
+/* The state of a balancer: its servers. */
 
 #include "ngx_webtorch_balance.h"
 #include "ngx_webtorch_balance_key.h"
@@ -142,76 +139,4 @@ ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id, uint64_t now)
     r->slow = s->base;
 
     return old;
-}
-
-
-void
-ngx_webtorch_balance_begin(ngx_webtorch_balance_t *b, uint32_t worker,
-    ngx_webtorch_balance_request_t *req, uint64_t now)
-{
-    ngx_webtorch_balance_server_t  *s;
-    ngx_webtorch_balance_worker_t  *w;
-
-    s = &b->servers[req->server];
-    w = &b->workers[worker];
-
-    req->start = now;
-
-    if (s->inflight++ == 0) {
-        s->progress = now;
-        s->backlog = 0;
-    }
-
-    s->backlog += req->own;
-
-    w->inflight[req->server]++;
-    w->backlog[req->server] += req->own;
-
-    if (req->reason == NGX_WEBTORCH_BALANCE_PROBE) {
-        b->records[req->server].probing = now;
-    }
-
-    ngx_webtorch_balance_key_begin(b, req, now);
-}
-
-
-/*
- * The sums are computed again from all other workers, as the worker may have
- * exited between two updates that belong together.
- */
-
-void
-ngx_webtorch_balance_reap(ngx_webtorch_balance_t *b, uint32_t worker)
-{
-    uint32_t                        i, k;
-    ngx_webtorch_balance_server_t  *s;
-    ngx_webtorch_balance_worker_t  *w;
-
-    w = &b->workers[worker];
-
-    for (i = 0; i < b->nservers; i++) {
-        b->servers[i].inflight = 0;
-        b->servers[i].backlog = 0;
-
-        if (w->inflight[i]) {
-            /* one of them may have been the probe */
-            b->records[i].probing = 0;
-        }
-    }
-
-    memset(w, 0, sizeof(ngx_webtorch_balance_worker_t));
-
-    for (k = 0; k < NGX_WEBTORCH_BALANCE_WORKERS; k++) {
-        w = &b->workers[k];
-
-        if (w->process == 0 && k != NGX_WEBTORCH_BALANCE_ALL_OTHERS) {
-            continue;
-        }
-
-        for (i = 0; i < b->nservers; i++) {
-            s = &b->servers[i];
-            s->inflight += w->inflight[i];
-            s->backlog += w->backlog[i];
-        }
-    }
 }

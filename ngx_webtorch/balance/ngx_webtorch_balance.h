@@ -67,6 +67,7 @@ typedef struct {
     float      error;                   /* share of failures, 0 to 1 */
     float      trust;                   /* confidence in the base, 0 to 1 */
     float      scale;                   /* factor of costs from user's score */
+    float      suspicion;               /* refusals that peers do not have */
     uint32_t   inflight;                /* requests */
     uint32_t   limit;                   /* of inflight after return; 0: none */
     uint64_t   progress;                /* last answer, or first in flight */
@@ -81,6 +82,7 @@ typedef struct {
     uint64_t   id;                      /* hash of the address; 0: free */
     uint64_t   used;                    /* last lookup */
     uint64_t   probing;                 /* start of the probe in flight; or 0 */
+    uint64_t   tried;                   /* last probe because of silence */
     uint64_t   cold;                    /* last time that it lost its keys */
     float      peak;                    /* peak EWMA of latency, seconds */
     float      trend;                   /* log2 of fast to slow mean */
@@ -90,6 +92,8 @@ typedef struct {
     float      evidence;                /* log of odds that it is broken */
     float      backoff;                 /* seconds to the next probe */
     float      level_count;             /* outcomes in the levels */
+    float      refused;                 /* share beyond that of the keys */
+    float      noise;                   /* variance of a refusal */
 
     ngx_webtorch_balance_level_t  levels[NGX_WEBTORCH_BALANCE_LEVELS];
 } ngx_webtorch_balance_record_t;
@@ -114,6 +118,7 @@ typedef struct {
     float      lost_time;               /* by waiting where warm, seconds */
     float      ratio;                   /* mean over all servers */
     float      count;                   /* outcomes in the ratio */
+    float      refused;                 /* share of refusals */
 } ngx_webtorch_balance_key_t;
 
 
@@ -135,6 +140,7 @@ typedef struct {
     float      fleet;                   /* median of the bases; 0: unknown */
     float      best;                    /* least base */
     float      error;                   /* mean of the servers' */
+    float      refused;                 /* lower median of the servers' */
 
     /* for ngx_webtorch_balance_key.c */
     float      budget;                  /* for copies, seconds of service */
@@ -179,7 +185,6 @@ typedef struct {
 
     uint32_t   server;
     uint64_t   id;
-    uint64_t   start;
     uint32_t   max_fails;
     float      fail_timeout;
     uint32_t   row;                     /* of the key; NONE */
@@ -195,6 +200,15 @@ typedef struct {
     float      cost;
     float      features[WEBTORCH_FEATURES];
     ngx_webtorch_balance_reason_e  reason;
+
+    /* set after the pick */
+
+    uint64_t   start;
+    uint64_t   answered;                /* end of the server's part; 0: not
+                                           known, the end of the request */
+    uint32_t   paused;                  /* not counted as in flight */
+    uint32_t   judged;                  /* the outcome was added */
+    uint32_t   refused;                 /* an answer that is no success */
 } ngx_webtorch_balance_request_t;
 
 
@@ -210,13 +224,5 @@ uint64_t ngx_webtorch_balance_hash(const void *data, size_t len);
 /* returns the number of a server, which is added if needed; NONE: no room */
 uint32_t ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id,
     uint64_t now);
-
-/* a worker sends the request to the server that was picked */
-void ngx_webtorch_balance_begin(ngx_webtorch_balance_t *b, uint32_t worker,
-    ngx_webtorch_balance_request_t *req, uint64_t now);
-
-/* releases the requests of a worker, and its place */
-void ngx_webtorch_balance_reap(ngx_webtorch_balance_t *b, uint32_t worker);
-
 
 #endif /* _NGX_WEBTORCH_BALANCE_H_INCLUDED_ */

@@ -2,7 +2,6 @@
 /* Functions of costs that are not inline; features for the policy in Python. */
 
 #include "ngx_webtorch_balance_cost.h"
-#include "ngx_webtorch_balance_outcome.h"
 
 #include <string.h>
 
@@ -11,11 +10,13 @@ float
 ngx_webtorch_balance_failure(const ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_server_t *s, uint64_t now)
 {
-    float  error;
+    float  error, failure;
 
-    error = ngx_webtorch_balance_error(s, now);
+    error = ngx_webtorch_balance_forgive(s->error, now, s->finished);
+    failure = error > b->error ? error - b->error : 0.0f;
+    failure += ngx_webtorch_balance_forgive(s->suspicion, now, s->finished);
 
-    return error > b->error ? error - b->error : 0.0f;
+    return failure < 1.0f ? failure : 1.0f;
 }
 
 

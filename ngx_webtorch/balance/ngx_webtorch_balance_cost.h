@@ -60,7 +60,10 @@ typedef struct {
 } ngx_webtorch_balance_estimate_t;
 
 
-/* the share of failures that other servers do not have, and that is recent */
+/*
+ * The share of failures and refusals that other servers do not have, and that
+ * is recent.
+ */
 float ngx_webtorch_balance_failure(const ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_server_t *s, uint64_t now);
 
@@ -197,8 +200,8 @@ ngx_webtorch_balance_cost(const ngx_webtorch_balance_t *b,
            + NGX_WEBTORCH_BALANCE_QUEUE_SHARE * (e->warm + s->backlog)
              * s->share;
 
-    failure = s->error > 0 ? ngx_webtorch_balance_failure(b, s, costs->now)
-                           : 0.0f;
+    failure = s->error + s->suspicion > 0
+              ? ngx_webtorch_balance_failure(b, s, costs->now) : 0.0f;
 
     cost += cold + (failure + e->silent) * costs->failure;
 

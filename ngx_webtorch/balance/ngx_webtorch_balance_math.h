@@ -11,10 +11,33 @@
 #include <string.h>
 
 
+/* seconds without an outcome after which failures are forgiven */
+#define NGX_WEBTORCH_BALANCE_FORGIVE  10.0f
+
+
 static inline float
 ngx_webtorch_balance_seconds(uint64_t now, uint64_t since)
 {
     return (float) ngx_webtorch_elapsed_usec(now, since) * 1e-6f;
+}
+
+
+/* what is left of a share of failures, time after the last outcome */
+
+static inline float
+ngx_webtorch_balance_forgive(float share, uint64_t now, uint64_t finished)
+{
+    float  age;
+
+    age = ngx_webtorch_balance_seconds(now, finished);
+
+    if (age >= NGX_WEBTORCH_BALANCE_FORGIVE) {
+        return 0.0f;
+    }
+
+    age = 1.0f - age / NGX_WEBTORCH_BALANCE_FORGIVE;
+
+    return share * age * age;
 }
 
 
@@ -69,6 +92,26 @@ ngx_webtorch_balance_exp2(float x)
     memcpy(&f, &bits, sizeof(float));
 
     return p * f;
+}
+
+
+/* sorts indices by their values */
+
+static inline void
+ngx_webtorch_balance_sort(uint16_t *order, uint32_t n, const float *value)
+{
+    uint16_t  k;
+    uint32_t  i, j;
+
+    for (i = 1; i < n; i++) {
+        k = order[i];
+
+        for (j = i; j > 0 && value[order[j - 1]] > value[k]; j--) {
+            order[j] = order[j - 1];
+        }
+
+        order[j] = k;
+    }
 }
 
 

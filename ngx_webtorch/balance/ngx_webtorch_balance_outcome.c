@@ -5,9 +5,11 @@
  */
 
 #include "ngx_webtorch_balance_outcome.h"
+#include "ngx_webtorch_balance_flight.h"
 #include "ngx_webtorch_balance_key.h"
 #include "ngx_webtorch_balance_math.h"
 #include "ngx_webtorch_balance_policy.h"
+#include "ngx_webtorch_balance_refusal.h"
 #include "ngx_webtorch_balance_service.h"
 
 #include <math.h>
@@ -24,12 +26,6 @@
 
 /* outcomes before the ejection that count at most */
 #define NGX_WEBTORCH_BALANCE_RETURN_COUNT  12.0f
-
-/* seconds without an outcome after which failures are forgiven */
-#define NGX_WEBTORCH_BALANCE_FORGIVE       10.0f
-
-/* seconds after which a client that closes may have timed out */
-#define NGX_WEBTORCH_BALANCE_PATIENCE      1.0f
 
 /* microseconds between updates of the estimates */
 #define NGX_WEBTORCH_BALANCE_REFRESH       20000
@@ -50,64 +46,74 @@ ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
 {
     float                           latency;
     ngx_webtorch_balance_server_t  *s;
-    ngx_webtorch_balance_record_t  *r;
-    ngx_webtorch_balance_worker_t  *w;
 
     s = &b->servers[req->server];
-    r = &b->records[req->server];
-    w = &b->workers[worker];
 
-    if (r->id != req->id) {
+    if (b->records[req->server].id != req->id) {
         /* another server has got its place */
         return;
     }
 
-    if (w->inflight[req->server]) {
-        w->inflight[req->server]--;
-        w->backlog[req->server] -= req->own;
-
-        if (w->inflight[req->server] == 0) {
-            w->backlog[req->server] = 0;
-        }
-    }
-
-    if (s->inflight) {
-        s->inflight--;
-        s->backlog -= req->own;
-
-        if (s->inflight == 0 || s->backlog < 0) {
-            s->backlog = 0;
-        }
-    }
+    ngx_webtorch_balance_pause(b, worker, req);
 
     latency = ngx_webtorch_balance_seconds(now, req->start);
 
     if (outcome == NGX_WEBTORCH_BALANCE_CLIENT_CLOSED
-        && latency > NGX_WEBTORCH_BALANCE_PATIENCE
-        && latency > 8.0f * req->expected)
+        && latency > ngx_webtorch_balance_late(req)
+        && ngx_webtorch_balance_seconds(now, s->progress)
+           > NGX_WEBTORCH_BALANCE_PATIENCE)
     {
-        /* the client's timeout is as good as nginx's */
+        /* the server answers nothing: the client's timeout is as good */
         outcome = NGX_WEBTORCH_BALANCE_TIMEOUT;
     }
 
+    ngx_webtorch_balance_answer(b, req, outcome, now);
+}
+
+
+void
+ngx_webtorch_balance_answer(ngx_webtorch_balance_t *b,
+    ngx_webtorch_balance_request_t *req,
+    ngx_webtorch_balance_outcome_e outcome, uint64_t now)
+{
+    float                           latency;
+    uint64_t                        answered;
+    ngx_webtorch_balance_server_t  *s;
+
+    if (b->records[req->server].id != req->id
+        || (req->judged && (outcome == NGX_WEBTORCH_BALANCE_OK
+                            || outcome == NGX_WEBTORCH_BALANCE_ERROR)))
+    {
+        return;
+    }
+
+    req->judged = 1;
+
+    s = &b->servers[req->server];
+    answered = req->answered ? req->answered : now;
+    latency = ngx_webtorch_balance_seconds(answered, req->start);
+
     ngx_webtorch_balance_key_end(b, req, outcome, latency, now);
 
-    if (outcome >= NGX_WEBTORCH_BALANCE_CLIENT_CLOSED) {
+    if (outcome == NGX_WEBTORCH_BALANCE_CLIENT_CLOSED) {
 
         if (req->reason == NGX_WEBTORCH_BALANCE_PROBE) {
-            r->probing = 0;
+            b->records[req->server].probing = 0;
         }
 
         return;
     }
 
-    if (outcome == NGX_WEBTORCH_BALANCE_OK
-        || outcome == NGX_WEBTORCH_BALANCE_ERROR)
+    if ((outcome == NGX_WEBTORCH_BALANCE_OK
+         || outcome == NGX_WEBTORCH_BALANCE_ERROR)
+        && s->progress < answered)
     {
-        s->progress = now;
+        s->progress = answered;
     }
 
-    if (outcome == NGX_WEBTORCH_BALANCE_OK) {
+    if (outcome == NGX_WEBTORCH_BALANCE_OK
+        && !ngx_webtorch_balance_refusal_add(b, req, now))
+    {
         ngx_webtorch_balance_service_add(b, req, latency, now);
     }
 
@@ -147,7 +153,7 @@ ngx_webtorch_balance_health(ngx_webtorch_balance_t *b,
     probe = req->reason == NGX_WEBTORCH_BALANCE_PROBE;
     usual = b->error < 0.9f ? b->error : 0.9f;
 
-    s->error = ngx_webtorch_balance_error(s, now);
+    s->error = ngx_webtorch_balance_forgive(s->error, now, s->finished);
     s->error += 0.1f * (bad - s->error);
     s->finished = now;
 
@@ -231,21 +237,4 @@ ngx_webtorch_balance_eject(ngx_webtorch_balance_t *b,
         /* its process may have exited, and lost the keys */
         r->cold = now;
     }
-}
-
-
-float
-ngx_webtorch_balance_error(const ngx_webtorch_balance_server_t *s, uint64_t now)
-{
-    float  age;
-
-    age = ngx_webtorch_balance_seconds(now, s->finished);
-
-    if (age >= NGX_WEBTORCH_BALANCE_FORGIVE) {
-        return 0.0f;
-    }
-
-    age = 1.0f - age / NGX_WEBTORCH_BALANCE_FORGIVE;
-
-    return s->error * age * age;
 }

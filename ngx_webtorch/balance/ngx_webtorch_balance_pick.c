@@ -7,6 +7,7 @@
 
 #include "ngx_webtorch_balance_pick.h"
 #include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_flight.h"
 #include "ngx_webtorch_balance_key.h"
 #include "ngx_webtorch_balance_math.h"
 #include "ngx_webtorch_balance_policy.h"
@@ -24,6 +25,9 @@
 
 /* microseconds after which a probe was lost with its worker */
 #define NGX_WEBTORCH_BALANCE_PROBE_LOST    60000000
+
+/* silence at a probe because of it, times that at the one before */
+#define NGX_WEBTORCH_BALANCE_TRIALS        4.0f
 
 /* servers whose cost is corrected */
 #define NGX_WEBTORCH_BALANCE_BEST          8
@@ -68,6 +72,8 @@ static inline void ngx_webtorch_balance_add_spare(
 static uint32_t ngx_webtorch_balance_probe_is_due(
     const ngx_webtorch_balance_t *b, const ngx_webtorch_balance_pick_t *p,
     uint32_t server);
+static uint32_t ngx_webtorch_balance_trial_is_due(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_pick_t *p, uint32_t server);
 static uint32_t ngx_webtorch_balance_choose(ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_pick_t *p,
     const ngx_webtorch_balance_found_t *found,
@@ -127,13 +133,7 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
         if (s->probe && candidate->max_fails) {
 
             if (ngx_webtorch_balance_probe_is_due(b, &p, candidate->server)) {
-                req->reason = NGX_WEBTORCH_BALANCE_PROBE;
-                req->ejected = 0;
-                req->cost = cost;
-
-                ngx_webtorch_balance_set_request(b, &p, i, req, found.least);
-
-                return i;
+                goto probe;
             }
 
             cost += NGX_WEBTORCH_BALANCE_EJECTED * p.costs.failure;
@@ -141,6 +141,12 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
 
         } else if (s->limit && s->inflight >= s->limit) {
             ngx_webtorch_balance_add_spare(&found, i, cost);
+
+        } else if (e.silent > 0
+                   && ngx_webtorch_balance_trial_is_due(b, &p,
+                                                        candidate->server))
+        {
+            goto probe;
 
         } else if (!p.learned) {
             ngx_webtorch_balance_add_random(b, &found, i, j - found.nskipped);
@@ -155,6 +161,16 @@ ngx_webtorch_balance_pick(ngx_webtorch_balance_t *b,
     }
 
     i = ngx_webtorch_balance_choose(b, &p, &found, req);
+
+    ngx_webtorch_balance_set_request(b, &p, i, req, found.least);
+
+    return i;
+
+probe:
+
+    req->reason = NGX_WEBTORCH_BALANCE_PROBE;
+    req->ejected = 0;
+    req->cost = cost;
 
     ngx_webtorch_balance_set_request(b, &p, i, req, found.least);
 
@@ -274,6 +290,41 @@ ngx_webtorch_balance_probe_is_due(const ngx_webtorch_balance_t *b,
     return since == 0
            || ngx_webtorch_elapsed_usec(p->costs.now, since)
               > NGX_WEBTORCH_BALANCE_PROBE_LOST;
+}
+
+
+/*
+ * A silent server may hang, or have requests that wait for an event: one more
+ * request shows which.  The intervals grow, as it is lost if the server hangs.
+ */
+
+static uint32_t
+ngx_webtorch_balance_trial_is_due(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_pick_t *p, uint32_t server)
+{
+    float                           due;
+    uint64_t                        progress;
+    ngx_webtorch_balance_record_t  *r;
+
+    r = &b->records[server];
+    progress = b->servers[server].progress;
+
+    due = NGX_WEBTORCH_BALANCE_TRIALS
+          * ngx_webtorch_balance_seconds(r->tried, progress);
+
+    if (due < NGX_WEBTORCH_BALANCE_PATIENCE) {
+        due = NGX_WEBTORCH_BALANCE_PATIENCE;
+    }
+
+    if (p->retry
+        || ngx_webtorch_balance_seconds(p->costs.now, progress) < due)
+    {
+        return 0;
+    }
+
+    r->tried = p->costs.now;
+
+    return 1;
 }
 
 

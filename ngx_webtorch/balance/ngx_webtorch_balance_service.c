@@ -7,6 +7,7 @@
 #include "ngx_webtorch_balance_service.h"
 #include "ngx_webtorch_balance_key.h"
 #include "ngx_webtorch_balance_math.h"
+#include "ngx_webtorch_balance_refusal.h"
 
 #include <math.h>
 
@@ -47,8 +48,6 @@ static void ngx_webtorch_balance_levels(ngx_webtorch_balance_t *b,
 static float ngx_webtorch_balance_noise(const ngx_webtorch_balance_t *b);
 static float ngx_webtorch_balance_mean(ngx_webtorch_balance_record_t *r,
     float noise);
-static void ngx_webtorch_balance_sort(uint16_t *order, uint32_t n,
-    const float *value);
 static void ngx_webtorch_balance_share_means(ngx_webtorch_balance_t *b,
     uint16_t *order, uint32_t n, float *mean);
 static float ngx_webtorch_balance_find_concurrency(
@@ -225,6 +224,7 @@ ngx_webtorch_balance_service_refresh(ngx_webtorch_balance_t *b)
         b->error = error / (float) n;
 
         ngx_webtorch_balance_share_means(b, order, n, mean);
+        ngx_webtorch_balance_refusal_refresh(b, order, n);
     }
 
     for (i = 0; i < b->nservers; i++) {
@@ -289,24 +289,6 @@ ngx_webtorch_balance_mean(ngx_webtorch_balance_record_t *r, float noise)
     }
 
     return r->fast;
-}
-
-
-static void
-ngx_webtorch_balance_sort(uint16_t *order, uint32_t n, const float *value)
-{
-    uint16_t  k;
-    uint32_t  i, j;
-
-    for (i = 1; i < n; i++) {
-        k = order[i];
-
-        for (j = i; j > 0 && value[order[j - 1]] > value[k]; j--) {
-            order[j] = order[j - 1];
-        }
-
-        order[j] = k;
-    }
 }
 
 

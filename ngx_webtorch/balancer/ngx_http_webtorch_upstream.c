@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_upstream.h"
 #include "ngx_http_webtorch_upstream_peer.h"
 #include "ngx_http_webtorch_upstream_variable.h"
+#include "ngx_http_webtorch_upstream_watch.h"
 
 
 static void *ngx_http_webtorch_upstream_create_conf(ngx_conf_t *cf);
@@ -159,6 +160,7 @@ ngx_http_webtorch_upstream_balancer(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     wucf->balancer->policy = policy;
+    wucf->balancer->watch = ngx_http_webtorch_upstream_watch;
 
     if (uscf->peer.init_upstream) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,

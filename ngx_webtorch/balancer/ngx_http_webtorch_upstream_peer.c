@@ -31,6 +31,7 @@ struct ngx_http_webtorch_upstream_group_s {
 
 static ngx_int_t ngx_http_webtorch_upstream_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
+static void ngx_http_webtorch_upstream_cleanup(void *data);
 static ngx_int_t ngx_http_webtorch_upstream_get_peer(
     ngx_peer_connection_t *pc, void *data);
 static ngx_http_webtorch_upstream_choice_t *ngx_http_webtorch_upstream_pick(
@@ -115,6 +116,7 @@ static ngx_int_t
 ngx_http_webtorch_upstream_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us)
 {
+    ngx_pool_cleanup_t                 *cln;
     ngx_http_variable_value_t          *key;
     ngx_http_webtorch_upstream_peer_t  *wp;
     ngx_http_webtorch_upstream_conf_t  *conf;
@@ -123,9 +125,14 @@ ngx_http_webtorch_upstream_init_peer(ngx_http_request_t *r,
                    "init webtorch balancer peer");
 
     wp = ngx_pcalloc(r->pool, sizeof(ngx_http_webtorch_upstream_peer_t));
-    if (wp == NULL) {
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+
+    if (wp == NULL || cln == NULL) {
         return NGX_ERROR;
     }
+
+    cln->handler = ngx_http_webtorch_upstream_cleanup;
+    cln->data = wp;
 
     r->upstream->peer.data = &wp->rrp;
 
@@ -140,7 +147,6 @@ ngx_http_webtorch_upstream_init_peer(ngx_http_request_t *r,
                                            ngx_http_webtorch_upstream_module);
 
     wp->conf = conf;
-    wp->request = r;
 
     if (conf->key != NGX_CONF_UNSET) {
         key = ngx_http_get_indexed_variable(r, (ngx_uint_t) conf->key);
@@ -150,9 +156,42 @@ ngx_http_webtorch_upstream_init_peer(ngx_http_request_t *r,
         }
     }
 
-    ngx_http_set_ctx(r, wp, ngx_http_webtorch_upstream_module);
+    wp->request = r;
 
     return NGX_OK;
+}
+
+
+/*
+ * An internal redirect clears the contexts of a request, but its pool is kept.
+ * Subrequests use the same pool; the last one that was added is the first.
+ */
+
+ngx_http_webtorch_upstream_peer_t *
+ngx_http_webtorch_upstream_get_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t                 *cln;
+    ngx_http_webtorch_upstream_peer_t  *wp;
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler == ngx_http_webtorch_upstream_cleanup) {
+            wp = cln->data;
+
+            if (wp->request == r) {
+                return wp;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_http_webtorch_upstream_cleanup(void *data)
+{
+    /* it marks the entry */
 }
 
 
@@ -316,6 +355,10 @@ ngx_http_webtorch_upstream_pick(ngx_http_webtorch_upstream_peer_t *wp,
 
     ngx_shmtx_unlock(balancer->mutex);
 
+    ngx_queue_insert_tail(&balancer->requests, &wp->queue);
+
+    wp->watches = balancer->watches;
+    wp->bytes = 0;
     wp->inflight = 1;
     wp->known = 1;
 
@@ -562,10 +605,16 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
     if (wp->inflight) {
         wp->inflight = 0;
 
+        ngx_queue_remove(&wp->queue);
+
         balancer = wp->conf->balancer;
         outcome = ngx_http_webtorch_upstream_outcome(wp, pc, state);
 
         now = ngx_webtorch_clock_usec();
+
+        ngx_http_webtorch_upstream_set_answered(wp, now);
+        wp->balance.refused =
+                  ngx_http_webtorch_upstream_is_refused(wp->request->upstream);
 
         ngx_shmtx_lock(balancer->mutex);
 

@@ -9,7 +9,7 @@
 #include "ngx_http_webtorch_upstream.h"
 
 
-/* a request's tries; the context of the request, too */
+/* a request's tries */
 
 typedef struct {
     /* the round robin data must be first */
@@ -19,11 +19,20 @@ typedef struct {
     ngx_http_request_t                 *request;
     ngx_webtorch_balance_request_t      balance;
 
+    /* while it is in flight */
+    ngx_queue_t                         queue;     /* balancer->requests */
+    ngx_uint_t                          watches;   /* the last one */
+    off_t                               bytes;     /* both ways, until then */
+
     unsigned                            backup:1;    /* group */
     unsigned                            known:1;     /* cost and reason */
     unsigned                            inflight:1;
 } ngx_http_webtorch_upstream_peer_t;
 
+
+/* that of the request's last upstream; NULL: it had none with the balancer */
+ngx_http_webtorch_upstream_peer_t *ngx_http_webtorch_upstream_get_ctx(
+    ngx_http_request_t *r);
 
 /* the names of ngx_webtorch_balance_reason_e */
 extern ngx_str_t  ngx_http_webtorch_upstream_reasons[];

@@ -51,7 +51,7 @@ ngx_http_webtorch_upstream_score(ngx_http_request_t *r,
     u_char                         *p;
     ngx_http_webtorch_upstream_peer_t  *wp;
 
-    wp = ngx_http_get_module_ctx(r, ngx_http_webtorch_upstream_module);
+    wp = ngx_http_webtorch_upstream_get_ctx(r);
 
     if (wp == NULL || !wp->known) {
         v->not_found = 1;
@@ -80,7 +80,7 @@ ngx_http_webtorch_upstream_reason(ngx_http_request_t *r,
     ngx_str_t                      *reason;
     ngx_http_webtorch_upstream_peer_t  *wp;
 
-    wp = ngx_http_get_module_ctx(r, ngx_http_webtorch_upstream_module);
+    wp = ngx_http_webtorch_upstream_get_ctx(r);
 
     if (wp == NULL || !wp->known) {
         v->not_found = 1;

@@ -47,6 +47,7 @@ ngx_webtorch_balancer_add(ngx_conf_t *cf, ngx_str_t *name)
 
     balancer->name = *name;
     balancer->place = NGX_WEBTORCH_BALANCE_ALL_OTHERS;
+    ngx_queue_init(&balancer->requests);
 
     zone.len = sizeof("webtorch_balancer:") - 1 + name->len;
     zone.data = ngx_pnalloc(cf->pool, zone.len);

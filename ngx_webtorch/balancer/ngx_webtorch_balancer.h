@@ -16,6 +16,7 @@
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_balance.h"
 #include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_flight.h"
 #include "ngx_webtorch_balance_outcome.h"
 #include "ngx_webtorch_balance_pick.h"
 #include "ngx_webtorch_balance_policy.h"
@@ -46,7 +47,10 @@ typedef struct {
 } ngx_webtorch_balancer_memory_t;
 
 
-typedef struct {
+typedef struct ngx_webtorch_balancer_s  ngx_webtorch_balancer_t;
+
+
+struct ngx_webtorch_balancer_s {
     ngx_str_t                        name;     /* of the upstream */
     ngx_webtorch_handler_t          *policy;
     ngx_uint_t                       index;    /* in conf->balancers */
@@ -57,10 +61,15 @@ typedef struct {
 
     uint32_t                         place;    /* of this process */
 
+    /* of this process: its requests in flight, and what updates them */
+    ngx_queue_t                      requests;
+    ngx_uint_t                       watches;  /* calls of the handler */
+    void                           (*watch)(ngx_webtorch_balancer_t *balancer);
+
     /* under the mutex of the learner's thread */
     ngx_uint_t                       elected;  /* this process learns */
     uint64_t                         due;      /* next round, us */
-} ngx_webtorch_balancer_t;
+};
 
 
 /* while the configuration is read; NULL: an error, which is logged */

@@ -8,7 +8,7 @@
 #include "ngx_webtorch_timer.h"
 
 
-/* milliseconds between a worker's checks of the others */
+/* milliseconds between a worker's checks of its requests and the others */
 #define NGX_WEBTORCH_LEARNER_TICK   200
 
 /* microseconds until a policy that failed is tried again */
@@ -88,6 +88,7 @@ ngx_webtorch_learner_tick(ngx_event_t *ev)
     learner = ngx_webtorch_timer_data(ev);
 
     for (i = 0; i < learner->n; i++) {
+        learner->balancers[i]->watch(learner->balancers[i]);
         ngx_webtorch_balancer_place_reap(learner->balancers[i]);
         ngx_webtorch_learner_elect(learner->balancers[i]);
     }

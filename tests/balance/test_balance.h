@@ -11,6 +11,7 @@
 
 #include "ngx_webtorch_balance.h"
 #include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_flight.h"
 #include "ngx_webtorch_balance_key.h"
 #include "ngx_webtorch_balance_math.h"
 #include "ngx_webtorch_balance_outcome.h"
@@ -40,11 +41,13 @@ typedef struct {
 
 
 extern const test_case_t  test_clock_cases[];
+extern const test_case_t  test_flight_cases[];
 extern const test_case_t  test_key_cases[];
 extern const test_case_t  test_outcome_cases[];
 extern const test_case_t  test_params_cases[];
 extern const test_case_t  test_pick_cases[];
 extern const test_case_t  test_random_cases[];
+extern const test_case_t  test_refusal_cases[];
 extern const test_case_t  test_server_cases[];
 
 extern ngx_webtorch_balance_t            *b;

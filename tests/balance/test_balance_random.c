@@ -25,6 +25,7 @@ all_is_finite(uint32_t n)
         check(isfinite(s->base) && s->base > 0);
         check(isfinite(s->backlog) && s->backlog >= 0);
         check(s->error >= 0 && s->error <= 1);
+        check(s->suspicion >= 0 && s->suspicion <= 1);
         check(s->concurrency >= 1);
 
         for (j = 0; j < NGX_WEBTORCH_BALANCE_LEVELS; j++) {
@@ -43,7 +44,6 @@ random_events(void)
 
     srand(1);
     setup(20);
-    live = 0;
 
     for (j = 0; j < 300000; j++) {
         now += (uint64_t) (rand() % 1000)
@@ -56,12 +56,20 @@ random_events(void)
 
         i = (uint32_t) rand() % 500;
 
+        if (used[i] && rand() % 4 == 0) {
+            how = (uint32_t) rand() % 3;
+            ngx_webtorch_balance_watch(b, 0, &req[i],
+                                       (ngx_webtorch_balance_flight_e) how,
+                                       now);
+            continue;
+        }
+
         if (used[i]) {
             how = (uint32_t) rand() % 20;
-            end(&req[i], how < 6 ? (ngx_webtorch_balance_outcome_e) how
+            req[i].refused = rand() % 3 == 0;
+            end(&req[i], how < 5 ? (ngx_webtorch_balance_outcome_e) how
                                  : NGX_WEBTORCH_BALANCE_OK);
             used[i] = 0;
-            live--;
             continue;
         }
 
@@ -74,7 +82,6 @@ random_events(void)
         }
 
         used[i] = 1;
-        live++;
 
         if (j % 1000 == 0) {
             all_is_finite(20);
@@ -83,6 +90,10 @@ random_events(void)
 
     for (i = 0, n = 0; i < 20; i++) {
         n += b->servers[i].inflight;
+    }
+
+    for (i = 0, live = 0; i < 500; i++) {
+        live += used[i] && !req[i].paused;
     }
 
     check(n == live);

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from backends import LOCATION, ask, ask_until
+from nginx import free_port, release_port
 
 RETRIES = "proxy_next_upstream error timeout http_500; proxy_next_upstream_tries 3;"
 
@@ -43,6 +44,41 @@ def test_fail_status_off(start, backends):
     for backend in backends:
         backend.status = 500
     assert {answer.reason for answer in ask(server, 100)} <= {"cost", "peak"}
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("status", [302, 404])
+def test_fast_refusals_do_not_attract(server, backends, status):
+    for backend in backends:
+        backend.delay = 0.02
+    ask(server, 200)
+    backends[1].status = status
+    backends[1].delay = 0.0
+    answers = ask(server, 300)
+    assert sum(answer.status == status for answer in answers) < 60
+    assert "probe" not in {answer.reason for answer in answers}
+
+
+def test_grpc_status_that_peers_do_not_have(start):
+    ports = [free_port() for _ in range(3)]
+    peers = "".join(
+        f"""server {{
+            listen 127.0.0.1:{port} http2;
+            default_type application/grpc;
+            add_header grpc-status {status};
+            location / {{ return 200 {number}; }}
+        }}"""
+        for number, (port, status) in enumerate(zip(ports, (0, 14, 0), strict=True))
+    )
+    servers = "".join(f"server 127.0.0.1:{port};" for port in ports)
+    server = start(
+        "location / { grpc_pass grpc://u; }",
+        http=f"upstream u {{ webtorch_balancer; {servers} }} {peers}",
+    )
+    answers = [server.get("/").text for _ in range(150)]
+    for port in ports:
+        release_port(port)
+    assert answers.count("1") < 20
 
 
 @pytest.mark.serial

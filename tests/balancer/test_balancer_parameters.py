@@ -138,6 +138,23 @@ def test_variables(start, backends):
     assert server.get("/none").text == "!"
 
 
+def test_variables_after_internal_redirect(start, backends):
+    location = """
+        location / {
+            proxy_pass http://u;
+            proxy_intercept_errors on;
+            error_page 404 /replaced;
+        }
+        location = /replaced { return 200 "$webtorch_upstream_reason $webtorch_upstream_score"; }
+    """
+    server = start(location, http=backends.upstream())
+    for backend in backends:
+        backend.status = 404
+    reason, score = server.get("/").text.split()
+    assert reason in ("cost", "peak")
+    assert 0.0 < float(score) < 10.0
+
+
 def test_client_abort_releases_inflight(start, backends):
     for backend in backends:
         backend.delay = 0.5

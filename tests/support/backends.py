@@ -67,6 +67,35 @@ def ask_until(nginx: Nginx, condition: Callable[[Answer], bool], path: str = "/"
     return answers
 
 
+async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: test\r\n\r\n"
+    )
+    await reader.read()
+
+
+async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n")
+    await reader.read()
+
+
+async def _poll(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def _large(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
+    for _ in range(30):
+        writer.write(bytes(LARGE // 30))
+        await writer.drain()
+
+
+LARGE = 30 * 1024 * 1024
+
+LONG = {b"/tunnel": _tunnel, b"/stream": _stream, b"/poll": _poll, b"/large": _large}
+"""Answers that last until the other side closes, or reads; they are not counted."""
+
+
 @dataclass
 class Backend:
     """A server of HTTP/1.1 on a port of its own."""
@@ -83,6 +112,9 @@ class Backend:
 
     first_contact: float = 0.0
     """Seconds that a key takes more when it comes for the first time."""
+
+    long: int = 0
+    """How many requests were for one of `LONG`."""
 
     requests: Counter[str] = field(default_factory=Counter)
     """How many there were, by the argument `k`."""
@@ -117,6 +149,11 @@ class Backend:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 key = head.split(b"k=", 1)[-1].split(b" ", 1)[0].decode()
+                path = head.split(b" ", 2)[1].split(b"?")[0]
+                if path in LONG:
+                    self.long += 1
+                    await LONG[path](reader, writer)
+                    break
                 new = not self.requests[key]
                 self.requests[key] += 1
                 self._running += 1
