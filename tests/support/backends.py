@@ -83,7 +83,7 @@ async def _poll(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-async def _large(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
     for _ in range(30):
         writer.write(bytes(LARGE // 30))
