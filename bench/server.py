@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -49,11 +50,20 @@ class Server:
         probe: a location that answers the XOR network's output, to know when it serves.
         workers: their number.
         http: text for the http block.
+        environ: variables that are added to its environment.
 
     """
 
-    def __init__(self, locations: str, probe: str, workers: int = 1, http: str = "") -> None:
+    def __init__(
+        self,
+        locations: str,
+        probe: str,
+        workers: int = 1,
+        http: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.workers = workers
+        self._environ = {**os.environ, **(environ or {})}
         self._http = http
         self._locations = locations
         self._probe = probe
@@ -81,7 +91,8 @@ class Server:
         begin = time.perf_counter()
         conf = self._prefix / "nginx.conf"
         self._process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
+            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"],
+            env=self._environ,
         )
         self._wait()
         self.start_seconds = time.perf_counter() - begin

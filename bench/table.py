@@ -26,7 +26,7 @@ class Row:
     value: float
     met: bool
     unit: str = ""
-    details: dict[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
