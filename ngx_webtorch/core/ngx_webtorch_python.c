@@ -4,7 +4,8 @@
  *
  *   master         start the interpreter, import, give up the GIL; never a
  *                  tensor operation, whose thread pool would not survive fork()
- *   its children   take the GIL, PyOS_AfterFork_Child(), import handlers
+ *   fork()         the functions of Python around it, by pthread_atfork()
+ *   its children   take the GIL, import handlers
  *   threads        a thread state each, for as long as the thread lives
  *   exit           no Py_Finalize(): torch does not survive it, and a handler
  *                  may be running still
@@ -19,6 +20,8 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_fork.h"
 
+#include <pthread.h>
+
 
 /* between looks for whether other batches still run, in microseconds */
 #define NGX_WEBTORCH_SWAP_WAIT  500
@@ -28,6 +31,9 @@ static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
     char *error);
 static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
 static void ngx_webtorch_python_freeze(void);
+static void ngx_webtorch_python_before_fork(void);
+static void ngx_webtorch_python_after_fork_parent(void);
+static void ngx_webtorch_python_after_fork_child(void);
 static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
@@ -36,8 +42,9 @@ static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 /* of this process: kept over reloads, the module is linked with -z nodelete */
 
 static char            *ngx_webtorch_python_path;
-static ngx_pid_t        ngx_webtorch_python_pid;
 static PyThreadState   *ngx_webtorch_python_main;
+static pthread_t        ngx_webtorch_python_main_thread;
+static ngx_uint_t       ngx_webtorch_python_forking;
 static ngx_atomic_t     ngx_webtorch_python_nlearning;
 static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
 
@@ -142,10 +149,15 @@ ngx_webtorch_python_init(ngx_webtorch_conf_t *conf, char *error)
         return NGX_ERROR;
     }
 
-    ngx_webtorch_python_pid = ngx_getpid();
+    ngx_webtorch_python_main_thread = pthread_self();
     ngx_webtorch_python_path = strdup(path);
 
-    if (ngx_webtorch_python_path == NULL) {
+    if (ngx_webtorch_python_path == NULL
+        || pthread_atfork(ngx_webtorch_python_before_fork,
+                          ngx_webtorch_python_after_fork_parent,
+                          ngx_webtorch_python_after_fork_child)
+           != 0)
+    {
         ngx_memcpy(error, "no memory", sizeof("no memory"));
         return NGX_ERROR;
     }
@@ -196,18 +208,59 @@ ngx_webtorch_python_freeze(void)
 }
 
 
+/*
+ * nginx forks in the main thread, which does not hold the GIL then: for a
+ * daemon, the check, workers and a new binary.  A thread that holds the GIL
+ * runs os.fork(), which calls Python's functions itself, or starts a program.
+ */
+
+static void
+ngx_webtorch_python_before_fork(void)
+{
+    if (ngx_webtorch_python_main == NULL
+        || !pthread_equal(pthread_self(), ngx_webtorch_python_main_thread)
+        || PyGILState_Check())
+    {
+        return;
+    }
+
+    PyEval_RestoreThread(ngx_webtorch_python_main);
+    PyOS_BeforeFork();
+
+    ngx_webtorch_python_forking = 1;
+}
+
+
+static void
+ngx_webtorch_python_after_fork_parent(void)
+{
+    if (ngx_webtorch_python_forking) {
+        ngx_webtorch_python_forking = 0;
+
+        PyOS_AfterFork_Parent();
+        ngx_webtorch_python_main = PyEval_SaveThread();
+    }
+}
+
+
+static void
+ngx_webtorch_python_after_fork_child(void)
+{
+    if (ngx_webtorch_python_forking) {
+        ngx_webtorch_python_forking = 0;
+
+        PyOS_AfterFork_Child();
+        ngx_webtorch_python_main = PyEval_SaveThread();
+    }
+}
+
+
 ngx_int_t
 ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
 {
     ngx_int_t  rc;
 
     PyEval_RestoreThread(ngx_webtorch_python_main);
-
-    /* "master_process off" runs all in one process */
-
-    if (ngx_getpid() != ngx_webtorch_python_pid) {
-        PyOS_AfterFork_Child();
-    }
 
     /*
      * cffi's embedding takes PyCapsule_Type.tp_version_tag for a lock, once and
