@@ -113,6 +113,7 @@ typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
     int32_t          waits;               /* a call may wait for other workers */
+    uint32_t         threads;             /* of its own, 0: not set */
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;

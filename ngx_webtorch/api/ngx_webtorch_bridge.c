@@ -1538,6 +1538,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
   (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
+  (void)((p->threads) | 0);  /* check that 'webtorch_schema_t.threads' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
@@ -3379,6 +3380,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
              _CFFI_OP(_CFFI_OP_NOOP, 102) },
+  { "threads", offsetof(webtorch_schema_t, threads),
+               sizeof(((webtorch_schema_t *)0)->threads),
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3512,17 +3516,17 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_sample_t", 130, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 63, 5 },
   { "$webtorch_schema_t", 131, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 68, 15 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 68, 16 },
   { "$webtorch_server_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 84, 7 },
   { "$webtorch_settings_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 9 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 91, 9 },
   { "$webtorch_spec_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 99, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 100, 5 },
   { "$webtorch_str_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 104, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 105, 2 },
   { "$webtorch_text_t", 139, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 106, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 107, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -42,6 +42,8 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              index;        /* in the configuration's handlers */
 
     ngx_uint_t              mode;
+    ngx_uint_t              threads;      /* 1: all calls run in one thread of
+                                             its own, 0: not set */
     ngx_uint_t              max_batch;    /* rows */
     ngx_msec_t              max_delay;
     ngx_uint_t              queue;        /* requests */

@@ -332,6 +332,19 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
 
     handler->schema = report->schema;
 
+    if (handler->threads || report->schema.threads) {
+
+        if (handler->mode == NGX_WEBTORCH_MODE_INLINE) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "webtorch handler \"%V\": \"mode=inline\" conflicts "
+                          "with \"threads=1\" in %V:%ui",
+                          &handler->name, &handler->file, handler->line);
+            return NGX_ERROR;
+        }
+
+        handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
+
     if (report->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
         /* the event loop must not wait for another worker */
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
