@@ -264,6 +264,7 @@ typedef struct {
     uint64_t         generation;          /* of the configuration */
     char           **environment;         /* the last one is NULL */
     int32_t          reload;              /* changed modules are imported */
+    int32_t          stack_signal;        /* writes stacks to stderr, or 0 */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */

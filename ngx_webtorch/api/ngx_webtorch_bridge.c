@@ -1579,6 +1579,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)((p->generation) | 0);  /* check that 'webtorch_settings_t.generation' is an integer */
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
+  (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
@@ -3455,6 +3456,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
               _CFFI_OP(_CFFI_OP_NOOP, 102) },
+  { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
+                    sizeof(((webtorch_settings_t *)0)->stack_signal),
+                    _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3520,13 +3524,13 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_server_t", 132, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 84, 7 },
   { "$webtorch_settings_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 91, 9 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 91, 10 },
   { "$webtorch_spec_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 100, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 101, 5 },
   { "$webtorch_str_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 105, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 106, 2 },
   { "$webtorch_text_t", 139, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 107, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 108, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -132,6 +132,17 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
             handler->timeout = (ngx_msec_t) n;
             return NGX_CONF_OK;
         }
+
+    } else if (ngx_strncmp(option->data, "stuck=", 6) == 0) {
+
+        s.data = option->data + 6;
+        s.len = option->len - 6;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->stuck = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",

@@ -48,6 +48,8 @@ struct ngx_webtorch_handler_s {
     ngx_msec_t              max_delay;
     ngx_uint_t              queue;        /* requests */
     ngx_msec_t              timeout;
+    ngx_msec_t              stuck;        /* a call that takes longer does not
+                                             return, 0: off */
 
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;

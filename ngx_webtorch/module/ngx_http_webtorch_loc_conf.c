@@ -102,6 +102,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     loader->max_batch = 1;
     loader->queue = conf->handler->queue;
     loader->timeout = conf->handler->timeout;
+    loader->stuck = conf->handler->stuck;
     loader->file = conf->handler->file;
     loader->line = conf->handler->line;
 
