@@ -176,6 +176,8 @@ typedef struct {
     webtorch_header_t  *headers;
     webtorch_spec_t     tensor;           /* ndim < 0: the body is bytes */
     webtorch_str_t      file;             /* len > 0: a path to send instead */
+    webtorch_str_t      redirect;         /* len > 0: "/uri" or "@location" that
+                                             answers instead */
 } webtorch_reply_t;
 
 
