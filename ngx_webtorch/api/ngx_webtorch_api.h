@@ -113,6 +113,7 @@ typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
     int32_t          waits;               /* a call may wait for other workers */
+    uint32_t         threads;             /* of its own, 0: not set */
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;
@@ -175,6 +176,8 @@ typedef struct {
     webtorch_header_t  *headers;
     webtorch_spec_t     tensor;           /* ndim < 0: the body is bytes */
     webtorch_str_t      file;             /* len > 0: a path to send instead */
+    webtorch_str_t      redirect;         /* len > 0: "/uri" or "@location" that
+                                             answers instead */
 } webtorch_reply_t;
 
 
@@ -263,6 +266,7 @@ typedef struct {
     uint64_t         generation;          /* of the configuration */
     char           **environment;         /* the last one is NULL */
     int32_t          reload;              /* changed modules are imported */
+    int32_t          stack_signal;        /* writes stacks to stderr, or 0 */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */

@@ -1496,6 +1496,7 @@ static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
   { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
   { webtorch_spec_t *tmp = &p->tensor; (void)tmp; }
   { webtorch_str_t *tmp = &p->file; (void)tmp; }
+  { webtorch_str_t *tmp = &p->redirect; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_reply_t { char x; webtorch_reply_t y; };
 
@@ -1538,6 +1539,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
   (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
+  (void)((p->threads) | 0);  /* check that 'webtorch_schema_t.threads' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
@@ -1578,6 +1580,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)((p->generation) | 0);  /* check that 'webtorch_settings_t.generation' is an integer */
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
+  (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
@@ -3325,6 +3328,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
             _CFFI_OP(_CFFI_OP_NOOP, 138) },
+  { "redirect", offsetof(webtorch_reply_t, redirect),
+                sizeof(((webtorch_reply_t *)0)->redirect),
+                _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 3) },
@@ -3379,6 +3385,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
              _CFFI_OP(_CFFI_OP_NOOP, 102) },
+  { "threads", offsetof(webtorch_schema_t, threads),
+               sizeof(((webtorch_schema_t *)0)->threads),
+               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
                _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3451,6 +3460,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
               _CFFI_OP(_CFFI_OP_NOOP, 102) },
+  { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
+                    sizeof(((webtorch_settings_t *)0)->stack_signal),
+                    _CFFI_OP(_CFFI_OP_NOOP, 102) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -3506,23 +3518,23 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_params_t", 125, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
   { "$webtorch_reply_t", 127, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 7 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
   { "$webtorch_request_t", 129, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 53, 10 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
   { "$webtorch_sample_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 63, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
   { "$webtorch_schema_t", 131, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 68, 15 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
   { "$webtorch_server_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 83, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
   { "$webtorch_settings_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 90, 9 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
   { "$webtorch_spec_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 99, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
   { "$webtorch_str_t", 138, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 104, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
   { "$webtorch_text_t", 139, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 106, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

@@ -1,6 +1,7 @@
 
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
 
@@ -106,16 +107,43 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
 void
 ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait)
 {
-    ngx_webtorch_run_t  *run;
+    ngx_webtorch_run_t     *run;
+    ngx_webtorch_runner_t  *runner;
 
-    run = batch->runner->run;
+    runner = batch->runner;
+    run = runner->run;
 
     run->batch++;
     run->jobs = batch->api.njobs;
 
+    if (runner->handler->stuck) {
+        runner->runs_in = pthread_self();
+        runner->in_loop = !wait;
+        __atomic_store_n(&runner->since, ngx_webtorch_clock_usec(),
+                         __ATOMIC_RELEASE);
+    }
+
     batch->elapsed = ngx_webtorch_python_run(&batch->api, wait);
 
+    __atomic_store_n(&runner->since, 0, __ATOMIC_RELEASE);
+
     run->jobs = 0;
+}
+
+
+ngx_uint_t
+ngx_webtorch_batch_is_stuck(ngx_webtorch_runner_t *runner)
+{
+    uint64_t  since;
+
+    if (runner->handler->stuck == 0) {
+        return 0;
+    }
+
+    since = __atomic_load_n(&runner->since, __ATOMIC_ACQUIRE);
+
+    return since
+           && __atomic_load_n(&runner->reported, __ATOMIC_ACQUIRE) == since;
 }
 
 

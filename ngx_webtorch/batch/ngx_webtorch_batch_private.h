@@ -99,6 +99,12 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               penalty_left;
     ngx_uint_t               nfast;       /* fast calls inline in a row */
 
+    /* set around a call if the handler has "stuck="; atomic */
+    uint64_t                 since;       /* its start, microseconds; 0: none */
+    uint64_t                 reported;    /* "since" of the call found stuck */
+    pthread_t                runs_in;
+    ngx_uint_t               in_loop;     /* it runs in the event loop */
+
     ngx_uint_t               started;     /* the thread */
     pthread_t                thread;
     pthread_cond_t           cond;
@@ -128,6 +134,9 @@ webtorch_job_t *ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
  * models can be taken over.
  */
 void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait);
+
+/* whether a call has been running for longer than "stuck=" */
+ngx_uint_t ngx_webtorch_batch_is_stuck(ngx_webtorch_runner_t *runner);
 
 /* answers all waiters; the batch is free afterwards, or held */
 void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);

@@ -53,7 +53,7 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
     size = sizeof(webtorch_reply_t)
            + reply->nheaders * sizeof(webtorch_header_t)
            + reply->content_type.len + reply->body.len + reply->file.len + 1
-           + NGX_WEBTORCH_PADDING;
+           + reply->redirect.len + NGX_WEBTORCH_PADDING;
 
     for (i = 0; i < reply->nheaders; i++) {
         size += reply->headers[i].name.len + reply->headers[i].value.len;
@@ -76,6 +76,8 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 
     p = ngx_webtorch_copy_str(p, &copy->body, &reply->body);
     p = ngx_webtorch_copy_str(p, &copy->content_type, &reply->content_type);
+
+    p = ngx_webtorch_copy_str(p, &copy->redirect, &reply->redirect);
 
     for (i = 0; i < reply->nheaders; i++) {
         p = ngx_webtorch_copy_str(p, &copy->headers[i].name,

@@ -68,7 +68,8 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
 ngx_uint_t
 ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner)
 {
-    return runner->njobs >= runner->handler->queue;
+    return runner->njobs >= runner->handler->queue
+           || ngx_webtorch_batch_is_stuck(runner);
 }
 
 

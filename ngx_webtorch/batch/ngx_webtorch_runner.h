@@ -16,7 +16,7 @@
 ngx_webtorch_runner_t *ngx_webtorch_runner_create(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
 
-/* whether another request would be one too many */
+/* whether another request would be one too many, or a call is stuck */
 ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
 
 /*

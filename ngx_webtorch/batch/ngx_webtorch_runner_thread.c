@@ -4,6 +4,7 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
+#include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_thread.h"
 
 #include <sys/eventfd.h>
@@ -249,6 +250,10 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
     done = ngx_webtorch_runner_threads.done;
     ngx_webtorch_fifo_init(&ngx_webtorch_runner_threads.done);
     (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+
+    if (ngx_webtorch_stuck_found()) {
+        ngx_webtorch_stuck_handler();
+    }
 
     for (batch = done.head; batch; batch = next) {
         next = batch->next;

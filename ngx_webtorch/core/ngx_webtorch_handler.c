@@ -84,6 +84,15 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
             }
         }
 
+    } else if (ngx_strncmp(option->data, "threads=", 8) == 0) {
+
+        n = ngx_atoi(option->data + 8, option->len - 8);
+
+        if (n == 1) {
+            handler->threads = 1;
+            return NGX_CONF_OK;
+        }
+
     } else if (ngx_strncmp(option->data, "max_batch=", 10) == 0) {
 
         n = ngx_atoi(option->data + 10, option->len - 10);
@@ -121,6 +130,17 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1) {
             handler->timeout = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "stuck=", 6) == 0) {
+
+        s.data = option->data + 6;
+        s.len = option->len - 6;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->stuck = (ngx_msec_t) n;
             return NGX_CONF_OK;
         }
     }

@@ -42,10 +42,14 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              index;        /* in the configuration's handlers */
 
     ngx_uint_t              mode;
+    ngx_uint_t              threads;      /* 1: all calls run in one thread of
+                                             its own, 0: not set */
     ngx_uint_t              max_batch;    /* rows */
     ngx_msec_t              max_delay;
     ngx_uint_t              queue;        /* requests */
     ngx_msec_t              timeout;
+    ngx_msec_t              stuck;        /* a call that takes longer does not
+                                             return, 0: off */
 
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;

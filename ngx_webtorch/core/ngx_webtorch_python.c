@@ -367,7 +367,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
 void
 ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
-    ngx_uint_t (*models_replaced)(void))
+    int stack_signal, ngx_uint_t (*models_replaced)(void))
 {
     webtorch_settings_t  settings;
 
@@ -378,6 +378,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.generation = conf->generation;
     settings.environment = environ;
     settings.reload = (conf->reload == 1);
+    settings.stack_signal = stack_signal;
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;
@@ -399,6 +400,13 @@ void
 ngx_webtorch_python_exit(void)
 {
     ngx_webtorch_py_exit();
+}
+
+
+void
+ngx_webtorch_python_wait(void)
+{
+    PyGILState_Release(PyGILState_Ensure());
 }
 
 

@@ -28,14 +28,18 @@ ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
 /*
  * Before and after handlers are loaded.  check: this process serves nothing;
+ * stack_signal: writes the stacks of Python's threads to stderr, 0: none;
  * models_replaced: whether models were replaced since it was called last
  */
 void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
-    ngx_uint_t (*models_replaced)(void));
+    int stack_signal, ngx_uint_t (*models_replaced)(void));
 void ngx_webtorch_python_loaded(void);
 
 /* before a worker exits */
 void ngx_webtorch_python_exit(void);
+
+/* returns when this thread has had the GIL */
+void ngx_webtorch_python_wait(void);
 
 /*
  * runs a batch; returns how long Python took with it, in microseconds; a call

@@ -2,7 +2,7 @@
 /*
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, body,
- * inflate, send, error, request, reply, job, decode, load, negotiate, content,
+ * inflate, send, error, request, accel, reply, job, decode, load, negotiate, content,
  * metadata, infer, protocol; a file calls only those before it.
  *
  * The folder includes headers of api/, tensor/, core/ and batch/, and nginx's
@@ -27,6 +27,7 @@ typedef struct {
     ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
+    ngx_flag_t                   intercept_errors;
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;

@@ -250,9 +250,18 @@ ngx_int_t
 ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
     const char *code)
 {
-    ngx_str_t  text;
+    ngx_str_t                 text;
+    ngx_http_webtorch_ctx_t  *ctx;
 
     if (job == NULL) {
+        ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+        /* before the deadline: a call does not return, this one is not begun */
+
+        if ((ngx_msec_int_t) (ctx->waiter.deadline - ngx_current_msec) > 0) {
+            return ngx_http_webtorch_busy(r);
+        }
+
         ngx_str_set(&text, "the handler did not answer in time");
         return ngx_http_webtorch_error(r, 504, "timeout", &text);
     }

@@ -295,3 +295,56 @@ ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r)
 
 #endif
 }
+
+
+void
+ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type)
+{
+    u_char  *p, *semicolon, *last;
+
+    r->headers_out.content_type = *type;
+    r->headers_out.content_type_len = type->len;
+    r->headers_out.content_type_lowcase = NULL;
+    ngx_str_null(&r->headers_out.charset);
+
+    last = type->data + type->len;
+
+    for (p = type->data; p < last; p++) {
+        p = ngx_strlchr(p, last, ';');
+
+        if (p == NULL) {
+            return;
+        }
+
+        semicolon = p;
+
+        while (p + 1 < last && (p[1] == ' ' || p[1] == '\t')) {
+            p++;
+        }
+
+        if (last - p <= (ssize_t) sizeof("charset=")
+            || ngx_strncasecmp(p + 1, (u_char *) "charset=",
+                               sizeof("charset=") - 1)
+               != 0)
+        {
+            continue;
+        }
+
+        p += sizeof("charset=");
+
+        if (*p == '"') {
+            p++;
+        }
+
+        r->headers_out.content_type_len = semicolon - type->data;
+        r->headers_out.charset.data = p;
+
+        while (p < last && *p != '"' && *p != ';') {
+            p++;
+        }
+
+        r->headers_out.charset.len = p - r->headers_out.charset.data;
+
+        return;
+    }
+}

@@ -34,6 +34,9 @@ ngx_int_t ngx_http_webtorch_join_headers(ngx_http_request_t *r,
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 
+/* sets the content type; nginx's filters compare types without the charset */
+void ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type);
+
 /* adds "Vary: Accept", for answers whose format was negotiated */
 ngx_int_t ngx_http_webtorch_add_vary(ngx_http_request_t *r);
 

@@ -4,6 +4,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_oip_reply.h"
 
 
@@ -100,9 +101,18 @@ ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
     json = (ctx->json == -1) ? body->len : (size_t) ctx->json;
 
-    return ngx_webtorch_oip_decode((char *) body->data, body->len, json,
-                                   &ctx->handler->schema, sink, &ctx->layout,
-                                   ctx->oip, err);
+    if (ngx_webtorch_oip_decode((char *) body->data, body->len, json,
+                                &ctx->handler->schema, sink, &ctx->layout,
+                                ctx->oip, err)
+        == 0)
+    {
+        return 0;
+    }
+
+    ngx_webtorch_hint_format(err, &ngx_webtorch_codec_json,
+                             (char *) body->data, body->len);
+
+    return -1;
 }
 
 

@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -52,6 +53,7 @@ ngx_http_webtorch_load(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     }
 
     if (ctx->in->check((char *) body->data, body->len, &err) != 0) {
+        ngx_webtorch_hint_format(&err, ctx->in, (char *) body->data, body->len);
         return ngx_http_webtorch_bad_body(r, &err);
     }
 

@@ -4,12 +4,15 @@
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_load.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_hint.h"
 
 
 /* "2,17", in the request or the answer, for formats without shapes */
 #define NGX_HTTP_WEBTORCH_SHAPE  "Tensor-Shape"
 
 
+static ngx_int_t ngx_http_webtorch_refuse_types(ngx_http_request_t *r,
+    ngx_uint_t status, const char *text, uint32_t n, uint32_t strings);
 static ngx_int_t ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static int ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx,
@@ -46,11 +49,11 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
 
     if (ctx->in == NULL) {
         if (schema->kind != WEBTORCH_HANDLER) {
-            return ngx_http_webtorch_refuse(r,
+            return ngx_http_webtorch_refuse_types(r,
                        NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                       "unsupported_media_type",
                        "unknown content type: send application/json, "
-                       "or text/plain for Torch7's serialization");
+                       "or text/plain for Torch7's serialization; known are ",
+                       schema->ninputs, schema->input_strings);
         }
 
         ctx->in = &ngx_webtorch_codec_json;
@@ -90,9 +93,10 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
+        return ngx_http_webtorch_refuse_types(r, 406,
                    "no format in the header \"Accept\" is known: "
-                   "accept application/json");
+                   "accept application/json; known are ",
+                   schema->noutputs, schema->output_strings);
     }
 
     if (ctx->in->decode == NULL) {
@@ -101,6 +105,42 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
 
     return ctx->in->shapeless ? ngx_http_webtorch_parse_shape_header(r, ctx)
                               : NGX_DECLINED;
+}
+
+
+/* text: followed by the formats that can hold n tensors */
+
+static ngx_int_t
+ngx_http_webtorch_refuse_types(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text, uint32_t n, uint32_t strings)
+{
+    u_char                       *p, *last, *buf;
+    const char                   *separator;
+    const ngx_webtorch_codec_t  *const *codec;
+
+    buf = ngx_pnalloc(r->pool, NGX_WEBTORCH_ERROR_LEN);
+    if (buf == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    last = buf + NGX_WEBTORCH_ERROR_LEN - 1;
+    p = ngx_slprintf(buf, last, "%s", text);
+    separator = "";
+
+    for (codec = ngx_webtorch_codecs; *codec; codec++) {
+
+        if (ngx_webtorch_codec_holds(*codec, n, strings)) {
+            p = ngx_slprintf(p, last, "%s%s", separator, (*codec)->types[0]);
+            separator = ", ";
+        }
+    }
+
+    *p = '\0';
+
+    return ngx_http_webtorch_refuse(r, status,
+                                    status == 406 ? "not_acceptable"
+                                                  : "unsupported_media_type",
+                                    (char *) buf);
 }
 
 
@@ -142,8 +182,16 @@ static int
 ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    return ctx->in->decode((char *) body->data, body->len,
-                           &ctx->handler->schema, sink, &ctx->layout, err);
+    if (ctx->in->decode((char *) body->data, body->len, &ctx->handler->schema,
+                        sink, &ctx->layout, err)
+        == 0)
+    {
+        return 0;
+    }
+
+    ngx_webtorch_hint_format(err, ctx->in, (char *) body->data, body->len);
+
+    return -1;
 }
 
 

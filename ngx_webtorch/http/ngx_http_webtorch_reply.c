@@ -4,11 +4,14 @@
  */
 
 #include "ngx_http_webtorch_reply.h"
+#include "ngx_http_webtorch_accel.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
 
 
+static ngx_int_t ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
@@ -32,7 +35,10 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
 
     ngx_http_webtorch_mark_headers(r, &mark);
 
-    if (reply->tensor.ndim >= 0) {
+    if (reply->redirect.len) {
+        rc = ngx_http_webtorch_accel_redirect(r, reply);
+
+    } else if (reply->tensor.ndim >= 0) {
         rc = ngx_http_webtorch_send_reply_tensor(r, ctx, reply);
 
     } else if (reply->file.len) {
@@ -46,17 +52,23 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         ngx_http_webtorch_clear_headers(r, &mark);
+
+        if (rc == NGX_HTTP_UNAUTHORIZED
+            && ngx_http_webtorch_add_authenticate(r, reply) != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     return rc;
 }
 
 
-/* called when the answer is known to be the handler's, not an error */
+/* a page of "error_page" for 401 needs this header of the reply */
 
 static ngx_int_t
-ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_reply_t *reply)
 {
     uint32_t   i;
     ngx_str_t  name, value;
@@ -67,7 +79,43 @@ ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
         value.data = (u_char *) reply->headers[i].value.data;
         value.len = reply->headers[i].value.len;
 
-        if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        if (name.len == sizeof("WWW-Authenticate") - 1
+            && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
+                               name.len)
+               == 0
+            && ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* called when the answer is known to be the handler's, not an error */
+
+static ngx_int_t
+ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
+{
+    uint32_t   i;
+    ngx_int_t  rc;
+    ngx_str_t  name, value;
+
+    for (i = 0; i < reply->nheaders; i++) {
+        name.data = (u_char *) reply->headers[i].name.data;
+        name.len = reply->headers[i].name.len;
+        value.data = (u_char *) reply->headers[i].value.data;
+        value.len = reply->headers[i].value.len;
+
+        rc = ngx_http_webtorch_accel_header(r, &name, &value);
+
+        if (rc == NGX_DECLINED) {
+            rc = ngx_http_webtorch_add_header(r, &name, &value);
+        }
+
+        if (rc != NGX_OK) {
             return NGX_ERROR;
         }
     }

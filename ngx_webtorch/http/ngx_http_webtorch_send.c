@@ -6,11 +6,13 @@
 
 #include "ngx_http_webtorch_send.h"
 #include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_header.h"
 
 
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_str_t *type, ngx_http_webtorch_tensors_t *tensors);
-static void ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type);
+static ngx_uint_t ngx_http_webtorch_intercept(ngx_http_request_t *r,
+    ngx_uint_t status);
 
 
 ngx_str_t  ngx_http_webtorch_json_type = ngx_string("application/json");
@@ -204,6 +206,11 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     ngx_chain_t              *cl;
     ngx_http_webtorch_ctx_t  *ctx;
 
+    if (ngx_http_webtorch_intercept(r, status)) {
+        r->read_event_handler = ngx_http_block_reading;
+        return (ngx_int_t) status;
+    }
+
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
     ctx->answered = 1;
 
@@ -249,56 +256,37 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-/* nginx's filters compare types without the charset */
+/*
+ * webtorch_intercept_errors: nginx answers with a page of "error_page".  In such
+ * a page the handler's own answer is sent.
+ */
 
-static void
-ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type)
+static ngx_uint_t
+ngx_http_webtorch_intercept(ngx_http_request_t *r, ngx_uint_t status)
 {
-    u_char  *p, *semicolon, *last;
+    ngx_uint_t                     i;
+    ngx_http_err_page_t           *page;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_webtorch_loc_conf_t  *wlcf;
 
-    r->headers_out.content_type = *type;
-    r->headers_out.content_type_len = type->len;
-    r->headers_out.content_type_lowcase = NULL;
-    ngx_str_null(&r->headers_out.charset);
-
-    last = type->data + type->len;
-
-    for (p = type->data; p < last; p++) {
-        p = ngx_strlchr(p, last, ';');
-
-        if (p == NULL) {
-            return;
-        }
-
-        semicolon = p;
-
-        while (p + 1 < last && (p[1] == ' ' || p[1] == '\t')) {
-            p++;
-        }
-
-        if (last - p <= (ssize_t) sizeof("charset=")
-            || ngx_strncasecmp(p + 1, (u_char *) "charset=",
-                               sizeof("charset=") - 1)
-               != 0)
-        {
-            continue;
-        }
-
-        p += sizeof("charset=");
-
-        if (*p == '"') {
-            p++;
-        }
-
-        r->headers_out.content_type_len = semicolon - type->data;
-        r->headers_out.charset.data = p;
-
-        while (p < last && *p != '"' && *p != ';') {
-            p++;
-        }
-
-        r->headers_out.charset.len = p - r->headers_out.charset.data;
-
-        return;
+    if (status < NGX_HTTP_SPECIAL_RESPONSE || r->error_page) {
+        return 0;
     }
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!wlcf->intercept_errors || clcf->error_pages == NULL) {
+        return 0;
+    }
+
+    page = clcf->error_pages->elts;
+
+    for (i = 0; i < clcf->error_pages->nelts; i++) {
+        if (page[i].status == (ngx_int_t) status) {
+            return 1;
+        }
+    }
+
+    return 0;
 }

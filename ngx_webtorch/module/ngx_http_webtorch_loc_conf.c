@@ -31,6 +31,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      */
 
     conf->torch_load = NGX_CONF_UNSET;
+    conf->intercept_errors = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -50,6 +51,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t  *clcf;
 
     ngx_conf_merge_value(conf->torch_load, prev->torch_load, 0);
+    ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -102,6 +104,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     loader->max_batch = 1;
     loader->queue = conf->handler->queue;
     loader->timeout = conf->handler->timeout;
+    loader->stuck = conf->handler->stuck;
     loader->file = conf->handler->file;
     loader->line = conf->handler->line;
 

@@ -96,6 +96,14 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       offsetof(ngx_http_webtorch_loc_conf_t, torch_load),
       NULL },
 
+    { ngx_string("webtorch_intercept_errors"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_webtorch_loc_conf_t, intercept_errors),
+      NULL },
+
     { ngx_string("webtorch_inference_protocol"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_conf_protocol,

@@ -128,7 +128,7 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return NGX_ERROR;
     }
 
-    ngx_webtorch_python_begin(conf, 1, ngx_webtorch_block_replaced);
+    ngx_webtorch_python_begin(conf, 1, 0, ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 
@@ -331,6 +331,19 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
     }
 
     handler->schema = report->schema;
+
+    if (handler->threads || report->schema.threads) {
+
+        if (handler->mode == NGX_WEBTORCH_MODE_INLINE) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "webtorch handler \"%V\": \"mode=inline\" conflicts "
+                          "with \"threads=1\" in %V:%ui",
+                          &handler->name, &handler->file, handler->line);
+            return NGX_ERROR;
+        }
+
+        handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
 
     if (report->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
         /* the event loop must not wait for another worker */

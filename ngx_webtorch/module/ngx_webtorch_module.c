@@ -17,6 +17,7 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
+#include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
@@ -27,6 +28,9 @@
 
 /* seconds for the last checkpoint and Python's exit functions */
 #define NGX_WEBTORCH_EXIT_TIMEOUT  60
+
+/* seconds of them for the GIL, which a call that is stuck may hold */
+#define NGX_WEBTORCH_EXIT_STUCK    5
 
 
 static void *ngx_webtorch_create_conf(ngx_cycle_t *cycle);
@@ -42,6 +46,10 @@ static void ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 static void ngx_webtorch_exit_process(ngx_cycle_t *cycle);
 static ngx_int_t ngx_webtorch_exit_python(ngx_cycle_t *cycle);
 static void *ngx_webtorch_exit_thread(void *data);
+
+
+/* Python has begun to stop */
+static ngx_atomic_t  ngx_webtorch_exit_begun;
 
 
 static ngx_core_module_t  ngx_webtorch_module_ctx = {
@@ -293,7 +301,9 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_thread_block_signals(&mask);
 
-    ngx_webtorch_python_begin(conf, 0, ngx_webtorch_block_replaced);
+    ngx_webtorch_python_begin(conf, 0,
+                              ngx_webtorch_stuck_signal(&conf->handlers),
+                              ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 
@@ -310,7 +320,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_balancers_init_process(cycle, conf);
     ngx_webtorch_learner_init_process(cycle, conf);
 
-    return NGX_OK;
+    return ngx_webtorch_stuck_init_process(cycle, &conf->handlers);
 }
 
 
@@ -361,6 +371,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     }
 
     ngx_webtorch_balancers_exit_process(conf);
+    ngx_webtorch_stuck_exit_process();
 
     rc = ngx_webtorch_learner_exit_process(cycle);
 
@@ -389,7 +400,10 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_webtorch_exit_python(ngx_cycle_t *cycle)
 {
+    time_t     timeout;
     pthread_t  thread;
+
+    ngx_webtorch_exit_begun = 0;
 
     if (ngx_webtorch_thread_create(&thread, ngx_webtorch_exit_thread, NULL,
                                    cycle->log)
@@ -398,14 +412,29 @@ ngx_webtorch_exit_python(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_thread_join(thread, NGX_WEBTORCH_EXIT_TIMEOUT) == NGX_OK) {
+    timeout = NGX_WEBTORCH_EXIT_TIMEOUT;
+
+    if (ngx_webtorch_stuck_found()) {
+        timeout = NGX_WEBTORCH_EXIT_STUCK;
+
+        if (ngx_webtorch_thread_join(thread, timeout) == NGX_OK) {
+            return NGX_OK;
+        }
+
+        if (ngx_webtorch_exit_begun) {
+            timeout = NGX_WEBTORCH_EXIT_TIMEOUT;
+        }
+    }
+
+    if (timeout == NGX_WEBTORCH_EXIT_TIMEOUT
+        && ngx_webtorch_thread_join(thread, timeout) == NGX_OK)
+    {
         return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
-                  "webtorch: Python did not stop within %d s, exiting before "
-                  "checkpoints and exit functions are complete",
-                  NGX_WEBTORCH_EXIT_TIMEOUT);
+                  "webtorch: Python did not stop within %T s, exiting before "
+                  "checkpoints and exit functions are complete", timeout);
 
     return NGX_BUSY;
 }
@@ -414,6 +443,9 @@ ngx_webtorch_exit_python(ngx_cycle_t *cycle)
 static void *
 ngx_webtorch_exit_thread(void *data)
 {
+    ngx_webtorch_python_wait();
+    ngx_webtorch_exit_begun = 1;
+
     ngx_webtorch_python_exit();
 
     return NULL;

@@ -7,6 +7,7 @@
  */
 
 #include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_worker.h"
 
@@ -155,6 +156,15 @@ ngx_webtorch_handover_ready(void)
 
     return ngx_webtorch_handover_count(&started)
            >= ngx_webtorch_zone.shared->nworkers;
+}
+
+
+ngx_uint_t
+ngx_webtorch_handover_may_leave(void)
+{
+    return ngx_webtorch_handover_ready()
+           && ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->leaving)
+              != NGX_BUSY;
 }
 
 

@@ -19,5 +19,12 @@ void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
 /* whether all workers of the configuration in force are in their event loops */
 ngx_uint_t ngx_webtorch_handover_ready(void);
 
+/*
+ * Whether this worker may exit, to be replaced by another one.  One worker at
+ * a time leaves, and only if all others serve.  It keeps a mutex until it
+ * exits, when the kernel passes it on.
+ */
+ngx_uint_t ngx_webtorch_handover_may_leave(void);
+
 
 #endif /* _NGX_WEBTORCH_HANDOVER_H_INCLUDED_ */

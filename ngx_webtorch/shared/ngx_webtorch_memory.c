@@ -7,9 +7,7 @@
 
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_handover.h"
-#include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_timer.h"
-#include "ngx_webtorch_zone.h"
 
 
 /* poll interval, ms */
@@ -18,7 +16,6 @@
 
 static void ngx_webtorch_memory_handler(ngx_event_t *ev);
 static size_t ngx_webtorch_memory_resident(ngx_log_t *log);
-static ngx_uint_t ngx_webtorch_memory_may_leave(void);
 
 
 static size_t                ngx_webtorch_memory_limit;     /* bytes */
@@ -70,7 +67,7 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
     resident = ngx_webtorch_memory_resident(ev->log);
 
     if (resident > ngx_webtorch_memory_limit
-        && ngx_webtorch_memory_may_leave())
+        && ngx_webtorch_handover_may_leave())
     {
         ngx_log_error(NGX_LOG_WARN, ev->log, 0,
                       "the worker has %uzk of memory, which is above "
@@ -117,18 +114,4 @@ ngx_webtorch_memory_resident(ngx_log_t *log)
     p = ngx_strchr(text, ' ');
 
     return p ? (size_t) strtoul(p, NULL, 10) * ngx_pagesize : 0;
-}
-
-
-/*
- * One worker at a time leaves, and only if all others serve.  It keeps the
- * mutex until it exits, when the kernel passes it on.
- */
-
-static ngx_uint_t
-ngx_webtorch_memory_may_leave(void)
-{
-    return ngx_webtorch_handover_ready()
-           && ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->leaving)
-              != NGX_BUSY;
 }

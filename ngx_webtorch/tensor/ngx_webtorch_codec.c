@@ -27,6 +27,7 @@ static unsigned ngx_webtorch_type_quality(const char *type, const char *accept,
     size_t len);
 static unsigned ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
     const char *accept, size_t len);
+static int ngx_webtorch_accept_is_empty(const char *accept, size_t len);
 
 
 const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
@@ -240,12 +241,36 @@ ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
 }
 
 
+/* such a header names no type, and so excludes none */
+
+static int
+ngx_webtorch_accept_is_empty(const char *accept, size_t len)
+{
+    const char  *p, *end;
+
+    end = accept + len;
+
+    for (p = accept; p < end; p++) {
+        if (*p != ' ' && *p != '\t' && *p != ',') {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
 const ngx_webtorch_codec_t *
 ngx_webtorch_codec_by_accept(const char *accept, size_t len,
     const ngx_webtorch_codec_t *own, uint32_t n, uint32_t strings)
 {
     unsigned                     quality, best;
     const ngx_webtorch_codec_t  *found, *const *codec;
+
+    if (ngx_webtorch_accept_is_empty(accept, len)) {
+        return ngx_webtorch_codec_holds(own, n, strings)
+               ? own : &ngx_webtorch_codec_json;
+    }
 
     found = NULL;
     best = 0;

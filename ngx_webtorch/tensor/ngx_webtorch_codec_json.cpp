@@ -6,6 +6,7 @@
  * shortest text that is parsed to the same number.
  */
 
+#include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_json_read.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
@@ -137,7 +138,9 @@ find_named(const Decoder &d, const object &o, Found *found)
 
         if (i == d.schema->ninputs) {
             return ngx_webtorch_error_unknown(d.err, field.key.data(),
-                                              field.key.size());
+                                              field.key.size(),
+                                              d.schema->inputs,
+                                              d.schema->ninputs);
         }
 
         if (seen & (1u << i)) {
@@ -252,9 +255,8 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     error = document.parse(body, len, &root);
 
     if (error != simdjson::SUCCESS) {
-        return ngx_webtorch_error(err, 400, "malformed_body",
-                                  "invalid JSON: %s",
-                                  simdjson::error_message(error));
+        return ngx_webtorch_error_json(err, "JSON", body, len,
+                                       simdjson::error_message(error));
     }
 
     return decode_document(Decoder { schema, len, layout, sink, err }, root);

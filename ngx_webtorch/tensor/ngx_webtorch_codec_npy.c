@@ -204,9 +204,19 @@ ngx_webtorch_npy_size(ngx_webtorch_npy_t *npy, int64_t *size)
         n = n * 10 + (*npy->p - '0');
     }
 
+    if (npy->p == start) {
+        return -1;
+    }
+
+    /* a long integer of Python 2 */
+
+    if (npy->p < npy->end && *npy->p == 'L') {
+        npy->p++;
+    }
+
     *size = n;
 
-    return npy->p == start ? -1 : 0;
+    return 0;
 }
 
 

@@ -63,7 +63,10 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_npz = {
 };
 
 
-/* returns the index of the input by its member; schema->ninputs: none */
+/*
+ * Returns the index of the input by its member, whose name may have no suffix,
+ * as for NumPy; schema->ninputs: none.
+ */
 
 static uint32_t
 ngx_webtorch_npz_input(const webtorch_schema_t *schema,
@@ -71,17 +74,14 @@ ngx_webtorch_npz_input(const webtorch_schema_t *schema,
 {
     size_t  len;
 
-    if (member->name_len < NGX_WEBTORCH_NPZ_SUFFIX_LEN) {
-        return schema->ninputs;
-    }
+    len = member->name_len;
 
-    len = member->name_len - NGX_WEBTORCH_NPZ_SUFFIX_LEN;
-
-    if (memcmp(member->name + len, NGX_WEBTORCH_NPZ_SUFFIX,
-               NGX_WEBTORCH_NPZ_SUFFIX_LEN)
-        != 0)
+    if (len >= NGX_WEBTORCH_NPZ_SUFFIX_LEN
+        && memcmp(member->name + len - NGX_WEBTORCH_NPZ_SUFFIX_LEN,
+                  NGX_WEBTORCH_NPZ_SUFFIX, NGX_WEBTORCH_NPZ_SUFFIX_LEN)
+           == 0)
     {
-        return schema->ninputs;
+        len -= NGX_WEBTORCH_NPZ_SUFFIX_LEN;
     }
 
     return ngx_webtorch_find_input(schema, member->name, len);
@@ -107,7 +107,8 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
 
         if (i == schema->ninputs) {
             return ngx_webtorch_error_unknown(zip->err, member.name,
-                                              member.name_len);
+                                              member.name_len, schema->inputs,
+                                              schema->ninputs);
         }
 
         if (seen & (1u << i)) {

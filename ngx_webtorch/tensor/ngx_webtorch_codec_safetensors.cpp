@@ -7,6 +7,7 @@
  * then the elements of all tensors without a gap.  simdjson parses the header.
  */
 
+#include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_json_read.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
@@ -112,7 +113,9 @@ read_entry(const Decoder &d, std::string_view name, const element &value,
     i = ngx_webtorch_find_input(d.schema, name.data(), name.size());
 
     if (i == d.schema->ninputs) {
-        return ngx_webtorch_error_unknown(d.err, name.data(), name.size());
+        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
+                                          d.schema->inputs,
+                                          d.schema->ninputs);
     }
 
     const webtorch_spec_t &spec = d.schema->inputs[i];
@@ -196,7 +199,9 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     error = document.parse(body + kLengthLen, size, &root);
 
     if (error != simdjson::SUCCESS) {
-        return malformed(err, simdjson::error_message(error));
+        return ngx_webtorch_error_json(err, "safetensors",
+                                       body + kLengthLen, size,
+                                       simdjson::error_message(error));
     }
 
     if (root.get(header) != simdjson::SUCCESS) {

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 
 int
@@ -44,11 +45,24 @@ ngx_webtorch_error_mismatch(ngx_webtorch_error_t *err, const char *code,
 
 int
 ngx_webtorch_error_unknown(ngx_webtorch_error_t *err, const char *name,
-    size_t len)
+    size_t len, const webtorch_spec_t *specs, uint32_t n)
 {
-    return ngx_webtorch_error(err, 422, "unknown_tensor",
+    size_t    used;
+    uint32_t  i;
+
+    (void) ngx_webtorch_error(err, 422, "unknown_tensor",
                               "no tensor is named \"%.*s\"",
                               (int) (len < 64 ? len : 64), name);
+
+    for (i = 0; i < n; i++) {
+        used = strlen(err->text);
+
+        (void) snprintf(err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
+                        "%s\"%s\"", i ? ", " : ", the function has ",
+                        specs[i].name);
+    }
+
+    return -1;
 }
 
 

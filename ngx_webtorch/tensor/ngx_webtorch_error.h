@@ -37,9 +37,12 @@ int ngx_webtorch_error_mismatch(ngx_webtorch_error_t *err, const char *code,
     const webtorch_schema_t *schema, const webtorch_spec_t *spec,
     const char *dtype, const char *shape);
 
-/* the schema has no tensor of this name; name need not end with '\0' */
+/*
+ * None of the n specs has this name, which need not end with '\0'; the text
+ * lists the names that they have.
+ */
 int ngx_webtorch_error_unknown(ngx_webtorch_error_t *err, const char *name,
-    size_t len);
+    size_t len, const webtorch_spec_t *specs, uint32_t n);
 int ngx_webtorch_error_missing(ngx_webtorch_error_t *err,
     const webtorch_spec_t *spec);
 int ngx_webtorch_error_duplicate(ngx_webtorch_error_t *err,

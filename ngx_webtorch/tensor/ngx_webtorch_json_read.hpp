@@ -13,6 +13,7 @@
 #include "ngx_webtorch_dtype.hpp"
 #include "ngx_webtorch_simdjson.hpp"
 
+#include <cinttypes>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -80,43 +81,6 @@ count_text(const element &e)
 }
 
 
-/* reads the member "shape", an array of sizes */
-
-inline int
-read_shape(const object &tensor, const webtorch_spec_t &spec,
-    ngx_webtorch_array_t *found, ngx_webtorch_error_t *err)
-{
-    array    shape;
-    int64_t  size;
-
-    if (tensor["shape"].get(shape) != simdjson::SUCCESS) {
-        return ngx_webtorch_error(err, 400, "malformed_body",
-                                  "tensor \"%s\": it has no shape",
-                                  spec.name);
-    }
-
-    found->ndim = 0;
-
-    for (element e : shape) {
-        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
-            return ngx_webtorch_error(err, 422, "wrong_shape",
-                       "tensor \"%s\": found more than %d axes", spec.name,
-                       NGX_WEBTORCH_ARRAY_DIMS);
-        }
-
-        if (e.get(size) != simdjson::SUCCESS || size < 0) {
-            return ngx_webtorch_error(err, 400, "malformed_body",
-                                      "tensor \"%s\": a size is not a number",
-                                      spec.name);
-        }
-
-        found->shape[found->ndim++] = size;
-    }
-
-    return 0;
-}
-
-
 inline const char *
 type_name(const element &e)
 {
@@ -137,6 +101,51 @@ type_name(const element &e)
     default:
         return "null";
     }
+}
+
+
+/* reads the member "shape", an array of sizes */
+
+inline int
+read_shape(const object &tensor, const webtorch_spec_t &spec,
+    ngx_webtorch_array_t *found, ngx_webtorch_error_t *err)
+{
+    array    shape;
+    int64_t  size;
+
+    if (tensor["shape"].get(shape) != simdjson::SUCCESS) {
+        return ngx_webtorch_error(err, 400, "malformed_body",
+                                  "tensor \"%s\": it has no \"shape\" that is "
+                                  "an array of integers", spec.name);
+    }
+
+    found->ndim = 0;
+
+    for (element e : shape) {
+        if (found->ndim == NGX_WEBTORCH_ARRAY_DIMS) {
+            return ngx_webtorch_error(err, 422, "wrong_shape",
+                       "tensor \"%s\": found more than %d axes", spec.name,
+                       NGX_WEBTORCH_ARRAY_DIMS);
+        }
+
+        if (e.get(size) != simdjson::SUCCESS) {
+            return ngx_webtorch_error(err, 400, "malformed_body",
+                       "tensor \"%s\": axis %" PRIu32 " of its shape is %s, "
+                       "expected an integer from 0 to 2^63 - 1",
+                       spec.name, found->ndim, type_name(e));
+        }
+
+        if (size < 0) {
+            return ngx_webtorch_error(err, 400, "malformed_body",
+                       "tensor \"%s\": axis %" PRIu32 " of its shape is "
+                       "%" PRId64 ", send the size that the data have",
+                       spec.name, found->ndim, size);
+        }
+
+        found->shape[found->ndim++] = size;
+    }
+
+    return 0;
 }
 
 

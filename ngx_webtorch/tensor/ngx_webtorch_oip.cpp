@@ -9,6 +9,7 @@
  */
 
 #include "ngx_webtorch_oip.h"
+#include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_oip_input.hpp"
 
 #include <string_view>
@@ -91,7 +92,9 @@ parse_output(const Decoder &d, const element &e, bool binary, uint32_t *seen,
     i = find_output(d.schema, name);
 
     if (i == d.schema->noutputs) {
-        return ngx_webtorch_error_unknown(d.err, name.data(), name.size());
+        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
+                                          d.schema->outputs,
+                                          d.schema->noutputs);
     }
 
     if (*seen & (1u << i)) {
@@ -201,9 +204,8 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     error = document.parse(body, header_len, &e);
 
     if (error != simdjson::SUCCESS) {
-        return ngx_webtorch_error(err, 400, "malformed_body",
-                                  "invalid JSON: %s",
-                                  simdjson::error_message(error));
+        return ngx_webtorch_error_json(err, "JSON", body, header_len,
+                                       simdjson::error_message(error));
     }
 
     if (e.get(root) != simdjson::SUCCESS) {

@@ -274,7 +274,9 @@ parse_input(const Decoder &d, const element &e, Inputs *inputs)
     i = ngx_webtorch_find_input(d.schema, name.data(), name.size());
 
     if (i == d.schema->ninputs) {
-        return ngx_webtorch_error_unknown(d.err, name.data(), name.size());
+        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
+                                          d.schema->inputs,
+                                          d.schema->ninputs);
     }
 
     const webtorch_spec_t &spec = d.schema->inputs[i];

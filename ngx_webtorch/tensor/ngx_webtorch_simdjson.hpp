@@ -9,6 +9,7 @@
 #define _NGX_WEBTORCH_SIMDJSON_HPP_INCLUDED_
 
 
+#include <cstring>
 #include <memory>
 #include <new>
 #include <simdjson.h>
@@ -34,7 +35,10 @@ public:
         }
     }
 
-    /* SIMDJSON_PADDING bytes after the text must be readable */
+    /*
+     * SIMDJSON_PADDING bytes after the text must be readable.  A byte order
+     * mark is skipped, as RFC 8259 allows.
+     */
 
     simdjson::error_code
     parse(const char *text, size_t len, simdjson::dom::element *root)
@@ -46,6 +50,11 @@ public:
                 parser().reset();
                 return simdjson::MEMALLOC;
             }
+        }
+
+        if (len >= 3 && std::memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+            text += 3;
+            len -= 3;
         }
 
         return parser()->parse(text, len, false).get(*root);

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from webtorch._handlers import handler, infer, train
     from webtorch._messages import HTTPError, Request, Response
     from webtorch._model import Model
+    from webtorch._process import is_check, on_exit
     from webtorch._schema import SignatureError
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
@@ -36,6 +37,8 @@ else:
         "Strings": "_schema",
         "handler": "_handlers",
         "infer": "_handlers",
+        "is_check": "_process",
+        "on_exit": "_process",
         "train": "_handlers",
     }
 
@@ -63,5 +66,7 @@ __all__ = [
     "Strings",
     "handler",
     "infer",
+    "is_check",
+    "on_exit",
     "train",
 ]

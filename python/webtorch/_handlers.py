@@ -321,17 +321,23 @@ class RequestFunction:
         function: The function.
         methods: Methods of HTTP that it serves.
         variables: Names of the nginx variables that its requests have.
+        threads: Number of threads of its own that run it; None: as the directive says.
 
     """
 
     kind = Kind.HANDLER
 
     def __init__(
-        self, function: Callable[[Request], Any], methods: Sequence[str], variables: Sequence[str]
+        self,
+        function: Callable[[Request], Any],
+        methods: Sequence[str],
+        variables: Sequence[str],
+        threads: int | None,
     ) -> None:
         self._function = function
         self.methods = tuple(methods)
         self.variables = tuple(variables)
+        self.threads = threads
         functools.update_wrapper(self, function)
 
     def __call__(self, request: Request) -> Any:
@@ -344,6 +350,7 @@ class RequestFunction:
             isinstance(other, RequestFunction)
             and self.methods == other.methods
             and self.variables == other.variables
+            and self.threads == other.threads
         )
 
     def run(self, request: Request) -> Response:
@@ -404,7 +411,10 @@ def handler(function: Callable[[Request], Any]) -> RequestFunction: ...
 
 @overload
 def handler(
-    *, methods: Sequence[str] = METHODS, variables: Sequence[str] = ()
+    *,
+    methods: Sequence[str] = METHODS,
+    variables: Sequence[str] = (),
+    threads: int | None = None,
 ) -> Callable[[Callable[[Request], Any]], RequestFunction]: ...
 
 
@@ -413,6 +423,7 @@ def handler(
     *,
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
+    threads: int | None = None,
 ) -> RequestFunction | Callable[[Callable[[Request], Any]], RequestFunction]:
     """Make a function of a `webtorch.Request` a handler.
 
@@ -429,10 +440,13 @@ def handler(
             OPTIONS; others are answered with 405.
         variables: Names of nginx variables that its requests have, without the dollar, at most 16;
             by default none.
+        threads: 1 runs all calls in one thread of the handler's own, in each worker: for objects
+            that are bound to the thread in which they were created. By default the directive
+            decides where calls run.
 
     Raises:
-        ValueError: A method is unknown, a name is not that of a variable, or there are more than 16
-            variables.
+        ValueError: A method is unknown, a name is not that of a variable, there are more than 16
+            variables, or `threads` is another number than 1.
 
     """
     if unknown := set(methods) - set(METHODS):
@@ -441,9 +455,11 @@ def handler(
         raise ValueError(f"{wrong} are not names of variables, as remote_addr is")
     if len(variables) > MAX_VARIABLES:
         raise ValueError(f"a handler has at most {MAX_VARIABLES} variables")
+    if threads not in (None, 1):
+        raise ValueError(f"threads is 1 or None, not {threads!r}")
     if function is None:
-        return lambda decorated: RequestFunction(decorated, methods, variables)
-    return RequestFunction(function, methods, variables)
+        return lambda decorated: RequestFunction(decorated, methods, variables, threads)
+    return RequestFunction(function, methods, variables, threads)
 
 
 class HandlerNotFoundError(LookupError):

@@ -24,6 +24,7 @@ _ONCE = {
     "access-control-allow-credentials", "access-control-allow-origin", "access-control-max-age",
     "age", "content-disposition", "content-location", "content-range", "content-type", "etag",
     "expires", "last-modified", "location", "retry-after", "strict-transport-security",
+    "x-accel-charset", "x-accel-limit-rate", "x-accel-redirect",
 }  # fmt: skip
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -138,7 +139,8 @@ class Response:
         status: Status of HTTP, 200 to 599; by default 200.
         headers: Names and values, by default none. They may be a list that is added to, and are
             checked again when the answer is sent. A `Content-Type` among them is the content type.
-            Headers that nginx writes are refused.
+            Headers that nginx writes are refused. `X-Accel-Redirect` lets another location of nginx
+            answer instead.
         content_type: The media type. By default it follows from the type of the body, or from the
             extension of the file and nginx's `types`.
 
@@ -198,6 +200,8 @@ class Response:
             key = name.lower()
             if isinstance(self.body, Path) and key in _OF_FILES:
                 raise ValueError(f"nginx writes the {name} of a file")
+            if key == "x-accel-redirect" and not value.startswith(("/", "@")):
+                raise ValueError(f"the header {name} has neither a path nor a @location in it")
             if key in once:
                 raise ValueError(f"the header {name} is sent twice")
             if key in _ONCE:

@@ -1,6 +1,9 @@
 """The end of a worker: functions of atexit are run and files are flushed."""
 
+import concurrent.futures
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +30,26 @@ def late():
 def fail():
     raise ValueError("at the end")
 
+def note(text):
+    with open(f"{directory}/order", "a") as file:
+        file.write(f"{text} ")
+
+atexit.register(note, "atexit")
+webtorch.on_exit(lambda: note(pool.submit(str, "first").result()))
+
+@webtorch.on_exit
+def broken():
+    raise ValueError("at the end, too")
+
+webtorch.on_exit(lambda: note("last"))
+
+@webtorch.handler(threads=1)
+def hold(request):
+    open(f"{directory}/began", "w")
+    time.sleep(0.2)
+    note("request")
+    return "answered"
+
 @webtorch.handler
 def write(request):
     log.write("a line")
@@ -40,6 +63,7 @@ def square(request):
 
 SERVER = """
 location = /write { webtorch_handler app:write; }
+location = /hold { webtorch_handler app:hold; }
 location = /square { webtorch_handler app:square mode=thread; }
 """
 
@@ -65,6 +89,26 @@ def test_exit_functions_run_and_files_are_flushed(start, directory, main, sent):
         "left",
         "late",
     ]
+
+
+def test_on_exit_after_the_last_request(start, directory):
+    server = start(SERVER, APP, main=f"env DIRECTORY={directory};")
+    with concurrent.futures.ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(server.get, "/hold")
+        wait_for((directory / "began").exists, "the call to begin")
+        server.process.send_signal(signal.SIGQUIT)
+        assert answer.result().text == "answered"
+    server.process.wait(100)
+    # the check has called none
+    assert (directory / "order").read_text() == "request last first atexit "
+    assert "a function of webtorch.on_exit failed" in server.log()
+    assert "ValueError: at the end, too" in server.log()
+
+
+def test_on_exit_outside_nginx():
+    text = "import webtorch; webtorch.on_exit(lambda: print('exit')); print('begin')"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "begin\nexit\n"
 
 
 def test_exit_functions_after_a_reload(start, directory):

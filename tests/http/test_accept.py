@@ -37,7 +37,7 @@ SAFETENSORS = "application/vnd.safetensors"
         ("application/json;q=0, text/plain;q=0.0", None, None),
         ("image/png", None, None),
         ("application/jso", None, None),
-        ("", None, None),
+        ("", JSON, TORCH7),
         (",;q=,,", None, None),
     ],
 )

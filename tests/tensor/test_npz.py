@@ -197,7 +197,7 @@ def test_malformed(server, body, text):
 def test_names(server):
     twice = archive(("x.npy", npy(ROW)), ("x.npy", npy(ROW)))
     check_error(post(server, "/half", twice), 400, "malformed_body", 'tensor "x" is given twice')
-    for name in ("y.npy", "x", "x.txt", ".npy", "", "d/x.npy", "x" * 200 + ".npy"):
+    for name in ("y.npy", "x.txt", ".npy", "", "d/x.npy", "x" * 200 + ".npy"):
         answer = post(server, "/half", archive((name, npy(ROW))))
         check_error(answer, 422, "unknown_tensor", f'no tensor is named "{name[:64]}"')
     answer = post(server, "/two", npz(a=ROW))

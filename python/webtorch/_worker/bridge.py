@@ -49,6 +49,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
     # the old number may become a client's connection.
     faulthandler.enable(STDERR, all_threads=False)
+    if settings.stack_signal:
+        faulthandler.register(settings.stack_signal, STDERR, all_threads=True)
     environment.install(_strings(settings.environment))
     programs.install()
     checkpoints = settings.checkpoint

@@ -6,7 +6,8 @@ from typing import Any
 
 from webtorch._messages import HTTPError
 from webtorch._native import lib
-from webtorch._worker.log import log_exception
+from webtorch._worker import advice
+from webtorch._worker.log import log_error, log_exception
 
 
 class Failures:
@@ -53,6 +54,8 @@ class Failures:
         self._kinds.add(kind)
         more = f", and {self._unlogged} more before that" if self._unlogged else ""
         log_exception(f'handler "{self._name}" failed{more}:', error)
+        if hint := advice.on_call(error):
+            log_error(f'handler "{self._name}": {hint}')
         self._unlogged = 0
 
 

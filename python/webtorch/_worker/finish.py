@@ -8,11 +8,13 @@ import sys
 import threading
 from collections.abc import Callable
 
+from webtorch._process import run_exit_functions
 from webtorch._worker.log import log_exception
 
 
 def finish() -> None:
     """Do what the interpreter does at its end: run exit functions and flush files."""
+    run_exit_functions()
     # executors end their processes and threads, as multiprocessing waits for them in atexit
     functions: list[Callable[[], None]] = getattr(threading, "_threading_atexits", [])
     for function in reversed(functions):

@@ -12,6 +12,7 @@ from webtorch import _handlers
 from webtorch._handlers import Handler, HandlerNotFoundError, TensorFunction
 from webtorch._model import models
 from webtorch._schema import SignatureError
+from webtorch._worker import advice
 from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import write_schema
@@ -102,9 +103,12 @@ def describe_failure(name: str, failure: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return an exception as text, with the line of the user's code that raised it."""
+    """Return an exception as text, with the line of the user's code, and what to do about it."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     frames = traceback.extract_tb(error.__traceback__)
     others = (_PACKAGE, "<frozen", sys.base_prefix)
     user = [frame for frame in frames if not frame.filename.startswith(others)]
-    return f"{text} ({user[-1].filename}, line {user[-1].lineno})" if user else text
+    if user:
+        text = f"{text} ({user[-1].filename}, line {user[-1].lineno})"
+    hint = advice.on_import(error)
+    return f"{text}; {hint}" if hint else text

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from webtorch import _state
+from webtorch import _process, _state
 from webtorch._model import models
 from webtorch._worker import seeds
 from webtorch._worker.finish import finish
@@ -51,6 +51,7 @@ class Process:
     """
 
     def __init__(self, settings: Settings, reload_handlers: Callable[[], None]) -> None:
+        _process.checks = settings.check
         threads: list[Saver | Watcher] = []
         if settings.zone:
             _state.zone = zone = NginxZone()

@@ -13,6 +13,8 @@ from webtorch._native import ffi, lib
 from webtorch._worker.failures import Failures
 from webtorch._worker.schema_writer import is_sent, write_spec
 
+_REDIRECT = "x-accel-redirect"
+
 
 class RequestRunner:
     """Runs the batches of a custom handler: a call for each request.
@@ -82,6 +84,7 @@ def _text(string: Any) -> str:
 def _reply(job: Any, response: Response) -> None:
     """Hand a response over to C, which copies it."""
     headers, content_type = response.checked_headers()
+    redirect = next((value for name, value in headers if name.lower() == _REDIRECT), None)
     reply = ffi.new("webtorch_reply_t *")
     reply.status = response.status
     reply.tensor.ndim = -1
@@ -93,7 +96,10 @@ def _reply(job: Any, response: Response) -> None:
         target.data = memory
         target.len = len(memory)
 
-    if isinstance(response.body, Tensor):
+    if redirect is not None:
+        headers = [(name, value) for name, value in headers if name.lower() != _REDIRECT]
+        point(reply.redirect, encode(redirect))
+    elif isinstance(response.body, Tensor):
         tensor = response.body.detach().cpu().contiguous()
         if not is_sent(tensor.dtype):
             raise TypeError(f"a tensor of {tensor.dtype} cannot be sent, convert it")

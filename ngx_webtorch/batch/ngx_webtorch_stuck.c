@@ -1,0 +1,340 @@
+
+/*
+ * A thread polls how long calls have been running, as the event loop may be
+ * what is blocked.  It takes no lock that a call may hold: not the GIL either.
+ */
+
+#include "ngx_webtorch_stuck.h"
+#include "ngx_webtorch_batch_private.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_log.h"
+#include "ngx_webtorch_thread.h"
+
+
+/* limits of the poll interval, ms */
+#define NGX_WEBTORCH_STUCK_MIN_POLL  10
+#define NGX_WEBTORCH_STUCK_MAX_POLL  1000
+
+/* seconds to wait for the thread at exit */
+#define NGX_WEBTORCH_STUCK_EXIT      1
+
+
+typedef struct {
+    ngx_array_t      *handlers;           /* of ngx_webtorch_handler_t * */
+    ngx_log_t        *log;
+    ngx_msec_t        poll;
+    pthread_t         thread;
+    pthread_mutex_t   mutex;
+    pthread_cond_t    cond;
+    ngx_uint_t        started;
+    ngx_uint_t        stop;               /* mutex */
+    ngx_atomic_t      nstuck;             /* handlers */
+} ngx_webtorch_stuck_t;
+
+
+static ngx_msec_t ngx_webtorch_stuck_min_time(ngx_array_t *handlers);
+static void *ngx_webtorch_stuck_cycle(void *data);
+static void ngx_webtorch_stuck_wait(void);
+static void ngx_webtorch_stuck_poll(void);
+static void ngx_webtorch_stuck_report(ngx_webtorch_runner_t *runner);
+static void ngx_webtorch_stuck_refuse_waiters(ngx_webtorch_runner_t *runner);
+static ngx_webtorch_waiter_t *ngx_webtorch_stuck_find_waiter(
+    ngx_webtorch_runner_t *runner);
+
+
+static ngx_webtorch_stuck_t  ngx_webtorch_stuck = {
+    .mutex = PTHREAD_MUTEX_INITIALIZER,
+    .cond = PTHREAD_COND_INITIALIZER
+};
+
+
+int
+ngx_webtorch_stuck_signal(ngx_array_t *handlers)
+{
+    return ngx_webtorch_stuck_min_time(handlers) ? SIGRTMAX - 1 : 0;
+}
+
+
+/* 0: no handler has "stuck=" */
+
+static ngx_msec_t
+ngx_webtorch_stuck_min_time(ngx_array_t *handlers)
+{
+    ngx_uint_t                i;
+    ngx_msec_t                time;
+    ngx_webtorch_handler_t  **handler;
+
+    time = 0;
+    handler = handlers->elts;
+
+    for (i = 0; i < handlers->nelts; i++) {
+        if (handler[i]->stuck && (time == 0 || handler[i]->stuck < time)) {
+            time = handler[i]->stuck;
+        }
+    }
+
+    return time;
+}
+
+
+ngx_int_t
+ngx_webtorch_stuck_init_process(ngx_cycle_t *cycle, ngx_array_t *handlers)
+{
+    ngx_msec_t             time;
+    ngx_webtorch_stuck_t  *stuck;
+
+    stuck = &ngx_webtorch_stuck;
+    time = ngx_webtorch_stuck_min_time(handlers);
+
+    stuck->started = 0;
+    stuck->stop = 0;
+    stuck->nstuck = 0;
+
+    if (time == 0) {
+        return NGX_OK;
+    }
+
+    stuck->handlers = handlers;
+    stuck->log = cycle->log;
+    stuck->poll = ngx_min(ngx_max(time / 4, NGX_WEBTORCH_STUCK_MIN_POLL),
+                          NGX_WEBTORCH_STUCK_MAX_POLL);
+
+    if (ngx_webtorch_thread_create(&stuck->thread, ngx_webtorch_stuck_cycle,
+                                   NULL, cycle->log)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    stuck->started = 1;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_webtorch_stuck_exit_process(void)
+{
+    ngx_webtorch_stuck_t  *stuck;
+
+    stuck = &ngx_webtorch_stuck;
+
+    if (!stuck->started) {
+        return;
+    }
+
+    (void) pthread_mutex_lock(&stuck->mutex);
+    stuck->stop = 1;
+    (void) pthread_mutex_unlock(&stuck->mutex);
+
+    (void) pthread_cond_signal(&stuck->cond);
+    (void) ngx_webtorch_thread_join(stuck->thread, NGX_WEBTORCH_STUCK_EXIT);
+
+    stuck->started = 0;
+}
+
+
+ngx_uint_t
+ngx_webtorch_stuck_found(void)
+{
+    return ngx_webtorch_stuck.nstuck != 0;
+}
+
+
+static void *
+ngx_webtorch_stuck_cycle(void *data)
+{
+    sigset_t               set;
+    ngx_webtorch_stuck_t  *stuck;
+
+    stuck = &ngx_webtorch_stuck;
+
+    /* this thread sends the signal to itself */
+
+    sigemptyset(&set);
+    sigaddset(&set, ngx_webtorch_stuck_signal(stuck->handlers));
+    (void) pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+
+    (void) pthread_mutex_lock(&stuck->mutex);
+
+    while (!stuck->stop) {
+        ngx_webtorch_stuck_wait();
+
+        if (!stuck->stop) {
+            ngx_webtorch_stuck_poll();
+        }
+    }
+
+    (void) pthread_mutex_unlock(&stuck->mutex);
+
+    return NULL;
+}
+
+
+static void
+ngx_webtorch_stuck_wait(void)
+{
+    uint64_t         nsec;
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+
+    nsec = (uint64_t) ts.tv_nsec + ngx_webtorch_stuck.poll * 1000000;
+
+    ts.tv_sec += nsec / 1000000000;
+    ts.tv_nsec = nsec % 1000000000;
+
+    (void) pthread_cond_timedwait(&ngx_webtorch_stuck.cond,
+                                  &ngx_webtorch_stuck.mutex, &ts);
+}
+
+
+static void
+ngx_webtorch_stuck_poll(void)
+{
+    uint64_t                  since, one;
+    ngx_uint_t                i, n;
+    ngx_webtorch_runner_t    *runner;
+    ngx_webtorch_handler_t  **handler;
+
+    n = 0;
+    handler = ngx_webtorch_stuck.handlers->elts;
+
+    for (i = 0; i < ngx_webtorch_stuck.handlers->nelts; i++) {
+        runner = handler[i]->runner;
+
+        if (handler[i]->stuck == 0 || runner == NULL) {
+            continue;
+        }
+
+        since = __atomic_load_n(&runner->since, __ATOMIC_ACQUIRE);
+
+        if (since == 0
+            || ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(), since)
+               < handler[i]->stuck * 1000)
+        {
+            continue;
+        }
+
+        n++;
+
+        if (runner->reported != since) {
+            ngx_webtorch_stuck_report(runner);
+            __atomic_store_n(&runner->reported, since, __ATOMIC_RELEASE);
+        }
+    }
+
+    ngx_webtorch_stuck.nstuck = n;
+
+    if (n) {
+        /* again in each poll, as the worker may have to wait for others */
+        one = 1;
+        (void) !write(ngx_webtorch_runner_threads.fd, &one, sizeof(uint64_t));
+    }
+}
+
+
+static void
+ngx_webtorch_stuck_report(ngx_webtorch_runner_t *runner)
+{
+    ngx_uint_t  in_loop;
+
+    in_loop = runner->in_loop && ngx_process == NGX_PROCESS_WORKER;
+
+    ngx_webtorch_log_error(NGX_LOG_ERR, runner->log, 0,
+                           "webtorch handler \"%V\" has not returned for %M "
+                           "ms%s; the stacks of all threads follow, its is "
+                           "that of thread 0x%xL",
+                           &runner->handler->name, runner->handler->stuck,
+                           in_loop ? ", the event loop waits for it and the "
+                                     "worker exits" : "",
+                           (uint64_t) runner->runs_in);
+
+    (void) raise(ngx_webtorch_stuck_signal(ngx_webtorch_stuck.handlers));
+
+    if (in_loop) {
+        _exit(1);
+    }
+}
+
+
+/*
+ * The handler's requests are answered with 503, and the worker exits when no
+ * other one does so.  It quits gracefully: all other requests are answered.
+ */
+
+void
+ngx_webtorch_stuck_handler(void)
+{
+    ngx_uint_t                i;
+    ngx_webtorch_runner_t    *runner;
+    ngx_webtorch_handler_t  **handler;
+
+    handler = ngx_webtorch_stuck.handlers->elts;
+
+    for (i = 0; i < ngx_webtorch_stuck.handlers->nelts; i++) {
+        runner = handler[i]->runner;
+
+        if (runner && ngx_webtorch_batch_is_stuck(runner)) {
+            ngx_webtorch_stuck_refuse_waiters(runner);
+        }
+    }
+
+    if (ngx_process == NGX_PROCESS_WORKER
+        && !ngx_exiting
+        && !ngx_quit
+        && ngx_webtorch_handover_may_leave())
+    {
+        ngx_log_error(NGX_LOG_ERR, ngx_webtorch_stuck.log, 0,
+                      "the worker is replaced, as a webtorch handler does not "
+                      "return");
+        ngx_quit = 1;
+    }
+}
+
+
+/* what the call has not begun with can be sent again, to another worker */
+
+static void
+ngx_webtorch_stuck_refuse_waiters(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_waiter_t  *waiter;
+
+    while ((waiter = ngx_webtorch_stuck_find_waiter(runner)) != NULL) {
+        ngx_webtorch_batch_cancel(waiter);
+        waiter->done(waiter, NULL);
+    }
+}
+
+
+static ngx_webtorch_waiter_t *
+ngx_webtorch_stuck_find_waiter(ngx_webtorch_runner_t *runner)
+{
+    uint32_t               i;
+    ngx_queue_t           *q;
+    ngx_webtorch_batch_t  *batch;
+
+    for (q = ngx_queue_head(&runner->batches);
+         q != ngx_queue_sentinel(&runner->batches);
+         q = ngx_queue_next(q))
+    {
+        batch = ngx_queue_data(q, ngx_webtorch_batch_t, queue);
+
+        /* the state may change in the thread, but from PENDING alone */
+
+        if (batch->state == NGX_WEBTORCH_BATCH_RUNNING
+            || batch->state == NGX_WEBTORCH_BATCH_DONE)
+        {
+            continue;
+        }
+
+        for (i = 0; i < batch->api.njobs; i++) {
+            if (batch->api.jobs[i].waiter) {
+                return batch->api.jobs[i].waiter;
+            }
+        }
+    }
+
+    return NULL;
+}

@@ -1,0 +1,36 @@
+
+/*
+ * stuck=: a call that does not return blocks its handler in this worker, which
+ * is replaced then.
+ */
+
+
+#ifndef _NGX_WEBTORCH_STUCK_H_INCLUDED_
+#define _NGX_WEBTORCH_STUCK_H_INCLUDED_
+
+
+#include "ngx_webtorch_batch.h"
+
+
+/*
+ * Returns the number of a signal that writes the stacks of Python's threads to
+ * the standard error output, whichever thread has the GIL; 0: no handler has
+ * "stuck=".
+ */
+int ngx_webtorch_stuck_signal(ngx_array_t *handlers);
+
+/* starts a thread that watches the calls of handlers, if one has "stuck=" */
+ngx_int_t ngx_webtorch_stuck_init_process(ngx_cycle_t *cycle,
+    ngx_array_t *handlers);
+
+/* stops the thread */
+void ngx_webtorch_stuck_exit_process(void);
+
+/* whether a call is stuck in this worker */
+ngx_uint_t ngx_webtorch_stuck_found(void);
+
+/* called in the event loop when the thread has written to its eventfd */
+void ngx_webtorch_stuck_handler(void);
+
+
+#endif /* _NGX_WEBTORCH_STUCK_H_INCLUDED_ */

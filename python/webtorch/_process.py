@@ -1,0 +1,60 @@
+"""What code of users may ask about its process, and do when the process exits."""
+
+import atexit
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[[], Any])
+
+log = logging.getLogger("webtorch")
+
+checks = False
+"""Whether this process only checks a configuration; set before handlers are imported."""
+
+_functions: list[Callable[[], Any]] = []
+
+
+def is_check() -> bool:
+    """Return whether this process only imports handlers to check a configuration.
+
+        if not webtorch.is_check():
+            metrics = start_metrics_server()
+
+    `nginx -t`, a start and a reload import handlers in a process that exits afterwards and serves
+    nothing, beside the workers that are running. In workers, and outside nginx, it is false.
+    """
+    return checks
+
+
+def on_exit(function: _Function) -> _Function:
+    """Call a function when the worker exits, after its last request and its last checkpoint.
+
+        @webtorch.on_exit
+        def close():
+            database.close()
+
+    Functions are called in the reverse order, before those of `atexit`, while threads can still
+    be started and executors still work. An exception is logged and does not keep others from being
+    called. In a process that only checks a configuration they are not called; outside nginx they
+    are called when the interpreter exits.
+
+    Args:
+        function: The function, which is also returned. It is called without arguments.
+
+    """
+    if not _functions:
+        atexit.unregister(run_exit_functions)
+        atexit.register(run_exit_functions)
+    _functions.append(function)
+    return function
+
+
+def run_exit_functions() -> None:
+    """Call the functions of `on_exit`, each once."""
+    while _functions:
+        function = _functions.pop()
+        try:
+            function()
+        except BaseException as error:
+            log.error("a function of webtorch.on_exit failed", exc_info=error)
