@@ -9,9 +9,12 @@ do without both.
 """
 
 import copy
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 from webtorch import _torch
 
@@ -24,17 +27,24 @@ class EvalCopy:
     Args:
         module: The module, whose parameters and buffers are shared with the copy.
 
+    Raises:
+        ValueError: The module cannot be copied.
+
     """
 
     def __init__(self, module: nn.Module) -> None:
-        tensors = [*module.parameters(), *module.buffers()]
-        self._module = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+        self._module = _copy(module)
         self._module.eval()
         self._direct = [part for part in self._module.modules() if _is_plain(part)]
         for part in self._direct:
             _shorten_lookups(part)
         self._watched = True
         self._watch(_torch.has_global_hooks())
+
+    @property
+    def module(self) -> nn.Module:
+        """The copy."""
+        return self._module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network."""
@@ -49,6 +59,41 @@ class EvalCopy:
             # nn.Module calls this attribute of torch.compile instead of hooks and forward()
             part._compiled_call_impl = None if watched else part.forward
         self._watched = watched
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module that has the same parameters and buffers."""
+    same: dict[int, Any] = {id(each): each for each in (*module.parameters(), *module.buffers())}
+    for part in module.modules():
+        for tensor in _computed(vars(part)):
+            same.setdefault(id(tensor), tensor.detach())
+    try:
+        made = copy.deepcopy(module, same)
+        parts = [*zip(module.modules(), made.modules(), strict=True)]
+    except Exception as error:
+        raise ValueError(
+            "evaluation needs a copy of the module, copy.deepcopy() of it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    for part, twin in parts:
+        if isinstance(part, ScriptModule):  # copied in C++, with its tensors
+            members: tuple[Any, ...] = part._parameters, part._buffers
+            for name, tensor in itertools.chain.from_iterable(each.items() for each in members):
+                setattr(twin, name, tensor)
+    return made
+
+
+def _computed(value: Any) -> Iterator[Tensor]:
+    """Yield computed tensors that a module keeps, which deepcopy refuses.
+
+    Hooks before forward() compute them anew: nn.utils.weight_norm and prune have such ones.
+    """
+    if isinstance(value, Tensor):
+        if not value.is_leaf:
+            yield value
+    elif type(value) in (dict, list, tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _computed(each)
 
 
 def _is_plain(part: nn.Module) -> bool:

@@ -3,17 +3,24 @@
 import contextlib
 import math
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from webtorch import _state
 from webtorch._eval_copy import EvalCopy
+from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._training import progress, training
+from webtorch._weights import Weights, load_weights
 from webtorch._zone.shared_state import SharedState
 
 
@@ -23,6 +30,30 @@ class Models(dict[str, "Model"]):
     def __init__(self) -> None:
         super().__init__()
         self._previous: dict[str, Model] = {}
+        self._importing = 0  # the thread that imports modules; 0: none does
+
+    @contextlib.contextmanager
+    def importing(self) -> Iterator[None]:
+        """Refuse changes of the weights of new models: each worker would make them, to all.
+
+        Raises:
+            ValueError: A new model's parameters were changed after it had been made.
+
+        """
+        before = {*self.values()}
+        self._importing = threading.get_ident()
+        progress.begin()
+        try:
+            yield
+        finally:
+            self._importing = 0
+        for model in self.values():
+            if model not in before:
+                model.refuse_changes()
+
+    def is_importing(self) -> bool:
+        """Return whether the calling thread imports modules that make models."""
+        return self._importing == threading.get_ident()
 
     @contextlib.contextmanager
     def rebuild(self) -> Iterator[None]:
@@ -30,7 +61,8 @@ class Models(dict[str, "Model"]):
         self._previous = dict(self)
         self.clear()
         try:
-            yield
+            with self.importing():
+                yield
         except BaseException:
             self.discard(set(self))
             self.update(self._previous)
@@ -88,10 +120,15 @@ class Model:
             at any time ("Hogwild!"). With True, each call of a training function that uses the
             model has it to itself, and if the call fails or its worker crashes before a step is
             complete, the model is restored.
+        weights: The weights that it begins with, a state dict or the path of a file that has one,
+            of `torch.save()` or safetensors (`*.safetensors`). A relative path begins where the
+            file that makes the model is. By default they are those of the module. They are not
+            used if the model is in shared memory already, or has a checkpoint.
 
     Raises:
-        ValueError: The name is taken, empty or too long, or a tensor or the optimizer cannot be
-            shared by workers.
+        ValueError: The name is taken, empty or too long, the weights do not fit, or the module or
+            the optimizer cannot be used or cannot be shared by workers.
+        OSError: The file of the weights cannot be read.
         MemoryError: The zone has no room for the model.
 
     """
@@ -103,24 +140,33 @@ class Model:
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer] | None = None,
         *,
         lock: bool = False,
+        weights: Weights | None = None,
     ) -> None:
         if not name or name in models:
             raise ValueError(f'a model needs a name of its own, "{name}" is taken or empty')
 
         self.name = name
         self.module = module
+        code = Path(sys._getframe(1).f_code.co_filename)
+        if weights is not None:
+            load_weights(module, weights, code.parent)
+        _refuse_lazy(module)
         self._training = module.train()
         own = optimizer(module.parameters()) if optimizer else None
         self._has_optimizer = own is not None
         previous = models.previous(name)
         if previous:
             _copy_weights(module, previous.module)
-        code = Path(sys._getframe(1).f_code.co_filename)
+        self._evaluation = EvalCopy(module)
         self.state = _state.create_state(name, module, own, lock, code)
         if previous and isinstance(self.state, _state.LocalState):
             self.state.steps = previous.steps
-        self._strict = self.state if isinstance(self.state, SharedState) and lock else None
-        self._evaluation = EvalCopy(module)
+        self.strict = self.state if isinstance(self.state, SharedState) and lock else None
+        self._members = Members(module, self._evaluation.module, self.state.shares)
+        self._versions = _versions(module)
+        self._guards: list[RemovableHandle] = []
+        if isinstance(self.state, SharedState) and models.is_importing():
+            self._guards = [*_guard(module)]
         models[name] = self
 
     @property
@@ -131,9 +177,11 @@ class Model:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
         if not torch.is_grad_enabled():
-            return self._evaluation(*args, **kwargs)
-        if self._strict and training.held_by_this_thread():
-            training.acquire(self._strict)
+            output = self._evaluation(*args, **kwargs)
+            self._members.gather(EVALUATION)
+            return output
+        if training.held_by_this_thread():
+            training.use(self)
         return self._training(*args, **kwargs)
 
     def step(self, loss: Tensor) -> None:
@@ -154,14 +202,81 @@ class Model:
         if not math.isfinite(value):
             raise FloatingPointError(f'the loss of model "{self.name}" is {value}')
 
-        if self._strict:
+        if self.strict:
             with training:
-                training.acquire(self._strict)
-                self._strict.step(loss)
-                training.commit(self._strict)
+                training.use(self)
+                self.state.step(loss)
+                training.commit(self)
         else:
             self.state.step(loss)
+            if training.held_by_this_thread():
+                training.commit(self)
+            else:
+                self.gather()
         progress.mark()
+
+    def gather(self) -> None:
+        """Copy the values that a call has assigned anew to where all workers read them.
+
+        Raises:
+            ValueError: The dtype or shape of a tensor that workers share has changed.
+
+        """
+        self._members.gather(TRAINING)
+        self.state.gather()
+
+    def put_back(self) -> None:
+        """Forget what a call has assigned anew."""
+        self._members.put_back(TRAINING)
+        if self.strict:
+            self.strict.put_back()
+
+    def refuse_changes(self) -> None:
+        """Raise an error if parameters that workers share were changed without a step since then.
+
+        Raises:
+            ValueError: They were.
+
+        """
+        while self._guards:
+            self._guards.pop().remove()
+        changed = _versions(self.module) != self._versions
+        if isinstance(self.state, SharedState) and changed and not progress.has_stepped():
+            raise ValueError(f'model "{self.name}": {_CHANGED}')
+
+
+_CHANGED = (
+    "its weights are changed after Model(), but workers share them, and each reload and each new "
+    "worker would set them back: pass them as Model(..., weights=...)"
+)
+
+_guarded: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+
+
+def _guard(module: nn.Module) -> Iterator[RemovableHandle]:
+    """Refuse load_state_dict() until the hooks are removed; copies of the module may load."""
+    for part in module.modules():
+        if not isinstance(part, ScriptModule):  # which has no such hooks
+            _guarded.add(part)
+            yield part.register_load_state_dict_pre_hook(_refuse_load)  # type: ignore[no-untyped-call]
+
+
+def _refuse_load(part: nn.Module, *_: Any) -> None:
+    if part in _guarded and models.is_importing():
+        raise ValueError(_CHANGED)
+
+
+def _versions(module: nn.Module) -> list[int]:
+    """Return numbers that change with the parameters."""
+    return [parameter._version for parameter in module.parameters()]
+
+
+def _refuse_lazy(module: nn.Module) -> None:
+    for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(
+                f'"{key}" of a lazy module has no shape yet: call the module once before Model()'
+            )
 
 
 def _copy_weights(module: nn.Module, previous: nn.Module) -> None:

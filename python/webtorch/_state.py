@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from webtorch._step import Step
 from webtorch._zone.interfaces import Source, Zone
-from webtorch._zone.shared_state import SharedState
+from webtorch._zone.shared_state import SharedState, is_sharable
 
 
 class State(Protocol):
@@ -20,6 +20,12 @@ class State(Protocol):
 
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss; the model has an optimizer."""
+
+    def shares(self, tensor: Tensor | None) -> bool:
+        """Return whether workers share a tensor of the module; None: one that is not there yet."""
+
+    def gather(self) -> None:
+        """Move tensors back that a call has moved to other memory (`parameter.data = ...`)."""
 
 
 class LocalState:
@@ -39,6 +45,13 @@ class LocalState:
         assert self._step is not None
         self._step(loss)
         self.steps += 1
+
+    def shares(self, tensor: Tensor | None) -> bool:
+        """Return False: each worker has its own."""
+        return False
+
+    def gather(self) -> None:
+        """Do nothing: the memory of a tensor is that of this process in any case."""
 
 
 zone: Zone | None = None
@@ -62,9 +75,10 @@ def create_state(
 
     Raises:
         MemoryError: The zone has no room for them.
-        ValueError: A tensor cannot be shared, or the name is too long for the zone.
+        ValueError: The module or the optimizer cannot be shared, or the name is too long for the
+            zone.
 
     """
-    if zone is None:
+    if zone is None or not is_sharable(name, module, optimizer is not None):
         return LocalState(optimizer)
     return SharedState(zone, name, module, optimizer, strict, code, source)

@@ -4,6 +4,8 @@ On a network of two layers a third of `zero_grad(); backward(); step()` is spent
 on hooks that are not registered and on a new gradient of 1 for each step.
 """
 
+import inspect
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,9 +19,18 @@ class Step:
     Args:
         optimizer: The optimizer of the parameters.
 
+    Raises:
+        ValueError: Its steps have arguments.
+
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        needed = _required_arguments(optimizer)
+        if needed:
+            raise ValueError(
+                f"{type(optimizer).__name__} cannot be used: its step() needs the argument "
+                f'"{needed[0]}", and Model.step() calls it without any'
+            )
         self._optimizer = optimizer
         self._bare_step = _torch.bare_step(optimizer)
         self._clears_itself = type(optimizer).zero_grad is not Optimizer.zero_grad
@@ -54,3 +65,15 @@ class Step:
         if one is None:
             one = self._ones[key] = torch.ones((), dtype=loss.dtype, device=loss.device)
         return one
+
+
+def _required_arguments(optimizer: Optimizer) -> list[str]:
+    """Return the arguments of an optimizer's step that have no default; LBFGS has a closure."""
+    # not that of the instance, which a scheduler replaces
+    _, *arguments = inspect.signature(type(optimizer).step).parameters.values()
+    return [
+        argument.name
+        for argument in arguments
+        if argument.default is argument.empty
+        and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    ]

@@ -1,9 +1,24 @@
 """Calls of training functions: one at a time, and the steps that each thread has made."""
 
 import threading
+from typing import Protocol
 
 from webtorch._zone.interfaces import Zone
 from webtorch._zone.shared_state import SharedState
+
+
+class Trained(Protocol):
+    """A model as its training sees it."""
+
+    @property
+    def strict(self) -> SharedState | None:
+        """Its state, if it is trained in strict order over all workers."""
+
+    def gather(self) -> None:
+        """Copy the values that a call has assigned anew to where all workers read them."""
+
+    def put_back(self) -> None:
+        """Forget what a call has assigned anew."""
 
 
 class Progress:
@@ -44,7 +59,8 @@ class Training:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._zone: Zone | None = None  # None while its lock is not held
-        self._held: list[SharedState] = []
+        self._held: list[Trained] = []
+        self._used: list[Trained] = []  # what they have assigned is not gathered yet
         self._depth = 0
         self._thread = 0
 
@@ -57,39 +73,55 @@ class Training:
         self._depth -= 1
         if not self._depth:
             self._thread = 0
-            if self._zone:
-                self._release(kind is not None)
-        self._lock.release()
+            try:
+                if self._used or self._zone:
+                    self._end(kind is not None)
+            finally:
+                self._lock.release()
+        else:
+            self._lock.release()
 
     def held_by_this_thread(self) -> bool:
         """Return whether this thread is within a call."""
         return self._thread == threading.get_ident()
 
-    def acquire(self, shared: SharedState) -> None:
-        """Lock out other workers from training in strict order, and take a copy of a model."""
-        if shared not in self._held:
+    def use(self, model: Trained) -> None:
+        """Note that this call uses a model; in strict order, lock out others and take a copy."""
+        if model not in self._used:
+            self._used.append(model)
+        shared = model.strict
+        if shared and model not in self._held:
             if self._zone is None:
                 shared.zone.lock()
                 self._zone = shared.zone
             shared.block.snapshot()
-            self._held.append(shared)
+            self._held.append(model)
 
-    def commit(self, shared: SharedState) -> None:
-        """Drop the copy of a model: a step is made."""
-        shared.block.commit()
-        self._held.remove(shared)
+    def commit(self, model: Trained) -> None:
+        """Complete a step: gather what the model has assigned, and drop the copy of it."""
+        model.gather()
+        if model in self._used:
+            self._used.remove(model)
+        if model.strict and model in self._held:
+            model.strict.block.commit()
+            self._held.remove(model)
 
-    def _release(self, failed: bool) -> None:
-        """Unlock the zone; what a failed call has changed since its last step is undone."""
-        for shared in self._held:
-            if failed:
-                shared.block.restore()
-            else:
-                shared.block.commit()
-        self._held.clear()
-        if self._zone:
-            self._zone.unlock()
-            self._zone = None
+    def _end(self, failed: bool) -> None:
+        """Complete a call, or undo what it has changed since its last step; unlock the zone."""
+        try:
+            if not failed:
+                for model in [*self._used]:
+                    self.commit(model)
+        finally:
+            for model in self._held:
+                if model.strict:
+                    model.put_back()
+                    model.strict.block.restore()
+            self._held.clear()
+            self._used.clear()
+            if self._zone:
+                self._zone.unlock()
+                self._zone = None
 
 
 training = Training()

@@ -2,13 +2,13 @@
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn, optim
 from torch.nn.functional import mse_loss
 
+from memory_zone import Zone
 from webtorch._zone.shared_state import SharedState
 
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
@@ -22,45 +22,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class Block:
-    """Memory as the zone has it."""
-
-    def __init__(self, size):
-        self.fresh = True
-        self.memory = torch.zeros(size, dtype=torch.uint8)
-        self.counters = SimpleNamespace(steps=0, saved=0, seen=0)
-        self.previous = None
-
-    def ready(self):
-        self.fresh = False
-
-    def is_same(self, other):
-        return self is other
-
-    def count_step(self):
-        self.counters.steps += 1
-
-
-class Zone:
-    """A zone for workers that are in one process."""
-
-    def __init__(self):
-        self.blocks = {}
-        self.locks = 0
-
-    def attach(self, name, layout, undo):
-        key = name, layout.key
-        if key not in self.blocks:
-            self.blocks[key] = Block(layout.size)
-        return self.blocks[key]
-
-    def lock(self):
-        self.locks += 1
-
-    def unlock(self):
-        pass
 
 
 OPTIMIZERS = {
@@ -226,7 +187,7 @@ def test_steps_without_order_take_no_lock(name):
 
 
 def test_unsharable_optimizers_are_errors():
-    with pytest.raises(ValueError, match="the state of LBFGS cannot be shared by workers"):
+    with pytest.raises(ValueError, match=r"LBFGS cannot be used: its step\(\) needs the argument"):
         worker(Zone(), lambda p: optim.LBFGS(p), False)
 
 
@@ -235,3 +196,52 @@ def test_creation_changes_no_weights():
     zone = Zone()
     module, _ = worker(zone, lambda p: optim.SGD(p, lr=1.0, momentum=0.9, weight_decay=0.5), False)
     assert_same(module, network())
+
+
+class Assigning(optim.Optimizer):
+    """Assigns its state and the parameters anew, as in textbooks."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self):
+        for parameter in self.param_groups[0]["params"]:
+            state = self.state[parameter]
+            momentum = state.get("momentum", torch.zeros_like(parameter))
+            state["momentum"] = 0.9 * momentum + parameter.grad
+            parameter.data = parameter.data - 0.05 * state["momentum"]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_assigned_state_is_shared(strict):
+    zone = Zone()
+    workers = [worker(zone, Assigning, strict) for _ in range(2)]
+    for turn in (0, 1, 1, 0, 1):
+        module, shared = workers[turn]
+        shared.step(mse_loss(module(X), Y))
+        shared.gather()
+    for module, _ in workers:
+        assert_same(module, plain(Assigning, 5))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_sparse_adam_shares_its_state(strict):
+    def table():
+        torch.manual_seed(4)
+        return nn.Embedding(5, 3, sparse=True)
+
+    zone = Zone()
+    make = optim.SparseAdam
+    workers = [worker(zone, make, strict, table()) for _ in range(2)]
+    expected = table()
+    optimizer = make(expected.parameters())
+    for turn in (0, 1, 1, 0):
+        rows = torch.tensor([turn, 2, 4])
+        module, shared = workers[turn]
+        shared.step(module(rows).pow(2).sum())
+        optimizer.zero_grad()
+        expected(rows).pow(2).sum().backward()
+        optimizer.step()
+    for module, _ in workers:
+        assert_same(module, expected)

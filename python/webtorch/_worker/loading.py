@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import webtorch
 from webtorch import _handlers
 from webtorch._handlers import Handler, HandlerNotFoundError, TensorFunction
@@ -26,6 +28,7 @@ Runner = TensorRunner | RequestRunner
 _EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError)
 
 _PACKAGE = str(Path(webtorch.__file__).parent) + os.sep
+_TORCH = str(Path(torch.__file__).parent) + os.sep
 
 _runners: list[Runner] = []
 
@@ -43,7 +46,8 @@ def load_handler(name: str, schema: Any) -> Runner:
     """
     before = set(models)
     try:
-        handler = _find(name)
+        with models.importing():
+            handler = _find(name)
         write_schema(schema, handler)
     except BaseException:
         models.discard(models.keys() - before)
@@ -106,7 +110,7 @@ def _one_line(error: BaseException) -> str:
     """Return an exception as text, with the line of the user's code, and what to do about it."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     frames = traceback.extract_tb(error.__traceback__)
-    others = (_PACKAGE, "<frozen", sys.base_prefix)
+    others = (_PACKAGE, _TORCH, "<frozen", sys.base_prefix)
     user = [frame for frame in frames if not frame.filename.startswith(others)]
     if user:
         text = f"{text} ({user[-1].filename}, line {user[-1].lineno})"

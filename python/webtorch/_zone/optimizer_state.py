@@ -60,7 +60,9 @@ class OptimizerState:
         self.needs_nothing = False
         """Whether it can step at once: all of its state is bound, and none of it counts steps."""
 
-        for parameter, first, second in _probe(optimizer):
+        probe = _Probe(optimizer)
+        self._assigns = probe.assigns
+        for parameter, first, second in probe.states:
             if id(parameter) not in names or not second:
                 continue
             state = ParameterState(parameter)
@@ -100,6 +102,8 @@ class OptimizerState:
         step()
         if self._unbound:
             self._publish()
+        if self._assigns:
+            self._gather()
 
     def _bind_existing(self) -> None:
         """Bind the optimizer to the views of those parameters whose state exists."""
@@ -116,7 +120,9 @@ class OptimizerState:
         if len(left) < len(self._unbound):
             self._count = -1
         self._unbound = left
-        self.needs_nothing = not left and not any(state.counters for state in self._states)
+        self.needs_nothing = not (
+            left or self._assigns or any(state.counters for state in self._states)
+        )
 
     def _publish(self) -> None:
         """Copy the state that the optimizer has created into the shared memory."""
@@ -133,6 +139,16 @@ class OptimizerState:
         if published:
             self._bind_existing()
 
+    def _gather(self) -> None:
+        """Copy state that the step has assigned anew into the shared memory."""
+        for state in self._states:
+            kept = self._optimizer.state.get(state.parameter) or {}
+            for key, name in state.shared.items():
+                view = self._views[name]
+                if key in kept and kept[key].data_ptr() != view.data_ptr():
+                    view.copy_(kept[key])
+                    kept[key] = view
+
     def _set_count(self, steps: int) -> None:
         """Set the optimizer's step counters, which its step then increments by one."""
         if steps != self._count:
@@ -147,24 +163,52 @@ class OptimizerState:
         self._count = steps + 1
 
 
-def _probe(optimizer: Optimizer) -> list[tuple[Tensor, Mapping[str, Value], Mapping[str, Value]]]:
-    """Return the parameters, each with its state after a first and a second step."""
-    probe = copy.deepcopy(optimizer)
-    states = []
-    for _ in range(2):
-        for parameter in _parameters(probe):
-            if parameter.requires_grad:
-                parameter.grad = torch.zeros_like(parameter)
+class _Probe:
+    """Two steps of zero gradients by a copy of an optimizer.
+
+    Attributes:
+        states: The parameters, each with its state after the first and the second step.
+        assigns: Whether a step assigns tensors of the state anew.
+
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
         try:
-            probe.step()
+            self._run(optimizer, torch.zeros_like)
         except Exception as error:
-            name = type(optimizer).__name__
-            raise ValueError(
-                f"the state of {name} cannot be shared by workers: a step of zero gradients "
-                f"raises {type(error).__name__}: {error}"
-            ) from error
-        states.append([copy.deepcopy(dict(probe.state[p])) for p in _parameters(probe)])
-    return list(zip(_parameters(optimizer), *states, strict=True))
+            try:
+                # SparseAdam refuses others
+                self._run(optimizer, lambda parameter: torch.zeros_like(parameter).to_sparse())
+            except Exception:
+                name = type(optimizer).__name__
+                raise ValueError(
+                    f"the state of {name} cannot be shared by workers: a step of zero gradients "
+                    f"raises {type(error).__name__}: {error}"
+                ) from error
+
+    def _run(self, optimizer: Optimizer, gradient: Callable[[Tensor], Tensor]) -> None:
+        probe = copy.deepcopy(optimizer)
+        parameters = _parameters(probe)
+        states = []
+        pointers = []
+        for _ in range(2):
+            for parameter in parameters:
+                if parameter.requires_grad:
+                    parameter.grad = gradient(parameter)
+            probe.step()
+            found = [dict(probe.state[parameter]) for parameter in parameters]
+            # what is kept cannot be allocated at the same place again
+            pointers.append([[_pointer(value) for value in state.values()] for state in found])
+            states.append((found, [copy.deepcopy(state) for state in found]))
+        self.assigns = pointers[0] != pointers[1]
+        self.states: list[tuple[Tensor, Mapping[str, Value], Mapping[str, Value]]] = [
+            *zip(_parameters(optimizer), states[0][1], states[1][1], strict=True)
+        ]
+
+
+def _pointer(value: Value) -> int:
+    """Return the address of a tensor's memory; 0 for other values."""
+    return value.data_ptr() if isinstance(value, Tensor) else 0
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -66,6 +66,12 @@ class SharedState:
         self.zone = zone
         self._step = Step(optimizer) if optimizer else None
         self._tensors = _tensors(module)
+        self._empty = {
+            key: tensor
+            for key, tensor in module.state_dict(keep_vars=True).items()
+            if isinstance(tensor, Tensor) and not tensor.numel()
+        }
+        self._shared = {id(tensor) for tensor in self._tensors.values()}
         self.keys = frozenset(self._tensors)
         self.parameters = frozenset(
             key for key, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)
@@ -85,6 +91,7 @@ class SharedState:
                 self.block.discard()
                 raise
             self.block.ready()
+        self._pointers: list[int] = []
         self._bind()
         self.retired = False
         """Whether it is of code that has been replaced, and keeps no block in use."""
@@ -105,6 +112,40 @@ class SharedState:
         else:
             self._optimizer.step(lambda: step(loss), self.block.counters.steps)
         self.block.count_step()
+
+    def shares(self, tensor: Tensor | None) -> bool:
+        """Return whether a parameter or persistent buffer is one of all workers, from now on."""
+        # one that is empty or missing cannot become another one
+        return tensor is None or not tensor.numel() or id(tensor) in self._shared
+
+    def gather(self) -> None:
+        """Copy what has been moved to other memory (`parameter.data = ...`) into the block.
+
+        Raises:
+            ValueError: Its dtype or shape has changed.
+
+        """
+        for key, tensor in self._empty.items():
+            if tensor.numel():
+                raise ValueError(
+                    f'"{key}" was empty when the model was made, and workers cannot share what '
+                    "it is now: call the module before Model()"
+                )
+        if [*map(Tensor.data_ptr, self._tensors.values())] != self._pointers:
+            views = self.layout.views(self.block.memory)
+            reason = self.layout.mismatch(self.keys, self._tensors)
+            if not reason:
+                for key, tensor in self._tensors.items():
+                    views[key].copy_(tensor.detach())
+            self._bind_tensors(views)
+            if reason:
+                raise ValueError(
+                    f"workers share the model's tensors, which keep dtype, shape: {reason}"
+                )
+
+    def put_back(self) -> None:
+        """Bind the tensors to the block again, whose values they have then."""
+        self._bind_tensors(self.layout.views(self.block.memory))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -259,10 +300,14 @@ class SharedState:
     def _bind(self) -> None:
         """Bind the tensors of the module and of the optimizer to the block."""
         views = self.layout.views(self.block.memory)
-        for key, tensor in self._tensors.items():
-            tensor.data = views[key]
+        self._bind_tensors(views)
         if self._optimizer:
             self._optimizer.bind(views)
+
+    def _bind_tensors(self, views: Mapping[str, Tensor]) -> None:
+        for key, tensor in self._tensors.items():
+            tensor.data = views[key]
+        self._pointers = [*map(Tensor.data_ptr, self._tensors.values())]
 
 
 def refresh_all() -> bool:
@@ -290,6 +335,39 @@ def retire_all_but(current: Iterable[SharedState]) -> None:
     kept = set(current)
     for shared in [*instances]:
         shared.retired = shared not in kept
+
+
+def is_sharable(name: str, module: nn.Module, trained: bool) -> bool:
+    """Return whether a module has state that workers can share.
+
+    The weights of quantised modules are no tensors, and frozen TorchScript has constants.
+
+    Args:
+        name: Name of the model, for messages.
+        module: The module.
+        trained: Whether it has an optimizer.
+
+    Raises:
+        ValueError: A module that is trained has state other than parameters and buffers.
+
+    """
+    members = {id(each) for each in (*module.parameters(), *module.buffers())}
+    state = module.state_dict(keep_vars=True)
+    for key, value in state.items():
+        if id(value) not in members:
+            if trained:
+                raise ValueError(
+                    f'"{key}" in the state of the module is not a parameter or buffer: '
+                    "workers cannot share and train it"
+                )
+            log.info(
+                'model "%s" is not shared, each worker has its own: "%s" in its state is not '
+                "a parameter or buffer",
+                name,
+                key,
+            )
+            return False
+    return bool(state)
 
 
 def _is_used(block: Block) -> bool:

@@ -1,0 +1,65 @@
+"""The weights that a model begins with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+Weights = str | Path | Mapping[str, Tensor]
+
+
+def load_weights(module: nn.Module, weights: Weights, directory: Path) -> None:
+    """Load weights into a module.
+
+    Args:
+        module: The module, in memory of this process.
+        weights: A state dict, or the path of a file that has one: written by `torch.save()`, or a
+            safetensors file if its name ends so. Checkpoints of WebTorch are among these.
+        directory: Where a relative path begins.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no such file, or its tensors do not fit the module.
+
+    """
+    source = ""
+    if isinstance(weights, str | Path):
+        path = directory / weights
+        source = f" of {path}"
+        weights = _read(path)
+    state = module.state_dict(keep_vars=True)
+    used = {
+        key: tensor
+        for key, tensor in weights.items()
+        if key in state or not key.startswith("optimizer.")
+    }
+    try:
+        missing, unexpected = module.load_state_dict(used, strict=False)
+    except Exception as error:
+        raise ValueError(f"the weights{source} do not fit the module: {error}") from error
+    # safetensors files have tied tensors once
+    loaded = {id(state[key]) for key in used if key in state}
+    for key in (key for key in missing if id(state.get(key)) not in loaded):
+        raise ValueError(f'the weights{source} do not fit the module: "{key}" is missing')
+    for key in unexpected:
+        raise ValueError(f'the weights{source} do not fit the module, which has no "{key}"')
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # what weights_only raises for other files is not specified
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no file of tensors, written by torch.save() or as safetensors: {reason}"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
+        raise ValueError(f"{path} has no state dict: load it, and pass the state dict in it")
+    return found
