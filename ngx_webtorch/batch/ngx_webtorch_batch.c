@@ -88,6 +88,14 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
     case NGX_WEBTORCH_BATCH_READY:
         ngx_webtorch_batch_remove_job(batch, job);
         runner->njobs--;
+
+        /* the search for the oldest waiter need not pass the empty batch */
+
+        if (batch->api.njobs == 0) {
+            ngx_queue_remove(&batch->queue);
+            ngx_queue_insert_tail(&runner->batches, &batch->queue);
+        }
+
         break;
 
     default:

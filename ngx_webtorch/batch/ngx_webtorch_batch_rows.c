@@ -291,7 +291,8 @@ ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch)
         return NGX_OK;
     }
 
-    n = batch->max_jobs ? 2 * batch->max_jobs : NGX_WEBTORCH_FIRST_ROWS;
+    n = batch->max_jobs ? 2 * batch->max_jobs
+                        : ngx_min(NGX_WEBTORCH_FIRST_ROWS, batch->max_rows);
 
     jobs = ngx_alloc(n * sizeof(webtorch_job_t), batch->runner->log);
     if (jobs == NULL) {

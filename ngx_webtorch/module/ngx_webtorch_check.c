@@ -350,8 +350,8 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
     }
 
-    if (!report->schema.batched && report->schema.kind < WEBTORCH_HANDLER) {
-        /* a call is one request */
+    if (!report->schema.batched) {
+        /* a call is one request, which is answered when the call returns */
         handler->max_batch = 1;
     }
 
