@@ -19,6 +19,9 @@
 /* free batches that keep their buffers when the handler has nothing to do */
 #define NGX_WEBTORCH_KEPT_BATCHES    4
 
+/* bytes of inputs that a batch keeps when its last request is cancelled */
+#define NGX_WEBTORCH_KEPT_SIZE       (1024 * 1024)
+
 
 static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
     ngx_webtorch_runner_t *runner);
@@ -29,6 +32,7 @@ static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
     size_t len);
 static void ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
+static void ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_job_moved(webtorch_job_t *job);
 
 
@@ -64,6 +68,7 @@ static ngx_webtorch_batch_t *
 ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 {
     size_t                 size;
+    uint32_t               i;
     webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
@@ -86,6 +91,10 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
     batch->max_rows = (uint32_t) runner->handler->max_batch;
     batch->row_weight = 1;
 
+    for (i = 0; i < schema->ninputs; i++) {
+        batch->row_size += (size_t) schema->inputs[i].row_size;
+    }
+
     batch->runner = runner;
     batch->api.handler = (uint32_t) runner->handler->index;
     batch->api.slot = runner->nslots++;
@@ -102,6 +111,10 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
     runner = batch->runner;
 
     ngx_queue_remove(&batch->queue);
+
+    /* the strings of requests that were cancelled */
+    ngx_webtorch_queue_sub(batch->held);
+    batch->held = 0;
 
     batch->state = NGX_WEBTORCH_BATCH_FREE;
     batch->api.njobs = 0;
@@ -159,6 +172,7 @@ ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
     }
 
     api->capacity = (uint32_t) capacity;
+    batch->row_size = (size_t) batch->row_weight;
 
     max_rows = ngx_min(batch->runner->handler->max_batch,
                        NGX_WEBTORCH_MAX_SIZE / batch->row_weight);
@@ -349,7 +363,7 @@ ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
 void
 ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 {
-    size_t              size;
+    size_t              size, held;
     u_char             *p;
     uint32_t            i, first, rows;
     webtorch_job_t     *last;
@@ -361,6 +375,11 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     last = &api->jobs[api->njobs - 1];
     first = job->first;
     rows = job->rows;
+    held = rows * batch->row_size;
+
+    if (job->request) {
+        held += ngx_webtorch_request_size(job->request);
+    }
 
     ngx_webtorch_job_free(job);
 
@@ -391,6 +410,15 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     api->njobs--;
     api->rows -= rows;
 
+    ngx_webtorch_queue_sub(held);
+    batch->held -= held;
+
+    if (api->njobs == 0
+        && api->capacity * batch->row_size > NGX_WEBTORCH_KEPT_SIZE)
+    {
+        ngx_webtorch_batch_free_inputs(batch);
+    }
+
     for (i = 0, first = 0; i < api->njobs; i++) {
         api->jobs[i].first = first;
         first += api->jobs[i].rows;
@@ -416,8 +444,6 @@ void
 ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only)
 {
-    uint32_t               i;
-    webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
     only->api.slot &= ~WEBTORCH_ONLY_SLOT;
@@ -429,27 +455,48 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
         return;
     }
 
-    schema = &runner->handler->schema;
-
     for (batch = runner->free; batch; batch = batch->next) {
 
-        for (i = 0; !batch->adopted && i < schema->ninputs; i++) {
-            if (batch->api.inputs[i]) {
-                ngx_free(batch->api.inputs[i]);
-            }
-        }
+        /* Python drops those that it has seen, see below */
 
-        ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
-        ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+        if (batch->adopted) {
+            batch->adopted = 0;
+            batch->api.capacity = 0;
+            ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+            ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+
+        } else {
+            ngx_webtorch_batch_free_inputs(batch);
+        }
 
         free(batch->api.text);
         batch->api.text = NULL;
         batch->max_text = 0;
-
-        batch->adopted = 0;
-        batch->api.capacity = 0;
     }
 
     runner->nkept = 0;
     only->api.slot |= WEBTORCH_ONLY_SLOT;
+}
+
+
+/* not those that Python has seen: it has tensors over them */
+
+static void
+ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
+{
+    uint32_t  i;
+
+    if (batch->adopted) {
+        return;
+    }
+
+    for (i = 0; i < batch->schema->ninputs; i++) {
+        if (batch->api.inputs[i]) {
+            ngx_free(batch->api.inputs[i]);
+        }
+    }
+
+    batch->api.capacity = 0;
+    ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+    ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
 }

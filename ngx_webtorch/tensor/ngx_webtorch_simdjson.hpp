@@ -55,8 +55,11 @@ private:
     /* more than the dimensions of any tensor; bounds recursion over elements */
     static constexpr size_t  kMaxDepth = 64;
 
-    /* bytes of text; a parser with more room is freed after use */
-    static constexpr size_t  kKeptCapacity = 1024 * 1024;
+    /*
+     * Bytes of text; a parser with more room is freed after use.  It has up to
+     * 14 times as much memory.
+     */
+    static constexpr size_t  kKeptCapacity = 128 * 1024;
 
     static std::unique_ptr<simdjson::dom::parser> &
     parser()

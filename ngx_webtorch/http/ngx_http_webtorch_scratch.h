@@ -1,0 +1,23 @@
+
+/*
+ * The memory of parsers in the thread pool, which is many times that of the
+ * bodies.  Threads wait for each other, so that all of them together need no
+ * more than a bound, or what a single body needs.
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_SCRATCH_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_SCRATCH_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+/* waits until so many bytes may be used; not in the event loop */
+void ngx_http_webtorch_scratch_get(size_t size);
+
+void ngx_http_webtorch_scratch_put(size_t size);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_SCRATCH_H_INCLUDED_ */
