@@ -19,7 +19,7 @@ worker_processes {workers};
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log;
 # by default a busy worker takes one new connection per round: of 1000, the last wait for seconds
-events {{ worker_connections 4096; multi_accept on; }}
+events {{ worker_connections {connections}; multi_accept on; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -49,12 +49,21 @@ class Server:
         probe: a location that answers the XOR network's output, to know when it serves.
         workers: their number.
         http: text for the http block.
+        connections: of a worker, at most.
 
     """
 
-    def __init__(self, locations: str, probe: str, workers: int = 1, http: str = "") -> None:
+    def __init__(
+        self,
+        locations: str,
+        probe: str,
+        workers: int = 1,
+        http: str = "",
+        connections: int = 4096,
+    ) -> None:
         self.workers = workers
         self._http = http
+        self._connections = connections
         self._locations = locations
         self._probe = probe
         self.start_seconds = 0.0
@@ -71,6 +80,7 @@ class Server:
                 port=PORT,
                 locations=self._locations,
                 http=self._http,
+                connections=self._connections,
             )
         )
         self.launch()

@@ -49,6 +49,8 @@ struct ngx_webtorch_batch_s {
     size_t                       max_text;
     uint32_t                     max_jobs;
     size_t                       held;    /* bytes, see ngx_webtorch_queue.h */
+    size_t                       kept;    /* bytes of inputs that are used
+                                             again */
     uint32_t                     nposted; /* jobs without a waiter */
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;

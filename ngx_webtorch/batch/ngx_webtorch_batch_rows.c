@@ -22,6 +22,9 @@
 /* bytes of inputs that a batch keeps when its last request is cancelled */
 #define NGX_WEBTORCH_KEPT_SIZE       (1024 * 1024)
 
+/* bytes of inputs that all batches of a worker keep for their next rows */
+#define NGX_WEBTORCH_MAX_KEPT        (96 * 1024 * 1024)
+
 
 static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
     ngx_webtorch_runner_t *runner);
@@ -33,7 +36,13 @@ static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
 static void ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
 static void ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_set_kept(ngx_webtorch_batch_t *batch,
+    size_t size);
 static void ngx_webtorch_batch_job_moved(webtorch_job_t *job);
+
+
+/* bytes; the sum of all batches */
+static size_t  ngx_webtorch_batch_kept;
 
 
 ngx_webtorch_batch_t *
@@ -130,9 +139,13 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
     }
 
     if (batch->api.retained) {
-        /* Python keeps a tensor over the input: the next rows go elsewhere */
+        /* Python has the inputs: the next rows go elsewhere */
         batch->api.retained = 0;
         batch->api.capacity = 0;
+        ngx_webtorch_batch_set_kept(batch, 0);
+
+        /* and it may free the outputs now */
+        batch->api.outputs[0] = 0;
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
         ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
     }
@@ -444,9 +457,23 @@ void
 ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only)
 {
+    size_t                 size;
+    uint32_t               i;
     ngx_webtorch_batch_t  *batch;
 
-    only->api.slot &= ~WEBTORCH_ONLY_SLOT;
+    size = 0;
+
+    for (i = 0; i < only->schema->ninputs; i++) {
+        size += only->api.allocated[i];
+    }
+
+    only->api.slot &= ~(WEBTORCH_ONLY_SLOT|WEBTORCH_DROP_SLOT);
+    ngx_webtorch_batch_set_kept(only, size);
+
+    if (size && ngx_webtorch_batch_kept > NGX_WEBTORCH_MAX_KEPT) {
+        only->api.slot |= WEBTORCH_DROP_SLOT;
+        ngx_webtorch_batch_set_kept(only, 0);
+    }
 
     if (runner->nkept <= NGX_WEBTORCH_KEPT_BATCHES
         || runner->nheld
@@ -464,6 +491,7 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
             batch->api.capacity = 0;
             ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
             ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+            ngx_webtorch_batch_set_kept(batch, 0);
 
         } else {
             ngx_webtorch_batch_free_inputs(batch);
@@ -499,4 +527,13 @@ ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
     batch->api.capacity = 0;
     ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
     ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+    ngx_webtorch_batch_set_kept(batch, 0);
+}
+
+
+static void
+ngx_webtorch_batch_set_kept(ngx_webtorch_batch_t *batch, size_t size)
+{
+    ngx_webtorch_batch_kept += size - batch->kept;
+    batch->kept = size;
 }

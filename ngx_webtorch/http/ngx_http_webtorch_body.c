@@ -14,7 +14,6 @@ static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_uint_t padded, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_map_body(ngx_http_request_t *r,
     ngx_buf_t *b, ngx_str_t *body);
-static void ngx_http_webtorch_unmap_body(void *data);
 static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
 
@@ -385,7 +384,7 @@ ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_buf_t *b, ngx_str_t *body)
 }
 
 
-static void
+void
 ngx_http_webtorch_unmap_body(void *data)
 {
     ngx_str_t *map = data;

@@ -36,6 +36,9 @@ ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r,
 /* the error of a body for which there is no room in the queue; NGX_ERROR */
 ngx_int_t ngx_http_webtorch_body_full(ngx_webtorch_error_t *err);
 
+/* a cleanup handler; data is an ngx_str_t of memory from mmap() */
+void ngx_http_webtorch_unmap_body(void *data);
+
 /* unmaps a body in a file that is not needed any more */
 void ngx_http_webtorch_body_unmap(ngx_http_webtorch_ctx_t *ctx);
 

@@ -49,7 +49,9 @@ struct ngx_http_webtorch_decoding_s {
     ngx_str_t                  body;
     ngx_pool_cleanup_t        *cln;       /* frees the inflated body */
     unsigned                   decode:1;  /* 0: it is only inflated */
+    size_t                     sizes[WEBTORCH_MAX_TENSORS];   /* of data */
     char                      *text;      /* strings of the rows */
+    size_t                     text_size;
     size_t                     held;      /* bytes of rows and strings */
     ngx_int_t                  rc;        /* NGX_DECLINED: not decoded */
     ngx_webtorch_error_t       err;
@@ -277,7 +279,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
 
     d = task->ctx;
 
-    d->cln = ngx_pool_cleanup_add(r->pool, 0);
+    d->cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
     if (d->cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -398,8 +400,10 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     d->held = size;
 
     for (i = 0; i < schema->ninputs; i++) {
-        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
-        sink->data[i] = malloc(layout->rows * size);
+        size = layout->rows * (size_t) ngx_webtorch_row_size(
+                                           &schema->inputs[i], layout->sizes);
+        sink->data[i] = ngx_http_webtorch_scratch_realloc(NULL, 0, size);
+        d->sizes[i] = size;
 
         if (sink->data[i] == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -408,7 +412,8 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     }
 
     if (layout->text) {
-        d->text = malloc(layout->text);
+        d->text = ngx_http_webtorch_scratch_realloc(NULL, 0, layout->text);
+        d->text_size = layout->text;
 
         if (d->text == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -543,12 +548,16 @@ ngx_http_webtorch_decode_cleanup(void *data)
     uint32_t  i;
 
     for (i = 0; i < WEBTORCH_MAX_TENSORS; i++) {
-        free(d->sink.data[i]);
-        d->sink.data[i] = NULL;
+        if (d->sink.data[i]) {
+            ngx_http_webtorch_scratch_free(d->sink.data[i], d->sizes[i]);
+            d->sink.data[i] = NULL;
+        }
     }
 
-    free(d->text);
-    d->text = NULL;
+    if (d->text) {
+        ngx_http_webtorch_scratch_free(d->text, d->text_size);
+        d->text = NULL;
+    }
 
     ngx_webtorch_queue_release(&d->ctx->account, d->held);
     d->held = 0;

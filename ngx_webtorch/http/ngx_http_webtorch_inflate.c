@@ -6,6 +6,7 @@
 
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_scratch.h"
 
 #include <zlib.h>
 
@@ -35,6 +36,7 @@ typedef struct {
     u_char                   *start;
     u_char                   *end;        /* of the buffer, without the
                                              padding */
+    size_t                    size;       /* with it; 0: no buffer */
     size_t                    limit;
 } ngx_http_webtorch_inflate_t;
 
@@ -47,8 +49,10 @@ static ngx_int_t ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
     ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_inflate_grow(
     ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err);
-static void ngx_http_webtorch_inflate_shrink(ngx_http_webtorch_inflate_t *in,
-    size_t size);
+static ngx_int_t ngx_http_webtorch_inflate_resize(
+    ngx_http_webtorch_inflate_t *in, size_t size);
+static void ngx_http_webtorch_inflate_done(ngx_http_webtorch_inflate_t *in,
+    ngx_pool_cleanup_t *cln);
 static ngx_int_t ngx_http_webtorch_inflate_error(
     ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err,
     const char *reason);
@@ -242,11 +246,8 @@ ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
     (void) inflateEnd(&in.z);
 
-    cln->handler = ngx_webtorch_free;
-    cln->data = in.start;
-    ctx->memory = cln;
-
     if (rc != NGX_OK) {
+        ngx_http_webtorch_inflate_done(&in, cln);
         ngx_http_webtorch_inflate_free(ctx);
         return rc;
     }
@@ -255,14 +256,15 @@ ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 
     size = in.z.next_out - in.start;
 
-    ngx_http_webtorch_inflate_shrink(&in, size);
+    /* the buffer may have twice the size that is needed */
+
+    (void) ngx_http_webtorch_inflate_resize(&in, size);
+    ngx_http_webtorch_inflate_done(&in, cln);
 
     if (size < ctx->inflated) {
         ngx_webtorch_queue_release(&ctx->account, ctx->inflated - size);
         ctx->inflated = size;
     }
-
-    cln->data = in.start;
 
     body->data = in.start;
     body->len = size;
@@ -271,18 +273,44 @@ ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
 }
 
 
-/* the buffer may have twice the size that is needed */
-
-static void
-ngx_http_webtorch_inflate_shrink(ngx_http_webtorch_inflate_t *in, size_t size)
+static ngx_int_t
+ngx_http_webtorch_inflate_resize(ngx_http_webtorch_inflate_t *in, size_t size)
 {
     u_char  *p;
 
-    p = realloc(in->start, size + NGX_WEBTORCH_PADDING);
+    size += NGX_WEBTORCH_PADDING;
 
-    if (p) {
-        in->start = p;
+    p = ngx_http_webtorch_scratch_realloc(in->start, in->size, size);
+    if (p == NULL) {
+        return NGX_ERROR;
     }
+
+    in->start = p;
+    in->size = size;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_inflate_done(ngx_http_webtorch_inflate_t *in,
+    ngx_pool_cleanup_t *cln)
+{
+    ngx_str_t  *map;
+
+    if (ngx_http_webtorch_scratch_is_mapped(in->size)) {
+        map = cln->data;
+        map->data = in->start;
+        map->len = in->size;
+
+        cln->handler = ngx_http_webtorch_unmap_body;
+
+    } else {
+        cln->data = in->start;
+        cln->handler = ngx_webtorch_free;
+    }
+
+    in->ctx->memory = cln;
 }
 
 
@@ -293,7 +321,7 @@ ngx_http_webtorch_inflate_free(ngx_http_webtorch_ctx_t *ctx)
         return;
     }
 
-    free(ctx->memory->data);
+    ctx->memory->handler(ctx->memory->data);
     ctx->memory->handler = NULL;
     ctx->memory = NULL;
 
@@ -410,7 +438,6 @@ static ngx_int_t
 ngx_http_webtorch_inflate_grow(ngx_http_webtorch_inflate_t *in,
     ngx_webtorch_error_t *err)
 {
-    u_char                   *p;
     size_t                    size, used;
     ngx_http_webtorch_ctx_t  *ctx;
 
@@ -432,15 +459,13 @@ ngx_http_webtorch_inflate_grow(ngx_http_webtorch_inflate_t *in,
         return ngx_http_webtorch_body_full(err);
     }
 
-    p = realloc(in->start, size + NGX_WEBTORCH_PADDING);
-    if (p == NULL) {
+    if (ngx_http_webtorch_inflate_resize(in, size) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
 
-    in->start = p;
-    in->end = p + size;
-    in->z.next_out = p + used;
+    in->end = in->start + size;
+    in->z.next_out = in->start + used;
 
     return NGX_OK;
 }

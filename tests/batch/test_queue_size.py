@@ -28,6 +28,11 @@ def gated_floats(x: Float64[Tensor, "batch n"]) -> Float64[Tensor, "batch"]:
     gate.wait()
     return x[:, 0]
 
+@webtorch.infer
+def doubled(x: Float64[Tensor, "batch n"]) -> Float64[Tensor, "batch n"]:
+    gate.wait()
+    return 2 * x
+
 @webtorch.handler
 def size(request: webtorch.Request) -> str:
     return str(len(request.body))
@@ -47,6 +52,7 @@ location = /floats {{ webtorch_handler app:gated_floats mode=thread max_batch=1 
 location = /rows {{ webtorch_handler app:gated mode=thread max_batch=1 queue_size=1m; }}
 location = /size {{ webtorch_handler app:size mode=thread queue_size=1m; }}
 location = /more {{ webtorch_handler app:size mode=thread queue_size=2m; }}
+location = /doubled {{ webtorch_handler app:doubled mode=thread max_batch=1; }}
 location = /buffered {{
     client_body_buffer_size 8m;
     webtorch_handler app:gated_request mode=thread queue_size=1m;
@@ -141,6 +147,33 @@ def test_all_handlers_share_it(server, gate):
         assert server.post("/size", data=b"small").text == "5"
         gate.open()
         assert [wire.answer().status for wire in wires[:2]] == [200, 200]
+
+
+def test_members_of_gzip_count_as_they_inflate(server, gate):
+    # the size at the end of the body is only that of the last member
+    members = request("/request", gzip.compress(bytes(100_000)) * 8, GZIP)
+    with gate, connections(server, 2) as wires:
+        wires[0].send(KINDS["body"][1])
+        settle(server)
+        wires[1].send(members)
+        assert_refused(wires[1].answer())
+        gate.open()
+        assert wires[0].answer().status == 200
+    wait_until_served(server, members)
+
+
+def test_answers_of_buffers_that_are_not_kept(server, gate):
+    # more than a worker keeps for later batches
+    rows = [np.full((1, 500_000), number, np.float64) for number in range(40)]
+    header = "Tensor-Shape: 1,500000"
+    for _ in range(2):
+        with gate, connections(server, len(rows)) as wires:
+            for wire, row in zip(wires, rows, strict=True):
+                wire.send(request("/doubled", row.tobytes(), header, content_type=RAW))
+            settle(server)
+            gate.open()
+            for wire, row in zip(wires, rows, strict=True):
+                assert np.array_equal(np.frombuffer(wire.answer().body), 2 * row[0])
 
 
 @pytest.mark.parametrize("size", [2 << 20, 8 << 20])
