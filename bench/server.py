@@ -20,7 +20,7 @@ worker_processes {workers};
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log;
 # by default a busy worker takes one new connection per round: of 1000, the last wait for seconds
-events {{ worker_connections 4096; multi_accept on; }}
+events {{ worker_connections {connections}; multi_accept on; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -51,6 +51,7 @@ class Server:
         workers: their number.
         http: text for the http block.
         environ: variables that are added to its environment.
+        connections: of a worker, at most.
 
     """
 
@@ -61,10 +62,12 @@ class Server:
         workers: int = 1,
         http: str = "",
         environ: Mapping[str, str] | None = None,
+        connections: int = 4096,
     ) -> None:
         self.workers = workers
         self._environ = {**os.environ, **(environ or {})}
         self._http = http
+        self._connections = connections
         self._locations = locations
         self._probe = probe
         self.start_seconds = 0.0
@@ -81,6 +84,7 @@ class Server:
                 port=PORT,
                 locations=self._locations,
                 http=self._http,
+                connections=self._connections,
             )
         )
         self.launch()

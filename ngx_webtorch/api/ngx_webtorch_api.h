@@ -57,8 +57,13 @@
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096
 
-/* a flag of a slot's number: no other slot is in use, they can be freed */
+/* flags of a slot's number */
+
+/* no other slot is in use, they can be freed */
 #define WEBTORCH_ONLY_SLOT    0x80000000
+
+/* the slot is not used again, its memory is freed after the batch */
+#define WEBTORCH_DROP_SLOT    0x40000000
 
 /* a balancer's features of a server and a request, and its hidden neurons */
 #define WEBTORCH_FEATURES     8

@@ -2726,6 +2726,15 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_DROP_SLOT(unsigned long long *o)
+{
+  int n = (WEBTORCH_DROP_SLOT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DROP_SLOT) | 0);  /* check that WEBTORCH_DROP_SLOT is an integer */
+  if (!_cffi_check_int(*o, n, 1073741824U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_FEATURES(unsigned long long *o)
 {
   int n = (WEBTORCH_FEATURES) <= 0;
@@ -3092,6 +3101,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DROP_SLOT", (void *)_cffi_const_WEBTORCH_DROP_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FIND", (void *)_cffi_const_WEBTORCH_FIND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FIND_OR_MAKE", (void *)_cffi_const_WEBTORCH_FIND_OR_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3562,7 +3572,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  79,  /* num_globals */
+  80,  /* num_globals */
   15,  /* num_struct_unions */
   0,  /* num_enums */
   15,  /* num_typenames */

@@ -25,6 +25,7 @@ webtorch_job_t *
 ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter)
 {
+    size_t                  size;
     webtorch_job_t         *job;
     ngx_webtorch_runner_t  *runner;
 
@@ -45,6 +46,13 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
     batch->api.rows += layout->rows;
     batch->api.text_len += layout->text;
 
+    size = layout->rows * batch->row_size + layout->text;
+
+    if (size) {
+        ngx_webtorch_queue_add(size);
+        batch->held += size;
+    }
+
     if (waiter) {
         waiter->job = job;
         waiter->batch = batch;
@@ -58,6 +66,23 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
     runner->nwaiters++;
 
     return job;
+}
+
+
+/* Python frees the request, so its size is counted in the batch */
+
+void
+ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
+    webtorch_request_t *request)
+{
+    size_t  size;
+
+    size = ngx_webtorch_request_size(request);
+
+    ngx_webtorch_queue_add(size);
+
+    waiter->batch->held += size;
+    waiter->job->request = request;
 }
 
 
@@ -104,6 +129,11 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
     }
 
     (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+
+    if (batch == runner->open && batch->api.njobs == 0) {
+        runner->open = NULL;
+        ngx_webtorch_batch_free(batch);
+    }
 }
 
 
@@ -186,6 +216,9 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     runner->njobs -= batch->api.njobs;
     ngx_webtorch_batch_del_waiters(runner, batch->nposted);
+
+    ngx_webtorch_queue_sub(batch->held);
+    batch->held = 0;
 
     if (batch->nholds == 0) {
         ngx_webtorch_batch_free(batch);

@@ -47,6 +47,10 @@ struct ngx_webtorch_waiter_s {
 };
 
 
+/* gives the job the request that its handler takes */
+void ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
+    webtorch_request_t *request);
+
 /*
  * The request ends: its job is removed from the batch, unless the batch is
  * running already.

@@ -14,6 +14,7 @@
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_fifo.h"
 #include "ngx_webtorch_job.h"
+#include "ngx_webtorch_queue.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_worker.h"
@@ -43,9 +44,13 @@ struct ngx_webtorch_batch_s {
     webtorch_schema_t           *schema;
     uint32_t                     max_rows;
     uint64_t                     row_weight;  /* bytes if they vary, or 1 */
+    size_t                       row_size;    /* bytes of all inputs */
 
     size_t                       max_text;
     uint32_t                     max_jobs;
+    size_t                       held;    /* bytes, see ngx_webtorch_queue.h */
+    size_t                       kept;    /* bytes of inputs that are used
+                                             again */
     uint32_t                     nposted; /* jobs without a waiter */
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;

@@ -19,6 +19,12 @@
 /* free batches that keep their buffers when the handler has nothing to do */
 #define NGX_WEBTORCH_KEPT_BATCHES    4
 
+/* bytes of inputs that a batch keeps when its last request is cancelled */
+#define NGX_WEBTORCH_KEPT_SIZE       (1024 * 1024)
+
+/* bytes of inputs that all batches of a worker keep for their next rows */
+#define NGX_WEBTORCH_MAX_KEPT        (96 * 1024 * 1024)
+
 
 static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
     ngx_webtorch_runner_t *runner);
@@ -29,7 +35,14 @@ static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
     size_t len);
 static void ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
+static void ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_set_kept(ngx_webtorch_batch_t *batch,
+    size_t size);
 static void ngx_webtorch_batch_job_moved(webtorch_job_t *job);
+
+
+/* bytes; the sum of all batches */
+static size_t  ngx_webtorch_batch_kept;
 
 
 ngx_webtorch_batch_t *
@@ -64,6 +77,7 @@ static ngx_webtorch_batch_t *
 ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 {
     size_t                 size;
+    uint32_t               i;
     webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
@@ -86,6 +100,10 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
     batch->max_rows = (uint32_t) runner->handler->max_batch;
     batch->row_weight = 1;
 
+    for (i = 0; i < schema->ninputs; i++) {
+        batch->row_size += (size_t) schema->inputs[i].row_size;
+    }
+
     batch->runner = runner;
     batch->api.handler = (uint32_t) runner->handler->index;
     batch->api.slot = runner->nslots++;
@@ -103,6 +121,10 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
 
     ngx_queue_remove(&batch->queue);
 
+    /* the strings of requests that were cancelled */
+    ngx_webtorch_queue_sub(batch->held);
+    batch->held = 0;
+
     batch->state = NGX_WEBTORCH_BATCH_FREE;
     batch->api.njobs = 0;
     batch->api.rows = 0;
@@ -117,9 +139,13 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
     }
 
     if (batch->api.retained) {
-        /* Python keeps a tensor over the input: the next rows go elsewhere */
+        /* Python has the inputs: the next rows go elsewhere */
         batch->api.retained = 0;
         batch->api.capacity = 0;
+        ngx_webtorch_batch_set_kept(batch, 0);
+
+        /* and it may free the outputs now */
+        batch->api.outputs[0] = 0;
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
         ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
     }
@@ -159,6 +185,7 @@ ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
     }
 
     api->capacity = (uint32_t) capacity;
+    batch->row_size = (size_t) batch->row_weight;
 
     max_rows = ngx_min(batch->runner->handler->max_batch,
                        NGX_WEBTORCH_MAX_SIZE / batch->row_weight);
@@ -350,7 +377,7 @@ ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
 void
 ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 {
-    size_t              size;
+    size_t              size, held;
     u_char             *p;
     uint32_t            i, first, rows;
     webtorch_job_t     *last;
@@ -362,6 +389,11 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     last = &api->jobs[api->njobs - 1];
     first = job->first;
     rows = job->rows;
+    held = rows * batch->row_size;
+
+    if (job->request) {
+        held += ngx_webtorch_request_size(job->request);
+    }
 
     ngx_webtorch_job_free(job);
 
@@ -392,6 +424,15 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     api->njobs--;
     api->rows -= rows;
 
+    ngx_webtorch_queue_sub(held);
+    batch->held -= held;
+
+    if (api->njobs == 0
+        && api->capacity * batch->row_size > NGX_WEBTORCH_KEPT_SIZE)
+    {
+        ngx_webtorch_batch_free_inputs(batch);
+    }
+
     for (i = 0, first = 0; i < api->njobs; i++) {
         api->jobs[i].first = first;
         first += api->jobs[i].rows;
@@ -417,11 +458,23 @@ void
 ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only)
 {
+    size_t                 size;
     uint32_t               i;
-    webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
-    only->api.slot &= ~WEBTORCH_ONLY_SLOT;
+    size = 0;
+
+    for (i = 0; i < only->schema->ninputs; i++) {
+        size += only->api.allocated[i];
+    }
+
+    only->api.slot &= ~(WEBTORCH_ONLY_SLOT|WEBTORCH_DROP_SLOT);
+    ngx_webtorch_batch_set_kept(only, size);
+
+    if (size && ngx_webtorch_batch_kept > NGX_WEBTORCH_MAX_KEPT) {
+        only->api.slot |= WEBTORCH_DROP_SLOT;
+        ngx_webtorch_batch_set_kept(only, 0);
+    }
 
     if (runner->nkept <= NGX_WEBTORCH_KEPT_BATCHES
         || runner->nheld
@@ -430,27 +483,58 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
         return;
     }
 
-    schema = &runner->handler->schema;
-
     for (batch = runner->free; batch; batch = batch->next) {
 
-        for (i = 0; !batch->adopted && i < schema->ninputs; i++) {
-            if (batch->api.inputs[i]) {
-                ngx_free(batch->api.inputs[i]);
-            }
-        }
+        /* Python drops those that it has seen, see below */
 
-        ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
-        ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+        if (batch->adopted) {
+            batch->adopted = 0;
+            batch->api.capacity = 0;
+            ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+            ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+            ngx_webtorch_batch_set_kept(batch, 0);
+
+        } else {
+            ngx_webtorch_batch_free_inputs(batch);
+        }
 
         free(batch->api.text);
         batch->api.text = NULL;
         batch->max_text = 0;
-
-        batch->adopted = 0;
-        batch->api.capacity = 0;
     }
 
     runner->nkept = 0;
     only->api.slot |= WEBTORCH_ONLY_SLOT;
+}
+
+
+/* not those that Python has seen: it has tensors over them */
+
+static void
+ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
+{
+    uint32_t  i;
+
+    if (batch->adopted) {
+        return;
+    }
+
+    for (i = 0; i < batch->schema->ninputs; i++) {
+        if (batch->api.inputs[i]) {
+            ngx_free(batch->api.inputs[i]);
+        }
+    }
+
+    batch->api.capacity = 0;
+    ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
+    ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
+    ngx_webtorch_batch_set_kept(batch, 0);
+}
+
+
+static void
+ngx_webtorch_batch_set_kept(ngx_webtorch_batch_t *batch, size_t size)
+{
+    ngx_webtorch_batch_kept += size - batch->kept;
+    batch->kept = size;
 }

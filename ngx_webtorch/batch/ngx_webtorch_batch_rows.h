@@ -32,9 +32,10 @@ void ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch,
     webtorch_job_t *job);
 
 /*
- * Frees the buffers that slow clients or a long queue made necessary, before a
- * run of the only batch in use: those of C here, those of Python by the mark in
- * the slot of that batch.
+ * Before a run of a batch: frees the buffers that slow clients or a long queue
+ * made necessary, if it is the only batch in use, those of C here, those of
+ * Python by a mark in the slot of the batch.  Another mark makes Python free
+ * those of the batch itself after the run, if too much memory is kept.
  */
 void ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only);

@@ -153,6 +153,13 @@ ngx_webtorch_release(void *p)
 }
 
 
+size_t
+ngx_webtorch_request_size(webtorch_request_t *request)
+{
+    return request->size + (request->shared ? request->body.len : 0);
+}
+
+
 void
 ngx_webtorch_job_free(webtorch_job_t *job)
 {

@@ -66,9 +66,10 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
 
 
 ngx_uint_t
-ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner)
+ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held)
 {
     return runner->njobs >= runner->handler->queue
+           || ngx_webtorch_queue_size() - held >= runner->handler->queue_size
            || ngx_webtorch_batch_is_stuck(runner);
 }
 

@@ -16,8 +16,11 @@
 ngx_webtorch_runner_t *ngx_webtorch_runner_create(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
 
-/* whether another request would be one too many, or a call is stuck */
-ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner);
+/*
+ * Whether another request, which holds so many bytes of the queue already,
+ * would be one too many, or a call is stuck.
+ */
+ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held);
 
 /*
  * Makes room in the open batch for the rows and the text of a layout, and sets

@@ -18,7 +18,8 @@ ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
     handler->mode = NGX_WEBTORCH_MODE_AUTO;
     handler->max_batch = 256;
     handler->max_delay = 0;
-    handler->queue = 4096;
+    handler->queue = 65536;
+    handler->queue_size = 256 * 1024 * 1024;
     handler->timeout = 60000;
     handler->file = cf->conf_file->file.name;
     handler->line = cf->conf_file->line;
@@ -59,6 +60,7 @@ char *
 ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
     ngx_str_t *option)
 {
+    ssize_t     size;
     ngx_int_t   n;
     ngx_str_t   s;
     ngx_uint_t  i;
@@ -108,6 +110,17 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1 && n <= 1000000) {
             handler->queue = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "queue_size=", 11) == 0) {
+
+        s.data = option->data + 11;
+        s.len = option->len - 11;
+        size = ngx_parse_size(&s);
+
+        if (size >= 1) {
+            handler->queue_size = (size_t) size;
             return NGX_CONF_OK;
         }
 

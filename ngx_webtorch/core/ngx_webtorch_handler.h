@@ -47,6 +47,7 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              max_batch;    /* rows */
     ngx_msec_t              max_delay;
     ngx_uint_t              queue;        /* requests */
+    size_t                  queue_size;   /* bytes, of all handlers */
     ngx_msec_t              timeout;
     ngx_msec_t              stuck;        /* a call that takes longer does not
                                              return, 0: off */

@@ -2,8 +2,9 @@
 /*
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, body,
- * inflate, send, error, request, accel, reply, job, decode, load, negotiate, content,
- * metadata, infer, protocol; a file calls only those before it.
+ * scratch, inflate, send, error, request, accel, reply, job, decode, load,
+ * negotiate, content, metadata, infer, protocol; a file calls only those before
+ * it.
  *
  * The folder includes headers of api/, tensor/, core/ and batch/, and nginx's
  * HTTP; never Python.h, nor headers of http/phases/ or module/.  This header

@@ -9,9 +9,11 @@
 #define NGX_HTTP_WEBTORCH_SHARED_SIZE  16384
 
 
+static void ngx_http_webtorch_body_cleanup(void *data);
+static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
+    ngx_uint_t padded, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_map_body(ngx_http_request_t *r,
     ngx_buf_t *b, ngx_str_t *body);
-static void ngx_http_webtorch_unmap_body(void *data);
 static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
 
@@ -36,12 +38,131 @@ ngx_http_webtorch_body_complete(ngx_http_request_t *r)
 
 
 /*
+ * Until it is read, a body that is larger than the buffer is in a file, which
+ * takes no memory of the worker.
+ */
+
+ngx_int_t
+ngx_http_webtorch_body_begin(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    off_t                      size, buffer;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->account.limit = ctx->handler->queue_size;
+
+    cln->handler = ngx_http_webtorch_body_cleanup;
+    cln->data = ctx;
+
+    /* a subrequest has the body of its parent */
+
+    if (r != r->main || r->request_body) {
+        return NGX_OK;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    buffer = (off_t) clcf->client_body_buffer_size;
+    size = r->headers_in.chunked ? buffer
+                                 : ngx_max(r->headers_in.content_length_n, 0);
+
+    if (!ngx_webtorch_queue_fits(&ctx->account, (size_t) size)) {
+        return NGX_BUSY;
+    }
+
+    ngx_webtorch_queue_hold(&ctx->account, (size_t) ngx_min(size, buffer));
+
+    return NGX_OK;
+}
+
+
+/*
+ * Not a cleanup of nginx's request: it would be called while a thread inflates
+ * the body of a request that has been terminated.
+ */
+
+static void
+ngx_http_webtorch_body_cleanup(void *data)
+{
+    ngx_http_webtorch_ctx_t *ctx = data;
+
+    ngx_webtorch_queue_release(&ctx->account, ctx->account.held);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_uint_t padded, ngx_str_t *body)
+{
+    size_t               size;
+    ngx_int_t            rc;
+    ngx_pool_cleanup_t  *cln;
+
+    rc = ngx_http_webtorch_get_body(r, padded, body);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    cln = r->pool->cleanup;
+    size = body->len - ngx_min(body->len, ctx->account.held);
+
+    if (cln->handler == ngx_http_webtorch_unmap_body
+        && ((ngx_str_t *) cln->data)->data == body->data)
+    {
+        ctx->mapping = cln;
+        ctx->mapped = size;
+    }
+
+    rc = ngx_webtorch_queue_reserve(&ctx->account, size);
+
+    if (rc != NGX_OK) {
+        ctx->mapped = 0;
+        ngx_http_webtorch_body_unmap(ctx);
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_body_full(ngx_webtorch_error_t *err)
+{
+    return ngx_webtorch_error(err, NGX_HTTP_SERVICE_UNAVAILABLE, "queue_full",
+                              "requests that wait have more bytes than "
+                              "\"queue_size\" allows");
+}
+
+
+void
+ngx_http_webtorch_body_unmap(ngx_http_webtorch_ctx_t *ctx)
+{
+    if (ctx->mapping == NULL) {
+        return;
+    }
+
+    ngx_http_webtorch_unmap_body(ctx->mapping->data);
+    ctx->mapping->handler = NULL;
+    ctx->mapping = NULL;
+
+    ngx_webtorch_queue_release(&ctx->account, ctx->mapped);
+    ctx->mapped = 0;
+}
+
+
+/*
  * The body is copied only if it is in several pieces, or if its buffer has no
  * room for the padding.
  */
 
-ngx_int_t
-ngx_http_webtorch_body(ngx_http_request_t *r, ngx_uint_t padded,
+static ngx_int_t
+ngx_http_webtorch_get_body(ngx_http_request_t *r, ngx_uint_t padded,
     ngx_str_t *body)
 {
     off_t         size;
@@ -138,14 +259,17 @@ ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
 ngx_webtorch_shared_t *
 ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
 {
-    size_t                  mapped;
-    ngx_pool_large_t       *large;
-    ngx_pool_cleanup_t     *cln;
-    ngx_webtorch_shared_t  *shared;
+    size_t                    mapped;
+    ngx_pool_large_t         *large;
+    ngx_pool_cleanup_t       *cln;
+    ngx_webtorch_shared_t    *shared;
+    ngx_http_webtorch_ctx_t  *ctx;
 
     if (body->len < NGX_HTTP_WEBTORCH_SHARED_SIZE) {
         return NULL;
     }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 
@@ -166,8 +290,15 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
         shared = ngx_webtorch_share(body->data, mapped);
 
         if (shared) {
-            cln->handler = ngx_webtorch_release;
-            cln->data = shared;
+            /* nginx has the body in a file or as it was sent */
+            cln->handler = NULL;
+            ngx_webtorch_release(shared);
+
+            ctx->mapping = NULL;
+            ctx->memory = NULL;
+            ctx->inflated = 0;
+
+            ngx_webtorch_queue_release(&ctx->account, body->len);
         }
 
         return shared;
@@ -194,6 +325,8 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
         large->alloc = NULL;
         cln->handler = ngx_webtorch_release;
         cln->data = shared;
+
+        ngx_webtorch_queue_release(&ctx->account, body->len);
     }
 
     return shared;
@@ -251,7 +384,7 @@ ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_buf_t *b, ngx_str_t *body)
 }
 
 
-static void
+void
 ngx_http_webtorch_unmap_body(void *data)
 {
     ngx_str_t *map = data;

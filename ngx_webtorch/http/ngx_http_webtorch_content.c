@@ -75,7 +75,17 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_webtorch_serve(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
+    ngx_int_t                 rc;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    rc = ngx_http_webtorch_body_begin(r, ctx);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_BUSY) ? ngx_http_webtorch_busy(r)
+                                : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     r->request_body_in_single_buf = 1;
 
@@ -156,10 +166,14 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    rc = ngx_http_webtorch_body(r, ngx_http_webtorch_is_padded(ctx), &body);
+    rc = ngx_http_webtorch_body(r, ctx, ngx_http_webtorch_is_padded(ctx),
+                                &body);
 
     if (rc == NGX_OK) {
         rc = ngx_http_webtorch_add(r, ctx, &body);
+
+    } else if (rc == NGX_BUSY) {
+        rc = ngx_http_webtorch_busy(r);
     }
 
     ngx_http_webtorch_wait(r, rc);
@@ -249,7 +263,7 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     ngx_pool_cleanup_t    *cln;
     ngx_webtorch_error_t   err;
 
-    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+    if (ngx_webtorch_runner_full(ctx->handler->runner, ctx->account.held)) {
         return ngx_http_webtorch_busy(r);
     }
 
@@ -263,17 +277,19 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
         return rc;
     }
 
-    cln = ngx_pool_cleanup_add(r->pool, 0);
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
     if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_webtorch_inflate(ctx->coding, body,
-                                  ngx_http_webtorch_inflate_limit(r), cln, &err)
+    if (ngx_http_webtorch_inflate(ctx, body, ngx_http_webtorch_inflate_limit(r),
+                                  cln, &err)
         != NGX_OK)
     {
         return ngx_http_webtorch_bad_body(r, &err);
     }
+
+    ngx_http_webtorch_body_unmap(ctx);
 
     return ngx_http_webtorch_add_body(r, ctx, body);
 }

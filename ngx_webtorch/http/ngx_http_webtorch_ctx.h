@@ -13,6 +13,7 @@
 #include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_oip.h"
+#include "ngx_webtorch_queue.h"
 
 
 typedef struct ngx_http_webtorch_ctx_s       ngx_http_webtorch_ctx_t;
@@ -37,6 +38,15 @@ struct ngx_http_webtorch_ctx_s {
     ngx_webtorch_waiter_t            waiter;
     ngx_webtorch_handler_t          *handler;
     const ngx_http_webtorch_wire_t  *wire;
+
+    ngx_webtorch_account_t           account;
+    ngx_pool_cleanup_t              *mapping; /* of the body's file, or NULL */
+    size_t                           mapped;  /* bytes held for it */
+    ngx_pool_cleanup_t              *memory;  /* of the inflated body, or
+                                                 NULL */
+    size_t                           inflated;   /* bytes held for it */
+    size_t                           members;    /* bytes held for members of
+                                                    an archive */
 
     ngx_uint_t                       coding;  /* the body's compression */
     ngx_webtorch_layout_t            layout;

@@ -7,9 +7,11 @@
  */
 
 #include "ngx_http_webtorch_decode.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_scratch.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -21,19 +23,25 @@
 #define NGX_HTTP_WEBTORCH_LARGE_TEXT      (128 * 1024)
 #define NGX_HTTP_WEBTORCH_LARGE_CODED     (16 * 1024)
 
+/* bytes that parsers of text allocate at most for each byte of it */
+#define NGX_HTTP_WEBTORCH_SCRATCH_FACTOR  14
+
 /* ms; a worker that shuts down gracefully waits for timers */
 #define NGX_HTTP_WEBTORCH_DECODE_TIMEOUT  60000
 
 
 typedef struct {
     ngx_webtorch_sink_t        sink;
-    ngx_webtorch_runner_t     *runner;
+    ngx_http_webtorch_ctx_t   *ctx;
 } ngx_http_webtorch_batch_sink_t;
 
 
 #if (NGX_THREADS)
 
-/* the thread's until its event; the request is blocked meanwhile */
+/*
+ * The thread's until its event; the request is blocked meanwhile.  It begins as
+ * ngx_http_webtorch_batch_sink_t.
+ */
 
 struct ngx_http_webtorch_decoding_s {
     ngx_webtorch_sink_t        sink;
@@ -41,7 +49,10 @@ struct ngx_http_webtorch_decoding_s {
     ngx_str_t                  body;
     ngx_pool_cleanup_t        *cln;       /* frees the inflated body */
     unsigned                   decode:1;  /* 0: it is only inflated */
+    size_t                     sizes[WEBTORCH_MAX_TENSORS];   /* of data */
     char                      *text;      /* strings of the rows */
+    size_t                     text_size;
+    size_t                     held;      /* bytes of rows and strings */
     ngx_int_t                  rc;        /* NGX_DECLINED: not decoded */
     ngx_webtorch_error_t       err;
 };
@@ -53,6 +64,10 @@ static int ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
+static int ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink,
+    size_t size, ngx_webtorch_error_t *err);
+static size_t ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
+    const ngx_webtorch_layout_t *layout);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err);
@@ -94,7 +109,8 @@ ngx_http_webtorch_decode_add(ngx_http_request_t *r,
 
     sink.sink.reserve = ngx_http_webtorch_batch_reserve;
     sink.sink.limit = ngx_http_webtorch_inflate_limit(r);
-    sink.runner = ctx->handler->runner;
+    sink.sink.inflate = ngx_http_webtorch_member_reserve;
+    sink.ctx = ctx;
 
     if (ngx_http_webtorch_decode_rows(ctx, body, &sink.sink, &err) != 0) {
         return ngx_http_webtorch_bad_body(r, &err);
@@ -110,7 +126,14 @@ static int
 ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    if (ctx->wire->decode(ctx, body, sink, err) != 0) {
+    int  rc;
+
+    rc = ctx->wire->decode(ctx, body, sink, err);
+
+    ngx_webtorch_queue_release(&ctx->account, ctx->members);
+    ctx->members = 0;
+
+    if (rc != 0) {
         return -1;
     }
 
@@ -123,16 +146,66 @@ static int
 ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    ngx_http_webtorch_batch_sink_t  *s;
+    size_t                    size;
+    ngx_http_webtorch_ctx_t  *ctx;
 
-    s = (ngx_http_webtorch_batch_sink_t *) sink;
+    ctx = ((ngx_http_webtorch_batch_sink_t *) sink)->ctx;
 
-    if (ngx_webtorch_runner_reserve(s->runner, layout, sink) != NGX_OK) {
+    /* when they are added, the batch counts the rows, and the body is freed */
+
+    size = ngx_http_webtorch_rows_size(ctx, layout);
+    size -= ngx_min(size, ctx->mapped + ctx->inflated);
+
+    if (!ngx_webtorch_queue_fits(&ctx->account, size)) {
+        return ngx_http_webtorch_body_full(err);
+    }
+
+    if (ngx_webtorch_runner_reserve(ctx->handler->runner, layout, sink)
+        != NGX_OK)
+    {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
 
     return 0;
+}
+
+
+static int
+ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink, size_t size,
+    ngx_webtorch_error_t *err)
+{
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ((ngx_http_webtorch_batch_sink_t *) sink)->ctx;
+
+    if (ngx_webtorch_queue_reserve(&ctx->account, size) != NGX_OK) {
+        return ngx_http_webtorch_body_full(err);
+    }
+
+    ctx->members += size;
+
+    return 0;
+}
+
+
+static size_t
+ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t              size;
+    uint32_t            i;
+    webtorch_schema_t  *schema;
+
+    size = layout->text;
+    schema = &ctx->handler->schema;
+
+    for (i = 0; i < schema->ninputs; i++) {
+        size += layout->rows * (size_t) ngx_webtorch_row_size(
+                                            &schema->inputs[i], layout->sizes);
+    }
+
+    return size;
 }
 
 
@@ -184,6 +257,14 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
+    if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY
+        && ngx_http_webtorch_inflate_reserve(ctx, body,
+                                             ngx_http_webtorch_inflate_limit(r))
+           != NGX_OK)
+    {
+        return ngx_http_webtorch_busy(r);
+    }
+
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
     task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_webtorch_decoding_t));
@@ -198,13 +279,14 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
 
     d = task->ctx;
 
-    d->cln = ngx_pool_cleanup_add(r->pool, 0);
+    d->cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
     if (d->cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     d->sink.reserve = ngx_http_webtorch_thread_reserve;
     d->sink.limit = ngx_http_webtorch_inflate_limit(r);
+    d->sink.inflate = ngx_http_webtorch_member_reserve;
     d->ctx = ctx;
     d->body = *body;
     d->decode = (ctx->text && ctx->handler->schema.kind != WEBTORCH_HANDLER);
@@ -256,23 +338,42 @@ ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log)
 static ngx_int_t
 ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
 {
-    ngx_uint_t  coding;
+    size_t      scratch;
+    ngx_int_t   rc;
+    ngx_uint_t  inflated;
 
-    coding = d->ctx->coding;
+    inflated = (d->ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY);
 
-    if (coding != NGX_HTTP_WEBTORCH_IDENTITY
-        && ngx_http_webtorch_inflate(coding, &d->body, d->sink.limit, d->cln,
-                                     &d->err)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (inflated) {
+        if (ngx_http_webtorch_inflate(d->ctx, &d->body, d->sink.limit, d->cln,
+                                      &d->err)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_http_webtorch_body_unmap(d->ctx);
     }
 
     if (!d->decode || d->body.len == 0) {
         return NGX_DECLINED;
     }
 
-    return ngx_http_webtorch_decode_rows(d->ctx, &d->body, &d->sink, &d->err);
+    scratch = NGX_HTTP_WEBTORCH_SCRATCH_FACTOR * d->body.len;
+
+    ngx_http_webtorch_scratch_get(scratch);
+
+    rc = ngx_http_webtorch_decode_rows(d->ctx, &d->body, &d->sink, &d->err);
+
+    ngx_http_webtorch_scratch_put(scratch);
+
+    /* the rows have all that is needed of the body */
+
+    if (inflated) {
+        ngx_http_webtorch_inflate_free(d->ctx);
+    }
+
+    return rc;
 }
 
 
@@ -290,9 +391,19 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     d = (ngx_http_webtorch_decoding_t *) sink;
     schema = &d->ctx->handler->schema;
 
+    size = ngx_http_webtorch_rows_size(d->ctx, layout);
+
+    if (ngx_webtorch_queue_reserve(&d->ctx->account, size) != NGX_OK) {
+        return ngx_http_webtorch_body_full(err);
+    }
+
+    d->held = size;
+
     for (i = 0; i < schema->ninputs; i++) {
-        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
-        sink->data[i] = malloc(layout->rows * size);
+        size = layout->rows * (size_t) ngx_webtorch_row_size(
+                                           &schema->inputs[i], layout->sizes);
+        sink->data[i] = ngx_http_webtorch_scratch_realloc(NULL, 0, size);
+        d->sizes[i] = size;
 
         if (sink->data[i] == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -301,7 +412,8 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     }
 
     if (layout->text) {
-        d->text = malloc(layout->text);
+        d->text = ngx_http_webtorch_scratch_realloc(NULL, 0, layout->text);
+        d->text_size = layout->text;
 
         if (d->text == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -363,7 +475,9 @@ ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
     if (d->rc == NGX_ERROR) {
         rc = ngx_http_webtorch_bad_body(r, &d->err);
 
-    } else if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+    } else if (ngx_webtorch_runner_full(ctx->handler->runner,
+                                        ctx->account.held))
+    {
         rc = ngx_http_webtorch_busy(r);
 
     } else if (d->rc == NGX_DECLINED) {
@@ -417,6 +531,11 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
         ngx_memcpy(sink.text, d->text, layout->text);
     }
 
+    /* the batch counts the rows from now on */
+
+    ngx_webtorch_queue_release(&d->ctx->account, d->held);
+    d->held = 0;
+
     return ngx_http_webtorch_job_add_rows(r, d->ctx);
 }
 
@@ -429,12 +548,19 @@ ngx_http_webtorch_decode_cleanup(void *data)
     uint32_t  i;
 
     for (i = 0; i < WEBTORCH_MAX_TENSORS; i++) {
-        free(d->sink.data[i]);
-        d->sink.data[i] = NULL;
+        if (d->sink.data[i]) {
+            ngx_http_webtorch_scratch_free(d->sink.data[i], d->sizes[i]);
+            d->sink.data[i] = NULL;
+        }
     }
 
-    free(d->text);
-    d->text = NULL;
+    if (d->text) {
+        ngx_http_webtorch_scratch_free(d->text, d->text_size);
+        d->text = NULL;
+    }
+
+    ngx_webtorch_queue_release(&d->ctx->account, d->held);
+    d->held = 0;
 }
 
 #else

@@ -16,6 +16,7 @@ static ngx_int_t ngx_http_webtorch_error_body_filter(ngx_http_request_t *r,
 static ngx_buf_t *ngx_http_webtorch_error_create(ngx_http_request_t *r,
     const char *code, ngx_str_t *text);
 static void ngx_http_webtorch_error_clean(ngx_str_t *text);
+static ngx_int_t ngx_http_webtorch_retry_after(ngx_http_request_t *r);
 
 
 typedef struct {
@@ -220,17 +221,25 @@ ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
 ngx_int_t
 ngx_http_webtorch_busy(ngx_http_request_t *r)
 {
+    if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "queue_full", "too many requests wait for the handler, or they "
+               "have more bytes than \"queue_size\" allows");
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_retry_after(ngx_http_request_t *r)
+{
     ngx_str_t  name, value;
 
     ngx_str_set(&name, "Retry-After");
     ngx_str_set(&value, "1");
 
-    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-               "queue_full", "too many requests wait for the handler");
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }
 
 
@@ -238,6 +247,12 @@ ngx_int_t
 ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 {
     ngx_str_t  text;
+
+    if (err->status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_webtorch_retry_after(r) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     text.data = (u_char *) err->text;
     text.len = ngx_strlen(err->text);

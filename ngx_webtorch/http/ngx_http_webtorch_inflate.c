@@ -5,6 +5,8 @@
  */
 
 #include "ngx_http_webtorch_inflate.h"
+#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_scratch.h"
 
 #include <zlib.h>
 
@@ -28,12 +30,14 @@ typedef struct {
 
 
 typedef struct {
-    z_stream     z;
-    ngx_uint_t   coding;
-    u_char      *last_in;
-    u_char      *start;
-    u_char      *end;          /* of the buffer, without the padding */
-    size_t       limit;
+    z_stream                  z;
+    ngx_http_webtorch_ctx_t  *ctx;
+    u_char                   *last_in;
+    u_char                   *start;
+    u_char                   *end;        /* of the buffer, without the
+                                             padding */
+    size_t                    size;       /* with it; 0: no buffer */
+    size_t                    limit;
 } ngx_http_webtorch_inflate_t;
 
 
@@ -45,6 +49,10 @@ static ngx_int_t ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
     ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_inflate_grow(
     ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_inflate_resize(
+    ngx_http_webtorch_inflate_t *in, size_t size);
+static void ngx_http_webtorch_inflate_done(ngx_http_webtorch_inflate_t *in,
+    ngx_pool_cleanup_t *cln);
 static ngx_int_t ngx_http_webtorch_inflate_error(
     ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err,
     const char *reason);
@@ -179,22 +187,55 @@ ngx_http_webtorch_inflate_limit(ngx_http_request_t *r)
 }
 
 
+/*
+ * The last four bytes of gzip are the size of the last member, as the client
+ * claims it; "deflate" has none, and text often inflates to four times its
+ * size.  More is counted when the memory is allocated.
+ */
+
 ngx_int_t
-ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body, size_t limit,
-    ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err)
+ngx_http_webtorch_inflate_reserve(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, size_t limit)
 {
+    size_t   size;
+    u_char  *p;
+
+    size = 4 * body->len;
+
+    if (ctx->coding == NGX_HTTP_WEBTORCH_GZIP && body->len >= 4) {
+        p = body->data + body->len - 4;
+        size = p[0] | (p[1] << 8) | (p[2] << 16) | ((size_t) p[3] << 24);
+    }
+
+    size = ngx_min(size, limit) + 1;
+
+    if (ngx_webtorch_queue_reserve(&ctx->account, size) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    ctx->inflated = size;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    size_t limit, ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err)
+{
+    size_t                        size;
     ngx_int_t                     rc;
     ngx_http_webtorch_inflate_t   in;
 
     ngx_memzero(&in, sizeof(ngx_http_webtorch_inflate_t));
 
     in.z.next_in = body->data;
-    in.coding = coding;
+    in.ctx = ctx;
     in.last_in = body->data + body->len;
     in.limit = limit;
 
     if (inflateInit2(&in.z,
-                     ngx_http_webtorch_inflate_window_bits(coding, body))
+                     ngx_http_webtorch_inflate_window_bits(ctx->coding, body))
         != Z_OK)
     {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -205,19 +246,87 @@ ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body, size_t limit,
 
     (void) inflateEnd(&in.z);
 
-    cln->handler = ngx_webtorch_free;
-    cln->data = in.start;
-
     if (rc != NGX_OK) {
+        ngx_http_webtorch_inflate_done(&in, cln);
+        ngx_http_webtorch_inflate_free(ctx);
         return rc;
     }
 
     ngx_memzero(in.z.next_out, NGX_WEBTORCH_PADDING);
 
+    size = in.z.next_out - in.start;
+
+    /* the buffer may have twice the size that is needed */
+
+    (void) ngx_http_webtorch_inflate_resize(&in, size);
+    ngx_http_webtorch_inflate_done(&in, cln);
+
+    if (size < ctx->inflated) {
+        ngx_webtorch_queue_release(&ctx->account, ctx->inflated - size);
+        ctx->inflated = size;
+    }
+
     body->data = in.start;
-    body->len = in.z.next_out - in.start;
+    body->len = size;
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_inflate_resize(ngx_http_webtorch_inflate_t *in, size_t size)
+{
+    u_char  *p;
+
+    size += NGX_WEBTORCH_PADDING;
+
+    p = ngx_http_webtorch_scratch_realloc(in->start, in->size, size);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    in->start = p;
+    in->size = size;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_inflate_done(ngx_http_webtorch_inflate_t *in,
+    ngx_pool_cleanup_t *cln)
+{
+    ngx_str_t  *map;
+
+    if (ngx_http_webtorch_scratch_is_mapped(in->size)) {
+        map = cln->data;
+        map->data = in->start;
+        map->len = in->size;
+
+        cln->handler = ngx_http_webtorch_unmap_body;
+
+    } else {
+        cln->data = in->start;
+        cln->handler = ngx_webtorch_free;
+    }
+
+    in->ctx->memory = cln;
+}
+
+
+void
+ngx_http_webtorch_inflate_free(ngx_http_webtorch_ctx_t *ctx)
+{
+    if (ctx->memory == NULL) {
+        return;
+    }
+
+    ctx->memory->handler(ctx->memory->data);
+    ctx->memory->handler = NULL;
+    ctx->memory = NULL;
+
+    ngx_webtorch_queue_release(&ctx->account, ctx->inflated);
+    ctx->inflated = 0;
 }
 
 
@@ -292,7 +401,7 @@ ngx_http_webtorch_inflate_all(ngx_http_webtorch_inflate_t *in,
 
             /* gzip allows another member after the first */
 
-            if (in->coding == NGX_HTTP_WEBTORCH_GZIP) {
+            if (in->ctx->coding == NGX_HTTP_WEBTORCH_GZIP) {
                 (void) inflateReset(z);
                 continue;
             }
@@ -329,23 +438,34 @@ static ngx_int_t
 ngx_http_webtorch_inflate_grow(ngx_http_webtorch_inflate_t *in,
     ngx_webtorch_error_t *err)
 {
-    u_char  *p;
-    size_t   size, used;
+    size_t                    size, used;
+    ngx_http_webtorch_ctx_t  *ctx;
 
+    ctx = in->ctx;
     used = in->z.next_out - in->start;
 
     size = ngx_max(2 * used, NGX_HTTP_WEBTORCH_INFLATE_MIN);
     size = ngx_min(size, in->limit + 1);
 
-    p = realloc(in->start, size + NGX_WEBTORCH_PADDING);
-    if (p == NULL) {
+    if (used < ctx->inflated) {
+        size = ngx_min(size, ctx->inflated);
+
+    } else if (ngx_webtorch_queue_reserve(&ctx->account, size - ctx->inflated)
+               == NGX_OK)
+    {
+        ctx->inflated = size;
+
+    } else {
+        return ngx_http_webtorch_body_full(err);
+    }
+
+    if (ngx_http_webtorch_inflate_resize(in, size) != NGX_OK) {
         return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
 
-    in->start = p;
-    in->end = p + size;
-    in->z.next_out = p + used;
+    in->end = in->start + size;
+    in->z.next_out = in->start + used;
 
     return NGX_OK;
 }
@@ -357,7 +477,6 @@ ngx_http_webtorch_inflate_error(ngx_http_webtorch_inflate_t *in,
 {
     return ngx_webtorch_error(err, NGX_HTTP_BAD_REQUEST, "malformed_body",
                               "invalid %s encoding: %s",
-                              in->coding == NGX_HTTP_WEBTORCH_GZIP ? "gzip"
-                                                                   : "deflate",
-                              reason);
+                              in->ctx->coding == NGX_HTTP_WEBTORCH_GZIP
+                              ? "gzip" : "deflate", reason);
 }

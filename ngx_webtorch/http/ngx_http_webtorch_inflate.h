@@ -8,9 +8,7 @@
 #define _NGX_HTTP_WEBTORCH_INFLATE_H_INCLUDED_
 
 
-#include <ngx_http.h>
-
-#include "ngx_webtorch_codec.h"
+#include "ngx_http_webtorch_ctx.h"
 
 
 /* how a body is compressed */
@@ -33,11 +31,23 @@ size_t ngx_http_webtorch_inflate_limit(ngx_http_request_t *r);
 int ngx_http_webtorch_inflate_window_bits(ngx_uint_t coding, ngx_str_t *body);
 
 /*
- * Inflates a body into one piece with a codec's padding, in memory that the
- * cleanup frees; NGX_ERROR: err is set.  May be called in any thread.
+ * Counts what a body probably inflates to, before it waits for a thread, so
+ * that not all that are begun run out of room half-way; NGX_BUSY: too much.
  */
-ngx_int_t ngx_http_webtorch_inflate(ngx_uint_t coding, ngx_str_t *body,
-    size_t limit, ngx_pool_cleanup_t *cln, ngx_webtorch_error_t *err);
+ngx_int_t ngx_http_webtorch_inflate_reserve(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, size_t limit);
+
+/*
+ * Inflates a body into one piece with a codec's padding, in memory that the
+ * cleanup frees, and counts it; NGX_ERROR: err is set.  The cleanup has an
+ * ngx_str_t as its data.  May be called in any thread.
+ */
+ngx_int_t ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, size_t limit, ngx_pool_cleanup_t *cln,
+    ngx_webtorch_error_t *err);
+
+/* frees an inflated body that is not needed any more */
+void ngx_http_webtorch_inflate_free(ngx_http_webtorch_ctx_t *ctx);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_INFLATE_H_INCLUDED_ */

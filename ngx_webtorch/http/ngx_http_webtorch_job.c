@@ -1,6 +1,8 @@
 
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
 #include "ngx_webtorch_runner.h"
@@ -21,7 +23,7 @@ ngx_http_webtorch_job_available(ngx_http_request_t *r,
                    "the handler could not be loaded, see the error log");
     }
 
-    if (ngx_webtorch_runner_full(handler->runner)) {
+    if (ngx_webtorch_runner_full(handler->runner, 0)) {
         return ngx_http_webtorch_busy(r);
     }
 
@@ -49,6 +51,10 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;
 
+    /* the rows have all that is needed of the body */
+    ngx_http_webtorch_body_unmap(ctx);
+    ngx_http_webtorch_inflate_free(ctx);
+
     return NGX_AGAIN;
 }
 
@@ -59,7 +65,6 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
     ngx_str_t *body)
 {
-    webtorch_job_t       *job;
     webtorch_request_t   *request;
     ngx_http_cleanup_t   *cln;
     ngx_webtorch_sink_t   sink;
@@ -87,8 +92,8 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    job = ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
-    job->request = request;
+    (void) ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
+    ngx_webtorch_batch_set_request(&ctx->waiter, request);
 
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;

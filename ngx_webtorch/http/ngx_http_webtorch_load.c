@@ -48,7 +48,7 @@ ngx_http_webtorch_load(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
-    if (ngx_webtorch_runner_full(wlcf->loader->runner)) {
+    if (ngx_webtorch_runner_full(wlcf->loader->runner, ctx->account.held)) {
         return ngx_http_webtorch_busy(r);
     }
 
@@ -101,7 +101,7 @@ ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
                                         ngx_http_webtorch_load_code(job));
     }
 
-    if (ngx_webtorch_runner_full(ctx->handler->runner)) {
+    if (ngx_webtorch_runner_full(ctx->handler->runner, ctx->account.held)) {
         return ngx_http_webtorch_busy(r);
     }
 
@@ -112,6 +112,8 @@ ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
 
     ctx->in = ngx_webtorch_codec_by_type(reply->content_type.data,
                                          reply->content_type.len);
+
+    ngx_webtorch_queue_hold(&ctx->account, reply->body.len);
 
     body.data = (u_char *) reply->body.data;
     body.len = reply->body.len;

@@ -9,6 +9,10 @@
 #include "ngx_http_webtorch_header.h"
 
 
+/* bytes; smaller answers mostly fit into the socket, and are not counted */
+#define NGX_HTTP_WEBTORCH_LARGE_ANSWER  65536
+
+
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_str_t *type, ngx_http_webtorch_tensors_t *tensors);
 static ngx_uint_t ngx_http_webtorch_intercept(ngx_http_request_t *r,
@@ -213,6 +217,10 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
     ctx->answered = 1;
+
+    if (len > NGX_HTTP_WEBTORCH_LARGE_ANSWER && ctx->account.limit) {
+        ngx_webtorch_queue_hold(&ctx->account, len);
+    }
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = (off_t) len;

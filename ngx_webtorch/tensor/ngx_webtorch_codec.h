@@ -46,6 +46,13 @@ struct ngx_webtorch_sink_s {
 
     /* bytes that the compressed members of a body may inflate to */
     size_t        limit;
+
+    /*
+     * Called before a member inflates to so many bytes, which are free when the
+     * body is decoded; -1: no room, err is set.  NULL: there is always room.
+     */
+    int         (*inflate)(ngx_webtorch_sink_t *sink, size_t size,
+                           ngx_webtorch_error_t *err);
 };
 
 

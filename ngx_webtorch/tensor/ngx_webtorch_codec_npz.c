@@ -36,7 +36,7 @@ typedef struct {
 static uint32_t ngx_webtorch_npz_input(const webtorch_schema_t *schema,
     const ngx_webtorch_zip_member_t *member);
 static int ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip,
-    const webtorch_schema_t *schema, size_t limit,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_array_t *arrays, ngx_webtorch_zip_file_t *files);
 static int ngx_webtorch_npz_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
@@ -90,12 +90,15 @@ ngx_webtorch_npz_input(const webtorch_schema_t *schema,
 
 static int
 ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
-    size_t limit, ngx_webtorch_array_t *arrays, ngx_webtorch_zip_file_t *files)
+    ngx_webtorch_sink_t *sink, ngx_webtorch_array_t *arrays,
+    ngx_webtorch_zip_file_t *files)
 {
+    size_t                     limit;
     uint32_t                   i, seen;
     ngx_webtorch_zip_member_t  member;
 
     seen = 0;
+    limit = sink->limit;
 
     while (zip->left) {
 
@@ -116,6 +119,12 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
         }
 
         seen |= 1u << i;
+
+        if (member.deflated && member.size <= limit && sink->inflate
+            && sink->inflate(sink, member.size, zip->err) != 0)
+        {
+            return -1;
+        }
 
         if (ngx_webtorch_zip_read(zip, &member, &limit, &files[i]) != 0) {
             return -1;
@@ -159,7 +168,7 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
 
     memset(files, 0, sizeof(files));
 
-    rc = ngx_webtorch_npz_read(&zip, schema, sink->limit, arrays, files);
+    rc = ngx_webtorch_npz_read(&zip, schema, sink, arrays, files);
 
     if (rc == 0) {
         rc = ngx_webtorch_arrays_read(arrays, schema, sink, layout, err);

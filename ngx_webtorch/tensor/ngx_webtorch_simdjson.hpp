@@ -1,7 +1,6 @@
 
 /*
- * Documents of simdjson, parsed by a parser that each thread keeps with its
- * memory.
+ * Documents of simdjson, whose parsers are kept with their memory.
  */
 
 
@@ -9,8 +8,10 @@
 #define _NGX_WEBTORCH_SIMDJSON_HPP_INCLUDED_
 
 
+#include <array>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <simdjson.h>
 
@@ -20,6 +21,8 @@ namespace webtorch {
 
 /*
  * A thread can have one at a time.  Elements are valid until it is destroyed.
+ * The parser of short texts is the thread's own.  Those of longer ones have up
+ * to 14 times the memory of the text, and are shared by all threads.
  */
 
 class Document {
@@ -30,8 +33,15 @@ public:
 
     ~Document()
     {
-        if (parser() && parser()->capacity() > kKeptCapacity) {
-            parser().reset();
+        if (parser_ && parser_->capacity() <= kKeptCapacity) {
+            std::lock_guard<std::mutex>  lock(mutex());
+
+            for (auto &kept : kept_parsers()) {
+                if (!kept) {
+                    kept = std::move(parser_);
+                    return;
+                }
+            }
         }
     }
 
@@ -43,11 +53,19 @@ public:
     simdjson::error_code
     parse(const char *text, size_t len, simdjson::dom::element *root)
     {
-        if (!parser()) {
-            parser().reset(new (std::nothrow) simdjson::dom::parser());
+        static thread_local std::unique_ptr<simdjson::dom::parser>  own;
 
-            if (!parser() || parser()->allocate(1024, kMaxDepth)) {
-                parser().reset();
+        auto &parser = (len <= kOwnCapacity) ? own : parser_;
+
+        if (len > kOwnCapacity) {
+            take();
+        }
+
+        if (!parser) {
+            parser.reset(new (std::nothrow) simdjson::dom::parser());
+
+            if (!parser || parser->allocate(1024, kMaxDepth)) {
+                parser.reset();
                 return simdjson::MEMALLOC;
             }
         }
@@ -57,23 +75,57 @@ public:
             len -= 3;
         }
 
-        return parser()->parse(text, len, false).get(*root);
+        return parser->parse(text, len, false).get(*root);
     }
 
 private:
     /* more than the dimensions of any tensor; bounds recursion over elements */
     static constexpr size_t  kMaxDepth = 64;
 
+    /* bytes of text */
+    static constexpr size_t  kOwnCapacity = 16 * 1024;
+
     /* bytes of text; a parser with more room is freed after use */
     static constexpr size_t  kKeptCapacity = 1024 * 1024;
 
-    static std::unique_ptr<simdjson::dom::parser> &
-    parser()
-    {
-        static thread_local std::unique_ptr<simdjson::dom::parser>  p;
+    static constexpr size_t  kKeptParsers = 4;
 
-        return p;
+    using Parsers =
+        std::array<std::unique_ptr<simdjson::dom::parser>, kKeptParsers>;
+
+    /* takes a parser that is kept, if there is one */
+
+    void
+    take()
+    {
+        std::lock_guard<std::mutex>  lock(mutex());
+
+        for (auto &kept : kept_parsers()) {
+            if (kept) {
+                parser_ = std::move(kept);
+                return;
+            }
+        }
     }
+
+    static std::mutex &
+    mutex()
+    {
+        static std::mutex  m;
+
+        return m;
+    }
+
+    static Parsers &
+    kept_parsers()
+    {
+        /* never destroyed, as threads may use it while the process exits */
+        static Parsers &parsers = *new Parsers();
+
+        return parsers;
+    }
+
+    std::unique_ptr<simdjson::dom::parser>  parser_;
 };
 
 

@@ -69,6 +69,10 @@ class Wire:
             return body
         return self._input.read()
 
+    def fileno(self) -> int:
+        """Return the descriptor, for `select`."""
+        return self._sock.fileno()
+
     def is_closed(self) -> bool:
         """Wait for the next byte; true if the server closes the connection instead."""
         return self._input.read(1) == b""

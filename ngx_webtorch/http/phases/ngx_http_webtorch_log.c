@@ -13,7 +13,11 @@
 
 
 /* how long rows wait for a larger batch, in milliseconds */
-#define NGX_HTTP_WEBTORCH_LOG_DELAY  100
+#define NGX_HTTP_WEBTORCH_LOG_DELAY       100
+
+/* rows that may wait, so that they leave room for requests that wait */
+#define NGX_HTTP_WEBTORCH_LOG_QUEUE       4096
+#define NGX_HTTP_WEBTORCH_LOG_QUEUE_SIZE  (64 * 1024 * 1024)
 
 
 char *
@@ -49,6 +53,8 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (rv == NGX_CONF_OK) {
         log->handler->max_delay = NGX_HTTP_WEBTORCH_LOG_DELAY;
         log->handler->timeout = 60000;
+        log->handler->queue = NGX_HTTP_WEBTORCH_LOG_QUEUE;
+        log->handler->queue_size = NGX_HTTP_WEBTORCH_LOG_QUEUE_SIZE;
         log->any_output = 1;
         log->body_optional = 1;
     }

@@ -21,7 +21,7 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    if (ngx_webtorch_runner_full(handler->runner)) {
+    if (ngx_webtorch_runner_full(handler->runner, 0)) {
         handler->stats.refused++;
         return NGX_BUSY;
     }

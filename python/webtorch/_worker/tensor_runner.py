@@ -22,6 +22,7 @@ from webtorch._worker.slots import Slot, VariableSlot, is_shared
 
 # looking up an attribute of lib takes longer than the comparison
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
+_DROP_SLOT = lib.WEBTORCH_DROP_SLOT
 
 
 class TensorRunner:
@@ -45,20 +46,29 @@ class TensorRunner:
         # C reads the outputs of a batch until it uses its slot again
         self._outputs: dict[int, Sequence[Tensor]] = {}
         self._texts: dict[int, list[bytes]] = {}
+        # C's addresses of outputs that are dropped when C has cleared them
+        self._dropped: dict[int, Any] = {}
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch: one call for all of its requests, unless that fails.
 
         Args:
-            number: Number of the slot, with WEBTORCH_ONLY_SLOT if all others can be dropped.
+            number: Number of the slot, with WEBTORCH_ONLY_SLOT if all others can be dropped, and
+                with WEBTORCH_DROP_SLOT if this one is to be dropped afterwards.
             generation: Generation of the slot's buffers.
             rows: Number of rows.
             batch: The batch, a webtorch_batch_t, whose outputs are set.
 
         """
-        if number >= _ONLY_SLOT:
-            number -= _ONLY_SLOT
-            self._drop_others(number)
+        drop = False
+        if number >= _DROP_SLOT:
+            drop = bool(number & _DROP_SLOT)
+            only = number >= _ONLY_SLOT
+            number &= _DROP_SLOT - 1
+            if only:
+                self._drop_others(number)
+        if self._dropped:
+            self._drop_answered(number)
 
         slot = self._slots.get(number)
         if slot is None or slot.generation != generation:
@@ -93,9 +103,11 @@ class TensorRunner:
         for index, output in enumerate(outputs):
             slot.outputs[index] = output.data_ptr()
 
-        if slot.is_kept():
+        if drop or slot.is_kept():
             batch.retained = 1
             del self._slots[number]
+            if drop:
+                self._dropped[number] = slot.outputs
 
     def _min_rows_uncopied(self) -> int:
         """Return the least number of rows whose outputs may be sent from where they are."""
@@ -111,6 +123,14 @@ class TensorRunner:
         self._texts.clear()
         self._slots = {number: self._slots[number]} if number in self._slots else {}
         lib.ngx_webtorch_trim()
+
+    def _drop_answered(self, number: int) -> None:
+        """Release the outputs of dropped slots whose batches have been answered."""
+        self._dropped.pop(number, None)
+        for dropped in [each for each, outputs in self._dropped.items() if not outputs[0]]:
+            del self._dropped[dropped]
+            self._outputs.pop(dropped, None)
+            self._texts.pop(dropped, None)
 
     def _adopt(self, generation: int, batch: Any) -> Slot:
         """Return a slot over C's buffers, which are freed with the last tensor over them."""

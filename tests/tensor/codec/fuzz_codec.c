@@ -21,6 +21,7 @@ fuzz_decode(const char *text, size_t len, fuzz_rows_t *rows,
 
     rows->sink.reserve = fuzz_reserve;
     rows->sink.limit = FUZZ_LIMIT;
+    rows->sink.inflate = NULL;
 
     body = fuzz_body(text, len);
     memset(&err, 0, sizeof(err));
