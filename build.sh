@@ -57,6 +57,8 @@ Each does only what is not yet done, so repeat them at any time. From the enviro
 
 PYTHON=/path/to/python3   the interpreter to embed: 3.11 or newer with a shared library
                           (/usr/bin/python3). A change of it rebuilds .venv and the module.
+SITE_PACKAGES=1           take PyTorch and other packages that PYTHON has, whatever their version,
+                          as those of Debian's python3-torch, instead of the pinned ones
 CC=clang-14               the C and C++ compiler (cc)
 PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
                           an option of pip: PyTorch without CUDA, a much smaller download
@@ -134,7 +136,7 @@ make_venv() {
     if [[ ! -e .venv/bin/pip || $(python_identity .venv/bin/python) != "$PYTHON_IDENTITY" ]]; then
         say "making .venv with $PYTHON"
         rm -rf .venv
-        "$PYTHON" -m venv .venv
+        "$PYTHON" -m venv ${SITE_PACKAGES:+--system-site-packages} .venv
     fi
 
     # The path matters as the package is installed as a link to it.
@@ -143,6 +145,15 @@ make_venv() {
 
 install_python_packages() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet install)
+    local missing
+
+    if [[ ${SITE_PACKAGES:-} ]]; then
+        mapfile -t missing < <(.venv/bin/python - <<<"$MISSING_PYTHON_PACKAGES")
+        say "installing ${missing[*]} and, as a link, webtorch"
+        "${pip[@]}" "$(pin setuptools)" "${missing[@]}"
+        "${pip[@]}" --no-build-isolation --no-deps --editable .
+        return
+    fi
 
     # torch comes first and alone: no other package then gets to choose its build.
     say "installing $(pin torch) into .venv (this can take minutes)"
@@ -151,6 +162,20 @@ install_python_packages() {
     "${pip[@]}" "$(pin setuptools)"
     "${pip[@]}" --no-build-isolation --editable '.[test]'
 }
+
+# Prints the packages of pyproject.toml that are not there in any version.
+MISSING_PYTHON_PACKAGES='
+import importlib.metadata, re, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+options = project["optional-dependencies"].values()
+for package in sum(options, project["dependencies"]):
+    name = re.match("[a-z0-9-]+", package)[0]
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        if name != "webtorch":
+            print(package)
+'
 
 # The version of a package that pyproject.toml asks for: NAME -> NAME==VERSION
 pin() { grep -m1 -o "\"$1==[^\"]*" pyproject.toml | tr -d '"'; }
@@ -237,7 +262,7 @@ lint() {
     local python status=0
 
     say 'linting the shell scripts'
-    shellcheck build.sh .ci/run
+    shellcheck build.sh .ci/run tests/platforms.sh
 
     mkdir -p build
     lint_python >build/lint_python.log 2>&1 &
