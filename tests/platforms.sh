@@ -60,7 +60,8 @@ test_debian() {
     chmod +x "$directory/usr/sbin/policy-rc.d"
     cp /etc/resolv.conf "$directory/etc/"
 
-    trap 'umount "$directory/proc" "$directory/dev/shm" "$directory/dev"' EXIT
+    # shellcheck disable=SC2064    # the variable is gone when the script exits
+    trap "umount '$directory/proc' '$directory/dev/shm' '$directory/dev'" EXIT
     mount --bind /dev "$directory/dev"
     mount -t tmpfs none "$directory/dev/shm"
     mount -t proc none "$directory/proc"
@@ -69,9 +70,13 @@ test_debian() {
     chroot "$directory" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y --no-install-recommends "${DEBIAN_PACKAGES[@]}" >/dev/null
 
+    # those of this host, which may be behind a proxy
+    cp /etc/ssl/certs/ca-certificates.crt "$directory/etc/ssl/certs/"
+
     checkout "$directory/srv/webtorch"
     # shellcheck disable=SC2016    # expanded by the shell in the chroot
-    chroot "$directory" env SITE_PACKAGES=1 LC_ALL=C.UTF-8 bash -c '
+    chroot "$directory" env SITE_PACKAGES=1 LC_ALL=C.UTF-8 \
+        PIP_CERT=/etc/ssl/certs/ca-certificates.crt bash -c '
         cd /srv/webtorch && ./build.sh && .venv/bin/python -m pytest "$@"
     ' bash "${TESTS_OPTIONS[@]}" "${@:3}"
 }
