@@ -2,11 +2,12 @@
 /*
  * webtorch_worker_memory: a worker that outgrows it, for example as a handler
  * leaks, exits gracefully, and the master starts another one.  Workers do so
- * one at a time: the others serve meanwhile.
+ * one at a time.
  */
 
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_timer.h"
 
 
@@ -74,7 +75,7 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
                       "\"webtorch_worker_memory\", and is replaced",
                       resident / 1024);
 
-        ngx_quit = 1;
+        ngx_webtorch_leave(ev->log);
         return;
     }
 

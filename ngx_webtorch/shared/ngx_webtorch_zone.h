@@ -9,6 +9,7 @@
  *     block     the calls of Python for the memory of a model
  *     training  the lock of training, and how a step is undone
  *     handover  a reload: old workers serve until the new ones do
+ *     leave     a worker exits when few clients have to wait for the next one
  *     memory    workers that outgrow webtorch_worker_memory
  *     upkeep    what a worker does for the zone while no batch does it
  *

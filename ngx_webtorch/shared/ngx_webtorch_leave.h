@@ -1,0 +1,20 @@
+
+/* A worker leaves, and the master starts another one in its place. */
+
+
+#ifndef _NGX_WEBTORCH_LEAVE_H_INCLUDED_
+#define _NGX_WEBTORCH_LEAVE_H_INCLUDED_
+
+
+#include "ngx_webtorch_zone.h"
+
+
+/*
+ * Makes this worker exit gracefully: at once if others accept connections
+ * meanwhile, otherwise at a moment when few clients have to wait for the next
+ * worker.  Called once in a worker, in the event loop.
+ */
+void ngx_webtorch_leave(ngx_log_t *log);
+
+
+#endif /* _NGX_WEBTORCH_LEAVE_H_INCLUDED_ */
