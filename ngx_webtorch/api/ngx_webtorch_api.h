@@ -77,6 +77,13 @@
 #define WEBTORCH_FIND_OR_MAKE 1
 #define WEBTORCH_MAKE         2
 
+/* no block: the check of handlers has memory of its own */
+#define WEBTORCH_NO_BLOCK     0xffffffff
+
+/* what a block has: the tensors of a model, the state of an optimizer */
+#define WEBTORCH_TENSORS      0
+#define WEBTORCH_OPTIMIZER    1
+
 /* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
@@ -290,7 +297,19 @@ typedef struct {
 } webtorch_counters_t;
 
 
-/* the memory of a model in the zone; only Python reads the layout */
+/* a block of the zone that is looked for; only Python reads the layout */
+
+typedef struct {
+    const char           *name;           /* of the model */
+    uint32_t              kind;
+    uint32_t              undo;           /* with memory for a copy */
+    const char           *layout;
+    size_t                layout_len;
+    size_t                size;
+} webtorch_wanted_t;
+
+
+/* a block of the zone: the memory of a model, or of its optimizer */
 
 typedef struct {
     uint32_t              id;
@@ -299,7 +318,7 @@ typedef struct {
     size_t                size;
     webtorch_counters_t  *counters;
 
-    /* fresh: the latest of this name with another layout; NULL: none */
+    /* fresh: the latest of this name and kind; NULL: none */
     const char           *old_layout;
     size_t                old_len;
     char                 *old_data;
@@ -388,33 +407,39 @@ void ngx_webtorch_trim(void);
 int ngx_webtorch_zone_exists(void);
 
 /*
- * Finds the latest block of a name and a layout, or allocates one, which is
+ * Finds the latest block of a name, kind and layout, or allocates one, which is
  * fresh.  It holds the zone's lock then, until the same thread calls
- * ngx_webtorch_block_ready() or ngx_webtorch_block_discard().  With undo it has
- * room for a snapshot.  -1: none, or no room; 1: another worker fills a block,
- * to be called again later.
+ * ngx_webtorch_block_ready() or ngx_webtorch_block_discard().  -1: none, or no
+ * room; 1: another worker fills a block, to be called again later.
  */
-int ngx_webtorch_block_attach(const char *name, const char *layout, size_t len, size_t size, int undo, int how, webtorch_block_t *block);
+int ngx_webtorch_block_attach(const webtorch_wanted_t *wanted, int how, webtorch_block_t *block);
 void ngx_webtorch_block_ready(uint32_t id);
 
 /* frees a block that is fresh or that no other worker uses */
 void ngx_webtorch_block_discard(uint32_t id);
 void ngx_webtorch_block_detach(uint32_t id);
 
-/* earlier blocks of this name are not found any more */
-void ngx_webtorch_block_supersede(uint32_t id);
+/*
+ * Blocks of a model and its optimizer that configurations before have used are
+ * not found any more, but for these two.
+ */
+void ngx_webtorch_block_supersede(uint32_t id, uint32_t optimizer);
 
 /* counts a step, in any worker */
 void ngx_webtorch_block_step(uint32_t id);
 
+/* whether workers that train in strict order use it: steps need the lock */
+int ngx_webtorch_block_strict(uint32_t id);
+
 /*
  * The lock of training in strict order over all workers, which may be nested.
- * Under it: takes a snapshot of a block, drops it after the step, or restores
- * it, which the next owner of the lock does if the worker exited in a step.
+ * Under it: takes a snapshot of a model's block and of its optimizer's, drops
+ * it after the step, or restores both, which the next owner of the lock does if
+ * the worker exited in a step.
  */
 void ngx_webtorch_training_lock(void);
 void ngx_webtorch_training_unlock(void);
-void ngx_webtorch_block_snapshot(uint32_t id);
+void ngx_webtorch_block_snapshot(uint32_t id, uint32_t optimizer);
 void ngx_webtorch_block_commit(uint32_t id);
 void ngx_webtorch_block_restore(uint32_t id);
 

@@ -1248,146 +1248,150 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, char const *, size_t, size_t, int, int, webtorch_block_t *)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // char const *
-/*  2 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/*  3 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/*  6 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/*  7 */ _CFFI_OP(_CFFI_OP_POINTER, 119), // webtorch_block_t *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t)
+/*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
+/*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, char *, size_t)
+/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char *
+/*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
-/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 85), // char *
-/* 13 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_schema_t *
-/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 12),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // webtorch_schema_t *
+/* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, float const *, uint32_t)
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // float const *
+/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t)
+/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_POINTER, 92), // float const *
-/* 25 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 27 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
+/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_batch_t *
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, webtorch_params_t const *)
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 118), // webtorch_batch_t *
+/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_params_t const *
+/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(void)
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
-/* 39 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 125), // webtorch_params_t const *
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_job_t *
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t const *
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_job_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_reply_t const *
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 108), // uint64_t *
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_sample_t *
-/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 10), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_server_t *
-/* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(int)
-/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(int, char const *, size_t)
-/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(uint32_t)
-/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(void *)
-/* 71 */ _CFFI_OP(_CFFI_OP_POINTER, 117), // void *
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_wanted_t const *
+/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_block_t *
+/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_sample_t *
+/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // webtorch_server_t *
+/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int)
+/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int, char const *, size_t)
+/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t)
+/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t, uint32_t)
+/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(void)
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
-/* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 117), // void()(webtorch_settings_t const *)
-/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_settings_t const *
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void *)
+/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void *
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void)
+/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
+/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 12), // char * *
-/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 86 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[16][64]
-/* 87 */ (_cffi_opcode_t)(16),
-/* 88 */ _CFFI_OP(_CFFI_OP_ARRAY, 85), // char[64]
-/* 89 */ (_cffi_opcode_t)(64),
-/* 90 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[8][64]
-/* 91 */ (_cffi_opcode_t)(8),
-/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 92), // float[8]
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_settings_t const *)
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 136), // webtorch_settings_t const *
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[16][64]
+/* 90 */ (_cffi_opcode_t)(16),
+/* 91 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[64]
+/* 92 */ (_cffi_opcode_t)(64),
+/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[8][64]
 /* 94 */ (_cffi_opcode_t)(8),
-/* 95 */ _CFFI_OP(_CFFI_OP_ARRAY, 93), // float[8][8]
-/* 96 */ (_cffi_opcode_t)(8),
-/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, char *, size_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 15), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 27), // int(*)(uint32_t, uint32_t)
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 31), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // int(*)(void)
-/* 102 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 104 */ _CFFI_OP(_CFFI_OP_ARRAY, 103), // int64_t[8]
-/* 105 */ (_cffi_opcode_t)(8),
-/* 106 */ _CFFI_OP(_CFFI_OP_ARRAY, 3), // size_t[16]
-/* 107 */ (_cffi_opcode_t)(16),
-/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 110 */ _CFFI_OP(_CFFI_OP_ARRAY, 109), // uintptr_t[16]
-/* 111 */ (_cffi_opcode_t)(16),
-/* 112 */ _CFFI_OP(_CFFI_OP_ARRAY, 71), // void *[16]
-/* 113 */ (_cffi_opcode_t)(16),
-/* 114 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // void(*)(int)
-/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // void(*)(void)
-/* 116 */ _CFFI_OP(_CFFI_OP_POINTER, 81), // void(*)(webtorch_settings_t const *)
-/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 118 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 119 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 120 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_counters_t *
-/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // webtorch_header_t *
-/* 123 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 125 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
-/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_reply_t *
-/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
-/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 129), // webtorch_request_t *
-/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
-/* 131 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
-/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
-/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
-/* 135 */ _CFFI_OP(_CFFI_OP_ARRAY, 134), // webtorch_spec_t[16]
-/* 136 */ (_cffi_opcode_t)(16),
-/* 137 */ _CFFI_OP(_CFFI_OP_POINTER, 138), // webtorch_str_t *
-/* 138 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
-/* 139 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
+/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 96 */ _CFFI_OP(_CFFI_OP_ARRAY, 95), // float[8]
+/* 97 */ (_cffi_opcode_t)(8),
+/* 98 */ _CFFI_OP(_CFFI_OP_ARRAY, 96), // float[8][8]
+/* 99 */ (_cffi_opcode_t)(8),
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
+/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
+/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 107 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // int64_t[8]
+/* 108 */ (_cffi_opcode_t)(8),
+/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
+/* 110 */ (_cffi_opcode_t)(16),
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 112 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 112), // uintptr_t[16]
+/* 114 */ (_cffi_opcode_t)(16),
+/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 74), // void *[16]
+/* 116 */ (_cffi_opcode_t)(16),
+/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void(*)(int)
+/* 118 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // void(*)(void)
+/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // void(*)(webtorch_settings_t const *)
+/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_counters_t *
+/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_header_t *
+/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
+/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t *
+/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
+/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_request_t *
+/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
+/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
+/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
+/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
+/* 136 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
+/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
+/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 137), // webtorch_spec_t[16]
+/* 139 */ (_cffi_opcode_t)(16),
+/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // webtorch_str_t *
+/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
+/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
+/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1621,6 +1625,20 @@ static void _cffi_checkfld_typedef_webtorch_text_t(webtorch_text_t *p)
 }
 struct _cffi_align_typedef_webtorch_text_t { char x; webtorch_text_t y; };
 
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_wanted_t(webtorch_wanted_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { char const * *tmp = &p->name; (void)tmp; }
+  (void)((p->kind) | 0);  /* check that 'webtorch_wanted_t.kind' is an integer */
+  (void)((p->undo) | 0);  /* check that 'webtorch_wanted_t.undo' is an integer */
+  { char const * *tmp = &p->layout; (void)tmp; }
+  (void)((p->layout_len) | 0);  /* check that 'webtorch_wanted_t.layout_len' is an integer */
+  (void)((p->size) | 0);  /* check that 'webtorch_wanted_t.size' is an integer */
+}
+struct _cffi_align_typedef_webtorch_wanted_t { char x; webtorch_wanted_t y; };
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_exit =
   { "webtorch._native.ngx_webtorch_py_exit", 0, 0, 0 };
 
@@ -1759,10 +1777,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(40), arg1, (char **)&x1);
+      _cffi_type(34), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(34), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1811,19 +1829,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(50), arg1, (char **)&x1);
+      _cffi_type(49), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(50), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(49), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg2, (char **)&x2);
+      _cffi_type(50), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(50), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1874,10 +1892,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(24), arg1, (char **)&x1);
+      _cffi_type(18), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(24), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(18), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1928,10 +1946,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(56), arg1, (char **)&x1);
+      _cffi_type(55), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(56), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1955,21 +1973,17 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_balancer_servers _cffi_d_ngx_webtorch_balancer_servers
 #endif
 
-static int _cffi_d_ngx_webtorch_block_attach(char const * x0, char const * x1, size_t x2, size_t x3, int x4, int x5, webtorch_block_t * x6)
+static int _cffi_d_ngx_webtorch_block_attach(webtorch_wanted_t const * x0, int x1, webtorch_block_t * x2)
 {
-  return ngx_webtorch_block_attach(x0, x1, x2, x3, x4, x5, x6);
+  return ngx_webtorch_block_attach(x0, x1, x2);
 }
 #ifndef PYPY_VERSION
 static PyObject *
 _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
 {
-  char const * x0;
-  char const * x1;
-  size_t x2;
-  size_t x3;
-  int x4;
-  int x5;
-  webtorch_block_t * x6;
+  webtorch_wanted_t const * x0;
+  int x1;
+  webtorch_block_t * x2;
   Py_ssize_t datasize;
   struct _cffi_freeme_s *large_args_free = NULL;
   int result;
@@ -1977,60 +1991,35 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
   PyObject *arg0;
   PyObject *arg1;
   PyObject *arg2;
-  PyObject *arg3;
-  PyObject *arg4;
-  PyObject *arg5;
-  PyObject *arg6;
 
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_block_attach", 7, 7, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5, &arg6))
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_block_attach", 3, 3, &arg0, &arg1, &arg2))
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg0, (char **)&x0);
+      _cffi_type(43), arg0, (char **)&x0);
   if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(43), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x2 = _cffi_to_c_int(arg2, size_t);
-  if (x2 == (size_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  x3 = _cffi_to_c_int(arg3, size_t);
-  if (x3 == (size_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  x4 = _cffi_to_c_int(arg4, int);
-  if (x4 == (int)-1 && PyErr_Occurred())
-    return NULL;
-
-  x5 = _cffi_to_c_int(arg5, int);
-  if (x5 == (int)-1 && PyErr_Occurred())
+  x1 = _cffi_to_c_int(arg1, int);
+  if (x1 == (int)-1 && PyErr_Occurred())
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(7), arg6, (char **)&x6);
+      _cffi_type(45), arg2, (char **)&x2);
   if (datasize != 0) {
-    x6 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(7), arg6, (char **)&x6,
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(45), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { result = ngx_webtorch_block_attach(x0, x1, x2, x3, x4, x5, x6); }
+  { result = ngx_webtorch_block_attach(x0, x1, x2); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
@@ -2183,23 +2172,33 @@ _cffi_f_ngx_webtorch_block_restore(PyObject *self, PyObject *arg0)
 #  define _cffi_f_ngx_webtorch_block_restore _cffi_d_ngx_webtorch_block_restore
 #endif
 
-static void _cffi_d_ngx_webtorch_block_snapshot(uint32_t x0)
+static void _cffi_d_ngx_webtorch_block_snapshot(uint32_t x0, uint32_t x1)
 {
-  ngx_webtorch_block_snapshot(x0);
+  ngx_webtorch_block_snapshot(x0, x1);
 }
 #ifndef PYPY_VERSION
 static PyObject *
-_cffi_f_ngx_webtorch_block_snapshot(PyObject *self, PyObject *arg0)
+_cffi_f_ngx_webtorch_block_snapshot(PyObject *self, PyObject *args)
 {
   uint32_t x0;
+  uint32_t x1;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_block_snapshot", 2, 2, &arg0, &arg1))
+    return NULL;
 
   x0 = _cffi_to_c_int(arg0, uint32_t);
   if (x0 == (uint32_t)-1 && PyErr_Occurred())
     return NULL;
 
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { ngx_webtorch_block_snapshot(x0); }
+  { ngx_webtorch_block_snapshot(x0, x1); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
@@ -2239,15 +2238,17 @@ _cffi_f_ngx_webtorch_block_step(PyObject *self, PyObject *arg0)
 #  define _cffi_f_ngx_webtorch_block_step _cffi_d_ngx_webtorch_block_step
 #endif
 
-static void _cffi_d_ngx_webtorch_block_supersede(uint32_t x0)
+static int _cffi_d_ngx_webtorch_block_strict(uint32_t x0)
 {
-  ngx_webtorch_block_supersede(x0);
+  return ngx_webtorch_block_strict(x0);
 }
 #ifndef PYPY_VERSION
 static PyObject *
-_cffi_f_ngx_webtorch_block_supersede(PyObject *self, PyObject *arg0)
+_cffi_f_ngx_webtorch_block_strict(PyObject *self, PyObject *arg0)
 {
   uint32_t x0;
+  int result;
+  PyObject *pyresult;
 
   x0 = _cffi_to_c_int(arg0, uint32_t);
   if (x0 == (uint32_t)-1 && PyErr_Occurred())
@@ -2255,7 +2256,45 @@ _cffi_f_ngx_webtorch_block_supersede(PyObject *self, PyObject *arg0)
 
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { ngx_webtorch_block_supersede(x0); }
+  { result = ngx_webtorch_block_strict(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_strict _cffi_d_ngx_webtorch_block_strict
+#endif
+
+static void _cffi_d_ngx_webtorch_block_supersede(uint32_t x0, uint32_t x1)
+{
+  ngx_webtorch_block_supersede(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_supersede(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  uint32_t x1;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_block_supersede", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_supersede(x0, x1); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
@@ -2316,10 +2355,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg0, (char **)&x0);
+      _cffi_type(39), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2329,10 +2368,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg2, (char **)&x2);
+      _cffi_type(5), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2369,10 +2408,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(71), arg0, (char **)&x0);
+      _cffi_type(74), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(71), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2417,10 +2456,10 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg1, (char **)&x1);
+      _cffi_type(5), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2457,10 +2496,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(71), arg0, (char **)&x0);
+      _cffi_type(74), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(71), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2501,19 +2540,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg0, (char **)&x0);
+      _cffi_type(39), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(46), arg1, (char **)&x1);
+      _cffi_type(40), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(46), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2978,11 +3017,29 @@ static int _cffi_const_WEBTORCH_NAME_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_NO_BLOCK(unsigned long long *o)
+{
+  int n = (WEBTORCH_NO_BLOCK) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NO_BLOCK) | 0);  /* check that WEBTORCH_NO_BLOCK is an integer */
+  if (!_cffi_check_int(*o, n, 4294967295U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_ONLY_SLOT(unsigned long long *o)
 {
   int n = (WEBTORCH_ONLY_SLOT) <= 0;
   *o = (unsigned long long)((WEBTORCH_ONLY_SLOT) | 0);  /* check that WEBTORCH_ONLY_SLOT is an integer */
   if (!_cffi_check_int(*o, n, 2147483648U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_OPTIMIZER(unsigned long long *o)
+{
+  int n = (WEBTORCH_OPTIMIZER) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OPTIMIZER) | 0);  /* check that WEBTORCH_OPTIMIZER is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
     n |= 2;
   return n;
 }
@@ -3046,6 +3103,15 @@ static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
   int n = (WEBTORCH_STR) <= 0;
   *o = (unsigned long long)((WEBTORCH_STR) | 0);  /* check that WEBTORCH_STR is an integer */
   if (!_cffi_check_int(*o, n, 13U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_TENSORS(unsigned long long *o)
+{
+  int n = (WEBTORCH_TENSORS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_TENSORS) | 0);  /* check that WEBTORCH_TENSORS is an integer */
+  if (!_cffi_check_int(*o, n, 0))
     n |= 2;
   return n;
 }
@@ -3129,7 +3195,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3137,432 +3205,455 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 22), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 54), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 67), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 75), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 116), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 99), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 98), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 97), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 115), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 114), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 70), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 73), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 42), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 42), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 119), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 102), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 104), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 103), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 117), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "handler", offsetof(webtorch_batch_t, handler),
                sizeof(((webtorch_batch_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "slot", offsetof(webtorch_batch_t, slot),
             sizeof(((webtorch_batch_t *)0)->slot),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_batch_t, generation),
                   sizeof(((webtorch_batch_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "njobs", offsetof(webtorch_batch_t, njobs),
              sizeof(((webtorch_batch_t *)0)->njobs),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "rows", offsetof(webtorch_batch_t, rows),
             sizeof(((webtorch_batch_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "capacity", offsetof(webtorch_batch_t, capacity),
                 sizeof(((webtorch_batch_t *)0)->capacity),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "retained", offsetof(webtorch_batch_t, retained),
                 sizeof(((webtorch_batch_t *)0)->retained),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "shared", offsetof(webtorch_batch_t, shared),
               sizeof(((webtorch_batch_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 45) },
+            _CFFI_OP(_CFFI_OP_NOOP, 39) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 112) },
+              _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 106) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 110) },
+               _CFFI_OP(_CFFI_OP_NOOP, 113) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 12) },
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 108) },
+                _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 104) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
-          _CFFI_OP(_CFFI_OP_NOOP, 10) },
+          _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "fresh", offsetof(webtorch_block_t, fresh),
              sizeof(((webtorch_block_t *)0)->fresh),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "data", offsetof(webtorch_block_t, data),
             sizeof(((webtorch_block_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 12) },
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "size", offsetof(webtorch_block_t, size),
             sizeof(((webtorch_block_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 3) },
+            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 120) },
+                _CFFI_OP(_CFFI_OP_NOOP, 123) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
-                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "old_len", offsetof(webtorch_block_t, old_len),
                sizeof(((webtorch_block_t *)0)->old_len),
-               _CFFI_OP(_CFFI_OP_NOOP, 3) },
+               _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "old_data", offsetof(webtorch_block_t, old_data),
                 sizeof(((webtorch_block_t *)0)->old_data),
-                _CFFI_OP(_CFFI_OP_NOOP, 12) },
+                _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 120) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 123) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 108) },
+             _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 108) },
+             _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 108) },
+            _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 138) },
+             _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "rows", offsetof(webtorch_job_t, rows),
             sizeof(((webtorch_job_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 102) },
+              _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 138) },
+               _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 128) },
+               _CFFI_OP(_CFFI_OP_NOOP, 131) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 126) },
+             _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 71) },
+              _CFFI_OP(_CFFI_OP_NOOP, 74) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "hidden", offsetof(webtorch_params_t, hidden),
               sizeof(((webtorch_params_t *)0)->hidden),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 92) },
+            _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 92) },
+                _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 92) },
+            _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 93) },
+              _CFFI_OP(_CFFI_OP_NOOP, 96) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 93) },
+              _CFFI_OP(_CFFI_OP_NOOP, 96) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 93) },
+              _CFFI_OP(_CFFI_OP_NOOP, 96) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 102) },
+              _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 138) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 122) },
+               _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 138) },
+                _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 3) },
+            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 138) },
+              _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 141) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 71) },
+              _CFFI_OP(_CFFI_OP_NOOP, 74) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 122) },
+               _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 137) },
+            _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 102) },
+               _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 92) },
+               _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 92) },
+                _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 93) },
+                _CFFI_OP(_CFFI_OP_NOOP, 96) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 102) },
+            _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 102) },
+               _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 102) },
+             _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "ninputs", offsetof(webtorch_schema_t, ninputs),
                sizeof(((webtorch_schema_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "noutputs", offsetof(webtorch_schema_t, noutputs),
                 sizeof(((webtorch_schema_t *)0)->noutputs),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 135) },
+              _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 135) },
+               _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
-                     _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "output_strings", offsetof(webtorch_schema_t, output_strings),
                       sizeof(((webtorch_schema_t *)0)->output_strings),
-                      _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "naxes", offsetof(webtorch_schema_t, naxes),
              sizeof(((webtorch_schema_t *)0)->naxes),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nbound", offsetof(webtorch_schema_t, nbound),
               sizeof(((webtorch_schema_t *)0)->nbound),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 90) },
+            _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 86) },
+            _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inflight", offsetof(webtorch_server_t, inflight),
                 sizeof(((webtorch_server_t *)0)->inflight),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "ejected", offsetof(webtorch_server_t, ejected),
                sizeof(((webtorch_server_t *)0)->ejected),
-               _CFFI_OP(_CFFI_OP_NOOP, 10) },
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 92) },
+               _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 92) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 92) },
+             _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 93) },
+                _CFFI_OP(_CFFI_OP_NOOP, 96) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 102) },
+             _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 108) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 84) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 87) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 102) },
+              _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 102) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
-             _CFFI_OP(_CFFI_OP_NOOP, 10) },
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "checkpoint", offsetof(webtorch_settings_t, checkpoint),
                   sizeof(((webtorch_settings_t *)0)->checkpoint),
-                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 108) },
+                _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 88) },
+            _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 102) },
+             _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 102) },
+            _CFFI_OP(_CFFI_OP_NOOP, 105) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 104) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 103) },
+                _CFFI_OP(_CFFI_OP_NOOP, 106) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 12) },
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 3) },
+           _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 108) },
+          _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 108) },
+           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+  { "name", offsetof(webtorch_wanted_t, name),
+            sizeof(((webtorch_wanted_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "kind", offsetof(webtorch_wanted_t, kind),
+            sizeof(((webtorch_wanted_t *)0)->kind),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "undo", offsetof(webtorch_wanted_t, undo),
+            sizeof(((webtorch_wanted_t *)0)->undo),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "layout", offsetof(webtorch_wanted_t, layout),
+              sizeof(((webtorch_wanted_t *)0)->layout),
+              _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "layout_len", offsetof(webtorch_wanted_t, layout_len),
+                  sizeof(((webtorch_wanted_t *)0)->layout_len),
+                  _CFFI_OP(_CFFI_OP_NOOP, 7) },
+  { "size", offsetof(webtorch_wanted_t, size),
+            sizeof(((webtorch_wanted_t *)0)->size),
+            _CFFI_OP(_CFFI_OP_NOOP, 7) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 118, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 121, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 119, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 122, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 121, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 124, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 123, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 126, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 124, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 127, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_params_t", 125, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 128, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
-  { "$webtorch_reply_t", 127, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 130, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
-  { "$webtorch_request_t", 129, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 132, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
-  { "$webtorch_sample_t", 130, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 133, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
-  { "$webtorch_schema_t", 131, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 134, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
-  { "$webtorch_server_t", 132, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_server_t", 135, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
-  { "$webtorch_settings_t", 133, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_settings_t", 136, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
-  { "$webtorch_spec_t", 134, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_spec_t", 137, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
-  { "$webtorch_str_t", 138, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_str_t", 141, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
-  { "$webtorch_text_t", 139, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_text_t", 142, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
+  { "$webtorch_wanted_t", 143, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 111, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 118 },
-  { "webtorch_block_t", 119 },
-  { "webtorch_counters_t", 121 },
-  { "webtorch_header_t", 123 },
-  { "webtorch_job_t", 124 },
-  { "webtorch_params_t", 125 },
-  { "webtorch_reply_t", 127 },
-  { "webtorch_request_t", 129 },
-  { "webtorch_sample_t", 130 },
-  { "webtorch_schema_t", 131 },
-  { "webtorch_server_t", 132 },
-  { "webtorch_settings_t", 133 },
-  { "webtorch_spec_t", 134 },
-  { "webtorch_str_t", 138 },
-  { "webtorch_text_t", 139 },
+  { "webtorch_batch_t", 121 },
+  { "webtorch_block_t", 122 },
+  { "webtorch_counters_t", 124 },
+  { "webtorch_header_t", 126 },
+  { "webtorch_job_t", 127 },
+  { "webtorch_params_t", 128 },
+  { "webtorch_reply_t", 130 },
+  { "webtorch_request_t", 132 },
+  { "webtorch_sample_t", 133 },
+  { "webtorch_schema_t", 134 },
+  { "webtorch_server_t", 135 },
+  { "webtorch_settings_t", 136 },
+  { "webtorch_spec_t", 137 },
+  { "webtorch_str_t", 141 },
+  { "webtorch_text_t", 142 },
+  { "webtorch_wanted_t", 143 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3572,12 +3663,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  80,  /* num_globals */
-  15,  /* num_struct_unions */
+  84,  /* num_globals */
+  16,  /* num_struct_unions */
   0,  /* num_enums */
-  15,  /* num_typenames */
+  16,  /* num_typenames */
   NULL,  /* no includes */
-  140,  /* num_types */
+  144,  /* num_types */
   1,  /* flags */
 };
 

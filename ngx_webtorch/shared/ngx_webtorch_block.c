@@ -5,19 +5,24 @@
 #include "ngx_webtorch_worker.h"
 
 
+static ngx_int_t ngx_webtorch_block_get(ngx_webtorch_block_t *like,
+    const webtorch_wanted_t *wanted, int how, webtorch_block_t *found);
 static ngx_webtorch_block_t *ngx_webtorch_block_make(
     ngx_webtorch_block_t *like, const char *layout, webtorch_block_t *found);
 static int ngx_webtorch_block_check(ngx_webtorch_block_t *like,
-    const char *layout, webtorch_block_t *found);
+    const webtorch_wanted_t *wanted, int how, webtorch_block_t *found);
 static ngx_webtorch_block_t *ngx_webtorch_block_find(
     ngx_webtorch_block_t *like, const char *layout);
 static ngx_uint_t ngx_webtorch_block_visible(ngx_webtorch_block_t *block,
-    const char *name);
+    ngx_webtorch_block_t *like);
 static ngx_uint_t ngx_webtorch_block_fits(ngx_webtorch_block_t *block,
     ngx_webtorch_block_t *like, const char *layout);
 static void ngx_webtorch_block_get_info(ngx_webtorch_block_t *block,
     webtorch_block_t *found);
-static void ngx_webtorch_block_use(ngx_webtorch_block_t *block);
+static void ngx_webtorch_block_use(ngx_webtorch_block_t *block,
+    ngx_uint_t undo);
+static void ngx_webtorch_block_leave(ngx_webtorch_block_t *block);
+static void ngx_webtorch_block_free(ngx_webtorch_block_t *block);
 static void ngx_webtorch_block_replace(ngx_webtorch_block_t *block,
     ngx_webtorch_block_t *old);
 
@@ -55,22 +60,22 @@ ngx_webtorch_block_replaced(void)
 
 
 int
-ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
-    size_t size, int undo, int how, webtorch_block_t *found)
+ngx_webtorch_block_attach(const webtorch_wanted_t *wanted, int how,
+    webtorch_block_t *found)
 {
-    ngx_webtorch_block_t  like, *block;
+    ngx_webtorch_block_t  like;
 
     ngx_memzero(found, sizeof(webtorch_block_t));
     ngx_memzero(&like, sizeof(ngx_webtorch_block_t));
 
-    (void) ngx_cpystrn((u_char *) like.name, (u_char *) name,
+    (void) ngx_cpystrn((u_char *) like.name, (u_char *) wanted->name,
                        WEBTORCH_MODEL_LEN);
-    like.layout_len = len;
-    like.size = size;
-    like.has_undo = (undo != 0);
+    like.kind = wanted->kind;
+    like.layout_len = wanted->layout_len;
+    like.size = wanted->size;
 
     if (ngx_webtorch_plan_active()) {
-        return ngx_webtorch_block_check(&like, layout, found);
+        return ngx_webtorch_block_check(&like, wanted, how, found);
     }
 
     /*
@@ -85,31 +90,70 @@ ngx_webtorch_block_attach(const char *name, const char *layout, size_t len,
         return 1;
     }
 
-    block = NULL;
-
-    if (how != WEBTORCH_MAKE) {
-        block = ngx_webtorch_block_find(&like, layout);
-    }
-
-    if (block) {
-        ngx_webtorch_block_use(block);
-        ngx_webtorch_block_get_info(block, found);
-        ngx_webtorch_zone_unlock();
-        return 0;
-    }
-
-    if (how != WEBTORCH_FIND) {
-        block = ngx_webtorch_block_make(&like, layout, found);
-    }
-
-    if (block == NULL) {
+    if (ngx_webtorch_block_get(&like, wanted, how, found) != NGX_OK) {
         ngx_webtorch_zone_unlock();
         return -1;
+    }
+
+    if (!found->fresh) {
+        ngx_webtorch_zone_unlock();
     }
 
     /* stays locked until the block is ready or discarded */
 
     return 0;
+}
+
+
+static ngx_int_t
+ngx_webtorch_block_get(ngx_webtorch_block_t *like,
+    const webtorch_wanted_t *wanted, int how, webtorch_block_t *found)
+{
+    ngx_int_t              rc;
+    ngx_webtorch_block_t  *block, *blocks;
+
+    blocks = ngx_webtorch_zone.shared->blocks;
+    block = NULL;
+
+    if (how != WEBTORCH_MAKE) {
+        block = ngx_webtorch_block_find(like, wanted->layout);
+    }
+
+    if (block) {
+        ngx_webtorch_block_use(block, 0);
+
+    } else if (how != WEBTORCH_FIND) {
+        block = ngx_webtorch_block_make(like, wanted->layout, found);
+    }
+
+    if (block == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_block_get_info(block, found);
+
+    if (!wanted->undo) {
+        return NGX_OK;
+    }
+
+    rc = ngx_webtorch_space_alloc_copy(blocks, block);
+
+    if (rc == NGX_OK && !found->fresh) {
+        ngx_webtorch_block_use(block, 1);
+    }
+
+    if (rc == NGX_OK || how == WEBTORCH_FIND) {
+        /* a worker whose model was replaced goes on without a copy */
+        return NGX_OK;
+    }
+
+    /* one that is not fresh may be used by code that is being replaced */
+
+    if (found->fresh) {
+        ngx_webtorch_block_free(block);
+    }
+
+    return NGX_ERROR;
 }
 
 
@@ -130,7 +174,6 @@ ngx_webtorch_block_make(ngx_webtorch_block_t *like, const char *layout,
     ngx_memzero(p, ngx_webtorch_space_size(block));
     ngx_memcpy(p, layout, block->layout_len);
 
-    ngx_webtorch_block_get_info(block, found);
     found->fresh = 1;
 
     other = ngx_webtorch_block_find(like, NULL);
@@ -152,12 +195,12 @@ ngx_webtorch_block_make(ngx_webtorch_block_t *like, const char *layout,
  */
 
 static int
-ngx_webtorch_block_check(ngx_webtorch_block_t *like, const char *layout,
-    webtorch_block_t *found)
+ngx_webtorch_block_check(ngx_webtorch_block_t *like,
+    const webtorch_wanted_t *wanted, int how, webtorch_block_t *found)
 {
     ngx_webtorch_block_t  *block;
 
-    found->id = NGX_WEBTORCH_NO_BLOCK;
+    found->id = WEBTORCH_NO_BLOCK;
     found->data = calloc(1, ngx_max(like->size, 1));
     found->size = like->size;
     found->counters = calloc(1, sizeof(webtorch_counters_t));
@@ -168,15 +211,21 @@ ngx_webtorch_block_check(ngx_webtorch_block_t *like, const char *layout,
 
     ngx_webtorch_zone_lock();
 
-    block = ngx_webtorch_block_find(like, layout);
+    block = NULL;
+
+    if (how != WEBTORCH_MAKE) {
+        block = ngx_webtorch_block_find(like, wanted->layout);
+    }
 
     if (block) {
         ngx_memcpy(found->data, ngx_webtorch_space_data(block), like->size);
         *found->counters = block->counters;
 
+        ngx_webtorch_plan_use(block, wanted->undo);
+
     } else {
         found->fresh = 1;
-        ngx_webtorch_plan_add(like);
+        ngx_webtorch_plan_add(like, wanted->undo);
     }
 
     ngx_webtorch_zone_unlock();
@@ -185,7 +234,7 @@ ngx_webtorch_block_check(ngx_webtorch_block_t *like, const char *layout,
 }
 
 
-/* finds the last version with this name and layout; NULL: any layout */
+/* finds the last version of this name, kind and layout; NULL: any layout */
 
 static ngx_webtorch_block_t *
 ngx_webtorch_block_find(ngx_webtorch_block_t *like, const char *layout)
@@ -198,7 +247,7 @@ ngx_webtorch_block_find(ngx_webtorch_block_t *like, const char *layout)
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
         block = &ngx_webtorch_zone.shared->blocks[i];
 
-        if (!ngx_webtorch_block_visible(block, like->name)
+        if (!ngx_webtorch_block_visible(block, like)
             || (found && block->version < found->version))
         {
             continue;
@@ -214,12 +263,14 @@ ngx_webtorch_block_find(ngx_webtorch_block_t *like, const char *layout)
 
 
 static ngx_uint_t
-ngx_webtorch_block_visible(ngx_webtorch_block_t *block, const char *name)
+ngx_webtorch_block_visible(ngx_webtorch_block_t *block,
+    ngx_webtorch_block_t *like)
 {
     return block->state == NGX_WEBTORCH_BLOCK_READY
+           && block->kind == like->kind
            && !block->superseded
            && ngx_webtorch_space_mapped(block)
-           && ngx_strcmp(block->name, name) == 0;
+           && ngx_strcmp(block->name, like->name) == 0;
 }
 
 
@@ -229,7 +280,6 @@ ngx_webtorch_block_fits(ngx_webtorch_block_t *block,
 {
     return block->layout_len == like->layout_len
            && block->size == like->size
-           && block->has_undo == like->has_undo
            && ngx_memcmp(ngx_webtorch_space_layout(block), layout,
                          like->layout_len)
               == 0;
@@ -247,9 +297,15 @@ ngx_webtorch_block_get_info(ngx_webtorch_block_t *block,
 }
 
 
+/* this worker uses a block, or with undo its copy */
+
 static void
-ngx_webtorch_block_use(ngx_webtorch_block_t *block)
+ngx_webtorch_block_use(ngx_webtorch_block_t *block, ngx_uint_t undo)
 {
+    if (undo) {
+        block = &ngx_webtorch_zone.shared->blocks[block->copy - 1];
+    }
+
     block->generation = ngx_max(block->generation,
                                 ngx_webtorch_zone.generation);
 
@@ -259,13 +315,36 @@ ngx_webtorch_block_use(ngx_webtorch_block_t *block)
 }
 
 
+static void
+ngx_webtorch_block_leave(ngx_webtorch_block_t *block)
+{
+    uint32_t  copy;
+
+    ngx_webtorch_worker_remove_user(block->users);
+
+    copy = block->copy;
+
+    if (copy) {
+        block = &ngx_webtorch_zone.shared->blocks[copy - 1];
+        ngx_webtorch_worker_remove_user(block->users);
+    }
+}
+
+
+static void
+ngx_webtorch_block_free(ngx_webtorch_block_t *block)
+{
+    ngx_webtorch_space_free(ngx_webtorch_zone.shared->blocks, block);
+}
+
+
 void
 ngx_webtorch_block_ready(uint32_t id)
 {
     ngx_webtorch_block_t        *block, *old;
     ngx_webtorch_shared_zone_t  *shared;
 
-    if (id == NGX_WEBTORCH_NO_BLOCK) {
+    if (id == WEBTORCH_NO_BLOCK) {
         return;
     }
 
@@ -277,7 +356,11 @@ ngx_webtorch_block_ready(uint32_t id)
     block->version = ++shared->version;
     block->state = NGX_WEBTORCH_BLOCK_READY;
 
-    ngx_webtorch_block_use(block);
+    ngx_webtorch_block_use(block, 0);
+
+    if (block->copy) {
+        ngx_webtorch_block_use(block, 1);
+    }
 
     if (old) {
         ngx_webtorch_block_replace(block, old);
@@ -322,7 +405,7 @@ ngx_webtorch_block_discard(uint32_t id)
 {
     ngx_webtorch_block_t  *block;
 
-    if (id == NGX_WEBTORCH_NO_BLOCK) {
+    if (id == WEBTORCH_NO_BLOCK) {
         return;
     }
 
@@ -333,14 +416,16 @@ ngx_webtorch_block_discard(uint32_t id)
     ngx_webtorch_zone_lock();
 
     if (block->state == NGX_WEBTORCH_BLOCK_FILLING) {
-        block->state = NGX_WEBTORCH_BLOCK_FREE;
+        ngx_webtorch_block_free(block);
         ngx_webtorch_zone_unlock();
 
     } else {
-        ngx_webtorch_worker_remove_user(block->users);
+        ngx_webtorch_block_leave(block);
 
-        if (ngx_webtorch_worker_count_users(block->users) == 0) {
-            block->state = NGX_WEBTORCH_BLOCK_FREE;
+        if (ngx_webtorch_worker_count_users(block->users) == 0
+            && !block->counters.undo)
+        {
+            ngx_webtorch_block_free(block);
         }
     }
 
@@ -351,36 +436,43 @@ ngx_webtorch_block_discard(uint32_t id)
 void
 ngx_webtorch_block_detach(uint32_t id)
 {
-    ngx_webtorch_block_t  *block;
-
-    if (id != NGX_WEBTORCH_NO_BLOCK) {
-        block = &ngx_webtorch_zone.shared->blocks[id];
-        ngx_webtorch_worker_remove_user(block->users);
+    if (id != WEBTORCH_NO_BLOCK) {
+        ngx_webtorch_block_leave(&ngx_webtorch_zone.shared->blocks[id]);
     }
 }
 
 
-/* older blocks stay while workers use them, but no lookup finds them */
+/* the other blocks stay while workers use them, but no lookup finds them */
 
 void
-ngx_webtorch_block_supersede(uint32_t id)
+ngx_webtorch_block_supersede(uint32_t id, uint32_t optimizer)
 {
+    uint64_t               versions[2];
     ngx_uint_t             i;
-    ngx_webtorch_block_t  *block, *other;
+    ngx_webtorch_block_t  *block, *other, *blocks;
 
-    if (id == NGX_WEBTORCH_NO_BLOCK) {
+    if (id == WEBTORCH_NO_BLOCK) {
         return;
     }
 
     ngx_webtorch_zone_lock();
 
-    block = &ngx_webtorch_zone.shared->blocks[id];
+    blocks = ngx_webtorch_zone.shared->blocks;
+    block = &blocks[id];
+
+    /* later ones have replaced these */
+
+    versions[WEBTORCH_TENSORS] = block->version;
+    versions[WEBTORCH_OPTIMIZER] = (optimizer == WEBTORCH_NO_BLOCK)
+                                   ? (uint64_t) -1
+                                   : blocks[optimizer].version;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
-        other = &ngx_webtorch_zone.shared->blocks[i];
+        other = &blocks[i];
 
         if (other->state == NGX_WEBTORCH_BLOCK_READY
-            && other->version < block->version
+            && other->kind != NGX_WEBTORCH_BLOCK_COPY
+            && other->version < versions[other->kind]
             && other->generation <= block->generation
             && ngx_strcmp(other->name, block->name) == 0)
         {
@@ -401,7 +493,7 @@ ngx_webtorch_block_step(uint32_t id)
     uint32_t               successor;
     ngx_webtorch_block_t  *block;
 
-    if (id == NGX_WEBTORCH_NO_BLOCK) {
+    if (id == WEBTORCH_NO_BLOCK) {
         return;
     }
 
@@ -414,4 +506,33 @@ ngx_webtorch_block_step(uint32_t id)
     if (successor) {
         ngx_webtorch_block_step(successor - 1);
     }
+}
+
+
+int
+ngx_webtorch_block_strict(uint32_t id)
+{
+    uint32_t               copy;
+    ngx_uint_t             i;
+    ngx_webtorch_block_t  *block;
+
+    if (id == WEBTORCH_NO_BLOCK) {
+        return 0;
+    }
+
+    copy = ngx_webtorch_zone.shared->blocks[id].copy;
+
+    if (copy == 0) {
+        return 0;
+    }
+
+    block = &ngx_webtorch_zone.shared->blocks[copy - 1];
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS / 64; i++) {
+        if (block->users[i]) {
+            return 1;
+        }
+    }
+
+    return block->pinned;
 }

@@ -3,6 +3,10 @@
 #include "ngx_webtorch_space.h"
 
 
+static void ngx_webtorch_plan_keep(ngx_webtorch_block_t *block,
+    ngx_uint_t undo);
+
+
 /* NULL: this process does not plan */
 static ngx_webtorch_block_t  *ngx_webtorch_plan_blocks;
 
@@ -41,7 +45,18 @@ ngx_webtorch_plan_active(void)
 
 
 void
-ngx_webtorch_plan_add(ngx_webtorch_block_t *like)
+ngx_webtorch_plan_use(ngx_webtorch_block_t *block, ngx_uint_t undo)
+{
+    ngx_uint_t  i;
+
+    i = block - ngx_webtorch_zone.shared->blocks;
+
+    ngx_webtorch_plan_keep(&ngx_webtorch_plan_blocks[i], undo);
+}
+
+
+void
+ngx_webtorch_plan_add(ngx_webtorch_block_t *like, ngx_uint_t undo)
 {
     ngx_webtorch_block_t  *block;
 
@@ -49,11 +64,39 @@ ngx_webtorch_plan_add(ngx_webtorch_block_t *like)
 
     if (block == NULL) {
         ngx_webtorch_plan_missing += ngx_webtorch_space_size(like);
+
+        if (undo) {
+            ngx_webtorch_plan_missing += ngx_align(like->size,
+                                                   NGX_WEBTORCH_SPACE_ALIGN);
+        }
+
         return;
     }
 
     block->state = NGX_WEBTORCH_BLOCK_READY;
+
+    ngx_webtorch_plan_keep(block, undo);
+}
+
+
+static void
+ngx_webtorch_plan_keep(ngx_webtorch_block_t *block, ngx_uint_t undo)
+{
     block->pinned = 1;
+
+    if (!undo) {
+        return;
+    }
+
+    if (ngx_webtorch_space_alloc_copy(ngx_webtorch_plan_blocks, block)
+        != NGX_OK)
+    {
+        ngx_webtorch_plan_missing += ngx_align(block->size,
+                                               NGX_WEBTORCH_SPACE_ALIGN);
+        return;
+    }
+
+    ngx_webtorch_plan_blocks[block->copy - 1].pinned = 1;
 }
 
 

@@ -4,7 +4,8 @@
 
 
 static void ngx_webtorch_space_free_unused(ngx_webtorch_block_t *blocks);
-static ngx_uint_t ngx_webtorch_space_used(ngx_webtorch_block_t *block);
+static ngx_uint_t ngx_webtorch_space_used(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *block);
 static uint64_t ngx_webtorch_space_find(ngx_webtorch_block_t *blocks,
     size_t size);
 
@@ -42,17 +43,70 @@ ngx_webtorch_space_alloc(ngx_webtorch_block_t *blocks,
 }
 
 
+/* if the owner crashes in between, the copy is of no block and unused */
+
+ngx_int_t
+ngx_webtorch_space_alloc_copy(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *block)
+{
+    ngx_webtorch_block_t  like, *copy;
+
+    if (block->copy) {
+        return NGX_OK;
+    }
+
+    ngx_memzero(&like, sizeof(ngx_webtorch_block_t));
+
+    like.kind = NGX_WEBTORCH_BLOCK_COPY;
+    like.owner = (uint32_t) (block - blocks) + 1;
+    like.size = block->size;
+    like.generation = block->generation;
+    ngx_memcpy(like.name, block->name, WEBTORCH_MODEL_LEN);
+
+    copy = ngx_webtorch_space_alloc(blocks, &like);
+    if (copy == NULL) {
+        return NGX_ERROR;
+    }
+
+    copy->state = NGX_WEBTORCH_BLOCK_READY;
+    block->copy = (uint32_t) (copy - blocks) + 1;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_webtorch_space_free(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *block)
+{
+    block->state = NGX_WEBTORCH_BLOCK_FREE;
+
+    if (block->copy) {
+        blocks[block->copy - 1].state = NGX_WEBTORCH_BLOCK_FREE;
+        block->copy = 0;
+    }
+
+    if (block->owner && blocks[block->owner - 1].copy
+                        == (uint32_t) (block - blocks) + 1)
+    {
+        blocks[block->owner - 1].copy = 0;
+    }
+}
+
+
 static void
 ngx_webtorch_space_free_unused(ngx_webtorch_block_t *blocks)
 {
-    ngx_uint_t  i;
+    ngx_uint_t             i;
+    ngx_webtorch_block_t  *block;
 
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
+        block = &blocks[i];
 
-        if (blocks[i].state == NGX_WEBTORCH_BLOCK_READY
-            && !ngx_webtorch_space_used(&blocks[i]))
+        if (block->state == NGX_WEBTORCH_BLOCK_READY
+            && !ngx_webtorch_space_used(blocks, block))
         {
-            blocks[i].state = NGX_WEBTORCH_BLOCK_FREE;
+            ngx_webtorch_space_free(blocks, block);
         }
     }
 }
@@ -61,13 +115,30 @@ ngx_webtorch_space_free_unused(ngx_webtorch_block_t *blocks)
 /* whether a worker uses the block, or will when it is started again */
 
 static ngx_uint_t
-ngx_webtorch_space_used(ngx_webtorch_block_t *block)
+ngx_webtorch_space_used(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *block)
 {
-    if (block->pinned) {
+    ngx_webtorch_block_t  *owner;
+
+    owner = block;
+
+    if (block->kind == NGX_WEBTORCH_BLOCK_COPY) {
+        owner = &blocks[block->owner - 1];
+
+        if (owner->state == NGX_WEBTORCH_BLOCK_FREE
+            || owner->copy != (uint32_t) (block - blocks) + 1)
+        {
+            return 0;
+        }
+    }
+
+    /* the step of a worker that crashed will be undone */
+
+    if (block->pinned || owner->counters.undo) {
         return 1;
     }
 
-    if (!block->superseded
+    if (!owner->superseded
         && block->generation >= ngx_webtorch_zone.shared->previous)
     {
         return 1;
@@ -120,8 +191,7 @@ size_t
 ngx_webtorch_space_size(ngx_webtorch_block_t *block)
 {
     return ngx_align(block->layout_len, NGX_WEBTORCH_SPACE_ALIGN)
-           + ngx_webtorch_space_copy_offset(block)
-             * (block->has_undo ? 2 : 1);
+           + ngx_align(block->size, NGX_WEBTORCH_SPACE_ALIGN);
 }
 
 
@@ -143,13 +213,14 @@ ngx_webtorch_space_layout(ngx_webtorch_block_t *block)
 char *
 ngx_webtorch_space_data(ngx_webtorch_block_t *block)
 {
-    return ngx_webtorch_space_layout(block)
-           + ngx_align(block->layout_len, NGX_WEBTORCH_SPACE_ALIGN);
+    return (char *) ngx_webtorch_zone.shared
+           + ngx_webtorch_space_data_offset(block);
 }
 
 
-size_t
-ngx_webtorch_space_copy_offset(ngx_webtorch_block_t *block)
+uint64_t
+ngx_webtorch_space_data_offset(ngx_webtorch_block_t *block)
 {
-    return ngx_align(block->size, NGX_WEBTORCH_SPACE_ALIGN);
+    return block->offset
+           + ngx_align(block->layout_len, NGX_WEBTORCH_SPACE_ALIGN);
 }

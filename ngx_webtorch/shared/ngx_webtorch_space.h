@@ -24,7 +24,18 @@
 ngx_webtorch_block_t *ngx_webtorch_space_alloc(ngx_webtorch_block_t *blocks,
     ngx_webtorch_block_t *like);
 
-/* bytes of the layout, the data and the copy of the data */
+/*
+ * Allocates the copy of a block in the same table, if it has none.  NGX_ERROR:
+ * there is no space.
+ */
+ngx_int_t ngx_webtorch_space_alloc_copy(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *block);
+
+/* frees a block and its copy */
+void ngx_webtorch_space_free(ngx_webtorch_block_t *blocks,
+    ngx_webtorch_block_t *block);
+
+/* bytes of the layout and the data */
 size_t ngx_webtorch_space_size(ngx_webtorch_block_t *block);
 
 /* whether this process has mapped the block: a later zone may be larger */
@@ -33,8 +44,8 @@ ngx_uint_t ngx_webtorch_space_mapped(ngx_webtorch_block_t *block);
 char *ngx_webtorch_space_layout(ngx_webtorch_block_t *block);
 char *ngx_webtorch_space_data(ngx_webtorch_block_t *block);
 
-/* bytes between the data and its copy */
-size_t ngx_webtorch_space_copy_offset(ngx_webtorch_block_t *block);
+/* offset of the data in the zone */
+uint64_t ngx_webtorch_space_data_offset(ngx_webtorch_block_t *block);
 
 
 #endif /* _NGX_WEBTORCH_SPACE_H_INCLUDED_ */

@@ -1,10 +1,12 @@
 
 /*
- * Training in strict order.  Before a step a block's data is copied, and while
- * counters.undo is set, the copy is valid: if the owner of the lock exits, the
- * next process to lock it copies the data back.  Others may read the data
- * meanwhile; as memcpy() writes whole words, they read numbers from before or
- * after the step, never halves of both.
+ * Training in strict order.  Before a step the tensors of a model are copied,
+ * and the state of its optimizer, which is the partner.  While counters.undo
+ * of the model's block is set, both copies are valid: if the owner of the lock
+ * exits, the next process to lock it copies the data back.  That of the partner
+ * keeps its block from being freed.  Others may read the data meanwhile; as
+ * memcpy() writes whole words, they read numbers from before or after the step,
+ * never halves of both.
  *
  * Called by Python in any thread, declared in ngx_webtorch_api.h.
  */
@@ -18,7 +20,12 @@
 
 
 static void ngx_webtorch_training_repair(void);
+static ngx_uint_t ngx_webtorch_training_is_copied(ngx_webtorch_block_t *block);
+static ngx_uint_t ngx_webtorch_training_can_copy(ngx_webtorch_block_t *block);
+static void ngx_webtorch_training_copy(ngx_webtorch_block_t *block);
+static void ngx_webtorch_training_drop(ngx_webtorch_block_t *block);
 static void ngx_webtorch_training_undo(ngx_webtorch_block_t *block);
+static void ngx_webtorch_training_copy_back(ngx_webtorch_block_t *block);
 
 
 void
@@ -65,7 +72,7 @@ ngx_webtorch_training_repair(void)
     for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
         block = &shared->blocks[i];
 
-        if (block->state == NGX_WEBTORCH_BLOCK_READY && block->counters.undo) {
+        if (ngx_webtorch_training_is_copied(block)) {
             ngx_webtorch_training_undo(block);
 
             ngx_webtorch_log_error(NGX_LOG_NOTICE, ngx_webtorch_zone.log, 0,
@@ -73,6 +80,12 @@ ngx_webtorch_training_repair(void)
                                    "step in which a worker exited",
                                    block->name);
         }
+    }
+
+    /* it may have exited before both copies were complete */
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
+        shared->blocks[i].counters.undo = 0;
     }
 }
 
@@ -84,23 +97,46 @@ ngx_webtorch_training_unlock(void)
 }
 
 
-void
-ngx_webtorch_block_snapshot(uint32_t id)
-{
-    char                  *data;
-    ngx_webtorch_block_t  *block;
+/* a partner is not: it is restored and dropped with its model */
 
-    if (id == NGX_WEBTORCH_NO_BLOCK) {
+static ngx_uint_t
+ngx_webtorch_training_is_copied(ngx_webtorch_block_t *block)
+{
+    return block->state == NGX_WEBTORCH_BLOCK_READY
+           && block->kind == WEBTORCH_TENSORS
+           && block->counters.undo;
+}
+
+
+void
+ngx_webtorch_block_snapshot(uint32_t id, uint32_t optimizer)
+{
+    ngx_webtorch_block_t  *block, *blocks;
+
+    if (id == WEBTORCH_NO_BLOCK) {
         return;
     }
 
-    block = &ngx_webtorch_zone.shared->blocks[id];
-    data = ngx_webtorch_space_data(block);
+    blocks = ngx_webtorch_zone.shared->blocks;
+    block = &blocks[id];
 
-    ngx_memcpy(data + ngx_webtorch_space_copy_offset(block), data,
-               block->size);
+    if (!ngx_webtorch_training_can_copy(block)) {
+        return;
+    }
 
-    block->undo = block->counters;
+    block->partner = 0;
+
+    if (optimizer != WEBTORCH_NO_BLOCK
+        && ngx_webtorch_training_can_copy(&blocks[optimizer]))
+    {
+        block->partner = optimizer + 1;
+        blocks[optimizer].counters.undo = 1;
+        ngx_webtorch_training_copy(&blocks[optimizer]);
+    }
+
+    ngx_webtorch_training_copy(block);
+
+    block->undo_steps = block->counters.steps;
 
     ngx_memory_barrier();
     block->counters.undo = 1;
@@ -108,12 +144,56 @@ ngx_webtorch_block_snapshot(uint32_t id)
 }
 
 
+/*
+ * A model that was replaced may have no copy, as there was no space, or one
+ * that this process has not mapped.
+ */
+
+static ngx_uint_t
+ngx_webtorch_training_can_copy(ngx_webtorch_block_t *block)
+{
+    uint32_t  copy;
+
+    copy = block->copy;
+
+    return copy != 0
+           && ngx_webtorch_space_mapped(
+                  &ngx_webtorch_zone.shared->blocks[copy - 1]);
+}
+
+
+static void
+ngx_webtorch_training_copy(ngx_webtorch_block_t *block)
+{
+    ngx_webtorch_block_t  *copy;
+
+    copy = &ngx_webtorch_zone.shared->blocks[block->copy - 1];
+
+    ngx_memcpy(ngx_webtorch_space_data(copy), ngx_webtorch_space_data(block),
+               block->size);
+}
+
+
 void
 ngx_webtorch_block_commit(uint32_t id)
 {
-    if (id != NGX_WEBTORCH_NO_BLOCK) {
+    if (id != WEBTORCH_NO_BLOCK) {
         ngx_memory_barrier();
-        ngx_webtorch_zone.shared->blocks[id].counters.undo = 0;
+        ngx_webtorch_training_drop(&ngx_webtorch_zone.shared->blocks[id]);
+    }
+}
+
+
+static void
+ngx_webtorch_training_drop(ngx_webtorch_block_t *block)
+{
+    block->counters.undo = 0;
+
+    ngx_memory_barrier();
+
+    if (block->partner) {
+        ngx_webtorch_zone.shared->blocks[block->partner - 1].counters.undo = 0;
+        block->partner = 0;
     }
 }
 
@@ -121,8 +201,16 @@ ngx_webtorch_block_commit(uint32_t id)
 void
 ngx_webtorch_block_restore(uint32_t id)
 {
-    if (id != NGX_WEBTORCH_NO_BLOCK) {
-        ngx_webtorch_training_undo(&ngx_webtorch_zone.shared->blocks[id]);
+    ngx_webtorch_block_t  *block;
+
+    if (id == WEBTORCH_NO_BLOCK) {
+        return;
+    }
+
+    block = &ngx_webtorch_zone.shared->blocks[id];
+
+    if (ngx_webtorch_training_is_copied(block)) {
+        ngx_webtorch_training_undo(block);
     }
 }
 
@@ -130,39 +218,58 @@ ngx_webtorch_block_restore(uint32_t id)
 static void
 ngx_webtorch_training_undo(ngx_webtorch_block_t *block)
 {
-    char    *data, *all;
-    size_t   end;
+    if (block->partner) {
+        ngx_webtorch_training_copy_back(
+            &ngx_webtorch_zone.shared->blocks[block->partner - 1]);
+    }
 
-    all = NULL;
-    end = block->offset + ngx_webtorch_space_size(block);
-    data = ngx_webtorch_space_data(block);
+    ngx_webtorch_training_copy_back(block);
 
-    if (!ngx_webtorch_space_mapped(block)) {
+    block->counters.steps = block->undo_steps;
 
-        all = mmap(NULL, end, PROT_READ|PROT_WRITE, MAP_SHARED,
-                   ngx_webtorch_zone.fd, 0);
+    ngx_memory_barrier();
+    ngx_webtorch_training_drop(block);
+}
 
-        if (all == MAP_FAILED) {
+
+static void
+ngx_webtorch_training_copy_back(ngx_webtorch_block_t *block)
+{
+    char                  *base;
+    size_t                 end;
+    ngx_webtorch_block_t  *copy;
+
+    if (block->copy == 0) {
+        return;
+    }
+
+    copy = &ngx_webtorch_zone.shared->blocks[block->copy - 1];
+    base = (char *) ngx_webtorch_zone.shared;
+    end = 0;
+
+    if (!ngx_webtorch_space_mapped(block)
+        || !ngx_webtorch_space_mapped(copy))
+    {
+        end = ngx_max(block->offset + ngx_webtorch_space_size(block),
+                      copy->offset + ngx_webtorch_space_size(copy));
+
+        base = mmap(NULL, end, PROT_READ|PROT_WRITE, MAP_SHARED,
+                    ngx_webtorch_zone.fd, 0);
+
+        if (base == MAP_FAILED) {
             ngx_webtorch_log_error(NGX_LOG_ALERT, ngx_webtorch_zone.log,
                                    ngx_errno,
                                    "could not map %uz bytes of shared memory",
                                    end);
             return;
         }
-
-        data = all + (data - (char *) ngx_webtorch_zone.shared);
     }
 
-    ngx_memcpy(data, data + ngx_webtorch_space_copy_offset(block),
-               block->size);
+    ngx_memcpy(base + ngx_webtorch_space_data_offset(block),
+               base + ngx_webtorch_space_data_offset(copy), block->size);
 
-    block->counters.steps = block->undo.steps;
-
-    ngx_memory_barrier();
-    block->counters.undo = 0;
-
-    if (all) {
-        (void) munmap(all, end);
+    if (end) {
+        (void) munmap(base, end);
     }
 }
 

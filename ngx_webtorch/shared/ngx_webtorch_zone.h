@@ -37,10 +37,7 @@
 /* handlers of a worker that are in the log when the worker crashes */
 #define NGX_WEBTORCH_MAX_RUNS      32
 
-#define NGX_WEBTORCH_MAX_BLOCKS    512
-
-/* the id of memory outside the zone, which a check of handlers gives */
-#define NGX_WEBTORCH_NO_BLOCK      NGX_WEBTORCH_MAX_BLOCKS
+#define NGX_WEBTORCH_MAX_BLOCKS    1024
 
 #define NGX_WEBTORCH_ZONE_NAME     64
 
@@ -75,14 +72,26 @@ typedef enum {
 } ngx_webtorch_block_state_e;
 
 
+/* in addition to those of ngx_webtorch_api.h: what a step changes is here */
+#define NGX_WEBTORCH_BLOCK_COPY    2
+
+
 /*
- * The memory of a model.  At offset are its layout, its data and, with
- * has_undo, a copy of the data; see ngx_webtorch_space.h.
+ * The tensors of a model, the state of an optimizer of it, or the copy of one
+ * of them that training in strict order takes.  At offset are its layout, and
+ * its data; see ngx_webtorch_space.h.  Workers with another optimizer, or with
+ * another order of training, have the same tensors.
  */
 
 typedef struct {
     uint32_t                state;
-    uint32_t                has_undo;
+    uint32_t                kind;
+    uint32_t                copy;         /* index of the block for its copy,
+                                             plus 1; 0: none */
+    uint32_t                owner;        /* of a copy: index of the block that
+                                             it is for, plus 1 */
+    uint32_t                partner;      /* index of the optimizer's block that
+                                             was copied too, plus 1; 0: none */
     uint32_t                pinned;       /* a worker without a slot uses it */
     uint32_t                superseded;   /* no lookup finds it */
     uint32_t                successor;    /* index of the block that replaced
@@ -93,7 +102,7 @@ typedef struct {
     uint64_t                layout_len;
     uint64_t                size;         /* bytes of the data */
     webtorch_counters_t     counters;
-    webtorch_counters_t     undo;         /* counters when it was copied */
+    uint64_t                undo_steps;   /* steps when it was copied */
     uint64_t                users[NGX_WEBTORCH_MAX_WORKERS / 64];
     char                    name[WEBTORCH_MODEL_LEN];
 } ngx_webtorch_block_t;

@@ -5,6 +5,7 @@ import math
 import sys
 import threading
 import weakref
+import zlib
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
@@ -163,9 +164,10 @@ class Model:
             self.state.steps = previous.steps
         self.strict = self.state if isinstance(self.state, SharedState) and lock else None
         self._members = Members(module, self._evaluation.module, self.state.shares)
-        self._versions = _versions(module)
+        self._imported: list[int] = []
         self._guards: list[RemovableHandle] = []
         if isinstance(self.state, SharedState) and models.is_importing():
+            self._imported = _fingerprint(module)
             self._guards = [*_guard(module)]
         models[name] = self
 
@@ -240,8 +242,9 @@ class Model:
         """
         while self._guards:
             self._guards.pop().remove()
-        changed = _versions(self.module) != self._versions
-        if isinstance(self.state, SharedState) and changed and not progress.has_stepped():
+        if not self._imported or progress.has_stepped():
+            return
+        if _fingerprint(self.module) != self._imported:
             raise ValueError(f'model "{self.name}": {_CHANGED}')
 
 
@@ -266,9 +269,17 @@ def _refuse_load(part: nn.Module, *_: Any) -> None:
         raise ValueError(_CHANGED)
 
 
-def _versions(module: nn.Module) -> list[int]:
-    """Return numbers that change with the parameters."""
-    return [parameter._version for parameter in module.parameters()]
+def _fingerprint(module: nn.Module) -> list[int]:
+    """Return numbers that differ if the parameters have been changed meanwhile.
+
+    In workers they do not if PyTorch counts no change (`parameter.data.fill_(0)`), as other workers
+    may write to the parameters, too.
+    """
+    found = [parameter._version for parameter in module.parameters()]
+    if _state.checks:
+        for parameter in module.parameters():
+            found.append(zlib.crc32(parameter.detach().reshape(-1).view(torch.uint8).numpy().data))
+    return found
 
 
 def _refuse_lazy(module: nn.Module) -> None:

@@ -60,6 +60,9 @@ zone: Zone | None = None
 source: Source | None = None
 """The checkpoints; None if the configuration has none."""
 
+checks = False
+"""Whether this process checks handlers: no other one has its models."""
+
 
 def create_state(
     name: str, module: nn.Module, optimizer: Optimizer | None, strict: bool, code: Path

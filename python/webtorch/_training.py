@@ -94,7 +94,7 @@ class Training:
             if self._zone is None:
                 shared.zone.lock()
                 self._zone = shared.zone
-            shared.block.snapshot()
+            shared.blocks.snapshot()
             self._held.append(model)
 
     def commit(self, model: Trained) -> None:
@@ -103,7 +103,7 @@ class Training:
         if model in self._used:
             self._used.remove(model)
         if model.strict and model in self._held:
-            model.strict.block.commit()
+            model.strict.blocks.commit()
             self._held.remove(model)
 
     def _end(self, failed: bool) -> None:
@@ -116,7 +116,7 @@ class Training:
             for model in self._held:
                 if model.strict:
                     model.put_back()
-                    model.strict.block.restore()
+                    model.strict.blocks.restore()
             self._held.clear()
             self._used.clear()
             if self._zone:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from line import about_each
 from nginx import wait_for
 
 APP = """
@@ -77,19 +78,6 @@ def directory():
     shutil.rmtree(path)
 
 
-def about_each(server):
-    """Ask until all workers have answered."""
-    found = {}
-
-    def all_answered():
-        answer = server.get("/about").json()
-        found[answer.pop("pid")] = answer
-        return found.keys() >= set(server.workers())
-
-    wait_for(all_answered, "an answer of each worker")
-    return [found[pid] for pid in server.workers()]
-
-
 @pytest.mark.parametrize("http", ["", ZONE])
 def test_scripted_module_serves_what_it_trains(start, http):
     server = start(SERVER, app("torch.jit.script(nn.Linear(1, 1))"), http=http)
@@ -119,6 +107,10 @@ def test_assigned_buffer_is_shared_and_saved(start, lock, directory):
     ("after", "text"),
     [
         ("model.module.load_state_dict(model.module.state_dict())", "app.py, line 11)"),
+        (
+            "model.module.bias.data.fill_(3)",
+            'model "net": its weights are changed after Model()',
+        ),
         ("nn.init.zeros_(model.module.bias)", 'model "net": its weights are changed after Model()'),
     ],
 )
@@ -148,7 +140,7 @@ def test_loaded_weights_are_those_of_the_first_worker_alone(configured):
         trained = about_each(server)
         assert trained[0]["steps"] == 30 and trained[0]["output"] == pytest.approx(5, abs=0.1)
         server.reload()
-        assert about_each(server) == trained
+        assert about_each(server) == trained, server.log()
         killed = server.workers()[0]
         os.kill(killed, signal.SIGKILL)
         wait_for(lambda: len(server.workers()) == 2 and killed not in server.workers(), "a worker")

@@ -213,6 +213,32 @@ def test_locked_model_unchanged_by_killed_step(start):
     assert abs(after["state"]["weight"][0][0] - before["state"]["weight"][0][0]) < 0.5
 
 
+def test_killed_step_leaves_the_optimizer_as_it_was(start):
+    make = "optimizers.append(optim.SGD(p, lr=0.001, momentum=0.9)) or optimizers[-1]"
+    text = app(seed=0, lock=True, optimizer=make).replace(
+        "torch.manual_seed", "optimizers = []\n    torch.manual_seed", 1
+    )
+    text = text.replace(
+        "model.step(mse_loss(model(x), label))",
+        """loss = mse_loss(model(x), label)
+        if x[0, 0] == 666:
+            for state in optimizers[0].state.values():
+                state["momentum_buffer"].fill_(7)
+            os.kill(os.getpid(), 9)
+        model.step(loss)""",
+    )
+    server = start(SERVER, text, http=ZONE, expected=("signal 9", "exited while"))
+    train(server, 5)
+    train_in_vain(server)
+    wait_for(lambda: len(server.workers()) == 1, "another worker")
+    train(server, 5)
+    (found,) = about_each(server)
+
+    plain = start(SERVER, app(seed=0, optimizer=MOMENTUM))
+    train(plain, 10)
+    assert about_each(plain) == [found]
+
+
 def test_killed_step_undone_without_another_worker(start):
     """A worker that shuts down is not replaced: one that serves undoes its step."""
     server = start(

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from webtorch._zone.layout import Layout
+from webtorch._zone.interfaces import Wanted
 
 
 class Block:
@@ -30,17 +30,23 @@ class Block:
         """Count a step."""
         self.counters.steps += 1
 
-    def snapshot(self) -> None:
-        """Take a copy."""
-        self._copy = self.memory.clone(), self.counters.steps
+    def is_strict(self) -> bool:
+        """Return False: the order is not of interest here."""
+        return False
+
+    def snapshot(self, optimizer: "Block | None") -> None:
+        """Take copies."""
+        blocks = [self, optimizer] if optimizer else [self]
+        self._copy = [(block.memory, block.memory.clone()) for block in blocks], self.counters.steps
 
     def commit(self) -> None:
-        """Drop the copy."""
+        """Drop the copies."""
 
     def restore(self) -> None:
-        """Restore the copy."""
-        memory, self.counters.steps = self._copy
-        self.memory.copy_(memory)
+        """Restore the copies."""
+        copies, self.counters.steps = self._copy
+        for memory, copy in copies:
+            memory.copy_(copy)
 
 
 class Zone:
@@ -50,12 +56,17 @@ class Zone:
         self.blocks: dict[tuple[str, bytes], Block] = {}
         self.locks = 0
 
-    def attach(self, name: str, layout: Layout, undo: bool) -> Block:
-        """Return the block of a name and layout."""
-        key = name, layout.key
+    def attach(self, wanted: Wanted) -> Block:
+        """Return the block that fits."""
+        key = wanted.name, wanted.layout.key
         if key not in self.blocks:
-            self.blocks[key] = Block(layout.size)
+            self.blocks[key] = Block(wanted.layout.size)
         return self.blocks[key]
+
+    def replace(self, wanted: Wanted) -> Block:
+        """Return a fresh block."""
+        self.blocks.pop((wanted.name, wanted.layout.key), None)
+        return self.attach(wanted)
 
     def lock(self) -> None:
         """Count the locks."""

@@ -421,6 +421,13 @@ def test_quantised_modules_are_of_each_worker(load, caplog):
     torch.testing.assert_close(evaluate(model), quantised()(X))
 
 
+def test_models_with_a_tensor_in_common_are_refused(zone):
+    encoder = nn.Linear(3, 3)
+    first = Model(next(names), encoder)
+    with pytest.raises(ValueError, match=f'models "{first.name}" and ".*" have a tensor in common'):
+        Model(next(names), nn.Sequential(encoder, nn.Linear(3, 1)))
+
+
 def test_trained_state_that_is_no_tensor_is_refused(load):
     class Extra(nn.Linear):
         def get_extra_state(self):

@@ -53,6 +53,7 @@ class Process:
     def __init__(self, settings: Settings, reload_handlers: Callable[[], None]) -> None:
         _process.checks = settings.check
         threads: list[Saver | Watcher] = []
+        _state.checks = settings.check
         if settings.zone:
             _state.zone = zone = NginxZone()
             if settings.checkpoints:

@@ -123,8 +123,8 @@ class Saver(threading.Thread):
                 log.error('model "%s": its files cannot be read: %s', shared.name, error)
 
     def _load_new_file(self, shared: SharedState) -> None:
-        with shared.pinned() as block:
-            known = block.counters.seen
+        with shared.pinned() as blocks:
+            known = blocks.counters.seen
             files = self._checkpoints.files(shared.name)
             new = [file for file in files if not file.sequence and file.put > known]
             if not new:
@@ -136,7 +136,7 @@ class Saver(threading.Thread):
             if refused and time.monotonic() < refused.due:
                 return
             # a file that makes the worker crash is not read again
-            block.counters.seen = newest.put
+            blocks.counters.seen = newest.put
         try:
             loaded = read(newest.path, shared)
             shared.replace(loaded.tensors, loaded.steps, newest.put)
@@ -145,9 +145,9 @@ class Saver(threading.Thread):
                 log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
             delay = min(2 * refused.delay, MAX_DELAY) if refused else POLL
             self._refused[newest.path] = Refusal(newest.put, delay, time.monotonic() + delay)
-            with shared.pinned() as block:
-                if block.counters.seen == newest.put:
-                    block.counters.seen = known
+            with shared.pinned() as blocks:
+                if blocks.counters.seen == newest.put:
+                    blocks.counters.seen = known
         except Exception as error:
             log.error('model "%s": %s is not used: %s', shared.name, newest.path, error)
         else:

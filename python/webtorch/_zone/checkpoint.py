@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from webtorch import __version__
-from webtorch._zone.interfaces import Block, Contents
+from webtorch._zone.blocks import Blocks
+from webtorch._zone.interfaces import Contents
 from webtorch._zone.layout import Layout
 from webtorch._zone.shared_state import SharedState
 
@@ -125,8 +126,9 @@ class Checkpoints:
             ValueError: The weights are not finite: training could not continue from them.
 
         """
-        with shared.pinned() as block:
-            if block.counters.steps == block.counters.saved:
+        with shared.pinned() as blocks:
+            counters = blocks.counters
+            if counters.steps == counters.saved:
                 return
 
             directory = self.directory(shared.name)
@@ -134,28 +136,29 @@ class Checkpoints:
                 directory.mkdir(mode=0o700)
                 _sync_directory(self._root)
 
-            memory, steps = _stable(shared, block)
-            tensors = shared.layout.views(memory)
+            tensors, steps = _stable(shared, blocks)
             if not all(_is_finite(tensors[key]) for key in shared.parameters):
                 raise ValueError("its weights are not finite")
 
             ours = [file for file in self.files(shared.name) if file.sequence]
             sequence = ours[0].sequence + 1 if ours else 1
             path = directory / f"{steps:012}.safetensors"
-            write(path, shared.layout, memory, _metadata(shared, steps, sequence))
-            block.counters.saved = steps
+            write(path, shared.layout, tensors, _metadata(shared, steps, sequence))
+            counters.saved = steps
 
         for file in [file for file in ours if file.path != path][self._keep - 1 :]:
             file.path.unlink(missing_ok=True)
 
 
-def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str]) -> None:
+def write(
+    path: Path, layout: Layout, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write a safetensors file, whole and synced to the disk, or not at all.
 
     Args:
         path: The file, which is replaced if it exists.
-        layout: Layout of the memory.
-        memory: The tensors, uint8 `[layout.size]`; others may write to it meanwhile.
+        layout: Layout of the file.
+        tensors: Its tensors by name, contiguous; others may write to them meanwhile.
         metadata: Metadata of the file, to which `crc32` of the data is added.
 
     Raises:
@@ -169,8 +172,7 @@ def write(path: Path, layout: Layout, memory: Tensor, metadata: Mapping[str, str
             header = _framed(layout.header({**metadata, "crc32": "0" * 8}))
             file.write(header)
             crc = 0
-            for begin in range(0, layout.size, CHUNK):
-                chunk = bytes(memory[begin : begin + CHUNK].numpy().data)
+            for chunk in _chunks(tensors[key] for key in layout.entries):
                 crc = zlib.crc32(chunk, crc)
                 file.write(chunk)
             file.seek(0)
@@ -216,19 +218,24 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
-def _stable(shared: SharedState, block: Block) -> tuple[Tensor, int]:
-    """Return the memory of a block and its steps; in strict order a copy between two steps.
+def _chunks(tensors: Iterable[Tensor]) -> Iterable[bytes]:
+    for tensor in tensors:
+        memory = tensor.reshape(-1).view(torch.uint8)
+        for begin in range(0, memory.numel(), CHUNK):
+            yield bytes(memory[begin : begin + CHUNK].numpy().data)
 
-    Without an order there is no moment between steps, so the memory is returned as it changes.
+
+def _stable(shared: SharedState, blocks: Blocks) -> tuple[Mapping[str, Tensor], int]:
+    """Return the tensors of a model and its steps; in strict order copies between two steps.
+
+    Without an order there is no moment between steps, so they are returned as they change.
     """
-    if not shared.strict:
-        steps = block.counters.steps
-        return block.memory, steps
-    shared.zone.lock()
-    try:
-        return block.memory.clone(), block.counters.steps
-    finally:
-        shared.zone.unlock()
+    if not shared.strict and not blocks.tensors.is_strict():
+        steps = blocks.counters.steps
+        return shared.views(blocks), steps
+    with shared.locked(blocks):
+        private = blocks.private()
+    return shared.views(private), private.counters.steps
 
 
 def _framed(header: bytes) -> bytes:

@@ -4,7 +4,9 @@ Models know these, so that they work without nginx: `zone` has the zone of nginx
 tests have zones of their own.
 """
 
+import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -29,8 +31,31 @@ class Counters(Protocol):
     """Files whose inode changed until then are known; nanoseconds since 1970."""
 
 
+class Kind(enum.IntEnum):
+    """What a block has, as C numbers it."""
+
+    TENSORS = 0
+    OPTIMIZER = 1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A block that is looked for."""
+
+    name: str
+    """Name of the model."""
+    kind: Kind
+    layout: Layout
+    undo: bool
+    """Whether it has room for the copy of `Block.snapshot`."""
+
+
 class Block(Protocol):
-    """The memory of a model in the zone."""
+    """The memory of a model in the zone, or of the state of an optimizer of it.
+
+    Workers with different optimizers have the same block of a model. Only that has counters, and
+    stands for both in `snapshot` and the like.
+    """
 
     @property
     def fresh(self) -> bool:
@@ -46,7 +71,7 @@ class Block(Protocol):
 
     @property
     def previous(self) -> tuple[Layout, Tensor, Counters] | None:
-        """The youngest block of the same name with another layout; of a fresh block only."""
+        """The youngest block of the same name and kind; of a fresh block only."""
 
     def ready(self) -> None:
         """Make a fresh block visible to other workers."""
@@ -60,41 +85,41 @@ class Block(Protocol):
     def is_same(self, other: Any) -> bool:
         """Compare it with a block that this process uses."""
 
-    def supersede(self) -> None:
-        """Hide blocks of this name with another layout, and have all workers refresh."""
+    def supersede(self, optimizer: Any) -> None:
+        """Hide earlier blocks of a model and its optimizer, and have all workers refresh."""
 
     def count_step(self) -> None:
         """Count an optimizer step."""
 
-    def snapshot(self) -> None:
-        """Take a copy, which is restored if this process crashes; within `Zone.lock`."""
+    def is_strict(self) -> bool:
+        """Return whether workers use it that train in strict order: steps take `Zone.lock`."""
+
+    def snapshot(self, optimizer: Any) -> None:
+        """Take copies of both, restored if this process crashes; within `Zone.lock`."""
 
     def commit(self) -> None:
-        """Drop the copy."""
+        """Drop the copies."""
 
     def restore(self) -> None:
-        """Restore the copy."""
+        """Restore the copies."""
 
 
 class Zone(Protocol):
-    """The memory that all workers share.
-
-    Blocks with `undo` have room for the copy of `Block.snapshot`.
-    """
+    """The memory that all workers share."""
 
     SAME_STEPS: int
     """Value of `Counters.steps` in a replacing block: the steps of the replaced one are kept."""
 
-    def find(self, name: str, layout: Layout, undo: bool) -> Block | None:
-        """Return the youngest block of a name and layout.
+    def find(self, wanted: Wanted) -> Block | None:
+        """Return the youngest block that fits.
 
         Raises:
             BusyError: Another worker fills a block.
 
         """
 
-    def attach(self, name: str, layout: Layout, undo: bool) -> Block:
-        """Return the youngest block of a name and layout, or a fresh one.
+    def attach(self, wanted: Wanted) -> Block:
+        """Return the youngest block that fits, or a fresh one.
 
         Raises:
             MemoryError: The zone has no room for it.
@@ -102,8 +127,8 @@ class Zone(Protocol):
 
         """
 
-    def replace(self, name: str, layout: Layout, undo: bool) -> Block:
-        """Return a fresh block, which replaces others of its name when it is ready.
+    def replace(self, wanted: Wanted) -> Block:
+        """Return a fresh block, which replaces others that fit when it is ready.
 
         Raises:
             MemoryError: The zone has no room for it.

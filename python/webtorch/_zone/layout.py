@@ -1,6 +1,7 @@
 """The layout of a model's tensors in memory, which is that of a safetensors file."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,15 +51,17 @@ class Layout:
 
     Args:
         entries: The tensors by name, in the order of their offsets.
+        owner: The layout that it belongs to; layouts of other owners are other ones.
 
     """
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, entries: Mapping[str, Entry], owner: "Layout | None" = None) -> None:
         self.entries = entries
+        self._owner = hashlib.sha256(owner.key).hexdigest() if owner else ""
         self.size = max((entry.end for entry in entries.values()), default=0)
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "Layout":
+    def of(cls, tensors: Mapping[str, Tensor], owner: "Layout | None" = None) -> "Layout":
         """Return the layout of tensors: the widest dtypes first, so that all elements are aligned.
 
         Raises:
@@ -73,7 +76,7 @@ class Layout:
                 raise ValueError(f'tensor "{key}" of {tensor.dtype} cannot be shared by workers')
             begin, end = end, end + tensor.nbytes
             entries[key] = Entry(tensor.dtype, tuple(tensor.shape), begin, end)
-        return cls(entries)
+        return cls(entries, owner)
 
     @classmethod
     def read(cls, header: bytes) -> "Layout":
@@ -88,8 +91,8 @@ class Layout:
 
     @functools.cached_property
     def key(self) -> bytes:
-        """The header without metadata: equal for equal layouts only."""
-        return self.header()
+        """A header of it: equal for equal layouts only."""
+        return self.header({"owner": self._owner} if self._owner else None)
 
     def header(self, metadata: Mapping[str, str] | None = None) -> bytes:
         """Return the header of a safetensors file."""

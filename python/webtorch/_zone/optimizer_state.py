@@ -51,6 +51,8 @@ class OptimizerState:
 
     def __init__(self, optimizer: Optimizer, names: Mapping[int, str], exclusive: bool) -> None:
         self._optimizer = optimizer
+        self.counters: set[str] = set()
+        """Names of those that count steps: only with `exclusive` are there any."""
         self.prototypes: dict[str, Tensor] = {}
         """The tensors without memory, for their dtypes and shapes."""
         self._states: list[ParameterState] = []
@@ -72,6 +74,8 @@ class OptimizerState:
                 elif isinstance(value, Tensor):
                     name = f"optimizer.{names[id(parameter)]}.{key}"
                     self.prototypes[name] = torch.empty_like(value, device="meta")
+                    if _counts(first.get(key), value):
+                        self.counters.add(name)
                     state.shared[key] = name
             self._states.append(state)
         if self._states:

@@ -41,10 +41,14 @@ class PrivateBlock:
     def detach(self) -> None:
         """Do nothing: it is freed with its last tensor."""
 
-    def supersede(self) -> None:
+    def supersede(self, optimizer: Any) -> None:
         """Do nothing: it replaces no block."""
 
-    def snapshot(self) -> None:
+    def is_strict(self) -> bool:
+        """Return False: no other worker uses it."""
+        return False
+
+    def snapshot(self, optimizer: Any) -> None:
         """Do nothing: it does not outlive this process."""
 
     def commit(self) -> None:

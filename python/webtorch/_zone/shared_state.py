@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from webtorch._step import Step
+from webtorch._zone.blocks import Blocks, Memory
 from webtorch._zone.interfaces import Block, BusyError, Source, Zone
 from webtorch._zone.layout import Layout
 from webtorch._zone.optimizer_state import OptimizerState
-from webtorch._zone.private_block import PrivateBlock
 
 log = logging.getLogger("webtorch")
 
@@ -72,46 +72,57 @@ class SharedState:
             if isinstance(tensor, Tensor) and not tensor.numel()
         }
         self._shared = {id(tensor) for tensor in self._tensors.values()}
+        for other in [*instances]:
+            if other.name != name and other._shared & self._shared:
+                raise ValueError(
+                    f'models "{other.name}" and "{name}" have a tensor in common, which can be '
+                    "in the memory of one of them only"
+                )
         self.keys = frozenset(self._tensors)
         self.parameters = frozenset(
             key for key, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)
         )
-        self._pinned: Block | None = None
+        self._pinned: Blocks | None = None
 
         names = {id(tensor): key for key, tensor in self._tensors.items()}
         self._optimizer = OptimizerState(optimizer, names, strict) if optimizer else None
         prototypes = self._optimizer.prototypes if self._optimizer else {}
+        self._states = frozenset(prototypes)
+        self._counts = frozenset(self._optimizer.counters if self._optimizer else ())
         self.layout = Layout.of({**self._tensors, **prototypes})
+        """Layout of a checkpoint: of the tensors of both blocks."""
 
-        self.block = zone.attach(name, self.layout, strict)
-        if self.block.fresh:
-            try:
-                self._fill(source)
-            except BaseException:
-                self.block.discard()
-                raise
-            self.block.ready()
+        self._memory = Memory(zone, name, self._tensors, prototypes, strict)
+        self.blocks = self._attach(source)
         self._pointers: list[int] = []
         self._bind()
         self.retired = False
         """Whether it is of code that has been replaced, and keeps no block in use."""
         instances.add(self)
-        _record(self.block)
+        _record(self.blocks)
 
     @property
     def steps(self) -> int:
         """The number of optimizer steps that all workers have made."""
-        return self.block.counters.steps
+        return self.blocks.counters.steps
 
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss."""
+        if not self.strict and self.blocks.tensors.is_strict():
+            # in a reload that changes it: what others undo must not be this step
+            with self._locked(True):
+                self._make_step(loss)
+        else:
+            self._make_step(loss)
+
+    def _make_step(self, loss: Tensor) -> None:
         assert self._step is not None and self._optimizer is not None
         step = self._step
         if self._optimizer.needs_nothing:
             step(loss)
         else:
-            self._optimizer.step(lambda: step(loss), self.block.counters.steps)
-        self.block.count_step()
+            self._optimizer.step(lambda: step(loss), self.steps)
+        self.blocks.tensors.count_step()
 
     def shares(self, tensor: Tensor | None) -> bool:
         """Return whether a parameter or persistent buffer is one of all workers, from now on."""
@@ -132,7 +143,7 @@ class SharedState:
                     "it is now: call the module before Model()"
                 )
         if [*map(Tensor.data_ptr, self._tensors.values())] != self._pointers:
-            views = self.layout.views(self.block.memory)
+            views = self.views(self.blocks)
             reason = self.layout.mismatch(self.keys, self._tensors)
             if not reason:
                 for key, tensor in self._tensors.items():
@@ -145,12 +156,21 @@ class SharedState:
 
     def put_back(self) -> None:
         """Bind the tensors to the block again, whose values they have then."""
-        self._bind_tensors(self.layout.views(self.block.memory))
+        self._bind_tensors(self.views(self.blocks))
+
+    def views(self, blocks: Blocks) -> dict[str, Tensor]:
+        """Return the tensors of the model and its optimizer by name, in the memory of blocks."""
+        return self._memory.views(blocks)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Lock out training in strict order, if the model is trained so."""
-        if not self.strict:
+    def locked(self, blocks: Blocks) -> Iterator[None]:
+        """Lock out training in strict order, if workers that use the blocks train so."""
+        with self._locked(self.strict or blocks.tensors.is_strict()):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, needed: bool) -> Iterator[None]:
+        if not needed:
             yield
             return
         self.zone.lock()
@@ -167,47 +187,47 @@ class SharedState:
 
         """
         try:
-            block = self.zone.find(self.name, self.layout, self.strict)
+            blocks = self._memory.find(self.blocks, _release)
         except BusyError:
             return False
-        if block is not None and not block.is_same(self.block):
-            self.block = block
+        if not blocks.is_same(self.blocks):
+            self.blocks = blocks
             self._bind()
-            _record(block)
+            _record(blocks)
         return True
 
     def uses(self, block: Block) -> bool:
         """Return whether the state is bound to a block or has pinned it."""
-        return any(used and used.is_same(block) for used in (self.block, self._pinned))
+        return any(used and used.has(block) for used in (self.blocks, self._pinned))
 
     def keeps(self, block: Block) -> bool:
         """Return whether a block must stay: a retired state can leave it."""
         if self.retired:
-            return self._pinned is not None and self._pinned.is_same(block)
+            return self._pinned is not None and self._pinned.has(block)
         return self.uses(block)
 
     def leave(self) -> None:
         """Continue in memory of this process: a thread of replaced code may run for ever."""
         instances.discard(self)
-        self.block = PrivateBlock(self.block)
+        self.blocks = self.blocks.private()
         self._bind()
 
     @contextlib.contextmanager
-    def pinned(self) -> Iterator[Block]:
-        """Return the current block, attached even if this worker does not use it yet."""
+    def pinned(self) -> Iterator[Blocks]:
+        """Return the latest blocks, attached even if this worker does not use them yet."""
         while True:
             with contextlib.suppress(BusyError):
-                found = self.zone.find(self.name, self.layout, self.strict)
+                blocks = self._pinned = self._memory.find(self.blocks, _release)
                 break
             time.sleep(0.01)
-        block = self._pinned = found or self.block
         try:
-            yield block
+            yield blocks
         finally:
             self._pinned = None
-            if not _is_used(block):
-                _forget(block)
-                block.detach()
+            for block in blocks:
+                if not _is_used(block):
+                    _forget(block)
+                    block.detach()
 
     def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int) -> None:
         """Replace the weights in all workers; each switches to them between two of its batches.
@@ -222,53 +242,80 @@ class SharedState:
             MemoryError: The zone has no room for the old and the new weights.
 
         """
-        with self.pinned() as latest, self._locked():
-            block = self.zone.replace(self.name, self.layout, self.strict)
+        made: list[Block] = []
+        with self.pinned() as latest, self.locked(latest):
             try:
-                block.memory.copy_(latest.memory)
-                self._copy(self.layout.views(block.memory), tensors)
-                block.counters.steps = self.zone.SAME_STEPS if steps is None else steps
-                block.counters.seen = seen
+                blocks = self._memory.replace(made, self._has_state(tensors))
+                views = self.views(blocks)
+                self._copy_tensors(views, tensors)
+                if blocks.optimizer:
+                    self._copy_state(views, tensors, steps or 0)
+                blocks.counters.steps = self.zone.SAME_STEPS if steps is None else steps
+                blocks.counters.seen = seen
             except BaseException:
-                block.discard()
+                for block in reversed(made):
+                    block.discard()
                 raise
-            block.ready()
+            for block in reversed(made):
+                block.ready()
 
     def supersede(self) -> None:
         """Hide the blocks that the model had in earlier configurations."""
-        self.block.supersede()
+        self.blocks.tensors.supersede(self.blocks.optimizer)
 
     def discard(self) -> None:
-        """Release the block, which is freed unless another state or process uses it."""
+        """Release the blocks, which are freed unless another state or process uses them."""
         instances.discard(self)
-        if not _is_used(self.block):
-            _forget(self.block)
-            self.block.discard()
+        for block in self.blocks:
+            if not _is_used(block):
+                _forget(block)
+                block.discard()
 
-    # --- a fresh block ---
+    # --- fresh blocks ---
 
-    def _fill(self, source: Source | None) -> None:
-        """Fill it from an earlier block, else from a checkpoint, else from the module."""
-        views = self.layout.views(self.block.memory)
+    def _attach(self, source: Source | None) -> Blocks:
+        attached: list[Block] = []
+        try:
+            blocks = self._memory.attach(attached)
+            self._fill(blocks, source)
+        except BaseException:
+            for block in reversed(attached):
+                if block.fresh:
+                    block.discard()
+                else:
+                    _release(block)
+            raise
+        for block in reversed(attached):
+            if block.fresh:
+                block.ready()
+        return blocks
+
+    def _fill(self, blocks: Blocks, source: Source | None) -> None:
+        """Fill fresh ones from earlier blocks, else from a checkpoint, else from the module."""
+        views = self.views(blocks)
+        if not blocks.tensors.fresh:
+            if blocks.optimizer and blocks.optimizer.fresh:
+                self._continue_from(views, _views(blocks.optimizer), blocks.counters.steps)
+            return
+
         for key, tensor in self._tensors.items():
             views[key].copy_(tensor)
-
-        counters = self.block.counters
-        if self._fill_from_memory(views):
+        if self._fill_from_memory(blocks, views):
             return
+        counters = blocks.counters
         loaded = source.load(self) if source else None
         if loaded is not None:
-            self._continue_from(views, loaded.tensors)
+            self._copy_tensors(views, loaded.tensors)
             counters.steps = counters.saved = loaded.steps or 0
             counters.seen = loaded.seen
-        elif self.block.previous:
+            self._continue_from(views, loaded.tensors, counters.steps)
+        elif blocks.tensors.previous:
             log.error('model "%s" starts from scratch', self.name)
 
-    def _fill_from_memory(self, views: Mapping[str, Tensor]) -> bool:
-        if self.block.previous is None:
+    def _fill_from_memory(self, blocks: Blocks, views: Mapping[str, Tensor]) -> bool:
+        if blocks.tensors.previous is None:
             return False
-        layout, memory, counters = self.block.previous
-        tensors = layout.views(memory)
+        tensors = _views(blocks.tensors)
         reason = self.layout.mismatch(self.keys, tensors)
         if reason:
             log.error(
@@ -277,29 +324,45 @@ class SharedState:
                 reason,
             )
             return False
-        self._continue_from(views, tensors)
-        self.block.counters.steps = counters.steps
-        self.block.counters.saved = counters.saved
-        self.block.counters.seen = counters.seen
+        self._copy_tensors(views, tensors)
+        _, _, counters = blocks.tensors.previous
+        blocks.counters.steps = counters.steps
+        blocks.counters.saved = counters.saved
+        blocks.counters.seen = counters.seen
+        if blocks.optimizer:
+            self._continue_from(views, _views(blocks.optimizer), counters.steps)
         return True
 
-    def _continue_from(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        """Copy the model's tensors, and log it if they were trained with another optimizer."""
-        complete = self._copy(views, tensors)
-        if not complete and any(key.startswith("optimizer.") for key in tensors):
+    def _continue_from(
+        self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor], steps: int
+    ) -> None:
+        """Copy the state of the optimizer; log it if there is only that of another one."""
+        if self._has_state(tensors):
+            self._copy_state(views, tensors, steps)
+        elif any(key.startswith("optimizer.") for key in tensors):
             log.error('model "%s" continues with another optimizer, whose state is new', self.name)
 
-    def _copy(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
-        """Copy the model's tensors, and the optimizer's if all fit; return whether they do."""
-        others = self.layout.entries.keys() - self.keys
-        complete = not self.layout.mismatch(others, tensors)
-        for key in self.layout.entries if complete else self.keys:
+    def _copy_tensors(self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        for key in self.keys:
             views[key].copy_(tensors[key])
-        return complete
+
+    def _has_state(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Return whether tensors have the state of the optimizer, but for counts of steps."""
+        return not self.layout.mismatch(self._states - self._counts, tensors)
+
+    def _copy_state(
+        self, views: Mapping[str, Tensor], tensors: Mapping[str, Tensor], steps: int
+    ) -> None:
+        """Copy the state of the optimizer; without strict order it has no counts of steps."""
+        for key in self._states:
+            if key in self._counts and self.layout.mismatch([key], tensors):
+                views[key].fill_(steps)
+            else:
+                views[key].copy_(tensors[key])
 
     def _bind(self) -> None:
         """Bind the tensors of the module and of the optimizer to the block."""
-        views = self.layout.views(self.block.memory)
+        views = self.views(self.blocks)
         self._bind_tensors(views)
         if self._optimizer:
             self._optimizer.bind(views)
@@ -375,9 +438,24 @@ def _is_used(block: Block) -> bool:
     return any(shared.uses(block) for shared in [*instances])
 
 
-def _record(block: Block) -> None:
-    if not any(known.is_same(block) for known in _blocks):
-        _blocks.append(block)
+def _release(block: Block) -> None:
+    """Detach from a block that was found and is not used."""
+    if not _is_used(block):
+        block.detach()
+
+
+def _views(block: Block) -> dict[str, Tensor]:
+    """Return the tensors of the block that a fresh one follows."""
+    if block.previous is None:
+        return {}
+    layout, memory, _ = block.previous
+    return layout.views(memory)
+
+
+def _record(blocks: Blocks) -> None:
+    for block in blocks:
+        if not any(known.is_same(block) for known in _blocks):
+            _blocks.append(block)
 
 
 def _forget(block: Block) -> None:

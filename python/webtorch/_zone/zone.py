@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from webtorch._native import ffi, lib
-from webtorch._zone.interfaces import BusyError, Counters
+from webtorch._zone.interfaces import BusyError, Counters, Wanted
 from webtorch._zone.layout import Layout
 
 MAX_NAME = lib.WEBTORCH_MODEL_LEN - 1
@@ -34,6 +34,7 @@ class ZoneBlock:
 
     def ready(self) -> None:
         """Make it visible to other workers."""
+        self.fresh = False
         self.previous = None
         lib.ngx_webtorch_block_ready(self._id)
 
@@ -45,9 +46,9 @@ class ZoneBlock:
         """Compare two blocks: an id is not used again while a process uses its block."""
         return bool(self._id == other._id)
 
-    def supersede(self) -> None:
-        """Hide blocks of this name with another layout."""
-        lib.ngx_webtorch_block_supersede(self._id)
+    def supersede(self, optimizer: "ZoneBlock | None") -> None:
+        """Hide earlier blocks of a model and its optimizer."""
+        lib.ngx_webtorch_block_supersede(self._id, _id(optimizer))
 
     def detach(self) -> None:
         """Release this process's use of the block."""
@@ -57,16 +58,20 @@ class ZoneBlock:
         """Count an optimizer step."""
         lib.ngx_webtorch_block_step(self._id)
 
-    def snapshot(self) -> None:
-        """Take a copy."""
-        lib.ngx_webtorch_block_snapshot(self._id)
+    def is_strict(self) -> bool:
+        """Return whether workers use it that train in strict order."""
+        return bool(lib.ngx_webtorch_block_strict(self._id))
+
+    def snapshot(self, optimizer: "ZoneBlock | None") -> None:
+        """Take copies of both."""
+        lib.ngx_webtorch_block_snapshot(self._id, _id(optimizer))
 
     def commit(self) -> None:
-        """Drop the copy."""
+        """Drop the copies."""
         lib.ngx_webtorch_block_commit(self._id)
 
     def restore(self) -> None:
-        """Restore the copy."""
+        """Restore the copies."""
         lib.ngx_webtorch_block_restore(self._id)
 
 
@@ -75,34 +80,34 @@ class NginxZone:
 
     SAME_STEPS = lib.WEBTORCH_SAME_STEPS
 
-    def find(self, name: str, layout: Layout, undo: bool) -> ZoneBlock | None:
-        """Return the youngest block of a name and layout.
+    def find(self, wanted: Wanted) -> ZoneBlock | None:
+        """Return the youngest block that fits.
 
         Raises:
             BusyError: Another worker fills a block.
 
         """
-        return self._attach(name, layout, undo, _FIND)
+        return self._attach(wanted, _FIND)
 
-    def attach(self, name: str, layout: Layout, undo: bool) -> ZoneBlock:
-        """Return the youngest block of a name and layout, or a fresh one.
-
-        Raises:
-            MemoryError: The zone has no room for it.
-            ValueError: The name is too long.
-
-        """
-        return self._make(name, layout, undo, _FIND_OR_MAKE)
-
-    def replace(self, name: str, layout: Layout, undo: bool) -> ZoneBlock:
-        """Return a fresh block, which replaces others of its name when it is ready.
+    def attach(self, wanted: Wanted) -> ZoneBlock:
+        """Return the youngest block that fits, or a fresh one.
 
         Raises:
             MemoryError: The zone has no room for it.
             ValueError: The name is too long.
 
         """
-        return self._make(name, layout, undo, _MAKE)
+        return self._make(wanted, _FIND_OR_MAKE)
+
+    def replace(self, wanted: Wanted) -> ZoneBlock:
+        """Return a fresh block, which replaces others that fit when it is ready.
+
+        Raises:
+            MemoryError: The zone has no room for it.
+            ValueError: The name is too long.
+
+        """
+        return self._make(wanted, _MAKE)
 
     def lock(self) -> None:
         """Wait until no other worker trains in strict order, and keep others from it."""
@@ -124,20 +129,33 @@ class NginxZone:
         """Return whether this worker shuts down."""
         return bool(lib.ngx_webtorch_exiting())
 
-    def _make(self, name: str, layout: Layout, undo: bool, how: int) -> ZoneBlock:
-        if len(name.encode()) > MAX_NAME:
-            raise ValueError(f'the name of model "{name}" is longer than {MAX_NAME} bytes')
-        block = self._attach(name, layout, undo, how)
+    def _make(self, wanted: Wanted, how: int) -> ZoneBlock:
+        if len(wanted.name.encode()) > MAX_NAME:
+            raise ValueError(f'the name of model "{wanted.name}" is longer than {MAX_NAME} bytes')
+        block = self._attach(wanted, how)
         if block is None:
-            size = layout.size * (2 if undo else 1)
-            raise MemoryError(f'webtorch_zone has no room for the {size} bytes of model "{name}"')
+            size = wanted.layout.size * (2 if wanted.undo else 1)
+            raise MemoryError(
+                f'webtorch_zone has no room for the {size} bytes of model "{wanted.name}"'
+            )
         return block
 
-    def _attach(self, name: str, layout: Layout, undo: bool, how: int) -> ZoneBlock | None:
-        found = ffi.new("webtorch_block_t *")
-        failed = lib.ngx_webtorch_block_attach(
-            name.encode(), layout.key, len(layout.key), layout.size, undo, how, found
+    def _attach(self, wanted: Wanted, how: int) -> ZoneBlock | None:
+        name = ffi.new("char[]", wanted.name.encode())
+        layout = ffi.new("char[]", wanted.layout.key)
+        asked = ffi.new(
+            "webtorch_wanted_t *",
+            {
+                "name": name,
+                "kind": wanted.kind,
+                "undo": wanted.undo,
+                "layout": layout,
+                "layout_len": len(wanted.layout.key),
+                "size": wanted.layout.size,
+            },
         )
+        found = ffi.new("webtorch_block_t *")
+        failed = lib.ngx_webtorch_block_attach(asked, how, found)
         if failed > 0:
             raise BusyError
         if failed:
@@ -148,6 +166,10 @@ class NginxZone:
             if found.fresh:
                 lib.ngx_webtorch_block_discard(found.id)
             raise
+
+
+def _id(block: ZoneBlock | None) -> int:
+    return int(lib.WEBTORCH_NO_BLOCK if block is None else block._id)
 
 
 def _memory(data: Any, size: int) -> Tensor:

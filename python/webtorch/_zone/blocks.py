@@ -1,0 +1,144 @@
+"""The memory of a model in the zone: its tensors, and the state of its optimizer beside them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from webtorch._zone.interfaces import Block, Counters, Kind, Wanted, Zone
+from webtorch._zone.layout import Layout
+from webtorch._zone.private_block import PrivateBlock
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of a model: workers with another optimizer have only that of the tensors, too."""
+
+    tensors: Block
+    optimizer: Block | None
+    """None if the optimizer keeps no state."""
+
+    def __iter__(self) -> Iterator[Block]:
+        yield self.tensors
+        if self.optimizer is not None:
+            yield self.optimizer
+
+    @property
+    def counters(self) -> Counters:
+        """The counts of the model."""
+        return self.tensors.counters
+
+    def has(self, block: Block) -> bool:
+        """Return whether a block is one of these."""
+        return any(own.is_same(block) for own in self)
+
+    def is_same(self, other: "Blocks") -> bool:
+        """Return whether both are the same."""
+        return all(self.has(block) for block in other)
+
+    def snapshot(self) -> None:
+        """Take a copy, which is restored if this process crashes; within `Zone.lock`."""
+        self.tensors.snapshot(self.optimizer)
+
+    def commit(self) -> None:
+        """Drop the copy."""
+        self.tensors.commit()
+
+    def restore(self) -> None:
+        """Restore the copy."""
+        self.tensors.restore()
+
+    def private(self) -> "Blocks":
+        """Return copies in the memory of this process."""
+        optimizer = self.optimizer
+        return Blocks(PrivateBlock(self.tensors), PrivateBlock(optimizer) if optimizer else None)
+
+
+class Memory:
+    """Finds the blocks of a model in the zone.
+
+    Args:
+        zone: The shared memory.
+        name: Name of the model.
+        tensors: Its tensors by name.
+        states: The tensors of the optimizer's state by name; none if it keeps none.
+        strict: Whether the model is trained in strict order.
+
+    Raises:
+        ValueError: A tensor is of a dtype that cannot be shared.
+
+    """
+
+    def __init__(
+        self,
+        zone: Zone,
+        name: str,
+        tensors: Mapping[str, Tensor],
+        states: Mapping[str, Tensor],
+        strict: bool,
+    ) -> None:
+        self._zone = zone
+        own = Layout.of(tensors)
+        self._tensors = Wanted(name, Kind.TENSORS, own, strict)
+        self._optimizer = (
+            Wanted(name, Kind.OPTIMIZER, Layout.of(states, own), strict) if states else None
+        )
+
+    def views(self, blocks: Blocks) -> dict[str, Tensor]:
+        """Return the tensors of a model and of its optimizer by name."""
+        views = self._tensors.layout.views(blocks.tensors.memory)
+        if self._optimizer and blocks.optimizer is not None:
+            views |= self._optimizer.layout.views(blocks.optimizer.memory)
+        return views
+
+    def attach(self, attached: list[Block]) -> Blocks:
+        """Return the latest blocks, or fresh ones; they are appended to a list.
+
+        Raises:
+            MemoryError: The zone has no room for one of them.
+            ValueError: The name is too long.
+
+        """
+        tensors = self._zone.attach(self._tensors)
+        attached.append(tensors)
+        if not self._optimizer:
+            return Blocks(tensors, None)
+        # the state that there is may be that of other tensors
+        get = self._zone.replace if tensors.fresh else self._zone.attach
+        optimizer = get(self._optimizer)
+        attached.append(optimizer)
+        return Blocks(tensors, optimizer)
+
+    def replace(self, made: list[Block], with_optimizer: bool) -> Blocks:
+        """Return fresh blocks, which replace others when they are ready; see `attach`."""
+        tensors = self._zone.replace(self._tensors)
+        made.append(tensors)
+        if not self._optimizer or not with_optimizer:
+            return Blocks(tensors, None)
+        optimizer = self._zone.replace(self._optimizer)
+        made.append(optimizer)
+        return Blocks(tensors, optimizer)
+
+    def find(self, current: Blocks, release: Callable[[Block], None]) -> Blocks:
+        """Return the latest blocks.
+
+        Args:
+            current: The blocks until now, which no lookup may find any more.
+            release: Called with blocks that were found and replaced meanwhile.
+
+        Raises:
+            BusyError: Another worker fills a block.
+
+        """
+        tensors = self._zone.find(self._tensors) or current.tensors
+        while True:
+            optimizer = current.optimizer
+            if self._optimizer:
+                optimizer = self._zone.find(self._optimizer) or optimizer
+            # both are replaced at once: the state is that of these tensors if they still are there
+            again = self._zone.find(self._tensors) or current.tensors
+            found = Blocks(again, optimizer)
+            if again.is_same(tensors):
+                return found
+            release(tensors)
+            tensors = again
