@@ -7,6 +7,7 @@
 
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_check.h"
+#include "ngx_webtorch_exit.h"
 #include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_handler.h"
 #include "ngx_webtorch_model.h"
@@ -385,9 +386,12 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_worker_exit();
 
-    if (rc == NGX_BUSY) {
-        /* exit() would run destructors of libraries that a thread still uses */
-        _exit(0);
+    /* threads of applications may be running even if none of handlers is */
+
+    if (rc == NGX_BUSY
+        || ngx_webtorch_exit_without_destructors(cycle->log) != NGX_OK)
+    {
+        ngx_webtorch_exit_now(cycle);
     }
 }
 
