@@ -6,7 +6,7 @@ static void ngx_webtorch_exit_handler(void);
 static void ngx_webtorch_exit_tools(void);
 
 
-/* what tools do in a destructor, if the process was built or started with one */
+/* what tools do in a destructor; NULL if the process has none of them */
 
 void __gcov_dump(void) __attribute__((weak));
 int __llvm_profile_write_file(void) __attribute__((weak));

@@ -265,8 +265,8 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
 
 
 /*
- * webtorch_intercept_errors: nginx answers with a page of "error_page".  In such
- * a page the handler's own answer is sent.
+ * webtorch_intercept_errors: nginx answers with a page of "error_page".  In
+ * such a page the handler's own answer is sent.
  */
 
 static ngx_uint_t
