@@ -83,7 +83,7 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
     rc = ngx_http_webtorch_body_begin(r, ctx);
 
     if (rc != NGX_OK) {
-        return (rc == NGX_BUSY) ? ngx_http_webtorch_busy(r)
+        return (rc == NGX_BUSY) ? ngx_http_webtorch_no_room(r)
                                 : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -173,7 +173,7 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
         rc = ngx_http_webtorch_add(r, ctx, &body);
 
     } else if (rc == NGX_BUSY) {
-        rc = ngx_http_webtorch_busy(r);
+        rc = ngx_http_webtorch_no_room(r);
     }
 
     ngx_http_webtorch_wait(r, rc);

@@ -262,7 +262,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
                                              ngx_http_webtorch_inflate_limit(r))
            != NGX_OK)
     {
-        return ngx_http_webtorch_busy(r);
+        return ngx_http_webtorch_no_room(r);
     }
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
