@@ -236,7 +236,7 @@ ENTRY = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
             "malformed_body",
             "exceed",
         ),
-        (raw_safetensors({"x": {**ENTRY, "shape": [-1, 2]}}), 400, "malformed_body", "a size is"),
+        (raw_safetensors({"x": {**ENTRY, "shape": [-1, 2]}}), 400, "malformed_body", "axis 0"),
         (
             raw_safetensors({"x": {"dtype": "F32", "shape": [1, 2]}}),
             400,
