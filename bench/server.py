@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -33,7 +34,7 @@ http {{
     webtorch_threads 1;
     {http}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096 {listen};
         location = /ok {{ return 200 "ok"; }}
 {locations}
     }}
@@ -49,11 +50,24 @@ class Server:
         probe: a location that answers the XOR network's output, to know when it serves.
         workers: their number.
         http: text for the http block.
+        listen: more parameters of the listening socket.
+        environment: variables that it has besides those of this process.
 
     """
 
-    def __init__(self, locations: str, probe: str, workers: int = 1, http: str = "") -> None:
+    def __init__(
+        self,
+        locations: str,
+        probe: str,
+        workers: int = 1,
+        http: str = "",
+        *,
+        listen: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.workers = workers
+        self._listen = listen
+        self._environment = {**os.environ, **(environment or {})}
         self._http = http
         self._locations = locations
         self._probe = probe
@@ -71,6 +85,7 @@ class Server:
                 port=PORT,
                 locations=self._locations,
                 http=self._http,
+                listen=self._listen,
             )
         )
         self.launch()
@@ -81,7 +96,8 @@ class Server:
         begin = time.perf_counter()
         conf = self._prefix / "nginx.conf"
         self._process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
+            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"],
+            env=self._environment,
         )
         self._wait()
         self.start_seconds = time.perf_counter() - begin

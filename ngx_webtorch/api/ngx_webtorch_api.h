@@ -57,8 +57,12 @@
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096
 
-/* a flag of a slot's number: no other slot is in use, they can be freed */
+/*
+ * Flags of a slot's number: no other slot is in use, they can be freed; the
+ * input buffers are not used again.
+ */
 #define WEBTORCH_ONLY_SLOT    0x80000000
+#define WEBTORCH_USED_ONCE    0x40000000
 
 /* a balancer's features of a server and a request, and its hidden neurons */
 #define WEBTORCH_FEATURES     8

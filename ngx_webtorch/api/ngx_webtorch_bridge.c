@@ -3083,6 +3083,15 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_USED_ONCE(unsigned long long *o)
+{
+  int n = (WEBTORCH_USED_ONCE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_USED_ONCE) | 0);  /* check that WEBTORCH_USED_ONCE is an integer */
+  if (!_cffi_check_int(*o, n, 1073741824U))
+    n |= 2;
+  return n;
+}
+
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3129,6 +3138,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_USED_ONCE", (void *)_cffi_const_WEBTORCH_USED_ONCE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_balancer_publish },
   { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_ngx_webtorch_balancer_samples },
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 22), (void *)_cffi_d_ngx_webtorch_balancer_scale },
@@ -3550,7 +3560,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  79,  /* num_globals */
+  80,  /* num_globals */
   15,  /* num_struct_unions */
   0,  /* num_enums */
   15,  /* num_typenames */

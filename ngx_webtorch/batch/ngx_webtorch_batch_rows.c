@@ -10,6 +10,9 @@
 /* bytes of inputs that it has room for, if that is less than FIRST_ROWS */
 #define NGX_WEBTORCH_FIRST_SIZE      (256 * 1024)
 
+/* bytes of rows that the event loop copies or moves, in a millisecond */
+#define NGX_WEBTORCH_MAX_MOVE        (1024 * 1024)
+
 /* bytes of inputs of a batch whose rows have variable axes */
 #define NGX_WEBTORCH_MAX_SIZE        (64 * 1024 * 1024)
 
@@ -30,6 +33,8 @@ static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
 static void ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
 static void ngx_webtorch_batch_job_moved(webtorch_job_t *job);
+static void ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch);
+static size_t ngx_webtorch_batch_row_size(ngx_webtorch_batch_t *batch);
 
 
 ngx_webtorch_batch_t *
@@ -49,6 +54,8 @@ ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner, const int64_t *sizes)
             return NULL;
         }
     }
+
+    batch->max_rows = (uint32_t) runner->handler->max_batch;
 
     if (batch->schema->naxes) {
         ngx_webtorch_batch_set_sizes(batch, sizes);
@@ -83,7 +90,6 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
         *batch->schema = *schema;
     }
 
-    batch->max_rows = (uint32_t) runner->handler->max_batch;
     batch->row_weight = 1;
 
     batch->runner = runner;
@@ -97,6 +103,7 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 void
 ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
 {
+    uint32_t                i;
     ngx_webtorch_runner_t  *runner;
 
     runner = batch->runner;
@@ -114,6 +121,20 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
         free(batch->api.text);
         batch->api.text = NULL;
         batch->max_text = 0;
+    }
+
+    for (i = 0; i < batch->schema->noutputs; i++) {
+        free(batch->copies[i]);
+        batch->copies[i] = NULL;
+    }
+
+    if (batch->api.slot & WEBTORCH_USED_ONCE) {
+        batch->api.slot &= ~WEBTORCH_USED_ONCE;
+        batch->api.retained = 1;
+
+        if (!batch->adopted) {
+            ngx_webtorch_batch_free_inputs(batch);
+        }
     }
 
     if (batch->api.retained) {
@@ -182,6 +203,101 @@ ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
 
 
 ngx_int_t
+ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
+{
+    uint32_t            i;
+    webtorch_batch_t   *api;
+    webtorch_schema_t  *schema;
+
+    api = &batch->api;
+    schema = batch->schema;
+
+    if (ngx_webtorch_batch_grow_jobs(batch) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* Python frees a buffer that it has seen, with its last tensor */
+
+    if (!batch->adopted) {
+        ngx_webtorch_batch_free_inputs(batch);
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        api->inputs[i] = sink->data[i];
+        api->allocated[i] = layout->rows * (size_t) schema->inputs[i].row_size;
+        sink->data[i] = NULL;
+    }
+
+    if (layout->text) {
+        free(api->text);
+        api->text = sink->text;
+        batch->max_text = layout->text;
+        sink->text = NULL;
+    }
+
+    batch->adopted = 0;
+    batch->max_rows = 0;
+    api->generation++;
+    api->capacity = layout->rows;
+    api->slot |= WEBTORCH_USED_ONCE;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
+{
+    uint32_t  i;
+
+    for (i = 0; i < batch->schema->ninputs; i++) {
+        if (batch->api.inputs[i]) {
+            ngx_free(batch->api.inputs[i]);
+            batch->api.inputs[i] = NULL;
+        }
+    }
+}
+
+
+ngx_uint_t
+ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch, uint32_t rows)
+{
+    size_t  size;
+
+    if (batch->api.rows + rows <= batch->api.capacity) {
+        return 0;
+    }
+
+    size = batch->api.rows * ngx_webtorch_batch_row_size(batch);
+
+    if (size < NGX_WEBTORCH_MAX_MOVE) {
+        return 0;
+    }
+
+    batch->runner->first_size = ngx_max(batch->runner->first_size, 2 * size);
+
+    return 1;
+}
+
+
+static size_t
+ngx_webtorch_batch_row_size(ngx_webtorch_batch_t *batch)
+{
+    size_t    size;
+    uint32_t  i;
+
+    size = 0;
+
+    for (i = 0; i < batch->schema->ninputs; i++) {
+        size += (size_t) batch->schema->inputs[i].row_size;
+    }
+
+    return size;
+}
+
+
+ngx_int_t
 ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
 {
@@ -240,6 +356,13 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
     capacity = ngx_min(NGX_WEBTORCH_FIRST_ROWS,
                        NGX_WEBTORCH_FIRST_SIZE / batch->row_weight);
     capacity = ngx_max(2 * api->capacity, capacity);
+
+    if (batch->runner->first_size) {
+        capacity = ngx_max(capacity,
+                           (uint32_t) (batch->runner->first_size
+                                       / ngx_webtorch_batch_row_size(batch)));
+    }
+
     capacity = ngx_max(rows, ngx_min(capacity, batch->max_rows));
 
     for (i = 0; i < schema->ninputs; i++) {
@@ -347,12 +470,12 @@ ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
  * in the queue of the thread, which passes it on without a call.
  */
 
-void
+ngx_int_t
 ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 {
     size_t              size;
     u_char             *p;
-    uint32_t            i, first, rows;
+    uint32_t            i, first, rows, moved;
     webtorch_job_t     *last;
     webtorch_batch_t   *api;
     webtorch_schema_t  *schema;
@@ -362,6 +485,12 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     last = &api->jobs[api->njobs - 1];
     first = job->first;
     rows = job->rows;
+    moved = (job == last) ? 0 : (last->rows == rows) ? rows
+                                                     : api->rows - first - rows;
+
+    if (moved * ngx_webtorch_batch_row_size(batch) > NGX_WEBTORCH_MAX_MOVE) {
+        return NGX_DECLINED;
+    }
 
     ngx_webtorch_job_free(job);
 
@@ -371,11 +500,10 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 
         if (last->rows == rows) {
             ngx_memcpy(p, (u_char *) api->inputs[i] + last->first * size,
-                       (job == last) ? 0 : rows * size);
+                       moved * size);
 
         } else {
-            ngx_memmove(p, p + rows * size,
-                        (api->rows - first - rows) * size);
+            ngx_memmove(p, p + rows * size, moved * size);
         }
     }
 
@@ -397,6 +525,8 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
         first += api->jobs[i].rows;
         ngx_webtorch_batch_job_moved(&api->jobs[i]);
     }
+
+    return NGX_OK;
 }
 
 
@@ -417,8 +547,6 @@ void
 ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only)
 {
-    uint32_t               i;
-    webtorch_schema_t     *schema;
     ngx_webtorch_batch_t  *batch;
 
     only->api.slot &= ~WEBTORCH_ONLY_SLOT;
@@ -430,14 +558,10 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
         return;
     }
 
-    schema = &runner->handler->schema;
-
     for (batch = runner->free; batch; batch = batch->next) {
 
-        for (i = 0; !batch->adopted && i < schema->ninputs; i++) {
-            if (batch->api.inputs[i]) {
-                ngx_free(batch->api.inputs[i]);
-            }
+        if (!batch->adopted) {
+            ngx_webtorch_batch_free_inputs(batch);
         }
 
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));

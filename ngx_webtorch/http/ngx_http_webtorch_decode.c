@@ -1,28 +1,19 @@
 
 /*
- * Large bodies are inflated, and those of text decoded, in a thread of nginx's
- * pool "default": a megabyte of either takes milliseconds, in which the event
- * loop would serve no other request.  The rows are copied into a batch
- * afterwards.  Other bodies are decoded in the event loop, right into a batch.
+ * Bodies that take more than about a millisecond are copied, inflated and
+ * decoded in a thread of nginx's pool "default": the event loop would serve no
+ * other request meanwhile.  Few rows are copied into a batch afterwards, many
+ * become a batch.  Other bodies are decoded in the event loop, right into a
+ * batch.
  */
 
 #include "ngx_http_webtorch_decode.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_runner.h"
-
-
-/*
- * Sizes from which on a body goes to a thread, in bytes.  About so much text is
- * decoded within NGX_WEBTORCH_INLINE_LIMIT, and so much that is compressed is
- * inflated, mostly to less than ten times as much.
- */
-#define NGX_HTTP_WEBTORCH_LARGE_TEXT      (128 * 1024)
-#define NGX_HTTP_WEBTORCH_LARGE_CODED     (16 * 1024)
-
-/* ms; a worker that shuts down gracefully waits for timers */
-#define NGX_HTTP_WEBTORCH_DECODE_TIMEOUT  60000
 
 
 typedef struct {
@@ -38,9 +29,12 @@ typedef struct {
 struct ngx_http_webtorch_decoding_s {
     ngx_webtorch_sink_t        sink;
     ngx_http_webtorch_ctx_t   *ctx;
+    ngx_log_t                 *log;
+    ngx_chain_t               *bufs;      /* to be copied; NULL: body is set */
     ngx_str_t                  body;
-    ngx_pool_cleanup_t        *cln;       /* frees the inflated body */
-    unsigned                   decode:1;  /* 0: it is only inflated */
+    ngx_pool_cleanup_t        *copied;    /* frees the copied body */
+    ngx_pool_cleanup_t        *inflated;  /* frees the inflated body */
+    unsigned                   decode:1;  /* 0: Python gets the body */
     char                      *text;      /* strings of the rows */
     ngx_int_t                  rc;        /* NGX_DECLINED: not decoded */
     ngx_webtorch_error_t       err;
@@ -63,10 +57,13 @@ static ngx_uint_t ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx,
 static void ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log);
 static ngx_int_t ngx_http_webtorch_decode_body(
     ngx_http_webtorch_decoding_t *d);
+static void ngx_http_webtorch_decode_free(ngx_pool_cleanup_t *cln);
 static int ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
-static void ngx_http_webtorch_decode_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
+    ngx_http_webtorch_decoding_t *d);
+static size_t ngx_http_webtorch_decoded_size(ngx_http_webtorch_decoding_t *d);
+static ngx_int_t ngx_http_webtorch_copy_decoded(
     ngx_http_webtorch_decoding_t *d);
 static void ngx_http_webtorch_decode_cleanup(void *data);
 #endif
@@ -176,15 +173,12 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_thread_task_t             *task;
     ngx_pool_cleanup_t            *cln;
     ngx_http_webtorch_decoding_t  *d;
-    ngx_http_webtorch_loc_conf_t  *wlcf;
 
-    /* nginx before 1.25.4 cannot terminate a subrequest that is blocked */
-
-    if (!ngx_http_webtorch_is_large(ctx, body) || r != r->main) {
+    if (!ngx_http_webtorch_thread_allowed(r)
+        || (body && !ngx_http_webtorch_is_large(ctx, body)))
+    {
         return NGX_DECLINED;
     }
-
-    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
     task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_webtorch_decoding_t));
     if (task == NULL) {
@@ -198,36 +192,46 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
 
     d = task->ctx;
 
-    d->cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (d->cln == NULL) {
+    d->copied = ngx_pool_cleanup_add(r->pool, 0);
+    if (d->copied == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    d->inflated = ngx_pool_cleanup_add(r->pool, 0);
+    if (d->inflated == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     d->sink.reserve = ngx_http_webtorch_thread_reserve;
     d->sink.limit = ngx_http_webtorch_inflate_limit(r);
     d->ctx = ctx;
-    d->body = *body;
-    d->decode = (ctx->text && ctx->handler->schema.kind != WEBTORCH_HANDLER);
+    d->log = r->connection->log;
+    d->decode = (ctx->handler->schema.kind != WEBTORCH_HANDLER
+                 && (ctx->in == NULL || ctx->in->decode));
+
+    if (body) {
+        d->body = *body;
+
+    } else {
+        d->bufs = r->request_body->bufs;
+    }
+
+    /* otherwise Python gets this memory */
+
+    if (d->decode || d->bufs || ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
+        ngx_http_webtorch_defer_body(r);
+    }
 
     cln->handler = ngx_http_webtorch_decode_cleanup;
     cln->data = d;
 
     task->handler = ngx_http_webtorch_decode_thread;
-    task->event.data = r;
-    task->event.handler = ngx_http_webtorch_decode_event_handler;
-    task->event.log = r->connection->log;
 
-    if (ngx_thread_task_post(wlcf->thread_pool, task) != NGX_OK) {
+    if (ngx_http_webtorch_thread_post(r, task, ctx->decoded) != NGX_OK) {
         return ngx_http_webtorch_busy(r);
     }
 
-    ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_DECODE_TIMEOUT);
-
-    /* a blocked request, even if aborted, stays until the thread's event */
-
     ctx->decoding = d;
-    r->main->blocked++;
-    r->aio = 1;
 
     return NGX_AGAIN;
 }
@@ -237,10 +241,30 @@ static ngx_uint_t
 ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
-        return body->len >= NGX_HTTP_WEBTORCH_LARGE_CODED;
+        return ctx->bomb || body->len >= NGX_WEBTORCH_LARGE_DEFLATED;
     }
 
-    return ctx->text && body->len >= NGX_HTTP_WEBTORCH_LARGE_TEXT;
+    if (ctx->handler->schema.kind == WEBTORCH_HANDLER
+        || (ctx->in && ctx->in->decode == NULL))
+    {
+        return 0;
+    }
+
+    if (body->len >= NGX_HTTP_WEBTORCH_LARGE_SIZE) {
+        return 1;
+    }
+
+    if (ctx->text) {
+        return body->len >= NGX_WEBTORCH_LARGE_TEXT;
+    }
+
+    /* the inference protocol sets no format */
+
+    if (ctx->in == NULL) {
+        return ctx->json >= NGX_WEBTORCH_LARGE_TEXT;
+    }
+
+    return ctx->in->slow && ctx->in->slow((char *) body->data, body->len);
 }
 
 
@@ -256,23 +280,54 @@ ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log)
 static ngx_int_t
 ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
 {
+    ngx_int_t   rc;
     ngx_uint_t  coding;
 
     coding = d->ctx->coding;
 
-    if (coding != NGX_HTTP_WEBTORCH_IDENTITY
-        && ngx_http_webtorch_inflate(coding, &d->body, d->sink.limit, d->cln,
-                                     &d->err)
+    if (d->bufs
+        && ngx_http_webtorch_copy_body(d->bufs, d->copied, &d->body, d->log)
            != NGX_OK)
     {
-        return NGX_ERROR;
+        return ngx_webtorch_error(&d->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory, or the body could "
+                                  "not be read, see the error log");
+    }
+
+    if (coding != NGX_HTTP_WEBTORCH_IDENTITY) {
+
+        if (ngx_http_webtorch_inflate(coding, &d->body, d->sink.limit,
+                                      d->inflated, &d->err)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_http_webtorch_decode_free(d->copied);
     }
 
     if (!d->decode || d->body.len == 0) {
         return NGX_DECLINED;
     }
 
-    return ngx_http_webtorch_decode_rows(d->ctx, &d->body, &d->sink, &d->err);
+    rc = ngx_http_webtorch_decode_rows(d->ctx, &d->body, &d->sink, &d->err);
+
+    ngx_http_webtorch_decode_free(d->copied);
+    ngx_http_webtorch_decode_free(d->inflated);
+
+    return rc;
+}
+
+
+/* here, as it takes milliseconds to return many pages to the system */
+
+static void
+ngx_http_webtorch_decode_free(ngx_pool_cleanup_t *cln)
+{
+    if (cln->handler) {
+        cln->handler(cln->data);
+        cln->handler = NULL;
+    }
 }
 
 
@@ -318,39 +373,6 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
 }
 
 
-static void
-ngx_http_webtorch_decode_event_handler(ngx_event_t *ev)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = ev->data;
-    c = r->connection;
-
-    ngx_http_set_log_request(c->log, r);
-
-    if (ev->timedout) {
-        ngx_log_error(NGX_LOG_ALERT, c->log, 0,
-                      "decoding a body in a thread took too long");
-        ev->timedout = 0;
-        return;
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
-
-    r->main->blocked--;
-    r->aio = 0;
-
-    /* the request's own handler, or nginx's, which ends an aborted request */
-
-    r->write_event_handler(r);
-
-    ngx_http_run_posted_requests(c);
-}
-
-
 ngx_int_t
 ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
@@ -384,6 +406,53 @@ static ngx_int_t
 ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
 {
+    ngx_int_t               rc;
+    ngx_webtorch_runner_t  *runner;
+
+    if (ngx_http_webtorch_decoded_size(d) < NGX_HTTP_WEBTORCH_LARGE_SIZE) {
+        rc = ngx_http_webtorch_copy_decoded(d);
+
+    } else {
+        runner = d->ctx->handler->runner;
+        d->sink.text = d->text;
+
+        rc = ngx_webtorch_runner_adopt(runner, &d->ctx->layout, &d->sink);
+
+        d->text = d->sink.text;
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_job_add_rows(r, d->ctx);
+}
+
+
+static size_t
+ngx_http_webtorch_decoded_size(ngx_http_webtorch_decoding_t *d)
+{
+    size_t                  size;
+    uint32_t                i;
+    webtorch_schema_t      *schema;
+    ngx_webtorch_layout_t  *layout;
+
+    layout = &d->ctx->layout;
+    schema = &d->ctx->handler->schema;
+    size = layout->text;
+
+    for (i = 0; i < schema->ninputs; i++) {
+        size += layout->rows
+                * ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+    }
+
+    return size;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_copy_decoded(ngx_http_webtorch_decoding_t *d)
+{
     size_t                   size, n;
     uint32_t                 i;
     webtorch_text_t         *text;
@@ -397,7 +466,7 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     schema = &d->ctx->handler->schema;
 
     if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
@@ -417,7 +486,7 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
         ngx_memcpy(sink.text, d->text, layout->text);
     }
 
-    return ngx_http_webtorch_job_add_rows(r, d->ctx);
+    return NGX_OK;
 }
 
 

@@ -404,5 +404,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     bound,
     encode,
     nullptr,
-    nullptr
+    nullptr,
+    nullptr,
+    0
 };

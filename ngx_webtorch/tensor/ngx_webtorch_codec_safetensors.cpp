@@ -216,6 +216,23 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 }
 
 
+/* the header is text */
+
+int
+slow(const char *body, size_t len)
+{
+    uint64_t  size;
+
+    if (len < kLengthLen) {
+        return 0;
+    }
+
+    std::memcpy(&size, body, kLengthLen);
+
+    return size >= NGX_WEBTORCH_LARGE_TEXT;
+}
+
+
 size_t
 bound(const webtorch_spec_t *specs, uint32_t n, const ngx_webtorch_layout_t *)
 {
@@ -322,5 +339,7 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
     bound,
     nullptr,
     frame,
-    nullptr
+    nullptr,
+    slow,
+    0
 };

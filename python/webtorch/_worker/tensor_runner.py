@@ -22,6 +22,7 @@ from webtorch._worker.slots import Slot, VariableSlot, is_shared
 
 # looking up an attribute of lib takes longer than the comparison
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
+_USED_ONCE = lib.WEBTORCH_USED_ONCE
 
 
 class TensorRunner:
@@ -50,15 +51,20 @@ class TensorRunner:
         """Run a batch: one call for all of its requests, unless that fails.
 
         Args:
-            number: Number of the slot, with WEBTORCH_ONLY_SLOT if all others can be dropped.
+            number: Number of the slot, with WEBTORCH_ONLY_SLOT if all others can be dropped, and
+                WEBTORCH_USED_ONCE if this one can after the call.
             generation: Generation of the slot's buffers.
             rows: Number of rows.
             batch: The batch, a webtorch_batch_t, whose outputs are set.
 
         """
-        if number >= _ONLY_SLOT:
-            number -= _ONLY_SLOT
-            self._drop_others(number)
+        used_once = False
+        if number >= _USED_ONCE:
+            used_once = bool(number & _USED_ONCE)
+            only_slot = number >= _ONLY_SLOT
+            number &= _USED_ONCE - 1
+            if only_slot:
+                self._drop_others(number)
 
         slot = self._slots.get(number)
         if slot is None or slot.generation != generation:
@@ -93,7 +99,7 @@ class TensorRunner:
         for index, output in enumerate(outputs):
             slot.outputs[index] = output.data_ptr()
 
-        if slot.is_kept():
+        if used_once or slot.is_kept():
             batch.retained = 1
             del self._slots[number]
 
