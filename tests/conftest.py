@@ -26,6 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
         BINARY.load_module = ""
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Leave bytes out of names: archives have the time in them, and all processes need the same."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let a test marked "serial" run when no other one does, in any process of this tree."""

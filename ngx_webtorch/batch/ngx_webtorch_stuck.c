@@ -43,10 +43,7 @@ static ngx_webtorch_waiter_t *ngx_webtorch_stuck_find_waiter(
     ngx_webtorch_runner_t *runner);
 
 
-static ngx_webtorch_stuck_t  ngx_webtorch_stuck = {
-    .mutex = PTHREAD_MUTEX_INITIALIZER,
-    .cond = PTHREAD_COND_INITIALIZER
-};
+static ngx_webtorch_stuck_t  ngx_webtorch_stuck;
 
 
 int
@@ -82,18 +79,23 @@ ngx_int_t
 ngx_webtorch_stuck_init_process(ngx_cycle_t *cycle, ngx_array_t *handlers)
 {
     ngx_msec_t             time;
+    pthread_condattr_t     attr;
     ngx_webtorch_stuck_t  *stuck;
 
     stuck = &ngx_webtorch_stuck;
     time = ngx_webtorch_stuck_min_time(handlers);
 
-    stuck->started = 0;
-    stuck->stop = 0;
-    stuck->nstuck = 0;
+    ngx_memzero(stuck, sizeof(ngx_webtorch_stuck_t));
 
     if (time == 0) {
         return NGX_OK;
     }
+
+    (void) pthread_mutex_init(&stuck->mutex, NULL);
+    (void) pthread_condattr_init(&attr);
+    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void) pthread_cond_init(&stuck->cond, &attr);
+    (void) pthread_condattr_destroy(&attr);
 
     stuck->handlers = handlers;
     stuck->log = cycle->log;
@@ -178,7 +180,7 @@ ngx_webtorch_stuck_wait(void)
     uint64_t         nsec;
     struct timespec  ts;
 
-    (void) clock_gettime(CLOCK_REALTIME, &ts);
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
     nsec = (uint64_t) ts.tv_nsec + ngx_webtorch_stuck.poll * 1000000;
 

@@ -53,9 +53,10 @@ ngx_webtorch_thread_join(pthread_t thread, time_t timeout)
 {
     struct timespec  ts;
 
-    (void) clock_gettime(CLOCK_REALTIME, &ts);
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
     ts.tv_sec += timeout;
 
-    return pthread_timedjoin_np(thread, NULL, &ts) == 0 ? NGX_OK : NGX_BUSY;
+    return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &ts) == 0
+               ? NGX_OK : NGX_BUSY;
 }

@@ -86,7 +86,7 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
     rc = ngx_http_webtorch_body_begin(r, ctx);
 
     if (rc != NGX_OK) {
-        return (rc == NGX_BUSY) ? ngx_http_webtorch_busy(r)
+        return (rc == NGX_BUSY) ? ngx_http_webtorch_no_room(r)
                                 : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -274,7 +274,7 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     rc = ngx_http_webtorch_body(r, ctx, padded, &body);
 
     if (rc != NGX_OK) {
-        return (rc == NGX_BUSY) ? ngx_http_webtorch_busy(r) : rc;
+        return (rc == NGX_BUSY) ? ngx_http_webtorch_no_room(r) : rc;
     }
 
     if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body.len == 0) {

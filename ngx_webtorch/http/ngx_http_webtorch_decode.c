@@ -258,7 +258,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     }
 
     if (ngx_http_webtorch_decode_count(r, ctx, body) != NGX_OK) {
-        return ngx_http_webtorch_busy(r);
+        return ngx_http_webtorch_no_room(r);
     }
 
     task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_webtorch_decoding_t));

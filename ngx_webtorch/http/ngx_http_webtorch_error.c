@@ -221,13 +221,33 @@ ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
 ngx_int_t
 ngx_http_webtorch_busy(ngx_http_request_t *r)
 {
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    if (ngx_webtorch_queue_full(ctx->handler->queue_size, 0)) {
+        return ngx_http_webtorch_no_room(r);
+    }
+
     if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-               "queue_full", "too many requests wait for the handler, or they "
-               "have more bytes than \"queue_size\" allows");
+               "queue_full", "too many requests wait for the handler");
+}
+
+
+ngx_int_t
+ngx_http_webtorch_no_room(ngx_http_request_t *r)
+{
+    if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "queue_full", "requests that wait have more bytes than "
+               "\"queue_size\" allows");
 }
 
 

@@ -1,29 +1,45 @@
 """Private functions of PyTorch that WebTorch uses.
 
-They are those of the pinned version: check them first when it changes. Tests compare their results
-with those of the public functions.
+They are those of PyTorch 2.6, which Debian 13 has, to the pinned version: check them first when it
+changes. Tests compare their results with those of the public functions.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._autograd import _profiler_enabled
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as _module
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-use_count: Callable[[int], int] = torch._C._storage_Use_Count
+# PyTorch 2.6 without CUDA cannot count references. Then each count is another one, so that memory
+# that may be referenced elsewhere is never used again.
+_unknown_counts = itertools.count(1 << 20, 1 << 20)
+
+use_count: Callable[[int], int] = getattr(
+    torch._C, "_storage_Use_Count", lambda _: next(_unknown_counts)
+)
 """Returns the number of references to the memory of a storage, given by its `_cdata`."""
 
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
 """Sets the grad mode, as torch.no_grad and torch.enable_grad do."""
 
-has_global_hooks: Callable[[], bool] = _has_any_global_hook
-"""Returns whether hooks on all modules are registered."""
-
 _run_backward = torch.autograd.Variable._execution_engine.run_backward
+
+
+def has_global_hooks() -> bool:
+    """Return whether hooks on all modules are registered."""
+    return bool(
+        _module._global_backward_pre_hooks
+        or _module._global_backward_hooks
+        or _module._global_forward_pre_hooks
+        or _module._global_forward_hooks
+        or _module._global_forward_hooks_always_called
+        or _module._global_forward_hooks_with_kwargs
+    )
 
 
 def backward(loss: Tensor, gradient: Tensor) -> None:

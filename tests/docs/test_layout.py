@@ -118,6 +118,18 @@ def test_layout_files_are_short():
 # --- includes ---
 
 
+def test_layout_waits_do_not_follow_the_wall_clock():
+    """A clock that is set back would make them longer by that."""
+    calls = r"CLOCK_REALTIME|pthread_timedjoin_np|pthread_mutex_timedlock|sem_timedwait"
+    wrong = [
+        f"{path.relative_to(ROOT)}: {call}"
+        for path in SOURCES
+        for call in re.findall(rf"\b(?:{calls})\b", path.read_text())
+        if path != GENERATED
+    ]
+    assert not wrong, lines_of(wrong)
+
+
 def test_layout_includes_go_down():
     wrong = [
         f"{path.relative_to(C)} includes {header.relative_to(C)}, of a room above"
