@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_encode.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_thread.h"
 
@@ -175,7 +176,7 @@ ngx_http_webtorch_encoded_handler(ngx_http_request_t *r)
     e->cln->data = e->body.data;
     ngx_http_webtorch_defer_cleanup(r, e->cln, e->body.len);
 
-    ngx_http_finalize_request(r, e->send(r, e));
+    ngx_http_webtorch_finalize(r, e->send(r, e));
 }
 
 
