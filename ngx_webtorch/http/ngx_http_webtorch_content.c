@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
@@ -221,7 +222,7 @@ static void
 ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc)
 {
     if (rc != NGX_AGAIN) {
-        ngx_http_finalize_request(r, rc);
+        ngx_http_webtorch_finalize(r, rc);
         return;
     }
 
@@ -230,7 +231,7 @@ ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc)
     }
 
     if (r == r->main) {
-        r->read_event_handler = ngx_http_test_reading;
+        ngx_http_webtorch_watch_client(r);
     }
 }
 

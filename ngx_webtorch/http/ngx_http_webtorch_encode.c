@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_encode.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_thread.h"
 
@@ -132,7 +133,7 @@ ngx_http_webtorch_encoded_handler(ngx_http_request_t *r)
         return;
     }
 
-    ngx_http_finalize_request(r, e->send(r, e));
+    ngx_http_webtorch_finalize(r, e->send(r, e));
 }
 
 

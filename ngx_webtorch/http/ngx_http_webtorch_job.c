@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_inflate.h"
@@ -137,7 +138,7 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
         return;
     }
 
-    ngx_http_finalize_request(r, rc);
+    ngx_http_webtorch_finalize(r, rc);
     ngx_http_run_posted_requests(c);
 }
 

@@ -43,6 +43,7 @@ SERVER = (
     GATE_SERVER
     + f"""
 client_max_body_size 8m;
+webtorch_ignore_client_abort off;
 listen 127.0.0.1:{HTTP2} http2;
 http2_max_concurrent_streams 10000;
 keepalive_requests 100000;
