@@ -227,8 +227,9 @@ def test_answer_encoded_in_a_thread_is_counted(server, gate):
     with connections(server, 1) as (wire,):
         wire.send(request("/doubled", body, *headers, content_type=RAW))
         other = {"data": NOISE}
+        readable([wire], 1)
         # of the queue of the one only, as the other's is for 256m
-        wait_for(lambda: server.post("/size", **other).status_code == 503, "the answer to be held")
+        assert server.post("/size", **other).status_code == 503
         assert server.post("/large/request", **other).status_code == 200
         assert len(wire.answer().json()[0]) == 1_000_000
     wait_until_served(server, request("/size", NOISE))
