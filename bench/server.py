@@ -34,7 +34,7 @@ http {{
     webtorch_threads 1;
     {http}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096 {listen};
         location = /ok {{ return 200 "ok"; }}
 {locations}
     }}
@@ -50,8 +50,9 @@ class Server:
         probe: a location that answers the XOR network's output, to know when it serves.
         workers: their number.
         http: text for the http block.
-        environ: variables that are added to its environment.
+        environment: variables that are added to its environment.
         connections: of a worker, at most.
+        listen: more parameters of the listening socket.
 
     """
 
@@ -61,11 +62,14 @@ class Server:
         probe: str,
         workers: int = 1,
         http: str = "",
-        environ: Mapping[str, str] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
         connections: int = 4096,
+        listen: str = "",
     ) -> None:
         self.workers = workers
-        self._environ = {**os.environ, **(environ or {})}
+        self._environment = {**os.environ, **(environment or {})}
+        self._listen = listen
         self._http = http
         self._connections = connections
         self._locations = locations
@@ -85,6 +89,7 @@ class Server:
                 locations=self._locations,
                 http=self._http,
                 connections=self._connections,
+                listen=self._listen,
             )
         )
         self.launch()
@@ -96,7 +101,7 @@ class Server:
         conf = self._prefix / "nginx.conf"
         self._process = subprocess.Popen(
             ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"],
-            env=self._environ,
+            env=self._environment,
         )
         self._wait()
         self.start_seconds = time.perf_counter() - begin

@@ -229,8 +229,10 @@ def soak(seconds: float) -> Run:
         stack.enter_context(Backend(*BACKENDS))
         servers = " ".join(f"server 127.0.0.1:{port};" for port in BACKENDS)
         http = HTTP.format(servers=servers, disk=scratch / "disk")
-        environ = {"LD_PRELOAD": str(shim), "WEBTORCH_CLOCK": str(clock)}
-        server = stack.enter_context(Server(LOCATIONS, "/output", WORKERS, http, environ))
+        environment = {"LD_PRELOAD": str(shim), "WEBTORCH_CLOCK": str(clock)}
+        server = stack.enter_context(
+            Server(LOCATIONS, "/output", WORKERS, http, environment=environment)
+        )
 
         before = Resources.measure(server)
         trained = about(server)

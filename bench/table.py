@@ -114,11 +114,11 @@ def machine() -> dict[str, object]:
     }
 
 
-def main(description: str | None, name: str, rows: Mapping[str, Measure]) -> None:
+def main(description: str | None, name: str, rows: Mapping[str, Measure], repeat: int = 3) -> None:
     """Measure what the command line asks for; write bench/results/DATE-NAME.json."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--only", choices=rows, action="append", help="measure just this row")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=repeat)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--json", type=Path, help="where to write, by default in bench/results")
     options = parser.parse_args()

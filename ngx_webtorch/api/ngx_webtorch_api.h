@@ -376,8 +376,11 @@ void ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message, siz
 /* the reply is copied; -1: no memory */
 int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
-/* frees a request or an input buffer that Python owns */
+/* frees a request that Python owns */
 void ngx_webtorch_free(void *p);
+
+/* frees an input buffer that Python owns */
+void ngx_webtorch_buffer_free(void *p);
 
 /* releases a shared body */
 void ngx_webtorch_release(void *shared);

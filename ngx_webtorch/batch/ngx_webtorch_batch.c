@@ -1,6 +1,7 @@
 
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
@@ -10,7 +11,14 @@
 #define NGX_WEBTORCH_MAX_HELD        64
 #define NGX_WEBTORCH_MAX_HELD_SIZE   (64 * 1024 * 1024)
 
+/* bytes of a body that a custom handler's call takes no longer for than none */
+#define NGX_WEBTORCH_REQUEST_WEIGHT  4096
 
+/* bytes of outputs that may change */
+#define NGX_WEBTORCH_MIN_COPY        (16 * 1024)
+
+
+static void ngx_webtorch_batch_copy_outputs(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
 static size_t ngx_webtorch_batch_output_size(ngx_webtorch_batch_t *batch);
@@ -111,7 +119,11 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
     case NGX_WEBTORCH_BATCH_PENDING:
     case NGX_WEBTORCH_BATCH_OPEN:
     case NGX_WEBTORCH_BATCH_READY:
-        ngx_webtorch_batch_remove_job(batch, job);
+        if (ngx_webtorch_batch_remove_job(batch, job) != NGX_OK) {
+            /* it stays without a waiter */
+            break;
+        }
+
         runner->njobs--;
 
         /* the search for the oldest waiter need not pass the empty batch */
@@ -134,6 +146,24 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
         runner->open = NULL;
         ngx_webtorch_batch_free(batch);
     }
+}
+
+
+/* Python takes the request of a job: the weight is kept for after the call */
+
+void
+ngx_webtorch_batch_set_weight(ngx_webtorch_batch_t *batch)
+{
+    webtorch_request_t  *request;
+
+    if (batch->schema->kind == WEBTORCH_HANDLER) {
+        request = batch->api.jobs[0].request;
+        batch->weight = NGX_WEBTORCH_REQUEST_WEIGHT
+                        + (request ? request->body.len : 0);
+        return;
+    }
+
+    batch->weight = batch->api.rows * batch->row_weight + batch->api.text_len;
 }
 
 
@@ -166,6 +196,60 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait)
     __atomic_store_n(&runner->since, 0, __ATOMIC_RELEASE);
 
     run->jobs = 0;
+
+    if (batch->api.shared) {
+        ngx_webtorch_batch_copy_outputs(batch);
+    }
+}
+
+
+/*
+ * Outputs that the handler keeps, and may change while they are encoded or
+ * sent, are copied here, as this may be a thread.  Few are left to the event
+ * loop, which copies or encodes them when the requests are answered.
+ */
+
+static void
+ngx_webtorch_batch_copy_outputs(ngx_webtorch_batch_t *batch)
+{
+    size_t              total, size[WEBTORCH_MAX_TENSORS];
+    uint32_t            i;
+    ngx_uint_t          start;
+    webtorch_schema_t  *schema;
+
+    start = ngx_webtorch_clock_usec();
+    schema = &batch->runner->handler->schema;
+    total = 0;
+
+    for (i = 0; i < schema->noutputs; i++) {
+        size[i] = batch->api.rows
+                  * ngx_webtorch_row_size(&schema->outputs[i],
+                                          batch->api.sizes);
+        total += size[i];
+    }
+
+    if (total < NGX_WEBTORCH_MIN_COPY) {
+        return;
+    }
+
+    for (i = 0; i < schema->noutputs; i++) {
+
+        if (batch->api.outputs[i] == 0) {
+            continue;
+        }
+
+        batch->copies[i] = ngx_webtorch_buffer_alloc(size[i]);
+
+        if (batch->copies[i] == NULL) {
+            return;
+        }
+
+        ngx_memcpy(batch->copies[i], (void *) batch->api.outputs[i], size[i]);
+        batch->api.outputs[i] = (uintptr_t) batch->copies[i];
+    }
+
+    batch->api.shared = 0;
+    batch->elapsed += ngx_webtorch_clock_usec() - start;
 }
 
 
@@ -312,6 +396,26 @@ ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch)
     size_t                  size;
     ngx_webtorch_runner_t  *runner;
 
+    if (batch->nholds == 0) {
+
+        runner = batch->runner;
+        size = ngx_webtorch_batch_output_size(batch);
+
+        if (runner->nheld >= NGX_WEBTORCH_MAX_HELD
+            || (runner->nheld
+                && runner->held + size > NGX_WEBTORCH_MAX_HELD_SIZE))
+        {
+            return NGX_DECLINED;
+        }
+    }
+
+    return ngx_webtorch_batch_keep(batch);
+}
+
+
+ngx_int_t
+ngx_webtorch_batch_keep(ngx_webtorch_batch_t *batch)
+{
     /* the handler keeps these outputs, and may change them during sending */
 
     if (batch->api.shared) {
@@ -319,19 +423,8 @@ ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch)
     }
 
     if (batch->nholds == 0) {
-
-        runner = batch->runner;
-        size = ngx_webtorch_batch_output_size(batch);
-
-        if (runner->nheld == NGX_WEBTORCH_MAX_HELD
-            || (runner->nheld
-                && runner->held + size > NGX_WEBTORCH_MAX_HELD_SIZE))
-        {
-            return NGX_DECLINED;
-        }
-
-        runner->nheld++;
-        runner->held += size;
+        batch->runner->nheld++;
+        batch->runner->held += ngx_webtorch_batch_output_size(batch);
     }
 
     batch->nholds++;

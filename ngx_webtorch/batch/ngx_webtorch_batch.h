@@ -71,6 +71,12 @@ const void *ngx_webtorch_batch_output(ngx_webtorch_waiter_t *waiter,
  */
 ngx_int_t ngx_webtorch_batch_hold(ngx_webtorch_batch_t *batch);
 
+/*
+ * The same without a limit, for as long as the outputs are read in a thread, in
+ * which they are not kept by slow clients.  NGX_DECLINED: they may change.
+ */
+ngx_int_t ngx_webtorch_batch_keep(ngx_webtorch_batch_t *batch);
+
 /* a cleanup handler; data is the batch */
 void ngx_webtorch_batch_release(void *data);
 

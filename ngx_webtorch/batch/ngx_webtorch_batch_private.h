@@ -42,7 +42,8 @@ struct ngx_webtorch_batch_s {
 
     /* the handler's; with variable axes, a copy with the sizes of this batch */
     webtorch_schema_t           *schema;
-    uint32_t                     max_rows;
+    uint32_t                     max_rows;    /* 0: the buffers are those of
+                                                 its only request */
     uint64_t                     row_weight;  /* bytes if they vary, or 1 */
     size_t                       row_size;    /* bytes of all inputs */
 
@@ -52,11 +53,15 @@ struct ngx_webtorch_batch_s {
     size_t                       kept;    /* bytes of inputs that are used
                                              again */
     uint32_t                     nposted; /* jobs without a waiter */
+    uint64_t                     weight;  /* the time of the call is expected
+                                             to grow with this */
     ngx_uint_t                   adopted; /* Python owns the input buffers */
     ngx_webtorch_batch_state_e   state;
     ngx_uint_t                   nholds;
     ngx_msec_t                   opened;
     ngx_uint_t                   elapsed; /* microseconds in Python */
+    void                        *copies[WEBTORCH_MAX_TENSORS];  /* of outputs
+                                             that may change */
     ngx_webtorch_runner_t       *runner;
     ngx_webtorch_batch_t        *next;    /* in a fifo or runner->free */
     ngx_queue_t                  queue;   /* in runner->batches */
@@ -84,6 +89,8 @@ struct ngx_webtorch_runner_s {
     ngx_queue_t              batches;     /* not free, the oldest first */
     uint32_t                 nslots;
     uint32_t                 nkept;       /* free ones with buffers */
+    size_t                   first_size;  /* bytes of rows that an empty batch
+                                             makes room for */
 
     ngx_uint_t               nthreaded;   /* batches given to the thread */
     ngx_uint_t               njobs;       /* in batches, with a waiter or not */
@@ -143,6 +150,9 @@ void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait);
 /* whether a call has been running for longer than "stuck=" */
 ngx_uint_t ngx_webtorch_batch_is_stuck(ngx_webtorch_runner_t *runner);
 
+/* sets the weight, before the place of the batch is chosen */
+void ngx_webtorch_batch_set_weight(ngx_webtorch_batch_t *batch);
+
 /* answers all waiters; the batch is free afterwards, or held */
 void ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch);
 
@@ -155,15 +165,6 @@ void ngx_webtorch_batch_timeout_handler(ngx_event_t *ev);
 
 
 extern ngx_webtorch_runner_threads_t  ngx_webtorch_runner_threads;
-
-
-/* the time of a call is expected to grow with this */
-
-static inline uint64_t
-ngx_webtorch_batch_weight(ngx_webtorch_batch_t *batch)
-{
-    return batch->api.rows * batch->row_weight;
-}
 
 
 #endif /* _NGX_WEBTORCH_BATCH_PRIVATE_H_INCLUDED_ */

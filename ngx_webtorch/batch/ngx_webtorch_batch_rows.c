@@ -1,6 +1,8 @@
 
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_tensor.h"
 
 
@@ -36,6 +38,7 @@ static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
 static void ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
 static void ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_free_text(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_set_kept(ngx_webtorch_batch_t *batch,
     size_t size);
 static void ngx_webtorch_batch_job_moved(webtorch_job_t *job);
@@ -62,6 +65,8 @@ ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner, const int64_t *sizes)
             return NULL;
         }
     }
+
+    batch->max_rows = (uint32_t) runner->handler->max_batch;
 
     if (batch->schema->naxes) {
         ngx_webtorch_batch_set_sizes(batch, sizes);
@@ -97,7 +102,6 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
         *batch->schema = *schema;
     }
 
-    batch->max_rows = (uint32_t) runner->handler->max_batch;
     batch->row_weight = 1;
 
     for (i = 0; i < schema->ninputs; i++) {
@@ -115,6 +119,7 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 void
 ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
 {
+    uint32_t                i;
     ngx_webtorch_runner_t  *runner;
 
     runner = batch->runner;
@@ -125,17 +130,23 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
     ngx_webtorch_queue_sub(batch->held);
     batch->held = 0;
 
-    batch->state = NGX_WEBTORCH_BATCH_FREE;
-    batch->api.njobs = 0;
-    batch->api.rows = 0;
-    batch->api.shared = 0;
-    batch->api.text_len = 0;
-    batch->nposted = 0;
-
     if (batch->max_text > NGX_WEBTORCH_KEPT_TEXT) {
-        free(batch->api.text);
-        batch->api.text = NULL;
-        batch->max_text = 0;
+        ngx_webtorch_batch_free_text(batch);
+    }
+
+    for (i = 0; i < batch->schema->noutputs; i++) {
+        if (batch->copies[i]) {
+            ngx_webtorch_defer_free(batch->copies[i],
+                                    batch->api.rows
+                                    * (size_t) batch->schema->outputs[i]
+                                                             .row_size);
+            batch->copies[i] = NULL;
+        }
+    }
+
+    if (batch->max_rows == 0) {
+        ngx_webtorch_batch_free_inputs(batch);
+        batch->api.retained = 1;
     }
 
     if (batch->api.retained) {
@@ -149,6 +160,13 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
         ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
     }
+
+    batch->state = NGX_WEBTORCH_BATCH_FREE;
+    batch->api.njobs = 0;
+    batch->api.rows = 0;
+    batch->api.shared = 0;
+    batch->api.text_len = 0;
+    batch->nposted = 0;
 
     batch->next = runner->free;
     runner->free = batch;
@@ -203,6 +221,68 @@ ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
             return 0;
         }
     }
+
+    return 1;
+}
+
+
+ngx_int_t
+ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
+{
+    uint32_t            i;
+    webtorch_batch_t   *api;
+    webtorch_schema_t  *schema;
+
+    api = &batch->api;
+    schema = batch->schema;
+
+    if (ngx_webtorch_batch_grow_jobs(batch) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* Python frees a buffer that it has seen, with its last tensor */
+
+    ngx_webtorch_batch_free_inputs(batch);
+
+    for (i = 0; i < schema->ninputs; i++) {
+        api->inputs[i] = sink->data[i];
+        api->allocated[i] = layout->rows * (size_t) schema->inputs[i].row_size;
+        sink->data[i] = NULL;
+    }
+
+    if (layout->text) {
+        ngx_webtorch_batch_free_text(batch);
+        api->text = sink->text;
+        batch->max_text = layout->text;
+        sink->text = NULL;
+    }
+
+    batch->adopted = 0;
+    batch->max_rows = 0;
+    api->generation++;
+    api->capacity = layout->rows;
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch, uint32_t rows)
+{
+    size_t  size;
+
+    if (batch->api.rows + rows <= batch->api.capacity) {
+        return 0;
+    }
+
+    size = batch->api.rows * batch->row_size;
+
+    if (size < NGX_WEBTORCH_LARGE_SIZE) {
+        return 0;
+    }
+
+    batch->runner->first_size = ngx_max(batch->runner->first_size, 2 * size);
 
     return 1;
 }
@@ -267,16 +347,22 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
     capacity = ngx_min(NGX_WEBTORCH_FIRST_ROWS,
                        NGX_WEBTORCH_FIRST_SIZE / batch->row_weight);
     capacity = ngx_max(2 * api->capacity, capacity);
+
+    if (batch->runner->first_size) {
+        capacity = ngx_max(capacity,
+                           (uint32_t) (batch->runner->first_size
+                                       / batch->row_size));
+    }
+
     capacity = ngx_max(rows, ngx_min(capacity, batch->max_rows));
 
     for (i = 0; i < schema->ninputs; i++) {
-        data[i] = ngx_alloc((size_t) capacity
-                            * (size_t) schema->inputs[i].row_size,
-                            batch->runner->log);
+        data[i] = ngx_webtorch_buffer_alloc((size_t) capacity
+                                        * (size_t) schema->inputs[i].row_size);
 
         if (data[i] == NULL) {
             while (i) {
-                ngx_free(data[--i]);
+                ngx_webtorch_buffer_free(data[--i]);
             }
 
             return NGX_ERROR;
@@ -291,8 +377,8 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 
         /* Python frees a buffer that it has seen, with its last tensor */
 
-        if (!batch->adopted && api->inputs[i]) {
-            ngx_free(api->inputs[i]);
+        if (!batch->adopted) {
+            ngx_webtorch_defer_free(api->inputs[i], api->allocated[i]);
         }
 
         api->inputs[i] = data[i];
@@ -356,7 +442,7 @@ ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
 
     size = ngx_max(len, 2 * batch->max_text);
 
-    text = realloc(batch->api.text, size);
+    text = ngx_webtorch_buffer_realloc(batch->api.text, size);
     if (text == NULL) {
         return NGX_ERROR;
     }
@@ -374,12 +460,12 @@ ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch, size_t len)
  * in the queue of the thread, which passes it on without a call.
  */
 
-void
+ngx_int_t
 ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 {
     size_t              size, held;
     u_char             *p;
-    uint32_t            i, first, rows;
+    uint32_t            i, first, rows, moved;
     webtorch_job_t     *last;
     webtorch_batch_t   *api;
     webtorch_schema_t  *schema;
@@ -389,6 +475,13 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     last = &api->jobs[api->njobs - 1];
     first = job->first;
     rows = job->rows;
+    moved = (job == last) ? 0 : (last->rows == rows) ? rows
+                                                     : api->rows - first - rows;
+
+    if (moved * batch->row_size > NGX_WEBTORCH_LARGE_SIZE) {
+        return NGX_DECLINED;
+    }
+
     held = rows * batch->row_size;
 
     if (job->request) {
@@ -403,11 +496,10 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 
         if (last->rows == rows) {
             ngx_memcpy(p, (u_char *) api->inputs[i] + last->first * size,
-                       (job == last) ? 0 : rows * size);
+                       moved * size);
 
         } else {
-            ngx_memmove(p, p + rows * size,
-                        (api->rows - first - rows) * size);
+            ngx_memmove(p, p + rows * size, moved * size);
         }
     }
 
@@ -438,6 +530,8 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
         first += api->jobs[i].rows;
         ngx_webtorch_batch_job_moved(&api->jobs[i]);
     }
+
+    return NGX_OK;
 }
 
 
@@ -471,7 +565,9 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     only->api.slot &= ~(WEBTORCH_ONLY_SLOT|WEBTORCH_DROP_SLOT);
     ngx_webtorch_batch_set_kept(only, size);
 
-    if (size && ngx_webtorch_batch_kept > NGX_WEBTORCH_MAX_KEPT) {
+    if (only->max_rows == 0
+        || (size && ngx_webtorch_batch_kept > NGX_WEBTORCH_MAX_KEPT))
+    {
         only->api.slot |= WEBTORCH_DROP_SLOT;
         ngx_webtorch_batch_set_kept(only, 0);
     }
@@ -498,9 +594,7 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
             ngx_webtorch_batch_free_inputs(batch);
         }
 
-        free(batch->api.text);
-        batch->api.text = NULL;
-        batch->max_text = 0;
+        ngx_webtorch_batch_free_text(batch);
     }
 
     runner->nkept = 0;
@@ -520,15 +614,22 @@ ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
     }
 
     for (i = 0; i < batch->schema->ninputs; i++) {
-        if (batch->api.inputs[i]) {
-            ngx_free(batch->api.inputs[i]);
-        }
+        ngx_webtorch_defer_free(batch->api.inputs[i], batch->api.allocated[i]);
     }
 
     batch->api.capacity = 0;
     ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
     ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
     ngx_webtorch_batch_set_kept(batch, 0);
+}
+
+
+static void
+ngx_webtorch_batch_free_text(ngx_webtorch_batch_t *batch)
+{
+    ngx_webtorch_defer_free(batch->api.text, batch->max_text);
+    batch->api.text = NULL;
+    batch->max_text = 0;
 }
 
 

@@ -27,8 +27,11 @@ ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
 ngx_int_t ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
-/* removes the rows of a job from a batch, which may become empty */
-void ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch,
+/*
+ * Removes the rows of a job from a batch, which may become empty.
+ * NGX_DECLINED: the event loop would have to move too many bytes.
+ */
+ngx_int_t ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch,
     webtorch_job_t *job);
 
 /*
@@ -39,6 +42,20 @@ void ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch,
  */
 void ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *only);
+
+/*
+ * Makes the buffers at the sink those of an empty batch, which is full then;
+ * sets them to NULL in the sink.
+ */
+ngx_int_t ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
+
+/*
+ * Whether more rows need other buffers, and those in the batch are too large to
+ * be copied in the event loop.  The next batches get larger buffers then.
+ */
+ngx_uint_t ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch,
+    uint32_t rows);
 
 
 #endif /* _NGX_WEBTORCH_BATCH_ROWS_H_INCLUDED_ */

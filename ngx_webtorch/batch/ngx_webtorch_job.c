@@ -17,7 +17,8 @@
 struct ngx_webtorch_shared_s {
     ngx_atomic_t   count;
     void          *data;
-    size_t         mapped;                /* bytes; 0: data is from malloc() */
+    size_t         mapped;                /* bytes; 0: free() frees it */
+    void         (*free)(void *p);
 };
 
 
@@ -116,7 +117,7 @@ ngx_webtorch_free(void *p)
 
 
 ngx_webtorch_shared_t *
-ngx_webtorch_share(void *data, size_t mapped)
+ngx_webtorch_share(void *data, size_t mapped, void (*free)(void *p))
 {
     ngx_webtorch_shared_t  *shared;
 
@@ -128,6 +129,7 @@ ngx_webtorch_share(void *data, size_t mapped)
     shared->count = 2;
     shared->data = data;
     shared->mapped = mapped;
+    shared->free = free;
 
     return shared;
 }
@@ -146,7 +148,7 @@ ngx_webtorch_release(void *p)
         (void) munmap(shared->data, shared->mapped);
 
     } else {
-        free(shared->data);
+        shared->free(shared->data);
     }
 
     free(shared);

@@ -21,9 +21,10 @@ typedef struct ngx_webtorch_shared_s  ngx_webtorch_shared_t;
 /*
  * Shares memory between a request of nginx and a job.  Each of the two calls
  * ngx_webtorch_release(), in any order; the second call frees the memory.
- * mapped: bytes to unmap, or 0 if data is from malloc().  NULL: no memory.
+ * mapped: bytes to unmap, or 0 if free() frees the data.  NULL: no memory.
  */
-ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped);
+ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped,
+    void (*free)(void *p));
 
 /* bytes of a request and, if it is shared, its body */
 size_t ngx_webtorch_request_size(webtorch_request_t *request);

@@ -2,8 +2,13 @@
 #include "ngx_webtorch_queue.h"
 
 
-/* bytes; threads change it while they inflate and decode */
+/* bytes; threads change them while they inflate and decode, and release */
 static ngx_atomic_t  ngx_webtorch_queue_held;
+static ngx_atomic_t  ngx_webtorch_queue_leaving;
+
+
+static ngx_uint_t ngx_webtorch_queue_allows(ngx_webtorch_account_t *account,
+    size_t held, size_t size);
 
 
 ngx_int_t
@@ -14,7 +19,7 @@ ngx_webtorch_queue_reserve(ngx_webtorch_account_t *account, size_t size)
     do {
         held = ngx_webtorch_queue_held;
 
-        if (held + size > account->limit && held > account->held) {
+        if (!ngx_webtorch_queue_allows(account, held, size)) {
             return NGX_BUSY;
         }
 
@@ -29,11 +34,27 @@ ngx_webtorch_queue_reserve(ngx_webtorch_account_t *account, size_t size)
 ngx_uint_t
 ngx_webtorch_queue_fits(ngx_webtorch_account_t *account, size_t size)
 {
-    size_t  held;
+    return ngx_webtorch_queue_allows(account, ngx_webtorch_queue_held, size);
+}
 
-    held = ngx_webtorch_queue_held;
 
-    return held + size <= account->limit || held <= account->held;
+/*
+ * Bytes that a thread is about to release are no reason to refuse a client's
+ * next request, unless threads are behind with as many as may be held.
+ */
+
+static ngx_uint_t
+ngx_webtorch_queue_allows(ngx_webtorch_account_t *account, size_t held,
+    size_t size)
+{
+    if (held <= account->held) {
+        return 1;
+    }
+
+    size += held;
+
+    return size <= account->limit
+           && size + ngx_webtorch_queue_leaving <= 2 * account->limit;
 }
 
 
@@ -68,8 +89,28 @@ ngx_webtorch_queue_sub(size_t size)
 }
 
 
-size_t
-ngx_webtorch_queue_size(void)
+void
+ngx_webtorch_queue_leave(size_t size)
 {
-    return ngx_webtorch_queue_held;
+    (void) ngx_atomic_fetch_add(&ngx_webtorch_queue_leaving, size);
+}
+
+
+void
+ngx_webtorch_queue_left(size_t size)
+{
+    (void) ngx_atomic_fetch_add(&ngx_webtorch_queue_leaving,
+                                -(ngx_atomic_int_t) size);
+}
+
+
+ngx_uint_t
+ngx_webtorch_queue_full(size_t limit, size_t held)
+{
+    size_t  others;
+
+    others = ngx_webtorch_queue_held - held;
+
+    return others >= limit
+           || (others && others + ngx_webtorch_queue_leaving >= 2 * limit);
 }

@@ -45,8 +45,12 @@ void ngx_webtorch_queue_release(ngx_webtorch_account_t *account, size_t size);
 void ngx_webtorch_queue_add(size_t size);
 void ngx_webtorch_queue_sub(size_t size);
 
-/* bytes; all that are held in this worker */
-size_t ngx_webtorch_queue_size(void);
+/* bytes that wait for a thread which releases them, until it has */
+void ngx_webtorch_queue_leave(size_t size);
+void ngx_webtorch_queue_left(size_t size);
+
+/* whether a request, which holds so many bytes already, would be refused */
+ngx_uint_t ngx_webtorch_queue_full(size_t limit, size_t held);
 
 
 #endif /* _NGX_WEBTORCH_QUEUE_H_INCLUDED_ */

@@ -69,7 +69,7 @@ ngx_uint_t
 ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held)
 {
     return runner->njobs >= runner->handler->queue
-           || ngx_webtorch_queue_size() - held >= runner->handler->queue_size
+           || ngx_webtorch_queue_full(runner->handler->queue_size, held)
            || ngx_webtorch_batch_is_stuck(runner);
 }
 
@@ -99,7 +99,8 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
 
     while (batch->api.rows != 0
            && (batch->api.rows + (uint64_t) layout->rows > batch->max_rows
-               || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT))
+               || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT
+               || ngx_webtorch_batch_is_outgrown(batch, layout->rows)))
     {
         ngx_webtorch_runner_close(runner);
         ngx_post_event(&runner->close.event, &ngx_posted_events);
@@ -112,6 +113,37 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     }
 
     return ngx_webtorch_batch_reserve_rows(batch, layout, sink);
+}
+
+
+ngx_int_t
+ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    if (runner->handler->schema.nbound) {
+        ngx_webtorch_runner_find_open(runner, layout->sizes);
+    }
+
+    if (runner->open && runner->open->api.njobs) {
+        ngx_webtorch_runner_close(runner);
+        ngx_post_event(&runner->close.event, &ngx_posted_events);
+    }
+
+    batch = runner->open;
+
+    if (batch == NULL) {
+        batch = ngx_webtorch_batch_get(runner, layout->sizes);
+        if (batch == NULL) {
+            return NGX_ERROR;
+        }
+
+        batch->state = NGX_WEBTORCH_BATCH_OPEN;
+        runner->open = batch;
+    }
+
+    return ngx_webtorch_batch_adopt_rows(batch, layout, sink);
 }
 
 
@@ -165,6 +197,7 @@ ngx_webtorch_runner_run(ngx_webtorch_runner_t *runner,
     write(waiter, &sink);
 
     (void) ngx_webtorch_batch_append(batch, layout, waiter);
+    ngx_webtorch_batch_set_weight(batch);
 
     ngx_webtorch_runner_run_inline(runner, batch);
     ngx_webtorch_batch_finish(batch);

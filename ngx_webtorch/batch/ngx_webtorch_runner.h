@@ -29,7 +29,18 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held);
 ngx_int_t ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
-/* adds the rows that were reserved last as a job; waiter: NULL if none waits */
+/*
+ * Makes rows and text, which are in buffers at the sink, an open batch of their
+ * own instead of copying them into another one.  The batch owns what it sets to
+ * NULL in the sink.  The rows become part of the batch when they are added.
+ */
+ngx_int_t ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
+
+/*
+ * Adds the rows that were reserved or adopted last as a job; waiter: NULL if
+ * none waits.
+ */
 webtorch_job_t *ngx_webtorch_runner_add(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
 

@@ -22,13 +22,15 @@ ngx_webtorch_place_e
 ngx_webtorch_runner_get_place(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
+    ngx_webtorch_batch_set_weight(batch);
+
     if (runner->handler->mode == NGX_WEBTORCH_MODE_INLINE) {
         return NGX_WEBTORCH_PLACE_LOOP;
     }
 
     if (runner->handler->mode == NGX_WEBTORCH_MODE_THREAD
         || runner->penalty_left
-        || ngx_webtorch_batch_weight(batch) > 2 * runner->fast_weight
+        || batch->weight > 2 * runner->fast_weight
         || ngx_webtorch_python_learning()
         || ngx_webtorch_runner_threads.nthreaded > runner->nthreaded)
     {
@@ -57,16 +59,18 @@ ngx_webtorch_runner_may_run_now(ngx_webtorch_runner_t *runner)
         return 0;
     }
 
-    return ngx_webtorch_runner_threads.nthreaded == 0;
+    return ngx_webtorch_runner_threads.nthreaded == 0
+           && !ngx_webtorch_python_learning();
 }
 
 
 /*
- * A batch is expected to be fast if one with half its rows was, or with half
- * its bytes if rows differ in size.  After a slow call in the loop, "auto" uses
- * the thread until a number of calls there were fast.  The number, the penalty,
- * grows with each slow call in the loop; it is halved each time a number of
- * calls in the loop were fast.
+ * A batch is expected to be fast if one with half its weight was: half its
+ * rows, or half its bytes if rows or bodies differ in size.  The time that a
+ * call waits for the GIL is part of its time: a thread of the user may hold it.
+ * After a slow call in the loop, "auto" uses the thread until a number of calls
+ * there were fast.  The number, the penalty, grows with each slow call in the
+ * loop; it is halved each time a number of calls in the loop were fast.
  */
 
 void
@@ -75,7 +79,7 @@ ngx_webtorch_runner_learn(ngx_webtorch_runner_t *runner,
 {
     uint64_t  weight;
 
-    weight = ngx_webtorch_batch_weight(batch);
+    weight = batch->weight;
 
     if (batch->elapsed > NGX_WEBTORCH_INLINE_LIMIT) {
 

@@ -302,7 +302,7 @@ ngx_webtorch_runner_thread_recall(ngx_webtorch_runner_t *runner)
 
     batch = runner->pending.head;
 
-    if (batch && ngx_webtorch_batch_weight(batch) <= 2 * runner->fast_weight) {
+    if (batch && batch->weight <= 2 * runner->fast_weight) {
         ngx_webtorch_fifo_prepend(&pending, &runner->pending);
     }
 

@@ -418,7 +418,11 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
     ngx_uint_t        start, elapsed;
     PyGILState_STATE  gil;
 
+    start = ngx_webtorch_clock_usec();
+
     gil = PyGILState_Ensure();
+
+    elapsed = ngx_webtorch_clock_usec() - start;
 
     ngx_webtorch_python_refresh_models(wait);
     ngx_webtorch_python_running++;
@@ -430,7 +434,7 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 
     ngx_webtorch_fork_exit_child();
 
-    elapsed = ngx_webtorch_clock_usec() - start;
+    elapsed += ngx_webtorch_clock_usec() - start;
 
     ngx_webtorch_python_running--;
 

@@ -1,10 +1,10 @@
 
 /*
  * http: requests of nginx become rows of a handler's batch, and its outputs
- * their answers.  The files from the bottom to the top: header, ctx, body,
- * scratch, inflate, send, error, request, accel, reply, job, decode, load,
- * negotiate, content, metadata, infer, protocol; a file calls only those before
- * it.
+ * their answers.  The files from the bottom to the top: header, ctx, abort,
+ * thread, body, scratch, inflate, encode, send, error, request, accel, reply,
+ * job, decode, load, negotiate, content, metadata, infer, protocol; a file calls
+ * only those before it.
  *
  * The folder includes headers of api/, tensor/, core/ and batch/, and nginx's
  * HTTP; never Python.h, nor headers of http/phases/ or module/.  This header
@@ -29,6 +29,7 @@ typedef struct {
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;
+    ngx_uint_t                   client_abort;
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;

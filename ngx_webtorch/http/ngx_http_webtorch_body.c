@@ -1,5 +1,7 @@
 
 #include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_codec.h"
 
 #include <sys/mman.h>
@@ -11,9 +13,18 @@
 
 static void ngx_http_webtorch_body_cleanup(void *data);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
-    ngx_uint_t padded, ngx_str_t *body);
+    ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
+static ngx_uint_t ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs);
+static size_t ngx_http_webtorch_body_size(ngx_chain_t *bufs);
+static ngx_int_t ngx_http_webtorch_copy_bufs(ngx_chain_t *bufs, u_char *p,
+    ngx_log_t *log);
+static ngx_pool_cleanup_t *ngx_http_webtorch_take_large(ngx_http_request_t *r,
+    u_char *p);
 static ngx_int_t ngx_http_webtorch_map_body(ngx_http_request_t *r,
-    ngx_buf_t *b, ngx_str_t *body);
+    ngx_http_webtorch_ctx_t *ctx, ngx_buf_t *b, ngx_str_t *body);
+static void ngx_http_webtorch_defer_file(ngx_http_request_t *r, ngx_buf_t *b);
+static void ngx_http_webtorch_unmap_page(void *data);
+static void ngx_http_webtorch_unmap_body(void *data);
 static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
 
@@ -100,34 +111,35 @@ ngx_int_t
 ngx_http_webtorch_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     ngx_uint_t padded, ngx_str_t *body)
 {
-    size_t               size;
-    ngx_int_t            rc;
-    ngx_pool_cleanup_t  *cln;
+    size_t     size;
+    ngx_int_t  rc;
 
-    rc = ngx_http_webtorch_get_body(r, padded, body);
+    rc = ngx_http_webtorch_get_body(r, ctx, padded, body);
 
     if (rc != NGX_OK) {
         return rc;
     }
 
-    cln = r->pool->cleanup;
-    size = body->len - ngx_min(body->len, ctx->account.held);
+    /* the buffer is counted already, a copy of it is not */
 
-    if (cln->handler == ngx_http_webtorch_unmap_body
-        && ((ngx_str_t *) cln->data)->data == body->data)
-    {
-        ctx->mapping = cln;
-        ctx->mapped = size;
+    size = ngx_http_webtorch_body_copied(r, padded);
+
+    if (size == 0) {
+        size = body->len - ngx_min(body->len, ctx->account.held);
     }
 
     rc = ngx_webtorch_queue_reserve(&ctx->account, size);
 
     if (rc != NGX_OK) {
-        ctx->mapped = 0;
         ngx_http_webtorch_body_unmap(ctx);
+        return rc;
     }
 
-    return rc;
+    if (ctx->mapping) {
+        ctx->mapped = size;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -147,7 +159,7 @@ ngx_http_webtorch_body_unmap(ngx_http_webtorch_ctx_t *ctx)
         return;
     }
 
-    ngx_http_webtorch_unmap_body(ctx->mapping->data);
+    ctx->mapping->handler(ctx->mapping->data);
     ctx->mapping->handler = NULL;
     ctx->mapping = NULL;
 
@@ -161,14 +173,68 @@ ngx_http_webtorch_body_unmap(ngx_http_webtorch_ctx_t *ctx)
  * room for the padding.
  */
 
-static ngx_int_t
-ngx_http_webtorch_get_body(ngx_http_request_t *r, ngx_uint_t padded,
-    ngx_str_t *body)
+size_t
+ngx_http_webtorch_body_copied(ngx_http_request_t *r, ngx_uint_t padded)
 {
-    off_t         size;
+    ngx_buf_t    *b;
+    ngx_chain_t  *bufs;
+
+    bufs = r->request_body ? r->request_body->bufs : NULL;
+
+    if (bufs == NULL) {
+        return 0;
+    }
+
+    b = bufs->buf;
+
+    if (bufs->next == NULL
+        && ngx_buf_in_memory_only(b)
+        && (!padded || b->end - b->last >= NGX_WEBTORCH_PADDING))
+    {
+        return 0;
+    }
+
+    return ngx_http_webtorch_body_is_mapped(bufs)
+               ? 0 : ngx_http_webtorch_body_size(bufs);
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs)
+{
+    ngx_buf_t  *b;
+
+    b = bufs->buf;
+
+    return bufs->next == NULL && b->in_file && !ngx_buf_in_memory(b)
+           && b->file_pos % ngx_pagesize == 0;
+}
+
+
+static size_t
+ngx_http_webtorch_body_size(ngx_chain_t *bufs)
+{
+    size_t        size;
+    ngx_chain_t  *cl;
+
+    size = 0;
+
+    for (cl = bufs; cl; cl = cl->next) {
+        size += (size_t) ngx_buf_size(cl->buf);
+    }
+
+    return size;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_get_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_uint_t padded, ngx_str_t *body)
+{
+    size_t        size;
     u_char       *p;
     ngx_buf_t    *b;
-    ngx_chain_t  *cl, *bufs;
+    ngx_chain_t  *bufs;
 
     ngx_str_null(body);
 
@@ -180,39 +246,62 @@ ngx_http_webtorch_get_body(ngx_http_request_t *r, ngx_uint_t padded,
 
     b = bufs->buf;
 
-    if (bufs->next == NULL
-        && ngx_buf_in_memory_only(b)
-        && (!padded || b->end - b->last >= NGX_WEBTORCH_PADDING))
-    {
+    if (ngx_http_webtorch_body_is_mapped(bufs)) {
+        return ngx_http_webtorch_map_body(r, ctx, b, body);
+    }
+
+    size = ngx_http_webtorch_body_copied(r, padded);
+
+    if (size == 0) {
         body->data = b->pos;
         body->len = b->last - b->pos;
         return NGX_OK;
     }
 
-    if (bufs->next == NULL && b->in_file && !ngx_buf_in_memory(b)
-        && b->file_pos % ngx_pagesize == 0)
-    {
-        return ngx_http_webtorch_map_body(r, b, body);
-    }
-
-    size = 0;
-
-    for (cl = bufs; cl; cl = cl->next) {
-        size += ngx_buf_size(cl->buf);
-    }
-
-    p = ngx_pnalloc(r->pool, (size_t) size + NGX_WEBTORCH_PADDING);
+    p = ngx_pnalloc(r->pool, size + NGX_WEBTORCH_PADDING);
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     body->data = p;
-    body->len = (size_t) size;
+    body->len = size;
+
+    return ngx_http_webtorch_copy_bufs(bufs, p, r->connection->log);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_copy_body(ngx_http_webtorch_ctx_t *ctx, ngx_chain_t *bufs,
+    ngx_pool_cleanup_t *cln, ngx_str_t *body, ngx_log_t *log)
+{
+    size_t   size;
+    u_char  *p;
+
+    size = ngx_http_webtorch_body_size(bufs);
+
+    p = ngx_webtorch_buffer_alloc(size + NGX_WEBTORCH_PADDING);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_webtorch_buffer_free;
+    cln->data = p;
+    ctx->mapping = cln;
+
+    body->data = p;
+    body->len = size;
+
+    return ngx_http_webtorch_copy_bufs(bufs, p, log);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_copy_bufs(ngx_chain_t *bufs, u_char *p, ngx_log_t *log)
+{
+    ngx_chain_t  *cl;
 
     for (cl = bufs; cl; cl = cl->next) {
-        if (ngx_http_webtorch_read_buf(cl->buf, p, r->connection->log)
-            != NGX_OK)
-        {
+        if (ngx_http_webtorch_read_buf(cl->buf, p, log) != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
@@ -252,15 +341,15 @@ ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p, ngx_log_t *log)
 
 
 /*
- * A job may outlive its request.  The body is a mapping of this file, memory
- * that inflating has allocated, or a large block of the request's pool.
+ * A job may outlive its request.  The body is a mapping of this file, a buffer
+ * that it was copied or inflated to, or a large block of the request's pool.
  */
 
 ngx_webtorch_shared_t *
 ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
 {
-    size_t                    mapped;
-    ngx_pool_large_t         *large;
+    size_t                    size;
+    ngx_str_t                *map;
     ngx_pool_cleanup_t       *cln;
     ngx_webtorch_shared_t    *shared;
     ngx_http_webtorch_ctx_t  *ctx;
@@ -270,42 +359,79 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+    cln = ctx->memory ? ctx->memory : ctx->mapping;
 
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler == ngx_http_webtorch_unmap_body
-            && ((ngx_str_t *) cln->data)->data == body->data)
-        {
-            mapped = ((ngx_str_t *) cln->data)->len;
-
-        } else if (cln->handler == ngx_webtorch_free
-                   && cln->data == body->data)
-        {
-            mapped = 0;
-
-        } else {
-            continue;
+    if (cln == NULL) {
+        cln = ngx_http_webtorch_take_large(r, body->data);
+        if (cln == NULL) {
+            return NULL;
         }
 
-        shared = ngx_webtorch_share(body->data, mapped);
+        shared = ngx_webtorch_share(body->data, 0, ngx_webtorch_free);
+        size = ngx_min(body->len, ctx->account.held);
 
-        if (shared) {
-            /* nginx has the body in a file or as it was sent */
-            cln->handler = NULL;
-            ngx_webtorch_release(shared);
+    } else if (cln->handler == ngx_http_webtorch_unmap_body) {
+        map = cln->data;
+        shared = ngx_webtorch_share(map->data, map->len, NULL);
+        size = ctx->mapped;
 
-            ctx->mapping = NULL;
-            ctx->memory = NULL;
-            ctx->inflated = 0;
-
-            ngx_webtorch_queue_release(&ctx->account, body->len);
-        }
-
-        return shared;
+    } else {
+        shared = ngx_webtorch_share(cln->data, 0, ngx_webtorch_buffer_free);
+        size = ctx->mapped + ctx->inflated;
     }
 
+    if (shared == NULL) {
+        return NULL;
+    }
+
+    if (cln == ctx->memory || cln == ctx->mapping) {
+        ctx->mapping = cln;
+        ctx->mapped = 0;
+        ctx->memory = NULL;
+        ctx->inflated = 0;
+    }
+
+    /* the batch counts the body until it is given back */
+
+    ngx_webtorch_queue_release(&ctx->account, size);
+    ctx->lent = body->len;
+
+    cln->handler = ngx_webtorch_release;
+    cln->data = shared;
+    ngx_http_webtorch_defer_cleanup(r, cln, body->len);
+
+    return shared;
+}
+
+
+void
+ngx_http_webtorch_body_returned(ngx_http_webtorch_ctx_t *ctx)
+{
+    /* what is released at once need not be counted */
+
+    if (ctx->mapping == NULL || ctx->lent >= NGX_WEBTORCH_LARGE_SIZE) {
+        ngx_webtorch_queue_hold(&ctx->account, ctx->lent);
+    }
+
+    ctx->lent = 0;
+
+    ngx_http_webtorch_body_unmap(ctx);
+}
+
+
+/*
+ * A large block of the pool gets a cleanup of its own, which frees it; NULL: p
+ * is not such a block, or no memory.
+ */
+
+static ngx_pool_cleanup_t *
+ngx_http_webtorch_take_large(ngx_http_request_t *r, u_char *p)
+{
+    ngx_pool_large_t    *large;
+    ngx_pool_cleanup_t  *cln;
+
     for (large = r->pool->large; large; large = large->next) {
-        if (large->alloc == body->data) {
+        if (large->alloc == p) {
             break;
         }
     }
@@ -319,17 +445,44 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
         return NULL;
     }
 
-    shared = ngx_webtorch_share(body->data, 0);
+    large->alloc = NULL;
+    cln->handler = ngx_webtorch_free;
+    cln->data = p;
 
-    if (shared) {
-        large->alloc = NULL;
-        cln->handler = ngx_webtorch_release;
-        cln->data = shared;
+    return cln;
+}
 
-        ngx_webtorch_queue_release(&ctx->account, body->len);
+
+void
+ngx_http_webtorch_defer_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    size_t               size;
+    ngx_buf_t           *b;
+    ngx_chain_t         *cl;
+    ngx_pool_cleanup_t  *cln;
+
+    cl = r->request_body ? r->request_body->bufs : NULL;
+
+    for ( /* void */ ; cl; cl = cl->next) {
+        b = cl->buf;
+
+        if (b->in_file && ctx->mapping == NULL) {
+            ngx_http_webtorch_defer_file(r, b);
+        }
+
+        size = b->end - b->start;
+
+        if (!ngx_buf_in_memory_only(b) || size < NGX_WEBTORCH_LARGE_SIZE) {
+            continue;
+        }
+
+        cln = ngx_http_webtorch_take_large(r, b->start);
+
+        if (cln) {
+            ngx_http_webtorch_defer_cleanup(r, cln, size);
+        }
     }
-
-    return shared;
 }
 
 
@@ -339,7 +492,8 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
  */
 
 static ngx_int_t
-ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_buf_t *b, ngx_str_t *body)
+ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
+    ngx_buf_t *b, ngx_str_t *body)
 {
     size_t               size;
     u_char              *p;
@@ -377,14 +531,58 @@ ngx_http_webtorch_map_body(ngx_http_request_t *r, ngx_buf_t *b, ngx_str_t *body)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ctx->mapping = cln;
+
     body->data = p;
     body->len = size;
+
+    ngx_http_webtorch_defer_file(r, b);
 
     return NGX_OK;
 }
 
 
-void
+/*
+ * When nginx closes the file, the system frees its pages, which takes long if
+ * they are many.  One more page of it is mapped, and unmapped in a thread after
+ * that.
+ */
+
+static void
+ngx_http_webtorch_defer_file(ngx_http_request_t *r, ngx_buf_t *b)
+{
+    void                *p;
+    ngx_pool_cleanup_t  *cln;
+
+    if (b->file_last - b->file_pos < NGX_WEBTORCH_LARGE_SIZE) {
+        return;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return;
+    }
+
+    p = mmap(NULL, ngx_pagesize, PROT_READ, MAP_SHARED, b->file->fd, 0);
+
+    if (p == MAP_FAILED) {
+        return;
+    }
+
+    cln->handler = ngx_http_webtorch_unmap_page;
+    cln->data = p;
+    ngx_http_webtorch_defer_cleanup(r, cln, NGX_WEBTORCH_LARGE_SIZE);
+}
+
+
+static void
+ngx_http_webtorch_unmap_page(void *data)
+{
+    (void) munmap(data, ngx_pagesize);
+}
+
+
+static void
 ngx_http_webtorch_unmap_body(void *data)
 {
     ngx_str_t *map = data;

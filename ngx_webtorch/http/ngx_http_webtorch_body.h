@@ -18,6 +18,9 @@
  */
 ngx_uint_t ngx_http_webtorch_body_complete(ngx_http_request_t *r);
 
+/* bytes that the next function copies; 0: it uses the body where it is */
+size_t ngx_http_webtorch_body_copied(ngx_http_request_t *r, ngx_uint_t padded);
+
 /*
  * Called before the body is read: counts the buffer for it, until the request
  * ends.  NGX_BUSY: there is no room in the queue for the body; NGX_ERROR: no
@@ -36,18 +39,34 @@ ngx_int_t ngx_http_webtorch_body(ngx_http_request_t *r,
 /* the error of a body for which there is no room in the queue; NGX_ERROR */
 ngx_int_t ngx_http_webtorch_body_full(ngx_webtorch_error_t *err);
 
-/* a cleanup handler; data is an ngx_str_t of memory from mmap() */
-void ngx_http_webtorch_unmap_body(void *data);
-
-/* unmaps a body in a file that is not needed any more */
+/*
+ * Releases the mapping of a body in a file, or the copy of a body, which is not
+ * needed any more.  Called in any thread.
+ */
 void ngx_http_webtorch_body_unmap(ngx_http_webtorch_ctx_t *ctx);
 
 /*
- * Shares the memory of a large body with a job; NULL: the body is to be
- * copied.
+ * Copies buffers of a body, and padding, into memory that the cleanup frees.
+ * May be called in any thread while the request is blocked; NGX_OK or an HTTP
+ * status.
+ */
+ngx_int_t ngx_http_webtorch_copy_body(ngx_http_webtorch_ctx_t *ctx,
+    ngx_chain_t *bufs, ngx_pool_cleanup_t *cln, ngx_str_t *body,
+    ngx_log_t *log);
+
+/*
+ * Shares the memory of a large body with a job, whose batch counts it; NULL:
+ * the body is to be copied.
  */
 ngx_webtorch_shared_t *ngx_http_webtorch_share_body(ngx_http_request_t *r,
     ngx_str_t *body);
+
+/* the job is finished or cancelled: the request needs the body no more */
+void ngx_http_webtorch_body_returned(ngx_http_webtorch_ctx_t *ctx);
+
+/* nginx's memory of a large body is released in a thread after the request */
+void ngx_http_webtorch_defer_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_BODY_H_INCLUDED_ */

@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
@@ -14,6 +15,7 @@
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_load.h"
 #include "ngx_http_webtorch_negotiate.h"
+#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -25,6 +27,8 @@ static void ngx_http_webtorch_decoded_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_add_coded(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_add_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
@@ -155,8 +159,6 @@ ngx_http_webtorch_unknown_coding(ngx_http_request_t *r)
 static void
 ngx_http_webtorch_body_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                 rc;
-    ngx_str_t                 body;
     ngx_http_webtorch_ctx_t  *ctx;
 
     if (!ngx_http_webtorch_body_complete(r)) {
@@ -165,18 +167,9 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+    ctx->decoded = ngx_http_webtorch_decoded_handler;
 
-    rc = ngx_http_webtorch_body(r, ctx, ngx_http_webtorch_is_padded(ctx),
-                                &body);
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_webtorch_add(r, ctx, &body);
-
-    } else if (rc == NGX_BUSY) {
-        rc = ngx_http_webtorch_no_room(r);
-    }
-
-    ngx_http_webtorch_wait(r, rc);
+    ngx_http_webtorch_wait(r, ngx_http_webtorch_add(r, ctx));
 }
 
 
@@ -229,15 +222,16 @@ static void
 ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc)
 {
     if (rc != NGX_AGAIN) {
-        ngx_http_finalize_request(r, rc);
+        ngx_http_webtorch_finalize(r, rc);
         return;
     }
 
-    r->write_event_handler = r->aio ? ngx_http_webtorch_decoded_handler
-                                    : ngx_http_request_empty_handler;
+    if (!r->aio) {
+        r->write_event_handler = ngx_http_request_empty_handler;
+    }
 
     if (r == r->main) {
-        r->read_event_handler = ngx_http_test_reading;
+        ngx_http_webtorch_watch_client(r);
     }
 }
 
@@ -253,23 +247,58 @@ ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx)
 }
 
 
-/* inflates the body if need be; NGX_AGAIN: the request waits */
+/* NGX_AGAIN: the request waits */
 
 static ngx_int_t
-ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *body)
+ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_int_t              rc;
-    ngx_pool_cleanup_t    *cln;
-    ngx_webtorch_error_t   err;
+    ngx_int_t   rc;
+    ngx_str_t   body;
+    ngx_uint_t  padded;
 
     if (ngx_webtorch_runner_full(ctx->handler->runner, ctx->account.held)) {
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body->len == 0) {
-        return ngx_http_webtorch_add_body(r, ctx, body);
+    padded = ngx_http_webtorch_is_padded(ctx);
+
+    if (ngx_http_webtorch_body_copied(r, padded)
+        >= NGX_WEBTORCH_LARGE_SIZE)
+    {
+        rc = ngx_http_webtorch_decode_post(r, ctx, NULL);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
     }
+
+    rc = ngx_http_webtorch_body(r, ctx, padded, &body);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_BUSY) ? ngx_http_webtorch_no_room(r) : rc;
+    }
+
+    if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body.len == 0) {
+        return ngx_http_webtorch_add_body(r, ctx, &body);
+    }
+
+    return ngx_http_webtorch_add_coded(r, ctx, &body);
+}
+
+
+/*
+ * A short body may inflate to a thousand times its size.  The event loop
+ * inflates a little of it, then a thread begins again.
+ */
+
+static ngx_int_t
+ngx_http_webtorch_add_coded(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    size_t                 limit, here;
+    ngx_int_t              rc;
+    ngx_pool_cleanup_t    *cln;
+    ngx_webtorch_error_t   err;
 
     rc = ngx_http_webtorch_decode_post(r, ctx, body);
 
@@ -277,21 +306,28 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
         return rc;
     }
 
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
+    cln = ngx_pool_cleanup_add(r->pool, 0);
     if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_webtorch_inflate(ctx, body, ngx_http_webtorch_inflate_limit(r),
-                                  cln, &err)
-        != NGX_OK)
-    {
+    limit = ngx_http_webtorch_inflate_limit(r);
+    here = ngx_http_webtorch_thread_allowed(r)
+               ? ngx_min(limit, NGX_WEBTORCH_LARGE_TEXT) : limit;
+
+    if (ngx_http_webtorch_inflate(ctx, body, here, cln, &err) == NGX_OK) {
+        ngx_http_webtorch_body_unmap(ctx);
+
+        return ngx_http_webtorch_add_body(r, ctx, body);
+    }
+
+    if (err.status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE || here == limit) {
         return ngx_http_webtorch_bad_body(r, &err);
     }
 
-    ngx_http_webtorch_body_unmap(ctx);
+    ctx->bomb = 1;
 
-    return ngx_http_webtorch_add_body(r, ctx, body);
+    return ngx_http_webtorch_decode_post(r, ctx, body);
 }
 
 

@@ -9,6 +9,7 @@
 
 
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_encode.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_model.h"
@@ -40,8 +41,11 @@ struct ngx_http_webtorch_ctx_s {
     const ngx_http_webtorch_wire_t  *wire;
 
     ngx_webtorch_account_t           account;
-    ngx_pool_cleanup_t              *mapping; /* of the body's file, or NULL */
+    ngx_pool_cleanup_t              *mapping; /* of the body's file, or of a
+                                                 copy of the body, or NULL */
     size_t                           mapped;  /* bytes held for it */
+    size_t                           lent;    /* bytes of the body that the
+                                                 batch counts */
     ngx_pool_cleanup_t              *memory;  /* of the inflated body, or
                                                  NULL */
     size_t                           inflated;   /* bytes held for it */
@@ -61,12 +65,19 @@ struct ngx_http_webtorch_ctx_s {
     ssize_t                          json;    /* bytes of the body that are
                                                  JSON; -1: all */
 
-    /* a body that is inflated or decoded in a thread */
+    /* a body that is inflated or decoded in a thread, and what follows */
     ngx_http_webtorch_decoding_t    *decoding;
+    void                           (*decoded)(ngx_http_request_t *r);
+
+    /* an answer that is encoded in a thread */
+    ngx_http_webtorch_encoding_t    *encoding;
 
     unsigned                         padded:1;    /* the decoder reads padding
                                                      after the body */
     unsigned                         text:1;      /* the body is not binary */
+    unsigned                         bomb:1;      /* the event loop has begun
+                                                     to inflate the body, it
+                                                     is too large */
     unsigned                         answered:1;  /* by the module, not by
                                                      nginx */
     unsigned                         conditional:1;  /* nginx decides on

@@ -1,9 +1,10 @@
 
 /*
- * Large bodies are inflated, and those of text decoded, in a thread of nginx's
- * pool "default": a megabyte of either takes milliseconds, in which the event
- * loop would serve no other request.  The rows are copied into a batch
- * afterwards.  Other bodies are decoded in the event loop, right into a batch.
+ * Bodies that take more than about a millisecond are copied, inflated and
+ * decoded in a thread of nginx's pool "default": the event loop would serve no
+ * other request meanwhile.  Few rows are copied into a batch afterwards, many
+ * become a batch.  Other bodies are decoded in the event loop, right into a
+ * batch.
  */
 
 #include "ngx_http_webtorch_decode.h"
@@ -12,22 +13,13 @@
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_scratch.h"
+#include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_runner.h"
 
 
-/*
- * Sizes from which on a body goes to a thread, in bytes.  About so much text is
- * decoded within NGX_WEBTORCH_INLINE_LIMIT, and so much that is compressed is
- * inflated, mostly to less than ten times as much.
- */
-#define NGX_HTTP_WEBTORCH_LARGE_TEXT      (128 * 1024)
-#define NGX_HTTP_WEBTORCH_LARGE_CODED     (16 * 1024)
-
 /* bytes that parsers of text allocate at most for each byte of it */
 #define NGX_HTTP_WEBTORCH_SCRATCH_FACTOR  14
-
-/* ms; a worker that shuts down gracefully waits for timers */
-#define NGX_HTTP_WEBTORCH_DECODE_TIMEOUT  60000
 
 
 typedef struct {
@@ -46,12 +38,13 @@ typedef struct {
 struct ngx_http_webtorch_decoding_s {
     ngx_webtorch_sink_t        sink;
     ngx_http_webtorch_ctx_t   *ctx;
+    ngx_log_t                 *log;
+    ngx_chain_t               *bufs;      /* to be copied; NULL: body is set */
     ngx_str_t                  body;
-    ngx_pool_cleanup_t        *cln;       /* frees the inflated body */
-    unsigned                   decode:1;  /* 0: it is only inflated */
-    size_t                     sizes[WEBTORCH_MAX_TENSORS];   /* of data */
+    ngx_pool_cleanup_t        *copied;    /* frees the copied body */
+    ngx_pool_cleanup_t        *inflated;  /* frees the inflated body */
+    unsigned                   decode:1;  /* 0: Python gets the body */
     char                      *text;      /* strings of the rows */
-    size_t                     text_size;
     size_t                     held;      /* bytes of rows and strings */
     ngx_int_t                  rc;        /* NGX_DECLINED: not decoded */
     ngx_webtorch_error_t       err;
@@ -75,14 +68,22 @@ static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
 #if (NGX_THREADS)
 static ngx_uint_t ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body);
+static ngx_int_t ngx_http_webtorch_decode_count(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
+static size_t ngx_http_webtorch_text_length(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body);
 static void ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log);
 static ngx_int_t ngx_http_webtorch_decode_body(
     ngx_http_webtorch_decoding_t *d);
 static int ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
-static void ngx_http_webtorch_decode_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d);
+static ngx_int_t ngx_http_webtorch_copy_decoded(
+    ngx_http_webtorch_decoding_t *d);
+static void ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
+    void (*free)(void *p, size_t size));
+static void ngx_http_webtorch_thread_free(void *p, size_t size);
 static void ngx_http_webtorch_decode_cleanup(void *data);
 #endif
 
@@ -249,38 +250,38 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_thread_task_t             *task;
     ngx_pool_cleanup_t            *cln;
     ngx_http_webtorch_decoding_t  *d;
-    ngx_http_webtorch_loc_conf_t  *wlcf;
 
-    /* nginx before 1.25.4 cannot terminate a subrequest that is blocked */
-
-    if (!ngx_http_webtorch_is_large(ctx, body) || r != r->main) {
+    if (!ngx_http_webtorch_thread_allowed(r)
+        || (body && !ngx_http_webtorch_is_large(ctx, body)))
+    {
         return NGX_DECLINED;
     }
 
-    if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY
-        && ngx_http_webtorch_inflate_reserve(ctx, body,
-                                             ngx_http_webtorch_inflate_limit(r))
-           != NGX_OK)
-    {
+    if (ngx_http_webtorch_decode_count(r, ctx, body) != NGX_OK) {
         return ngx_http_webtorch_no_room(r);
     }
-
-    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
     task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_webtorch_decoding_t));
     if (task == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (cln == NULL) {
+    d = task->ctx;
+
+    d->copied = ngx_pool_cleanup_add(r->pool, 0);
+    if (d->copied == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    d = task->ctx;
+    d->inflated = ngx_pool_cleanup_add(r->pool, 0);
+    if (d->inflated == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-    d->cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
-    if (d->cln == NULL) {
+    /* called before the other two */
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -288,28 +289,33 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     d->sink.limit = ngx_http_webtorch_inflate_limit(r);
     d->sink.inflate = ngx_http_webtorch_member_reserve;
     d->ctx = ctx;
-    d->body = *body;
-    d->decode = (ctx->text && ctx->handler->schema.kind != WEBTORCH_HANDLER);
+    d->log = r->connection->log;
+    d->decode = (ctx->handler->schema.kind != WEBTORCH_HANDLER
+                 && (ctx->in == NULL || ctx->in->decode));
+
+    if (body) {
+        d->body = *body;
+
+    } else {
+        d->bufs = r->request_body->bufs;
+    }
+
+    /* otherwise Python gets this memory */
+
+    if (d->decode || d->bufs || ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
+        ngx_http_webtorch_defer_body(r, ctx);
+    }
 
     cln->handler = ngx_http_webtorch_decode_cleanup;
     cln->data = d;
 
     task->handler = ngx_http_webtorch_decode_thread;
-    task->event.data = r;
-    task->event.handler = ngx_http_webtorch_decode_event_handler;
-    task->event.log = r->connection->log;
 
-    if (ngx_thread_task_post(wlcf->thread_pool, task) != NGX_OK) {
+    if (ngx_http_webtorch_thread_post(r, task, ctx->decoded) != NGX_OK) {
         return ngx_http_webtorch_busy(r);
     }
 
-    ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_DECODE_TIMEOUT);
-
-    /* a blocked request, even if aborted, stays until the thread's event */
-
     ctx->decoding = d;
-    r->main->blocked++;
-    r->aio = 1;
 
     return NGX_AGAIN;
 }
@@ -319,10 +325,81 @@ static ngx_uint_t
 ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
-        return body->len >= NGX_HTTP_WEBTORCH_LARGE_CODED;
+        return ctx->bomb || body->len >= NGX_WEBTORCH_LARGE_DEFLATED;
     }
 
-    return ctx->text && body->len >= NGX_HTTP_WEBTORCH_LARGE_TEXT;
+    if (ctx->handler->schema.kind == WEBTORCH_HANDLER
+        || (ctx->in && ctx->in->decode == NULL))
+    {
+        return 0;
+    }
+
+    if (body->len >= NGX_WEBTORCH_LARGE_SIZE) {
+        return 1;
+    }
+
+    if (ngx_http_webtorch_text_length(ctx, body) >= NGX_WEBTORCH_LARGE_TEXT) {
+        return 1;
+    }
+
+    return ctx->in && ctx->in->slow
+           && ctx->in->slow((char *) body->data, body->len);
+}
+
+
+/* bytes of a body that a parser of text gets */
+
+static size_t
+ngx_http_webtorch_text_length(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    if (ctx->text) {
+        return body->len;
+    }
+
+    /* the inference protocol sets no format */
+
+    if (ctx->in == NULL) {
+        return ngx_min((size_t) ctx->json, body->len);
+    }
+
+    return ctx->in->text ? ctx->in->text((char *) body->data, body->len) : 0;
+}
+
+
+/* counts what a thread will copy or inflate; NGX_BUSY: it is too much */
+
+static ngx_int_t
+ngx_http_webtorch_decode_count(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+{
+    size_t     limit, size;
+    ngx_str_t  copied;
+
+    limit = ngx_http_webtorch_inflate_limit(r);
+
+    if (body == NULL) {
+        size = ngx_http_webtorch_body_copied(r, 1);
+
+        if (ngx_webtorch_queue_reserve(&ctx->account, size) != NGX_OK) {
+            return NGX_BUSY;
+        }
+
+        ctx->mapped = size;
+    }
+
+    if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY) {
+        return NGX_OK;
+    }
+
+    if (body) {
+        return ngx_http_webtorch_inflate_reserve(ctx, body, limit);
+    }
+
+    /* its end, where gzip has the size, is not known yet */
+
+    copied.len = 0;
+
+    return ngx_http_webtorch_inflate_reserve(ctx, &copied, limit);
 }
 
 
@@ -338,28 +415,37 @@ ngx_http_webtorch_decode_thread(void *data, ngx_log_t *log)
 static ngx_int_t
 ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
 {
-    size_t      scratch;
-    ngx_int_t   rc;
-    ngx_uint_t  inflated;
+    size_t     scratch;
+    ngx_int_t  rc;
 
-    inflated = (d->ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY);
+    if (d->bufs
+        && ngx_http_webtorch_copy_body(d->ctx, d->bufs, d->copied, &d->body,
+                                       d->log)
+           != NGX_OK)
+    {
+        return ngx_webtorch_error(&d->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory, or the body could "
+                                  "not be read, see the error log");
+    }
 
-    if (inflated) {
-        if (ngx_http_webtorch_inflate(d->ctx, &d->body, d->sink.limit, d->cln,
-                                      &d->err)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+    if (d->ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
+
+        rc = ngx_http_webtorch_inflate(d->ctx, &d->body, d->sink.limit,
+                                       d->inflated, &d->err);
 
         ngx_http_webtorch_body_unmap(d->ctx);
+
+        if (rc != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     if (!d->decode || d->body.len == 0) {
         return NGX_DECLINED;
     }
 
-    scratch = NGX_HTTP_WEBTORCH_SCRATCH_FACTOR * d->body.len;
+    scratch = NGX_HTTP_WEBTORCH_SCRATCH_FACTOR
+              * ngx_http_webtorch_text_length(d->ctx, &d->body);
 
     ngx_http_webtorch_scratch_get(scratch);
 
@@ -367,10 +453,13 @@ ngx_http_webtorch_decode_body(ngx_http_webtorch_decoding_t *d)
 
     ngx_http_webtorch_scratch_put(scratch);
 
-    /* the rows have all that is needed of the body */
+    /* here, as it takes milliseconds to return many pages to the system */
 
-    if (inflated) {
-        ngx_http_webtorch_inflate_free(d->ctx);
+    ngx_http_webtorch_body_unmap(d->ctx);
+    ngx_http_webtorch_inflate_free(d->ctx);
+
+    if (rc == NGX_ERROR) {
+        ngx_http_webtorch_decode_free(d, ngx_http_webtorch_thread_free);
     }
 
     return rc;
@@ -400,10 +489,8 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     d->held = size;
 
     for (i = 0; i < schema->ninputs; i++) {
-        size = layout->rows * (size_t) ngx_webtorch_row_size(
-                                           &schema->inputs[i], layout->sizes);
-        sink->data[i] = ngx_http_webtorch_scratch_realloc(NULL, 0, size);
-        d->sizes[i] = size;
+        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        sink->data[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
 
         if (sink->data[i] == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -412,8 +499,7 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     }
 
     if (layout->text) {
-        d->text = ngx_http_webtorch_scratch_realloc(NULL, 0, layout->text);
-        d->text_size = layout->text;
+        d->text = ngx_webtorch_buffer_alloc(layout->text);
 
         if (d->text == NULL) {
             return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -427,39 +513,6 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     sink->at = 0;
 
     return 0;
-}
-
-
-static void
-ngx_http_webtorch_decode_event_handler(ngx_event_t *ev)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = ev->data;
-    c = r->connection;
-
-    ngx_http_set_log_request(c->log, r);
-
-    if (ev->timedout) {
-        ngx_log_error(NGX_LOG_ALERT, c->log, 0,
-                      "decoding a body in a thread took too long");
-        ev->timedout = 0;
-        return;
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
-
-    r->main->blocked--;
-    r->aio = 0;
-
-    /* the request's own handler, or nginx's, which ends an aborted request */
-
-    r->write_event_handler(r);
-
-    ngx_http_run_posted_requests(c);
 }
 
 
@@ -488,7 +541,9 @@ ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
         rc = ngx_http_webtorch_add_decoded(r, d);
     }
 
-    ngx_http_webtorch_decode_cleanup(d);
+    /* the batch counts its rows from now on */
+
+    ngx_http_webtorch_decode_free(d, ngx_webtorch_defer_free);
 
     return rc;
 }
@@ -497,6 +552,32 @@ ngx_http_webtorch_decode_finish(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
+{
+    ngx_int_t               rc;
+    ngx_webtorch_runner_t  *runner;
+
+    if (d->held < NGX_WEBTORCH_LARGE_SIZE) {
+        rc = ngx_http_webtorch_copy_decoded(d);
+
+    } else {
+        runner = d->ctx->handler->runner;
+        d->sink.text = d->text;
+
+        rc = ngx_webtorch_runner_adopt(runner, &d->ctx->layout, &d->sink);
+
+        d->text = d->sink.text;
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_webtorch_job_add_rows(r, d->ctx);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_copy_decoded(ngx_http_webtorch_decoding_t *d)
 {
     size_t                   size, n;
     uint32_t                 i;
@@ -511,7 +592,7 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     schema = &d->ctx->handler->schema;
 
     if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     for (i = 0; i < schema->ninputs; i++) {
@@ -531,36 +612,63 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
         ngx_memcpy(sink.text, d->text, layout->text);
     }
 
-    /* the batch counts the rows from now on */
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
+    void (*free)(void *p, size_t size))
+{
+    uint32_t                i;
+    webtorch_schema_t      *schema;
+    ngx_webtorch_layout_t  *layout;
+
+    schema = &d->ctx->handler->schema;
+    layout = &d->ctx->layout;
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (d->sink.data[i]) {
+            free(d->sink.data[i],
+                 layout->rows * ngx_webtorch_row_size(&schema->inputs[i],
+                                                      layout->sizes));
+            d->sink.data[i] = NULL;
+        }
+    }
+
+    free(d->text, layout->text);
+    d->text = NULL;
 
     ngx_webtorch_queue_release(&d->ctx->account, d->held);
     d->held = 0;
-
-    return ngx_http_webtorch_job_add_rows(r, d->ctx);
 }
 
+
+static void
+ngx_http_webtorch_thread_free(void *p, size_t size)
+{
+    ngx_webtorch_buffer_free(p);
+}
+
+
+/* what is left if the request was aborted while the thread worked */
 
 static void
 ngx_http_webtorch_decode_cleanup(void *data)
 {
     ngx_http_webtorch_decoding_t *d = data;
 
-    uint32_t  i;
+    ngx_http_webtorch_decode_free(d, ngx_webtorch_defer_free);
 
-    for (i = 0; i < WEBTORCH_MAX_TENSORS; i++) {
-        if (d->sink.data[i]) {
-            ngx_http_webtorch_scratch_free(d->sink.data[i], d->sizes[i]);
-            d->sink.data[i] = NULL;
-        }
+    if (d->copied->handler == ngx_webtorch_buffer_free) {
+        d->copied->handler = NULL;
+        ngx_webtorch_defer_free(d->copied->data, d->ctx->mapped);
     }
 
-    if (d->text) {
-        ngx_http_webtorch_scratch_free(d->text, d->text_size);
-        d->text = NULL;
+    if (d->inflated->handler == ngx_webtorch_buffer_free) {
+        d->inflated->handler = NULL;
+        ngx_webtorch_defer_free(d->inflated->data, d->ctx->inflated);
     }
-
-    ngx_webtorch_queue_release(&d->ctx->account, d->held);
-    d->held = 0;
 }
 
 #else

@@ -18,9 +18,10 @@ ngx_int_t ngx_http_webtorch_decode_add(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 
 /*
- * Inflates a large body, decodes it or both, in a thread; NGX_AGAIN: the
- * request waits with r->aio set, and its write event handler is called when the
- * thread has finished; NGX_DECLINED: the body is not large; or an HTTP status.
+ * Inflates a large body, decodes it or both, in a thread; body NULL: it is
+ * copied there first.  NGX_AGAIN: the request waits with r->aio set, and
+ * ctx->decoded is called when the thread has finished; NGX_DECLINED: the body
+ * is not large, or no thread may be used; or an HTTP status.
  */
 ngx_int_t ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);

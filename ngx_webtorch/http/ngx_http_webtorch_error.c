@@ -225,7 +225,7 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    if (ngx_webtorch_queue_size() >= ctx->handler->queue_size) {
+    if (ngx_webtorch_queue_full(ctx->handler->queue_size, 0)) {
         return ngx_http_webtorch_no_room(r);
     }
 

@@ -1,9 +1,12 @@
 
 #include "ngx_http_webtorch_infer.h"
 #include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_encode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_oip_reply.h"
 
@@ -12,19 +15,47 @@
 #define NGX_HTTP_WEBTORCH_HEAD_LENGTH  "Inference-Header-Content-Length"
 
 
+/* an answer; in the memory of the request if a thread encodes it */
+
+typedef struct {
+    ngx_http_webtorch_encoding_t   encoding;
+    ngx_http_webtorch_ctx_t       *ctx;
+    webtorch_spec_t               *specs;
+    const void                   **outputs;
+    const void                    *data[WEBTORCH_MAX_TENSORS];
+    size_t                         json;     /* bytes of JSON */
+    size_t                         binary;   /* bytes of tensors after it */
+    ngx_uint_t                     copy;     /* they are in the same piece */
+} ngx_http_webtorch_oip_reply_t;
+
+
 static ngx_int_t ngx_http_webtorch_json_length(ngx_http_request_t *r,
     ssize_t *length);
 static int ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data);
+static ngx_uint_t ngx_http_webtorch_oip_is_large(
+    ngx_http_webtorch_oip_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_oip_post(ngx_http_request_t *r,
+    ngx_http_webtorch_oip_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_oip_encode_thread(
+    ngx_http_webtorch_encoding_t *e);
+static void ngx_http_webtorch_oip_measure(
+    ngx_http_webtorch_oip_reply_t *reply);
+static size_t ngx_http_webtorch_oip_reply_size(
+    ngx_http_webtorch_oip_reply_t *reply);
+static void ngx_http_webtorch_oip_write(ngx_http_webtorch_oip_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_oip_send(ngx_http_request_t *r,
+    ngx_http_webtorch_encoding_t *e);
+static ngx_int_t ngx_http_webtorch_add_json_length(ngx_http_request_t *r,
+    size_t len);
 static size_t ngx_http_webtorch_oip_rows(ngx_http_webtorch_ctx_t *ctx,
     webtorch_spec_t *specs, ngx_uint_t i, const void **data);
 static u_char *ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx,
     u_char *p, webtorch_spec_t *specs, const void **data);
-static ngx_int_t ngx_http_webtorch_oip_send(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *json, webtorch_spec_t *specs,
-    const void **data);
+static ngx_int_t ngx_http_webtorch_oip_send_pieces(ngx_http_request_t *r,
+    ngx_http_webtorch_oip_reply_t *reply);
 
 
 static const ngx_http_webtorch_wire_t  ngx_http_webtorch_oip = {
@@ -120,63 +151,242 @@ static ngx_int_t
 ngx_http_webtorch_oip_answer(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_spec_t *specs, const void **data)
 {
-    u_char      *last;
-    size_t       size, binary;
-    ngx_str_t    json, name, length;
-    ngx_uint_t   i, copy;
+    ngx_int_t                       rc;
+    ngx_http_webtorch_oip_reply_t   reply;
 
-    binary = 0;
+    ngx_memzero(&reply, sizeof(ngx_http_webtorch_oip_reply_t));
 
-    for (i = 0; i < ctx->oip->noutputs; i++) {
-        binary += ngx_http_webtorch_oip_rows(ctx, specs, i, data);
+    reply.ctx = ctx;
+    reply.specs = specs;
+    reply.outputs = data;
+
+    if (ngx_http_webtorch_oip_is_large(&reply)) {
+        rc = ngx_http_webtorch_oip_post(r, &reply);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
     }
+
+    ngx_http_webtorch_oip_measure(&reply);
 
     /* strings are sent in another layout than they have in memory */
 
-    copy = (binary <= WEBTORCH_COPY_SIZE
-            || ctx->handler->schema.output_strings
-            || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
+    reply.copy = (reply.binary <= WEBTORCH_COPY_SIZE
+                  || ctx->handler->schema.output_strings
+                  || ngx_http_webtorch_hold(r, ctx->waiter.batch) != NGX_OK);
 
-    size = ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, specs,
-                                  &ctx->layout);
+    if (reply.copy && reply.binary >= NGX_WEBTORCH_LARGE_SIZE) {
+        rc = ngx_http_webtorch_oip_post(r, &reply);
 
-    json.data = ngx_pnalloc(r->pool,
-                            size + (copy ? binary : 0) + NGX_SIZE_T_LEN);
-    if (json.data == NULL) {
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    reply.encoding.body.data = ngx_pnalloc(r->pool,
+                                   ngx_http_webtorch_oip_reply_size(&reply));
+    if (reply.encoding.body.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    last = (u_char *) ngx_webtorch_oip_encode((char *) json.data, ctx->oip,
+    ngx_http_webtorch_oip_write(&reply);
+
+    if (reply.copy || reply.binary == 0) {
+        return ngx_http_webtorch_oip_send(r, &reply.encoding);
+    }
+
+    return ngx_http_webtorch_oip_send_pieces(r, &reply);
+}
+
+
+/* whether it takes long to encode the answer */
+
+static ngx_uint_t
+ngx_http_webtorch_oip_is_large(ngx_http_webtorch_oip_reply_t *reply)
+{
+    size_t               size;
+    uint32_t             k;
+    ngx_uint_t           i;
+    ngx_webtorch_oip_t  *oip;
+
+    size = 0;
+    oip = reply->ctx->oip;
+
+    for (i = 0; i < oip->noutputs; i++) {
+        k = oip->outputs[i];
+
+        if (!(oip->binary & (1u << i))
+            || ngx_webtorch_is_string(reply->specs[k].dtype))
+        {
+            size += ngx_http_webtorch_text_cost(&reply->specs[k],
+                                                reply->outputs[k],
+                                                reply->ctx->layout.rows);
+        }
+    }
+
+    return size >= NGX_WEBTORCH_LARGE_TEXT;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_oip_post(ngx_http_request_t *r,
+    ngx_http_webtorch_oip_reply_t *reply)
+{
+    uint32_t                        i;
+    ngx_http_webtorch_oip_reply_t  *posted;
+
+    posted = ngx_palloc(r->pool, sizeof(ngx_http_webtorch_oip_reply_t));
+    if (posted == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    *posted = *reply;
+
+    ngx_memcpy(posted->data, reply->outputs,
+               reply->ctx->handler->schema.noutputs * sizeof(void *));
+
+    posted->outputs = posted->data;
+    posted->copy = 1;
+
+    posted->encoding.encode = ngx_http_webtorch_oip_encode_thread;
+    posted->encoding.send = ngx_http_webtorch_oip_send;
+    posted->encoding.batch = reply->ctx->waiter.batch;
+
+    for (i = 0; i < reply->ctx->handler->schema.noutputs; i++) {
+        posted->encoding.size += reply->ctx->layout.rows
+                                 * (size_t) reply->specs[i].row_size;
+    }
+
+    return ngx_http_webtorch_encode_post(r, &posted->encoding);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_oip_encode_thread(ngx_http_webtorch_encoding_t *e)
+{
+    ngx_http_webtorch_oip_reply_t *reply = (ngx_http_webtorch_oip_reply_t *) e;
+
+    ngx_http_webtorch_oip_measure(reply);
+
+    e->body.data = ngx_webtorch_buffer_alloc(
+                       ngx_http_webtorch_oip_reply_size(reply));
+    if (e->body.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_webtorch_oip_write(reply);
+
+    return NGX_OK;
+}
+
+
+/* sets the bytes of all strings and of what is sent as bytes */
+
+static void
+ngx_http_webtorch_oip_measure(ngx_http_webtorch_oip_reply_t *reply)
+{
+    uint32_t                  i;
+    webtorch_schema_t        *schema;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = reply->ctx;
+    schema = &ctx->handler->schema;
+
+    ctx->layout.text = 0;
+
+    for (i = 0; schema->output_strings && i < schema->noutputs; i++) {
+        ctx->layout.text += ngx_webtorch_text_size(&reply->specs[i],
+                                                   reply->outputs[i],
+                                                   ctx->layout.rows);
+    }
+
+    reply->binary = 0;
+
+    for (i = 0; i < ctx->oip->noutputs; i++) {
+        reply->binary += ngx_http_webtorch_oip_rows(ctx, reply->specs, i,
+                                                    reply->outputs);
+    }
+}
+
+
+static size_t
+ngx_http_webtorch_oip_reply_size(ngx_http_webtorch_oip_reply_t *reply)
+{
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = reply->ctx;
+
+    return ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, reply->specs,
+                                  &ctx->layout)
+           + (reply->copy ? reply->binary : 0);
+}
+
+
+/* writes the JSON, and after it the bytes if they are copied */
+
+static void
+ngx_http_webtorch_oip_write(ngx_http_webtorch_oip_reply_t *reply)
+{
+    u_char                   *p, *last;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = reply->ctx;
+    p = reply->encoding.body.data;
+
+    last = (u_char *) ngx_webtorch_oip_encode((char *) p, ctx->oip,
                           (char *) ctx->model->json.data,
-                          ctx->model->json.len, specs, data, &ctx->layout);
-    json.len = last - json.data;
+                          ctx->model->json.len, reply->specs, reply->outputs,
+                          &ctx->layout);
+    reply->json = last - p;
 
-    if (binary == 0) {
+    if (reply->copy && reply->binary) {
+        last = ngx_http_webtorch_oip_copy(ctx, last, reply->specs,
+                                          reply->outputs);
+    }
+
+    reply->encoding.body.len = last - p;
+}
+
+
+/* sends an answer of one piece */
+
+static ngx_int_t
+ngx_http_webtorch_oip_send(ngx_http_request_t *r,
+    ngx_http_webtorch_encoding_t *e)
+{
+    ngx_http_webtorch_oip_reply_t *reply = (ngx_http_webtorch_oip_reply_t *) e;
+
+    if (reply->binary == 0) {
         return ngx_http_webtorch_send(r, NGX_HTTP_OK,
-                                      &ngx_http_webtorch_json_type, json.data,
-                                      json.len);
+                                      &ngx_http_webtorch_json_type,
+                                      e->body.data, e->body.len);
     }
 
-    if (copy) {
-        last = ngx_http_webtorch_oip_copy(ctx, last, specs, data);
+    if (ngx_http_webtorch_add_json_length(r, reply->json) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    return ngx_http_webtorch_send(r, NGX_HTTP_OK, &ngx_http_webtorch_octets,
+                                  e->body.data, e->body.len);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_json_length(ngx_http_request_t *r, size_t len)
+{
+    ngx_str_t  name, value;
 
     ngx_str_set(&name, NGX_HTTP_WEBTORCH_HEAD_LENGTH);
 
-    length.data = last;
-    length.len = ngx_sprintf(last, "%uz", json.len) - last;
-
-    if (ngx_http_webtorch_add_header(r, &name, &length) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    value.data = ngx_pnalloc(r->pool, NGX_SIZE_T_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
     }
 
-    if (copy) {
-        return ngx_http_webtorch_send(r, NGX_HTTP_OK,
-                                      &ngx_http_webtorch_octets, json.data,
-                                      last - json.data);
-    }
+    value.len = ngx_sprintf(value.data, "%uz", len) - value.data;
 
-    return ngx_http_webtorch_oip_send(r, ctx, &json, specs, data);
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }
 
 
@@ -221,29 +431,36 @@ ngx_http_webtorch_oip_copy(ngx_http_webtorch_ctx_t *ctx, u_char *p,
 /* sends the rows from the batch, without a copy */
 
 static ngx_int_t
-ngx_http_webtorch_oip_send(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *json, webtorch_spec_t *specs, const void **data)
+ngx_http_webtorch_oip_send_pieces(ngx_http_request_t *r,
+    ngx_http_webtorch_oip_reply_t *reply)
 {
-    size_t        len, size;
-    ngx_uint_t    i;
-    ngx_chain_t  *out, **ll;
+    size_t                    len, size;
+    ngx_uint_t                i;
+    ngx_chain_t              *out, **ll;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    if (ngx_http_webtorch_add_json_length(r, reply->json) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     len = 0;
     ll = &out;
+    ctx = reply->ctx;
 
-    if (ngx_http_webtorch_add_piece(r, &ll, (char *) json->data, json->len,
-                                    &len)
+    if (ngx_http_webtorch_add_piece(r, &ll, (char *) reply->encoding.body.data,
+                                    reply->json, &len)
         != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     for (i = 0; i < ctx->oip->noutputs; i++) {
-        size = ngx_http_webtorch_oip_rows(ctx, specs, i, data);
+        size = ngx_http_webtorch_oip_rows(ctx, reply->specs, i,
+                                          reply->outputs);
 
         if (ngx_http_webtorch_add_piece(r, &ll,
-                                        (char *) data[ctx->oip->outputs[i]],
-                                        size, &len)
+                            (char *) reply->outputs[ctx->oip->outputs[i]],
+                            size, &len)
             != NGX_OK)
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;

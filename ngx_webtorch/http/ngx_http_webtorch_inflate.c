@@ -6,7 +6,7 @@
 
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_body.h"
-#include "ngx_http_webtorch_scratch.h"
+#include "ngx_webtorch_buffer.h"
 
 #include <zlib.h>
 
@@ -36,7 +36,6 @@ typedef struct {
     u_char                   *start;
     u_char                   *end;        /* of the buffer, without the
                                              padding */
-    size_t                    size;       /* with it; 0: no buffer */
     size_t                    limit;
 } ngx_http_webtorch_inflate_t;
 
@@ -51,8 +50,6 @@ static ngx_int_t ngx_http_webtorch_inflate_grow(
     ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_inflate_resize(
     ngx_http_webtorch_inflate_t *in, size_t size);
-static void ngx_http_webtorch_inflate_done(ngx_http_webtorch_inflate_t *in,
-    ngx_pool_cleanup_t *cln);
 static ngx_int_t ngx_http_webtorch_inflate_error(
     ngx_http_webtorch_inflate_t *in, ngx_webtorch_error_t *err,
     const char *reason);
@@ -247,8 +244,9 @@ ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     (void) inflateEnd(&in.z);
 
     if (rc != NGX_OK) {
-        ngx_http_webtorch_inflate_done(&in, cln);
-        ngx_http_webtorch_inflate_free(ctx);
+        ngx_webtorch_buffer_free(in.start);
+        ngx_webtorch_queue_release(&ctx->account, ctx->inflated);
+        ctx->inflated = 0;
         return rc;
     }
 
@@ -259,7 +257,10 @@ ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     /* the buffer may have twice the size that is needed */
 
     (void) ngx_http_webtorch_inflate_resize(&in, size);
-    ngx_http_webtorch_inflate_done(&in, cln);
+
+    cln->handler = ngx_webtorch_buffer_free;
+    cln->data = in.start;
+    ctx->memory = cln;
 
     if (size < ctx->inflated) {
         ngx_webtorch_queue_release(&ctx->account, ctx->inflated - size);
@@ -278,39 +279,14 @@ ngx_http_webtorch_inflate_resize(ngx_http_webtorch_inflate_t *in, size_t size)
 {
     u_char  *p;
 
-    size += NGX_WEBTORCH_PADDING;
-
-    p = ngx_http_webtorch_scratch_realloc(in->start, in->size, size);
+    p = ngx_webtorch_buffer_realloc(in->start, size + NGX_WEBTORCH_PADDING);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
     in->start = p;
-    in->size = size;
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_webtorch_inflate_done(ngx_http_webtorch_inflate_t *in,
-    ngx_pool_cleanup_t *cln)
-{
-    ngx_str_t  *map;
-
-    if (ngx_http_webtorch_scratch_is_mapped(in->size)) {
-        map = cln->data;
-        map->data = in->start;
-        map->len = in->size;
-
-        cln->handler = ngx_http_webtorch_unmap_body;
-
-    } else {
-        cln->data = in->start;
-        cln->handler = ngx_webtorch_free;
-    }
-
-    in->ctx->memory = cln;
 }
 
 

@@ -39,8 +39,8 @@ ngx_int_t ngx_http_webtorch_inflate_reserve(ngx_http_webtorch_ctx_t *ctx,
 
 /*
  * Inflates a body into one piece with a codec's padding, in memory that the
- * cleanup frees, and counts it; NGX_ERROR: err is set.  The cleanup has an
- * ngx_str_t as its data.  May be called in any thread.
+ * cleanup frees, and counts it; NGX_ERROR: err is set.  May be called in any
+ * thread.
  */
 ngx_int_t ngx_http_webtorch_inflate(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, size_t limit, ngx_pool_cleanup_t *cln,

@@ -1,10 +1,12 @@
 
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
+#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -108,6 +110,7 @@ ngx_http_webtorch_job_cleanup(void *data)
     ngx_http_webtorch_ctx_t  *ctx = data;
 
     ngx_webtorch_batch_cancel(&ctx->waiter);
+    ngx_http_webtorch_body_returned(ctx);
 }
 
 
@@ -125,9 +128,17 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 
     ngx_http_set_log_request(c->log, r);
 
+    ngx_http_webtorch_body_returned(ctx);
+
     rc = ngx_http_webtorch_job_answer(r, ctx, job);
 
-    ngx_http_finalize_request(r, rc);
+    /* a thread encodes the answer */
+
+    if (ctx->encoding) {
+        return;
+    }
+
+    ngx_http_webtorch_finalize(r, rc);
     ngx_http_run_posted_requests(c);
 }
 
@@ -150,15 +161,9 @@ ngx_http_webtorch_job_answer(ngx_http_request_t *r,
 
     if (schema->kind != WEBTORCH_HANDLER) {
         specs = ngx_webtorch_batch_specs(&ctx->waiter);
-        ctx->layout.text = 0;
 
         for (i = 0; i < schema->noutputs; i++) {
             data[i] = ngx_webtorch_batch_output(&ctx->waiter, job, i);
-        }
-
-        for (i = 0; schema->output_strings && i < schema->noutputs; i++) {
-            ctx->layout.text += ngx_webtorch_text_size(&specs[i], data[i],
-                                                       job->rows);
         }
 
         return ctx->wire->answer(r, ctx, specs, data);
@@ -178,6 +183,7 @@ ngx_http_webtorch_job_answer(ngx_http_request_t *r,
 webtorch_reply_t *
 ngx_http_webtorch_job_take_reply(ngx_http_request_t *r, webtorch_job_t *job)
 {
+    webtorch_reply_t    *reply;
     ngx_pool_cleanup_t  *cln;
 
     cln = ngx_pool_cleanup_add(r->pool, 0);
@@ -185,10 +191,13 @@ ngx_http_webtorch_job_take_reply(ngx_http_request_t *r, webtorch_job_t *job)
         return NULL;
     }
 
-    cln->handler = ngx_webtorch_free;
-    cln->data = job->reply;
-
+    reply = job->reply;
     job->reply = NULL;
 
-    return cln->data;
+    cln->handler = ngx_webtorch_free;
+    cln->data = reply;
+
+    ngx_http_webtorch_defer_cleanup(r, cln, reply->body.len);
+
+    return reply;
 }

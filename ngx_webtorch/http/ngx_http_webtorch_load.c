@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_webtorch_load.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_job.h"
@@ -75,6 +76,8 @@ ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
     ngx_http_set_log_request(c->log, r);
+
+    ngx_http_webtorch_body_returned(ctx);
 
     rc = ngx_http_webtorch_add_loaded(r, ctx, job);
 

@@ -2,7 +2,6 @@
 #include "ngx_http_webtorch_scratch.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 
 /* bytes */
@@ -68,60 +67,4 @@ ngx_http_webtorch_scratch_put(size_t size)
 
     (void) pthread_cond_broadcast(&scratch->cond);
     (void) pthread_mutex_unlock(&scratch->mutex);
-}
-
-
-void *
-ngx_http_webtorch_scratch_realloc(void *p, size_t old_size, size_t size)
-{
-    void  *new;
-
-    if (!ngx_http_webtorch_scratch_is_mapped(size)
-        && !ngx_http_webtorch_scratch_is_mapped(old_size))
-    {
-        return realloc(p, size);
-    }
-
-    if (ngx_http_webtorch_scratch_is_mapped(size)
-        && ngx_http_webtorch_scratch_is_mapped(old_size))
-    {
-        new = mremap(p, old_size, size, MREMAP_MAYMOVE);
-
-        return (new == MAP_FAILED) ? NULL : new;
-    }
-
-    if (ngx_http_webtorch_scratch_is_mapped(size)) {
-        new = mmap(NULL, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
-                   -1, 0);
-
-        if (new == MAP_FAILED) {
-            return NULL;
-        }
-
-    } else {
-        new = malloc(size);
-
-        if (new == NULL) {
-            return NULL;
-        }
-    }
-
-    if (p) {
-        ngx_memcpy(new, p, ngx_min(old_size, size));
-        ngx_http_webtorch_scratch_free(p, old_size);
-    }
-
-    return new;
-}
-
-
-void
-ngx_http_webtorch_scratch_free(void *p, size_t size)
-{
-    if (ngx_http_webtorch_scratch_is_mapped(size)) {
-        (void) munmap(p, size);
-
-    } else {
-        free(p);
-    }
 }

@@ -1,18 +1,43 @@
 
 /*
  * Answers are sent: text and small tensors from a copy in the request's pool,
- * larger tensors in binary formats right from the batch.
+ * larger tensors in binary formats right from the batch, and what takes long to
+ * encode when a thread has done it.
  */
 
 #include "ngx_http_webtorch_send.h"
 #include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_encode.h"
 #include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_buffer.h"
 
 
 /* bytes; smaller answers mostly fit into the socket, and are not counted */
 #define NGX_HTTP_WEBTORCH_LARGE_ANSWER  65536
 
 
+/* tensors that a thread encodes, and what they point to on the stack */
+
+typedef struct {
+    ngx_http_webtorch_encoding_t   encoding;
+    ngx_http_webtorch_tensors_t    tensors;
+    ngx_webtorch_layout_t          layout;
+    const void                    *data[WEBTORCH_MAX_TENSORS];
+} ngx_http_webtorch_posted_tensors_t;
+
+
+static ngx_uint_t ngx_http_webtorch_is_large(
+    ngx_http_webtorch_tensors_t *tensors);
+static ngx_int_t ngx_http_webtorch_post_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_tensors_t *tensors);
+static ngx_int_t ngx_http_webtorch_encode_tensors(
+    ngx_http_webtorch_encoding_t *e);
+static ngx_int_t ngx_http_webtorch_send_encoded(ngx_http_request_t *r,
+    ngx_http_webtorch_encoding_t *e);
+static void ngx_http_webtorch_set_text(ngx_http_webtorch_tensors_t *tensors);
+static void ngx_http_webtorch_codec_type(const ngx_webtorch_codec_t *codec,
+    ngx_str_t *type);
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_str_t *type, ngx_http_webtorch_tensors_t *tensors);
 static ngx_uint_t ngx_http_webtorch_intercept(ngx_http_request_t *r,
@@ -28,6 +53,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
 {
     char                        *p, *last;
     size_t                       size, frames;
+    ngx_int_t                    rc;
     ngx_str_t                    type;
     ngx_webtorch_batch_t        *batch;
     const ngx_webtorch_codec_t  *codec;
@@ -35,8 +61,16 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
     batch = tensors->batch;
     codec = tensors->codec;
 
-    type.data = (u_char *) codec->types[0];
-    type.len = ngx_strlen(codec->types[0]);
+    if (ngx_http_webtorch_is_large(tensors)) {
+        rc = ngx_http_webtorch_post_tensors(r, tensors);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    ngx_http_webtorch_set_text(tensors);
+    ngx_http_webtorch_codec_type(codec, &type);
 
     size = ngx_webtorch_codec_bound(codec, tensors->specs, tensors->n,
                                     tensors->layout);
@@ -48,6 +82,14 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
             && (batch == NULL || ngx_http_webtorch_hold(r, batch) == NGX_OK))
         {
             return ngx_http_webtorch_send_frames(r, &type, tensors);
+        }
+
+        if (size - frames >= NGX_WEBTORCH_LARGE_SIZE) {
+            rc = ngx_http_webtorch_post_tensors(r, tensors);
+
+            if (rc != NGX_DECLINED) {
+                return rc;
+            }
         }
     }
 
@@ -61,6 +103,143 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
 
     return ngx_http_webtorch_send(r, tensors->status, &type, (u_char *) p,
                                   (size_t) (last - p));
+}
+
+
+/* whether it takes long to encode the tensors, or to compute checksums */
+
+static ngx_uint_t
+ngx_http_webtorch_is_large(ngx_http_webtorch_tensors_t *tensors)
+{
+    size_t    size;
+    uint32_t  i, rows;
+
+    size = 0;
+    rows = tensors->layout->rows;
+
+    if (tensors->codec->encode) {
+
+        for (i = 0; i < tensors->n; i++) {
+            size += ngx_http_webtorch_text_cost(&tensors->specs[i],
+                                                tensors->data[i], rows);
+        }
+
+        return size >= NGX_WEBTORCH_LARGE_TEXT;
+    }
+
+    if (!tensors->codec->summed) {
+        return 0;
+    }
+
+    for (i = 0; i < tensors->n; i++) {
+        size += rows * (size_t) tensors->specs[i].row_size;
+    }
+
+    return size >= NGX_WEBTORCH_LARGE_TEXT;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_post_tensors(ngx_http_request_t *r,
+    ngx_http_webtorch_tensors_t *tensors)
+{
+    uint32_t                             i;
+    ngx_http_webtorch_posted_tensors_t  *posted;
+
+    posted = ngx_pcalloc(r->pool, sizeof(ngx_http_webtorch_posted_tensors_t));
+    if (posted == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    posted->layout = *tensors->layout;
+    ngx_memcpy(posted->data, tensors->data, tensors->n * sizeof(void *));
+
+    posted->tensors = *tensors;
+    posted->tensors.layout = &posted->layout;
+    posted->tensors.data = posted->data;
+
+    posted->encoding.encode = ngx_http_webtorch_encode_tensors;
+    posted->encoding.send = ngx_http_webtorch_send_encoded;
+    posted->encoding.batch = tensors->batch;
+
+    for (i = 0; i < tensors->n; i++) {
+        posted->encoding.size += tensors->layout->rows
+                                 * (size_t) tensors->specs[i].row_size;
+    }
+
+    return ngx_http_webtorch_encode_post(r, &posted->encoding);
+}
+
+
+/* called in a thread */
+
+static ngx_int_t
+ngx_http_webtorch_encode_tensors(ngx_http_webtorch_encoding_t *e)
+{
+    char                         *p, *last;
+    ngx_http_webtorch_tensors_t  *tensors;
+
+    tensors = &((ngx_http_webtorch_posted_tensors_t *) e)->tensors;
+
+    ngx_http_webtorch_set_text(tensors);
+
+    p = ngx_webtorch_buffer_alloc(
+            ngx_webtorch_codec_bound(tensors->codec, tensors->specs, tensors->n,
+                                     tensors->layout));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_webtorch_codec_encode(tensors->codec, p, tensors->specs,
+                                     tensors->n, tensors->data,
+                                     tensors->layout);
+
+    e->body.data = (u_char *) p;
+    e->body.len = (size_t) (last - p);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_send_encoded(ngx_http_request_t *r,
+    ngx_http_webtorch_encoding_t *e)
+{
+    ngx_str_t                     type;
+    ngx_http_webtorch_tensors_t  *tensors;
+
+    tensors = &((ngx_http_webtorch_posted_tensors_t *) e)->tensors;
+
+    ngx_http_webtorch_codec_type(tensors->codec, &type);
+
+    return ngx_http_webtorch_send(r, tensors->status, &type, e->body.data,
+                                  e->body.len);
+}
+
+
+/* sets the bytes of all strings, which codecs need for their bound */
+
+static void
+ngx_http_webtorch_set_text(ngx_http_webtorch_tensors_t *tensors)
+{
+    uint32_t  i;
+
+    tensors->layout->text = 0;
+
+    for (i = 0; i < tensors->n; i++) {
+        tensors->layout->text += ngx_webtorch_text_size(&tensors->specs[i],
+                                                        tensors->data[i],
+                                                        tensors->layout->rows);
+    }
+}
+
+
+static void
+ngx_http_webtorch_codec_type(const ngx_webtorch_codec_t *codec,
+    ngx_str_t *type)
+{
+    type->data = (u_char *) codec->types[0];
+    type->len = ngx_strlen(codec->types[0]);
 }
 
 
@@ -218,7 +397,12 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
     ctx->answered = 1;
 
-    if (len > NGX_HTTP_WEBTORCH_LARGE_ANSWER && ctx->account.limit) {
+    /* a thread counts what it encodes */
+
+    if (len > NGX_HTTP_WEBTORCH_LARGE_ANSWER
+        && ctx->account.limit
+        && ctx->encoding == NULL)
+    {
         ngx_webtorch_queue_hold(&ctx->account, len);
     }
 

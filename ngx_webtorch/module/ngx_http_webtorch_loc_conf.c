@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_protocol.h"
 
@@ -32,6 +33,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
 
     conf->torch_load = NGX_CONF_UNSET;
     conf->intercept_errors = NGX_CONF_UNSET;
+    conf->client_abort = NGX_CONF_UNSET_UINT;
 
     return conf;
 }
@@ -52,6 +54,8 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->torch_load, prev->torch_load, 0);
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
+    ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
+                              NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
@@ -20,6 +21,14 @@ static ngx_conf_num_bounds_t  ngx_http_webtorch_threads_bounds = {
 
 static ngx_conf_post_t  ngx_http_webtorch_python_post = {
     ngx_http_webtorch_conf_full_name
+};
+
+
+static ngx_conf_enum_t  ngx_http_webtorch_client_abort[] = {
+    { ngx_string("off"), NGX_HTTP_WEBTORCH_ABORT_OFF },
+    { ngx_string("on"), NGX_HTTP_WEBTORCH_ABORT_ON },
+    { ngx_string("half_closed"), NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED },
+    { ngx_null_string, 0 }
 };
 
 
@@ -103,6 +112,14 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_webtorch_loc_conf_t, intercept_errors),
       NULL },
+
+    { ngx_string("webtorch_ignore_client_abort"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_webtorch_loc_conf_t, client_abort),
+      &ngx_http_webtorch_client_abort },
 
     { ngx_string("webtorch_inference_protocol"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,

@@ -25,6 +25,14 @@ extern "C" {
 
 #define NGX_WEBTORCH_MAX_TYPES      3
 
+/*
+ * Bytes that are decoded in less than a millisecond: of text or of what is
+ * inflated, and of compressed data, where a block of 12 bytes may take 2
+ * microseconds and inflate to nothing.
+ */
+#define NGX_WEBTORCH_LARGE_TEXT     (128 * 1024)
+#define NGX_WEBTORCH_LARGE_DEFLATED (4 * 1024)
+
 
 /* the destination of decoded rows */
 
@@ -105,6 +113,21 @@ typedef struct {
      */
     int         (*check)(const char *body, size_t len,
                          ngx_webtorch_error_t *err);
+
+    /*
+     * Returns 1 if a short body takes as long to decode as one of
+     * NGX_WEBTORCH_LARGE_TEXT bytes of text.  NULL: no body does.
+     */
+    int         (*slow)(const char *body, size_t len);
+
+    /*
+     * Returns the bytes of a binary body that are parsed as text.  NULL: none
+     * are.
+     */
+    size_t      (*text)(const char *body, size_t len);
+
+    /* frame() computes checksums of all elements */
+    unsigned      summed:1;
 } ngx_webtorch_codec_t;
 
 

@@ -406,5 +406,8 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     bound,
     encode,
     nullptr,
-    nullptr
+    nullptr,
+    nullptr,
+    nullptr,
+    0
 };

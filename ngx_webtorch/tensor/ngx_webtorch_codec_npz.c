@@ -4,6 +4,7 @@
  * them, a zip archive with a .npy file for each.  Answers are not compressed.
  */
 
+#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_npy.h"
 #include "ngx_webtorch_zip.h"
 
@@ -38,6 +39,7 @@ static uint32_t ngx_webtorch_npz_input(const webtorch_schema_t *schema,
 static int ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_array_t *arrays, ngx_webtorch_zip_file_t *files);
+static int ngx_webtorch_npz_slow(const char *body, size_t len);
 static int ngx_webtorch_npz_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
@@ -59,7 +61,9 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_npz = {
     .several = 1,
     .decode = ngx_webtorch_npz_decode,
     .bound = ngx_webtorch_npz_bound,
-    .frame = ngx_webtorch_npz_frame
+    .frame = ngx_webtorch_npz_frame,
+    .slow = ngx_webtorch_npz_slow,
+    .summed = 1
 };
 
 
@@ -149,6 +153,48 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
 }
 
 
+/* members are not inflated to more than their sizes in the directory */
+
+static int
+ngx_webtorch_npz_slow(const char *body, size_t len)
+{
+    size_t                     size, deflated;
+    uint32_t                   n;
+    ngx_webtorch_zip_t         zip;
+    ngx_webtorch_error_t       err;
+    ngx_webtorch_zip_member_t  member;
+
+    if (len >= NGX_WEBTORCH_LARGE_TEXT) {
+        /* the checksums of the members */
+        return 1;
+    }
+
+    if (ngx_webtorch_zip_open(&zip, ".npz", body, len, &err) != 0) {
+        return 0;
+    }
+
+    size = 0;
+    deflated = 0;
+
+    /* decoding ends at the first member that is not an input */
+
+    for (n = 0; n < WEBTORCH_MAX_TENSORS && zip.left; n++) {
+
+        if (ngx_webtorch_zip_next(&zip, &member) != 0) {
+            break;
+        }
+
+        if (member.deflated) {
+            size += member.size;
+            deflated += member.len;
+        }
+    }
+
+    return size >= NGX_WEBTORCH_LARGE_TEXT
+           || deflated >= NGX_WEBTORCH_LARGE_DEFLATED;
+}
+
+
 static int
 ngx_webtorch_npz_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
@@ -175,7 +221,7 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        free(files[i].inflated);
+        ngx_webtorch_buffer_free(files[i].inflated);
     }
 
     return rc;

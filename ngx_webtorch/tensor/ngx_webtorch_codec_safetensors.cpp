@@ -11,6 +11,7 @@
 #include "ngx_webtorch_json_read.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cinttypes>
 #include <cstring>
@@ -221,6 +222,23 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 }
 
 
+/* the header is text */
+
+size_t
+text(const char *body, size_t len)
+{
+    uint64_t  size;
+
+    if (len < kLengthLen) {
+        return 0;
+    }
+
+    std::memcpy(&size, body, kLengthLen);
+
+    return std::min<uint64_t>(size, len);
+}
+
+
 size_t
 bound(const webtorch_spec_t *specs, uint32_t n, const ngx_webtorch_layout_t *)
 {
@@ -327,5 +345,8 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
     bound,
     nullptr,
     frame,
-    nullptr
+    nullptr,
+    nullptr,
+    text,
+    0
 };

@@ -91,7 +91,8 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch = {
     .several = 1,
     .bound = ngx_webtorch_torch_bound,
     .frame = ngx_webtorch_torch_frame,
-    .check = ngx_webtorch_torch_check
+    .check = ngx_webtorch_torch_check,
+    .summed = 1
 };
 
 

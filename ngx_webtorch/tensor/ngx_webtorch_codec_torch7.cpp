@@ -367,5 +367,8 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     webtorch::torch7::bound,
     webtorch::torch7::encode,
     nullptr,
-    nullptr
+    nullptr,
+    nullptr,
+    nullptr,
+    0
 };

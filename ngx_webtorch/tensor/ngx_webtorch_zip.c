@@ -5,6 +5,7 @@
  */
 
 #include "ngx_webtorch_zip.h"
+#include "ngx_webtorch_buffer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -394,7 +395,7 @@ ngx_webtorch_zip_grow(ngx_webtorch_zip_t *zip,
         size = (size_t) member->size + 1;
     }
 
-    p = realloc(*start, size);
+    p = ngx_webtorch_buffer_realloc(*start, size);
 
     if (p == NULL) {
         return ngx_webtorch_error(zip->err, 500, "no_memory", "no memory");

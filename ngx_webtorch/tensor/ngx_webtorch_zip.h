@@ -51,7 +51,7 @@ typedef struct {
 typedef struct {
     const char     *data;
     size_t          len;
-    char           *inflated;             /* to be freed; NULL: not deflated */
+    char           *inflated;             /* a buffer; NULL: not deflated */
 } ngx_webtorch_zip_file_t;
 
 

@@ -34,6 +34,7 @@ def two(x: Float64[Tensor, "batch 1"], y: Float64[Tensor, "batch 2"]) -> Float64
 SERVER = (
     GATE_SERVER
     + """
+webtorch_ignore_client_abort off;
 location = /gated { webtorch_handler app:gated mode=thread; }
 location = /gated/4 { webtorch_handler app:gated mode=thread max_batch=4; }
 location = /two { webtorch_handler app:two mode=thread; }

@@ -15,6 +15,7 @@ APP = GATE_APP
 SERVER = (
     GATE_SERVER
     + """
+webtorch_ignore_client_abort off;
 location = /short/inline { webtorch_handler app:affine mode=inline max_delay=200ms; }
 location = /short/thread { webtorch_handler app:affine mode=thread max_delay=200ms; }
 location = /long/inline { webtorch_handler app:affine mode=inline max_delay=60s max_batch=4; }

@@ -12,6 +12,7 @@ APP = """
 import os, threading, time, torch, webtorch
 from jaxtyping import Int64
 from torch import Tensor
+from webtorch import Strings
 
 release = threading.Event()
 
@@ -39,6 +40,29 @@ def held(n: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
     return where(n)
 
 @webtorch.handler
+def by_body(request):
+    return {"loop": where(0)}
+
+@webtorch.infer
+def by_text(texts: Strings[list[str], "batch"]) -> Int64[Tensor, "batch"]:
+    return torch.full((len(texts),), where(0))
+
+spinning = threading.Event()
+
+def spin():
+    while spinning.is_set():
+        sum(range(100))
+
+@webtorch.handler
+def set_spinning(request):
+    if request.args == "on":
+        spinning.set()
+        threading.Thread(target=spin, daemon=True).start()
+    else:
+        spinning.clear()
+    return "set"
+
+@webtorch.handler
 def let_go(request):
     release.set()
     return "released"
@@ -52,6 +76,9 @@ location = /slow { webtorch_handler app:slow; }
 location = /slow_inline { webtorch_handler app:slow mode=inline; }
 location = /by_rows { webtorch_handler app:by_rows max_batch=1000; }
 location = /held { webtorch_handler app:held; }
+location = /by_body { webtorch_handler app:by_body; client_max_body_size 4m; }
+location = /by_text { webtorch_handler app:by_text; client_max_body_size 4m; }
+location = /set_spinning { webtorch_handler app:set_spinning mode=thread; }
 location = /let_go { webtorch_handler app:let_go mode=thread; }
 """
 
@@ -76,6 +103,26 @@ def test_auto_leaves_what_is_slow_in_a_thread(server):
 def test_auto_judges_a_batch_by_its_rows(server):
     wait_for(lambda: server.post("/by_rows", [0]).json() == [1], "the handler to move")
     assert server.post("/by_rows", [0] * 100).json() == [0] * 100
+
+
+def test_auto_judges_a_request_by_its_body(server):
+    wait_for(lambda: server.post("/by_body").json()["loop"], "the handler to move")
+    assert server.post("/by_body", data=bytes(1 << 20)).json() == {"loop": 0}
+
+
+def test_auto_judges_strings_by_their_bytes(server):
+    wait_for(lambda: server.post("/by_text", ["a"]).json() == [1], "the handler to move")
+    assert server.post("/by_text", ["a" * (1 << 20)]).json() == [0]
+
+
+@pytest.mark.serial
+def test_auto_does_not_wait_for_a_thread_of_the_user(start):
+    server = start(SERVER, APP)
+    wait_for(lambda: server.post("/fast", [0]).json() == [1], "the handler to move")
+    assert server.get("/set_spinning?on").ok
+    wait_for(lambda: server.post("/fast", [0]).json() == [0], "the handler to move")
+    assert server.get("/set_spinning?off").ok
+    wait_for(lambda: server.post("/fast", [0]).json() == [1], "the handler to move back")
 
 
 def test_slow_handler_delays_no_other(start):

@@ -10,6 +10,7 @@ APP = GATE_APP
 SERVER = (
     GATE_SERVER
     + """
+webtorch_ignore_client_abort off;
 location = /gated { webtorch_handler app:gated mode=thread queue=4; }
 location = /batch { webtorch_handler app:gated mode=thread queue=4 max_batch=2; }
 location = /request { webtorch_handler app:gated_request mode=thread queue=4; }

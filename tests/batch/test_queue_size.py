@@ -43,6 +43,7 @@ SERVER = (
     GATE_SERVER
     + f"""
 client_max_body_size 8m;
+webtorch_ignore_client_abort off;
 listen 127.0.0.1:{HTTP2} http2;
 http2_max_concurrent_streams 10000;
 keepalive_requests 100000;
@@ -53,6 +54,16 @@ location = /rows {{ webtorch_handler app:gated mode=thread max_batch=1 queue_siz
 location = /size {{ webtorch_handler app:size mode=thread queue_size=1m; }}
 location = /more {{ webtorch_handler app:size mode=thread queue_size=2m; }}
 location = /doubled {{ webtorch_handler app:doubled mode=thread max_batch=1; }}
+location = /large/floats {{ webtorch_handler app:gated_floats mode=thread; }}
+location = /large/request {{ webtorch_handler app:gated_request mode=thread; }}
+location = /large/buffered {{
+    client_body_buffer_size 8m;
+    webtorch_handler app:gated_request mode=thread;
+}}
+location = /large/buffered/floats {{
+    client_body_buffer_size 8m;
+    webtorch_handler app:gated_floats mode=thread;
+}}
 location = /buffered {{
     client_body_buffer_size 8m;
     webtorch_handler app:gated_request mode=thread queue_size=1m;
@@ -85,6 +96,27 @@ KINDS = {
     "short rows": (4, request("/rows", b"[" + b",".join([b"[1]"] * 30_000) + b"]")),
     "raw rows": (2, request("/floats", NOISE, "Tensor-Shape: 1,50000", content_type=RAW)),
     "archive": (2, request("/floats", npz(50_000), content_type="application/x-npz")),
+}
+
+
+WIDTH = 400_000
+SHAPE = f"Tensor-Shape: 1,{WIDTH}"
+ROW = np.random.default_rng(0).random((1, WIDTH))
+TEXT = str(ROW.tolist()).encode()
+
+LARGE = {
+    # threads of nginx's pool copy, inflate, decode, encode or release these
+    "body": request("/large/request", ROW.tobytes()),
+    "body in memory": request("/large/buffered", ROW.tobytes()),
+    "inflated": request("/large/request", gzip.compress(ROW.tobytes()), GZIP),
+    "rows": request("/large/floats", TEXT),
+    "rows from memory": request("/large/buffered/floats", TEXT),
+    "inflated rows": request("/large/floats", gzip.compress(TEXT), GZIP),
+    "raw rows": request("/large/floats", ROW.tobytes(), SHAPE, content_type=RAW),
+    "archive": request("/large/floats", npz(WIDTH), content_type="application/x-npz"),
+    "answer": request(
+        "/doubled", ROW.tobytes(), SHAPE, "Accept: application/json", content_type=RAW
+    ),
 }
 
 
@@ -160,6 +192,47 @@ def test_members_of_gzip_count_as_they_inflate(server, gate):
         gate.open()
         assert wires[0].answer().status == 200
     wait_until_served(server, members)
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_large_requests_leave_nothing(server, gate, kind):
+    """What threads release is counted no more, also if clients leave before."""
+    with gate, connections(server, 6) as wires:
+        for wire in wires[:3]:
+            wire.send(LARGE[kind])
+        settle(server)
+        wires[1].reset()
+        for wire in wires[3:]:
+            wire.send(LARGE[kind])
+        wires[3].reset()
+        settle(server)
+        wires[4].reset()
+        gate.open()
+        for wire in (wires[0], wires[2], wires[5]):
+            assert wire.answer().status == 200
+    most, message = KINDS["body"]
+    wait_until_served(server, message)
+    with gate, connections(server, most) as wires:
+        for wire in wires:
+            wire.send(message)
+            settle(server)
+        gate.open()
+        assert [wire.answer().status for wire in wires] == [200] * most
+
+
+def test_answer_encoded_in_a_thread_is_counted(server, gate):
+    """The client does not read it: it is more than the sockets take."""
+    body = np.random.default_rng(1).random((1, 1_000_000)).tobytes()
+    headers = ["Tensor-Shape: 1,1000000", "Accept: application/json"]
+    with connections(server, 1) as (wire,):
+        wire.send(request("/doubled", body, *headers, content_type=RAW))
+        other = {"data": NOISE}
+        readable([wire], 1)
+        # of the queue of the one only, as the other's is for 256m
+        assert server.post("/size", **other).status_code == 503
+        assert server.post("/large/request", **other).status_code == 200
+        assert len(wire.answer().json()[0]) == 1_000_000
+    wait_until_served(server, request("/size", NOISE))
 
 
 def test_answers_of_buffers_that_are_not_kept(server, gate):

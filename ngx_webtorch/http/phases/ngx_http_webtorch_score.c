@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_score.h"
+#include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body_part.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_webtorch_runner.h"
@@ -60,7 +61,7 @@ ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 void
 ngx_http_webtorch_suspend(ngx_http_request_t *r)
 {
-    r->read_event_handler = ngx_http_test_reading;
+    ngx_http_webtorch_watch_client(r);
     r->write_event_handler = ngx_http_request_empty_handler;
 }
 

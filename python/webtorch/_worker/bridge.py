@@ -25,6 +25,9 @@ from webtorch.balancer import PolicyError
 STDERR = 2
 """Descriptor of the standard error output."""
 
+SWITCH_INTERVAL = 0.001
+"""Seconds that a thread of Python may keep the GIL when the event loop or a handler wants it."""
+
 # `run` of each handler's runner, by the number of the handler
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
 
@@ -51,6 +54,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     faulthandler.enable(STDERR, all_threads=False)
     if settings.stack_signal:
         faulthandler.register(settings.stack_signal, STDERR, all_threads=True)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     environment.install(_strings(settings.environment))
     programs.install()
     checkpoints = settings.checkpoint

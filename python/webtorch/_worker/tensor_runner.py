@@ -137,7 +137,7 @@ class TensorRunner:
         schema = self.handler.schema
         bases = []
         for index, spec in enumerate(schema.inputs):
-            memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_free)
+            memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_buffer_free)
             buffer = ffi.buffer(memory, batch.allocated[index])
             dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
             flat = torch.frombuffer(buffer, dtype=dtype)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from gate import GATE_APP, GATE_SERVER
+from nginx import wait_for
 from wire import at_once, connections, request, settle
 
 APP = (
@@ -258,6 +259,49 @@ def clients(client: j.Float32[Tensor, "batch 1"]) -> j.Float32[Tensor, "batch 1"
     # the third request of a number is denied: ln(1 + 3) > 1.2
     statuses = [server.get(f"/{n}").status_code for n in (1, 2, 1, 1, 2, 2)]
     assert statuses == [200, 200, 200, 403, 200, 403]
+
+
+def test_lazy_does_not_wait_for_a_policy(start):
+    server = start(
+        """
+        location = /hold { webtorch_handler app:hold mode=thread; }
+        location / { webtorch_set $number app:number lazy; return 200 "[$number]"; }
+        """,
+        APP
+        + """
+from webtorch.balancer import Policy
+
+free = threading.Event()
+free.set()
+held = threading.Event()
+
+class Held(Policy):
+    interval = 0.05
+
+    def round(self, samples):
+        if not free.is_set():
+            held.set()
+            free.wait()
+
+@webtorch.handler
+def hold(request):
+    if request.args == "off":
+        free.set()
+    else:
+        free.clear()
+        held.wait()
+    return "done"
+""",
+        http="""
+        upstream u { zone u 256k; webtorch_balancer app:Held; server 127.0.0.1:1; }
+        """,
+    )
+    wait_for(lambda: server.get("/0.5").text == "[0.5]", "the value")
+    # the policy's round is running from here on
+    assert server.get("/hold").text == "done"
+    assert server.get("/0.5").text == "[]"
+    assert server.get("/hold?off").text == "done"
+    wait_for(lambda: server.get("/0.5").text == "[0.5]", "the value")
 
 
 @pytest.mark.parametrize(
