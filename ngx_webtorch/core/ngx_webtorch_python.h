@@ -42,8 +42,9 @@ void ngx_webtorch_python_exit(void);
 void ngx_webtorch_python_wait(void);
 
 /*
- * runs a batch; returns how long Python took with it, in microseconds, and how
- * long it waited for the GIL; a call that may wait does so, when models were replaced, until no other one runs
+ * runs a batch; returns how long Python took with it, in microseconds, with the
+ * time that it waited for the GIL; a call that may wait does so, when models
+ * were replaced, until no other one runs
  */
 ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait);
 

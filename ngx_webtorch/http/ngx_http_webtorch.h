@@ -3,8 +3,8 @@
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, abort,
  * thread, body, scratch, inflate, encode, send, error, request, accel, reply,
- * job, decode, load, negotiate, content, metadata, infer, protocol; a file calls
- * only those before it.
+ * job, decode, load, negotiate, content, metadata, infer, protocol; a file
+ * calls only those before it.
  *
  * The folder includes headers of api/, tensor/, core/ and batch/, and nginx's
  * HTTP; never Python.h, nor headers of http/phases/ or module/.  This header
@@ -35,6 +35,16 @@ typedef struct {
     ngx_thread_pool_t           *thread_pool;
 #endif
 } ngx_http_webtorch_loc_conf_t;
+
+
+/* nothing is copied */
+
+static ngx_inline void
+ngx_http_webtorch_get_str(ngx_str_t *to, const webtorch_str_t *from)
+{
+    to->data = (u_char *) from->data;
+    to->len = from->len;
+}
 
 
 extern ngx_module_t  ngx_http_webtorch_module;

@@ -94,8 +94,7 @@ ngx_http_webtorch_accel_redirect(ngx_http_request_t *r,
 
     r->read_event_handler = ngx_http_block_reading;
 
-    uri.data = (u_char *) reply->redirect.data;
-    uri.len = reply->redirect.len;
+    ngx_http_webtorch_get_str(&uri, &reply->redirect);
 
     /* both count a reference, which the caller's NGX_DONE releases */
 
@@ -128,10 +127,8 @@ ngx_http_webtorch_accel_keep_headers(ngx_http_request_t *r,
     ngx_str_t  name, value;
 
     for (i = 0; i < reply->nheaders; i++) {
-        name.data = (u_char *) reply->headers[i].name.data;
-        name.len = reply->headers[i].name.len;
-        value.data = (u_char *) reply->headers[i].value.data;
-        value.len = reply->headers[i].value.len;
+        ngx_http_webtorch_get_str(&name, &reply->headers[i].name);
+        ngx_http_webtorch_get_str(&value, &reply->headers[i].value);
 
         rc = ngx_http_webtorch_accel_header(r, &name, &value);
 
@@ -145,8 +142,7 @@ ngx_http_webtorch_accel_keep_headers(ngx_http_request_t *r,
     }
 
     if (reply->content_type.len) {
-        value.data = (u_char *) reply->content_type.data;
-        value.len = reply->content_type.len;
+        ngx_http_webtorch_get_str(&value, &reply->content_type);
 
         ngx_http_webtorch_set_type(r, &value);
     }

@@ -9,9 +9,7 @@
 #define _NGX_HTTP_WEBTORCH_ACCEL_H_INCLUDED_
 
 
-#include <ngx_http.h>
-
-#include "ngx_webtorch_api.h"
+#include "ngx_http_webtorch.h"
 
 
 /*

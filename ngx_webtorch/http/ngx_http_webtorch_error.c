@@ -307,8 +307,7 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
                                        &text);
     }
 
-    text.data = (u_char *) job->message.data;
-    text.len = job->message.len;
+    ngx_http_webtorch_get_str(&text, &job->message);
 
     return ngx_http_webtorch_error(r, job->status, code, &text);
 }

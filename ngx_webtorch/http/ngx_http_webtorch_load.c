@@ -118,8 +118,7 @@ ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
 
     ngx_webtorch_queue_hold(&ctx->account, reply->body.len);
 
-    body.data = (u_char *) reply->body.data;
-    body.len = reply->body.len;
+    ngx_http_webtorch_get_str(&body, &reply->body);
 
     return ngx_http_webtorch_decode_add(r, ctx, &body);
 }

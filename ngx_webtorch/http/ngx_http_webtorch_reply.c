@@ -74,10 +74,8 @@ ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
     ngx_str_t  name, value;
 
     for (i = 0; i < reply->nheaders; i++) {
-        name.data = (u_char *) reply->headers[i].name.data;
-        name.len = reply->headers[i].name.len;
-        value.data = (u_char *) reply->headers[i].value.data;
-        value.len = reply->headers[i].value.len;
+        ngx_http_webtorch_get_str(&name, &reply->headers[i].name);
+        ngx_http_webtorch_get_str(&value, &reply->headers[i].value);
 
         if (name.len == sizeof("WWW-Authenticate") - 1
             && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
@@ -104,10 +102,8 @@ ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
     ngx_str_t  name, value;
 
     for (i = 0; i < reply->nheaders; i++) {
-        name.data = (u_char *) reply->headers[i].name.data;
-        name.len = reply->headers[i].name.len;
-        value.data = (u_char *) reply->headers[i].value.data;
-        value.len = reply->headers[i].value.len;
+        ngx_http_webtorch_get_str(&name, &reply->headers[i].name);
+        ngx_http_webtorch_get_str(&value, &reply->headers[i].value);
 
         rc = ngx_http_webtorch_accel_header(r, &name, &value);
 
@@ -139,8 +135,7 @@ ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    type.data = (u_char *) reply->content_type.data;
-    type.len = reply->content_type.len;
+    ngx_http_webtorch_get_str(&type, &reply->content_type);
 
     return ngx_http_webtorch_send(r, reply->status, &type,
                                   (u_char *) reply->body.data,
@@ -220,8 +215,7 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     ngx_chain_t            out;
     ngx_open_file_info_t   of;
 
-    path.data = (u_char *) reply->file.data;
-    path.len = reply->file.len;
+    ngx_http_webtorch_get_str(&path, &reply->file);
 
     rc = ngx_http_webtorch_open_file(r, &path, &of);
 
@@ -251,8 +245,7 @@ ngx_http_webtorch_send_reply_file(ngx_http_request_t *r,
     b->file->log = r->connection->log;
     b->file->directio = of.is_directio;
 
-    type.data = (u_char *) reply->content_type.data;
-    type.len = reply->content_type.len;
+    ngx_http_webtorch_get_str(&type, &reply->content_type);
 
     if (type.len == 0) {
         /* by the extension of the file, not of the request */
