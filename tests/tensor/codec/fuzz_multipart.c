@@ -1,21 +1,23 @@
 
-/* Fuzzes the reader of forms: a line with the content type, then the body. */
+/*
+ * Fuzzes the reader of forms, and files of forms as rows: a line with the
+ * content type, then the body.
+ */
 
+#include "fuzz_rows.h"
+
+#include "ngx_webtorch_codec_file.h"
 #include "ngx_webtorch_multipart.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-
-#define fuzz_check(condition, what)                                           \
-    if (!(condition)) {                                                       \
-        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);             \
-        abort();                                                              \
-    }
 
 /* less than some seeds have, so that both ends of a call are reached */
 #define FUZZ_PARTS  3
+
+
+static const webtorch_schema_t  fuzz_file_schema = {
+    .batched = 1, .ninputs = 1, .input_strings = 1,
+    .inputs = { { "files", WEBTORCH_BYTES, 0, { 0 }, 16 } }
+};
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -113,6 +115,43 @@ fuzz_form(webtorch_form_t *form)
 }
 
 
+/* the rows are the files, and exactly their bytes are the text */
+
+static void
+fuzz_files(const char *type, size_t type_len, const char *body, size_t len)
+{
+    int                     rc;
+    fuzz_rows_t             rows;
+    ngx_webtorch_error_t    err;
+    ngx_webtorch_layout_t   layout;
+
+    memset(&rows, 0, sizeof(rows));
+    memset(&layout, 0, sizeof(layout));
+    memset(&err, 0, sizeof(err));
+
+    rows.schema = &fuzz_file_schema;
+    rows.sink.reserve = fuzz_reserve;
+
+    fuzz_check(ngx_webtorch_codec_takes_files(rows.schema), "no files");
+
+    layout.type = type;
+    layout.type_len = type_len;
+
+    rc = ngx_webtorch_codec_files.decode(body, len, rows.schema, &rows.sink,
+                                         &layout, &err);
+
+    if (fuzz_decoded(rc, &err, &rows, &layout) == 0) {
+        fuzz_check(ngx_webtorch_text_size(&rows.specs[0], rows.sink.data[0],
+                                          layout.rows) == layout.text,
+                   "the rows are not the text");
+        fuzz_check(layout.text < len, "more text than body");
+    }
+
+    fuzz_allocated(&rows, 16 * len);
+    fuzz_release(&rows);
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -137,6 +176,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(form.status >= 400 && form.message[0],
                    "an error without a message");
     }
+
+    fuzz_files(type, type_len, body, len);
 
     free(type);
     free(body);
