@@ -13,7 +13,7 @@ JOBS=$(nproc)
 WORKERS=$((JOBS * 2))               # tests at once
 
 BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev zlib1g-dev wrk curl)
-TEST_PACKAGES=(cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
+TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
@@ -25,6 +25,7 @@ declare -A WHY=(
     [zlib1g-dev]='inflates compressed bodies'
     [wrk]='makes the load for bench/'
     [curl]='sends the requests of the examples'
+    [chromium]='loads pages that use fetch()'
     [cppcheck]='lints the C sources'
     [shellcheck]='lints this script'
     [clang-14]='compiles the codecs for the sanitizers and the fuzzer'

@@ -69,7 +69,9 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    ctx->padded = ctx->in->padded;
+    /* a body of text/plain may be JSON */
+
+    ctx->padded = (ctx->in->padded || ctx->in == &ngx_webtorch_codec_torch7);
     ctx->text = (ctx->in->encode != NULL);
 
     return ngx_http_webtorch_serve(r);

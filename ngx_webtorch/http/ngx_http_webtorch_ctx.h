@@ -58,6 +58,8 @@ struct ngx_http_webtorch_ctx_s {
     /* webtorch_handler */
     const ngx_webtorch_codec_t      *in;      /* the body's format */
     const ngx_webtorch_codec_t      *out;     /* the answer's */
+    const ngx_webtorch_codec_t      *json_out;   /* the answer's, if a body of
+                                                    text/plain is JSON */
 
     /* webtorch_inference_protocol */
     ngx_webtorch_model_t            *model;

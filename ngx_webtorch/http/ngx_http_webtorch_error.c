@@ -182,32 +182,43 @@ ngx_http_webtorch_method(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
+    ngx_str_t *names)
 {
     u_char      *p;
-    ngx_str_t    name, value;
     ngx_uint_t   i;
 
-    ngx_str_set(&name, "Allow");
-
-    value.data = ngx_pnalloc(r->pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
-                                             "PATCH, OPTIONS"));
-    if (value.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    names->data = ngx_pnalloc(pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
+                                           "PATCH, OPTIONS"));
+    if (names->data == NULL) {
+        return NGX_ERROR;
     }
 
-    p = value.data;
+    p = names->data;
 
     for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
         if (ngx_http_webtorch_methods[i].bit & methods) {
-            p = ngx_sprintf(p, "%s%V", (p == value.data) ? "" : ", ",
+            p = ngx_sprintf(p, "%s%V", (p == names->data) ? "" : ", ",
                             &ngx_http_webtorch_methods[i].name);
         }
     }
 
-    value.len = p - value.data;
+    names->len = p - names->data;
 
-    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Allow");
+
+    if (ngx_http_webtorch_method_names(r->pool, methods, &value) != NGX_OK
+        || ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -23,6 +23,11 @@ ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
 /* the bit of a method in schemas; 0: an unknown one */
 uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+
+/* sets the names of methods in a schema, "GET, POST"; NGX_ERROR: no memory */
+ngx_int_t ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
+    ngx_str_t *names);
+
 ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
     uint32_t methods);
 

@@ -34,6 +34,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
     conf->torch_load = NGX_CONF_UNSET;
     conf->intercept_errors = NGX_CONF_UNSET;
     conf->client_abort = NGX_CONF_UNSET_UINT;
+    conf->cors = NGX_CONF_UNSET_PTR;
 
     return conf;
 }
@@ -56,6 +57,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
     ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
+    ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 

@@ -305,6 +305,27 @@ ngx_webtorch_hint_is_word(const ngx_webtorch_hint_json_t *json,
 }
 
 
+int
+ngx_webtorch_hint_is_json(const char *text, size_t len)
+{
+    const char  *end;
+
+    end = text + len;
+
+    /* a byte order mark is skipped by the parser, too */
+
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3;
+    }
+
+    while (text < end && memchr(" \t\r\n", *text, 4) != NULL) {
+        text++;
+    }
+
+    return text < end && memchr("[{\"-tfnNI", *text, 9) != NULL;
+}
+
+
 void
 ngx_webtorch_hint_format(ngx_webtorch_error_t *err,
     const ngx_webtorch_codec_t *codec, const char *body, size_t len)

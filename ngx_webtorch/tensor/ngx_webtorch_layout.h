@@ -44,6 +44,10 @@ typedef struct {
 
     /* set before a body is decoded; NULL: the request has no such header */
     const ngx_webtorch_shape_t  *shape;
+
+    /* the header Content-Type of a form, set before its body is decoded */
+    const char   *type;
+    size_t        type_len;
 } ngx_webtorch_layout_t;
 
 
