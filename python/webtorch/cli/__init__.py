@@ -4,6 +4,8 @@ import click
 
 from webtorch import __version__
 from webtorch.cli._call import call
+from webtorch.cli._checkpoints import checkpoints
+from webtorch.cli._new import new
 from webtorch.cli._run import check, nginx, run
 from webtorch.cli._serve import serve
 
@@ -20,6 +22,7 @@ def cli() -> None:
     """PyTorch inside nginx: functions of tensors, served over HTTP.
 
     \b
+    webtorch new shop                            make a project
     webtorch serve app.py                        serve the functions of app.py
     webtorch call localhost:8000/f '[[1, 2]]'    call one of them
 
@@ -31,7 +34,7 @@ def cli() -> None:
     """  # noqa: D301 - click takes it for "do not wrap"
 
 
-for command in (serve, call, check, run, nginx):
+for command in (new, serve, call, check, run, checkpoints, nginx):
     cli.add_command(command)
 
 
