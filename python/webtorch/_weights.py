@@ -29,7 +29,7 @@ def load_weights(module: nn.Module, weights: Weights, directory: Path) -> None:
     if isinstance(weights, str | Path):
         path = directory / weights
         source = f" of {path}"
-        weights = _read(path)
+        weights = read_weights(path)
     state = module.state_dict(keep_vars=True)
     used = {
         key: tensor
@@ -48,7 +48,14 @@ def load_weights(module: nn.Module, weights: Weights, directory: Path) -> None:
         raise ValueError(f'the weights{source} do not fit the module, which has no "{key}"')
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_weights(path: Path) -> Mapping[str, Any]:
+    """Read the tensors of a file of `torch.save()`, or of safetensors if its name ends so.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no such file.
+
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

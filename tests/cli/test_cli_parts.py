@@ -157,7 +157,7 @@ def test_terminal_with_colors(monkeypatch):
     stream = Console()
     terminal = Terminal(stream)
     for line in ["message\n", *TRACE.splitlines(True)]:
-        terminal.record(RECORD + line)
+        terminal.record(RECORD + "webtorch: " + line)
     terminal.record("printed\n")
     plain = "error: message\n" + TRACE + "printed\n"
     text = stream.getvalue()

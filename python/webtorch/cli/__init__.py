@@ -3,6 +3,10 @@
 import click
 
 from webtorch import __version__
+from webtorch.cli._call import call
+from webtorch.cli._checkpoints import checkpoints
+from webtorch.cli._new import new
+from webtorch.cli._run import check, nginx, run
 from webtorch.cli._serve import serve
 
 CONTEXT = {
@@ -18,7 +22,9 @@ def cli() -> None:
     """PyTorch inside nginx: functions of tensors, served over HTTP.
 
     \b
-    webtorch serve app.py      serve the functions of app.py
+    webtorch new shop                            make a project
+    webtorch serve app.py                        serve the functions of app.py
+    webtorch call localhost:8000/f '[[1, 2]]'    call one of them
 
     Each option is an environment variable, too, for example WEBTORCH_SERVE_PORT=80. Completion of
     commands and options for bash (zsh and fish: zsh_source, fish_source):
@@ -28,7 +34,7 @@ def cli() -> None:
     """  # noqa: D301 - click takes it for "do not wrap"
 
 
-for command in (serve,):
+for command in (new, serve, call, check, run, checkpoints, nginx):
     cli.add_command(command)
 
 

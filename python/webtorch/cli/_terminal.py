@@ -8,7 +8,9 @@ from typing import TextIO
 import click
 
 _RECORD = re.compile(
-    r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(?P<level>\w+)\] \d+#\d+: (?:\*\d+ )?(?P<text>.*)", re.S
+    r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(?P<level>\w+)\] \d+#\d+: (?:\*\d+ )?(?:webtorch: )?"
+    r"(?P<text>.*)",
+    re.S,
 )
 _STARTING = re.compile(r"nginx: \[(?P<level>\w+)\] (?P<text>.*)", re.S)
 _FRAME = re.compile(r'(\s*)File "([^"]*)", line (\d+)(.*)', re.S)
