@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings, _torch
-from webtorch._messages import Request, Response
+from webtorch._request import Request
+from webtorch._response import Response
 from webtorch._schema import Schema, TensorSpec
 from webtorch._training import progress, training
 

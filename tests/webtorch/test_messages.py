@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from webtorch import HTTPError, Request, Response
-from webtorch._messages import RequestHeaders
+from webtorch._request import RequestHeaders
 
 
 def request(**changes) -> Request:

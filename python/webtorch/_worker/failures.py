@@ -4,7 +4,7 @@ import math
 import time
 from typing import Any
 
-from webtorch._messages import HTTPError
+from webtorch._errors import HTTPError
 from webtorch._native import lib
 from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
