@@ -84,6 +84,24 @@
 #define WEBTORCH_TENSORS      0
 #define WEBTORCH_OPTIMIZER    1
 
+/* CR LF "--" and a boundary of 70 characters */
+#define WEBTORCH_BOUNDARY_LEN 74
+
+/* bytes of an error's message */
+#define WEBTORCH_MESSAGE_LEN  512
+
+/* parts that a form may have */
+#define WEBTORCH_MAX_PARTS    1000
+
+/*
+ * How a text of a form is written: as it is; with escapes of quoted strings;
+ * percent-encoded UTF-8 or ISO-8859-1
+ */
+#define WEBTORCH_PLAIN        0
+#define WEBTORCH_QUOTED       1
+#define WEBTORCH_PERCENT_UTF8 2
+#define WEBTORCH_PERCENT_LATIN1 3
+
 /* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
@@ -287,6 +305,45 @@ typedef struct {
 } webtorch_settings_t;
 
 
+/* bytes of a form, by their offset in the body */
+
+typedef struct {
+    uint64_t         at;
+    uint64_t         len;
+    int32_t          coding;              /* WEBTORCH_PLAIN and so on */
+} webtorch_span_t;
+
+
+typedef struct {
+    webtorch_span_t  name;
+    webtorch_span_t  filename;            /* empty: no file was chosen */
+    webtorch_span_t  content_type;        /* empty: none */
+    webtorch_span_t  headers;             /* all lines, each with CR LF */
+    webtorch_span_t  data;
+    int32_t          is_file;             /* it has a filename */
+} webtorch_part_t;
+
+
+/* a body of multipart/form-data that is being read, without a copy */
+
+typedef struct {
+    const char      *body;
+    uint64_t         len;
+    uint64_t         at;                  /* of the next part's headers */
+    uint32_t         nparts;              /* read */
+    uint32_t         max_parts;
+    uint32_t         last;                /* the closing boundary was read */
+    uint32_t         boundary_len;        /* with CR LF "--" in front */
+    char             boundary[WEBTORCH_BOUNDARY_LEN];
+    webtorch_span_t  charset;             /* the field "_charset_", or empty */
+
+    /* the error of the last call, as it is sent to a client */
+    int32_t          status;              /* HTTP status */
+    const char      *code;
+    char             message[WEBTORCH_MESSAGE_LEN];
+} webtorch_form_t;
+
+
 /* counters of a model in the zone, shared by all workers */
 
 typedef struct {
@@ -402,6 +459,21 @@ int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *pa
 
 /* factors of the servers' costs, if this worker is still the learner; -1: one is not finite, or not above 0 */
 int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
+
+/*
+ * Opens a form by the request's header Content-Type; the body must stay in
+ * memory while it is read.  -1: the form's error is set.
+ */
+int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type, size_t content_type_len, const char *body, size_t len);
+
+/*
+ * Reads at most n parts and returns their number, which is less than n only at
+ * the end.  -1: the form's error is set, whatever was read before.
+ */
+int ngx_webtorch_form_read(webtorch_form_t *form, webtorch_part_t *parts, uint32_t n);
+
+/* writes a name or a filename decoded, at most span->len bytes; returns how many */
+size_t ngx_webtorch_form_decode(const webtorch_form_t *form, const webtorch_span_t *span, char *text);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);

@@ -1248,150 +1248,174 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, char *, size_t)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, char const *, char *, size_t)
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char *
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // char *
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 157), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, float const *, uint32_t)
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, float const *, uint32_t)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // float const *
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 116), // float const *
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
 /* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_batch_t *
+/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 142), // webtorch_batch_t *
 /* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, webtorch_params_t const *)
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, webtorch_params_t const *)
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_params_t const *
+/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // webtorch_params_t const *
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(void)
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(void)
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_job_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t const *
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_wanted_t const *
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_block_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // webtorch_form_t *
+/* 40 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 42 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 46 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // webtorch_part_t *
 /* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_sample_t *
-/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // webtorch_server_t *
-/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int)
-/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int, char const *, size_t)
-/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t)
-/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t, uint32_t)
-/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // webtorch_job_t *
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_reply_t const *
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // webtorch_wanted_t const *
+/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_block_t *
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // webtorch_form_t const *
+/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // webtorch_span_t const *
+/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 66 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // uint64_t *
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_sample_t *
+/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void *)
-/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void *
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void)
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // webtorch_server_t *
+/* 73 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(int)
+/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
-/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_settings_t const *)
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 136), // webtorch_settings_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[16][64]
-/* 90 */ (_cffi_opcode_t)(16),
-/* 91 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[64]
-/* 92 */ (_cffi_opcode_t)(64),
-/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[8][64]
-/* 94 */ (_cffi_opcode_t)(8),
-/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 96 */ _CFFI_OP(_CFFI_OP_ARRAY, 95), // float[8]
-/* 97 */ (_cffi_opcode_t)(8),
-/* 98 */ _CFFI_OP(_CFFI_OP_ARRAY, 96), // float[8][8]
-/* 99 */ (_cffi_opcode_t)(8),
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
-/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
-/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 107 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // int64_t[8]
-/* 108 */ (_cffi_opcode_t)(8),
-/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 110 */ (_cffi_opcode_t)(16),
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 112 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 112), // uintptr_t[16]
-/* 114 */ (_cffi_opcode_t)(16),
-/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 74), // void *[16]
-/* 116 */ (_cffi_opcode_t)(16),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void(*)(int)
-/* 118 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // void(*)(void)
-/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // void(*)(webtorch_settings_t const *)
-/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_counters_t *
-/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_header_t *
-/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
-/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t *
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_request_t *
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
-/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
-/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
-/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
-/* 136 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
-/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
-/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 137), // webtorch_spec_t[16]
-/* 139 */ (_cffi_opcode_t)(16),
-/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // webtorch_str_t *
-/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
-/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
-/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_wanted_t
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(int, char const *, size_t)
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 80 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(uint32_t)
+/* 84 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(uint32_t, uint32_t)
+/* 87 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(void *)
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void *
+/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(void)
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
+/* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 98 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 99 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(webtorch_settings_t const *)
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // webtorch_settings_t const *
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 106 */ _CFFI_OP(_CFFI_OP_ARRAY, 110), // char[16][64]
+/* 107 */ (_cffi_opcode_t)(16),
+/* 108 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // char[512]
+/* 109 */ (_cffi_opcode_t)(512),
+/* 110 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // char[64]
+/* 111 */ (_cffi_opcode_t)(64),
+/* 112 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // char[74]
+/* 113 */ (_cffi_opcode_t)(74),
+/* 114 */ _CFFI_OP(_CFFI_OP_ARRAY, 110), // char[8][64]
+/* 115 */ (_cffi_opcode_t)(8),
+/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 117 */ _CFFI_OP(_CFFI_OP_ARRAY, 116), // float[8]
+/* 118 */ (_cffi_opcode_t)(8),
+/* 119 */ _CFFI_OP(_CFFI_OP_ARRAY, 117), // float[8][8]
+/* 120 */ (_cffi_opcode_t)(8),
+/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
+/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 128 */ _CFFI_OP(_CFFI_OP_ARRAY, 127), // int64_t[8]
+/* 129 */ (_cffi_opcode_t)(8),
+/* 130 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
+/* 131 */ (_cffi_opcode_t)(16),
+/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 134 */ _CFFI_OP(_CFFI_OP_ARRAY, 133), // uintptr_t[16]
+/* 135 */ (_cffi_opcode_t)(16),
+/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // void *[16]
+/* 137 */ (_cffi_opcode_t)(16),
+/* 138 */ _CFFI_OP(_CFFI_OP_POINTER, 75), // void(*)(int)
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 93), // void(*)(void)
+/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 101), // void(*)(webtorch_settings_t const *)
+/* 141 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 144 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // webtorch_counters_t *
+/* 145 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 146 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_form_t
+/* 147 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // webtorch_header_t *
+/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_header_t
+/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_job_t
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_params_t
+/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_part_t
+/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_reply_t *
+/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_reply_t
+/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // webtorch_request_t *
+/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_request_t
+/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_sample_t
+/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_schema_t
+/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_server_t
+/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_settings_t
+/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_span_t
+/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_spec_t
+/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 161), // webtorch_spec_t[16]
+/* 163 */ (_cffi_opcode_t)(16),
+/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // webtorch_str_t *
+/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_str_t
+/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_text_t
+/* 167 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1447,6 +1471,26 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_form_t(webtorch_form_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { char const * *tmp = &p->body; (void)tmp; }
+  (void)((p->len) | 0);  /* check that 'webtorch_form_t.len' is an integer */
+  (void)((p->at) | 0);  /* check that 'webtorch_form_t.at' is an integer */
+  (void)((p->nparts) | 0);  /* check that 'webtorch_form_t.nparts' is an integer */
+  (void)((p->max_parts) | 0);  /* check that 'webtorch_form_t.max_parts' is an integer */
+  (void)((p->last) | 0);  /* check that 'webtorch_form_t.last' is an integer */
+  (void)((p->boundary_len) | 0);  /* check that 'webtorch_form_t.boundary_len' is an integer */
+  { char(*tmp)[74] = &p->boundary; (void)tmp; }
+  { webtorch_span_t *tmp = &p->charset; (void)tmp; }
+  (void)((p->status) | 0);  /* check that 'webtorch_form_t.status' is an integer */
+  { char const * *tmp = &p->code; (void)tmp; }
+  { char(*tmp)[512] = &p->message; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_form_t { char x; webtorch_form_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_header_t(webtorch_header_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1487,6 +1531,20 @@ static void _cffi_checkfld_typedef_webtorch_params_t(webtorch_params_t *p)
   { float(*tmp)[8][8] = &p->weights; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_params_t { char x; webtorch_params_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_part_t(webtorch_part_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_span_t *tmp = &p->name; (void)tmp; }
+  { webtorch_span_t *tmp = &p->filename; (void)tmp; }
+  { webtorch_span_t *tmp = &p->content_type; (void)tmp; }
+  { webtorch_span_t *tmp = &p->headers; (void)tmp; }
+  { webtorch_span_t *tmp = &p->data; (void)tmp; }
+  (void)((p->is_file) | 0);  /* check that 'webtorch_part_t.is_file' is an integer */
+}
+struct _cffi_align_typedef_webtorch_part_t { char x; webtorch_part_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
@@ -1591,6 +1649,17 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
 }
 struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_span_t(webtorch_span_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->at) | 0);  /* check that 'webtorch_span_t.at' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_span_t.len' is an integer */
+  (void)((p->coding) | 0);  /* check that 'webtorch_span_t.coding' is an integer */
+}
+struct _cffi_align_typedef_webtorch_span_t { char x; webtorch_span_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_spec_t(webtorch_spec_t *p)
@@ -1829,19 +1898,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(49), arg1, (char **)&x1);
+      _cffi_type(66), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(49), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(66), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(50), arg2, (char **)&x2);
+      _cffi_type(67), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(50), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1946,10 +2015,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg1, (char **)&x1);
+      _cffi_type(72), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1996,10 +2065,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg0, (char **)&x0);
+      _cffi_type(55), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(55), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2009,10 +2078,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg2, (char **)&x2);
+      _cffi_type(57), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2319,10 +2388,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(91), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(91), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2391,10 +2460,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(51), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2431,6 +2500,205 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_fail _cffi_d_ngx_webtorch_fail
 #endif
 
+static size_t _cffi_d_ngx_webtorch_form_decode(webtorch_form_t const * x0, webtorch_span_t const * x1, char * x2)
+{
+  return ngx_webtorch_form_decode(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
+{
+  webtorch_form_t const * x0;
+  webtorch_span_t const * x1;
+  char * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  size_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_form_decode", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(60), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(60), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(61), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(61), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(6), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(6), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_form_decode(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, size_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_form_decode _cffi_d_ngx_webtorch_form_decode
+#endif
+
+static int _cffi_d_ngx_webtorch_form_open(webtorch_form_t * x0, char const * x1, size_t x2, char const * x3, size_t x4)
+{
+  return ngx_webtorch_form_open(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
+{
+  webtorch_form_t * x0;
+  char const * x1;
+  size_t x2;
+  char const * x3;
+  size_t x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_form_open", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(39), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x4 = _cffi_to_c_int(arg4, size_t);
+  if (x4 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_form_open(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_form_open _cffi_d_ngx_webtorch_form_open
+#endif
+
+static int _cffi_d_ngx_webtorch_form_read(webtorch_form_t * x0, webtorch_part_t * x1, uint32_t x2)
+{
+  return ngx_webtorch_form_read(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
+{
+  webtorch_form_t * x0;
+  webtorch_part_t * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_form_read", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(39), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(47), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(47), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_form_read(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_form_read _cffi_d_ngx_webtorch_form_read
+#endif
+
 static void _cffi_d_ngx_webtorch_free(void * x0)
 {
   ngx_webtorch_free(x0);
@@ -2444,10 +2712,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(91), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(91), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2532,10 +2800,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(91), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(91), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2576,19 +2844,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(51), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(40), arg1, (char **)&x1);
+      _cffi_type(52), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2770,6 +3038,15 @@ static int _cffi_const_WEBTORCH_BOOL(unsigned long long *o)
   int n = (WEBTORCH_BOOL) <= 0;
   *o = (unsigned long long)((WEBTORCH_BOOL) | 0);  /* check that WEBTORCH_BOOL is an integer */
   if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_BOUNDARY_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_BOUNDARY_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_BOUNDARY_LEN) | 0);  /* check that WEBTORCH_BOUNDARY_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 74U))
     n |= 2;
   return n;
 }
@@ -3017,6 +3294,15 @@ static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_PARTS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_PARTS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_PARTS) | 0);  /* check that WEBTORCH_MAX_PARTS is an integer */
+  if (!_cffi_check_int(*o, n, 1000U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_TENSORS) <= 0;
@@ -3031,6 +3317,15 @@ static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
   int n = (WEBTORCH_MAX_VARS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
   if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MESSAGE_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_MESSAGE_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MESSAGE_LEN) | 0);  /* check that WEBTORCH_MESSAGE_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 512U))
     n |= 2;
   return n;
 }
@@ -3098,6 +3393,33 @@ static int _cffi_const_WEBTORCH_PATCH(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_PERCENT_LATIN1(unsigned long long *o)
+{
+  int n = (WEBTORCH_PERCENT_LATIN1) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PERCENT_LATIN1) | 0);  /* check that WEBTORCH_PERCENT_LATIN1 is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PERCENT_UTF8(unsigned long long *o)
+{
+  int n = (WEBTORCH_PERCENT_UTF8) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PERCENT_UTF8) | 0);  /* check that WEBTORCH_PERCENT_UTF8 is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PLAIN(unsigned long long *o)
+{
+  int n = (WEBTORCH_PLAIN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PLAIN) | 0);  /* check that WEBTORCH_PLAIN is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_POLICY(unsigned long long *o)
 {
   int n = (WEBTORCH_POLICY) <= 0;
@@ -3121,6 +3443,15 @@ static int _cffi_const_WEBTORCH_PUT(unsigned long long *o)
   int n = (WEBTORCH_PUT) <= 0;
   *o = (unsigned long long)((WEBTORCH_PUT) | 0);  /* check that WEBTORCH_PUT is an integer */
   if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_QUOTED(unsigned long long *o)
+{
+  int n = (WEBTORCH_QUOTED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_QUOTED) | 0);  /* check that WEBTORCH_QUOTED is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
     n |= 2;
   return n;
 }
@@ -3200,6 +3531,7 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3227,8 +3559,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_PARTS", (void *)_cffi_const_WEBTORCH_MAX_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3236,9 +3570,13 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PERCENT_LATIN1", (void *)_cffi_const_WEBTORCH_PERCENT_LATIN1, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PERCENT_UTF8", (void *)_cffi_const_WEBTORCH_PERCENT_UTF8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PLAIN", (void *)_cffi_const_WEBTORCH_PLAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_QUOTED", (void *)_cffi_const_WEBTORCH_QUOTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3248,40 +3586,43 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 64), (void *)_cffi_d_ngx_webtorch_balancer_samples },
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 42), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 54), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 86), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 86), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 119), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 102), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 104), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 103), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 117), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 95), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 59), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 45), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 139), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 140), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 123), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 122), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 121), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 125), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 124), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 139), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 138), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -3312,25 +3653,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 39) },
+            _CFFI_OP(_CFFI_OP_NOOP, 51) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 115) },
+              _CFFI_OP(_CFFI_OP_NOOP, 136) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 109) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 130) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 113) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 128) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3345,7 +3686,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3357,25 +3698,61 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "body", offsetof(webtorch_form_t, body),
+            sizeof(((webtorch_form_t *)0)->body),
+            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "len", offsetof(webtorch_form_t, len),
+           sizeof(((webtorch_form_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 132) },
+  { "at", offsetof(webtorch_form_t, at),
+          sizeof(((webtorch_form_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 132) },
+  { "nparts", offsetof(webtorch_form_t, nparts),
+              sizeof(((webtorch_form_t *)0)->nparts),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "max_parts", offsetof(webtorch_form_t, max_parts),
+                 sizeof(((webtorch_form_t *)0)->max_parts),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "last", offsetof(webtorch_form_t, last),
+            sizeof(((webtorch_form_t *)0)->last),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "boundary_len", offsetof(webtorch_form_t, boundary_len),
+                    sizeof(((webtorch_form_t *)0)->boundary_len),
+                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "boundary", offsetof(webtorch_form_t, boundary),
+                sizeof(((webtorch_form_t *)0)->boundary),
+                _CFFI_OP(_CFFI_OP_NOOP, 112) },
+  { "charset", offsetof(webtorch_form_t, charset),
+               sizeof(((webtorch_form_t *)0)->charset),
+               _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "status", offsetof(webtorch_form_t, status),
+              sizeof(((webtorch_form_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "code", offsetof(webtorch_form_t, code),
+            sizeof(((webtorch_form_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "message", offsetof(webtorch_form_t, message),
+               sizeof(((webtorch_form_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 141) },
+             _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3384,19 +3761,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 141) },
+               _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 131) },
+               _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 129) },
+             _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3405,103 +3782,121 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 98) },
+               _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "name", offsetof(webtorch_part_t, name),
+            sizeof(((webtorch_part_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "filename", offsetof(webtorch_part_t, filename),
+                sizeof(((webtorch_part_t *)0)->filename),
+                _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "content_type", offsetof(webtorch_part_t, content_type),
+                    sizeof(((webtorch_part_t *)0)->content_type),
+                    _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "headers", offsetof(webtorch_part_t, headers),
+               sizeof(((webtorch_part_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "data", offsetof(webtorch_part_t, data),
+            sizeof(((webtorch_part_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "is_file", offsetof(webtorch_part_t, is_file),
+               sizeof(((webtorch_part_t *)0)->is_file),
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 137) },
+              _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 141) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3516,10 +3911,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 138) },
+              _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 138) },
+               _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3534,13 +3929,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 93) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 89) },
+            _CFFI_OP(_CFFI_OP_NOOP, 106) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3552,34 +3947,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 95) },
+             _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 87) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 104) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 105) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3588,25 +3983,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "at", offsetof(webtorch_span_t, at),
+          sizeof(((webtorch_span_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 132) },
+  { "len", offsetof(webtorch_span_t, len),
+           sizeof(((webtorch_span_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 132) },
+  { "coding", offsetof(webtorch_span_t, coding),
+              sizeof(((webtorch_span_t *)0)->coding),
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+            _CFFI_OP(_CFFI_OP_NOOP, 110) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 128) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 106) },
+                _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -3615,10 +4019,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3640,57 +4044,66 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 121, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 142, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 122, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 143, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 124, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 145, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 126, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 127, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_params_t", 128, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
-  { "$webtorch_reply_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
-  { "$webtorch_request_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
-  { "$webtorch_sample_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
-  { "$webtorch_schema_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
-  { "$webtorch_server_t", 135, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
-  { "$webtorch_settings_t", 136, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
-  { "$webtorch_spec_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
-  { "$webtorch_str_t", 141, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
-  { "$webtorch_text_t", 142, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
-  { "$webtorch_wanted_t", 143, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 111, 6 },
+  { "$webtorch_form_t", 146, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 28, 12 },
+  { "$webtorch_header_t", 148, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 40, 2 },
+  { "$webtorch_job_t", 149, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 42, 7 },
+  { "$webtorch_params_t", 150, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 49, 9 },
+  { "$webtorch_part_t", 151, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 58, 6 },
+  { "$webtorch_reply_t", 153, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 64, 8 },
+  { "$webtorch_request_t", 155, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 72, 10 },
+  { "$webtorch_sample_t", 156, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 82, 5 },
+  { "$webtorch_schema_t", 157, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 87, 16 },
+  { "$webtorch_server_t", 158, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 103, 7 },
+  { "$webtorch_settings_t", 159, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 110, 10 },
+  { "$webtorch_span_t", 160, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 120, 3 },
+  { "$webtorch_spec_t", 161, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 123, 5 },
+  { "$webtorch_str_t", 165, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 128, 2 },
+  { "$webtorch_text_t", 166, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 130, 2 },
+  { "$webtorch_wanted_t", 167, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 132, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 121 },
-  { "webtorch_block_t", 122 },
-  { "webtorch_counters_t", 124 },
-  { "webtorch_header_t", 126 },
-  { "webtorch_job_t", 127 },
-  { "webtorch_params_t", 128 },
-  { "webtorch_reply_t", 130 },
-  { "webtorch_request_t", 132 },
-  { "webtorch_sample_t", 133 },
-  { "webtorch_schema_t", 134 },
-  { "webtorch_server_t", 135 },
-  { "webtorch_settings_t", 136 },
-  { "webtorch_spec_t", 137 },
-  { "webtorch_str_t", 141 },
-  { "webtorch_text_t", 142 },
-  { "webtorch_wanted_t", 143 },
+  { "webtorch_batch_t", 142 },
+  { "webtorch_block_t", 143 },
+  { "webtorch_counters_t", 145 },
+  { "webtorch_form_t", 146 },
+  { "webtorch_header_t", 148 },
+  { "webtorch_job_t", 149 },
+  { "webtorch_params_t", 150 },
+  { "webtorch_part_t", 151 },
+  { "webtorch_reply_t", 153 },
+  { "webtorch_request_t", 155 },
+  { "webtorch_sample_t", 156 },
+  { "webtorch_schema_t", 157 },
+  { "webtorch_server_t", 158 },
+  { "webtorch_settings_t", 159 },
+  { "webtorch_span_t", 160 },
+  { "webtorch_spec_t", 161 },
+  { "webtorch_str_t", 165 },
+  { "webtorch_text_t", 166 },
+  { "webtorch_wanted_t", 167 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3700,12 +4113,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  85,  /* num_globals */
-  16,  /* num_struct_unions */
+  95,  /* num_globals */
+  19,  /* num_struct_unions */
   0,  /* num_enums */
-  16,  /* num_typenames */
+  19,  /* num_typenames */
   NULL,  /* no includes */
-  144,  /* num_types */
+  168,  /* num_types */
   1,  /* flags */
 };
 
