@@ -26,6 +26,8 @@
 typedef struct {
     ngx_webtorch_handler_t      *handler;
     ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
+    ngx_array_t                 *captures;   /* names, of ngx_str_t; NULL:
+                                                none */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;

@@ -1,48 +1,36 @@
 """Answers of custom handlers."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-Headers = Sequence[tuple[str, str]]
+from webtorch import _json
+from webtorch._headers import Headers, check_headers, pairs
 
-# written by nginx, which knows the connection and the body
-_OF_NGINX = {
-    "connection", "content-length", "date", "keep-alive", "proxy-connection", "server", "te",
-    "trailer", "transfer-encoding", "upgrade",
-}  # fmt: skip
-_OF_FILES = {"accept-ranges", "content-range", "last-modified"}
-
-# all others are lists, or Set-Cookie, and may come in several lines
-_ONCE = {
-    "access-control-allow-credentials", "access-control-allow-origin", "access-control-max-age",
-    "age", "content-disposition", "content-location", "content-range", "content-type", "etag",
-    "expires", "last-modified", "location", "retry-after", "strict-transport-security",
-    "x-accel-charset", "x-accel-limit-rate", "x-accel-redirect",
-}  # fmt: skip
-
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+BINARY = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """An answer of a custom handler.
 
-        return webtorch.Response({"stored": 3}, status=201, headers=[("Location", "/items/3")])
+        return webtorch.Response({"stored": 3}, status=201, headers={"Location": "/items/3"})
 
     Attributes:
-        body: Bytes, text, or a dict or list, which is sent as JSON; a tensor, which is sent in the
-            format that the request accepts, or in that of `content_type`; or the absolute path of a
-            file, which nginx sends, ranges of it included. By default it is empty.
+        body: Bytes or text; None for no body; a tensor, which is sent in the format that the
+            request accepts, or in that of `content_type`; the absolute path of a file, which nginx
+            sends, ranges of it included; or any other value, which is sent as JSON. By default it
+            is empty.
         status: Status of HTTP, 200 to 599; by default 200.
-        headers: Names and values, by default none. They may be a list that is added to, and are
-            checked again when the answer is sent. A `Content-Type` among them is the content type.
-            Headers that nginx writes are refused. `X-Accel-Redirect` lets another location of nginx
-            answer instead.
+        headers: A mapping or pairs of names and values, by default none. They may be a dict or a
+            list that is added to, and are checked again when the answer is sent. A `Content-Type`
+            among them is the content type. Headers that nginx writes are refused.
+            `X-Accel-Redirect` lets another location of nginx answer instead.
         content_type: The media type. By default it follows from the type of the body, or from the
             extension of the file and nginx's `types`.
 
@@ -52,7 +40,7 @@ class Response:
 
     """
 
-    body: bytes | str | dict[str, Any] | list[Any] | Tensor | Path = b""
+    body: Any = b""
     status: int = 200
     headers: Headers = field(default=())
     content_type: str | None = None
@@ -68,22 +56,24 @@ class Response:
     def of(cls, result: Any) -> "Response":
         """Return a value that a handler returned as a response.
 
+        A tuple whose second item is an int is a body and a status, and headers if it has a third.
+
         Raises:
-            TypeError: It is of a type that a handler may not return.
+            TypeError: The headers are of a wrong type.
+            ValueError: The status or a header is not allowed.
 
         """
         if isinstance(result, cls):
             return result
-        if isinstance(result, bytes | bytearray | memoryview):
-            return cls(bytes(result))
-        if isinstance(result, str | dict | Tensor | Path):
-            return cls(result)
-        raise TypeError(
-            "a handler returns a webtorch.Response, bytes, a str, a dict, a tensor or a Path, "
-            f"not {type(result).__name__}"
-        )
+        if result is None:
+            return cls(b"", 204)
+        if type(result) is tuple and _has_status(result):
+            body, status, *headers = result
+            response = cls(body, status, *headers)
+            return _merged(body, response) if isinstance(body, cls) else response
+        return cls(result)
 
-    def checked_headers(self) -> tuple[Headers, str | None]:
+    def checked_headers(self) -> tuple[list[tuple[str, str]], str | None]:
         """Return the headers as they are now, without Content-Type, and the content type, if any.
 
         Raises:
@@ -91,50 +81,47 @@ class Response:
             ValueError: A header is not allowed, or not as often as it is there.
 
         """
-        headers = []
-        content_type = self.content_type
-        once = set()
-        if content_type is not None:
-            _check_header("Content-Type", content_type)
-            once.add("content-type")
-        for name, value in self.headers:
-            _check_header(name, value)
-            key = name.lower()
-            if isinstance(self.body, Path) and key in _OF_FILES:
-                raise ValueError(f"nginx writes the {name} of a file")
-            if key == "x-accel-redirect" and not value.startswith(("/", "@")):
-                raise ValueError(f"the header {name} has neither a path nor a @location in it")
-            if key in once:
-                raise ValueError(f"the header {name} is sent twice")
-            if key in _ONCE:
-                once.add(key)
-            if key == "content-type":
-                content_type = value
-            else:
-                headers.append((name, value))
-        return headers, content_type
+        if not self.headers and self.content_type is None:
+            return [], None
+        return check_headers(pairs(self.headers), self.content_type, isinstance(self.body, Path))
 
     def encoded(self) -> tuple[bytes, str]:
         """Return the body as bytes, and its content type, which is the body's by default.
 
         Raises:
             TypeError: The body is a tensor or a file, or it has values that JSON does not have.
-            ValueError: The body has a number that is not finite.
 
         """
-        if isinstance(self.body, Tensor | Path):
+        body = self.body
+        if isinstance(body, Tensor | Path):
             raise TypeError("tensors and files are not encoded here")
-        if isinstance(self.body, bytes):
-            return self.body, self.content_type or "application/octet-stream"
-        if isinstance(self.body, str):
-            return encode(self.body), self.content_type or "text/plain; charset=utf-8"
-        text = json.dumps(self.body, separators=(",", ":"), allow_nan=False)
-        return text.encode(), self.content_type or "application/json"
+        if body is None:
+            return b"", self.content_type or ""
+        if isinstance(body, bytes | bytearray | memoryview):
+            return bytes(body), self.content_type or BINARY
+        if isinstance(body, str):
+            return encode(body), self.content_type or TEXT
+        return _json.encode(body), self.content_type or JSON
 
 
 def encode(text: str) -> bytes:
     """Encode a text as UTF-8, surrogates as the bytes that they stand for (PEP 383)."""
     return text.encode(errors="surrogateescape")
+
+
+def _has_status(result: tuple[Any, ...]) -> bool:
+    """Return whether a tuple is a body, a status and, if there are three items, headers."""
+    return (
+        (len(result) == 2 or (len(result) == 3 and isinstance(result[2], Mapping | list | tuple)))
+        and isinstance(result[1], int)
+        and not isinstance(result[1], bool)
+    )
+
+
+def _merged(inner: Response, outer: Response) -> Response:
+    """Return the response of a tuple whose body is a response itself."""
+    headers = [*pairs(inner.headers), *pairs(outer.headers)]
+    return Response(inner.body, outer.status, headers, inner.content_type)
 
 
 def _check_path(path: Path) -> None:
@@ -143,15 +130,3 @@ def _check_path(path: Path) -> None:
         raise ValueError(f"the path {path} is relative")
     if "\0" in str(path):
         raise ValueError(f"the path {str(path)!r} has a NUL")
-
-
-def _check_header(name: str, value: str) -> None:
-    """Refuse a header that would be parsed as another one, or that nginx writes."""
-    if not name or not _TOKEN.issuperset(name):
-        raise ValueError(f"{name!r} is not a name of a header")
-    if name.lower() in _OF_NGINX:
-        raise ValueError(f"the header {name} is written by nginx")
-    if not isinstance(value, str):
-        raise TypeError(f"the value of the header {name} is of type {type(value).__name__}")
-    if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
-        raise ValueError(f"the header {name} has control characters in its value")
