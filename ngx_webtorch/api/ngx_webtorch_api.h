@@ -23,7 +23,11 @@
 #define WEBTORCH_MAX_TENSORS  16
 #define WEBTORCH_MAX_AXES     8
 #define WEBTORCH_NAME_LEN     64
-#define WEBTORCH_MAX_VARS     16
+#define WEBTORCH_MAX_VARS     32
+#define WEBTORCH_MAX_CAPTURES 16
+
+/* in place of the length of a variable */
+#define WEBTORCH_NOT_SET      0xffffffff
 
 #define WEBTORCH_BOOL         0
 #define WEBTORCH_UINT8        1
@@ -161,6 +165,11 @@ typedef struct {
     /* WEBTORCH_HANDLER: names of nginx's variables that it gets */
     uint32_t         nvars;
     char             vars[WEBTORCH_MAX_VARS][WEBTORCH_NAME_LEN];
+
+    /* named captures of the location, which C sets before Python describes the
+       handler */
+    uint32_t         ncaptures;
+    char             captures[WEBTORCH_MAX_CAPTURES][WEBTORCH_NAME_LEN];
 } webtorch_schema_t;
 
 
@@ -177,22 +186,25 @@ typedef struct {
 
 
 /*
- * A request for @webtorch.handler: one allocation that holds all of its
- * strings, so that it may outlive the connection.  A large body is not copied
- * but shared, see ngx_webtorch_release().
+ * A request for @webtorch.handler: one block that holds all of its strings, so
+ * that it may outlive the connection.  This header is followed by lengths in
+ * bytes, uint32_t each: of every header's name and value, and of the variables.
+ * Then come the strings: method, path, arguments, headers and variables, and
+ * the body, unless that is large: it is not copied but shared then, see
+ * ngx_webtorch_release().  The lengths of the first three are below.
  */
 
 typedef struct {
-    size_t              size;             /* of the block, in bytes */
-    webtorch_str_t      method;
-    webtorch_str_t      path;
-    webtorch_str_t      args;
-    webtorch_str_t      body;
-    void               *shared;           /* memory of the body, or NULL */
+    uint64_t            size;             /* of the block, in bytes */
+    uint64_t            body;             /* bytes of the body */
+    char               *data;             /* of a shared body */
+    void               *shared;           /* its memory; NULL: it is not shared */
+    uint32_t            method;
+    uint32_t            path;
+    uint32_t            args;
     uint32_t            nheaders;
-    webtorch_header_t  *headers;
-    uint32_t            nvars;            /* as in the schema */
-    webtorch_str_t     *vars;             /* data is NULL: not set */
+    uint32_t            nvars;            /* as in the schema; a length of
+                                             WEBTORCH_NOT_SET: not set */
 } webtorch_request_t;
 
 
@@ -211,13 +223,25 @@ typedef struct {
 } webtorch_reply_t;
 
 
+/* an error that a handler raised for the client, one allocation, too */
+
+typedef struct {
+    webtorch_str_t      message;          /* len 0: details are only logged */
+    webtorch_str_t      code;             /* len 0: that of the status; C
+                                             adds a zero byte to its copy */
+    webtorch_str_t      detail;           /* JSON; len 0: none */
+    uint32_t            nheaders;
+    webtorch_header_t  *headers;
+} webtorch_failure_t;
+
+
 /* a request's part of a batch */
 
 typedef struct {
     uint32_t             first;           /* row */
     uint32_t             rows;
     int32_t              status;          /* 0, or HTTP status of the failure */
-    webtorch_str_t       message;         /* of the failure */
+    webtorch_failure_t  *failure;         /* NULL: details are only logged */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
     void                *waiter;          /* C only; NULL: no request waits */
@@ -427,14 +451,14 @@ int ngx_webtorch_py_refresh_models(void);
 
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
-/* the message is copied */
-void ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message, size_t len);
+/* the failure is copied; NULL: details are only logged */
+void ngx_webtorch_fail(webtorch_job_t *job, int status, const webtorch_failure_t *failure);
 
 /* the reply is copied; -1: no memory */
 int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
-/* frees a request that Python owns */
-void ngx_webtorch_free(void *p);
+/* a reply of bytes without headers, both are copied; -1: no memory */
+int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, const char *body, size_t len);
 
 /* frees an input buffer that Python owns */
 void ngx_webtorch_buffer_free(void *p);

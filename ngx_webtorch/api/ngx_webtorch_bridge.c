@@ -1248,174 +1248,183 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, char const *, char *, size_t)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, char const *, char *, size_t)
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // char *
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // char *
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 157), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, float const *, uint32_t)
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, float const *, uint32_t)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 116), // float const *
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // float const *
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, uint32_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
 /* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 142), // webtorch_batch_t *
+/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // webtorch_batch_t *
 /* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(uint32_t, webtorch_params_t const *)
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, webtorch_params_t const *)
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // webtorch_params_t const *
+/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // webtorch_params_t const *
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(void)
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(void)
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // webtorch_form_t *
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_form_t *
 /* 40 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 42 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 46 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
-/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // webtorch_part_t *
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 161), // webtorch_part_t *
 /* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // webtorch_job_t *
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_reply_t const *
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 56), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // webtorch_wanted_t const *
-/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_block_t *
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // webtorch_form_t const *
-/* 61 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // webtorch_span_t const *
-/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 66 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // uint64_t *
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_sample_t *
-/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // webtorch_server_t *
-/* 73 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(int)
-/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(int, char const *, size_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 80 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(uint32_t)
-/* 84 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(uint32_t, uint32_t)
-/* 87 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // webtorch_job_t *
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 53 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // webtorch_reply_t const *
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 62 */ _CFFI_OP(_CFFI_OP_POINTER, 176), // webtorch_wanted_t const *
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // webtorch_block_t *
+/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_form_t const *
+/* 68 */ _CFFI_OP(_CFFI_OP_POINTER, 170), // webtorch_span_t const *
+/* 69 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // uint64_t *
+/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 166), // webtorch_sample_t *
+/* 75 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // webtorch_server_t *
+/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(int)
+/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(int, char const *, size_t)
+/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 87 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(void *)
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void *
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(uint32_t)
+/* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(void)
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
-/* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 98 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 99 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 141), // void()(webtorch_settings_t const *)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // webtorch_settings_t const *
-/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 106 */ _CFFI_OP(_CFFI_OP_ARRAY, 110), // char[16][64]
-/* 107 */ (_cffi_opcode_t)(16),
-/* 108 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // char[512]
-/* 109 */ (_cffi_opcode_t)(512),
-/* 110 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // char[64]
-/* 111 */ (_cffi_opcode_t)(64),
-/* 112 */ _CFFI_OP(_CFFI_OP_ARRAY, 105), // char[74]
-/* 113 */ (_cffi_opcode_t)(74),
-/* 114 */ _CFFI_OP(_CFFI_OP_ARRAY, 110), // char[8][64]
-/* 115 */ (_cffi_opcode_t)(8),
-/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 117 */ _CFFI_OP(_CFFI_OP_ARRAY, 116), // float[8]
-/* 118 */ (_cffi_opcode_t)(8),
-/* 119 */ _CFFI_OP(_CFFI_OP_ARRAY, 117), // float[8][8]
-/* 120 */ (_cffi_opcode_t)(8),
-/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
-/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 128 */ _CFFI_OP(_CFFI_OP_ARRAY, 127), // int64_t[8]
-/* 129 */ (_cffi_opcode_t)(8),
-/* 130 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 131 */ (_cffi_opcode_t)(16),
-/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 134 */ _CFFI_OP(_CFFI_OP_ARRAY, 133), // uintptr_t[16]
-/* 135 */ (_cffi_opcode_t)(16),
-/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // void *[16]
-/* 137 */ (_cffi_opcode_t)(16),
-/* 138 */ _CFFI_OP(_CFFI_OP_POINTER, 75), // void(*)(int)
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 93), // void(*)(void)
-/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 101), // void(*)(webtorch_settings_t const *)
-/* 141 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 144 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // webtorch_counters_t *
-/* 145 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 146 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_form_t
-/* 147 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // webtorch_header_t *
-/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_header_t
-/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_job_t
-/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_params_t
-/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_part_t
-/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_reply_t *
-/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_reply_t
-/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // webtorch_request_t *
-/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_request_t
-/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_sample_t
-/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_schema_t
-/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_server_t
-/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_settings_t
-/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_span_t
-/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_spec_t
-/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 161), // webtorch_spec_t[16]
-/* 163 */ (_cffi_opcode_t)(16),
-/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // webtorch_str_t *
-/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_str_t
-/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_text_t
-/* 167 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_wanted_t
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(uint32_t, uint32_t)
+/* 94 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(void *)
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // void *
+/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(void)
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 103 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
+/* 104 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // webtorch_failure_t const *
+/* 106 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(webtorch_settings_t const *)
+/* 108 */ _CFFI_OP(_CFFI_OP_POINTER, 169), // webtorch_settings_t const *
+/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 112 */ _CFFI_OP(_CFFI_OP_ARRAY, 118), // char[16][64]
+/* 113 */ (_cffi_opcode_t)(16),
+/* 114 */ _CFFI_OP(_CFFI_OP_ARRAY, 118), // char[32][64]
+/* 115 */ (_cffi_opcode_t)(32),
+/* 116 */ _CFFI_OP(_CFFI_OP_ARRAY, 111), // char[512]
+/* 117 */ (_cffi_opcode_t)(512),
+/* 118 */ _CFFI_OP(_CFFI_OP_ARRAY, 111), // char[64]
+/* 119 */ (_cffi_opcode_t)(64),
+/* 120 */ _CFFI_OP(_CFFI_OP_ARRAY, 111), // char[74]
+/* 121 */ (_cffi_opcode_t)(74),
+/* 122 */ _CFFI_OP(_CFFI_OP_ARRAY, 118), // char[8][64]
+/* 123 */ (_cffi_opcode_t)(8),
+/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 125 */ _CFFI_OP(_CFFI_OP_ARRAY, 124), // float[8]
+/* 126 */ (_cffi_opcode_t)(8),
+/* 127 */ _CFFI_OP(_CFFI_OP_ARRAY, 125), // float[8][8]
+/* 128 */ (_cffi_opcode_t)(8),
+/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 130 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 133 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
+/* 134 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // int64_t[8]
+/* 137 */ (_cffi_opcode_t)(8),
+/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
+/* 139 */ (_cffi_opcode_t)(16),
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 141 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 142 */ _CFFI_OP(_CFFI_OP_ARRAY, 141), // uintptr_t[16]
+/* 143 */ (_cffi_opcode_t)(16),
+/* 144 */ _CFFI_OP(_CFFI_OP_ARRAY, 98), // void *[16]
+/* 145 */ (_cffi_opcode_t)(16),
+/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 82), // void(*)(int)
+/* 147 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // void(*)(void)
+/* 148 */ _CFFI_OP(_CFFI_OP_POINTER, 107), // void(*)(webtorch_settings_t const *)
+/* 149 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_counters_t *
+/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // webtorch_failure_t *
+/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // webtorch_header_t *
+/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_header_t
+/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_job_t
+/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_params_t
+/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_part_t
+/* 162 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // webtorch_reply_t *
+/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_reply_t
+/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // webtorch_request_t *
+/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_request_t
+/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_sample_t
+/* 167 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_schema_t
+/* 168 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_server_t
+/* 169 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_settings_t
+/* 170 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_span_t
+/* 171 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_spec_t
+/* 172 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // webtorch_spec_t[16]
+/* 173 */ (_cffi_opcode_t)(16),
+/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_str_t
+/* 175 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_text_t
+/* 176 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1471,6 +1480,19 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_failure_t(webtorch_failure_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { webtorch_str_t *tmp = &p->code; (void)tmp; }
+  { webtorch_str_t *tmp = &p->detail; (void)tmp; }
+  (void)((p->nheaders) | 0);  /* check that 'webtorch_failure_t.nheaders' is an integer */
+  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_failure_t { char x; webtorch_failure_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_form_t(webtorch_form_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1508,7 +1530,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   (void)((p->first) | 0);  /* check that 'webtorch_job_t.first' is an integer */
   (void)((p->rows) | 0);  /* check that 'webtorch_job_t.rows' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_job_t.status' is an integer */
-  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
   { void * *tmp = &p->waiter; (void)tmp; }
@@ -1568,15 +1590,14 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   /* only to generate compile-time warnings or errors */
   (void)p;
   (void)((p->size) | 0);  /* check that 'webtorch_request_t.size' is an integer */
-  { webtorch_str_t *tmp = &p->method; (void)tmp; }
-  { webtorch_str_t *tmp = &p->path; (void)tmp; }
-  { webtorch_str_t *tmp = &p->args; (void)tmp; }
-  { webtorch_str_t *tmp = &p->body; (void)tmp; }
+  (void)((p->body) | 0);  /* check that 'webtorch_request_t.body' is an integer */
+  { char * *tmp = &p->data; (void)tmp; }
   { void * *tmp = &p->shared; (void)tmp; }
+  (void)((p->method) | 0);  /* check that 'webtorch_request_t.method' is an integer */
+  (void)((p->path) | 0);  /* check that 'webtorch_request_t.path' is an integer */
+  (void)((p->args) | 0);  /* check that 'webtorch_request_t.args' is an integer */
   (void)((p->nheaders) | 0);  /* check that 'webtorch_request_t.nheaders' is an integer */
-  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
-  { webtorch_str_t * *tmp = &p->vars; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
@@ -1613,7 +1634,9 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
-  { char(*tmp)[16][64] = &p->vars; (void)tmp; }
+  { char(*tmp)[32][64] = &p->vars; (void)tmp; }
+  (void)((p->ncaptures) | 0);  /* check that 'webtorch_schema_t.ncaptures' is an integer */
+  { char(*tmp)[16][64] = &p->captures; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -1898,19 +1921,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(66), arg1, (char **)&x1);
+      _cffi_type(73), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(66), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(73), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(67), arg2, (char **)&x2);
+      _cffi_type(74), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(67), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(74), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2015,10 +2038,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg1, (char **)&x1);
+      _cffi_type(79), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2065,10 +2088,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg0, (char **)&x0);
+      _cffi_type(62), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(62), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2078,10 +2101,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(57), arg2, (char **)&x2);
+      _cffi_type(64), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(57), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(64), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2388,10 +2411,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(91), arg0, (char **)&x0);
+      _cffi_type(98), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(91), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2437,9 +2460,9 @@ _cffi_f_ngx_webtorch_exiting(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_exiting _cffi_d_ngx_webtorch_exiting
 #endif
 
-static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, char const * x2, size_t x3)
+static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, webtorch_failure_t const * x2)
 {
-  ngx_webtorch_fail(x0, x1, x2, x3);
+  ngx_webtorch_fail(x0, x1, x2);
 }
 #ifndef PYPY_VERSION
 static PyObject *
@@ -2447,16 +2470,14 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
 {
   webtorch_job_t * x0;
   int x1;
-  char const * x2;
-  size_t x3;
+  webtorch_failure_t const * x2;
   Py_ssize_t datasize;
   struct _cffi_freeme_s *large_args_free = NULL;
   PyObject *arg0;
   PyObject *arg1;
   PyObject *arg2;
-  PyObject *arg3;
 
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_fail", 4, 4, &arg0, &arg1, &arg2, &arg3))
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_fail", 3, 3, &arg0, &arg1, &arg2))
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
@@ -2473,21 +2494,17 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg2, (char **)&x2);
+      _cffi_type(105), arg2, (char **)&x2);
   if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(105), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
-  x3 = _cffi_to_c_int(arg3, size_t);
-  if (x3 == (size_t)-1 && PyErr_Occurred())
-    return NULL;
-
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { ngx_webtorch_fail(x0, x1, x2, x3); }
+  { ngx_webtorch_fail(x0, x1, x2); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
@@ -2523,19 +2540,19 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(60), arg0, (char **)&x0);
+      _cffi_type(67), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(60), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(61), arg1, (char **)&x1);
+      _cffi_type(68), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(61), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(68), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2699,42 +2716,6 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_form_read _cffi_d_ngx_webtorch_form_read
 #endif
 
-static void _cffi_d_ngx_webtorch_free(void * x0)
-{
-  ngx_webtorch_free(x0);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
-{
-  void * x0;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(91), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(91), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { ngx_webtorch_free(x0); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  Py_INCREF(Py_None);
-  return Py_None;
-}
-#else
-#  define _cffi_f_ngx_webtorch_free _cffi_d_ngx_webtorch_free
-#endif
-
 static void _cffi_d_ngx_webtorch_log(int x0, char const * x1, size_t x2)
 {
   ngx_webtorch_log(x0, x1, x2);
@@ -2800,10 +2781,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(91), arg0, (char **)&x0);
+      _cffi_type(98), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(91), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2853,10 +2834,10 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(52), arg1, (char **)&x1);
+      _cffi_type(59), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2874,6 +2855,82 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
+#endif
+
+static int _cffi_d_ngx_webtorch_reply_body(webtorch_job_t * x0, int x1, char const * x2, char const * x3, size_t x4)
+{
+  return ngx_webtorch_reply_body(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  int x1;
+  char const * x2;
+  char const * x3;
+  size_t x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_reply_body", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(51), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, int);
+  if (x1 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x4 = _cffi_to_c_int(arg4, size_t);
+  if (x4 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_reply_body(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_reply_body _cffi_d_ngx_webtorch_reply_body
 #endif
 
 static int _cffi_d_ngx_webtorch_saver_elect(void)
@@ -3285,6 +3342,15 @@ static int _cffi_const_WEBTORCH_MAX_AXES(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_CAPTURES(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_CAPTURES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_CAPTURES) | 0);  /* check that WEBTORCH_MAX_CAPTURES is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_DIMS) <= 0;
@@ -3316,7 +3382,7 @@ static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_VARS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
-  if (!_cffi_check_int(*o, n, 16U))
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -3344,6 +3410,15 @@ static int _cffi_const_WEBTORCH_NAME_LEN(unsigned long long *o)
   int n = (WEBTORCH_NAME_LEN) <= 0;
   *o = (unsigned long long)((WEBTORCH_NAME_LEN) | 0);  /* check that WEBTORCH_NAME_LEN is an integer */
   if (!_cffi_check_int(*o, n, 64U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_NOT_SET(unsigned long long *o)
+{
+  int n = (WEBTORCH_NOT_SET) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NOT_SET) | 0);  /* check that WEBTORCH_NOT_SET is an integer */
+  if (!_cffi_check_int(*o, n, 4294967295U))
     n |= 2;
   return n;
 }
@@ -3558,6 +3633,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_CAPTURES", (void *)_cffi_const_WEBTORCH_MAX_CAPTURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_PARTS", (void *)_cffi_const_WEBTORCH_MAX_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3565,6 +3641,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NOT_SET", (void *)_cffi_const_WEBTORCH_NOT_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3586,43 +3663,43 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 64), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_balancer_samples },
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 54), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 86), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 83), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 77), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 93), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 86), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 93), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 97), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 95), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 59), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 102), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_form_decode },
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 45), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 139), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 140), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 123), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 122), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 121), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 125), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 124), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 139), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 138), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 85), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 147), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 148), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 131), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 130), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 129), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 133), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 132), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 147), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 146), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 97), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_reply_body },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 93), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -3656,22 +3733,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 51) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 136) },
+              _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 130) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 142) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 132) },
+                _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 128) },
+             _CFFI_OP(_CFFI_OP_NOOP, 136) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3686,7 +3763,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 144) },
+                _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3698,28 +3775,43 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 144) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 132) },
+             _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 132) },
+             _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 132) },
+            _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "message", offsetof(webtorch_failure_t, message),
+               sizeof(((webtorch_failure_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+  { "code", offsetof(webtorch_failure_t, code),
+            sizeof(((webtorch_failure_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+  { "detail", offsetof(webtorch_failure_t, detail),
+              sizeof(((webtorch_failure_t *)0)->detail),
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
+  { "nheaders", offsetof(webtorch_failure_t, nheaders),
+                sizeof(((webtorch_failure_t *)0)->nheaders),
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "headers", offsetof(webtorch_failure_t, headers),
+               sizeof(((webtorch_failure_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 132) },
+           _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 132) },
+          _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3734,25 +3826,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 112) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 160) },
+               _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 126) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 108) },
+               _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3761,19 +3853,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 126) },
-  { "message", offsetof(webtorch_job_t, message),
-               sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+  { "failure", offsetof(webtorch_job_t, failure),
+               sizeof(((webtorch_job_t *)0)->failure),
+               _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 154) },
+               _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 152) },
+             _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 91) },
+              _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3782,121 +3874,118 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 116) },
+            _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 116) },
+                _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 116) },
+            _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 117) },
+              _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 117) },
+              _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 117) },
+              _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 119) },
+               _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 160) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 160) },
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 160) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 160) },
+               _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 160) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 126) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 126) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 147) },
+               _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 161) },
+              _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 7) },
-  { "method", offsetof(webtorch_request_t, method),
-              sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
-  { "path", offsetof(webtorch_request_t, path),
-            sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
-  { "args", offsetof(webtorch_request_t, args),
-            sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+  { "data", offsetof(webtorch_request_t, data),
+            sizeof(((webtorch_request_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 91) },
+              _CFFI_OP(_CFFI_OP_NOOP, 98) },
+  { "method", offsetof(webtorch_request_t, method),
+              sizeof(((webtorch_request_t *)0)->method),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "path", offsetof(webtorch_request_t, path),
+            sizeof(((webtorch_request_t *)0)->path),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "args", offsetof(webtorch_request_t, args),
+            sizeof(((webtorch_request_t *)0)->args),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
-  { "headers", offsetof(webtorch_request_t, headers),
-               sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
-  { "vars", offsetof(webtorch_request_t, vars),
-            sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 126) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 116) },
+               _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 116) },
+                _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 117) },
+                _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 126) },
+            _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 126) },
+               _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 126) },
+             _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3911,10 +4000,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 162) },
+              _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 162) },
+               _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3929,13 +4018,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 114) },
+            _CFFI_OP(_CFFI_OP_NOOP, 122) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 106) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
+                 sizeof(((webtorch_schema_t *)0)->ncaptures),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "captures", offsetof(webtorch_schema_t, captures),
+                sizeof(((webtorch_schema_t *)0)->captures),
+                _CFFI_OP(_CFFI_OP_NOOP, 112) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3947,34 +4042,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 116) },
+               _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 116) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 116) },
+             _CFFI_OP(_CFFI_OP_NOOP, 124) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 117) },
+                _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 126) },
+             _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 132) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 104) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 110) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 126) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 126) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3983,34 +4078,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 132) },
+                _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 132) },
+          _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 132) },
+           _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 126) },
+              _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 110) },
+            _CFFI_OP(_CFFI_OP_NOOP, 118) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 126) },
+             _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 126) },
+            _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 128) },
+             _CFFI_OP(_CFFI_OP_NOOP, 136) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 127) },
+                _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4019,10 +4114,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 132) },
+          _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 132) },
+           _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -4044,66 +4139,69 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 142, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 150, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 143, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 151, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 145, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 153, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_form_t", 146, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 28, 12 },
-  { "$webtorch_header_t", 148, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 40, 2 },
-  { "$webtorch_job_t", 149, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 42, 7 },
-  { "$webtorch_params_t", 150, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 49, 9 },
-  { "$webtorch_part_t", 151, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 58, 6 },
-  { "$webtorch_reply_t", 153, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 64, 8 },
-  { "$webtorch_request_t", 155, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 72, 10 },
-  { "$webtorch_sample_t", 156, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 82, 5 },
-  { "$webtorch_schema_t", 157, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 87, 16 },
-  { "$webtorch_server_t", 158, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 103, 7 },
-  { "$webtorch_settings_t", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 110, 10 },
-  { "$webtorch_span_t", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 120, 3 },
-  { "$webtorch_spec_t", 161, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 123, 5 },
-  { "$webtorch_str_t", 165, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 128, 2 },
-  { "$webtorch_text_t", 166, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 130, 2 },
-  { "$webtorch_wanted_t", 167, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 132, 6 },
+  { "$webtorch_failure_t", 155, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 28, 5 },
+  { "$webtorch_form_t", 156, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 33, 12 },
+  { "$webtorch_header_t", 158, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 45, 2 },
+  { "$webtorch_job_t", 159, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 47, 7 },
+  { "$webtorch_params_t", 160, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 54, 9 },
+  { "$webtorch_part_t", 161, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 63, 6 },
+  { "$webtorch_reply_t", 163, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 69, 8 },
+  { "$webtorch_request_t", 165, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 77, 9 },
+  { "$webtorch_sample_t", 166, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 86, 5 },
+  { "$webtorch_schema_t", 167, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 91, 18 },
+  { "$webtorch_server_t", 168, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 109, 7 },
+  { "$webtorch_settings_t", 169, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 116, 10 },
+  { "$webtorch_span_t", 170, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 126, 3 },
+  { "$webtorch_spec_t", 171, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 129, 5 },
+  { "$webtorch_str_t", 174, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 134, 2 },
+  { "$webtorch_text_t", 175, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 136, 2 },
+  { "$webtorch_wanted_t", 176, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 138, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 142 },
-  { "webtorch_block_t", 143 },
-  { "webtorch_counters_t", 145 },
-  { "webtorch_form_t", 146 },
-  { "webtorch_header_t", 148 },
-  { "webtorch_job_t", 149 },
-  { "webtorch_params_t", 150 },
-  { "webtorch_part_t", 151 },
-  { "webtorch_reply_t", 153 },
-  { "webtorch_request_t", 155 },
-  { "webtorch_sample_t", 156 },
-  { "webtorch_schema_t", 157 },
-  { "webtorch_server_t", 158 },
-  { "webtorch_settings_t", 159 },
-  { "webtorch_span_t", 160 },
-  { "webtorch_spec_t", 161 },
-  { "webtorch_str_t", 165 },
-  { "webtorch_text_t", 166 },
-  { "webtorch_wanted_t", 167 },
+  { "webtorch_batch_t", 150 },
+  { "webtorch_block_t", 151 },
+  { "webtorch_counters_t", 153 },
+  { "webtorch_failure_t", 155 },
+  { "webtorch_form_t", 156 },
+  { "webtorch_header_t", 158 },
+  { "webtorch_job_t", 159 },
+  { "webtorch_params_t", 160 },
+  { "webtorch_part_t", 161 },
+  { "webtorch_reply_t", 163 },
+  { "webtorch_request_t", 165 },
+  { "webtorch_sample_t", 166 },
+  { "webtorch_schema_t", 167 },
+  { "webtorch_server_t", 168 },
+  { "webtorch_settings_t", 169 },
+  { "webtorch_span_t", 170 },
+  { "webtorch_spec_t", 171 },
+  { "webtorch_str_t", 174 },
+  { "webtorch_text_t", 175 },
+  { "webtorch_wanted_t", 176 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -4113,12 +4211,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  95,  /* num_globals */
-  19,  /* num_struct_unions */
+  97,  /* num_globals */
+  20,  /* num_struct_unions */
   0,  /* num_enums */
-  19,  /* num_typenames */
+  20,  /* num_typenames */
   NULL,  /* no includes */
-  168,  /* num_types */
+  177,  /* num_types */
   1,  /* flags */
 };
 

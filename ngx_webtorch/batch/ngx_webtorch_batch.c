@@ -159,7 +159,7 @@ ngx_webtorch_batch_set_weight(ngx_webtorch_batch_t *batch)
     if (batch->schema->kind == WEBTORCH_HANDLER) {
         request = batch->api.jobs[0].request;
         batch->weight = NGX_WEBTORCH_REQUEST_WEIGHT
-                        + (request ? request->body.len : 0);
+                        + (request ? request->body : 0);
         return;
     }
 

@@ -29,6 +29,9 @@ ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped,
 /* bytes of a request and, if it is shared, its body */
 size_t ngx_webtorch_request_size(webtorch_request_t *request);
 
+/* free(), for replies and shared memory */
+void ngx_webtorch_free(void *p);
+
 /* frees what a job owns; the job itself is in an array of its batch */
 void ngx_webtorch_job_free(webtorch_job_t *job);
 

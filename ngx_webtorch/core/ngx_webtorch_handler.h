@@ -60,6 +60,8 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              policy;       /* a balancer's, not a handler */
     ngx_msec_t              interval;     /* between a policy's rounds */
 
+    ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or
+                                             NULL */
     webtorch_schema_t       schema;
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */

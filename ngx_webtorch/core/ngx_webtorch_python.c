@@ -35,6 +35,8 @@ static void ngx_webtorch_python_before_fork(void);
 static void ngx_webtorch_python_after_fork_parent(void);
 static void ngx_webtorch_python_after_fork_child(void);
 static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
+static void ngx_webtorch_python_set_captures(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 
@@ -322,6 +324,29 @@ ngx_webtorch_python_set_path(ngx_array_t *path)
 }
 
 
+/* names that are too long for a schema have been refused */
+
+static void
+ngx_webtorch_python_set_captures(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema)
+{
+    ngx_str_t   *name;
+    ngx_uint_t   i;
+
+    if (handler->captures == NULL) {
+        return;
+    }
+
+    name = handler->captures->elts;
+
+    for (i = 0; i < handler->captures->nelts; i++) {
+        ngx_memcpy(schema->captures[i], name[i].data, name[i].len);
+    }
+
+    schema->ncaptures = (uint32_t) handler->captures->nelts;
+}
+
+
 ngx_int_t
 ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema, char *error)
@@ -332,6 +357,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
                             "its error is on stderr";
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
+    ngx_webtorch_python_set_captures(handler, schema);
 
     /* if webtorch._worker.bridge does not import, cffi prints why and returns 0 */
 

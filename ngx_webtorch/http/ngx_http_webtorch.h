@@ -29,6 +29,8 @@ typedef struct ngx_http_webtorch_cors_s  ngx_http_webtorch_cors_t;
 typedef struct {
     ngx_webtorch_handler_t      *handler;
     ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
+    ngx_array_t                 *captures;   /* names, of ngx_str_t; NULL:
+                                                none */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;

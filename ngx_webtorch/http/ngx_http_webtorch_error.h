@@ -1,7 +1,7 @@
 
 /*
- * Errors are answered as JSON: {"error": "...", "code": "..."}.  All functions
- * that take a request return what its handler returns.
+ * Errors are answered as JSON: {"error": "...", "code": "..."}, of which some
+ * have a member "detail".  All functions that take a request return what its handler returns.
  */
 
 
@@ -16,6 +16,13 @@
 
 ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, ngx_str_t *text);
+
+/* with more for programs, as JSON, or NULL */
+ngx_int_t ngx_http_webtorch_error_detail(ngx_http_request_t *r,
+    ngx_uint_t status, const char *code, ngx_str_t *text, ngx_str_t *detail);
+
+/* the code of an error that a handler raises; NULL: the status has none */
+const char *ngx_http_webtorch_status_code(ngx_uint_t status);
 
 /* an error before or after the body is read; text is a constant */
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
@@ -40,13 +47,6 @@ ngx_int_t ngx_http_webtorch_no_room(ngx_http_request_t *r);
 /* the body could not be decoded, or there is no room for it */
 ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
     ngx_webtorch_error_t *err);
-
-/*
- * A job failed, or was not done in time (NULL); code: of a failure with a
- * message.
- */
-ngx_int_t ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
-    const char *code);
 
 /* installs the filters for nginx's own errors */
 ngx_int_t ngx_http_webtorch_error_init(ngx_conf_t *cf);

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch.h"
 
 
 /* a header of an answer that nginx's filters find by a member of headers_out */
@@ -145,6 +146,51 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     }
 
     ngx_http_webtorch_set_header_out(r, h);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_str_t  copy[2];
+
+    copy[0].len = name->len;
+    copy[0].data = ngx_pstrdup(r->pool, name);
+
+    copy[1].len = value->len;
+    copy[1].data = ngx_pstrdup(r->pool, value);
+
+    if (copy[0].data == NULL || copy[1].data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_add_header(r, &copy[0], &copy[1]);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_header_t *headers, uint32_t n)
+{
+    uint32_t   i;
+    ngx_str_t  name, value;
+
+    for (i = 0; i < n; i++) {
+        ngx_http_webtorch_get_str(&name, &headers[i].name);
+        ngx_http_webtorch_get_str(&value, &headers[i].value);
+
+        if (name.len == sizeof("WWW-Authenticate") - 1
+            && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
+                               name.len)
+               == 0
+            && ngx_http_webtorch_copy_header(r, &name, &value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
 
     return NGX_OK;
 }

@@ -10,6 +10,8 @@
 
 #include <ngx_http.h>
 
+#include "ngx_webtorch_api.h"
+
 
 /* a place in the headers of an answer */
 
@@ -33,6 +35,14 @@ ngx_int_t ngx_http_webtorch_join_headers(ngx_http_request_t *r,
 /* name and value are not copied */
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
+
+/* the same with copies of both */
+ngx_int_t ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
+
+/* adds WWW-Authenticate of headers, which a page for 401 needs */
+ngx_int_t ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_header_t *headers, uint32_t n);
 
 /* sets the content type; nginx's filters compare types without the charset */
 void ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type);

@@ -3,6 +3,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
@@ -156,7 +157,7 @@ ngx_http_webtorch_job_answer(ngx_http_request_t *r,
     schema = &ctx->handler->schema;
 
     if (job == NULL || job->status != 0) {
-        return ngx_http_webtorch_failed(r, job, "handler_error");
+        return ngx_http_webtorch_failed(r, job, NULL);
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {

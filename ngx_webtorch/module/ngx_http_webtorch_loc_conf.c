@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_abort.h"
+#include "ngx_http_webtorch_captures.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_protocol.h"
 
@@ -27,6 +28,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->handler = NULL;
      *     conf->loader = NULL;
+     *     conf->captures = NULL;
      *     conf->protocol = 0;
      *     conf->thread_pool = NULL;
      */
@@ -58,6 +60,16 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
     ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
+
+    conf->captures = ngx_http_webtorch_captures(cf, prev->captures);
+
+    if (conf->captures == NGX_CONF_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->handler) {
+        conf->handler->captures = conf->captures;
+    }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 

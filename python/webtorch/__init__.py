@@ -20,19 +20,21 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 
+    from webtorch._errors import HTTPError
     from webtorch._handlers import handler, infer, train
-    from webtorch._messages import HTTPError, Request, Response
     from webtorch._model import Model
     from webtorch._process import is_check, on_exit
+    from webtorch._request import Request
+    from webtorch._response import Response
     from webtorch._schema import SignatureError
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
     _MODULES = {
-        "HTTPError": "_messages",
+        "HTTPError": "_errors",
         "Model": "_model",
-        "Request": "_messages",
-        "Response": "_messages",
+        "Request": "_request",
+        "Response": "_response",
         "SignatureError": "_schema",
         "Strings": "_schema",
         "handler": "_handlers",

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings, _torch
-from webtorch._messages import Request, Response
+from webtorch._arguments import Sources, bind
+from webtorch._request import Request
 from webtorch._schema import Schema, TensorSpec
 from webtorch._training import progress, training
 
@@ -329,7 +330,7 @@ class RequestFunction:
 
     def __init__(
         self,
-        function: Callable[[Request], Any],
+        function: Callable[..., Any],
         methods: Sequence[str],
         variables: Sequence[str],
         threads: int | None,
@@ -340,9 +341,9 @@ class RequestFunction:
         self.threads = threads
         functools.update_wrapper(self, function)
 
-    def __call__(self, request: Request) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
-        return self._function(request)
+        return self._function(*args, **kwargs)
 
     def serves_like(self, other: "Handler") -> bool:
         """Return whether another handler can serve the same requests."""
@@ -353,16 +354,36 @@ class RequestFunction:
             and self.threads == other.threads
         )
 
-    def run(self, request: Request) -> Response:
-        """Answer a request; only training functions that it calls record gradients.
+    def bind(self, captures: Sequence[str] = ()) -> Callable[[Request], Any]:
+        """Return what calls the function for a request, with the arguments that it takes.
+
+        Args:
+            captures: Named captures of the location.
 
         Raises:
-            TypeError: The function returned a value that is not a response.
+            SignatureError: Nothing fills an argument, or its annotation or its default cannot be
+                used.
+
+        """
+        return bind(self._function, Sources(captures, self.variables, self.methods))
+
+    def run(self, call: Callable[[Request], Any], request: Request) -> Any:
+        """Call for a request; only training functions that are called record gradients.
+
+        Args:
+            call: What `bind` returned.
+            request: The request.
+
+        Raises:
             Exception: The function raised it.
 
         """
-        with torch.no_grad():
-            return Response.of(self._function(request))
+        before = torch.is_grad_enabled()
+        _torch.set_grad_enabled(False)
+        try:
+            return call(request)
+        finally:
+            _torch.set_grad_enabled(before)
 
 
 Handler = TensorFunction | RequestFunction
@@ -406,7 +427,7 @@ def train(function: Callable[..., Any]) -> TensorFunction:
 
 
 @overload
-def handler(function: Callable[[Request], Any]) -> RequestFunction: ...
+def handler(function: Callable[..., Any]) -> RequestFunction: ...
 
 
 @overload
@@ -415,24 +436,33 @@ def handler(
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
     threads: int | None = None,
-) -> Callable[[Callable[[Request], Any]], RequestFunction]: ...
+) -> Callable[[Callable[..., Any]], RequestFunction]: ...
 
 
 def handler(
-    function: Callable[[Request], Any] | None = None,
+    function: Callable[..., Any] | None = None,
     *,
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
     threads: int | None = None,
-) -> RequestFunction | Callable[[Callable[[Request], Any]], RequestFunction]:
-    """Make a function of a `webtorch.Request` a handler.
+) -> RequestFunction | Callable[[Callable[..., Any]], RequestFunction]:
+    """Make a function of a request a handler.
 
         @webtorch.handler(methods=["GET"], variables=["remote_addr"])
         def whoami(request: webtorch.Request) -> dict[str, Any]:
             return {"address": request.variables["remote_addr"]}
 
-    The function returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, a
-    tensor, or the absolute pathlib.Path of a file.
+        @webtorch.handler(methods=["PUT"])
+        def store(id: int, flower: Flower, dry_run: bool = False) -> Flower: ...
+
+    Arguments are filled by their names and annotations: the request, named captures of the
+    location, the variables, arguments of the query, and the body as a dataclass, a TypedDict, a
+    msgspec.Struct or a pydantic model. A request in which one is missing or of another type is
+    answered with 422.
+
+    The function returns a `webtorch.Response`, bytes, a str, a tensor, the absolute pathlib.Path of
+    a file, None for no body, or another value, which is sent as JSON; or a tuple of that and a
+    status, or of that, a status and headers.
 
     Args:
         function: The function, if the decorator is used without parentheses.

@@ -245,7 +245,7 @@ def test_exception_logged_but_not_sent(server):
 
 
 def test_error_meant_for_the_client(server):
-    check_error(server.post("/poison", [[14, 0]]), 409, "handler_error", "fourteen is not wanted")
+    check_error(server.post("/poison", [[14, 0]]), 409, "conflict", "fourteen is not wanted")
 
 
 def test_bad_request_does_not_fail_its_batch(server):

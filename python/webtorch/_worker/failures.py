@@ -4,10 +4,13 @@ import math
 import time
 from typing import Any
 
-from webtorch._messages import HTTPError
-from webtorch._native import lib
+from webtorch import _json
+from webtorch._errors import HTTPError
+from webtorch._headers import check_headers, pairs
+from webtorch._native import ffi, lib
 from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
+from webtorch._worker.replies import point, set_headers
 
 
 class Failures:
@@ -34,13 +37,17 @@ class Failures:
         self._unlogged = 0
 
     def answer(self, job: Any, error: BaseException) -> None:
-        """Answer a request: an HTTPError with its message, others with 500 and no details."""
+        """Answer a request: an HTTPError with its details, others with 500 and none."""
         if isinstance(error, HTTPError):
-            message = error.message.encode(errors="replace")
-            lib.ngx_webtorch_fail(job, error.status, message, len(message))
-            return
+            try:
+                _send(job, error)
+            except Exception as failure:  # its detail or its headers cannot be sent
+                failure.__cause__ = error
+                error = failure
+            else:
+                return
         self._log(error)
-        lib.ngx_webtorch_fail(job, 500, b"", 0)
+        lib.ngx_webtorch_fail(job, 500, ffi.NULL)
 
     def _log(self, error: BaseException) -> None:
         now = time.monotonic()
@@ -57,6 +64,18 @@ class Failures:
         if hint := advice.on_call(error):
             log_error(f'handler "{self._name}": {hint}')
         self._unlogged = 0
+
+
+def _send(job: Any, error: HTTPError) -> None:
+    """Hand an error for the client over to C, which copies it."""
+    failure = ffi.new("webtorch_failure_t *")
+    keep: list[Any] = []
+    point(failure.message, error.message.encode(errors="replace"), keep)
+    point(failure.code, (error.code or "").encode(), keep)
+    if not isinstance(error.detail, str):
+        point(failure.detail, _json.encode(error.detail), keep)
+    set_headers(failure, check_headers(pairs(error.headers))[0], keep)
+    lib.ngx_webtorch_fail(job, error.status, failure)
 
 
 def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:

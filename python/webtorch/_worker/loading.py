@@ -17,7 +17,7 @@ from webtorch._schema import SignatureError
 from webtorch._worker import advice
 from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.schema_writer import write_schema
+from webtorch._worker.schema_writer import read_captures, write_schema
 from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
@@ -38,7 +38,7 @@ def load_handler(name: str, schema: Any) -> Runner:
 
     Args:
         name: `module:function`.
-        schema: A webtorch_schema_t, all of it zero.
+        schema: A webtorch_schema_t, all of it zero but the captures of the location.
 
     Raises:
         Exception: It cannot be served; `describe_failure` says why.
@@ -49,15 +49,18 @@ def load_handler(name: str, schema: Any) -> Runner:
         with models.importing():
             handler = _find(name)
         write_schema(schema, handler)
+        runner: Runner
+        if isinstance(handler, TensorFunction):
+            runner = TensorRunner(name, handler)
+        else:
+            runner = RequestRunner(name, handler, read_captures(schema))
+    except SignatureError as error:
+        models.discard(models.keys() - before)
+        raise _placed(error, handler) from error.__cause__
     except BaseException:
         models.discard(models.keys() - before)
         raise
 
-    runner: Runner
-    if isinstance(handler, TensorFunction):
-        runner = TensorRunner(name, handler)
-    else:
-        runner = RequestRunner(name, handler)
     _runners.append(runner)
     return runner
 
@@ -77,12 +80,23 @@ def reload_handlers() -> None:
                 raise SignatureError(
                     f'"{runner.name}" has another signature or other options: reload nginx'
                 )
-    for runner, handler in zip(_runners, found, strict=True):
-        runner.handler = handler
+        replacements = [
+            runner.prepare(handler) for runner, handler in zip(_runners, found, strict=True)
+        ]
+    for replace in replacements:
+        replace()
     current = models.shared_states()
     retire_all_but(current)
     for shared in current:
         shared.supersede()
+
+
+def _placed(error: SignatureError, handler: Handler) -> SignatureError:
+    """Return an error with the place of the function that it is about."""
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    if code is None:
+        return error
+    return SignatureError(f"{error} ({code.co_filename}, line {code.co_firstlineno})")
 
 
 def _find(name: str) -> Handler:

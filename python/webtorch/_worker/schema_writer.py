@@ -25,7 +25,7 @@ def write_schema(target: Any, handler: Handler) -> None:
     """Describe a handler.
 
     Args:
-        target: A webtorch_schema_t, all of it zero.
+        target: A webtorch_schema_t, all of it zero but the captures.
         handler: The handler.
 
     Raises:
@@ -36,12 +36,22 @@ def write_schema(target: Any, handler: Handler) -> None:
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
     else:
-        target.nvars = len(handler.variables)
-        for index, name in enumerate(handler.variables):
+        captures = [name.lower() for name in read_captures(target)]
+        values = [*handler.variables, *captures]
+        target.nvars = len(values)
+        for index, name in enumerate(values):
             target.vars[index] = name.encode()
         target.threads = handler.threads or 0
     target.kind = handler.kind
     target.waits = handler.kind != Kind.INFER and any(s.strict for s in models.shared_states())
+
+
+def read_captures(source: Any) -> list[str]:
+    """Return the named captures of a handler's location, from a webtorch_schema_t."""
+    return [
+        b"".join(source.captures[index]).partition(b"\0")[0].decode(errors="surrogateescape")
+        for index in range(source.ncaptures)
+    ]
 
 
 def _write_tensors(target: Any, schema: Schema) -> None:
