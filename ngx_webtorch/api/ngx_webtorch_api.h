@@ -188,8 +188,8 @@ typedef struct {
 /*
  * A request for @webtorch.handler: one block that holds all of its strings, so
  * that it may outlive the connection.  This header is followed by lengths in
- * bytes, uint32_t each: of every header's name and value, and of the variables.
- * Then come the strings: method, path, arguments, headers and variables, and
+ * bytes, uint32_t each: of the variables, and of every header's name and value.
+ * Then come the strings: method, path, arguments, variables and headers, and
  * the body, unless that is large: it is not copied but shared then, see
  * ngx_webtorch_release().  The lengths of the first three are below.
  */

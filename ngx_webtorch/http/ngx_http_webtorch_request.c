@@ -70,8 +70,6 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     packing.p = ngx_http_webtorch_copy_str(packing.p, &r->uri);
     packing.p = ngx_http_webtorch_copy_str(packing.p, &r->args);
 
-    ngx_http_webtorch_pack_headers(r, &packing);
-
     for (i = 0; i < schema->nvars; i++) {
 
         if (vars[i].data == NULL) {
@@ -81,6 +79,8 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
 
         ngx_http_webtorch_pack(&packing, &vars[i]);
     }
+
+    ngx_http_webtorch_pack_headers(r, &packing);
 
     if (shared == NULL) {
         (void) ngx_http_webtorch_copy_str(packing.p, body);

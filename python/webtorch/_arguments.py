@@ -22,6 +22,8 @@ _NO_BODY = {"GET", "HEAD", "OPTIONS"}
 # libraries whose marks on parameters this one does not follow
 _OTHERS = ("fastapi.", "starlette.", "litestar.", "flask.")
 
+_JSON_STARTS = b"{["
+
 MAX_PROBLEMS = 20
 """Arguments that an error names."""
 
@@ -99,7 +101,12 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     plan = _plan(signature, hints, sources)
     if _takes_only_the_request(signature, plan):
         return function
-    return _caller(function, plan)
+    call = _caller(function, plan)
+    if len(plan.body) == 1 and not (
+        plan.captures or plan.variables or plan.query or plan.positional
+    ):
+        return _body_caller(function, plan, call)
+    return call
 
 
 def _takes_only_the_request(signature: inspect.Signature, plan: _Plan) -> bool:
@@ -271,6 +278,27 @@ def _caller(function: Callable[..., Any], plan: _Plan) -> Callable[[Request], An
     return call
 
 
+def _body_caller(
+    function: Callable[..., Any], plan: _Plan, call: Callable[[Request], Any]
+) -> Callable[[Request], Any]:
+    """Return what `call` is if the body is the only argument, which takes half of the time."""
+    (argument,) = plan.body
+    name = argument.name
+    convert = argument.conversion.from_json
+
+    def call_with_body(request: Request) -> Any:
+        body = request.body
+        if not body or body[0] not in _JSON_STARTS:
+            return call(request)
+        try:
+            value = convert(body)
+        except (ValueError, RecursionError):
+            return call(request)  # it says what is wrong
+        return function(**dict.fromkeys(plan.requests, request), **{name: value})
+
+    return call_with_body
+
+
 def _fill_texts(
     values: dict[str, Any],
     problems: list[Problem],
@@ -311,8 +339,8 @@ def _fill_body(
         for argument in arguments:
             _miss(problems, argument)
         return
-    content_type = request.headers.get("Content-Type", "")
-    if is_form(content_type) and bytes(body[:1]) not in (b"{", b"["):
+    # what begins like JSON is no form, whatever curl --data names it
+    if body[0] not in _JSON_STARTS and is_form(request.headers.get("Content-Type", "")):
         for argument in arguments:
             _convert_form(values, problems, argument, request.form(), request)
         return

@@ -34,6 +34,10 @@ class Flower(pydantic.BaseModel):
     day: datetime.date | None = None
 
 
+class Aliased(pydantic.BaseModel):
+    flower_name: str = pydantic.Field(alias="flowerName")
+
+
 class Struct(msgspec.Struct):
     name: str
 
@@ -75,16 +79,19 @@ class Text(str):
         (Point(1, np.float32(2)), '{"x":1,"y":2.0}'),
         (Struct("a"), '{"name":"a"}'),
         ([Flower(name="a")], '[{"name":"a","size":null,"day":null}]'),
+        (Aliased(flowerName="a"), '{"flowerName":"a"}'),
         ({1}, "[1]"),
         (b"a", '"YQ=="'),
         (pathlib.PurePosixPath("/a"), '"/a"'),
         (Text("a"), '"a"'),
         ("\udcff", '"\\udcff"'),
         ([Flower(name="a"), "\udcff", math.inf], None),
+        (Aliased(flowerName="\udcff"), '{"flowerName":"\\udcff"}'),
     ],
 )
 def test_values(value, text):
     encoded = _json.encode(value)
+    assert _json.encoder_of(type(value))(value) == encoded
     parsed = json.loads(encoded)
     if text is None:
         assert parsed == [{"name": "a", "size": None, "day": None}, "\udcff", None]

@@ -1,6 +1,8 @@
 """Replies of custom handlers as C takes them; it touches cffi."""
 
 import os
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,34 @@ _BINARY = BINARY.encode()
 
 _reply_body = lib.ngx_webtorch_reply_body
 
+_Encoder = tuple[Callable[[Any], bytes] | None, bytes]
+
+_encoders: dict[type, _Encoder] = {}
+"""How instances of a class are encoded, and their content type; None: by a Response."""
+
+_MAX_ENCODERS = 1000  # a handler may make classes as it runs
+
+_BY_RESPONSE = (
+    Response, Tensor, Path, bytes, bytearray, memoryview, str, tuple, types.NoneType
+)  # fmt: skip
+
+
+def _find_encoder(kind: Any) -> _Encoder:
+    """Find out how instances of a class are encoded."""
+    if len(_encoders) >= _MAX_ENCODERS:
+        _encoders.clear()
+    found: _Encoder
+    if kind is str:
+        found = (encode, _TEXT)
+    elif kind is bytes:
+        found = (bytes, _BINARY)
+    elif issubclass(kind, _BY_RESPONSE):
+        found = (None, b"")
+    else:
+        found = (_json.encoder_of(kind), _JSON)
+    _encoders[kind] = found
+    return found
+
 
 def send_result(job: Any, result: Any) -> None:
     """Hand what a handler returned over to C, which copies it.
@@ -30,19 +60,11 @@ def send_result(job: Any, result: Any) -> None:
         ValueError: A status or a header is not allowed.
 
     """
-    kind = type(result)
-    if kind is dict or kind is list:
-        body = _json.encode(result)
-        content_type = _JSON
-    elif kind is str:
-        body = encode(result)
-        content_type = _TEXT
-    elif kind is bytes:
-        body = result
-        content_type = _BINARY
-    else:
+    encode_body, content_type = _encoders.get(type(result)) or _find_encoder(type(result))
+    if encode_body is None:
         send_response(job, Response.of(result))
         return
+    body = encode_body(result)
     if _reply_body(job, 200, content_type, body, len(body)) != 0:
         raise MemoryError
 

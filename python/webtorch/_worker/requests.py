@@ -1,5 +1,6 @@
 """Requests of custom handlers as C hands them over; it touches cffi."""
 
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from webtorch._request import Request
 # arguments, numbers of headers and variables
 _FIXED = struct.Struct("=8xQ16xIIIII")
 _FIXED_SIZE = ffi.sizeof("webtorch_request_t")
+
+_LENGTH = struct.calcsize("=I")
 
 _NOT_SET = lib.WEBTORCH_NOT_SET
 
@@ -80,7 +83,7 @@ def _unpack_line(request: PackedRequest) -> None:
     """Set method, path and args."""
     block = request._block
     _, method, path, args, nheaders, nvars = _FIXED.unpack_from(block)
-    at = _FIXED_SIZE + 4 * (2 * nheaders + nvars)
+    at = _FIXED_SIZE + _LENGTH * (nvars + 2 * nheaders)
     name = block[at : at + method]
     request.method = _METHODS.get(name) or _text(name)
     at += method
@@ -89,38 +92,42 @@ def _unpack_line(request: PackedRequest) -> None:
     request.args = _text(block[at : at + args])
 
 
-def _unpack_headers(request: PackedRequest) -> None:
-    block = request._block
-    _, method, path, args, nheaders, nvars = _FIXED.unpack_from(block)
-    texts = _texts(
-        block,
-        struct.unpack_from(f"={2 * nheaders}I", block, _FIXED_SIZE),
-        _FIXED_SIZE + 4 * (2 * nheaders + nvars) + method + path + args,
-    )
-    request.headers = RequestHeaders(list(zip(texts[::2], texts[1::2], strict=True)))
-
-
 def _unpack_values(request: PackedRequest) -> None:
     """Set variables and path_params."""
     block = request._block
-    names = request._names
     _, method, path, args, nheaders, nvars = _FIXED.unpack_from(block)
-    lengths = struct.unpack_from(f"={2 * nheaders + nvars}I", block, _FIXED_SIZE)
-    at = _FIXED_SIZE + 4 * len(lengths) + method + path + args + sum(lengths[: 2 * nheaders])
-    values = _texts(block, lengths[2 * nheaders :], at)
-    variables = len(names.variables)
-    request.variables = dict(zip(names.variables, values[:variables], strict=True))
+    lengths = _lengths(nvars).unpack_from(block, _FIXED_SIZE)
+    at = _FIXED_SIZE + _LENGTH * (nvars + 2 * nheaders) + method + path + args
+    values = iter(_texts(block, lengths, at))
+    request.variables = {name: next(values) for name in request._names.variables}
     request.path_params = {
         name: value
-        for name, value in zip(names.captures, values[variables:], strict=True)
+        for name, value in zip(request._names.captures, values, strict=True)
         if value is not None
     }
+
+
+def _unpack_headers(request: PackedRequest) -> None:
+    block = request._block
+    _, method, path, args, nheaders, nvars = _FIXED.unpack_from(block)
+    count = nvars + 2 * nheaders
+    lengths = _lengths(count).unpack_from(block, _FIXED_SIZE)
+    at = _FIXED_SIZE + _LENGTH * count + method + path + args
+    at += sum([length for length in lengths[:nvars] if length != _NOT_SET])
+    texts = _texts(block, lengths[nvars:], at)
+    request.headers = RequestHeaders(list(zip(texts[::2], texts[1::2], strict=True)))
 
 
 def _unpack_body(request: PackedRequest) -> None:
     block = request._block
     (body, *_) = _FIXED.unpack_from(block)
     request.body = memoryview(block)[len(block) - body :]
+
+
+@functools.lru_cache(256)
+def _lengths(count: int) -> struct.Struct:
+    """Return the layout of a number of lengths."""
+    return struct.Struct(f"={count}I")
 
 
 def _texts(block: bytes, lengths: Sequence[int], at: int) -> list[Any]:
