@@ -1248,150 +1248,175 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, char *, size_t)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, char *, size_t)
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char *
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 112), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 112), // char *
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, float const *, uint32_t)
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // float const *
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // webtorch_schema_t const *
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, float const *, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 119), // float const *
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, uint32_t)
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_batch_t *
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, webtorch_params_t const *)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_params_t const *
-/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(void)
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_job_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t const *
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_wanted_t const *
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_block_t *
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // webtorch_batch_t *
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(uint32_t, webtorch_params_t const *)
+/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 152), // webtorch_params_t const *
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(void)
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 44 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // webtorch_job_t *
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 154), // webtorch_reply_t const *
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_sample_t *
-/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // webtorch_server_t *
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 49), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // webtorch_wanted_t const *
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // webtorch_block_t *
+/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 54 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // uint64_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // webtorch_sample_t *
 /* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int)
-/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int, char const *, size_t)
-/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t)
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // webtorch_server_t *
+/* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
+/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 66 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // webtorch_batch_t * *
 /* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t, uint32_t)
-/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 70 */ _CFFI_OP(_CFFI_OP_POINTER, 103), // webtorch_rows_t * *
 /* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void *)
-/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void *
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(int)
+/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void)
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
-/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(int, char const *, size_t)
+/* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(uint32_t)
+/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_settings_t const *)
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 136), // webtorch_settings_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[16][64]
-/* 90 */ (_cffi_opcode_t)(16),
-/* 91 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[64]
-/* 92 */ (_cffi_opcode_t)(64),
-/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[8][64]
-/* 94 */ (_cffi_opcode_t)(8),
-/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 96 */ _CFFI_OP(_CFFI_OP_ARRAY, 95), // float[8]
-/* 97 */ (_cffi_opcode_t)(8),
-/* 98 */ _CFFI_OP(_CFFI_OP_ARRAY, 96), // float[8][8]
-/* 99 */ (_cffi_opcode_t)(8),
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
-/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
-/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 107 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // int64_t[8]
-/* 108 */ (_cffi_opcode_t)(8),
-/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 110 */ (_cffi_opcode_t)(16),
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 112 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 112), // uintptr_t[16]
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(uint32_t, uint32_t)
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(void *)
+/* 89 */ _CFFI_OP(_CFFI_OP_POINTER, 144), // void *
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(void)
+/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(webtorch_batch_t *)
+/* 94 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
+/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 97 */ _CFFI_OP(_CFFI_OP_NOOP, 44),
+/* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 99 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(webtorch_rows_t *)
+/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 157), // webtorch_rows_t *
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 144), // void()(webtorch_settings_t const *)
+/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 161), // webtorch_settings_t const *
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 103), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 109 */ _CFFI_OP(_CFFI_OP_POINTER, 157), // webtorch_rows_t const *
+/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 111 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 112 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 115), // char[16][64]
 /* 114 */ (_cffi_opcode_t)(16),
-/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 74), // void *[16]
-/* 116 */ (_cffi_opcode_t)(16),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void(*)(int)
-/* 118 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // void(*)(void)
-/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // void(*)(webtorch_settings_t const *)
-/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_counters_t *
-/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_header_t *
-/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
-/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t *
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_request_t *
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
-/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
-/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
-/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
-/* 136 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
-/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
-/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 137), // webtorch_spec_t[16]
-/* 139 */ (_cffi_opcode_t)(16),
-/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // webtorch_str_t *
-/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
-/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
-/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_wanted_t
+/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 112), // char[64]
+/* 116 */ (_cffi_opcode_t)(64),
+/* 117 */ _CFFI_OP(_CFFI_OP_ARRAY, 115), // char[8][64]
+/* 118 */ (_cffi_opcode_t)(8),
+/* 119 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 120 */ _CFFI_OP(_CFFI_OP_ARRAY, 119), // float[8]
+/* 121 */ (_cffi_opcode_t)(8),
+/* 122 */ _CFFI_OP(_CFFI_OP_ARRAY, 120), // float[8][8]
+/* 123 */ (_cffi_opcode_t)(8),
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
+/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
+/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 130 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 131 */ _CFFI_OP(_CFFI_OP_ARRAY, 130), // int64_t[8]
+/* 132 */ (_cffi_opcode_t)(8),
+/* 133 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
+/* 134 */ (_cffi_opcode_t)(16),
+/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 137 */ _CFFI_OP(_CFFI_OP_ARRAY, 136), // uintptr_t[16]
+/* 138 */ (_cffi_opcode_t)(16),
+/* 139 */ _CFFI_OP(_CFFI_OP_ARRAY, 89), // void *[16]
+/* 140 */ (_cffi_opcode_t)(16),
+/* 141 */ _CFFI_OP(_CFFI_OP_POINTER, 73), // void(*)(int)
+/* 142 */ _CFFI_OP(_CFFI_OP_POINTER, 91), // void(*)(void)
+/* 143 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // void(*)(webtorch_settings_t const *)
+/* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 145 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 146 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 147 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // webtorch_counters_t *
+/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 149 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // webtorch_header_t *
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
+/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
+/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
+/* 153 */ _CFFI_OP(_CFFI_OP_POINTER, 154), // webtorch_reply_t *
+/* 154 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
+/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_request_t *
+/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
+/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_rows_t
+/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_sample_t
+/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_schema_t
+/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_server_t
+/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_settings_t
+/* 162 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_spec_t
+/* 163 */ _CFFI_OP(_CFFI_OP_ARRAY, 162), // webtorch_spec_t[16]
+/* 164 */ (_cffi_opcode_t)(16),
+/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 166), // webtorch_str_t *
+/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_str_t
+/* 167 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_text_t
+/* 168 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1467,6 +1492,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   { webtorch_str_t *tmp = &p->message; (void)tmp; }
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
+  (void)((p->caller) | 0);  /* check that 'webtorch_job_t.caller' is an integer */
   { void * *tmp = &p->waiter; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
@@ -1523,6 +1549,31 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->handler) | 0);  /* check that 'webtorch_rows_t.handler' is an integer */
+  (void)((p->gather) | 0);  /* check that 'webtorch_rows_t.gather' is an integer */
+  (void)((p->caller) | 0);  /* check that 'webtorch_rows_t.caller' is an integer */
+  (void)((p->rows) | 0);  /* check that 'webtorch_rows_t.rows' is an integer */
+  (void)((p->ninputs) | 0);  /* check that 'webtorch_rows_t.ninputs' is an integer */
+  { void *(*tmp)[16] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[16] = &p->input_size; (void)tmp; }
+  { char * *tmp = &p->text; (void)tmp; }
+  (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
+  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
+  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { char * *tmp = &p->result; (void)tmp; }
+  (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
+  { size_t(*tmp)[16] = &p->output_at; (void)tmp; }
+  { size_t(*tmp)[16] = &p->output_size; (void)tmp; }
+  (void)((p->text_at) | 0);  /* check that 'webtorch_rows_t.text_at' is an integer */
+}
+struct _cffi_align_typedef_webtorch_rows_t { char x; webtorch_rows_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_sample_t(webtorch_sample_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1543,6 +1594,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
   (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
+  (void)((p->coroutine) | 0);  /* check that 'webtorch_schema_t.coroutine' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_schema_t.threads' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
@@ -1585,6 +1637,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
+  (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
@@ -1640,13 +1693,14 @@ static void _cffi_checkfld_typedef_webtorch_wanted_t(webtorch_wanted_t *p)
 struct _cffi_align_typedef_webtorch_wanted_t { char x; webtorch_wanted_t y; };
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_exit =
-  { "webtorch._native.ngx_webtorch_py_exit", 0, 0, 0 };
+  { "webtorch._native.ngx_webtorch_py_exit", (int)sizeof(int), 0, 0 };
 
-CFFI_DLLEXPORT void ngx_webtorch_py_exit(void)
+CFFI_DLLEXPORT int ngx_webtorch_py_exit(void)
 {
   char a[8];
   char *p = a;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_exit, p);
+  return *(int *)p;
 }
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_init =
@@ -1752,6 +1806,190 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
 
+static uint32_t _cffi_d_ngx_webtorch_async_beat(void)
+{
+  return ngx_webtorch_async_beat();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_beat(PyObject *self, PyObject *noarg)
+{
+  uint32_t result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_beat(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_beat _cffi_d_ngx_webtorch_async_beat
+#endif
+
+static int _cffi_d_ngx_webtorch_async_begin(void)
+{
+  return ngx_webtorch_async_begin();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_begin(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_begin(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_begin _cffi_d_ngx_webtorch_async_begin
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_async_cancelled(webtorch_batch_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_async_cancelled(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
+{
+  webtorch_batch_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_async_cancelled", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(66), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(66), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_cancelled(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_cancelled _cffi_d_ngx_webtorch_async_cancelled
+#endif
+
+static void _cffi_d_ngx_webtorch_async_done(webtorch_batch_t * x0)
+{
+  ngx_webtorch_async_done(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
+{
+  webtorch_batch_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(35), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(35), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_async_done(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_done _cffi_d_ngx_webtorch_async_done
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_async_take(webtorch_batch_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_async_take(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
+{
+  webtorch_batch_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_async_take", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(66), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(66), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_take(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_take _cffi_d_ngx_webtorch_async_take
+#endif
+
 static int _cffi_d_ngx_webtorch_balancer_publish(uint32_t x0, webtorch_params_t const * x1)
 {
   return ngx_webtorch_balancer_publish(x0, x1);
@@ -1777,10 +2015,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(34), arg1, (char **)&x1);
+      _cffi_type(39), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(34), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1829,19 +2067,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(49), arg1, (char **)&x1);
+      _cffi_type(54), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(49), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(50), arg2, (char **)&x2);
+      _cffi_type(55), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(50), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(55), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1892,10 +2130,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(18), arg1, (char **)&x1);
+      _cffi_type(23), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(18), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(23), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1946,10 +2184,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg1, (char **)&x1);
+      _cffi_type(60), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(60), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1996,10 +2234,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg0, (char **)&x0);
+      _cffi_type(48), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(48), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2009,10 +2247,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg2, (char **)&x2);
+      _cffi_type(50), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(50), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2319,10 +2557,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(89), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(89), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2391,10 +2629,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(44), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(44), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2444,10 +2682,10 @@ _cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(89), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(89), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2532,10 +2770,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(89), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(89), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2576,19 +2814,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(44), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(44), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(40), arg1, (char **)&x1);
+      _cffi_type(45), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(45), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2606,6 +2844,309 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_cancel(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_cancel(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(103), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(103), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_cancel(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_cancel _cffi_d_ngx_webtorch_rows_cancel
+#endif
+
+static int _cffi_d_ngx_webtorch_rows_direct(void)
+{
+  return ngx_webtorch_rows_direct();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_direct(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_direct(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_direct _cffi_d_ngx_webtorch_rows_direct
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_rows_finished(webtorch_rows_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_rows_finished(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
+{
+  webtorch_rows_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_rows_finished", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(70), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(70), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_finished(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_finished _cffi_d_ngx_webtorch_rows_finished
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_free(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_free(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(103), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(103), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_free(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_free _cffi_d_ngx_webtorch_rows_free
+#endif
+
+static int _cffi_d_ngx_webtorch_rows_make(uint32_t x0, char const * x1, webtorch_schema_t const * x2)
+{
+  return ngx_webtorch_rows_make(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  char const * x1;
+  webtorch_schema_t const * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_rows_make", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(19), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(19), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_make(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_make _cffi_d_ngx_webtorch_rows_make
+#endif
+
+static webtorch_rows_t * _cffi_d_ngx_webtorch_rows_post(webtorch_rows_t const * x0)
+{
+  return ngx_webtorch_rows_post(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t const * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  webtorch_rows_t * result;
+  PyObject *pyresult;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(109), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(109), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_post(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(103));
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_post _cffi_d_ngx_webtorch_rows_post
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_post_gathered(void)
+{
+  ngx_webtorch_rows_post_gathered();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_post_gathered(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_post_gathered(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_post_gathered _cffi_d_ngx_webtorch_rows_post_gathered
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_wait(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_wait(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(103), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(103), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_wait(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_wait _cffi_d_ngx_webtorch_rows_wait
 #endif
 
 static int _cffi_d_ngx_webtorch_saver_elect(void)
@@ -3125,6 +3666,42 @@ static int _cffi_const_WEBTORCH_PUT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_ROWS_CANCELLED(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_CANCELLED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_CANCELLED) | 0);  /* check that WEBTORCH_ROWS_CANCELLED is an integer */
+  if (!_cffi_check_int(*o, n, 1002U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_EXIT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_EXIT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_EXIT) | 0);  /* check that WEBTORCH_ROWS_EXIT is an integer */
+  if (!_cffi_check_int(*o, n, 1003U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_FULL(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_FULL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_FULL) | 0);  /* check that WEBTORCH_ROWS_FULL is an integer */
+  if (!_cffi_check_int(*o, n, 1000U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_LATE(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_LATE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_LATE) | 0);  /* check that WEBTORCH_ROWS_LATE is an integer */
+  if (!_cffi_check_int(*o, n, 1001U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_SAME_STEPS(unsigned long long *o)
 {
   int n = (WEBTORCH_SAME_STEPS) <= 0;
@@ -3239,6 +3816,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_CANCELLED", (void *)_cffi_const_WEBTORCH_ROWS_CANCELLED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_EXIT", (void *)_cffi_const_WEBTORCH_ROWS_EXIT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_FULL", (void *)_cffi_const_WEBTORCH_ROWS_FULL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_LATE", (void *)_cffi_const_WEBTORCH_ROWS_LATE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3247,42 +3828,55 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 42), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 63), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 65), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 93), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 65), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 52), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 58), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 119), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 102), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 104), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 103), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 117), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 88), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 96), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 88), (void *)_cffi_d_ngx_webtorch_free },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 128), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 143), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 126), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 125), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 124), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 128), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 127), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 142), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 141), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 88), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 43), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 102), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 102), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 108), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 91), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 102), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 91), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 91), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 91), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 91), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -3312,25 +3906,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 39) },
+            _CFFI_OP(_CFFI_OP_NOOP, 44) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 115) },
+              _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 109) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 133) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 113) },
+               _CFFI_OP(_CFFI_OP_NOOP, 137) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 131) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3345,7 +3939,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3357,25 +3951,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 141) },
+             _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3384,19 +3978,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 141) },
+               _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 131) },
+               _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 129) },
+             _CFFI_OP(_CFFI_OP_NOOP, 153) },
+  { "caller", offsetof(webtorch_job_t, caller),
+              sizeof(((webtorch_job_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3405,103 +4002,157 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 98) },
+               _CFFI_OP(_CFFI_OP_NOOP, 122) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 137) },
+              _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 141) },
+              _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 89) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "handler", offsetof(webtorch_rows_t, handler),
+               sizeof(((webtorch_rows_t *)0)->handler),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "gather", offsetof(webtorch_rows_t, gather),
+              sizeof(((webtorch_rows_t *)0)->gather),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "caller", offsetof(webtorch_rows_t, caller),
+              sizeof(((webtorch_rows_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 135) },
+  { "rows", offsetof(webtorch_rows_t, rows),
+            sizeof(((webtorch_rows_t *)0)->rows),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "ninputs", offsetof(webtorch_rows_t, ninputs),
+               sizeof(((webtorch_rows_t *)0)->ninputs),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "inputs", offsetof(webtorch_rows_t, inputs),
+              sizeof(((webtorch_rows_t *)0)->inputs),
+              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+  { "input_size", offsetof(webtorch_rows_t, input_size),
+                  sizeof(((webtorch_rows_t *)0)->input_size),
+                  _CFFI_OP(_CFFI_OP_NOOP, 133) },
+  { "text", offsetof(webtorch_rows_t, text),
+            sizeof(((webtorch_rows_t *)0)->text),
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "text_len", offsetof(webtorch_rows_t, text_len),
+                sizeof(((webtorch_rows_t *)0)->text_len),
+                _CFFI_OP(_CFFI_OP_NOOP, 135) },
+  { "sizes", offsetof(webtorch_rows_t, sizes),
+             sizeof(((webtorch_rows_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 131) },
+  { "status", offsetof(webtorch_rows_t, status),
+              sizeof(((webtorch_rows_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 129) },
+  { "message", offsetof(webtorch_rows_t, message),
+               sizeof(((webtorch_rows_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 166) },
+  { "result", offsetof(webtorch_rows_t, result),
+              sizeof(((webtorch_rows_t *)0)->result),
+              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "result_len", offsetof(webtorch_rows_t, result_len),
+                  sizeof(((webtorch_rows_t *)0)->result_len),
+                  _CFFI_OP(_CFFI_OP_NOOP, 7) },
+  { "output_at", offsetof(webtorch_rows_t, output_at),
+                 sizeof(((webtorch_rows_t *)0)->output_at),
+                 _CFFI_OP(_CFFI_OP_NOOP, 133) },
+  { "output_size", offsetof(webtorch_rows_t, output_size),
+                   sizeof(((webtorch_rows_t *)0)->output_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 133) },
+  { "text_at", offsetof(webtorch_rows_t, text_at),
+               sizeof(((webtorch_rows_t *)0)->text_at),
+               _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 129) },
+  { "coroutine", offsetof(webtorch_schema_t, coroutine),
+                 sizeof(((webtorch_schema_t *)0)->coroutine),
+                 _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3516,10 +4167,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 138) },
+              _CFFI_OP(_CFFI_OP_NOOP, 163) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 138) },
+               _CFFI_OP(_CFFI_OP_NOOP, 163) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3534,13 +4185,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 93) },
+            _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 89) },
+            _CFFI_OP(_CFFI_OP_NOOP, 113) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3552,34 +4203,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 95) },
+             _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 120) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 87) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 105) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 129) },
+  { "threads", offsetof(webtorch_settings_t, threads),
+               sizeof(((webtorch_settings_t *)0)->threads),
+               _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3588,25 +4242,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+            _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 131) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 106) },
+                _CFFI_OP(_CFFI_OP_NOOP, 130) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -3615,10 +4269,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 135) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3640,57 +4294,60 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 121, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 145, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 122, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 146, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 124, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 148, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 126, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 150, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 127, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_params_t", 128, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
-  { "$webtorch_reply_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
-  { "$webtorch_request_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
-  { "$webtorch_sample_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
-  { "$webtorch_schema_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
-  { "$webtorch_server_t", 135, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
-  { "$webtorch_settings_t", 136, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
-  { "$webtorch_spec_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
-  { "$webtorch_str_t", 141, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
-  { "$webtorch_text_t", 142, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
-  { "$webtorch_wanted_t", 143, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 111, 6 },
+  { "$webtorch_job_t", 151, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 8 },
+  { "$webtorch_params_t", 152, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 38, 9 },
+  { "$webtorch_reply_t", 154, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 47, 8 },
+  { "$webtorch_request_t", 156, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 55, 10 },
+  { "$webtorch_rows_t", 157, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 65, 17 },
+  { "$webtorch_sample_t", 158, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 82, 5 },
+  { "$webtorch_schema_t", 159, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 87, 17 },
+  { "$webtorch_server_t", 160, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 104, 7 },
+  { "$webtorch_settings_t", 161, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 111, 11 },
+  { "$webtorch_spec_t", 162, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 122, 5 },
+  { "$webtorch_str_t", 166, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 127, 2 },
+  { "$webtorch_text_t", 167, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 129, 2 },
+  { "$webtorch_wanted_t", 168, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 131, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 121 },
-  { "webtorch_block_t", 122 },
-  { "webtorch_counters_t", 124 },
-  { "webtorch_header_t", 126 },
-  { "webtorch_job_t", 127 },
-  { "webtorch_params_t", 128 },
-  { "webtorch_reply_t", 130 },
-  { "webtorch_request_t", 132 },
-  { "webtorch_sample_t", 133 },
-  { "webtorch_schema_t", 134 },
-  { "webtorch_server_t", 135 },
-  { "webtorch_settings_t", 136 },
-  { "webtorch_spec_t", 137 },
-  { "webtorch_str_t", 141 },
-  { "webtorch_text_t", 142 },
-  { "webtorch_wanted_t", 143 },
+  { "webtorch_batch_t", 145 },
+  { "webtorch_block_t", 146 },
+  { "webtorch_counters_t", 148 },
+  { "webtorch_header_t", 150 },
+  { "webtorch_job_t", 151 },
+  { "webtorch_params_t", 152 },
+  { "webtorch_reply_t", 154 },
+  { "webtorch_request_t", 156 },
+  { "webtorch_rows_t", 157 },
+  { "webtorch_sample_t", 158 },
+  { "webtorch_schema_t", 159 },
+  { "webtorch_server_t", 160 },
+  { "webtorch_settings_t", 161 },
+  { "webtorch_spec_t", 162 },
+  { "webtorch_str_t", 166 },
+  { "webtorch_text_t", 167 },
+  { "webtorch_wanted_t", 168 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3700,12 +4357,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  85,  /* num_globals */
-  16,  /* num_struct_unions */
+  102,  /* num_globals */
+  17,  /* num_struct_unions */
   0,  /* num_enums */
-  16,  /* num_typenames */
+  17,  /* num_typenames */
   NULL,  /* no includes */
-  144,  /* num_types */
+  169,  /* num_types */
   1,  /* flags */
 };
 

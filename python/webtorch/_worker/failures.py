@@ -9,6 +9,9 @@ from webtorch._native import lib
 from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
 
+raised: dict[int, BaseException | None] = {}
+"""What calls have raised, for the callers whose rows they had, by their numbers in C's jobs."""
+
 
 class Failures:
     """Answers failed requests of a handler and logs some of them.
@@ -34,7 +37,15 @@ class Failures:
         self._unlogged = 0
 
     def answer(self, job: Any, error: BaseException) -> None:
-        """Answer a request: an HTTPError with its message, others with 500 and no details."""
+        """Answer a request: an HTTPError with its message, others with 500 and no details.
+
+        Callers in this process get the exception itself, unless they wait no more.
+        """
+        if job.caller:
+            if job.caller in raised:
+                raised[job.caller] = error
+            lib.ngx_webtorch_fail(job, 500, b"", 0)
+            return
         if isinstance(error, HTTPError):
             message = error.message.encode(errors="replace")
             lib.ngx_webtorch_fail(job, error.status, message, len(message))

@@ -1,7 +1,8 @@
 """The runner of custom handlers' batches, their requests and replies; it touches cffi."""
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,24 @@ class RequestRunner:
                 _reply(job, response)
             except BaseException as error:
                 self._failures.answer(job, error)
+
+    def start(self, job: Any) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that answers a job, for a handler under `async def`."""
+        return self.handler.start(_take_request(job, self.handler.variables))
+
+    def answer(self, job: Any, result: Any) -> None:
+        """Answer a job with what the coroutine has returned."""
+        try:
+            _reply(job, Response.of(result))
+        except BaseException as error:
+            self._failures.answer(job, error)
+
+    def answer_error(self, job: Any, error: BaseException, is_cancelled: bool) -> None:
+        """Answer a job whose coroutine has raised; nobody waits for one that was cancelled."""
+        if is_cancelled and isinstance(error, asyncio.CancelledError):
+            lib.ngx_webtorch_fail(job, 500, b"", 0)
+        else:
+            self._failures.answer(job, error)
 
 
 def _take_request(job: Any, variables: Sequence[str]) -> Request:
