@@ -147,6 +147,7 @@ typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
     int32_t          waits;               /* a call may wait for other workers */
+    int32_t          coroutine;           /* asyncio's loop runs it */
     uint32_t         threads;             /* of its own, 0: not set */
     uint32_t         methods;
     uint32_t         ninputs;
@@ -235,6 +236,40 @@ typedef struct {
 } webtorch_failure_t;
 
 
+/* statuses of rows that Python has posted, beside those of HTTP */
+
+#define WEBTORCH_ROWS_FULL       1000     /* queue= or queue_size= */
+#define WEBTORCH_ROWS_LATE       1001     /* timeout= */
+#define WEBTORCH_ROWS_CANCELLED  1002
+#define WEBTORCH_ROWS_EXIT       1003     /* the worker exits */
+
+
+/* rows that Python adds to a batch of a function of tensors, and their result */
+
+typedef struct {
+    uint32_t   handler;
+    uint32_t   gather;                    /* 1: posted by asyncio's thread, which
+                                             takes the result when it is there */
+    uint64_t   caller;                    /* not 0, identifies exceptions */
+    uint32_t   rows;
+    uint32_t   ninputs;
+    void      *inputs[WEBTORCH_MAX_TENSORS];
+    size_t     input_size[WEBTORCH_MAX_TENSORS];       /* bytes */
+    char      *text;
+    uint64_t   text_len;
+
+    /* of variable axes; in a result those of outputs, too */
+    int64_t    sizes[WEBTORCH_MAX_AXES];
+
+    int32_t          status;              /* 0, of HTTP, or one of these above */
+    char            *result;              /* outputs, then the text */
+    size_t           result_len;
+    size_t           output_at[WEBTORCH_MAX_TENSORS];
+    size_t           output_size[WEBTORCH_MAX_TENSORS];
+    size_t           text_at;
+} webtorch_rows_t;
+
+
 /* a request's part of a batch */
 
 typedef struct {
@@ -244,6 +279,8 @@ typedef struct {
     webtorch_failure_t  *failure;         /* NULL: details are only logged */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
+    uint64_t             caller;          /* of rows that Python has posted; 0:
+                                             they are those of a request */
     void                *waiter;          /* C only; NULL: no request waits */
 } webtorch_job_t;
 
@@ -321,6 +358,7 @@ typedef struct {
     char           **environment;         /* the last one is NULL */
     int32_t          reload;              /* changed modules are imported */
     int32_t          stack_signal;        /* writes stacks to stderr, or 0 */
+    int32_t          threads;             /* of an operator of torch */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */
@@ -437,7 +475,9 @@ void ngx_webtorch_py_thread(int threads);
 /* before a process loads handlers, after that, and before it exits */
 void ngx_webtorch_py_init(const webtorch_settings_t *settings);
 void ngx_webtorch_py_start(void);
-void ngx_webtorch_py_exit(void);
+
+/* 1: a call is still running */
+int ngx_webtorch_py_exit(void);
 
 /* models were replaced in the zone, no batch runs here; 1: to be called again */
 int ngx_webtorch_py_refresh_models(void);
@@ -459,6 +499,44 @@ int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
 /* a reply of bytes without headers, both are copied; -1: no memory */
 int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, const char *body, size_t len);
+
+/*
+ * Called in the thread of asyncio's loop.  begin() returns a descriptor, which
+ * is readable when there is something to take: batches of a request each, and
+ * batches that are to be cancelled and have been taken before.  take() and
+ * cancelled() write up to n of them, and return how many; take() is to be
+ * called again if it was n.  done() gives a batch back.
+ */
+int ngx_webtorch_async_begin(void);
+uint32_t ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n);
+uint32_t ngx_webtorch_async_cancelled(webtorch_batch_t **batches, uint32_t n);
+void ngx_webtorch_async_done(webtorch_batch_t *batch);
+
+/*
+ * The loop is not stuck; returns the milliseconds until it is to be called
+ * again, 0: no call with "stuck=" runs.
+ */
+uint32_t ngx_webtorch_async_beat(void);
+
+/*
+ * Rows for a batch of a function of tensors.  direct() returns 1 if the calling
+ * thread cannot wait for a batch: the function is to be called.  make() makes a
+ * handler of a function that no directive names; -1: its rows are too large, or
+ * there is no memory.
+ *
+ * post() copies the rows and returns them, NULL: no memory.  wait() waits until
+ * they have a status.  Those to be gathered are posted together, and finished()
+ * returns up to n that have a status, in the thread of asyncio's loop.  All are
+ * freed by the caller then; cancel() only lets them end earlier.
+ */
+int ngx_webtorch_rows_direct(void);
+int ngx_webtorch_rows_make(uint32_t number, const char *name, const webtorch_schema_t *schema);
+webtorch_rows_t *ngx_webtorch_rows_post(const webtorch_rows_t *rows);
+void ngx_webtorch_rows_post_gathered(void);
+void ngx_webtorch_rows_wait(webtorch_rows_t *rows);
+void ngx_webtorch_rows_cancel(webtorch_rows_t *rows);
+uint32_t ngx_webtorch_rows_finished(webtorch_rows_t **rows, uint32_t n);
+void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
 /* frees an input buffer that Python owns */
 void ngx_webtorch_buffer_free(void *p);

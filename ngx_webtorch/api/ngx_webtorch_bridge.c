@@ -1248,183 +1248,208 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, char const *, char *, size_t)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, char const *, char *, size_t)
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // char *
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // char *
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, float const *, uint32_t)
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // float const *
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_schema_t const *
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, uint32_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, float const *, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // float const *
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, uint32_t)
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // webtorch_batch_t *
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(uint32_t, webtorch_params_t const *)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // webtorch_params_t const *
-/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(void)
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_form_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 42 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 46 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
-/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 161), // webtorch_part_t *
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // webtorch_batch_t *
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, webtorch_params_t const *)
+/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // webtorch_params_t const *
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(void)
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 44 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // webtorch_form_t *
+/* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 47 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 159), // webtorch_job_t *
-/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 53 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // webtorch_reply_t const *
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 52), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 62 */ _CFFI_OP(_CFFI_OP_POINTER, 176), // webtorch_wanted_t const *
-/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // webtorch_block_t *
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 51 */ _CFFI_OP(_CFFI_OP_NOOP, 44),
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 185), // webtorch_part_t *
+/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 183), // webtorch_job_t *
+/* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 59 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 56),
+/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_reply_t const *
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_form_t const *
-/* 68 */ _CFFI_OP(_CFFI_OP_POINTER, 170), // webtorch_span_t const *
-/* 69 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_wanted_t const *
+/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // webtorch_block_t *
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // uint64_t *
-/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 166), // webtorch_sample_t *
-/* 75 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // webtorch_server_t *
+/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // webtorch_form_t const *
+/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 195), // webtorch_span_t const *
+/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // uint64_t *
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 191), // webtorch_sample_t *
 /* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(int)
-/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(int, char const *, size_t)
-/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 87 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(uint32_t)
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_server_t *
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // webtorch_batch_t * *
 /* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(uint32_t, uint32_t)
-/* 94 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_rows_t * *
 /* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(void *)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // void *
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(int)
+/* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(void)
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 103 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
-/* 104 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // webtorch_failure_t const *
-/* 106 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // void()(webtorch_settings_t const *)
-/* 108 */ _CFFI_OP(_CFFI_OP_POINTER, 169), // webtorch_settings_t const *
-/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 112 */ _CFFI_OP(_CFFI_OP_ARRAY, 118), // char[16][64]
-/* 113 */ (_cffi_opcode_t)(16),
-/* 114 */ _CFFI_OP(_CFFI_OP_ARRAY, 118), // char[32][64]
-/* 115 */ (_cffi_opcode_t)(32),
-/* 116 */ _CFFI_OP(_CFFI_OP_ARRAY, 111), // char[512]
-/* 117 */ (_cffi_opcode_t)(512),
-/* 118 */ _CFFI_OP(_CFFI_OP_ARRAY, 111), // char[64]
-/* 119 */ (_cffi_opcode_t)(64),
-/* 120 */ _CFFI_OP(_CFFI_OP_ARRAY, 111), // char[74]
-/* 121 */ (_cffi_opcode_t)(74),
-/* 122 */ _CFFI_OP(_CFFI_OP_ARRAY, 118), // char[8][64]
-/* 123 */ (_cffi_opcode_t)(8),
-/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 125 */ _CFFI_OP(_CFFI_OP_ARRAY, 124), // float[8]
-/* 126 */ (_cffi_opcode_t)(8),
-/* 127 */ _CFFI_OP(_CFFI_OP_ARRAY, 125), // float[8][8]
-/* 128 */ (_cffi_opcode_t)(8),
-/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 130 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
-/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 133 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
-/* 134 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // int64_t[8]
-/* 137 */ (_cffi_opcode_t)(8),
-/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 139 */ (_cffi_opcode_t)(16),
-/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 141 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 142 */ _CFFI_OP(_CFFI_OP_ARRAY, 141), // uintptr_t[16]
-/* 143 */ (_cffi_opcode_t)(16),
-/* 144 */ _CFFI_OP(_CFFI_OP_ARRAY, 98), // void *[16]
-/* 145 */ (_cffi_opcode_t)(16),
-/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 82), // void(*)(int)
-/* 147 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // void(*)(void)
-/* 148 */ _CFFI_OP(_CFFI_OP_POINTER, 107), // void(*)(webtorch_settings_t const *)
-/* 149 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_counters_t *
-/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // webtorch_failure_t *
-/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // webtorch_header_t *
-/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_header_t
-/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_job_t
-/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_params_t
-/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_part_t
-/* 162 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // webtorch_reply_t *
-/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_reply_t
-/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // webtorch_request_t *
-/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_request_t
-/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_sample_t
-/* 167 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_schema_t
-/* 168 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_server_t
-/* 169 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_settings_t
-/* 170 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_span_t
-/* 171 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_spec_t
-/* 172 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // webtorch_spec_t[16]
-/* 173 */ (_cffi_opcode_t)(16),
-/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_str_t
-/* 175 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_text_t
-/* 176 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_wanted_t
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(int, char const *, size_t)
+/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 102 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(uint32_t)
+/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(uint32_t, uint32_t)
+/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(void *)
+/* 113 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // void *
+/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(void)
+/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_batch_t *)
+/* 118 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 121 */ _CFFI_OP(_CFFI_OP_NOOP, 56),
+/* 122 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // webtorch_failure_t const *
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_rows_t *)
+/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_rows_t *
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_settings_t const *)
+/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 194), // webtorch_settings_t const *
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 126), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_rows_t const *
+/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 142), // char[16][64]
+/* 137 */ (_cffi_opcode_t)(16),
+/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 142), // char[32][64]
+/* 139 */ (_cffi_opcode_t)(32),
+/* 140 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[512]
+/* 141 */ (_cffi_opcode_t)(512),
+/* 142 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[64]
+/* 143 */ (_cffi_opcode_t)(64),
+/* 144 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[74]
+/* 145 */ (_cffi_opcode_t)(74),
+/* 146 */ _CFFI_OP(_CFFI_OP_ARRAY, 142), // char[8][64]
+/* 147 */ (_cffi_opcode_t)(8),
+/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 149 */ _CFFI_OP(_CFFI_OP_ARRAY, 148), // float[8]
+/* 150 */ (_cffi_opcode_t)(8),
+/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // float[8][8]
+/* 152 */ (_cffi_opcode_t)(8),
+/* 153 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
+/* 156 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
+/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 160 */ _CFFI_OP(_CFFI_OP_ARRAY, 159), // int64_t[8]
+/* 161 */ (_cffi_opcode_t)(8),
+/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
+/* 163 */ (_cffi_opcode_t)(16),
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 166 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // uintptr_t[16]
+/* 167 */ (_cffi_opcode_t)(16),
+/* 168 */ _CFFI_OP(_CFFI_OP_ARRAY, 113), // void *[16]
+/* 169 */ (_cffi_opcode_t)(16),
+/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // void(*)(int)
+/* 171 */ _CFFI_OP(_CFFI_OP_POINTER, 115), // void(*)(void)
+/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // void(*)(webtorch_settings_t const *)
+/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 175 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 176 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // webtorch_counters_t *
+/* 177 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // webtorch_failure_t *
+/* 179 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 180 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // webtorch_header_t *
+/* 182 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_header_t
+/* 183 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_job_t
+/* 184 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_params_t
+/* 185 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_part_t
+/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_reply_t *
+/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_reply_t
+/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // webtorch_request_t *
+/* 189 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_request_t
+/* 190 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_rows_t
+/* 191 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_sample_t
+/* 192 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_schema_t
+/* 193 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_server_t
+/* 194 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_settings_t
+/* 195 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_span_t
+/* 196 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_spec_t
+/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 196), // webtorch_spec_t[16]
+/* 198 */ (_cffi_opcode_t)(16),
+/* 199 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_str_t
+/* 200 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_text_t
+/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1533,6 +1558,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
+  (void)((p->caller) | 0);  /* check that 'webtorch_job_t.caller' is an integer */
   { void * *tmp = &p->waiter; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
@@ -1602,6 +1628,30 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->handler) | 0);  /* check that 'webtorch_rows_t.handler' is an integer */
+  (void)((p->gather) | 0);  /* check that 'webtorch_rows_t.gather' is an integer */
+  (void)((p->caller) | 0);  /* check that 'webtorch_rows_t.caller' is an integer */
+  (void)((p->rows) | 0);  /* check that 'webtorch_rows_t.rows' is an integer */
+  (void)((p->ninputs) | 0);  /* check that 'webtorch_rows_t.ninputs' is an integer */
+  { void *(*tmp)[16] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[16] = &p->input_size; (void)tmp; }
+  { char * *tmp = &p->text; (void)tmp; }
+  (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
+  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
+  { char * *tmp = &p->result; (void)tmp; }
+  (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
+  { size_t(*tmp)[16] = &p->output_at; (void)tmp; }
+  { size_t(*tmp)[16] = &p->output_size; (void)tmp; }
+  (void)((p->text_at) | 0);  /* check that 'webtorch_rows_t.text_at' is an integer */
+}
+struct _cffi_align_typedef_webtorch_rows_t { char x; webtorch_rows_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_sample_t(webtorch_sample_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1622,6 +1672,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
   (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
+  (void)((p->coroutine) | 0);  /* check that 'webtorch_schema_t.coroutine' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_schema_t.threads' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
@@ -1666,6 +1717,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
+  (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
@@ -1732,13 +1784,14 @@ static void _cffi_checkfld_typedef_webtorch_wanted_t(webtorch_wanted_t *p)
 struct _cffi_align_typedef_webtorch_wanted_t { char x; webtorch_wanted_t y; };
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_exit =
-  { "webtorch._native.ngx_webtorch_py_exit", 0, 0, 0 };
+  { "webtorch._native.ngx_webtorch_py_exit", (int)sizeof(int), 0, 0 };
 
-CFFI_DLLEXPORT void ngx_webtorch_py_exit(void)
+CFFI_DLLEXPORT int ngx_webtorch_py_exit(void)
 {
   char a[8];
   char *p = a;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_exit, p);
+  return *(int *)p;
 }
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_init =
@@ -1844,6 +1897,190 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
 
+static uint32_t _cffi_d_ngx_webtorch_async_beat(void)
+{
+  return ngx_webtorch_async_beat();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_beat(PyObject *self, PyObject *noarg)
+{
+  uint32_t result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_beat(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_beat _cffi_d_ngx_webtorch_async_beat
+#endif
+
+static int _cffi_d_ngx_webtorch_async_begin(void)
+{
+  return ngx_webtorch_async_begin();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_begin(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_begin(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_begin _cffi_d_ngx_webtorch_async_begin
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_async_cancelled(webtorch_batch_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_async_cancelled(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
+{
+  webtorch_batch_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_async_cancelled", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(90), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(90), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_cancelled(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_cancelled _cffi_d_ngx_webtorch_async_cancelled
+#endif
+
+static void _cffi_d_ngx_webtorch_async_done(webtorch_batch_t * x0)
+{
+  ngx_webtorch_async_done(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
+{
+  webtorch_batch_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(35), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(35), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_async_done(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_done _cffi_d_ngx_webtorch_async_done
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_async_take(webtorch_batch_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_async_take(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
+{
+  webtorch_batch_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_async_take", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(90), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(90), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_take(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_take _cffi_d_ngx_webtorch_async_take
+#endif
+
 static int _cffi_d_ngx_webtorch_balancer_publish(uint32_t x0, webtorch_params_t const * x1)
 {
   return ngx_webtorch_balancer_publish(x0, x1);
@@ -1869,10 +2106,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(34), arg1, (char **)&x1);
+      _cffi_type(39), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(34), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1921,19 +2158,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(73), arg1, (char **)&x1);
+      _cffi_type(78), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(73), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(78), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg2, (char **)&x2);
+      _cffi_type(79), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1984,10 +2221,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(18), arg1, (char **)&x1);
+      _cffi_type(23), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(18), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(23), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2038,10 +2275,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(79), arg1, (char **)&x1);
+      _cffi_type(84), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(84), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2088,10 +2325,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(62), arg0, (char **)&x0);
+      _cffi_type(67), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(62), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2101,10 +2338,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(64), arg2, (char **)&x2);
+      _cffi_type(69), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(64), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(69), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2411,10 +2648,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(98), arg0, (char **)&x0);
+      _cffi_type(113), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(113), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2481,10 +2718,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(56), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(56), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2494,10 +2731,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(105), arg2, (char **)&x2);
+      _cffi_type(123), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(123), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2540,19 +2777,19 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(67), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(68), arg1, (char **)&x1);
+      _cffi_type(73), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(68), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(73), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2608,10 +2845,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(44), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(44), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2680,19 +2917,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(44), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(44), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(47), arg1, (char **)&x1);
+      _cffi_type(52), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(47), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2781,10 +3018,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(98), arg0, (char **)&x0);
+      _cffi_type(113), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(113), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2825,19 +3062,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(56), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(56), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg1, (char **)&x1);
+      _cffi_type(64), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(64), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2884,10 +3121,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(56), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(56), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2931,6 +3168,309 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_reply_body _cffi_d_ngx_webtorch_reply_body
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_cancel(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_cancel(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(126), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_cancel(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_cancel _cffi_d_ngx_webtorch_rows_cancel
+#endif
+
+static int _cffi_d_ngx_webtorch_rows_direct(void)
+{
+  return ngx_webtorch_rows_direct();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_direct(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_direct(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_direct _cffi_d_ngx_webtorch_rows_direct
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_rows_finished(webtorch_rows_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_rows_finished(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
+{
+  webtorch_rows_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_rows_finished", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(94), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(94), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_finished(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_finished _cffi_d_ngx_webtorch_rows_finished
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_free(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_free(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(126), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_free(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_free _cffi_d_ngx_webtorch_rows_free
+#endif
+
+static int _cffi_d_ngx_webtorch_rows_make(uint32_t x0, char const * x1, webtorch_schema_t const * x2)
+{
+  return ngx_webtorch_rows_make(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  char const * x1;
+  webtorch_schema_t const * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_rows_make", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(19), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(19), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_make(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_make _cffi_d_ngx_webtorch_rows_make
+#endif
+
+static webtorch_rows_t * _cffi_d_ngx_webtorch_rows_post(webtorch_rows_t const * x0)
+{
+  return ngx_webtorch_rows_post(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t const * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  webtorch_rows_t * result;
+  PyObject *pyresult;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(132), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(132), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_post(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(126));
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_post _cffi_d_ngx_webtorch_rows_post
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_post_gathered(void)
+{
+  ngx_webtorch_rows_post_gathered();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_post_gathered(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_post_gathered(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_post_gathered _cffi_d_ngx_webtorch_rows_post_gathered
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_wait(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_wait(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(126), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_wait(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_wait _cffi_d_ngx_webtorch_rows_wait
 #endif
 
 static int _cffi_d_ngx_webtorch_saver_elect(void)
@@ -3531,6 +4071,42 @@ static int _cffi_const_WEBTORCH_QUOTED(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_ROWS_CANCELLED(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_CANCELLED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_CANCELLED) | 0);  /* check that WEBTORCH_ROWS_CANCELLED is an integer */
+  if (!_cffi_check_int(*o, n, 1002U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_EXIT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_EXIT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_EXIT) | 0);  /* check that WEBTORCH_ROWS_EXIT is an integer */
+  if (!_cffi_check_int(*o, n, 1003U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_FULL(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_FULL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_FULL) | 0);  /* check that WEBTORCH_ROWS_FULL is an integer */
+  if (!_cffi_check_int(*o, n, 1000U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_LATE(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_LATE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_LATE) | 0);  /* check that WEBTORCH_ROWS_LATE is an integer */
+  if (!_cffi_check_int(*o, n, 1001U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_SAME_STEPS(unsigned long long *o)
 {
   int n = (WEBTORCH_SAME_STEPS) <= 0;
@@ -3654,6 +4230,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_QUOTED", (void *)_cffi_const_WEBTORCH_QUOTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_CANCELLED", (void *)_cffi_const_WEBTORCH_ROWS_CANCELLED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_EXIT", (void *)_cffi_const_WEBTORCH_ROWS_EXIT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_FULL", (void *)_cffi_const_WEBTORCH_ROWS_FULL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_LATE", (void *)_cffi_const_WEBTORCH_ROWS_LATE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3662,45 +4242,58 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 77), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 93), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 90), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 87), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 89), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 117), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 89), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 82), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 105), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 105), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 105), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 105), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 105), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 105), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 93), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 97), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 102), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 45), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 85), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 147), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 148), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 131), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 130), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 129), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 133), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 132), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 147), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 146), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 97), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 100), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 112), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 120), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 43), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 100), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 157), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 172), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 155), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 154), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 153), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 157), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 156), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 171), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 170), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 112), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 55), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 125), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 93), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 125), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 131), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 115), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 125), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 115), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 115), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 115), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 115), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -3730,25 +4323,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 51) },
+            _CFFI_OP(_CFFI_OP_NOOP, 56) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 144) },
+              _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 138) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 142) },
+               _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 140) },
+                _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 136) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3763,7 +4356,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 152) },
+                _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3775,43 +4368,43 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 152) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 140) },
+             _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 140) },
+             _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 174) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 157) },
+               _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 140) },
+           _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 140) },
+          _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3826,25 +4419,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 120) },
+                _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 170) },
+               _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 116) },
+               _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+             _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3853,19 +4446,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 154) },
+               _CFFI_OP(_CFFI_OP_NOOP, 178) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 164) },
+               _CFFI_OP(_CFFI_OP_NOOP, 188) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 162) },
+             _CFFI_OP(_CFFI_OP_NOOP, 186) },
+  { "caller", offsetof(webtorch_job_t, caller),
+              sizeof(((webtorch_job_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 98) },
+              _CFFI_OP(_CFFI_OP_NOOP, 113) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3874,79 +4470,79 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 124) },
+            _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 124) },
+            _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 125) },
+              _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 125) },
+              _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 125) },
+              _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 127) },
+               _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 170) },
+               _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 157) },
+               _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+              _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 98) },
+              _CFFI_OP(_CFFI_OP_NOOP, 113) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3962,30 +4558,81 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "handler", offsetof(webtorch_rows_t, handler),
+               sizeof(((webtorch_rows_t *)0)->handler),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "gather", offsetof(webtorch_rows_t, gather),
+              sizeof(((webtorch_rows_t *)0)->gather),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "caller", offsetof(webtorch_rows_t, caller),
+              sizeof(((webtorch_rows_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 164) },
+  { "rows", offsetof(webtorch_rows_t, rows),
+            sizeof(((webtorch_rows_t *)0)->rows),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "ninputs", offsetof(webtorch_rows_t, ninputs),
+               sizeof(((webtorch_rows_t *)0)->ninputs),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "inputs", offsetof(webtorch_rows_t, inputs),
+              sizeof(((webtorch_rows_t *)0)->inputs),
+              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "input_size", offsetof(webtorch_rows_t, input_size),
+                  sizeof(((webtorch_rows_t *)0)->input_size),
+                  _CFFI_OP(_CFFI_OP_NOOP, 162) },
+  { "text", offsetof(webtorch_rows_t, text),
+            sizeof(((webtorch_rows_t *)0)->text),
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "text_len", offsetof(webtorch_rows_t, text_len),
+                sizeof(((webtorch_rows_t *)0)->text_len),
+                _CFFI_OP(_CFFI_OP_NOOP, 164) },
+  { "sizes", offsetof(webtorch_rows_t, sizes),
+             sizeof(((webtorch_rows_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
+  { "status", offsetof(webtorch_rows_t, status),
+              sizeof(((webtorch_rows_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+  { "result", offsetof(webtorch_rows_t, result),
+              sizeof(((webtorch_rows_t *)0)->result),
+              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "result_len", offsetof(webtorch_rows_t, result_len),
+                  sizeof(((webtorch_rows_t *)0)->result_len),
+                  _CFFI_OP(_CFFI_OP_NOOP, 7) },
+  { "output_at", offsetof(webtorch_rows_t, output_at),
+                 sizeof(((webtorch_rows_t *)0)->output_at),
+                 _CFFI_OP(_CFFI_OP_NOOP, 162) },
+  { "output_size", offsetof(webtorch_rows_t, output_size),
+                   sizeof(((webtorch_rows_t *)0)->output_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 162) },
+  { "text_at", offsetof(webtorch_rows_t, text_at),
+               sizeof(((webtorch_rows_t *)0)->text_at),
+               _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 124) },
+               _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 134) },
+            _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 134) },
+               _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 134) },
+             _CFFI_OP(_CFFI_OP_NOOP, 158) },
+  { "coroutine", offsetof(webtorch_schema_t, coroutine),
+                 sizeof(((webtorch_schema_t *)0)->coroutine),
+                 _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4000,10 +4647,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 172) },
+              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 172) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4018,19 +4665,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 122) },
+            _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 114) },
+            _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 112) },
+                _CFFI_OP(_CFFI_OP_NOOP, 136) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4042,34 +4689,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 124) },
+               _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 124) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 124) },
+             _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 125) },
+                _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 134) },
+             _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 140) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 110) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 158) },
+  { "threads", offsetof(webtorch_settings_t, threads),
+               sizeof(((webtorch_settings_t *)0)->threads),
+               _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4078,34 +4728,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 140) },
+                _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 140) },
+          _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 140) },
+           _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 134) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 118) },
+            _CFFI_OP(_CFFI_OP_NOOP, 142) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 134) },
+             _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 134) },
+            _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 136) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 135) },
+                _CFFI_OP(_CFFI_OP_NOOP, 159) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4114,10 +4764,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 140) },
+          _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 140) },
+           _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -4139,69 +4789,72 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 150, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 174, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 151, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 175, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 153, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 177, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_failure_t", 155, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 179, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 28, 5 },
-  { "$webtorch_form_t", 156, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 180, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 33, 12 },
-  { "$webtorch_header_t", 158, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 182, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 45, 2 },
-  { "$webtorch_job_t", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 47, 7 },
-  { "$webtorch_params_t", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 54, 9 },
-  { "$webtorch_part_t", 161, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 63, 6 },
-  { "$webtorch_reply_t", 163, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 69, 8 },
-  { "$webtorch_request_t", 165, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 77, 9 },
-  { "$webtorch_sample_t", 166, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 86, 5 },
-  { "$webtorch_schema_t", 167, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 91, 18 },
-  { "$webtorch_server_t", 168, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 109, 7 },
-  { "$webtorch_settings_t", 169, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 116, 10 },
-  { "$webtorch_span_t", 170, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 126, 3 },
-  { "$webtorch_spec_t", 171, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 129, 5 },
-  { "$webtorch_str_t", 174, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 134, 2 },
-  { "$webtorch_text_t", 175, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 136, 2 },
-  { "$webtorch_wanted_t", 176, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 138, 6 },
+  { "$webtorch_job_t", 183, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 47, 8 },
+  { "$webtorch_params_t", 184, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 55, 9 },
+  { "$webtorch_part_t", 185, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 64, 6 },
+  { "$webtorch_reply_t", 187, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 70, 8 },
+  { "$webtorch_request_t", 189, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 78, 9 },
+  { "$webtorch_rows_t", 190, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 87, 16 },
+  { "$webtorch_sample_t", 191, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 103, 5 },
+  { "$webtorch_schema_t", 192, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 108, 19 },
+  { "$webtorch_server_t", 193, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 127, 7 },
+  { "$webtorch_settings_t", 194, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 134, 11 },
+  { "$webtorch_span_t", 195, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 145, 3 },
+  { "$webtorch_spec_t", 196, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 148, 5 },
+  { "$webtorch_str_t", 199, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 153, 2 },
+  { "$webtorch_text_t", 200, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 155, 2 },
+  { "$webtorch_wanted_t", 201, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 157, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 150 },
-  { "webtorch_block_t", 151 },
-  { "webtorch_counters_t", 153 },
-  { "webtorch_failure_t", 155 },
-  { "webtorch_form_t", 156 },
-  { "webtorch_header_t", 158 },
-  { "webtorch_job_t", 159 },
-  { "webtorch_params_t", 160 },
-  { "webtorch_part_t", 161 },
-  { "webtorch_reply_t", 163 },
-  { "webtorch_request_t", 165 },
-  { "webtorch_sample_t", 166 },
-  { "webtorch_schema_t", 167 },
-  { "webtorch_server_t", 168 },
-  { "webtorch_settings_t", 169 },
-  { "webtorch_span_t", 170 },
-  { "webtorch_spec_t", 171 },
-  { "webtorch_str_t", 174 },
-  { "webtorch_text_t", 175 },
-  { "webtorch_wanted_t", 176 },
+  { "webtorch_batch_t", 174 },
+  { "webtorch_block_t", 175 },
+  { "webtorch_counters_t", 177 },
+  { "webtorch_failure_t", 179 },
+  { "webtorch_form_t", 180 },
+  { "webtorch_header_t", 182 },
+  { "webtorch_job_t", 183 },
+  { "webtorch_params_t", 184 },
+  { "webtorch_part_t", 185 },
+  { "webtorch_reply_t", 187 },
+  { "webtorch_request_t", 189 },
+  { "webtorch_rows_t", 190 },
+  { "webtorch_sample_t", 191 },
+  { "webtorch_schema_t", 192 },
+  { "webtorch_server_t", 193 },
+  { "webtorch_settings_t", 194 },
+  { "webtorch_span_t", 195 },
+  { "webtorch_spec_t", 196 },
+  { "webtorch_str_t", 199 },
+  { "webtorch_text_t", 200 },
+  { "webtorch_wanted_t", 201 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -4211,12 +4864,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  97,  /* num_globals */
-  20,  /* num_struct_unions */
+  114,  /* num_globals */
+  21,  /* num_struct_unions */
   0,  /* num_enums */
-  20,  /* num_typenames */
+  21,  /* num_typenames */
   NULL,  /* no includes */
-  177,  /* num_types */
+  202,  /* num_types */
   1,  /* flags */
 };
 

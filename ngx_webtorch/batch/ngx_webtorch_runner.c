@@ -3,6 +3,7 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
+#include "ngx_webtorch_stuck.h"
 
 
 /* iterations of the event loop that may keep a batch open without a delay */
@@ -47,7 +48,12 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     ngx_webtorch_fifo_init(&runner->ready);
     ngx_webtorch_fifo_init(&runner->pending);
     ngx_queue_init(&runner->batches);
-    (void) pthread_cond_init(&runner->cond, NULL);
+
+    runner->loop.runner = runner;
+
+    if (ngx_webtorch_runner_thread_init(runner, cycle) != NGX_OK) {
+        return NULL;
+    }
 
     /*
      * The timers are not cancelable: a worker that shuts down gracefully waits
@@ -70,7 +76,7 @@ ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held)
 {
     return runner->njobs >= runner->handler->queue
            || ngx_webtorch_queue_full(runner->handler->queue_size, held)
-           || ngx_webtorch_batch_is_stuck(runner);
+           || ngx_webtorch_stuck_blocks(runner);
 }
 
 
@@ -389,6 +395,7 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 
         if (place == NGX_WEBTORCH_PLACE_LATER) {
             ngx_webtorch_runner_reopen(runner);
+            ngx_webtorch_runner_thread_set_spread(runner);
             ngx_webtorch_batch_set_timeout(runner);
             break;
         }
@@ -413,6 +420,8 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
         ngx_webtorch_fifo_add(&done, batch);
         spent += batch->elapsed;
     }
+
+    runner->overdue = 0;
 
     /* answered after all calls, so that each call finds the caches warm */
 
@@ -556,7 +565,7 @@ ngx_webtorch_runner_run_inline(ngx_webtorch_runner_t *runner,
 
     batch->state = NGX_WEBTORCH_BATCH_RUNNING;
     batch->adopted = 1;
-    ngx_webtorch_batch_run(batch, 0);
+    ngx_webtorch_batch_run(batch, &runner->loop);
     batch->state = NGX_WEBTORCH_BATCH_DONE;
 
     ngx_webtorch_runner_learn(runner, batch, 1);

@@ -14,13 +14,9 @@ ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
         return NULL;
     }
 
+    ngx_webtorch_handler_init(handler);
+
     handler->name = *name;
-    handler->mode = NGX_WEBTORCH_MODE_AUTO;
-    handler->max_batch = 256;
-    handler->max_delay = 0;
-    handler->queue = 65536;
-    handler->queue_size = 256 * 1024 * 1024;
-    handler->timeout = 60000;
     handler->file = cf->conf_file->file.name;
     handler->line = cf->conf_file->line;
 
@@ -35,6 +31,18 @@ ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
     handler->index = wcf->handlers.nelts - 1;
 
     return handler;
+}
+
+
+void
+ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler)
+{
+    handler->mode = NGX_WEBTORCH_MODE_AUTO;
+    handler->max_batch = 256;
+    handler->max_delay = 0;
+    handler->queue = 65536;
+    handler->queue_size = 256 * 1024 * 1024;
+    handler->timeout = 60000;
 }
 
 
@@ -90,8 +98,8 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         n = ngx_atoi(option->data + 8, option->len - 8);
 
-        if (n == 1) {
-            handler->threads = 1;
+        if (n >= 1 && n <= NGX_WEBTORCH_MAX_THREADS) {
+            handler->threads = (ngx_uint_t) n;
             return NGX_CONF_OK;
         }
 

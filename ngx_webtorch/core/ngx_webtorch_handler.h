@@ -15,6 +15,10 @@
 #include "ngx_webtorch_api.h"
 
 
+/* threads of a function of requests in a worker, by default and at most */
+#define NGX_WEBTORCH_THREADS       8
+#define NGX_WEBTORCH_MAX_THREADS   1024
+
 #define NGX_WEBTORCH_MODE_AUTO     0
 #define NGX_WEBTORCH_MODE_INLINE   1
 #define NGX_WEBTORCH_MODE_THREAD   2
@@ -42,8 +46,8 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              index;        /* in the configuration's handlers */
 
     ngx_uint_t              mode;
-    ngx_uint_t              threads;      /* 1: all calls run in one thread of
-                                             its own, 0: not set */
+    ngx_uint_t              threads;      /* most of its own in a worker; 0:
+                                             not set, until it is checked */
     ngx_uint_t              max_batch;    /* rows */
     ngx_msec_t              max_delay;
     ngx_uint_t              queue;        /* requests */
@@ -80,6 +84,9 @@ ngx_int_t ngx_webtorch_handler_name(ngx_str_t *name);
 /* with the defaults of all options; NULL: no memory */
 ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
     ngx_str_t *name);
+
+/* sets the defaults of all options */
+void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
 
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,

@@ -21,10 +21,14 @@
 #include "ngx_webtorch_fork.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 
 /* between looks for whether other batches still run, in microseconds */
 #define NGX_WEBTORCH_SWAP_WAIT  500
+
+/* microseconds that replaced models wait for functions of requests to return */
+#define NGX_WEBTORCH_SWAP_LATE  2000000
 
 
 static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
@@ -38,6 +42,7 @@ static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static void ngx_webtorch_python_set_captures(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
+static long ngx_webtorch_python_waits(void);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 
 
@@ -52,8 +57,11 @@ static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
 
 /* under the GIL */
 
-static ngx_uint_t       ngx_webtorch_python_running;    /* batches */
+static ngx_uint_t       ngx_webtorch_python_running;    /* batches of rows */
+static ngx_uint_t       ngx_webtorch_python_calls;      /* of functions of
+                                                           requests */
 static int              ngx_webtorch_python_swapped;    /* models, not taken */
+static ngx_uint_t       ngx_webtorch_python_swapped_at; /* microseconds */
 static ngx_uint_t       ngx_webtorch_python_refreshing; /* they are taken now */
 
 
@@ -405,6 +413,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.environment = environ;
     settings.reload = (conf->reload == 1);
     settings.stack_signal = stack_signal;
+    settings.threads = (int32_t) conf->threads;
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;
@@ -422,10 +431,10 @@ ngx_webtorch_python_loaded(void)
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_python_exit(void)
 {
-    ngx_webtorch_py_exit();
+    return ngx_webtorch_py_exit() ? NGX_BUSY : NGX_OK;
 }
 
 
@@ -437,11 +446,13 @@ ngx_webtorch_python_wait(void)
 
 
 ngx_uint_t
-ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
+ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
+    ngx_uint_t *waited)
 {
     int               rc;
+    long              waits;
     uint32_t          i;
-    ngx_uint_t        start, elapsed;
+    ngx_uint_t        start, elapsed, *running;
     PyGILState_STATE  gil;
 
     start = ngx_webtorch_clock_usec();
@@ -451,7 +462,12 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
     elapsed = ngx_webtorch_clock_usec() - start;
 
     ngx_webtorch_python_refresh_models(wait);
-    ngx_webtorch_python_running++;
+
+    running = batch->jobs[0].request ? &ngx_webtorch_python_calls
+                                     : &ngx_webtorch_python_running;
+    (*running)++;
+
+    waits = waited ? ngx_webtorch_python_waits() : 0;
 
     start = ngx_webtorch_clock_usec();
 
@@ -462,7 +478,11 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 
     elapsed += ngx_webtorch_clock_usec() - start;
 
-    ngx_webtorch_python_running--;
+    if (waited) {
+        *waited = (ngx_webtorch_python_waits() != waits);
+    }
+
+    (*running)--;
 
     PyGILState_Release(gil);
 
@@ -476,10 +496,27 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 }
 
 
+/* how often this thread has given up the processor to wait for something */
+
+static long
+ngx_webtorch_python_waits(void)
+{
+    struct rusage  ru;
+
+    if (getrusage(RUSAGE_THREAD, &ru) == -1) {
+        return 0;
+    }
+
+    return ru.ru_nvcsw;
+}
+
+
 /*
  * Models that were replaced are taken while no batch runs in this process, so
  * that each batch has the old or the new ones.  The event loop does not wait:
- * what it runs beside a thread has the old ones yet.
+ * what it runs beside a thread has the old ones yet.  Functions of requests may
+ * take long, and nobody waits for them: there are the old models while some
+ * run, for two seconds at most.
  */
 
 static void
@@ -489,9 +526,17 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
 
     if (ngx_webtorch_python_models_replaced()) {
         ngx_webtorch_python_swapped = 1;
+        ngx_webtorch_python_swapped_at = ngx_webtorch_clock_usec();
     }
 
     while (ngx_webtorch_python_swapped) {
+
+        if (ngx_webtorch_python_calls
+            && ngx_webtorch_clock_usec() - ngx_webtorch_python_swapped_at
+               < NGX_WEBTORCH_SWAP_LATE)
+        {
+            return;
+        }
 
         if (ngx_webtorch_python_running == 0
             && ngx_webtorch_python_refreshing == 0)

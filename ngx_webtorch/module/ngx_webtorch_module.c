@@ -13,8 +13,10 @@
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
+#include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_learner.h"
+#include "ngx_webtorch_posted_rows.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
@@ -49,8 +51,9 @@ static ngx_int_t ngx_webtorch_exit_python(ngx_cycle_t *cycle);
 static void *ngx_webtorch_exit_thread(void *data);
 
 
-/* Python has begun to stop */
+/* Python has begun to stop, and a call still runs */
 static ngx_atomic_t  ngx_webtorch_exit_begun;
+static ngx_atomic_t  ngx_webtorch_exit_busy;
 
 
 static ngx_core_module_t  ngx_webtorch_module_ctx = {
@@ -295,6 +298,8 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    ngx_webtorch_posted_init_process();
+
     ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_block_init();
@@ -313,6 +318,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     }
 
     ngx_webtorch_python_loaded();
+    ngx_webtorch_async_watch();
     ngx_webtorch_handover_init(conf, cycle->log);
     ngx_webtorch_memory_init(conf, cycle->log);
 
@@ -376,6 +382,12 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     rc = ngx_webtorch_learner_exit_process(cycle);
 
+    /* calls that wait for batches return now */
+
+    if (ngx_webtorch_posted_exit_process() != NGX_OK) {
+        rc = NGX_BUSY;
+    }
+
     if (ngx_webtorch_runner_exit_process(cycle, &conf->handlers) != NGX_OK) {
         rc = NGX_BUSY;
     }
@@ -389,6 +401,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     /* threads of applications may be running even if none of handlers is */
 
     if (rc == NGX_BUSY
+        || ngx_webtorch_exit_busy
         || ngx_webtorch_exit_without_destructors(cycle->log) != NGX_OK)
     {
         ngx_webtorch_exit_now(cycle);
@@ -450,7 +463,9 @@ ngx_webtorch_exit_thread(void *data)
     ngx_webtorch_python_wait();
     ngx_webtorch_exit_begun = 1;
 
-    ngx_webtorch_python_exit();
+    if (ngx_webtorch_python_exit() != NGX_OK) {
+        ngx_webtorch_exit_busy = 1;
+    }
 
     return NULL;
 }

@@ -46,12 +46,12 @@
     ngx_align(sizeof(ngx_webtorch_shared_zone_t), 4096)
 
 
-/* the batch that a handler runs in a worker */
+/* what a handler runs in a worker; atomic, as threads run batches at once */
 
 typedef struct {
     u_char                  name[WEBTORCH_NAME_LEN];
-    uint64_t                batch;        /* its number in this worker */
-    uint32_t                jobs;         /* requests in it; 0: none runs */
+    uint64_t                batch;        /* the number of the last one */
+    uint32_t                jobs;         /* requests that run */
 } ngx_webtorch_run_t;
 
 

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 
+    from webtorch._batches import BatchTimeoutError, QueueFullError
     from webtorch._errors import HTTPError
     from webtorch._handlers import handler, infer, train
     from webtorch._model import Model
@@ -31,8 +32,10 @@ else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
     _MODULES = {
+        "BatchTimeoutError": "_batches",
         "HTTPError": "_errors",
         "Model": "_model",
+        "QueueFullError": "_batches",
         "Request": "_request",
         "Response": "_response",
         "SignatureError": "_schema",
@@ -60,8 +63,10 @@ else:
 
 
 __all__ = [
+    "BatchTimeoutError",
     "HTTPError",
     "Model",
+    "QueueFullError",
     "Request",
     "Response",
     "SignatureError",

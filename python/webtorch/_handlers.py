@@ -3,7 +3,9 @@
 import copy
 import functools
 import importlib
+import inspect
 import re
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,7 +14,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _strings, _torch
+from webtorch import _batches, _strings, _torch
 from webtorch._arguments import Sources, bind
 from webtorch._request import Request
 from webtorch._schema import Schema, TensorSpec
@@ -20,6 +22,9 @@ from webtorch._training import progress, training
 
 MAX_VARIABLES = 16
 """Variables of nginx that a handler can have."""
+
+MAX_THREADS = 1024
+"""Threads that a handler can have in a worker, as in ngx_webtorch_handler.h."""
 
 # without the dollar; nginx's names of variables are in lower case
 _VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
@@ -71,6 +76,56 @@ class TensorFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
         return self._call(args, kwargs)
+
+    def batched(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute rows in a batch of this worker, together with those of requests and others.
+
+            @webtorch.handler
+            async def classify(request: webtorch.Request) -> dict[str, Any]:
+                x = decode(request.body)
+                scores = await output.batched(x.unsqueeze(0))
+                return {"best": int(scores.argmax())}
+
+        In a coroutine the result is awaited; nothing waits meanwhile. In other threads the call
+        waits. Where that would block the worker, the function is called itself: in the event loop
+        of nginx, for example while a module is imported, within functions of tensors, and outside
+        nginx.
+
+        Args:
+            args: The inputs of the function: tensors, NumPy arrays, numbers in lists, or strings in
+                lists, all with the same number of rows. A dtype is converted if its kind stays.
+            kwargs: The same by name.
+
+        Returns:
+            What the function returns for these rows: a tensor `[batch, ...]` or strings, or a tuple
+            of several.
+
+        Raises:
+            TypeError: The inputs do not match the annotations.
+            webtorch.QueueFullError: As many requests and calls wait as `queue=` allows, or they
+                hold `queue_size=` bytes.
+            webtorch.BatchTimeoutError: The rows were not computed within `timeout=`.
+            Exception: The function raised it for these rows.
+
+        """
+        return _batches.call(self, args, kwargs)
+
+    def result(self, outputs: Sequence[Any]) -> Any:
+        """Return outputs as the function does: one, a tuple, or a NamedTuple."""
+        if len(outputs) == 1 and self._result_type is tuple:
+            return outputs[0]
+        return self._result_type(outputs)
+
+    @property
+    def name(self) -> str:
+        """Module and name of the function, as `module:function`."""
+        return f"{self._function.__module__}:{self._function.__qualname__}"
+
+    @functools.cached_property
+    def _result_type(self) -> Callable[[Sequence[Any]], Any]:
+        """What makes a result of several outputs."""
+        annotation = typing.get_type_hints(self._function).get("return")
+        return getattr(annotation, "_make", tuple) if isinstance(annotation, type) else tuple
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call the function in the mode of its kind."""
@@ -322,7 +377,7 @@ class RequestFunction:
         function: The function.
         methods: Methods of HTTP that it serves.
         variables: Names of the nginx variables that its requests have.
-        threads: Number of threads of its own that run it; None: as the directive says.
+        threads: Number of calls that run at once in a worker; None: as the directive says.
 
     """
 
@@ -339,6 +394,9 @@ class RequestFunction:
         self.methods = tuple(methods)
         self.variables = tuple(variables)
         self.threads = threads
+        self.is_coroutine = inspect.iscoroutinefunction(function)
+        if self.is_coroutine and threads is not None:
+            raise ValueError('a coroutine ("async def") has no threads, it runs in asyncio\'s loop')
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -352,6 +410,7 @@ class RequestFunction:
             and self.methods == other.methods
             and self.variables == other.variables
             and self.threads == other.threads
+            and self.is_coroutine == other.is_coroutine
         )
 
     def bind(self, captures: Sequence[str] = ()) -> Callable[[Request], Any]:
@@ -460,6 +519,9 @@ def handler(
     msgspec.Struct or a pydantic model. A request in which one is missing or of another type is
     answered with 422.
 
+    A function under `async def` runs in one asyncio loop for each worker, beside thousands of other
+    calls. When its request times out or its client has gone, it is cancelled.
+
     The function returns a `webtorch.Response`, bytes, a str, a tensor, the absolute pathlib.Path of
     a file, None for no body, or another value, which is sent as JSON; or a tuple of that and a
     status, or of that, a status and headers.
@@ -470,13 +532,15 @@ def handler(
             OPTIONS; others are answered with 405.
         variables: Names of nginx variables that its requests have, without the dollar, at most 16;
             by default none.
-        threads: 1 runs all calls in one thread of the handler's own, in each worker: for objects
-            that are bound to the thread in which they were created. By default the directive
-            decides where calls run.
+        threads: How many calls may run at once in each worker, in threads of the handler's own
+            that are started when calls are slow; at most 1024, by default 8. 1 runs all calls in
+            one thread, in the order of arrival: for objects that are bound to the thread in which
+            they were created. The directive may set another number, unless this is 1.
 
     Raises:
         ValueError: A method is unknown, a name is not that of a variable, there are more than 16
-            variables, or `threads` is another number than 1.
+            variables, `threads` is not a number from 1 to 1024, or it is given for a function under
+            `async def`.
 
     """
     if unknown := set(methods) - set(METHODS):
@@ -485,8 +549,8 @@ def handler(
         raise ValueError(f"{wrong} are not names of variables, as remote_addr is")
     if len(variables) > MAX_VARIABLES:
         raise ValueError(f"a handler has at most {MAX_VARIABLES} variables")
-    if threads not in (None, 1):
-        raise ValueError(f"threads is 1 or None, not {threads!r}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads is 1 to {MAX_THREADS} or None, not {threads!r}")
     if function is None:
         return lambda decorated: RequestFunction(decorated, methods, variables, threads)
     return RequestFunction(function, methods, variables, threads)

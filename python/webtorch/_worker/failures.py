@@ -12,6 +12,9 @@ from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
 from webtorch._worker.replies import point, set_headers
 
+raised: dict[int, BaseException | None] = {}
+"""What calls have raised, for the callers whose rows they had, by their numbers in C's jobs."""
+
 
 class Failures:
     """Answers failed requests of a handler and logs some of them.
@@ -37,7 +40,15 @@ class Failures:
         self._unlogged = 0
 
     def answer(self, job: Any, error: BaseException) -> None:
-        """Answer a request: an HTTPError with its details, others with 500 and none."""
+        """Answer a request: an HTTPError with its details, others with 500 and none.
+
+        Callers in this process get the exception itself, unless they wait no more.
+        """
+        if job.caller:
+            if job.caller in raised:
+                raised[job.caller] = error
+            lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+            return
         if isinstance(error, HTTPError):
             try:
                 _send(job, error)

@@ -100,16 +100,18 @@ def _placed(error: SignatureError, handler: Handler) -> SignatureError:
 
 
 def _find(name: str) -> Handler:
-    """Import a handler that a plain call runs."""
+    """Import a handler that a call or a coroutine runs."""
     handler = _handlers.find(name)
     function = inspect.getattr_static(handler, "__wrapped__")
-    for is_kind, kind in (
-        (inspect.iscoroutinefunction, 'a coroutine ("async def")'),
-        (inspect.isasyncgenfunction, 'an asynchronous generator ("async def" with "yield")'),
-        (inspect.isgeneratorfunction, 'a generator ("yield")'),
-    ):
-        if is_kind(function):
-            raise SignatureError(f"it is {kind}, which is not supported")
+    kind = None
+    if inspect.isasyncgenfunction(function):
+        kind = 'an asynchronous generator ("async def" with "yield")'
+    elif inspect.isgeneratorfunction(function):
+        kind = 'a generator ("yield")'
+    elif inspect.iscoroutinefunction(function) and isinstance(handler, TensorFunction):
+        kind = 'a coroutine ("async def") of tensors'
+    if kind:
+        raise SignatureError(f"it is {kind}, which is not supported")
     return handler
 
 

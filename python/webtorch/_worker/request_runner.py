@@ -1,9 +1,11 @@
 """The runner of custom handlers' batches."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from webtorch._handlers import RequestFunction
+from webtorch._native import ffi, lib
 from webtorch._worker.failures import Failures
 from webtorch._worker.replies import send_result
 from webtorch._worker.requests import Names, take_request
@@ -53,3 +55,22 @@ class RequestRunner:
                 send_result(job, run(self._call, take_request(job, self.names)))
             except BaseException as error:
                 self._failures.answer(job, error)
+
+    def start(self, job: Any) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that answers a job, for a handler under `async def`."""
+        coroutine: Coroutine[Any, Any, Any] = self._call(take_request(job, self.names))
+        return coroutine
+
+    def answer(self, job: Any, result: Any) -> None:
+        """Answer a job with what the coroutine has returned."""
+        try:
+            send_result(job, result)
+        except BaseException as error:
+            self._failures.answer(job, error)
+
+    def answer_error(self, job: Any, error: BaseException, is_cancelled: bool) -> None:
+        """Answer a job whose coroutine has raised; nobody waits for one that was cancelled."""
+        if is_cancelled and isinstance(error, asyncio.CancelledError):
+            lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+        else:
+            self._failures.answer(job, error)

@@ -42,6 +42,7 @@ def write_schema(target: Any, handler: Handler) -> None:
         for index, name in enumerate(values):
             target.vars[index] = name.encode()
         target.threads = handler.threads or 0
+        target.coroutine = handler.is_coroutine
     target.kind = handler.kind
     target.waits = handler.kind != Kind.INFER and any(s.strict for s in models.shared_states())
 

@@ -1,0 +1,159 @@
+"""Rows that code of users adds to batches of a function of tensors."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from webtorch import _strings
+from webtorch._errors import HTTPError
+from webtorch._schema import Schema, TensorSpec
+
+
+class QueueFullError(HTTPError):
+    """A function's queue takes no more rows; it is answered with 503 if it is not caught."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, message)
+
+
+class BatchTimeoutError(HTTPError, TimeoutError):
+    """Rows were not computed within the function's `timeout=`; answered with 504 if not caught."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.GATEWAY_TIMEOUT, message)
+
+
+class Batched(Protocol):
+    """A function of tensors as batches see it."""
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of its annotations."""
+
+    def run(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
+        """Run the function on the rows of a batch."""
+
+    def result(self, outputs: Sequence[Any]) -> Any:
+        """Return outputs as the function does."""
+
+
+class Batches(Protocol):
+    """The batches of a worker."""
+
+    def call(self, function: Batched, inputs: Sequence[Any], rows: int) -> Any:
+        """Compute rows in a batch, and wait for it."""
+
+    def start(
+        self,
+        function: Batched,
+        inputs: Sequence[Any],
+        rows: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> "asyncio.Future[Any]":
+        """Compute rows in a batch; the loop is that of the calling thread."""
+
+
+batches: Batches | None = None
+"""The batches of this worker; None outside nginx, and while a configuration is checked."""
+
+
+def call(function: Batched, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Compute rows in a batch; return the result, or a future if the thread runs a loop."""
+    inputs, rows = convert(function.schema, args, kwargs)
+    loop = asyncio._get_running_loop()
+    if batches is not None and rows:
+        if loop is None:
+            return batches.call(function, inputs, rows)
+        return batches.start(function, inputs, rows, loop)
+    if loop is None:
+        return function.result(function.run(inputs, rows))
+    future = loop.create_future()
+    try:
+        future.set_result(function.result(function.run(inputs, rows)))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def convert(
+    schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], int]:
+    """Return arguments as contiguous tensors and lists of strings, and the number of rows.
+
+    Raises:
+        TypeError: They do not match the annotations.
+
+    """
+    specs = schema.inputs
+    if kwargs:
+        args = _bind(specs, args, kwargs)
+    if len(args) != len(specs):
+        raise TypeError(f"{len(specs)} inputs are annotated, {len(args)} were given")
+    rows = None
+    sizes: dict[str, int] = {}
+    inputs = []
+    for spec, arg in zip(specs, args, strict=True):
+        if spec.has_strings:
+            value = arg.tolist() if isinstance(arg, np.ndarray) else arg
+            shape = _strings.shape(value)
+        else:
+            value = arg
+            if not (
+                isinstance(arg, Tensor)
+                and arg.dtype is spec.dtype
+                and arg.is_cpu
+                and arg.is_contiguous()
+            ):
+                value = _tensor(spec, arg)
+            shape = value.shape
+        if schema.batched:
+            if rows is None and shape:
+                rows = shape[0]
+            fits = bool(shape) and shape[0] == rows and _fits(shape[1:], spec, sizes)
+        else:
+            fits = _fits(shape, spec, sizes)
+        if fits and spec.has_strings and isinstance(spec.dtype, type):
+            fits = _strings.matches(value, spec.dtype, shape)
+        if not fits:
+            raise TypeError(
+                f'"{spec.name}" is annotated as {spec.describe(schema.batched)}, '
+                f"{list(shape)} was given"
+            )
+        inputs.append(value)
+    return inputs, 1 if rows is None else rows
+
+
+def _bind(
+    specs: Sequence[TensorSpec], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Sequence[Any]:
+    names = [spec.name for spec in specs[len(args) :]]
+    if set(names) != set(kwargs):
+        raise TypeError(f"inputs are {[spec.name for spec in specs]}, given are also {[*kwargs]}")
+    return [*args, *(kwargs[name] for name in names)]
+
+
+def _tensor(spec: TensorSpec, value: Any) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else torch.tensor(value)
+    if tensor.dtype is not spec.dtype:
+        assert isinstance(spec.dtype, torch.dtype)
+        # the kind is kept, as by NumPy's same_kind; an empty list has no kind
+        if tensor.numel() and not torch.can_cast(tensor.dtype, spec.dtype):
+            raise TypeError(f'"{spec.name}" is {spec.dtype}, {tensor.dtype} was given')
+        tensor = tensor.to(spec.dtype)
+    if not (tensor.is_cpu and tensor.is_contiguous()):
+        tensor = tensor.cpu().contiguous()
+    return tensor
+
+
+def _fits(shape: Sequence[int], spec: TensorSpec, sizes: dict[str, int]) -> bool:
+    if shape == spec.shape:
+        return True
+    return len(shape) == len(spec.shape) and all(
+        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        for size, axis in zip(shape, spec.shape, strict=True)
+    )
