@@ -1260,13 +1260,13 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, float const *, uint32_t)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // float const *
+/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // float const *
 /* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t)
@@ -1278,120 +1278,129 @@ static void *_cffi_types[] = {
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_batch_t *
+/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 125), // webtorch_batch_t *
 /* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, webtorch_params_t const *)
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_params_t const *
+/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // webtorch_params_t const *
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(void)
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_job_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t const *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // webtorch_job_t *
+/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // webtorch_reply_t const *
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_wanted_t const *
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 152), // webtorch_wanted_t const *
 /* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_block_t *
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_block_t *
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_sample_t *
+/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 115), // uint64_t *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // webtorch_sample_t *
 /* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // webtorch_server_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 142), // webtorch_server_t *
 /* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int)
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(int)
 /* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int, char const *, size_t)
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(int, char const *, size_t)
 /* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t)
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(uint32_t)
 /* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t, uint32_t)
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(uint32_t, uint32_t)
 /* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void *)
-/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void *
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(void *)
+/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // void *
 /* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void)
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(void)
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_job_t *, int, char const *, size_t)
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(webtorch_job_t *, int, char const *, size_t)
 /* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
 /* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_settings_t const *)
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 136), // webtorch_settings_t const *
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // void()(webtorch_settings_t const *)
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_settings_t const *
 /* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
 /* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[16][64]
+/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 93), // char[16][64]
 /* 90 */ (_cffi_opcode_t)(16),
-/* 91 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[64]
-/* 92 */ (_cffi_opcode_t)(64),
-/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[8][64]
-/* 94 */ (_cffi_opcode_t)(8),
-/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 96 */ _CFFI_OP(_CFFI_OP_ARRAY, 95), // float[8]
-/* 97 */ (_cffi_opcode_t)(8),
-/* 98 */ _CFFI_OP(_CFFI_OP_ARRAY, 96), // float[8][8]
+/* 91 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[256]
+/* 92 */ (_cffi_opcode_t)(256),
+/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[64]
+/* 94 */ (_cffi_opcode_t)(64),
+/* 95 */ _CFFI_OP(_CFFI_OP_ARRAY, 93), // char[8][64]
+/* 96 */ (_cffi_opcode_t)(8),
+/* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 98 */ _CFFI_OP(_CFFI_OP_ARRAY, 97), // float[8]
 /* 99 */ (_cffi_opcode_t)(8),
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
-/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
-/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 107 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // int64_t[8]
-/* 108 */ (_cffi_opcode_t)(8),
-/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 110 */ (_cffi_opcode_t)(16),
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 112 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 112), // uintptr_t[16]
-/* 114 */ (_cffi_opcode_t)(16),
-/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 74), // void *[16]
-/* 116 */ (_cffi_opcode_t)(16),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void(*)(int)
-/* 118 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // void(*)(void)
-/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // void(*)(webtorch_settings_t const *)
-/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_counters_t *
-/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_header_t *
-/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
-/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t *
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_request_t *
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
-/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
-/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
-/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
-/* 136 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
-/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
-/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 137), // webtorch_spec_t[16]
-/* 139 */ (_cffi_opcode_t)(16),
-/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // webtorch_str_t *
-/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
-/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
-/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_wanted_t
+/* 100 */ _CFFI_OP(_CFFI_OP_ARRAY, 98), // float[8][8]
+/* 101 */ (_cffi_opcode_t)(8),
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
+/* 107 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 108), // int64_t[8]
+/* 110 */ (_cffi_opcode_t)(8),
+/* 111 */ _CFFI_OP(_CFFI_OP_ARRAY, 108), // int64_t[9]
+/* 112 */ (_cffi_opcode_t)(9),
+/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[64]
+/* 114 */ (_cffi_opcode_t)(64),
+/* 115 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 117 */ _CFFI_OP(_CFFI_OP_ARRAY, 116), // uintptr_t[32]
+/* 118 */ (_cffi_opcode_t)(32),
+/* 119 */ _CFFI_OP(_CFFI_OP_ARRAY, 74), // void *[64]
+/* 120 */ (_cffi_opcode_t)(64),
+/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void(*)(int)
+/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // void(*)(void)
+/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // void(*)(webtorch_settings_t const *)
+/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 125 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_counters_t *
+/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 129 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_gap_t
+/* 130 */ _CFFI_OP(_CFFI_OP_ARRAY, 129), // webtorch_gap_t[32]
+/* 131 */ (_cffi_opcode_t)(32),
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_header_t *
+/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_header_t
+/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_job_t
+/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_params_t
+/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 137), // webtorch_reply_t *
+/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_reply_t
+/* 138 */ _CFFI_OP(_CFFI_OP_POINTER, 139), // webtorch_request_t *
+/* 139 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_request_t
+/* 140 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_sample_t
+/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_schema_t
+/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_server_t
+/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_settings_t
+/* 144 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_spec_t
+/* 145 */ _CFFI_OP(_CFFI_OP_ARRAY, 144), // webtorch_spec_t[32]
+/* 146 */ (_cffi_opcode_t)(32),
+/* 147 */ _CFFI_OP(_CFFI_OP_ARRAY, 144), // webtorch_spec_t[64]
+/* 148 */ (_cffi_opcode_t)(64),
+/* 149 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // webtorch_str_t *
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_str_t
+/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_text_t
+/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1408,12 +1417,12 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->retained) | 0);  /* check that 'webtorch_batch_t.retained' is an integer */
   (void)((p->shared) | 0);  /* check that 'webtorch_batch_t.shared' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
-  { void *(*tmp)[16] = &p->inputs; (void)tmp; }
-  { size_t(*tmp)[16] = &p->allocated; (void)tmp; }
-  { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { void *(*tmp)[64] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[64] = &p->allocated; (void)tmp; }
+  { uintptr_t(*tmp)[32] = &p->outputs; (void)tmp; }
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
-  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  { int64_t(*tmp)[9] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1445,6 +1454,18 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_gap_t(webtorch_gap_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->flags) | 0);  /* check that 'webtorch_gap_t.flags' is an integer */
+  (void)((p->mask) | 0);  /* check that 'webtorch_gap_t.mask' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_gap_t.len' is an integer */
+  { char(*tmp)[256] = &p->value; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_gap_t { char x; webtorch_gap_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_header_t(webtorch_header_t *p)
@@ -1547,8 +1568,8 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
-  { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
-  { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { webtorch_spec_t(*tmp)[64] = &p->inputs; (void)tmp; }
+  { webtorch_spec_t(*tmp)[32] = &p->outputs; (void)tmp; }
   (void)((p->input_strings) | 0);  /* check that 'webtorch_schema_t.input_strings' is an integer */
   (void)((p->output_strings) | 0);  /* check that 'webtorch_schema_t.output_strings' is an integer */
   (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
@@ -1556,6 +1577,9 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[16][64] = &p->vars; (void)tmp; }
+  (void)((p->nmasks) | 0);  /* check that 'webtorch_schema_t.nmasks' is an integer */
+  (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
+  { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -2756,6 +2780,15 @@ _cffi_f_ngx_webtorch_zone_exists(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_zone_exists _cffi_d_ngx_webtorch_zone_exists
 #endif
 
+static int _cffi_const_WEBTORCH_ABSENT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ABSENT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ABSENT) | 0);  /* check that WEBTORCH_ABSENT is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_BFLOAT16) <= 0;
@@ -2788,6 +2821,24 @@ static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
   int n = (WEBTORCH_COPY_SIZE) <= 0;
   *o = (unsigned long long)((WEBTORCH_COPY_SIZE) | 0);  /* check that WEBTORCH_COPY_SIZE is an integer */
   if (!_cffi_check_int(*o, n, 4096U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEFAULT(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEFAULT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEFAULT) | 0);  /* check that WEBTORCH_DEFAULT is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEFAULT_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEFAULT_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEFAULT_LEN) | 0);  /* check that WEBTORCH_DEFAULT_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
     n |= 2;
   return n;
 }
@@ -3008,6 +3059,15 @@ static int _cffi_const_WEBTORCH_MAX_AXES(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_BUFFERS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_BUFFERS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_BUFFERS) | 0);  /* check that WEBTORCH_MAX_BUFFERS is an integer */
+  if (!_cffi_check_int(*o, n, 64U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_DIMS) <= 0;
@@ -3021,7 +3081,7 @@ static int _cffi_const_WEBTORCH_MAX_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_TENSORS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_TENSORS) | 0);  /* check that WEBTORCH_MAX_TENSORS is an integer */
-  if (!_cffi_check_int(*o, n, 16U))
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -3031,6 +3091,15 @@ static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
   int n = (WEBTORCH_MAX_VARS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
   if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MISSING(unsigned long long *o)
+{
+  int n = (WEBTORCH_MISSING) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MISSING) | 0);  /* check that WEBTORCH_MISSING is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
     n |= 2;
   return n;
 }
@@ -3062,6 +3131,15 @@ static int _cffi_const_WEBTORCH_NO_BLOCK(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_NSIZES(unsigned long long *o)
+{
+  int n = (WEBTORCH_NSIZES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NSIZES) | 0);  /* check that WEBTORCH_NSIZES is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_ONLY_SLOT(unsigned long long *o)
 {
   int n = (WEBTORCH_ONLY_SLOT) <= 0;
@@ -3075,6 +3153,15 @@ static int _cffi_const_WEBTORCH_OPTIMIZER(unsigned long long *o)
 {
   int n = (WEBTORCH_OPTIMIZER) <= 0;
   *o = (unsigned long long)((WEBTORCH_OPTIMIZER) | 0);  /* check that WEBTORCH_OPTIMIZER is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_OPTIONAL(unsigned long long *o)
+{
+  int n = (WEBTORCH_OPTIONAL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OPTIONAL) | 0);  /* check that WEBTORCH_OPTIONAL is an integer */
   if (!_cffi_check_int(*o, n, 1U))
     n |= 2;
   return n;
@@ -3198,10 +3285,13 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 }
 
 static const struct _cffi_global_s _cffi_globals[] = {
+  { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DROP_SLOT", (void *)_cffi_const_WEBTORCH_DROP_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3226,14 +3316,18 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_BUFFERS", (void *)_cffi_const_WEBTORCH_MAX_BUFFERS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MISSING", (void *)_cffi_const_WEBTORCH_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NSIZES", (void *)_cffi_const_WEBTORCH_NSIZES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3266,15 +3360,15 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_free },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 119), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 102), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 104), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 103), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 117), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 122), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 123), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 104), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 103), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 102), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 106), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 105), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 122), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 121), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
@@ -3315,22 +3409,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 39) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 115) },
+              _CFFI_OP(_CFFI_OP_NOOP, 119) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 109) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 113) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 113) },
+               _CFFI_OP(_CFFI_OP_NOOP, 117) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3345,7 +3439,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3357,25 +3451,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 127) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "flags", offsetof(webtorch_gap_t, flags),
+             sizeof(((webtorch_gap_t *)0)->flags),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "mask", offsetof(webtorch_gap_t, mask),
+            sizeof(((webtorch_gap_t *)0)->mask),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "len", offsetof(webtorch_gap_t, len),
+           sizeof(((webtorch_gap_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "value", offsetof(webtorch_gap_t, value),
+             sizeof(((webtorch_gap_t *)0)->value),
+             _CFFI_OP(_CFFI_OP_NOOP, 91) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 141) },
+             _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3384,16 +3490,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "message", offsetof(webtorch_job_t, message),
                sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 141) },
+               _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 131) },
+               _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 129) },
+             _CFFI_OP(_CFFI_OP_NOOP, 136) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 74) },
@@ -3405,64 +3511,64 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 98) },
+               _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 137) },
+              _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 141) },
+              _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
               _CFFI_OP(_CFFI_OP_NOOP, 74) },
@@ -3471,37 +3577,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_request_t, headers),
                sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 132) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+            _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3516,10 +3622,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 138) },
+              _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 138) },
+               _CFFI_OP(_CFFI_OP_NOOP, 145) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3534,13 +3640,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 93) },
+            _CFFI_OP(_CFFI_OP_NOOP, 95) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
             _CFFI_OP(_CFFI_OP_NOOP, 89) },
+  { "nmasks", offsetof(webtorch_schema_t, nmasks),
+              sizeof(((webtorch_schema_t *)0)->nmasks),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "noptional", offsetof(webtorch_schema_t, noptional),
+                 sizeof(((webtorch_schema_t *)0)->noptional),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "gaps", offsetof(webtorch_schema_t, gaps),
+            sizeof(((webtorch_schema_t *)0)->gaps),
+            _CFFI_OP(_CFFI_OP_NOOP, 130) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3552,34 +3667,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 95) },
+             _CFFI_OP(_CFFI_OP_NOOP, 97) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 98) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
                    _CFFI_OP(_CFFI_OP_NOOP, 87) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 105) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3588,25 +3703,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+            _CFFI_OP(_CFFI_OP_NOOP, 93) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 107) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 109) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 106) },
+                _CFFI_OP(_CFFI_OP_NOOP, 108) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -3615,10 +3730,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 115) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3640,57 +3755,60 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 121, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 125, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 122, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 126, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 124, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 128, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 126, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 127, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_params_t", 128, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
-  { "$webtorch_reply_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
-  { "$webtorch_request_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
-  { "$webtorch_sample_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
-  { "$webtorch_schema_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
-  { "$webtorch_server_t", 135, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
-  { "$webtorch_settings_t", 136, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
-  { "$webtorch_spec_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
-  { "$webtorch_str_t", 141, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
-  { "$webtorch_text_t", 142, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
-  { "$webtorch_wanted_t", 143, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 111, 6 },
+  { "$webtorch_gap_t", 129, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 28, 4 },
+  { "$webtorch_header_t", 133, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 32, 2 },
+  { "$webtorch_job_t", 134, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 34, 7 },
+  { "$webtorch_params_t", 135, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 41, 9 },
+  { "$webtorch_reply_t", 137, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 50, 8 },
+  { "$webtorch_request_t", 139, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 58, 10 },
+  { "$webtorch_sample_t", 140, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 68, 5 },
+  { "$webtorch_schema_t", 141, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 73, 19 },
+  { "$webtorch_server_t", 142, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 92, 7 },
+  { "$webtorch_settings_t", 143, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 99, 10 },
+  { "$webtorch_spec_t", 144, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 109, 5 },
+  { "$webtorch_str_t", 150, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 114, 2 },
+  { "$webtorch_text_t", 151, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 116, 2 },
+  { "$webtorch_wanted_t", 152, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 118, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 121 },
-  { "webtorch_block_t", 122 },
-  { "webtorch_counters_t", 124 },
-  { "webtorch_header_t", 126 },
-  { "webtorch_job_t", 127 },
-  { "webtorch_params_t", 128 },
-  { "webtorch_reply_t", 130 },
-  { "webtorch_request_t", 132 },
-  { "webtorch_sample_t", 133 },
-  { "webtorch_schema_t", 134 },
-  { "webtorch_server_t", 135 },
-  { "webtorch_settings_t", 136 },
-  { "webtorch_spec_t", 137 },
-  { "webtorch_str_t", 141 },
-  { "webtorch_text_t", 142 },
-  { "webtorch_wanted_t", 143 },
+  { "webtorch_batch_t", 125 },
+  { "webtorch_block_t", 126 },
+  { "webtorch_counters_t", 128 },
+  { "webtorch_gap_t", 129 },
+  { "webtorch_header_t", 133 },
+  { "webtorch_job_t", 134 },
+  { "webtorch_params_t", 135 },
+  { "webtorch_reply_t", 137 },
+  { "webtorch_request_t", 139 },
+  { "webtorch_sample_t", 140 },
+  { "webtorch_schema_t", 141 },
+  { "webtorch_server_t", 142 },
+  { "webtorch_settings_t", 143 },
+  { "webtorch_spec_t", 144 },
+  { "webtorch_str_t", 150 },
+  { "webtorch_text_t", 151 },
+  { "webtorch_wanted_t", 152 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3700,12 +3818,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  85,  /* num_globals */
-  16,  /* num_struct_unions */
+  92,  /* num_globals */
+  17,  /* num_struct_unions */
   0,  /* num_enums */
-  16,  /* num_typenames */
+  17,  /* num_typenames */
   NULL,  /* no includes */
-  144,  /* num_types */
+  153,  /* num_types */
   1,  /* flags */
 };
 

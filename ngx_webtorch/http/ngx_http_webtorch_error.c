@@ -182,7 +182,7 @@ ngx_http_webtorch_method(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+ngx_http_webtorch_add_allow(ngx_http_request_t *r, uint32_t methods)
 {
     u_char      *p;
     ngx_str_t    name, value;
@@ -193,7 +193,7 @@ ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
     value.data = ngx_pnalloc(r->pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
                                              "PATCH, OPTIONS"));
     if (value.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     p = value.data;
@@ -207,7 +207,14 @@ ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
 
     value.len = p - value.data;
 
-    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+    return ngx_http_webtorch_add_header(r, &name, &value);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+{
+    if (ngx_http_webtorch_add_allow(r, methods) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -23,6 +23,9 @@ ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
 /* the bit of a method in schemas; 0: an unknown one */
 uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+
+/* adds the header "Allow" */
+ngx_int_t ngx_http_webtorch_add_allow(ngx_http_request_t *r, uint32_t methods);
 ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
     uint32_t methods);
 

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 
+    from webtorch._gaps import Masked, Missing
     from webtorch._handlers import handler, infer, train
     from webtorch._messages import HTTPError, Request, Response
     from webtorch._model import Model
@@ -30,6 +31,8 @@ else:
     # not need.
     _MODULES = {
         "HTTPError": "_messages",
+        "Masked": "_gaps",
+        "Missing": "_gaps",
         "Model": "_model",
         "Request": "_messages",
         "Response": "_messages",
@@ -59,6 +62,8 @@ else:
 
 __all__ = [
     "HTTPError",
+    "Masked",
+    "Missing",
     "Model",
     "Request",
     "Response",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings, _torch
+from webtorch._gaps import Masked
 from webtorch._messages import Request, Response
 from webtorch._schema import Schema, TensorSpec
 from webtorch._training import progress, training
@@ -252,10 +253,17 @@ class TensorFunction:
 def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
     """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
     index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-    return [
-        value[index] if isinstance(value, Tensor) else [copy.deepcopy(value[row]) for row in rows]
-        for value in inputs
-    ]
+
+    def take(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[index]
+        if value is None:
+            return None
+        if isinstance(value, Masked):
+            return Masked(take(value.values), value.mask[index])
+        return [copy.deepcopy(value[row]) for row in rows]
+
+    return [*map(take, inputs)]
 
 
 def _are_strings(
