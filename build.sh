@@ -12,7 +12,7 @@ MODULE=ngx_http_webtorch_module.so
 JOBS=$(nproc)
 WORKERS=$((JOBS * 2))               # tests at once
 
-BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev zlib1g-dev wrk curl)
+BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl)
 TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
@@ -22,6 +22,7 @@ declare -A WHY=(
     [g++]='compiles the module'
     [make]='drives the compilation'
     [libsimdjson-dev]='parses JSON bodies'
+    [libflatbuffers-dev]='reads the metadata of Arrow streams'
     [zlib1g-dev]='inflates compressed bodies'
     [wrk]='makes the load for bench/'
     [curl]='sends the requests of the examples'

@@ -20,7 +20,8 @@
 /* cdef: begin */
 
 #define WEBTORCH_MAX_DIMS     8
-#define WEBTORCH_MAX_TENSORS  16
+#define WEBTORCH_MAX_TENSORS  32
+#define WEBTORCH_MAX_BUFFERS  64          /* inputs and their masks */
 #define WEBTORCH_MAX_AXES     8
 #define WEBTORCH_NAME_LEN     64
 #define WEBTORCH_MAX_VARS     32
@@ -57,6 +58,20 @@
 #define WEBTORCH_DELETE       16
 #define WEBTORCH_PATCH        32
 #define WEBTORCH_OPTIONS      64
+
+/* flags of an input: it may be absent, its elements may be missing */
+#define WEBTORCH_OPTIONAL     1
+#define WEBTORCH_MISSING      2
+
+/* flag of an input: rows without it have its default */
+#define WEBTORCH_DEFAULT      4
+
+/* bytes of a default */
+#define WEBTORCH_DEFAULT_LEN  256
+
+/* the index in sizes[] of the bits of absent optional inputs */
+#define WEBTORCH_ABSENT       8
+#define WEBTORCH_NSIZES       9
 
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096
@@ -141,6 +156,19 @@ typedef struct {
 } webtorch_spec_t;
 
 
+/* gaps that an input may have */
+
+typedef struct {
+    uint32_t  flags;
+    uint32_t  mask;                       /* index of the buffer with 1 for each
+                                             missing element; 0: none, floats
+                                             are NaN */
+    uint32_t  len;                        /* bytes of the default: of a string,
+                                             an element or a row */
+    char      value[WEBTORCH_DEFAULT_LEN];
+} webtorch_gap_t;
+
+
 /* a handler, as its annotations describe it */
 
 typedef struct {
@@ -152,7 +180,7 @@ typedef struct {
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;
-    webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t  inputs[WEBTORCH_MAX_BUFFERS];     /* masks are last */
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
 
     uint32_t         input_strings;       /* how many are tensors of strings */
@@ -171,6 +199,11 @@ typedef struct {
        handler */
     uint32_t         ncaptures;
     char             captures[WEBTORCH_MAX_CAPTURES][WEBTORCH_NAME_LEN];
+
+    uint32_t         nmasks;
+    uint32_t         noptional;           /* inputs with WEBTORCH_OPTIONAL and
+                                             no default: Python gets None */
+    webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];       /* of inputs */
 } webtorch_schema_t;
 
 
@@ -295,15 +328,18 @@ typedef struct {
     uint32_t         retained;            /* Python keeps the input buffers */
     uint32_t         shared;              /* outputs may change after a call */
     webtorch_job_t  *jobs;
-    void            *inputs[WEBTORCH_MAX_TENSORS];
-    size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
+    void            *inputs[WEBTORCH_MAX_BUFFERS];
+    size_t           allocated[WEBTORCH_MAX_BUFFERS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
 
     char            *text;                /* all strings of the inputs */
     uint64_t         text_len;
 
-    /* sizes of variable axes; Python sets those that only outputs have */
-    int64_t          sizes[WEBTORCH_MAX_AXES];
+    /*
+     * Sizes of variable axes, Python sets those that only outputs have; the
+     * last element is the bits of absent optional inputs.
+     */
+    int64_t          sizes[WEBTORCH_NSIZES];
 } webtorch_batch_t;
 
 

@@ -1260,18 +1260,18 @@ static void *_cffi_types[] = {
 /*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_schema_t const *
+/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_schema_t const *
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, float const *, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // float const *
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // float const *
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, uint32_t)
@@ -1283,16 +1283,16 @@ static void *_cffi_types[] = {
 /* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // webtorch_batch_t *
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // webtorch_batch_t *
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(uint32_t, webtorch_params_t const *)
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // webtorch_params_t const *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 195), // webtorch_params_t const *
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(void)
 /* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 44 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // webtorch_form_t *
+/* 44 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // webtorch_form_t *
 /* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 47 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
@@ -1300,11 +1300,11 @@ static void *_cffi_types[] = {
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 51 */ _CFFI_OP(_CFFI_OP_NOOP, 44),
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 185), // webtorch_part_t *
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 196), // webtorch_part_t *
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 183), // webtorch_job_t *
+/* 56 */ _CFFI_OP(_CFFI_OP_POINTER, 194), // webtorch_job_t *
 /* 57 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 59 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
@@ -1312,27 +1312,27 @@ static void *_cffi_types[] = {
 /* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_job_t *, webtorch_reply_t const *)
 /* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 56),
-/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_reply_t const *
+/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // webtorch_reply_t const *
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 57), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_wanted_t const *
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 214), // webtorch_wanted_t const *
 /* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // webtorch_block_t *
+/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 183), // webtorch_block_t *
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // webtorch_form_t const *
-/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 195), // webtorch_span_t const *
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // webtorch_form_t const *
+/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_span_t const *
 /* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 77 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // uint64_t *
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 191), // webtorch_sample_t *
+/* 78 */ _CFFI_OP(_CFFI_OP_POINTER, 170), // uint64_t *
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 202), // webtorch_sample_t *
 /* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_server_t *
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // webtorch_server_t *
 /* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
@@ -1345,111 +1345,124 @@ static void *_cffi_types[] = {
 /* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_rows_t * *
 /* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(int)
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(int)
 /* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(int, char const *, size_t)
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(int, char const *, size_t)
 /* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 102 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(uint32_t)
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(uint32_t)
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(uint32_t, uint32_t)
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(uint32_t, uint32_t)
 /* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(void *)
-/* 113 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // void *
+/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(void *)
+/* 113 */ _CFFI_OP(_CFFI_OP_POINTER, 181), // void *
 /* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(void)
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(void)
 /* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_batch_t *)
+/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(webtorch_batch_t *)
 /* 118 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
 /* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
 /* 121 */ _CFFI_OP(_CFFI_OP_NOOP, 56),
 /* 122 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // webtorch_failure_t const *
+/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_failure_t const *
 /* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_rows_t *)
-/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_rows_t *
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(webtorch_rows_t *)
+/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_rows_t *
 /* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 173), // void()(webtorch_settings_t const *)
-/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 194), // webtorch_settings_t const *
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 181), // void()(webtorch_settings_t const *)
+/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_settings_t const *
 /* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 126), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_rows_t const *
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_rows_t const *
 /* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
 /* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 142), // char[16][64]
+/* 136 */ _CFFI_OP(_CFFI_OP_ARRAY, 144), // char[16][64]
 /* 137 */ (_cffi_opcode_t)(16),
-/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 142), // char[32][64]
-/* 139 */ (_cffi_opcode_t)(32),
-/* 140 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[512]
-/* 141 */ (_cffi_opcode_t)(512),
-/* 142 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[64]
-/* 143 */ (_cffi_opcode_t)(64),
-/* 144 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[74]
-/* 145 */ (_cffi_opcode_t)(74),
-/* 146 */ _CFFI_OP(_CFFI_OP_ARRAY, 142), // char[8][64]
-/* 147 */ (_cffi_opcode_t)(8),
-/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 149 */ _CFFI_OP(_CFFI_OP_ARRAY, 148), // float[8]
-/* 150 */ (_cffi_opcode_t)(8),
-/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // float[8][8]
+/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[256]
+/* 139 */ (_cffi_opcode_t)(256),
+/* 140 */ _CFFI_OP(_CFFI_OP_ARRAY, 144), // char[32][64]
+/* 141 */ (_cffi_opcode_t)(32),
+/* 142 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[512]
+/* 143 */ (_cffi_opcode_t)(512),
+/* 144 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[64]
+/* 145 */ (_cffi_opcode_t)(64),
+/* 146 */ _CFFI_OP(_CFFI_OP_ARRAY, 135), // char[74]
+/* 147 */ (_cffi_opcode_t)(74),
+/* 148 */ _CFFI_OP(_CFFI_OP_ARRAY, 144), // char[8][64]
+/* 149 */ (_cffi_opcode_t)(8),
+/* 150 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 150), // float[8]
 /* 152 */ (_cffi_opcode_t)(8),
-/* 153 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
-/* 156 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
-/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 160 */ _CFFI_OP(_CFFI_OP_ARRAY, 159), // int64_t[8]
-/* 161 */ (_cffi_opcode_t)(8),
-/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 163 */ (_cffi_opcode_t)(16),
-/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 166 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // uintptr_t[16]
-/* 167 */ (_cffi_opcode_t)(16),
-/* 168 */ _CFFI_OP(_CFFI_OP_ARRAY, 113), // void *[16]
-/* 169 */ (_cffi_opcode_t)(16),
-/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // void(*)(int)
-/* 171 */ _CFFI_OP(_CFFI_OP_POINTER, 115), // void(*)(void)
-/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // void(*)(webtorch_settings_t const *)
-/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 175 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 176 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // webtorch_counters_t *
-/* 177 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // webtorch_failure_t *
-/* 179 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 180 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // webtorch_header_t *
-/* 182 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_header_t
-/* 183 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_job_t
-/* 184 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_params_t
-/* 185 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_part_t
-/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_reply_t *
-/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_reply_t
-/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // webtorch_request_t *
-/* 189 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_request_t
-/* 190 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_rows_t
-/* 191 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_sample_t
-/* 192 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_schema_t
-/* 193 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_server_t
-/* 194 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_settings_t
-/* 195 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_span_t
-/* 196 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_spec_t
-/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 196), // webtorch_spec_t[16]
-/* 198 */ (_cffi_opcode_t)(16),
-/* 199 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_str_t
-/* 200 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_text_t
-/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_wanted_t
+/* 153 */ _CFFI_OP(_CFFI_OP_ARRAY, 151), // float[8][8]
+/* 154 */ (_cffi_opcode_t)(8),
+/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 156 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
+/* 158 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 159 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
+/* 160 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 161 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 162 */ _CFFI_OP(_CFFI_OP_ARRAY, 161), // int64_t[8]
+/* 163 */ (_cffi_opcode_t)(8),
+/* 164 */ _CFFI_OP(_CFFI_OP_ARRAY, 161), // int64_t[9]
+/* 165 */ (_cffi_opcode_t)(9),
+/* 166 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[32]
+/* 167 */ (_cffi_opcode_t)(32),
+/* 168 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[64]
+/* 169 */ (_cffi_opcode_t)(64),
+/* 170 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 172 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // uintptr_t[32]
+/* 173 */ (_cffi_opcode_t)(32),
+/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 113), // void *[32]
+/* 175 */ (_cffi_opcode_t)(32),
+/* 176 */ _CFFI_OP(_CFFI_OP_ARRAY, 113), // void *[64]
+/* 177 */ (_cffi_opcode_t)(64),
+/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 97), // void(*)(int)
+/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 115), // void(*)(void)
+/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // void(*)(webtorch_settings_t const *)
+/* 181 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 182 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 183 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 184 */ _CFFI_OP(_CFFI_OP_POINTER, 185), // webtorch_counters_t *
+/* 185 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_failure_t *
+/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 188 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 189 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 189), // webtorch_gap_t[32]
+/* 191 */ (_cffi_opcode_t)(32),
+/* 192 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_header_t *
+/* 193 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 194 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 195 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 196 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // webtorch_reply_t *
+/* 198 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
+/* 199 */ _CFFI_OP(_CFFI_OP_POINTER, 200), // webtorch_request_t *
+/* 200 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
+/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
+/* 202 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
+/* 203 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
+/* 204 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
+/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
+/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
+/* 207 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
+/* 208 */ _CFFI_OP(_CFFI_OP_ARRAY, 207), // webtorch_spec_t[32]
+/* 209 */ (_cffi_opcode_t)(32),
+/* 210 */ _CFFI_OP(_CFFI_OP_ARRAY, 207), // webtorch_spec_t[64]
+/* 211 */ (_cffi_opcode_t)(64),
+/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
+/* 213 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
+/* 214 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1466,12 +1479,12 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->retained) | 0);  /* check that 'webtorch_batch_t.retained' is an integer */
   (void)((p->shared) | 0);  /* check that 'webtorch_batch_t.shared' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
-  { void *(*tmp)[16] = &p->inputs; (void)tmp; }
-  { size_t(*tmp)[16] = &p->allocated; (void)tmp; }
-  { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { void *(*tmp)[64] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[64] = &p->allocated; (void)tmp; }
+  { uintptr_t(*tmp)[32] = &p->outputs; (void)tmp; }
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
-  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  { int64_t(*tmp)[9] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1536,6 +1549,18 @@ static void _cffi_checkfld_typedef_webtorch_form_t(webtorch_form_t *p)
   { char(*tmp)[512] = &p->message; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_form_t { char x; webtorch_form_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_gap_t(webtorch_gap_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->flags) | 0);  /* check that 'webtorch_gap_t.flags' is an integer */
+  (void)((p->mask) | 0);  /* check that 'webtorch_gap_t.mask' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_gap_t.len' is an integer */
+  { char(*tmp)[256] = &p->value; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_gap_t { char x; webtorch_gap_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_header_t(webtorch_header_t *p)
@@ -1637,16 +1662,16 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   (void)((p->caller) | 0);  /* check that 'webtorch_rows_t.caller' is an integer */
   (void)((p->rows) | 0);  /* check that 'webtorch_rows_t.rows' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_rows_t.ninputs' is an integer */
-  { void *(*tmp)[16] = &p->inputs; (void)tmp; }
-  { size_t(*tmp)[16] = &p->input_size; (void)tmp; }
+  { void *(*tmp)[32] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[32] = &p->input_size; (void)tmp; }
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
   { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
   (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
   { char * *tmp = &p->result; (void)tmp; }
   (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
-  { size_t(*tmp)[16] = &p->output_at; (void)tmp; }
-  { size_t(*tmp)[16] = &p->output_size; (void)tmp; }
+  { size_t(*tmp)[32] = &p->output_at; (void)tmp; }
+  { size_t(*tmp)[32] = &p->output_size; (void)tmp; }
   (void)((p->text_at) | 0);  /* check that 'webtorch_rows_t.text_at' is an integer */
 }
 struct _cffi_align_typedef_webtorch_rows_t { char x; webtorch_rows_t y; };
@@ -1677,8 +1702,8 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
-  { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
-  { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { webtorch_spec_t(*tmp)[64] = &p->inputs; (void)tmp; }
+  { webtorch_spec_t(*tmp)[32] = &p->outputs; (void)tmp; }
   (void)((p->input_strings) | 0);  /* check that 'webtorch_schema_t.input_strings' is an integer */
   (void)((p->output_strings) | 0);  /* check that 'webtorch_schema_t.output_strings' is an integer */
   (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
@@ -1688,6 +1713,9 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[32][64] = &p->vars; (void)tmp; }
   (void)((p->ncaptures) | 0);  /* check that 'webtorch_schema_t.ncaptures' is an integer */
   { char(*tmp)[16][64] = &p->captures; (void)tmp; }
+  (void)((p->nmasks) | 0);  /* check that 'webtorch_schema_t.nmasks' is an integer */
+  (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
+  { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -3621,6 +3649,15 @@ _cffi_f_ngx_webtorch_zone_exists(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_zone_exists _cffi_d_ngx_webtorch_zone_exists
 #endif
 
+static int _cffi_const_WEBTORCH_ABSENT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ABSENT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ABSENT) | 0);  /* check that WEBTORCH_ABSENT is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_BFLOAT16) <= 0;
@@ -3662,6 +3699,24 @@ static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
   int n = (WEBTORCH_COPY_SIZE) <= 0;
   *o = (unsigned long long)((WEBTORCH_COPY_SIZE) | 0);  /* check that WEBTORCH_COPY_SIZE is an integer */
   if (!_cffi_check_int(*o, n, 4096U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEFAULT(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEFAULT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEFAULT) | 0);  /* check that WEBTORCH_DEFAULT is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEFAULT_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEFAULT_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEFAULT_LEN) | 0);  /* check that WEBTORCH_DEFAULT_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
     n |= 2;
   return n;
 }
@@ -3882,6 +3937,15 @@ static int _cffi_const_WEBTORCH_MAX_AXES(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_BUFFERS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_BUFFERS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_BUFFERS) | 0);  /* check that WEBTORCH_MAX_BUFFERS is an integer */
+  if (!_cffi_check_int(*o, n, 64U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_CAPTURES(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_CAPTURES) <= 0;
@@ -3913,7 +3977,7 @@ static int _cffi_const_WEBTORCH_MAX_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_TENSORS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_TENSORS) | 0);  /* check that WEBTORCH_MAX_TENSORS is an integer */
-  if (!_cffi_check_int(*o, n, 16U))
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -3932,6 +3996,15 @@ static int _cffi_const_WEBTORCH_MESSAGE_LEN(unsigned long long *o)
   int n = (WEBTORCH_MESSAGE_LEN) <= 0;
   *o = (unsigned long long)((WEBTORCH_MESSAGE_LEN) | 0);  /* check that WEBTORCH_MESSAGE_LEN is an integer */
   if (!_cffi_check_int(*o, n, 512U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MISSING(unsigned long long *o)
+{
+  int n = (WEBTORCH_MISSING) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MISSING) | 0);  /* check that WEBTORCH_MISSING is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
     n |= 2;
   return n;
 }
@@ -3972,6 +4045,15 @@ static int _cffi_const_WEBTORCH_NO_BLOCK(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_NSIZES(unsigned long long *o)
+{
+  int n = (WEBTORCH_NSIZES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NSIZES) | 0);  /* check that WEBTORCH_NSIZES is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_ONLY_SLOT(unsigned long long *o)
 {
   int n = (WEBTORCH_ONLY_SLOT) <= 0;
@@ -3985,6 +4067,15 @@ static int _cffi_const_WEBTORCH_OPTIMIZER(unsigned long long *o)
 {
   int n = (WEBTORCH_OPTIMIZER) <= 0;
   *o = (unsigned long long)((WEBTORCH_OPTIMIZER) | 0);  /* check that WEBTORCH_OPTIMIZER is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_OPTIONAL(unsigned long long *o)
+{
+  int n = (WEBTORCH_OPTIONAL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OPTIONAL) | 0);  /* check that WEBTORCH_OPTIONAL is an integer */
   if (!_cffi_check_int(*o, n, 1U))
     n |= 2;
   return n;
@@ -4180,11 +4271,14 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 }
 
 static const struct _cffi_global_s _cffi_globals[] = {
+  { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DROP_SLOT", (void *)_cffi_const_WEBTORCH_DROP_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4209,18 +4303,22 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_BUFFERS", (void *)_cffi_const_WEBTORCH_MAX_BUFFERS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_CAPTURES", (void *)_cffi_const_WEBTORCH_MAX_CAPTURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_PARTS", (void *)_cffi_const_WEBTORCH_MAX_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MISSING", (void *)_cffi_const_WEBTORCH_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NOT_SET", (void *)_cffi_const_WEBTORCH_NOT_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NSIZES", (void *)_cffi_const_WEBTORCH_NSIZES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PERCENT_LATIN1", (void *)_cffi_const_WEBTORCH_PERCENT_LATIN1, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4268,15 +4366,15 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 43), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_form_read },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 100), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 157), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 172), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 155), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 154), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 153), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 157), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 156), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 171), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 170), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 159), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 180), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 157), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 156), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 155), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 159), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 158), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 179), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 178), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 112), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 55), (void *)_cffi_d_ngx_webtorch_reply_body },
@@ -4326,22 +4424,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 56) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+              _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 162) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 166) },
+               _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 164) },
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 160) },
+             _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4356,7 +4454,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 176) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -4368,43 +4466,43 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 176) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 164) },
+             _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 164) },
+             _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 164) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 199) },
+               _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 181) },
+               _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 164) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 164) },
+          _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4419,25 +4517,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 144) },
+                _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 140) },
+               _CFFI_OP(_CFFI_OP_NOOP, 142) },
+  { "flags", offsetof(webtorch_gap_t, flags),
+             sizeof(((webtorch_gap_t *)0)->flags),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "mask", offsetof(webtorch_gap_t, mask),
+            sizeof(((webtorch_gap_t *)0)->mask),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "len", offsetof(webtorch_gap_t, len),
+           sizeof(((webtorch_gap_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "value", offsetof(webtorch_gap_t, value),
+             sizeof(((webtorch_gap_t *)0)->value),
+             _CFFI_OP(_CFFI_OP_NOOP, 138) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 199) },
+             _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4446,19 +4556,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 178) },
+               _CFFI_OP(_CFFI_OP_NOOP, 186) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 188) },
+               _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 186) },
+             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 164) },
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 113) },
@@ -4470,73 +4580,73 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 148) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 148) },
+            _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 149) },
+              _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 149) },
+              _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 149) },
+              _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 151) },
+               _CFFI_OP(_CFFI_OP_NOOP, 153) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+               _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 199) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 181) },
+               _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 196) },
+              _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 199) },
+                _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 164) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 164) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4566,7 +4676,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 164) },
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4575,22 +4685,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 162) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 164) },
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 160) },
+             _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4599,10 +4709,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 162) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 162) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 7) },
@@ -4611,28 +4721,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+               _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 148) },
+               _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+               _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 158) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 158) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4647,10 +4757,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 197) },
+              _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+               _CFFI_OP(_CFFI_OP_NOOP, 208) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4665,19 +4775,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 146) },
+            _CFFI_OP(_CFFI_OP_NOOP, 148) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 138) },
+            _CFFI_OP(_CFFI_OP_NOOP, 140) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
                 _CFFI_OP(_CFFI_OP_NOOP, 136) },
+  { "nmasks", offsetof(webtorch_schema_t, nmasks),
+              sizeof(((webtorch_schema_t *)0)->nmasks),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "noptional", offsetof(webtorch_schema_t, noptional),
+                 sizeof(((webtorch_schema_t *)0)->noptional),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "gaps", offsetof(webtorch_schema_t, gaps),
+            sizeof(((webtorch_schema_t *)0)->gaps),
+            _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4689,37 +4808,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 148) },
+               _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 148) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 148) },
+             _CFFI_OP(_CFFI_OP_NOOP, 150) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 149) },
+                _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 158) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 164) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
                    _CFFI_OP(_CFFI_OP_NOOP, 134) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 158) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+               _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4728,34 +4847,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 164) },
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 164) },
+          _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 164) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 142) },
+            _CFFI_OP(_CFFI_OP_NOOP, 144) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 158) },
+             _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 160) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 160) },
+             _CFFI_OP(_CFFI_OP_NOOP, 162) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4764,10 +4883,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 164) },
+          _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 164) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -4789,72 +4908,75 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 174, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 182, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 175, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 183, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 177, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 185, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_failure_t", 179, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 187, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 28, 5 },
-  { "$webtorch_form_t", 180, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 188, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 33, 12 },
-  { "$webtorch_header_t", 182, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 45, 2 },
-  { "$webtorch_job_t", 183, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 47, 8 },
-  { "$webtorch_params_t", 184, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 55, 9 },
-  { "$webtorch_part_t", 185, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 64, 6 },
-  { "$webtorch_reply_t", 187, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 70, 8 },
-  { "$webtorch_request_t", 189, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 78, 9 },
-  { "$webtorch_rows_t", 190, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 87, 16 },
-  { "$webtorch_sample_t", 191, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 103, 5 },
-  { "$webtorch_schema_t", 192, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 108, 19 },
-  { "$webtorch_server_t", 193, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 127, 7 },
-  { "$webtorch_settings_t", 194, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 134, 11 },
-  { "$webtorch_span_t", 195, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 145, 3 },
-  { "$webtorch_spec_t", 196, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 148, 5 },
-  { "$webtorch_str_t", 199, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 153, 2 },
-  { "$webtorch_text_t", 200, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 155, 2 },
-  { "$webtorch_wanted_t", 201, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 157, 6 },
+  { "$webtorch_gap_t", 189, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 45, 4 },
+  { "$webtorch_header_t", 193, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 49, 2 },
+  { "$webtorch_job_t", 194, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 51, 8 },
+  { "$webtorch_params_t", 195, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 59, 9 },
+  { "$webtorch_part_t", 196, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 68, 6 },
+  { "$webtorch_reply_t", 198, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 74, 8 },
+  { "$webtorch_request_t", 200, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 82, 9 },
+  { "$webtorch_rows_t", 201, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 91, 16 },
+  { "$webtorch_sample_t", 202, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 107, 5 },
+  { "$webtorch_schema_t", 203, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 112, 22 },
+  { "$webtorch_server_t", 204, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 134, 7 },
+  { "$webtorch_settings_t", 205, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 141, 11 },
+  { "$webtorch_span_t", 206, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 152, 3 },
+  { "$webtorch_spec_t", 207, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 155, 5 },
+  { "$webtorch_str_t", 212, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 160, 2 },
+  { "$webtorch_text_t", 213, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 162, 2 },
+  { "$webtorch_wanted_t", 214, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 164, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 174 },
-  { "webtorch_block_t", 175 },
-  { "webtorch_counters_t", 177 },
-  { "webtorch_failure_t", 179 },
-  { "webtorch_form_t", 180 },
-  { "webtorch_header_t", 182 },
-  { "webtorch_job_t", 183 },
-  { "webtorch_params_t", 184 },
-  { "webtorch_part_t", 185 },
-  { "webtorch_reply_t", 187 },
-  { "webtorch_request_t", 189 },
-  { "webtorch_rows_t", 190 },
-  { "webtorch_sample_t", 191 },
-  { "webtorch_schema_t", 192 },
-  { "webtorch_server_t", 193 },
-  { "webtorch_settings_t", 194 },
-  { "webtorch_span_t", 195 },
-  { "webtorch_spec_t", 196 },
-  { "webtorch_str_t", 199 },
-  { "webtorch_text_t", 200 },
-  { "webtorch_wanted_t", 201 },
+  { "webtorch_batch_t", 182 },
+  { "webtorch_block_t", 183 },
+  { "webtorch_counters_t", 185 },
+  { "webtorch_failure_t", 187 },
+  { "webtorch_form_t", 188 },
+  { "webtorch_gap_t", 189 },
+  { "webtorch_header_t", 193 },
+  { "webtorch_job_t", 194 },
+  { "webtorch_params_t", 195 },
+  { "webtorch_part_t", 196 },
+  { "webtorch_reply_t", 198 },
+  { "webtorch_request_t", 200 },
+  { "webtorch_rows_t", 201 },
+  { "webtorch_sample_t", 202 },
+  { "webtorch_schema_t", 203 },
+  { "webtorch_server_t", 204 },
+  { "webtorch_settings_t", 205 },
+  { "webtorch_span_t", 206 },
+  { "webtorch_spec_t", 207 },
+  { "webtorch_str_t", 212 },
+  { "webtorch_text_t", 213 },
+  { "webtorch_wanted_t", 214 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -4864,12 +4986,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  114,  /* num_globals */
-  21,  /* num_struct_unions */
+  121,  /* num_globals */
+  22,  /* num_struct_unions */
   0,  /* num_enums */
-  21,  /* num_typenames */
+  22,  /* num_typenames */
   NULL,  /* no includes */
-  202,  /* num_types */
+  215,  /* num_types */
   1,  /* flags */
 };
 

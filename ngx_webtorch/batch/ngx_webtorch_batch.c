@@ -525,7 +525,8 @@ ngx_webtorch_batch_find_oldest(ngx_webtorch_runner_t *runner)
     ngx_webtorch_waiter_t  *waiter, *oldest;
 
     oldest = NULL;
-    n = runner->handler->schema.nbound ? NGX_WEBTORCH_MAX_OPEN : 1;
+    n = ngx_webtorch_has_key(&runner->handler->schema)
+        ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     for (q = ngx_queue_head(&runner->batches);
          q != ngx_queue_sentinel(&runner->batches);

@@ -72,6 +72,9 @@ ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner, const int64_t *sizes)
         ngx_webtorch_batch_set_sizes(batch, sizes);
     }
 
+    batch->api.sizes[WEBTORCH_ABSENT] = batch->schema->noptional
+                                        ? sizes[WEBTORCH_ABSENT] : 0;
+
     ngx_queue_insert_tail(&runner->batches, &batch->queue);
 
     return batch;
@@ -104,7 +107,7 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 
     batch->row_weight = 1;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         batch->row_size += (size_t) schema->inputs[i].row_size;
     }
 
@@ -193,7 +196,7 @@ ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
     capacity = UINT32_MAX;
     batch->row_weight = 0;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         ngx_webtorch_resolve(&batch->schema->inputs[i], &schema->inputs[i],
                              sizes);
 
@@ -222,7 +225,8 @@ ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
         }
     }
 
-    return 1;
+    return batch->schema->noptional == 0
+           || batch->api.sizes[WEBTORCH_ABSENT] == sizes[WEBTORCH_ABSENT];
 }
 
 
@@ -245,7 +249,7 @@ ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
 
     ngx_webtorch_batch_free_inputs(batch);
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         api->inputs[i] = sink->data[i];
         api->allocated[i] = layout->rows * (size_t) schema->inputs[i].row_size;
         sink->data[i] = NULL;
@@ -318,7 +322,7 @@ ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
         sink->text = api->text + api->text_len;
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         sink->data[i] = (u_char *) api->inputs[i]
                         + api->rows * (size_t) schema->inputs[i].row_size;
     }
@@ -332,7 +336,7 @@ ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
 static ngx_int_t
 ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 {
-    void               *data[WEBTORCH_MAX_TENSORS];
+    void               *data[WEBTORCH_MAX_BUFFERS];
     uint32_t            i, capacity;
     webtorch_batch_t   *api;
     webtorch_schema_t  *schema;
@@ -356,7 +360,7 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 
     capacity = ngx_max(rows, ngx_min(capacity, batch->max_rows));
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         data[i] = ngx_webtorch_buffer_alloc((size_t) capacity
                                         * (size_t) schema->inputs[i].row_size);
 
@@ -369,7 +373,7 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
         }
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         if (api->rows) {
             ngx_memcpy(data[i], api->inputs[i],
                        api->rows * (size_t) schema->inputs[i].row_size);
@@ -490,7 +494,7 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 
     ngx_webtorch_job_free(job);
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         size = (size_t) schema->inputs[i].row_size;
         p = (u_char *) api->inputs[i] + first * size;
 
@@ -558,7 +562,7 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
 
     size = 0;
 
-    for (i = 0; i < only->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(only->schema); i++) {
         size += only->api.allocated[i];
     }
 
@@ -613,7 +617,7 @@ ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
         return;
     }
 
-    for (i = 0; i < batch->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(batch->schema); i++) {
         ngx_webtorch_defer_free(batch->api.inputs[i], batch->api.allocated[i]);
     }
 

@@ -89,7 +89,7 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
 
     sizes = layout->sizes;
 
-    if (runner->handler->schema.nbound) {
+    if (ngx_webtorch_has_key(&runner->handler->schema)) {
         ngx_webtorch_runner_find_open(runner, sizes);
     }
 
@@ -128,7 +128,7 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 {
     ngx_webtorch_batch_t  *batch;
 
-    if (runner->handler->schema.nbound) {
+    if (ngx_webtorch_has_key(&runner->handler->schema)) {
         ngx_webtorch_runner_find_open(runner, layout->sizes);
     }
 
@@ -509,7 +509,7 @@ ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner)
 
     batch = runner->ready.head;
 
-    if (runner->handler->schema.nbound) {
+    if (ngx_webtorch_has_key(&runner->handler->schema)) {
         ngx_webtorch_runner_reopen_others(runner);
         return;
     }

@@ -511,7 +511,8 @@ ngx_webtorch_runner_thread_reclaim(ngx_webtorch_runner_t *runner,
     }
 
     found = NULL;
-    n = runner->handler->schema.nbound ? NGX_WEBTORCH_MAX_OPEN : 1;
+    n = ngx_webtorch_has_key(&runner->handler->schema)
+        ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
 

@@ -201,7 +201,7 @@ ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
     size = layout->text;
     schema = &ctx->handler->schema;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         size += layout->rows * (size_t) ngx_webtorch_row_size(
                                             &schema->inputs[i], layout->sizes);
     }
@@ -227,6 +227,13 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
 
     for (i = 0; i < schema->ninputs; i++) {
         spec = &schema->inputs[i];
+
+        /* NaN is a missing element there */
+
+        if (schema->gaps[i].flags & WEBTORCH_MISSING) {
+            continue;
+        }
+
         n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
             / ngx_webtorch_dtypes[spec->dtype].size;
 
@@ -488,7 +495,7 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
 
     d->held = size;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
         sink->data[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
 
@@ -595,7 +602,7 @@ ngx_http_webtorch_copy_decoded(ngx_http_webtorch_decoding_t *d)
         return NGX_ERROR;
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
         ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
 
@@ -627,7 +634,7 @@ ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
     schema = &d->ctx->handler->schema;
     layout = &d->ctx->layout;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         if (d->sink.data[i]) {
             free(d->sink.data[i],
                  layout->rows * ngx_webtorch_row_size(&schema->inputs[i],

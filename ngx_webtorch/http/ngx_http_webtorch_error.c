@@ -296,15 +296,24 @@ ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
 
 
 ngx_int_t
-ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+ngx_http_webtorch_add_allow(ngx_http_request_t *r, uint32_t methods)
 {
     ngx_str_t  name, value;
 
     ngx_str_set(&name, "Allow");
 
-    if (ngx_http_webtorch_method_names(r->pool, methods, &value) != NGX_OK
-        || ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
-    {
+    if (ngx_http_webtorch_method_names(r->pool, methods, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+{
+    if (ngx_http_webtorch_add_allow(r, methods) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -35,6 +35,8 @@ uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
 ngx_int_t ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
     ngx_str_t *names);
 
+/* adds the header "Allow" */
+ngx_int_t ngx_http_webtorch_add_allow(ngx_http_request_t *r, uint32_t methods);
 ngx_int_t ngx_http_webtorch_not_allowed(ngx_http_request_t *r,
     uint32_t methods);
 

@@ -38,6 +38,8 @@ const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
     &ngx_webtorch_codec_raw,
     &ngx_webtorch_codec_torch7,
     &ngx_webtorch_codec_torch,
+    &ngx_webtorch_codec_csv,
+    &ngx_webtorch_codec_arrow,
     NULL
 };
 

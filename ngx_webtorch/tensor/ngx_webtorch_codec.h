@@ -46,7 +46,7 @@ struct ngx_webtorch_sink_s {
     int         (*reserve)(ngx_webtorch_sink_t *sink,
                            const ngx_webtorch_layout_t *layout,
                            ngx_webtorch_error_t *err);
-    void         *data[WEBTORCH_MAX_TENSORS];
+    void         *data[WEBTORCH_MAX_BUFFERS];
 
     /* layout->text bytes for strings, and their offset in the batch's text */
     char         *text;
@@ -128,9 +128,13 @@ typedef struct {
 
     /* frame() computes checksums of all elements */
     unsigned      summed:1;
+
+    unsigned      binary:1;               /* encode() and no text */
 } ngx_webtorch_codec_t;
 
 
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_arrow;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_csv;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_json;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npy;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npz;

@@ -143,12 +143,6 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
         }
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
-        if (!(seen & (1u << i))) {
-            return ngx_webtorch_error_missing(zip->err, &schema->inputs[i]);
-        }
-    }
-
     return 0;
 }
 
@@ -201,7 +195,7 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     int                      rc;
-    uint32_t                 i;
+    uint32_t                 i, seen;
     ngx_webtorch_zip_t       zip;
     ngx_webtorch_array_t     arrays[WEBTORCH_MAX_TENSORS];
     ngx_webtorch_zip_file_t  files[WEBTORCH_MAX_TENSORS];
@@ -216,8 +210,12 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
 
     rc = ngx_webtorch_npz_read(&zip, schema, sink, arrays, files);
 
+    for (i = 0, seen = 0; i < schema->ninputs; i++) {
+        seen |= (uint32_t) (files[i].data != NULL) << i;
+    }
+
     if (rc == 0) {
-        rc = ngx_webtorch_arrays_read(arrays, schema, sink, layout, err);
+        rc = ngx_webtorch_arrays_read(arrays, seen, schema, sink, layout, err);
     }
 
     for (i = 0; i < schema->ninputs; i++) {

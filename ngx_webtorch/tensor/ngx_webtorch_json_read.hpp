@@ -11,6 +11,7 @@
 
 #include "ngx_webtorch_array.h"
 #include "ngx_webtorch_dtype.hpp"
+#include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_simdjson.hpp"
 
 #include <cinttypes>
@@ -370,6 +371,20 @@ store(const Decoder &d, const element &e, webtorch_text_t *p)
 }
 
 
+/* a null is a missing element, if the input may have such */
+
+template <typename T>
+bool
+store_missing(const Decoder &d, const webtorch_spec_t &spec, const element &e,
+    T *p)
+{
+    return e.is_null()
+           && ngx_webtorch_gaps_set(d.schema, d.sink,
+                  static_cast<uint32_t>(&spec - d.schema->inputs), p)
+              == 0;
+}
+
+
 /*
  * Stores the elements of a row from the given axis on, returns the end; nullptr
  * if the shape does not fit, or if an element is not a T, which sets the error.
@@ -384,7 +399,7 @@ read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
     array  a;
 
     if (axis == spec.ndim) {
-        if (!store(d, e, p)) {
+        if (!store(d, e, p) && !store_missing(d, spec, e, p)) {
             wrong_element(d, spec, e);
             return nullptr;
         }

@@ -121,6 +121,9 @@ ngx_webtorch_unbind(const webtorch_schema_t *schema,
     for (i = 0; i < schema->nbound; i++) {
         layout->sizes[i] = -1;
     }
+
+    layout->sizes[WEBTORCH_ABSENT] = 0;
+    layout->absent = 0;
 }
 
 

@@ -210,14 +210,23 @@ ngx_webtorch_schema_valid(const webtorch_schema_t *schema)
 
     if (schema->ninputs > WEBTORCH_MAX_TENSORS
         || schema->noutputs > WEBTORCH_MAX_TENSORS
+        || schema->nmasks > schema->ninputs
         || schema->naxes > WEBTORCH_MAX_AXES
         || schema->nbound > schema->naxes)
     {
         return -1;
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         if (ngx_webtorch_spec_valid(&schema->inputs[i], schema->nbound) != 0) {
+            return -1;
+        }
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (schema->gaps[i].mask >= ngx_webtorch_buffers(schema)
+            || schema->gaps[i].len > WEBTORCH_DEFAULT_LEN)
+        {
             return -1;
         }
     }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from webtorch._batches import BatchTimeoutError, QueueFullError
     from webtorch._errors import HTTPError
+    from webtorch._gaps import Masked, Missing
     from webtorch._handlers import handler, infer, train
     from webtorch._model import Model
     from webtorch._process import is_check, on_exit
@@ -34,6 +35,8 @@ else:
     _MODULES = {
         "BatchTimeoutError": "_batches",
         "HTTPError": "_errors",
+        "Masked": "_gaps",
+        "Missing": "_gaps",
         "Model": "_model",
         "QueueFullError": "_batches",
         "Request": "_request",
@@ -65,6 +68,8 @@ else:
 __all__ = [
     "BatchTimeoutError",
     "HTTPError",
+    "Masked",
+    "Missing",
     "Model",
     "QueueFullError",
     "Request",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from webtorch import _batches, _strings, _torch
 from webtorch._arguments import Sources, bind
+from webtorch._gaps import Masked
 from webtorch._request import Request
 from webtorch._schema import Schema, TensorSpec
 from webtorch._training import progress, training
@@ -308,10 +309,17 @@ class TensorFunction:
 def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
     """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
     index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-    return [
-        value[index] if isinstance(value, Tensor) else [copy.deepcopy(value[row]) for row in rows]
-        for value in inputs
-    ]
+
+    def take(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[index]
+        if value is None:
+            return None
+        if isinstance(value, Masked):
+            return Masked(take(value.values), value.mask[index])
+        return [copy.deepcopy(value[row]) for row in rows]
+
+    return [*map(take, inputs)]
 
 
 def _are_strings(

@@ -35,6 +35,7 @@ class _Lib:
     WEBTORCH_COPY_SIZE: Literal[4096]
     WEBTORCH_ONLY_SLOT: Literal[0x80000000]
     WEBTORCH_DROP_SLOT: Literal[0x40000000]
+    WEBTORCH_ABSENT: Literal[8]
     WEBTORCH_LOG_ERROR: Literal[4]
     WEBTORCH_LOG_WARN: Literal[5]
     WEBTORCH_LOG_NOTICE: Literal[6]

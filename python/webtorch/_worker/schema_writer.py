@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 
+from webtorch._gaps import Gaps
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
 
 PAIR = 2
 """int64 numbers of a string in C's rows: offset and length."""
+
+# as in ngx_webtorch_api.h
+_OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
 
 _METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
 _DTYPES: dict[Any, int] = {
@@ -65,10 +69,24 @@ def _write_tensors(target: Any, schema: Schema) -> None:
     target.nbound = schema.bound
     for index, name in enumerate(schema.axes):
         target.axes[index] = name.encode()
-    for index, spec in enumerate(schema.inputs):
+    for index, spec in enumerate(schema.buffers):
         write_spec(target.inputs[index], spec.name, spec.dtype, numbered_shape(schema, spec))
+    for index, spec in enumerate(schema.inputs):
+        _write_gaps(target.gaps[index], spec.gaps)
+    for index, mask in schema.masks:
+        target.gaps[index].mask = mask
+    target.nmasks = len(schema.masks)
+    target.noptional = len(schema.optional)
     for index, spec in enumerate(schema.outputs):
         write_spec(target.outputs[index], spec.name, spec.dtype, numbered_shape(schema, spec))
+
+
+def _write_gaps(target: Any, gaps: Gaps) -> None:
+    target.flags = _OPTIONAL * gaps.optional | _MISSING * gaps.missing
+    if gaps.default is not None:
+        target.flags |= _DEFAULT
+        target.len = len(gaps.default)
+        target.value[0 : len(gaps.default)] = gaps.default
 
 
 def write_spec(target: Any, name: str, dtype: Any, shape: Sequence[int]) -> None:

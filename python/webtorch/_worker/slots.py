@@ -90,7 +90,7 @@ class VariableSlot(Slot):
         self._sizes = batch.sizes
         self._bound = schema.bound
         self._shapes = [
-            numbered_shape(schema, spec) + [PAIR] * spec.has_strings for spec in schema.inputs
+            numbered_shape(schema, spec) + [PAIR] * spec.has_strings for spec in schema.buffers
         ]
         self._reported = [
             (number, *schema.place_of(axis))

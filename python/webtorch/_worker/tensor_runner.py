@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings
+from webtorch._gaps import Masked
 from webtorch._handlers import Span, TensorFunction
 from webtorch._native import ffi, lib
 from webtorch._training import progress
@@ -23,6 +24,7 @@ from webtorch._worker.slots import Slot, VariableSlot, is_shared
 # looking up an attribute of lib takes longer than the comparison
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
 _DROP_SLOT = lib.WEBTORCH_DROP_SLOT
+_ABSENT = lib.WEBTORCH_ABSENT
 
 
 class TensorRunner:
@@ -41,6 +43,7 @@ class TensorRunner:
         self._shared_from = self._min_rows_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        self._has_gaps = bool(handler.schema.optional or handler.schema.masks)
         self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
@@ -83,8 +86,8 @@ class TensorRunner:
             slot = self._slots[number] = self._adopt(generation, batch)
 
         inputs: Sequence[Any] = slot.inputs(rows)
-        if self._takes_strings:
-            inputs = self._decode(inputs, batch)
+        if self._takes_strings or self._has_gaps:
+            inputs = self._prepare(inputs, batch)
         progress.begin()
         try:
             outputs: Sequence[Any] = self.handler.run(inputs, rows)
@@ -92,7 +95,7 @@ class TensorRunner:
             changed = slot.is_written() or progress.has_stepped()
             if self._takes_strings:
                 # the lists may have been changed
-                inputs = self._decode(slot.inputs(rows), batch)
+                inputs = self._prepare(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 
@@ -144,7 +147,7 @@ class TensorRunner:
         """Return a slot over C's buffers, which are freed with the last tensor over them."""
         schema = self.handler.schema
         bases = []
-        for index, spec in enumerate(schema.inputs):
+        for index, spec in enumerate(schema.buffers):
             memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_buffer_free)
             buffer = ffi.buffer(memory, batch.allocated[index])
             dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
@@ -155,6 +158,21 @@ class TensorRunner:
         if schema.axes:
             return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
+
+    def _prepare(self, buffers: Sequence[Tensor], batch: Any) -> list[Any]:
+        """Return what the function gets for C's buffers: strings, masks and None."""
+        schema = self.handler.schema
+        inputs: list[Any] = [*buffers[: len(schema.inputs)]]
+        if self._takes_strings:
+            inputs = self._decode(inputs, batch)
+        for index, mask in schema.masks:
+            inputs[index] = Masked(inputs[index], buffers[mask])
+        if schema.optional:
+            absent = batch.sizes[_ABSENT]
+            for index in schema.optional:
+                if absent >> index & 1:
+                    inputs[index] = None
+        return inputs
 
     def _decode(self, inputs: Sequence[Tensor], batch: Any) -> list[Any]:
         """Return the inputs with strings for offsets and lengths in the batch's text."""

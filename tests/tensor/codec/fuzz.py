@@ -2,8 +2,8 @@
 
 Usage: .venv/bin/python tests/tensor/codec/fuzz.py TARGET [OPTIONS]
 
-A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept,
-features or multipart; options are libFuzzer's.
+A target is arrow, csv, json, npy, npz, raw, safetensors, torch7, torch, oip, accept, features or
+multipart; options are libFuzzer's.
 
 New inputs are kept in build/fuzz/TARGET/corpus, inputs that fail in build/fuzz/TARGET.
 """
@@ -20,7 +20,7 @@ SOURCES = ROOT / "ngx_webtorch"
 
 ROOMS = ("api", "tensor", "features")  # the includes
 FUZZED = ("tensor", "features")  # their sources are linked to each target
-CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
+CODECS = ("arrow", "csv", "json", "npy", "npz", "raw", "safetensors", "torch7")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
     "oip": ("fuzz_oip.c", "-D_GNU_SOURCE"),
@@ -29,6 +29,8 @@ TARGETS = {
     "features": ("fuzz_features.c",),
     "multipart": ("fuzz_multipart.c", "-D_GNU_SOURCE"),
 }
+# a bit of Arrow's bool becomes a number of 8 bytes
+TARGETS["arrow"] += ("-DFUZZ_MAX_FACTOR=80",)
 # zlib inflates one byte of a deflated member to 1032 bytes at most
 TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
 

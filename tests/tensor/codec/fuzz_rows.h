@@ -40,7 +40,7 @@
 typedef struct {
     ngx_webtorch_sink_t        sink;
     const webtorch_schema_t   *schema;
-    webtorch_spec_t            specs[WEBTORCH_MAX_TENSORS];   /* with sizes */
+    webtorch_spec_t            specs[WEBTORCH_MAX_BUFFERS];   /* with sizes */
     char                      *text;      /* the bytes of all strings */
     uint32_t                   rows;
     int                        calls;
@@ -56,6 +56,25 @@ typedef struct {
 
 
 static const webtorch_schema_t  fuzz_schemas[] = {
+    { .batched = 1, .ninputs = 4, .input_strings = 1,
+      .nmasks = 2, .noptional = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT32, 4),
+                  fuzz_spec_0("label", WEBTORCH_INT64, 8),
+                  fuzz_spec_0("s", WEBTORCH_STR, 16),
+                  fuzz_spec_0("mask", WEBTORCH_BOOL, 1),
+                  fuzz_spec_0("label", WEBTORCH_BOOL, 1),
+                  fuzz_spec_0("s", WEBTORCH_BOOL, 1) },
+      .gaps = { { .flags = WEBTORCH_MISSING },
+                { .flags = WEBTORCH_MISSING, .mask = 4 },
+                { .flags = WEBTORCH_MISSING, .mask = 5 },
+                { .flags = WEBTORCH_OPTIONAL } } },
+    { .batched = 1, .ninputs = 3, .input_strings = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT64, 8),
+                  fuzz_spec_1("label", WEBTORCH_INT16, 2, 2),
+                  fuzz_spec_0("s", WEBTORCH_STR, 16) },
+      .gaps = { { 0 },
+                { .flags = WEBTORCH_DEFAULT, .len = 4, .value = "abc" },
+                { .flags = WEBTORCH_DEFAULT, .len = 3, .value = "xyz" } } },
     { .batched = 1, .ninputs = 2, .input_strings = 1,
       .naxes = 1, .nbound = 1, .axes = { "n" },
       .inputs = { { "x", WEBTORCH_STR, 1, { -1 }, 16 },
@@ -106,7 +125,7 @@ fuzz_release(fuzz_rows_t *rows)
 {
     uint32_t  i;
 
-    for (i = 0; i < rows->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(rows->schema); i++) {
         free(rows->sink.data[i]);
         rows->sink.data[i] = NULL;
     }
@@ -134,7 +153,7 @@ fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
 
     rows->rows = layout->rows;
 
-    for (i = 0; i < rows->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(rows->schema); i++) {
         ngx_webtorch_resolve(&rows->specs[i], &rows->schema->inputs[i],
                              layout->sizes);
 
