@@ -1,6 +1,7 @@
 """Models that workers share: what one of them trains, all of them serve."""
 
 import os
+import re
 import shutil
 import signal
 import tempfile
