@@ -448,6 +448,8 @@ typedef struct {
     uint64_t         steps;               /* optimizer steps */
     uint64_t         saved;               /* steps in the last checkpoint */
     uint64_t         seen;                /* files changed later are new, ns */
+    uint64_t         weights;             /* identifies the file of "weights="
+                                             when it began; 0: there was none */
     uint32_t         undo;                /* the snapshot is complete */
 } webtorch_counters_t;
 

@@ -26,6 +26,7 @@
 
 
 typedef struct ngx_webtorch_zone_s      ngx_webtorch_zone_t;
+typedef struct ngx_webtorch_accept_s    ngx_webtorch_accept_t;
 
 
 typedef struct {
@@ -41,6 +42,8 @@ typedef struct {
     size_t                  zone_size;
     ngx_webtorch_zone_t    *zone;
     uint64_t                generation;   /* number of this configuration */
+
+    ngx_webtorch_accept_t  *accept;       /* NULL: a single worker */
 
     size_t                  worker_memory;
     ngx_flag_t              reload;       /* modules that change on disk are

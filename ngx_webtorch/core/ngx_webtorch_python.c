@@ -19,6 +19,7 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_fork.h"
+#include "ngx_webtorch_version.h"
 
 #include <pthread.h>
 #include <sys/resource.h>
@@ -41,6 +42,7 @@ static void ngx_webtorch_python_after_fork_child(void);
 static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static void ngx_webtorch_python_set_captures(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema);
+static ngx_int_t ngx_webtorch_python_readable(char *error);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
 static long ngx_webtorch_python_waits(void);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
@@ -74,6 +76,13 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
     ngx_uint_t   i;
 
     if (ngx_webtorch_python_path == NULL) {
+        if (ngx_webtorch_version_check(&conf->python, PY_MAJOR_VERSION,
+                                       PY_MINOR_VERSION, error)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
         if (ngx_webtorch_python_init(conf, error) != NGX_OK) {
             return NGX_ERROR;
         }
@@ -286,6 +295,10 @@ ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
         (void) ngx_webtorch_python_error("could not set sys.path", error);
 
     } else {
+        rc = ngx_webtorch_python_readable(error);
+    }
+
+    if (rc == NGX_OK) {
         /* what is short enough for the event loop is not worth a pool's wake-up */
         ngx_webtorch_py_thread(1);
     }
@@ -293,6 +306,38 @@ ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
     ngx_webtorch_python_main = PyEval_SaveThread();
 
     return rc;
+}
+
+
+/* cffi would only print that it cannot import the bridge */
+
+static ngx_int_t
+ngx_webtorch_python_readable(char *error)
+{
+    PyObject    *module, *text;
+    const char  *message;
+
+    module = PyImport_ImportModule("webtorch._worker.access");
+    text = module ? PyObject_CallMethod(module, "package", NULL) : NULL;
+
+    Py_XDECREF(module);
+
+    if (text == NULL) {
+        return ngx_webtorch_python_error("could not find out what can be read",
+                                         error);
+    }
+
+    message = (text == Py_None) ? NULL : PyUnicode_AsUTF8(text);
+
+    if (message != NULL) {
+        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN, "%s%Z",
+                            message);
+        error[NGX_WEBTORCH_MESSAGE_LEN - 1] = '\0';
+    }
+
+    Py_DECREF(text);
+
+    return (message == NULL) ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -6,10 +6,10 @@
  * reply, job, decode, load, negotiate, content, metadata, infer, protocol; a
  * file calls only those before it.
  *
- * The folder includes headers of api/, tensor/, core/ and batch/, and nginx's
- * HTTP; never Python.h, nor headers of http/phases/ or module/.  This header
- * has what the whole folder and http/phases/ need, each other one belongs to
- * the .c of its name.
+ * The folder includes headers of api/, tensor/, core/, shared/ and batch/, and
+ * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This
+ * header has what the whole folder and http/phases/ need, each other one
+ * belongs to the .c of its name.
  */
 
 

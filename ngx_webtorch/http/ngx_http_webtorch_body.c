@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_codec.h"
 
@@ -71,6 +72,8 @@ ngx_http_webtorch_body_begin(ngx_http_request_t *r,
     cln->handler = ngx_http_webtorch_body_cleanup;
     cln->data = ctx;
 
+    ngx_webtorch_accept_begin(r->connection->requests <= 1);
+
     /* a subrequest has the body of its parent */
 
     if (r != r->main || r->request_body) {
@@ -102,6 +105,8 @@ static void
 ngx_http_webtorch_body_cleanup(void *data)
 {
     ngx_http_webtorch_ctx_t *ctx = data;
+
+    ngx_webtorch_accept_end();
 
     ngx_webtorch_queue_release(&ctx->account, ctx->account.held);
 }

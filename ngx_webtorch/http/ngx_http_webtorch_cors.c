@@ -50,6 +50,8 @@ static ngx_uint_t ngx_http_webtorch_cors_fits(
 static ngx_int_t ngx_http_webtorch_cors_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *method);
+static ngx_int_t ngx_http_webtorch_cors_methods(ngx_http_request_t *r,
+    ngx_str_t *method, ngx_str_t *methods);
 static ngx_int_t ngx_http_webtorch_cors_filter(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_cors_has_header(ngx_http_request_t *r,
     const char *name);
@@ -437,9 +439,8 @@ static ngx_int_t
 ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *method)
 {
-    ngx_int_t                      rc;
-    ngx_str_t                      methods, headers;
-    ngx_http_webtorch_loc_conf_t  *wlcf;
+    ngx_int_t  rc;
+    ngx_str_t  methods, headers;
 
     rc = ngx_http_discard_request_body(r);
 
@@ -447,15 +448,7 @@ ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
         return rc;
     }
 
-    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
-    methods = *method;
-
-    if (wlcf->handler && wlcf->handler->schema.methods
-        && ngx_http_webtorch_method_names(r->pool,
-                                          wlcf->handler->schema.methods,
-                                          &methods)
-           != NGX_OK)
-    {
+    if (ngx_http_webtorch_cors_methods(r, method, &methods) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -483,6 +476,50 @@ ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     }
 
     return NGX_HTTP_NO_CONTENT;
+}
+
+
+/*
+ * The methods of the handler, and the one that was asked for, if it is another
+ * one: "limit_except" may have a handler of its own for OPTIONS.
+ */
+
+static ngx_int_t
+ngx_http_webtorch_cors_methods(ngx_http_request_t *r, ngx_str_t *method,
+    ngx_str_t *methods)
+{
+    u_char                        *p;
+    ngx_str_t                      names;
+    ngx_http_webtorch_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+    *methods = *method;
+
+    if (wlcf->handler == NULL || wlcf->handler->schema.methods == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_webtorch_method_names(r->pool, wlcf->handler->schema.methods,
+                                       &names)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_strnstr(names.data, (char *) method->data, names.len) != NULL) {
+        *methods = names;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, names.len + sizeof(", ") - 1 + method->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    methods->data = p;
+    methods->len = ngx_sprintf(p, "%V, %V", &names, method) - p;
+
+    return NGX_OK;
 }
 
 

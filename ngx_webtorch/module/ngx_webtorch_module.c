@@ -21,6 +21,7 @@
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_stuck.h"
+#include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
@@ -264,6 +265,8 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
         ngx_webtorch_handover_announce(cycle, conf);
     }
 
+    ngx_webtorch_accept_init(cycle, conf);
+
     return NGX_OK;
 }
 
@@ -323,6 +326,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_memory_init(conf, cycle->log);
 
     ngx_webtorch_thread_restore_signals(&mask);
+
+    if (ngx_webtorch_accept_init_process(cycle, conf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_webtorch_balancers_init_process(cycle, conf);
     ngx_webtorch_learner_init_process(cycle, conf);

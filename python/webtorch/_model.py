@@ -149,8 +149,7 @@ class Model:
         self.name = name
         self.module = module
         code = Path(sys._getframe(1).f_code.co_filename)
-        if weights is not None:
-            load_weights(module, weights, code.parent)
+        identity = 0 if weights is None else load_weights(module, weights, code.parent)
         _refuse_lazy(module)
         self._training = module.train()
         own = optimizer(module.parameters()) if optimizer else None
@@ -159,7 +158,7 @@ class Model:
         if previous:
             _copy_weights(module, previous.module)
         self._evaluation = EvalCopy(module)
-        self.state = _state.create_state(name, module, own, lock, code)
+        self.state = _state.create_state(name, module, own, lock, code, identity)
         if previous and isinstance(self.state, _state.LocalState):
             self.state.steps = previous.steps
         self.strict = self.state if isinstance(self.state, SharedState) and lock else None

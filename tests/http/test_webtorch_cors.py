@@ -39,6 +39,10 @@ location = /own { webtorch_handler app:own; }
 location = /denied { deny all; webtorch_handler app:double; }
 location = /password { auth_basic x; webtorch_handler app:double; }
 location = /limited { limit_req zone=one; webtorch_handler app:double; }
+location = /methods {
+    webtorch_handler app:double;
+    limit_except POST { webtorch_handler app:own; }
+}
 location = /text { return 200 "text"; }
 location = /moved { return 301 /double; }
 location = /page { error_page 404 = /text; webtorch_handler app:double; }
@@ -84,6 +88,17 @@ def test_preflight_of_the_inference_protocol(server):
     assert answer.status_code == 204
     assert answer.headers[ORIGIN] == "*"
     assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+
+
+def test_methods_of_a_preflight(server):
+    for path, method, expected in (
+        ("/double", "PUT", "POST, PUT"),
+        ("/double", "DELETE", "POST, PUT, DELETE"),
+        ("/methods", "POST", "GET, OPTIONS, POST"),
+        ("/v2/models", "PATCH", "PATCH"),
+    ):
+        answer = preflight(server, path, **{"Access-Control-Request-Method": method})
+        assert answer.headers["Access-Control-Allow-Methods"] == expected
 
 
 def test_preflight_of_another_origin(server):
