@@ -59,7 +59,8 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
 
-    conf->captures = ngx_http_webtorch_captures(cf, prev->captures);
+    conf->captures = ngx_http_webtorch_captures(cf, prev->captures,
+                                                conf->handler != NULL);
 
     if (conf->captures == NGX_CONF_ERROR) {
         return NGX_CONF_ERROR;
