@@ -6,15 +6,15 @@
 #if (NGX_PCRE)
 
 static ngx_int_t ngx_http_webtorch_add_captures(ngx_conf_t *cf,
-    ngx_array_t **captures, ngx_http_regex_t *regex);
+    ngx_array_t **captures, ngx_http_regex_t *regex, ngx_uint_t warn);
 static ngx_int_t ngx_http_webtorch_add_capture(ngx_conf_t *cf,
-    ngx_array_t *captures, ngx_str_t *name);
+    ngx_array_t *captures, ngx_str_t *name, ngx_uint_t warn);
 static void ngx_http_webtorch_capture_name(ngx_http_regex_t *regex,
     ngx_str_t *name);
 
 
 void *
-ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer)
+ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer, ngx_uint_t warn)
 {
     ngx_uint_t                 i;
     ngx_array_t               *captures;
@@ -34,7 +34,8 @@ ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer)
 
         for (i = 0; i < cscf->server_names.nelts; i++) {
             if (name[i].regex
-                && ngx_http_webtorch_add_captures(cf, &captures, name[i].regex)
+                && ngx_http_webtorch_add_captures(cf, &captures, name[i].regex,
+                                                  warn)
                    != NGX_OK)
             {
                 return NGX_CONF_ERROR;
@@ -43,7 +44,8 @@ ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer)
     }
 
     if (clcf->regex
-        && ngx_http_webtorch_add_captures(cf, &captures, clcf->regex) != NGX_OK)
+        && ngx_http_webtorch_add_captures(cf, &captures, clcf->regex, warn)
+           != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -54,7 +56,7 @@ ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer)
 
 static ngx_int_t
 ngx_http_webtorch_add_captures(ngx_conf_t *cf, ngx_array_t **captures,
-    ngx_http_regex_t *regex)
+    ngx_http_regex_t *regex, ngx_uint_t warn)
 {
     ngx_str_t                   name;
     ngx_uint_t                  i;
@@ -90,7 +92,7 @@ ngx_http_webtorch_add_captures(ngx_conf_t *cf, ngx_array_t **captures,
 
         ngx_http_webtorch_capture_name(regex, &name);
 
-        if (ngx_http_webtorch_add_capture(cf, array, &name) != NGX_OK) {
+        if (ngx_http_webtorch_add_capture(cf, array, &name, warn) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -103,7 +105,7 @@ ngx_http_webtorch_add_captures(ngx_conf_t *cf, ngx_array_t **captures,
 
 static ngx_int_t
 ngx_http_webtorch_add_capture(ngx_conf_t *cf, ngx_array_t *captures,
-    ngx_str_t *name)
+    ngx_str_t *name, ngx_uint_t warn)
 {
     ngx_str_t   *known;
     ngx_uint_t   i;
@@ -124,11 +126,14 @@ ngx_http_webtorch_add_capture(ngx_conf_t *cf, ngx_array_t *captures,
     if (captures->nelts == WEBTORCH_MAX_CAPTURES
         || name->len >= WEBTORCH_NAME_LEN)
     {
-        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                      "the named capture \"%V\" cannot be an argument of a "
-                      "handler, as it is longer than %d bytes or not one of "
-                      "the first %d",
-                      name, WEBTORCH_NAME_LEN - 1, WEBTORCH_MAX_CAPTURES);
+        if (warn) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "the named capture \"%V\" cannot be an argument of "
+                          "a handler, as it is longer than %d bytes or not one "
+                          "of the first %d",
+                          name, WEBTORCH_NAME_LEN - 1, WEBTORCH_MAX_CAPTURES);
+        }
+
         return NGX_OK;
     }
 
@@ -173,7 +178,7 @@ ngx_http_webtorch_capture_name(ngx_http_regex_t *regex, ngx_str_t *name)
 #else
 
 void *
-ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer)
+ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer, ngx_uint_t warn)
 {
     return NULL;
 }

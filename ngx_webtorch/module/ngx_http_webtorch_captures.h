@@ -16,10 +16,11 @@
 /*
  * Called in the merge of a server's or a location's configuration.  Returns the
  * names, of ngx_str_t, as they are written in the expressions: outer and those
- * of this configuration, NULL if there are none.  NGX_CONF_ERROR: an error,
- * which is logged.
+ * of this configuration, NULL if there are none.  NGX_CONF_ERROR: no memory.
+ * warn: logs those that cannot be arguments.
  */
-void *ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer);
+void *ngx_http_webtorch_captures(ngx_conf_t *cf, ngx_array_t *outer,
+    ngx_uint_t warn);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_CAPTURES_H_INCLUDED_ */

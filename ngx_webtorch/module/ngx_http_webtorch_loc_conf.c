@@ -61,7 +61,8 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
     ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
 
-    conf->captures = ngx_http_webtorch_captures(cf, prev->captures);
+    conf->captures = ngx_http_webtorch_captures(cf, prev->captures,
+                                                conf->handler != NULL);
 
     if (conf->captures == NGX_CONF_ERROR) {
         return NGX_CONF_ERROR;

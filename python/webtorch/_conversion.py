@@ -112,7 +112,7 @@ class Conversion:
             prefix: Goes before the path of a field.
 
         """
-        if type(error).__module__.startswith("pydantic"):
+        if _is_of_pydantic(type(error)):
             found: Any = error
             for each in found.errors(include_url=False, include_input=False, include_context=False):
                 path = ".".join(map(str, each["loc"]))
@@ -211,7 +211,7 @@ def is_malformed(error: BaseException) -> bool:
     """Return whether an error is that of a text that is not JSON at all."""
     if isinstance(error, RecursionError):
         return True
-    if type(error).__module__.startswith("pydantic"):
+    if _is_of_pydantic(type(error)):
         found: Any = error
         return any(each["type"] == "json_invalid" for each in found.errors(include_url=False))
     return isinstance(error, UnicodeDecodeError | msgspec.DecodeError) and not isinstance(
@@ -246,14 +246,13 @@ def _needs_pydantic(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool
     """Return whether a type of pydantic is in an annotation, or a mark of it."""
     if annotation in _hashable(annotation, seen):
         return False
-    module = getattr(annotation, "__module__", "") or ""
     if isinstance(annotation, type) and _is_pydantic(annotation):
         return True
     if typing.get_origin(annotation) is Annotated:
         marks = annotation.__metadata__
-        if any(type(mark).__module__.startswith(("pydantic", "annotated_types")) for mark in marks):
+        if any(_is_of_pydantic(type(mark)) for mark in marks):
             return True
-    if module.startswith("pydantic") and not isinstance(annotation, types.GenericAlias):
+    if _is_of_pydantic(annotation) and not isinstance(annotation, types.GenericAlias):
         return True
     seen = seen | {annotation} if _is_hashable(annotation) else seen
     inner = [*typing.get_args(annotation)]
@@ -280,20 +279,29 @@ def _hashable(value: Any, seen: frozenset[Any]) -> frozenset[Any]:
 
 
 def _is_pydantic(kind: type) -> bool:
-    return any(base.__module__.startswith("pydantic.") for base in kind.__mro__) or hasattr(
-        kind, "__pydantic_validator__"
-    )
+    return any(map(_is_of_pydantic, kind.__mro__)) or hasattr(kind, "__pydantic_validator__")
+
+
+def _is_of_pydantic(thing: Any) -> bool:
+    """Return whether pydantic, or a package that it is made of, defines a class or a type."""
+    package = str(getattr(thing, "__module__", "")).partition(".")[0]
+    return package in ("pydantic", "pydantic_core", "annotated_types")
 
 
 def _by_pydantic(annotation: Any, name: str) -> Conversion:
-    import pydantic
-
     try:
+        import pydantic
+
         adapter: Any = pydantic.TypeAdapter(annotation)
+    except ImportError as error:
+        raise SignatureError(
+            f'the annotation of its parameter "{name}" needs a package: {error} '
+            "(pip install webtorch[pydantic])"
+        ) from None
     except Exception as error:
         raise SignatureError(
             f'the annotation of its parameter "{name}" cannot be converted to: '
-            f"{str(error).splitlines()[0]}"
+            f"{str(error).partition(chr(10))[0]}"
         ) from None
     validate_json = adapter.validator.validate_json
 

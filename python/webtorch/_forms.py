@@ -5,7 +5,6 @@ import email.parser
 import email.policy
 import io
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -139,8 +138,7 @@ class UploadedFile(io.RawIOBase):
             OSError: The file cannot be written.
 
         """
-        with Path(path).open("wb") as target:
-            shutil.copyfileobj(io.BytesIO(self.view), target, 1 << 20)
+        Path(path).write_bytes(self.view)
 
 
 class Files(Several[UploadedFile]):

@@ -56,3 +56,12 @@ def test_argument_of_one_location_only(configured):
     number = 1 + server.conf.read_text().rpartition("webtorch_handler")[0].count("\n")
     assert 'nothing fills its parameter "id"' in line
     assert line.endswith(f"in {server.conf}:{number}")
+
+
+def test_more_captures_than_arguments_can_have(configured):
+    app = f"{HEAD}@webtorch.handler\ndef f(request, c15, c16): return 1\n"
+    groups = "".join(rf"(?<c{number}>\d)" for number in range(17))
+    server = configured(f'location ~ "^/{groups}$" {{ webtorch_handler app:f; }}', app)
+    status, output = server.check()
+    assert status == 1 and 'nothing fills its parameter "c16"' in output
+    assert "[warn]" in output and 'the named capture "c16" cannot be an argument' in output

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import sys
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -455,6 +456,14 @@ def test_annotations_without_a_meaning(kind):
 
     function.__annotations__["x"] = kind
     assert 'its parameter "x"' in refused(function)
+
+
+def test_package_that_is_not_installed(monkeypatch):
+    def function(x: Annotated[int, pydantic.Field(ge=1)]):
+        return x
+
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    assert "pip install webtorch[pydantic]" in refused(function)
 
 
 def test_annotations_that_cannot_be_read():
