@@ -422,12 +422,14 @@ int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
  * is readable when there is something to take: batches of a request each, and
  * batches that are to be cancelled and have been taken before.  take() and
  * cancelled() write up to n of them, and return how many; take() is to be
- * called again if it was n.  done() gives a batch back.
+ * called again if it was n.  done() gives a batch back, with the next call of
+ * flush(), which is needed if done() returns 1.
  */
 int ngx_webtorch_async_begin(void);
 uint32_t ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n);
 uint32_t ngx_webtorch_async_cancelled(webtorch_batch_t **batches, uint32_t n);
-void ngx_webtorch_async_done(webtorch_batch_t *batch);
+int ngx_webtorch_async_done(webtorch_batch_t *batch);
+void ngx_webtorch_async_flush(void);
 
 /*
  * The loop is not stuck; returns the milliseconds until it is to be called
