@@ -219,13 +219,12 @@ typedef struct {
     /* of variable axes; in a result those of outputs, too */
     int64_t    sizes[WEBTORCH_MAX_AXES];
 
-    int32_t          status;              /* 0, of HTTP, or one of these above */
-    webtorch_str_t   message;
-    char            *result;              /* outputs, then the text */
-    size_t           result_len;
-    size_t           output_at[WEBTORCH_MAX_TENSORS];
-    size_t           output_size[WEBTORCH_MAX_TENSORS];
-    size_t           text_at;
+    int32_t    status;                    /* 0, of HTTP, or one of these above */
+    char      *result;                    /* outputs, then the text */
+    size_t     result_len;
+    size_t     output_at[WEBTORCH_MAX_TENSORS];
+    size_t     output_size[WEBTORCH_MAX_TENSORS];
+    size_t     text_at;
 } webtorch_rows_t;
 
 

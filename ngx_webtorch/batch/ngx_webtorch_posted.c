@@ -298,7 +298,6 @@ ngx_webtorch_rows_free(webtorch_rows_t *rows)
         ngx_webtorch_buffer_free(rows->text);
     }
 
-    free(rows->message.data);
     ngx_webtorch_buffer_free(rows->result);
     free(posted);
 }

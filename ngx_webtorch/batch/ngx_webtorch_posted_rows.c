@@ -311,9 +311,8 @@ ngx_webtorch_posted_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
                      ? WEBTORCH_ROWS_FULL : WEBTORCH_ROWS_LATE;
 
     } else if (job->status) {
+        /* Python has kept the exception */
         status = job->status;
-        posted->api.message = job->message;
-        job->message.data = NULL;
 
     } else {
         status = ngx_webtorch_posted_copy_outputs(posted, job);

@@ -117,7 +117,6 @@ class Target:
         try:
             if status == 0:
                 return self.function.result(self._outputs(posted))
-            message = bytes(ffi.buffer(posted.message.data, posted.message.len)).decode()
         finally:
             lib.ngx_webtorch_rows_free(posted)
         name = self.function.name.rpartition(":")[2]
@@ -129,8 +128,6 @@ class Target:
             raise BatchTimeoutError(f'"{name}" did not return in time')
         if status == lib.WEBTORCH_ROWS_EXIT:
             raise HTTPError(503, "the worker exits")
-        if 400 <= status <= 599 and message:
-            raise HTTPError(status, message)
         raise RuntimeError(f'"{name}" could not be run')
 
     def _new_rows(self) -> Any:
