@@ -1564,7 +1564,6 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
   { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
   (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
-  { webtorch_str_t *tmp = &p->message; (void)tmp; }
   { char * *tmp = &p->result; (void)tmp; }
   (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
   { size_t(*tmp)[16] = &p->output_at; (void)tmp; }
@@ -4135,9 +4134,6 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 129) },
-  { "message", offsetof(webtorch_rows_t, message),
-               sizeof(((webtorch_rows_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4338,23 +4334,23 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_request_t", 156, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 55, 10 },
   { "$webtorch_rows_t", 157, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 65, 17 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 65, 16 },
   { "$webtorch_sample_t", 158, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 82, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 81, 5 },
   { "$webtorch_schema_t", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 87, 17 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 86, 17 },
   { "$webtorch_server_t", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 104, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 103, 7 },
   { "$webtorch_settings_t", 161, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 111, 11 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 110, 11 },
   { "$webtorch_spec_t", 162, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 122, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 121, 5 },
   { "$webtorch_str_t", 166, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 127, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 126, 2 },
   { "$webtorch_text_t", 167, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 129, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 128, 2 },
   { "$webtorch_wanted_t", 168, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 131, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 130, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
