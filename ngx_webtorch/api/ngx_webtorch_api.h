@@ -294,12 +294,12 @@ typedef struct {
     /* of variable axes; in a result those of outputs, too */
     int64_t    sizes[WEBTORCH_MAX_AXES];
 
-    int32_t          status;              /* 0, of HTTP, or one of these above */
-    char            *result;              /* outputs, then the text */
-    size_t           result_len;
-    size_t           output_at[WEBTORCH_MAX_TENSORS];
-    size_t           output_size[WEBTORCH_MAX_TENSORS];
-    size_t           text_at;
+    int32_t    status;                    /* 0, of HTTP, or one of these above */
+    char      *result;                    /* outputs, then the text */
+    size_t     result_len;
+    size_t     output_at[WEBTORCH_MAX_TENSORS];
+    size_t     output_size[WEBTORCH_MAX_TENSORS];
+    size_t     text_at;
 } webtorch_rows_t;
 
 
@@ -543,12 +543,14 @@ int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, c
  * is readable when there is something to take: batches of a request each, and
  * batches that are to be cancelled and have been taken before.  take() and
  * cancelled() write up to n of them, and return how many; take() is to be
- * called again if it was n.  done() gives a batch back.
+ * called again if it was n.  done() gives a batch back, with the next call of
+ * flush(), which is needed if done() returns 1.
  */
 int ngx_webtorch_async_begin(void);
 uint32_t ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n);
 uint32_t ngx_webtorch_async_cancelled(webtorch_batch_t **batches, uint32_t n);
-void ngx_webtorch_async_done(webtorch_batch_t *batch);
+int ngx_webtorch_async_done(webtorch_batch_t *batch);
+void ngx_webtorch_async_flush(void);
 
 /*
  * The loop is not stuck; returns the milliseconds until it is to be called

@@ -6,11 +6,17 @@
 #include <sys/eventfd.h>
 
 
+/* batches that are done before they are given back without a flush */
+#define NGX_WEBTORCH_ASYNC_MAX_DONE  32
+
+
 typedef struct {
     ngx_fd_t                 fd;          /* eventfd; -1: no loop runs */
     ngx_uint_t               notified;    /* mutex: it has been written to */
     ngx_webtorch_fifo_t      pending;     /* mutex */
     ngx_queue_t              cancelled;   /* mutex: batches */
+    ngx_webtorch_fifo_t      done;        /* asyncio's thread */
+    ngx_uint_t               ndone;
     ngx_uint_t               ncalls;      /* asyncio's thread: calls that run */
     ngx_webtorch_caller_t    caller;      /* the thread, to be watched */
     ngx_webtorch_runner_t   *runners;     /* those with "stuck=" */
@@ -34,6 +40,7 @@ ngx_webtorch_async_begin(void)
     async = &ngx_webtorch_async;
 
     ngx_webtorch_fifo_init(&async->pending);
+    ngx_webtorch_fifo_init(&async->done);
     ngx_queue_init(&async->cancelled);
 
     async->caller.thread = pthread_self();
@@ -146,8 +153,8 @@ ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n)
 
     (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
 
-    while ((batch = ngx_webtorch_fifo_get(&ended)) != NULL) {
-        ngx_webtorch_done_add(batch);
+    if (ended.head) {
+        ngx_webtorch_done_add_all(&ended);
     }
 
     return i;
@@ -180,7 +187,7 @@ ngx_webtorch_async_cancelled(webtorch_batch_t **batches, uint32_t n)
 }
 
 
-void
+int
 ngx_webtorch_async_done(webtorch_batch_t *api)
 {
     ngx_webtorch_batch_t  *batch;
@@ -189,19 +196,44 @@ ngx_webtorch_async_done(webtorch_batch_t *api)
 
     ngx_webtorch_async_remove_call(batch->runner);
 
-    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+    ngx_webtorch_fifo_add(&ngx_webtorch_async.done, batch);
 
-    if (batch->cancelling) {
-        ngx_queue_remove(&batch->cancelled);
-        batch->cancelling = 0;
+    if (++ngx_webtorch_async.ndone == NGX_WEBTORCH_ASYNC_MAX_DONE) {
+        ngx_webtorch_async_flush();
+        return 0;
     }
 
-    /* it is not cancelled any more */
-    batch->state = NGX_WEBTORCH_BATCH_DONE;
+    return ngx_webtorch_async.ndone == 1;
+}
+
+
+void
+ngx_webtorch_async_flush(void)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    if (ngx_webtorch_async.ndone == 0) {
+        return;
+    }
+
+    ngx_webtorch_async.ndone = 0;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+
+    for (batch = ngx_webtorch_async.done.head; batch; batch = batch->next) {
+
+        if (batch->cancelling) {
+            ngx_queue_remove(&batch->cancelled);
+            batch->cancelling = 0;
+        }
+
+        /* it is not cancelled any more */
+        batch->state = NGX_WEBTORCH_BATCH_DONE;
+    }
 
     (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
 
-    ngx_webtorch_done_add(batch);
+    ngx_webtorch_done_add_all(&ngx_webtorch_async.done);
 }
 
 

@@ -27,6 +27,30 @@ ngx_webtorch_done_add(ngx_webtorch_batch_t *batch)
 
 
 void
+ngx_webtorch_done_add_all(ngx_webtorch_fifo_t *fifo)
+{
+    ngx_uint_t            notify;
+    ngx_webtorch_fifo_t  *batches;
+
+    batches = &ngx_webtorch_done.batches;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+
+    notify = (batches->head == NULL);
+
+    *batches->tail = fifo->head;
+    batches->tail = fifo->tail;
+    ngx_webtorch_fifo_init(fifo);
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
+
+    if (notify) {
+        ngx_webtorch_done_notify();
+    }
+}
+
+
+void
 ngx_webtorch_done_notify(void)
 {
     uint64_t  one;

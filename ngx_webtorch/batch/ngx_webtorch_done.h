@@ -28,6 +28,9 @@ typedef struct {
 /* gives a batch back, in any thread */
 void ngx_webtorch_done_add(ngx_webtorch_batch_t *batch);
 
+/* gives all batches of a queue back, which is empty then; in any thread */
+void ngx_webtorch_done_add_all(ngx_webtorch_fifo_t *fifo);
+
 /* wakes the event loop, in any thread */
 void ngx_webtorch_done_notify(void);
 

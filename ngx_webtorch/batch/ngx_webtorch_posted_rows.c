@@ -311,6 +311,7 @@ ngx_webtorch_posted_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
                      ? WEBTORCH_ROWS_FULL : WEBTORCH_ROWS_LATE;
 
     } else if (job->status) {
+        /* Python has kept the exception */
         status = job->status;
 
     } else {

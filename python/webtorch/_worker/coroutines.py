@@ -178,7 +178,7 @@ class Loop(threading.Thread):
             coroutine = runner.start(batch.jobs)
         except BaseException as error:
             runner.answer_error(batch.jobs, error, False)
-            lib.ngx_webtorch_async_done(batch)
+            self._done(batch)
             return
         call = Call(runner, batch, coroutine, self._end)
         loop: Any = self._loop
@@ -186,7 +186,12 @@ class Loop(threading.Thread):
 
     def _end(self, batch: Any) -> None:
         del self._calls[batch]
-        lib.ngx_webtorch_async_done(batch)
+        self._done(batch)
+
+    def _done(self, batch: Any) -> None:
+        """Give a batch back, together with those of other calls that are ready now."""
+        if lib.ngx_webtorch_async_done(batch) and self._loop:
+            self._loop.call_soon(_flush)
 
     def _cancel(self, batch: Any) -> None:
         if found := self._calls.get(batch):
@@ -212,6 +217,10 @@ class Loop(threading.Thread):
         await _wait(others, GRACE)
         loop: Any = self._loop
         await asyncio.wait_for(loop.shutdown_asyncgens(), 1)
+
+
+def _flush() -> None:
+    lib.ngx_webtorch_async_flush()
 
 
 async def _wait(tasks: Iterable[asyncio.Task[Any]], timeout: float) -> None:

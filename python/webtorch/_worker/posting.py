@@ -61,11 +61,11 @@ class Target:
         self._number = number
         self._schema = schema = function.schema
         self._takes_strings = any(spec.has_strings for spec in schema.inputs)
-        self._fixed = None
+        # dtype, number of elements and shape of a row; None if they vary
+        self._rows: list[tuple[Any, int, list[int]]] | None = None
         if not schema.axes and not any(spec.has_strings for spec in schema.outputs):
-            self._fixed = [
-                (spec.dtype, math.prod(spec.sizes()), tuple(spec.sizes()))
-                for spec in schema.outputs
+            self._rows = [
+                (spec.dtype, math.prod(spec.sizes()), spec.sizes()) for spec in schema.outputs
             ]
         self._is_training = function.kind == Kind.TRAIN
         # for the only thread that gathers rows
@@ -139,7 +139,7 @@ class Target:
     def _outputs(self, posted: Any) -> list[Any]:
         schema = self._schema
         memory = bytearray(ffi.buffer(posted.result, posted.result_len))
-        if self._fixed is not None:
+        if self._rows is not None:
             rows = posted.rows
             first = (rows,) if schema.batched else ()
             return [
@@ -147,7 +147,7 @@ class Target:
                     *first, *shape
                 )
                 for (dtype, size, shape), at in zip(
-                    self._fixed, posted.output_at[0 : len(self._fixed)], strict=True
+                    self._rows, posted.output_at[0 : len(self._rows)], strict=True
                 )
             ]
         first = (posted.rows,) if schema.batched else ()
