@@ -129,8 +129,8 @@ ngx_http_webtorch_add_capture(ngx_conf_t *cf, ngx_array_t *captures,
         if (warn) {
             ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                           "the named capture \"%V\" cannot be an argument of "
-                          "a handler, as it is longer than %d bytes or not one "
-                          "of the first %d",
+                          "a handler, as it is longer than %d bytes or there "
+                          "are more than %d",
                           name, WEBTORCH_NAME_LEN - 1, WEBTORCH_MAX_CAPTURES);
         }
 

@@ -59,9 +59,10 @@ def test_argument_of_one_location_only(configured):
 
 
 def test_more_captures_than_arguments_can_have(configured):
-    app = f"{HEAD}@webtorch.handler\ndef f(request, c15, c16): return 1\n"
+    # PCRE sorts them by name
+    app = f"{HEAD}@webtorch.handler\ndef f(request, c9): return 1\n"
     groups = "".join(rf"(?<c{number}>\d)" for number in range(17))
     server = configured(f'location ~ "^/{groups}$" {{ webtorch_handler app:f; }}', app)
     status, output = server.check()
-    assert status == 1 and 'nothing fills its parameter "c16"' in output
-    assert "[warn]" in output and 'the named capture "c16" cannot be an argument' in output
+    assert status == 1 and 'nothing fills its parameter "c9"' in output
+    assert "[warn]" in output and 'the named capture "c9" cannot be an argument' in output
