@@ -59,7 +59,13 @@ struct Reader {
 };
 
 
-int malformed(const Reader &r, const char *what);
+inline int
+malformed(const Reader &r, const char *what)
+{
+    return ngx_webtorch_error(r.err, 400, "malformed_body",
+                              "invalid Arrow stream: %s", what);
+}
+
 
 /* sets columns, and the bits of inputs that have one */
 int read_schema(Reader &r, const Schema *schema, uint32_t *seen);

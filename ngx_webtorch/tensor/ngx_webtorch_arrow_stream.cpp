@@ -519,14 +519,6 @@ take_message(const Reader &r, std::string_view *body, Part *part)
 
 
 int
-malformed(const Reader &r, const char *what)
-{
-    return ngx_webtorch_error(r.err, 400, "malformed_body",
-                              "invalid Arrow stream: %s", what);
-}
-
-
-int
 read_stream(Reader &r, std::string_view body)
 {
     int       rc;

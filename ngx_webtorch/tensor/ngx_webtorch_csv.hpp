@@ -262,10 +262,70 @@ trim(std::string_view s)
 }
 
 
+/*
+ * Parses up to 15 digits with a point and a sign: both their number and a power
+ * of ten are doubles, so the quotient is the nearest one.  false: it is another
+ * text.
+ */
+
+inline bool
+parse_short(std::string_view s, double *v)
+{
+    static constexpr double  powers[] = {
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
+        1e13, 1e14, 1e15
+    };
+
+    double       d;
+    unsigned     digit;
+    uint64_t     number = 0;
+    const char  *p = s.data(), *last = p + s.size(), *point = nullptr;
+    bool         negative = *p == '-';
+
+    p += negative;
+
+    if (last - p > 16 || p == last || *p == '.') {
+        return false;
+    }
+
+    for ( /* void */ ; p < last; p++) {
+        digit = static_cast<unsigned char>(*p) - '0';
+
+        if (digit <= 9) {
+            number = number * 10 + digit;
+
+        } else if (*p == '.' && point == nullptr && p + 1 < last) {
+            point = p + 1;
+
+        } else {
+            return false;
+        }
+    }
+
+    if (number > 999999999999999) {
+        return false;
+    }
+
+    d = static_cast<double>(number);
+
+    if (point != nullptr) {
+        d /= powers[last - point];
+    }
+
+    *v = negative ? -d : d;
+
+    return true;
+}
+
+
 inline Parsed
 parse(std::string_view s, double *v)
 {
     const char  *last = s.data() + s.size();
+
+    if (parse_short(s, v)) {
+        return Parsed::kOk;
+    }
 
     auto [end, error] = std::from_chars(s.data(), last, *v);
 

@@ -69,7 +69,7 @@ find(Table &t, uint32_t place, std::string_view key)
 {
     uint32_t  i;
 
-    if (place < WEBTORCH_MAX_TENSORS && t.keys[place] == key) {
+    if (place < WEBTORCH_MAX_TENSORS && !key.empty() && t.keys[place] == key) {
         return t.inputs[place];
     }
 

@@ -84,7 +84,7 @@ EXPECTED = 'tensor "x": expected float32 [batch, 2], found '
         ("[[1, 2]]x", 400, "malformed_body", "invalid JSON"),
         ("[[NaN, 1]]", 400, "malformed_body", "invalid JSON"),
         ("[[Infinity, 1]]", 400, "malformed_body", "invalid JSON"),
-        ("[[1e999, 1]]", 400, "malformed_body", "invalid JSON"),
+        ("[[1e999, 1]]", 422, "out_of_range", "the number at byte 3 is out of range"),
         ("[[01, 1]]", 400, "malformed_body", "invalid JSON"),
         ("[" * 100000, 400, "malformed_body", "invalid JSON"),
         ("[" * 5000 + "]" * 5000, 400, "malformed_body", "invalid JSON"),

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from answers import check_error
-from tensor.test_tables import APP, SERVER  # noqa: F401 - the server fixture reads them
+from apps import TABLES_APP as APP  # noqa: F401 - the server fixture reads them
+from apps import TABLES_SERVER as SERVER  # noqa: F401
 
 ARROW = "application/vnd.apache.arrow.stream"
 

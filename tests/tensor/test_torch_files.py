@@ -230,7 +230,7 @@ def test_mismatches(server):
     assert post(server, "/two", ROW).status_code == 415
     answer = post(server, "/two", {"a": ROW, "ß": torch.tensor([True, False])})
     check_error(answer, 422, "wrong_shape", 'tensors "a" and "ß" differ in rows')
-    check_error(post(server, "/alone", torch.ones(2, 3)), 422, "wrong_dtype", "float32 [2, 3]")
+    assert post(server, "/alone", torch.ones(2, 3)).ok
 
 
 def test_not_finite_not_trained_on(server):

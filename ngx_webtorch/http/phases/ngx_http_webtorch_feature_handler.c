@@ -72,6 +72,9 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     } else if (schema->naxes > 1 || schema->naxes != schema->nbound) {
         why = "has more variable axes than that of tokens, sizes are needed";
 
+    } else if (schema->nmasks) {
+        why = "has masks of missing elements, of features none is missing";
+
     } else if (!fh->any_output
                && (schema->noutputs == 0
                    || ngx_webtorch_is_string(schema->outputs[0].dtype)))
