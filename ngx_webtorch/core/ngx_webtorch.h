@@ -17,9 +17,6 @@
 #include "ngx_webtorch_api.h"
 
 
-#define NGX_WEBTORCH_VERSION       "0.1.0"
-
-
 #define ngx_webtorch_get_conf(cycle)                                          \
     ((ngx_webtorch_conf_t *) ngx_get_conf((cycle)->conf_ctx,                  \
                                           ngx_webtorch_module))

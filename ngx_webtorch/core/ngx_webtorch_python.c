@@ -2,8 +2,9 @@
 /*
  * The order of calls over the processes:
  *
- *   master         start the interpreter, import, give up the GIL; never a
- *                  tensor operation, whose thread pool would not survive fork()
+ *   master         start the interpreter, unless nginx is a library of it,
+ *                  import, give up the GIL; never a tensor operation, whose
+ *                  thread pool would not survive fork()
  *   fork()         the functions of Python around it, by pthread_atfork()
  *   its children   take the GIL, import handlers
  *   threads        a thread state each, for as long as the thread lives
@@ -34,6 +35,7 @@
 
 static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
     char *error);
+static ngx_int_t ngx_webtorch_python_initialize(char *path, char *error);
 static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
 static void ngx_webtorch_python_freeze(void);
 static void ngx_webtorch_python_before_fork(void);
@@ -51,6 +53,7 @@ static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 /* of this process: kept over reloads, the module is linked with -z nodelete */
 
 static char            *ngx_webtorch_python_path;
+static char            *ngx_webtorch_python_host_path;
 static PyThreadState   *ngx_webtorch_python_main;
 static pthread_t        ngx_webtorch_python_main_thread;
 static ngx_uint_t       ngx_webtorch_python_forking;
@@ -129,14 +132,68 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
 }
 
 
+char *
+ngx_webtorch_python_host(void)
+{
+    PyObject    *executable;
+    const char  *path;
+
+    if (ngx_webtorch_python_host_path || ngx_webtorch_python_path
+        || !Py_IsInitialized() || !PyGILState_Check())
+    {
+        return ngx_webtorch_python_host_path;
+    }
+
+    executable = PySys_GetObject("executable");     /* borrowed */
+
+    path = executable ? PyUnicode_AsUTF8(executable) : NULL;
+
+    if (path == NULL) {
+        PyErr_Clear();
+        path = "python";
+    }
+
+    ngx_webtorch_python_host_path = strdup(path);
+
+    return ngx_webtorch_python_host_path;
+}
+
+
 static ngx_int_t
 ngx_webtorch_python_init(ngx_webtorch_conf_t *conf, char *error)
 {
-    char      *path;
-    PyConfig   config;
-    PyStatus   status;
+    char  *path;
 
     path = (char *) conf->python.data;
+
+    if (ngx_webtorch_python_host() == NULL
+        && ngx_webtorch_python_initialize(path, error) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_python_main_thread = pthread_self();
+    ngx_webtorch_python_path = strdup(path);
+
+    if (ngx_webtorch_python_path == NULL
+        || pthread_atfork(ngx_webtorch_python_before_fork,
+                          ngx_webtorch_python_after_fork_parent,
+                          ngx_webtorch_python_after_fork_child)
+           != 0)
+    {
+        ngx_memcpy(error, "no memory", sizeof("no memory"));
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_python_initialize(char *path, char *error)
+{
+    PyConfig  config;
+    PyStatus  status;
 
     PyConfig_InitPythonConfig(&config);
 
@@ -165,19 +222,6 @@ ngx_webtorch_python_init(ngx_webtorch_conf_t *conf, char *error)
                             "could not start Python %s as %s: %s%Z",
                             PY_VERSION, path,
                             status.err_msg ? status.err_msg : "it exited");
-        return NGX_ERROR;
-    }
-
-    ngx_webtorch_python_main_thread = pthread_self();
-    ngx_webtorch_python_path = strdup(path);
-
-    if (ngx_webtorch_python_path == NULL
-        || pthread_atfork(ngx_webtorch_python_before_fork,
-                          ngx_webtorch_python_after_fork_parent,
-                          ngx_webtorch_python_after_fork_child)
-           != 0)
-    {
-        ngx_memcpy(error, "no memory", sizeof("no memory"));
         return NGX_ERROR;
     }
 

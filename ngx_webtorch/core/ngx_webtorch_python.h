@@ -16,6 +16,12 @@
 #define NGX_WEBTORCH_MESSAGE_LEN  1024
 
 
+/*
+ * The path of the interpreter that runs nginx, if nginx is a library of it;
+ * else NULL.
+ */
+char *ngx_webtorch_python_host(void);
+
 /* starts the interpreter once in a process, and imports what is preloaded */
 ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
 

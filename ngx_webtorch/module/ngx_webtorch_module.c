@@ -194,8 +194,24 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 static ngx_int_t
 ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 {
+    char             *host;
     u_char           *p;
     ngx_file_info_t   fi;
+
+    host = ngx_webtorch_python_host();
+
+    if (host) {
+        if (conf->python.len != 0) {
+            ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                          "\"webtorch_python\" is ignored, as nginx is a "
+                          "library of the interpreter %s", host);
+        }
+
+        conf->python.data = (u_char *) host;
+        conf->python.len = ngx_strlen(host);
+
+        return NGX_OK;
+    }
 
     if (conf->python.len == 0) {
         ngx_str_set(&conf->python, NGX_WEBTORCH_PYTHON);

@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import pwd
+import resource
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ SMALLEST_ZONE = 16 << 20
 """Bytes of a zone beside those of the models: counters, and models that are changed."""
 
 NOT_FOUND = {"error": "there is no such function, / lists them", "code": "not_found"}
+
+CONNECTIONS = 4096
+"""Connections of a worker, if it may have as many files."""
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
@@ -68,12 +72,16 @@ def _main(settings: Settings, nginx: Nginx) -> Iterator[str]:
     if os.geteuid() == 0:
         # else it would be "nobody", who may not be able to read the application
         yield f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"
+    # a connection of a request may have another one, or a file
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = CONNECTIONS if most == resource.RLIM_INFINITY else min(CONNECTIONS, most // 2)
     yield f"worker_processes {settings.workers};"
+    yield f"worker_rlimit_nofile {2 * connections};"
     yield "pid nginx.pid;"
     yield f"error_log stderr {settings.log_level};"
     yield ""
     yield "events {"
-    yield "    worker_connections 4096;"
+    yield f"    worker_connections {connections};"
     yield "    multi_accept on;  # a busy worker accepts all connections that wait"
     yield "}"
     yield ""
