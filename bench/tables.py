@@ -47,7 +47,7 @@ def arrow_table() -> bytes:
     return file.getvalue()
 
 
-LISTS = ("/columns", json.dumps(COLUMNS).encode(), JSON)
+LISTS = ("/columns", json.dumps(COLUMNS, separators=(",", ":")).encode(), JSON)
 TENSOR = ("/rows", NUMBERS.tobytes(), RAW)
 
 Sent = tuple[str, bytes, str]

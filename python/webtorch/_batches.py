@@ -14,18 +14,24 @@ from webtorch._errors import HTTPError
 from webtorch._schema import Schema, TensorSpec
 
 
+# as nginx answers requests that find a queue full
+_RETRY_AFTER = {"Retry-After": "1"}
+
+
 class QueueFullError(HTTPError):
     """A function's queue takes no more rows; it is answered with 503 if it is not caught."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, message)
+        super().__init__(
+            HTTPStatus.SERVICE_UNAVAILABLE, message, code="queue_full", headers=_RETRY_AFTER
+        )
 
 
 class BatchTimeoutError(HTTPError, TimeoutError):
     """Rows were not computed within the function's `timeout=`; answered with 504 if not caught."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(HTTPStatus.GATEWAY_TIMEOUT, message)
+        super().__init__(HTTPStatus.GATEWAY_TIMEOUT, message, code="timeout")
 
 
 class Batched(Protocol):
