@@ -13,7 +13,6 @@ from webtorch import _strings
 from webtorch._errors import HTTPError
 from webtorch._schema import Schema, TensorSpec
 
-
 # as nginx answers requests that find a queue full
 _RETRY_AFTER = {"Retry-After": "1"}
 
