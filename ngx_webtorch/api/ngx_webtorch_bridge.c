@@ -1468,6 +1468,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
   { void * *tmp = &p->waiter; (void)tmp; }
+  { void * *tmp = &p->owner; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
@@ -1519,6 +1520,9 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
   { webtorch_str_t * *tmp = &p->vars; (void)tmp; }
+  (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
+  (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
+  (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
@@ -1554,6 +1558,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
+  (void)((p->stream) | 0);  /* check that 'webtorch_schema_t.stream' is an integer */
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[16][64] = &p->vars; (void)tmp; }
 }
@@ -3143,6 +3148,42 @@ static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_STREAM(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM) | 0);  /* check that WEBTORCH_STREAM is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_CLOSE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_CLOSE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_CLOSE) | 0);  /* check that WEBTORCH_STREAM_CLOSE is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_DONE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_DONE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_DONE) | 0);  /* check that WEBTORCH_STREAM_DONE is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_OPEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_OPEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_OPEN) | 0);  /* check that WEBTORCH_STREAM_OPEN is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_TENSORS) <= 0;
@@ -3241,6 +3282,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM", (void *)_cffi_const_WEBTORCH_STREAM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_CLOSE", (void *)_cffi_const_WEBTORCH_STREAM_CLOSE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_DONE", (void *)_cffi_const_WEBTORCH_STREAM_DONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_OPEN", (void *)_cffi_const_WEBTORCH_STREAM_OPEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3397,6 +3442,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 74) },
+  { "owner", offsetof(webtorch_job_t, owner),
+             sizeof(((webtorch_job_t *)0)->owner),
+             _CFFI_OP(_CFFI_OP_NOOP, 74) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3478,6 +3526,15 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "vars", offsetof(webtorch_request_t, vars),
             sizeof(((webtorch_request_t *)0)->vars),
             _CFFI_OP(_CFFI_OP_NOOP, 140) },
+  { "closing", offsetof(webtorch_request_t, closing),
+               sizeof(((webtorch_request_t *)0)->closing),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "place", offsetof(webtorch_request_t, place),
+             sizeof(((webtorch_request_t *)0)->place),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "other", offsetof(webtorch_request_t, other),
+             sizeof(((webtorch_request_t *)0)->other),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3535,6 +3592,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
             _CFFI_OP(_CFFI_OP_NOOP, 93) },
+  { "stream", offsetof(webtorch_schema_t, stream),
+              sizeof(((webtorch_schema_t *)0)->stream),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3649,29 +3709,29 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_header_t", 126, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
   { "$webtorch_job_t", 127, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 8 },
   { "$webtorch_params_t", 128, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 38, 9 },
   { "$webtorch_reply_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 47, 8 },
   { "$webtorch_request_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 55, 13 },
   { "$webtorch_sample_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 68, 5 },
   { "$webtorch_schema_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 73, 17 },
   { "$webtorch_server_t", 135, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 90, 7 },
   { "$webtorch_settings_t", 136, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 97, 10 },
   { "$webtorch_spec_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 107, 5 },
   { "$webtorch_str_t", 141, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 112, 2 },
   { "$webtorch_text_t", 142, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 114, 2 },
   { "$webtorch_wanted_t", 143, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 111, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 116, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -3700,7 +3760,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  85,  /* num_globals */
+  89,  /* num_globals */
   16,  /* num_struct_unions */
   0,  /* num_enums */
   16,  /* num_typenames */

@@ -165,6 +165,8 @@ ngx_webtorch_request_size(webtorch_request_t *request)
 void
 ngx_webtorch_job_free(webtorch_job_t *job)
 {
+    ngx_webtorch_job_owner_t  *owner;
+
     if (job->request) {
         ngx_webtorch_release(job->request->shared);
     }
@@ -172,6 +174,12 @@ ngx_webtorch_job_free(webtorch_job_t *job)
     free(job->message.data);
     free(job->request);
     free(job->reply);
+
+    owner = job->owner;
+
+    if (owner) {
+        owner->released(owner);
+    }
 }
 
 

@@ -29,6 +29,20 @@ ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped,
 /* bytes of a request and, if it is shared, its body */
 size_t ngx_webtorch_request_size(webtorch_request_t *request);
 
+/* has rows that no other job may use before this one is over */
+
+typedef struct ngx_webtorch_job_owner_s  ngx_webtorch_job_owner_t;
+
+struct ngx_webtorch_job_owner_s {
+    /*
+     * Called once in the event loop when no call will use the job any more,
+     * also long after its waiter has timed out or was cancelled.  It must only
+     * post an event: the mutex of the threads may be held.
+     */
+    void                     (*released)(ngx_webtorch_job_owner_t *owner);
+};
+
+
 /* frees what a job owns; the job itself is in an array of its batch */
 void ngx_webtorch_job_free(webtorch_job_t *job);
 

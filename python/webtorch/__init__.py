@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from webtorch._model import Model
     from webtorch._process import is_check, on_exit
     from webtorch._schema import SignatureError
+    from webtorch._streams import State, stream
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
@@ -34,11 +35,13 @@ else:
         "Request": "_messages",
         "Response": "_messages",
         "SignatureError": "_schema",
+        "State": "_streams",
         "Strings": "_schema",
         "handler": "_handlers",
         "infer": "_handlers",
         "is_check": "_process",
         "on_exit": "_process",
+        "stream": "_streams",
         "train": "_handlers",
     }
 
@@ -63,10 +66,12 @@ __all__ = [
     "Request",
     "Response",
     "SignatureError",
+    "State",
     "Strings",
     "handler",
     "infer",
     "is_check",
     "on_exit",
+    "stream",
     "train",
 ]

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     INFER = 0
     TRAIN = 1
     HANDLER = 2
+    STREAM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,20 @@ class TensorFunction:
         # before the call, which may change the shapes of its inputs
         sizes = self.schema.sizes_of(inputs) if self.schema.axes else None
 
-        result: Any = self._call(inputs, _NO_KEYWORDS)
+        return self._check(self._call(inputs, _NO_KEYWORDS), rows, sizes)
 
+    def _check(self, result: Any, rows: int, sizes: dict[str, int] | None) -> Sequence[Any]:
+        """Return what the function returned as outputs.
+
+        Args:
+            result: The function's value.
+            rows: Number of rows.
+            sizes: Sizes of variable axes by name; None without any.
+
+        Raises:
+            TypeError: It does not match the annotations.
+
+        """
         specs = self.schema.outputs
         if isinstance(result, Tensor) or (self._returns_strings and not isinstance(result, tuple)):
             result = (result,)

@@ -11,10 +11,12 @@ import torch
 
 import webtorch
 from webtorch import _handlers
-from webtorch._handlers import Handler, HandlerNotFoundError, TensorFunction
+from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._schema import SignatureError
+from webtorch._streams import StreamFunction
 from webtorch._worker import advice
+from webtorch._worker.life_runner import LIFE, LifeRunner
 from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import write_schema
@@ -22,7 +24,7 @@ from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
-Runner = TensorRunner | RequestRunner
+Runner = TensorRunner | RequestRunner | LifeRunner
 
 # their messages are complete without a traceback
 _EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError)
@@ -44,6 +46,9 @@ def load_handler(name: str, schema: Any) -> Runner:
         Exception: It cannot be served; `describe_failure` says why.
 
     """
+    if name.endswith(LIFE):
+        return _load_life(name, schema)
+
     before = set(models)
     try:
         with models.importing():
@@ -58,6 +63,17 @@ def load_handler(name: str, schema: Any) -> Runner:
         runner = TensorRunner(name, handler)
     else:
         runner = RequestRunner(name, handler)
+    _runners.append(runner)
+    return runner
+
+
+def _load_life(name: str, schema: Any) -> Runner:
+    """Return what begins and ends the streams of a handler, which is loaded already."""
+    handler = _find(name)
+    if not isinstance(handler, StreamFunction):
+        raise HandlerNotFoundError(f'"{name}" is not of a stream')
+    schema.kind = Kind.HANDLER
+    runner = LifeRunner(name, handler)
     _runners.append(runner)
     return runner
 
@@ -78,6 +94,9 @@ def reload_handlers() -> None:
                     f'"{runner.name}" has another signature or other options: reload nginx'
                 )
     for runner, handler in zip(_runners, found, strict=True):
+        if isinstance(handler, StreamFunction):
+            assert isinstance(runner.handler, StreamFunction)
+            handler.take_over(runner.handler)
         runner.handler = handler
     current = models.shared_states()
     retire_all_but(current)
@@ -87,7 +106,7 @@ def reload_handlers() -> None:
 
 def _find(name: str) -> Handler:
     """Import a handler that a plain call runs."""
-    handler = _handlers.find(name)
+    handler = _handlers.find(name.removesuffix(LIFE))
     function = inspect.getattr_static(handler, "__wrapped__")
     for is_kind, kind in (
         (inspect.iscoroutinefunction, 'a coroutine ("async def")'),

@@ -11,9 +11,18 @@ import torch
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
+from webtorch._streams import StreamFunction
 
 PAIR = 2
 """int64 numbers of a string in C's rows: offset and length."""
+
+# flags of a stream, as in ngx_webtorch_api.h
+_STREAM_OPEN = 1
+_STREAM_CLOSE = 2
+_STREAM_DONE = 4
+
+# kinds whose calls may train
+_TRAINING = (Kind.TRAIN, Kind.HANDLER)
 
 _METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
 _DTYPES: dict[Any, int] = {
@@ -35,13 +44,23 @@ def write_schema(target: Any, handler: Handler) -> None:
     target.methods = sum(_METHODS[method] for method in handler.methods)
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
+        if isinstance(handler, StreamFunction):
+            target.stream = _stream_flags(handler)
     else:
         target.nvars = len(handler.variables)
         for index, name in enumerate(handler.variables):
             target.vars[index] = name.encode()
         target.threads = handler.threads or 0
     target.kind = handler.kind
-    target.waits = handler.kind != Kind.INFER and any(s.strict for s in models.shared_states())
+    target.waits = handler.kind in _TRAINING and any(s.strict for s in models.shared_states())
+
+
+def _stream_flags(handler: StreamFunction) -> int:
+    return (
+        _STREAM_OPEN * handler.has_open
+        | _STREAM_CLOSE * handler.has_close
+        | _STREAM_DONE * handler.signature.has_done
+    )
 
 
 def _write_tensors(target: Any, schema: Schema) -> None:
