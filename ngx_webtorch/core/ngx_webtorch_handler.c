@@ -21,6 +21,8 @@ ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
     handler->queue = 65536;
     handler->queue_size = 256 * 1024 * 1024;
     handler->timeout = 60000;
+    handler->max_streams = 4096;
+    handler->idle = 300000;
     handler->file = cf->conf_file->file.name;
     handler->line = cf->conf_file->line;
 
@@ -35,6 +37,63 @@ ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
     handler->index = wcf->handlers.nelts - 1;
 
     return handler;
+}
+
+
+/* their names and schemas are those that Python gives them */
+
+ngx_int_t
+ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle, ngx_array_t *handlers)
+{
+    u_char                  *p;
+    ngx_uint_t               i, n;
+    ngx_webtorch_handler_t  *handler, *life, **elts;
+
+    n = handlers->nelts;
+
+    for (i = 0; i < n; i++) {
+        elts = handlers->elts;
+        handler = elts[i];
+
+        if (handler->schema.kind != WEBTORCH_STREAM
+            || !(handler->schema.stream
+                 & (WEBTORCH_STREAM_OPEN|WEBTORCH_STREAM_CLOSE)))
+        {
+            continue;
+        }
+
+        life = ngx_palloc(cycle->pool, sizeof(ngx_webtorch_handler_t));
+        if (life == NULL) {
+            return NGX_ERROR;
+        }
+
+        *life = *handler;
+
+        p = ngx_pnalloc(cycle->pool, handler->name.len + sizeof("/life"));
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        life->name.data = p;
+        life->name.len = (size_t) (ngx_sprintf(p, "%V/life%Z", &handler->name)
+                                   - p - 1);
+        life->index = handlers->nelts;
+        life->max_batch = 1;
+        life->check = NULL;
+
+        ngx_memzero(&life->schema, sizeof(webtorch_schema_t));
+        life->schema.kind = WEBTORCH_HANDLER;
+
+        elts = ngx_array_push(handlers);
+        if (elts == NULL) {
+            return NGX_ERROR;
+        }
+
+        *elts = life;
+        handler->life = life;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -143,6 +202,26 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1) {
             handler->timeout = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "max_streams=", 12) == 0) {
+
+        n = ngx_atoi(option->data + 12, option->len - 12);
+
+        if (n >= 1 && n <= 1000000) {
+            handler->max_streams = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "idle=", 5) == 0) {
+
+        s.data = option->data + 5;
+        s.len = option->len - 5;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->idle = (ngx_msec_t) n;
             return NGX_CONF_OK;
         }
 

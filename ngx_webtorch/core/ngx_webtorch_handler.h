@@ -60,6 +60,12 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              policy;       /* a balancer's, not a handler */
     ngx_msec_t              interval;     /* between a policy's rounds */
 
+    /* of a stream */
+    ngx_uint_t              max_streams;  /* in a worker */
+    ngx_msec_t              idle;         /* between chunks */
+    ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
+    void                   *streams;      /* in a worker, of http/stream */
+
     webtorch_schema_t       schema;
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
@@ -78,6 +84,10 @@ ngx_int_t ngx_webtorch_handler_name(ngx_str_t *name);
 /* with the defaults of all options; NULL: no memory */
 ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
     ngx_str_t *name);
+
+/* those that open and close streams, when the schemas of all are known */
+ngx_int_t ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle,
+    ngx_array_t *handlers);
 
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,

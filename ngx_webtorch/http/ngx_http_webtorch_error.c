@@ -95,23 +95,38 @@ ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
     size_t      len;
     ngx_buf_t  *b;
 
-    ngx_http_webtorch_error_clean(text);
-
-    len = sizeof("{\"error\": \"\", \"code\": \"\"}" CRLF) - 1
-          + text->len + ngx_escape_json(NULL, text->data, text->len)
-          + ngx_strlen(code);
+    len = ngx_http_webtorch_error_length(code, text) + 1;
 
     b = ngx_create_temp_buf(r->pool, len);
     if (b == NULL) {
         return NULL;
     }
 
-    b->last = ngx_cpymem(b->last, "{\"error\": \"",
-                         sizeof("{\"error\": \"") - 1);
-    b->last = (u_char *) ngx_escape_json(b->last, text->data, text->len);
-    b->last = ngx_sprintf(b->last, "\", \"code\": \"%s\"}\n", code);
+    b->last = ngx_http_webtorch_error_write(b->last, code, text);
+    *b->last++ = '\n';
 
     return b;
+}
+
+
+size_t
+ngx_http_webtorch_error_length(const char *code, ngx_str_t *text)
+{
+    ngx_http_webtorch_error_clean(text);
+
+    return sizeof("{\"error\": \"\", \"code\": \"\"}") - 1
+           + text->len + ngx_escape_json(NULL, text->data, text->len)
+           + ngx_strlen(code);
+}
+
+
+u_char *
+ngx_http_webtorch_error_write(u_char *p, const char *code, ngx_str_t *text)
+{
+    p = ngx_cpymem(p, "{\"error\": \"", sizeof("{\"error\": \"") - 1);
+    p = (u_char *) ngx_escape_json(p, text->data, text->len);
+
+    return ngx_sprintf(p, "\", \"code\": \"%s\"}", code);
 }
 
 

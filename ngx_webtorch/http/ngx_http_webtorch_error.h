@@ -17,6 +17,14 @@
 ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, ngx_str_t *text);
 
+/*
+ * The JSON of an error without a newline: its bytes, which replaces in the text
+ * what is not UTF-8, and after that the JSON; returns the end.
+ */
+size_t ngx_http_webtorch_error_length(const char *code, ngx_str_t *text);
+u_char *ngx_http_webtorch_error_write(u_char *p, const char *code,
+    ngx_str_t *text);
+
 /* an error before or after the body is read; text is a constant */
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);

@@ -59,6 +59,9 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     }
 
     request->size = size;
+    request->closing = 0;
+    request->place = 0;
+    request->other = 0;
     request->shared = shared;
     request->nheaders = n;
     request->headers = (webtorch_header_t *) &request[1];
