@@ -214,6 +214,22 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
             return NGX_CONF_OK;
         }
 
+    } else if (ngx_strncmp(option->data, "origins=", 8) == 0) {
+
+        if (option->len > 8) {
+            handler->origins.data = option->data + 8;
+            handler->origins.len = option->len - 8;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "protocols=", 10) == 0) {
+
+        if (option->len > 10) {
+            handler->protocols.data = option->data + 10;
+            handler->protocols.len = option->len - 10;
+            return NGX_CONF_OK;
+        }
+
     } else if (ngx_strncmp(option->data, "idle=", 5) == 0) {
 
         s.data = option->data + 5;

@@ -63,6 +63,8 @@ struct ngx_webtorch_handler_s {
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
+    ngx_str_t               origins;      /* of WebSockets; empty: same host */
+    ngx_str_t               protocols;
     ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
     void                   *streams;      /* in a worker, of http/stream */
 

@@ -2,7 +2,7 @@
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: table, output, input, chunk,
- * pump, conf.
+ * format, pump, http, websocket, content, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -113,11 +113,41 @@ struct ngx_http_webtorch_stream_s {
 
     ngx_webtorch_error_t         err;
 
+    /* of the transport; start() after open has succeeded */
+    void                       (*start)(ngx_http_webtorch_stream_t *st);
+
+    /*
+     * Reads up to the end of a chunk: NGX_OK: it is in the message; NGX_AGAIN:
+     * the client has not sent it; NGX_DONE: it sends no more; NGX_ERROR: err is
+     * set; or an HTTP status, with which the request is to be finalized.
+     */
+    ngx_int_t                  (*read_chunk)(ngx_http_webtorch_stream_t *st);
+
+    /* the last answer is the error in err; sets ended */
+    void                       (*fail)(ngx_http_webtorch_stream_t *st);
+
+    /* to a client that sends nothing; or NULL */
+    ngx_int_t                  (*ping)(ngx_http_webtorch_stream_t *st);
+
+    /* the function has ended the stream; or NULL */
+    void                       (*end)(ngx_http_webtorch_stream_t *st);
+
+    /* the connection is closed before the stream has ended; or NULL */
+    void                       (*leave)(ngx_http_webtorch_stream_t *st);
+
+    ngx_msec_t                   since;      /* the last chunk */
+    void                        *websocket;
+
     unsigned                     opening:1;  /* open is called */
     unsigned                     opened:1;   /* open has succeeded */
     unsigned                     sending:1;  /* the other answer is sent */
     unsigned                     in_call:1;  /* its chunk is in a batch */
     unsigned                     ended:1;    /* no chunk is read any more */
+    unsigned                     more:1;     /* bytes are not parsed yet, as
+                                                answers wait */
+    unsigned                     binary:1;   /* answers of a WebSocket */
+    unsigned                     lingering:1;   /* the client's bytes are read
+                                                   to their end after it */
 };
 
 

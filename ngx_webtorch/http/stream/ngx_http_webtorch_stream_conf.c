@@ -1,6 +1,6 @@
 
 #include "ngx_http_webtorch_stream_conf.h"
-#include "ngx_http_webtorch_stream_pump.h"
+#include "ngx_http_webtorch_stream_content.h"
 
 
 static ngx_int_t ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,

@@ -42,8 +42,7 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
     p = ngx_http_webtorch_stream_encode(st, start, specs, data, n);
 
     ngx_http_webtorch_stream_end(st, start, p,
-        (st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_RAW)
-            ? NGX_WEBTORCH_WS_BINARY : NGX_WEBTORCH_WS_TEXT);
+        st->binary ? NGX_WEBTORCH_WS_BINARY : NGX_WEBTORCH_WS_TEXT);
 
     st->nanswers++;
 
@@ -132,16 +131,24 @@ ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st,
 ngx_int_t
 ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st)
 {
+    return ngx_http_webtorch_stream_add_bytes(st, (u_char *) ": ping\n\n",
+                                              sizeof(": ping\n\n") - 1);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_bytes(ngx_http_webtorch_stream_t *st,
+    const u_char *data, size_t len)
+{
     u_char  *p;
 
-    p = ngx_http_webtorch_stream_reserve(st, 0);
+    p = ngx_http_webtorch_stream_reserve(st, len);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_cpymem(p, ": ping\n\n", sizeof(": ping\n\n") - 1);
-    st->answers[st->filling].bytes.len
-        = (size_t) (p - (u_char *) st->answers[st->filling].bytes.data);
+    ngx_memcpy(p, data, len);
+    st->answers[st->filling].bytes.len += len;
 
     return NGX_OK;
 }

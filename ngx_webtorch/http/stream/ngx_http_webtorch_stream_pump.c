@@ -4,202 +4,41 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
-#include "ngx_http_webtorch_inflate.h"
-#include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_request.h"
 #include "ngx_http_webtorch_stream_chunk.h"
-#include "ngx_http_webtorch_stream_format.h"
-#include "ngx_http_webtorch_stream_input.h"
 #include "ngx_http_webtorch_stream_output.h"
-#include "ngx_http_webtorch_stream_table.h"
 #include "ngx_webtorch_runner.h"
 
 
-static ngx_int_t ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
-    ngx_webtorch_handler_t *handler);
-static ngx_int_t ngx_http_webtorch_stream_new(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx);
-static size_t ngx_http_webtorch_stream_max_chunk(ngx_http_request_t *r,
-    ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_stream_cleanup(void *data);
-static void ngx_http_webtorch_stream_body_handler(ngx_http_request_t *r);
+/* ms between two pings to a client that is waited for */
+#define NGX_HTTP_WEBTORCH_STREAM_PING  20000
+
+
 static ngx_int_t ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
-static void ngx_http_webtorch_stream_start(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_add_headers(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r);
-static void ngx_http_webtorch_stream_pump(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_ping(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_wait_write(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_chunk_handler(
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_stream_chunk_answer(
     ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
-static void ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st);
 
 
-ngx_int_t
-ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
+void
+ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
 {
-    ngx_int_t                      rc;
-    ngx_http_webtorch_ctx_t       *ctx;
-    ngx_http_webtorch_loc_conf_t  *wlcf;
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
 
-    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
-
-    ctx = ngx_http_webtorch_get_ctx(r);
-    if (ctx == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ctx->handler = wlcf->handler;
-
-    rc = ngx_http_webtorch_stream_admit(r, ctx->handler);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    rc = ngx_http_webtorch_stream_new(r, ctx);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    r->request_body_no_buffering = 1;
-
-    rc = ngx_http_read_client_request_body(r,
-                                        ngx_http_webtorch_stream_body_handler);
-
-    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        return rc;
-    }
-
-    return NGX_DONE;
-}
-
-
-/* by the headers; NGX_DECLINED: a stream may begin */
-
-static ngx_int_t
-ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
-    ngx_webtorch_handler_t *handler)
-{
-    ngx_int_t   rc;
-    ngx_uint_t  coding;
-
-    if (r != r->main) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "webtorch handler \"%V\" of streams is used in a "
-                      "subrequest", &handler->name);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (!(ngx_http_webtorch_method(r) & (WEBTORCH_POST|WEBTORCH_PUT))) {
-        return ngx_http_webtorch_not_allowed(r, WEBTORCH_POST|WEBTORCH_PUT);
-    }
-
-    rc = ngx_http_webtorch_job_available(r, handler);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    if (handler->life && handler->life->runner == NULL) {
-        return ngx_http_webtorch_job_available(r, handler->life);
-    }
-
-    if (ngx_http_webtorch_coding(r, &coding) != NGX_OK
-        || coding != NGX_HTTP_WEBTORCH_IDENTITY)
-    {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                   "unsupported_media_type",
-                   "the body of a stream is not compressed");
-    }
-
-    return NGX_DECLINED;
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_stream_new(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx)
-{
-    ngx_int_t                    rc;
-    ngx_http_cleanup_t          *cln;
-    ngx_http_webtorch_stream_t  *st;
-
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_http_webtorch_stream_create(r, ctx->handler, &st);
-
-    if (rc == NGX_BUSY) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                   "too_many_streams",
-                   "there are as many streams as \"max_streams\" allows");
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    cln->handler = ngx_http_webtorch_stream_cleanup;
-    cln->data = st;
-
-    ctx->stream = st;
-    st->message.limit = ngx_http_webtorch_stream_max_chunk(r, st);
-
-    return ngx_http_webtorch_stream_negotiate(r, st,
-                                              &r->headers_out.content_type);
-}
-
-
-static size_t
-ngx_http_webtorch_stream_max_chunk(ngx_http_request_t *r,
-    ngx_http_webtorch_stream_t *st)
-{
-    ngx_uint_t                       i;
-    ngx_http_core_loc_conf_t        *clcf;
-    ngx_http_webtorch_stream_loc_t  *loc;
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-    loc = st->conf->locations->elts;
-
-    for (i = 0; i < st->conf->locations->nelts; i++) {
-        if (loc[i].clcf == clcf) {
-            return loc[i].max_chunk;
-        }
-    }
-
-    return loc[0].max_chunk;
-}
-
-
-static void
-ngx_http_webtorch_stream_cleanup(void *data)
-{
-    ngx_http_webtorch_stream_release(data);
-}
-
-
-/* called at once, with as much of the body as has come with the headers */
-
-static void
-ngx_http_webtorch_stream_body_handler(ngx_http_request_t *r)
-{
-    ngx_int_t                    rc;
-    ngx_http_webtorch_ctx_t     *ctx;
-    ngx_http_webtorch_stream_t  *st;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
-    st = ctx->stream;
+    r = st->request;
 
     r->read_event_handler = ngx_http_webtorch_stream_read_handler;
     r->write_event_handler = ngx_http_webtorch_stream_write_handler;
@@ -210,7 +49,7 @@ ngx_http_webtorch_stream_body_handler(ngx_http_request_t *r)
 
     if (!(st->handler->schema.stream & WEBTORCH_STREAM_OPEN)) {
         st->opened = 1;
-        ngx_http_webtorch_stream_start(st);
+        st->start(st);
         return;
     }
 
@@ -219,6 +58,87 @@ ngx_http_webtorch_stream_body_handler(ngx_http_request_t *r)
     if (rc != NGX_AGAIN) {
         ngx_http_finalize_request(r, rc);
     }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st)
+{
+    ngx_int_t                  rc;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = st->request;
+    c = r->connection;
+
+    if (ngx_http_webtorch_stream_add_headers(st) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return NGX_DONE;
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        ngx_http_finalize_request(r, rc);
+        return NGX_DONE;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (r->http_version < NGX_HTTP_VERSION_20
+        && clcf->tcp_nodelay
+        && ngx_tcp_nodelay(c) != NGX_OK)
+    {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return NGX_DONE;
+    }
+
+    if (ngx_http_send_special(r, NGX_HTTP_FLUSH) == NGX_ERROR
+        || ngx_http_webtorch_stream_wait_write(r) != NGX_OK)
+    {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return NGX_DONE;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
+{
+    ngx_uint_t  i;
+    ngx_str_t   id;
+
+    static struct {
+        ngx_str_t   name;
+        ngx_str_t   value;
+    } headers[] = {
+        { ngx_string("Stream-Offset"), ngx_string("0") },
+        { ngx_string("Cache-Control"), ngx_string("no-store") },
+        { ngx_string("X-Accel-Buffering"), ngx_string("no") },
+    };
+
+    static ngx_str_t  name = ngx_string("Stream-Id");
+
+    id.data = st->id;
+    id.len = NGX_HTTP_WEBTORCH_ID_LEN;
+
+    if (ngx_http_webtorch_add_header(st->request, &name, &id) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        if (ngx_http_webtorch_add_header(st->request, &headers[i].name,
+                                         &headers[i].value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 
@@ -298,7 +218,7 @@ ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
     ngx_http_set_log_request(c->log, r);
 
     if (st->opened) {
-        ngx_http_webtorch_stream_start(st);
+        st->start(st);
 
     } else {
         ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
@@ -309,92 +229,6 @@ ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
     }
 
     ngx_http_run_posted_requests(c);
-}
-
-
-/* sends the head, before the first chunk is there */
-
-static void
-ngx_http_webtorch_stream_start(ngx_http_webtorch_stream_t *st)
-{
-    ngx_int_t                  rc;
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    r = st->request;
-    c = r->connection;
-
-    if (ngx_http_webtorch_stream_add_headers(st) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        return;
-    }
-
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        ngx_http_finalize_request(r, rc);
-        return;
-    }
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (r->http_version < NGX_HTTP_VERSION_20
-        && clcf->tcp_nodelay
-        && ngx_tcp_nodelay(c) != NGX_OK)
-    {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return;
-    }
-
-    if (ngx_http_send_special(r, NGX_HTTP_FLUSH) == NGX_ERROR
-        || ngx_http_webtorch_stream_wait_write(r) != NGX_OK)
-    {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return;
-    }
-
-    ngx_http_webtorch_stream_pump(st);
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
-{
-    ngx_uint_t  i;
-    ngx_str_t   id;
-
-    static struct {
-        ngx_str_t   name;
-        ngx_str_t   value;
-    } headers[] = {
-        { ngx_string("Stream-Offset"), ngx_string("0") },
-        { ngx_string("Cache-Control"), ngx_string("no-store") },
-        { ngx_string("X-Accel-Buffering"), ngx_string("no") }
-    };
-
-    static ngx_str_t  name = ngx_string("Stream-Id");
-
-    id.data = st->id;
-    id.len = NGX_HTTP_WEBTORCH_ID_LEN;
-
-    if (ngx_http_webtorch_add_header(st->request, &name, &id) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-        if (ngx_http_webtorch_add_header(st->request, &headers[i].name,
-                                         &headers[i].value)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
 }
 
 
@@ -417,10 +251,12 @@ ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r)
     if (rev->timedout) {
         rev->timedout = 0;
 
-        if (!st->ended && !st->in_call && !st->opening) {
+        if (!st->ended && !st->in_call && !st->opening
+            && ngx_http_webtorch_stream_ping(st) != NGX_OK)
+        {
             (void) ngx_webtorch_error(&st->err, NGX_HTTP_REQUEST_TIME_OUT,
                        "idle", "no chunk came for as long as \"idle\" allows");
-            ngx_http_webtorch_stream_fail(st);
+            st->fail(st);
         }
     }
 
@@ -493,19 +329,36 @@ ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r)
  * request may be finalized, and the stream freed, when this returns.
  */
 
-static void
+void
 ngx_http_webtorch_stream_pump(ngx_http_webtorch_stream_t *st)
 {
+    ngx_int_t  rc;
+
     do {
-        if (ngx_http_webtorch_stream_flush(st) != NGX_OK) {
+        if (ngx_http_webtorch_stream_flush(st) != NGX_OK
+            || st->in_call || st->opening || st->ended)
+        {
             return;
         }
 
-        if (st->in_call || st->opening || st->ended) {
-            return;
+        st->more = 0;
+
+        rc = ngx_http_webtorch_stream_next(st);
+
+        /* answers to pings, which are no chunks */
+
+        if (rc == NGX_AGAIN) {
+
+            if (ngx_http_webtorch_stream_flush(st) != NGX_OK) {
+                return;
+            }
+
+            if (st->more && !st->sending) {
+                rc = NGX_OK;
+            }
         }
 
-    } while (ngx_http_webtorch_stream_next(st) == NGX_OK);
+    } while (rc == NGX_OK);
 }
 
 
@@ -525,6 +378,8 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 
         /* the write event handler continues */
 
+        st->since = ngx_current_msec;
+
         if (rev->timer_set) {
             ngx_del_timer(rev);
         }
@@ -532,18 +387,21 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
         return NGX_AGAIN;
     }
 
-    rc = ngx_http_webtorch_stream_read(st);
+    rc = st->read_chunk(st);
 
-    if (!r->reading_body
+    if (st->websocket == NULL
+        && !r->reading_body
         && r->read_event_handler == ngx_http_webtorch_stream_read_handler)
     {
         ngx_http_webtorch_watch_client(r);
     }
 
     if (rc == NGX_AGAIN) {
-        ngx_add_timer(rev, st->handler->idle);
+        ngx_http_webtorch_stream_wait_read(st);
         return NGX_AGAIN;
     }
+
+    st->since = ngx_current_msec;
 
     if (rev->timer_set) {
         ngx_del_timer(rev);
@@ -579,7 +437,45 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
         break;
     }
 
-    ngx_http_webtorch_stream_fail(st);
+    st->fail(st);
+
+    return NGX_OK;
+}
+
+
+/* until the client has sent nothing for so long that it is pinged, or "idle" */
+
+static void
+ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st)
+{
+    ngx_msec_t  passed, left;
+
+    passed = ngx_current_msec - st->since;
+    left = (passed < st->handler->idle) ? st->handler->idle - passed : 1;
+
+    if (st->ping) {
+        left = ngx_min(left, NGX_HTTP_WEBTORCH_STREAM_PING);
+    }
+
+    ngx_add_timer(st->request->connection->read, left);
+}
+
+
+/* NGX_DECLINED: the stream has been idle for too long */
+
+static ngx_int_t
+ngx_http_webtorch_stream_ping(ngx_http_webtorch_stream_t *st)
+{
+    if (ngx_current_msec - st->since >= st->handler->idle) {
+        return NGX_DECLINED;
+    }
+
+    if (st->ping
+        && !ngx_http_webtorch_stream_full(st)
+        && st->ping(st) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
 
     return NGX_OK;
 }
@@ -611,6 +507,10 @@ ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st)
 
     last = st->ended && !st->in_call;
     answer = ngx_http_webtorch_stream_take_answer(st);
+
+    if (last && st->lingering) {
+        r->lingering_close = 1;
+    }
 
     if (answer == NULL) {
 
@@ -691,9 +591,10 @@ ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
     ngx_http_set_log_request(c->log, st->request);
 
     st->in_call = 0;
+    st->since = ngx_current_msec;
 
     if (ngx_http_webtorch_stream_chunk_answer(st, job) != NGX_OK) {
-        ngx_http_webtorch_stream_fail(st);
+        st->fail(st);
     }
 
     ngx_http_webtorch_stream_pump(st);
@@ -751,23 +652,11 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
 
     if (ngx_http_webtorch_stream_chunk_done(st, job)) {
         st->ended = 1;
+
+        if (st->end) {
+            st->end(st);
+        }
     }
 
     return NGX_OK;
-}
-
-
-/* the last answer is an error; what comes after it is not read */
-
-static void
-ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st)
-{
-    ngx_str_t  text;
-
-    text.data = (u_char *) st->err.text;
-    text.len = ngx_strlen(st->err.text);
-
-    (void) ngx_http_webtorch_stream_add_error(st, st->err.code, &text);
-
-    st->ended = 1;
 }

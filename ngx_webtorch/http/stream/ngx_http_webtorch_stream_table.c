@@ -54,6 +54,7 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     }
 
     st->request = r;
+    st->since = ngx_current_msec;
     st->handler = handler;
     st->conf = handler->data;
     st->streams = streams;

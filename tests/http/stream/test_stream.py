@@ -6,92 +6,9 @@ import struct
 import pytest
 
 from duplex import Duplex, duplex
+from http_stream_app import APP
 from nginx import Nginx, running, wait_for
 from wire import connections, request
-
-APP = """
-import collections, threading
-from typing import NamedTuple
-
-import torch, webtorch
-from jaxtyping import Bool, Float32, Int64
-from torch import Tensor
-from webtorch import State, Strings
-
-calls = []
-ended = []
-
-@webtorch.stream
-def total(
-    x: Float32[Tensor, "batch 2"], s: State[Float32[Tensor, "batch 2"]]
-) -> tuple[Float32[Tensor, "batch 2"], State[Float32[Tensor, "batch 2"]]]:
-    calls.append(len(x))
-    if (x == 666).any():
-        raise ValueError("a bad chunk")
-    if (x == 422).any():
-        raise webtorch.HTTPError(422, "a chunk of 422")
-    s += x
-    return s, s
-
-@webtorch.stream
-def counted(
-    x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
-) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
-    if (x == 666).any():
-        raise ValueError("a bad chunk")
-    return s + x, s + x
-
-@counted.open
-def begin(request: webtorch.Request) -> Float32[Tensor, ""]:
-    if "refuse" in request.query():
-        raise webtorch.HTTPError(403, "not you")
-    return torch.tensor(float(request.query()["from"][0]))
-
-@counted.close
-def end(s: Float32[Tensor, ""]) -> None:
-    ended.append(s.item())
-
-class Step(NamedTuple):
-    done: Bool[Tensor, "batch"]
-    y: Float32[Tensor, "batch"]
-    seen: State[list[list[float]]]
-    n: Int64[Tensor, "batch"]
-
-@webtorch.stream
-def several(
-    x: Float32[Tensor, "batch"], k: Int64[Tensor, "batch"], seen: State[list[list[float]]]
-) -> Step:
-    seen = [(each or []) + [value] for each, value in zip(seen, x.tolist())]
-    y = torch.tensor([sum(each) for each in seen])
-    return Step(k < 0, y, seen, torch.tensor([len(each) for each in seen]))
-
-@webtorch.stream
-def echo(x: Strings[list[str], "batch"]) -> Strings[list[str], "batch"]:
-    return x
-
-@webtorch.stream
-def variable(
-    x: Int64[Tensor, "batch n"], s: State[Int64[Tensor, "batch"]]
-) -> tuple[Int64[Tensor, "batch"], State[Int64[Tensor, "batch"]]]:
-    return s + x.sum(1), s + x.sum(1)
-
-gate = threading.Event()
-
-@webtorch.stream
-def slow(x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
-    if (x > 0).any():
-        gate.wait(60)
-    return x
-
-@webtorch.handler
-def release(request):
-    gate.set()
-    return ""
-
-@webtorch.handler
-def facts(request):
-    return {"calls": calls, "ended": ended}
-"""
 
 SERVER = """
 location = /total { webtorch_handler app:total; }
@@ -287,9 +204,11 @@ def test_format_is_refused(server, content_type, accept, status):
 
 
 def test_method_is_refused(server):
-    answer = server.get("/total")
+    answer = server.request("DELETE", "/total")
     assert answer.status_code == 405
-    assert answer.headers["Allow"] == "POST, PUT"
+    assert answer.headers["Allow"] == "GET, POST, PUT"
+    answer = server.get("/total")
+    assert (answer.status_code, answer.json()["code"]) == (426, "upgrade_required")
 
 
 # --- open and close ---
