@@ -275,3 +275,51 @@ def test_memory_does_not_grow_with_a_stream(server):
             client.send_row([1, 0])
             assert client.row() == [n, 0]
         assert resident() - before < 1024
+
+
+# --- configurations and reloads ---
+
+
+@pytest.mark.parametrize(
+    ("server", "app", "message"),
+    [
+        pytest.param(
+            "location / { webtorch_handler app:total; }",
+            APP.replace("return s, s", "return s, s").replace(
+                'State[Float32[Tensor, "batch 2"]]\n) ->', 'State[Float32[Tensor, "batch 3"]]\n) ->'
+            ),
+            'state "s" is float32 [batch, 3] as an argument, but is returned as float32 [batch, 2]',
+            id="states_differ",
+        ),
+        pytest.param(
+            "webtorch_log app:total; location / { return 200; }",
+            APP,
+            "is a function of streams, one of tensors is needed",
+            id="in_a_phase",
+        ),
+        pytest.param(
+            "location / { webtorch_handler app:total max_streams=0; }",
+            APP,
+            'invalid parameter "max_streams=0"',
+            id="max_streams",
+        ),
+    ],
+)
+def test_configuration_is_refused(configured, server, app, message):
+    status, output = configured(server, app).check()
+    assert status != 0
+    assert message in output
+
+
+def test_new_code_continues_streams(start):
+    server = start(SERVER, APP, http="webtorch_reload on;")
+    with duplex(server, "/counted?from=1") as client:
+        client.send_row(1)
+        assert client.row() == 2
+        server.write_app(APP.replace("return s + x, s + x", "return s + 100 * x, s + x"))
+        server.wait_for_log("app.py: the new code is served")
+        client.send_row(1)
+        assert client.row() == 102
+        client.finish()
+        assert client.line() == b""
+    wait_for(lambda: server.get("/facts").json()["ended"] == [3.0], "close")
