@@ -230,6 +230,13 @@ class Signature:
     returned: tuple[int, ...]
     has_done: bool
 
+    @property
+    def wire_schema(self) -> Schema:
+        """The tensors that are sent, without `done`."""
+        inputs, outputs = self.schema.inputs, self.schema.outputs
+        outputs = outputs[: len(outputs) - self.has_done]
+        return dataclasses.replace(self.schema, inputs=inputs[:-1], outputs=outputs)
+
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Signature":
         """Read a function's annotations.

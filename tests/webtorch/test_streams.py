@@ -1,6 +1,7 @@
 """Stream functions without nginx: schemas, states, calls that fail."""
 
 import gc
+import types
 import weakref
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from webtorch import HTTPError, State, Strings
 from webtorch._handlers import Span
 from webtorch._schema import SignatureError
 from webtorch._streams import StreamFunction, TensorTable
+from webtorch.cli._discovery import _functions
+from webtorch.cli._examples import curl, order
 
 
 def places(*pairs: tuple[int, int]) -> Tensor:
@@ -138,6 +141,19 @@ S = 'State[Float32[T, "batch 2"]]'
 def test_signature_is_refused(signature, message):
     with pytest.raises(SignatureError, match=message):
         _ = make(signature).schema
+
+
+def test_schema_on_the_wire():
+    wire = make_step().signature.wire_schema
+    assert [spec.name for spec in wire.inputs] == ["x"]
+    assert [spec.name for spec in wire.outputs] == ["y", "label"]
+
+
+def test_examples_of_the_command_line():
+    module = types.SimpleNamespace(total=total)
+    (function,) = _functions(module)
+    assert order([function]) == [function]
+    assert curl(function, "http://host/total") == "curl --json '[0.5, 0.5]' http://host/total"
 
 
 def test_done_has_to_be_bool():
