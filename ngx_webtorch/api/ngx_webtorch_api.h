@@ -50,6 +50,12 @@
 #define WEBTORCH_TRAIN        1
 #define WEBTORCH_HANDLER      2
 #define WEBTORCH_POLICY       3
+#define WEBTORCH_STREAM       4
+
+/* of a stream: what it has beside its function */
+#define WEBTORCH_STREAM_OPEN  1
+#define WEBTORCH_STREAM_CLOSE 2
+#define WEBTORCH_STREAM_DONE  4
 
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
@@ -191,6 +197,10 @@ typedef struct {
     uint32_t         nbound;              /* of inputs */
     char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
+    /* WEBTORCH_STREAM: flags; the last input is rows of states, the last output
+       of one that has "done" is that */
+    uint32_t         stream;
+
     /* WEBTORCH_HANDLER: names of nginx's variables that it gets */
     uint32_t         nvars;
     char             vars[WEBTORCH_MAX_VARS][WEBTORCH_NAME_LEN];
@@ -239,6 +249,11 @@ typedef struct {
     uint32_t            nheaders;
     uint32_t            nvars;            /* as in the schema; a length of
                                              WEBTORCH_NOT_SET: not set */
+
+    /* of a stream that begins or, without all of the above, ends */
+    uint32_t            closing;
+    uint32_t            place;            /* row of its states */
+    uint32_t            other;            /* closing: its other row, or 0 */
 } webtorch_request_t;
 
 
@@ -315,6 +330,7 @@ typedef struct {
     uint64_t             caller;          /* of rows that Python has posted; 0:
                                              they are those of a request */
     void                *waiter;          /* C only; NULL: no request waits */
+    void                *owner;           /* C only, see ngx_webtorch_job.h */
 } webtorch_job_t;
 
 

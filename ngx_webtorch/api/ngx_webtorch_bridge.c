@@ -1586,6 +1586,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
   (void)((p->caller) | 0);  /* check that 'webtorch_job_t.caller' is an integer */
   { void * *tmp = &p->waiter; (void)tmp; }
+  { void * *tmp = &p->owner; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
@@ -1650,6 +1651,9 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   (void)((p->args) | 0);  /* check that 'webtorch_request_t.args' is an integer */
   (void)((p->nheaders) | 0);  /* check that 'webtorch_request_t.nheaders' is an integer */
   (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
+  (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
+  (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
+  (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
@@ -1710,6 +1714,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
+  (void)((p->stream) | 0);  /* check that 'webtorch_schema_t.stream' is an integer */
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[32][64] = &p->vars; (void)tmp; }
   (void)((p->ncaptures) | 0);  /* check that 'webtorch_schema_t.ncaptures' is an integer */
@@ -4243,6 +4248,42 @@ static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_STREAM(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM) | 0);  /* check that WEBTORCH_STREAM is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_CLOSE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_CLOSE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_CLOSE) | 0);  /* check that WEBTORCH_STREAM_CLOSE is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_DONE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_DONE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_DONE) | 0);  /* check that WEBTORCH_STREAM_DONE is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_OPEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_OPEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_OPEN) | 0);  /* check that WEBTORCH_STREAM_OPEN is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_TENSORS) <= 0;
@@ -4361,6 +4402,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ROWS_LATE", (void *)_cffi_const_WEBTORCH_ROWS_LATE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM", (void *)_cffi_const_WEBTORCH_STREAM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_CLOSE", (void *)_cffi_const_WEBTORCH_STREAM_CLOSE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_DONE", (void *)_cffi_const_WEBTORCH_STREAM_DONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_OPEN", (void *)_cffi_const_WEBTORCH_STREAM_OPEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4603,6 +4648,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
               _CFFI_OP(_CFFI_OP_NOOP, 116) },
+  { "owner", offsetof(webtorch_job_t, owner),
+             sizeof(((webtorch_job_t *)0)->owner),
+             _CFFI_OP(_CFFI_OP_NOOP, 116) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4698,6 +4746,15 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "closing", offsetof(webtorch_request_t, closing),
+               sizeof(((webtorch_request_t *)0)->closing),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "place", offsetof(webtorch_request_t, place),
+             sizeof(((webtorch_request_t *)0)->place),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "other", offsetof(webtorch_request_t, other),
+             sizeof(((webtorch_request_t *)0)->other),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
@@ -4807,6 +4864,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
             _CFFI_OP(_CFFI_OP_NOOP, 148) },
+  { "stream", offsetof(webtorch_schema_t, stream),
+              sizeof(((webtorch_schema_t *)0)->stream),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4954,35 +5014,35 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_header_t", 193, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 50, 2 },
   { "$webtorch_job_t", 194, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 52, 8 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 52, 9 },
   { "$webtorch_params_t", 195, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 60, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 61, 9 },
   { "$webtorch_part_t", 196, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 69, 6 },
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 70, 6 },
   { "$webtorch_reply_t", 198, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 75, 8 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 76, 8 },
   { "$webtorch_request_t", 200, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 83, 9 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 84, 12 },
   { "$webtorch_rows_t", 201, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 92, 16 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 96, 16 },
   { "$webtorch_sample_t", 202, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 108, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 112, 5 },
   { "$webtorch_schema_t", 203, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 113, 22 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 117, 23 },
   { "$webtorch_server_t", 204, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 135, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 140, 7 },
   { "$webtorch_settings_t", 205, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 142, 11 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 147, 11 },
   { "$webtorch_span_t", 206, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 153, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 158, 3 },
   { "$webtorch_spec_t", 207, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 156, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 161, 5 },
   { "$webtorch_str_t", 212, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 161, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 166, 2 },
   { "$webtorch_text_t", 213, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 163, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 168, 2 },
   { "$webtorch_wanted_t", 214, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 165, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 170, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -5017,7 +5077,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  122,  /* num_globals */
+  126,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */

@@ -247,6 +247,14 @@ ngx_webtorch_request_size(webtorch_request_t *request)
 void
 ngx_webtorch_job_free(webtorch_job_t *job)
 {
+    ngx_webtorch_job_owner_t  *owner;
+
+    owner = job->owner;
+
+    if (owner) {
+        owner->released(owner, job);
+    }
+
     if (job->request) {
         ngx_webtorch_release(job->request->shared);
     }

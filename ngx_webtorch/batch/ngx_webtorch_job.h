@@ -15,7 +15,22 @@
 #include "ngx_webtorch_api.h"
 
 
-typedef struct ngx_webtorch_shared_s  ngx_webtorch_shared_t;
+typedef struct ngx_webtorch_shared_s     ngx_webtorch_shared_t;
+typedef struct ngx_webtorch_job_owner_s  ngx_webtorch_job_owner_t;
+
+
+/* has rows that no other job may use before this one is over */
+
+struct ngx_webtorch_job_owner_s {
+    /*
+     * Called once in the event loop when no call will use the job any more,
+     * also long after its waiter has timed out or was cancelled.  It must only
+     * post an event: the mutex of the threads may be held.  A job that did not
+     * run has no reply.
+     */
+    void                     (*released)(ngx_webtorch_job_owner_t *owner,
+                                         webtorch_job_t *job);
+};
 
 
 /*

@@ -3,6 +3,10 @@
 #include "ngx_webtorch_handler.h"
 
 
+static ngx_webtorch_handler_t *ngx_webtorch_handler_create_life(
+    ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler);
+
+
 ngx_webtorch_handler_t *
 ngx_webtorch_handler_add(ngx_conf_t *cf, ngx_str_t *name)
 {
@@ -43,6 +47,98 @@ ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler)
     handler->queue = 65536;
     handler->queue_size = 256 * 1024 * 1024;
     handler->timeout = 60000;
+    handler->max_streams = 4096;
+    handler->idle = 300000;
+}
+
+
+ngx_int_t
+ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle, ngx_array_t *handlers)
+{
+    ngx_uint_t               i, n;
+    ngx_webtorch_handler_t  *handler, *life, **elts;
+
+    n = handlers->nelts;
+
+    for (i = 0; i < n; i++) {
+        elts = handlers->elts;
+        handler = elts[i];
+
+        if (handler->schema.kind != WEBTORCH_STREAM
+            || !(handler->schema.stream
+                 & (WEBTORCH_STREAM_OPEN|WEBTORCH_STREAM_CLOSE)))
+        {
+            continue;
+        }
+
+        life = ngx_webtorch_handler_create_life(cycle, handler);
+        if (life == NULL) {
+            return NGX_ERROR;
+        }
+
+        life->index = handlers->nelts;
+
+        elts = ngx_array_push(handlers);
+        if (elts == NULL) {
+            return NGX_ERROR;
+        }
+
+        *elts = life;
+        handler->life = life;
+    }
+
+    return NGX_OK;
+}
+
+
+/* the name and the schema are those that Python gives it */
+
+static ngx_webtorch_handler_t *
+ngx_webtorch_handler_create_life(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler)
+{
+    char                    *name;
+    u_char                  *p;
+    uint32_t                 i;
+    webtorch_schema_t       *schema;
+    ngx_webtorch_handler_t  *life;
+
+    life = ngx_palloc(cycle->pool, sizeof(ngx_webtorch_handler_t));
+    if (life == NULL) {
+        return NULL;
+    }
+
+    *life = *handler;
+
+    p = ngx_pnalloc(cycle->pool, handler->name.len + sizeof("/life"));
+    if (p == NULL) {
+        return NULL;
+    }
+
+    life->name.data = p;
+    life->name.len = (size_t) (ngx_sprintf(p, "%V/life%Z", &handler->name)
+                               - p - 1);
+    life->threads = handler->life_threads;
+    life->max_batch = 1;
+    life->check = NULL;
+
+    schema = &life->schema;
+
+    ngx_memzero(schema, sizeof(webtorch_schema_t));
+
+    schema->kind = WEBTORCH_HANDLER;
+    schema->ncaptures = handler->schema.ncaptures;
+    schema->nvars = schema->ncaptures;
+
+    for (i = 0; i < schema->ncaptures; i++) {
+        name = handler->schema.captures[i];
+
+        ngx_memcpy(schema->captures[i], name, WEBTORCH_NAME_LEN);
+        ngx_strlow((u_char *) schema->vars[i], (u_char *) name,
+                   ngx_strlen(name));
+    }
+
+    return life;
 }
 
 
@@ -151,6 +247,42 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1) {
             handler->timeout = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "max_streams=", 12) == 0) {
+
+        n = ngx_atoi(option->data + 12, option->len - 12);
+
+        if (n >= 1 && n <= 1000000) {
+            handler->max_streams = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "origins=", 8) == 0) {
+
+        if (option->len > 8) {
+            handler->origins.data = option->data + 8;
+            handler->origins.len = option->len - 8;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "protocols=", 10) == 0) {
+
+        if (option->len > 10) {
+            handler->protocols.data = option->data + 10;
+            handler->protocols.len = option->len - 10;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "idle=", 5) == 0) {
+
+        s.data = option->data + 5;
+        s.len = option->len - 5;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->idle = (ngx_msec_t) n;
             return NGX_CONF_OK;
         }
 

@@ -66,6 +66,16 @@ struct ngx_webtorch_handler_s {
 
     ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or
                                              NULL */
+
+    /* of a stream */
+    ngx_uint_t              max_streams;  /* in a worker */
+    ngx_msec_t              idle;         /* between chunks */
+    ngx_str_t               origins;      /* of WebSockets; empty: same host */
+    ngx_str_t               protocols;
+    ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
+    ngx_uint_t              life_threads; /* of these calls */
+    void                   *streams;      /* in a worker, of http/stream */
+
     webtorch_schema_t       schema;
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
@@ -87,6 +97,10 @@ ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
 
 /* sets the defaults of all options */
 void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
+
+/* those that open and close streams, when the schemas of all are known */
+ngx_int_t ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle,
+    ngx_array_t *handlers);
 
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,

@@ -71,7 +71,7 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 
 static ngx_str_t  ngx_http_webtorch_cors_exposed =
     ngx_string("Allow, Inference-Header-Content-Length, Retry-After, "
-               "Tensor-Shape");
+               "Stream-Id, Stream-Offset, Tensor-Shape");
 
 static ngx_str_t  ngx_http_webtorch_cors_any = ngx_string("*");
 static ngx_str_t  ngx_http_webtorch_cors_true = ngx_string("true");

@@ -71,6 +71,9 @@ struct ngx_http_webtorch_ctx_s {
     ngx_http_webtorch_decoding_t    *decoding;
     void                           (*decoded)(ngx_http_request_t *r);
 
+    /* of http/stream */
+    void                            *stream;
+
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;
 

@@ -130,8 +130,6 @@ ngx_http_webtorch_error_detail(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-/* detail: JSON, or NULL */
-
 static ngx_buf_t *
 ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
     ngx_str_t *text, ngx_str_t *detail)
@@ -139,31 +137,48 @@ ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
     size_t      len;
     ngx_buf_t  *b;
 
-    ngx_http_webtorch_error_clean(text);
-
-    len = sizeof("{\"error\": \"\", \"code\": \"\"}" CRLF) - 1
-          + text->len + ngx_escape_json(NULL, text->data, text->len)
-          + ngx_strlen(code)
-          + (detail ? sizeof(", \"detail\": ") - 1 + detail->len : 0);
+    len = ngx_http_webtorch_error_length(code, text, detail) + 1;
 
     b = ngx_create_temp_buf(r->pool, len);
     if (b == NULL) {
         return NULL;
     }
 
-    b->last = ngx_cpymem(b->last, "{\"error\": \"",
-                         sizeof("{\"error\": \"") - 1);
-    b->last = (u_char *) ngx_escape_json(b->last, text->data, text->len);
-    b->last = ngx_sprintf(b->last, "\", \"code\": \"%s\"", code);
-
-    if (detail) {
-        b->last = ngx_sprintf(b->last, ", \"detail\": %V", detail);
-    }
-
-    *b->last++ = '}';
+    b->last = ngx_http_webtorch_error_write(b->last, code, text, detail);
     *b->last++ = '\n';
 
     return b;
+}
+
+
+size_t
+ngx_http_webtorch_error_length(const char *code, ngx_str_t *text,
+    ngx_str_t *detail)
+{
+    ngx_http_webtorch_error_clean(text);
+
+    return sizeof("{\"error\": \"\", \"code\": \"\"}") - 1
+           + text->len + ngx_escape_json(NULL, text->data, text->len)
+           + ngx_strlen(code)
+           + (detail ? sizeof(", \"detail\": ") - 1 + detail->len : 0);
+}
+
+
+u_char *
+ngx_http_webtorch_error_write(u_char *p, const char *code, ngx_str_t *text,
+    ngx_str_t *detail)
+{
+    p = ngx_cpymem(p, "{\"error\": \"", sizeof("{\"error\": \"") - 1);
+    p = (u_char *) ngx_escape_json(p, text->data, text->len);
+    p = ngx_sprintf(p, "\", \"code\": \"%s\"", code);
+
+    if (detail) {
+        p = ngx_sprintf(p, ", \"detail\": %V", detail);
+    }
+
+    *p++ = '}';
+
+    return p;
 }
 
 

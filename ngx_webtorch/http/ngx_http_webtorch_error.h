@@ -1,7 +1,8 @@
 
 /*
  * Errors are answered as JSON: {"error": "...", "code": "..."}, of which some
- * have a member "detail".  All functions that take a request return what its handler returns.
+ * have a member "detail".  All functions that take a request return what its
+ * handler returns.
  */
 
 
@@ -23,6 +24,16 @@ ngx_int_t ngx_http_webtorch_error_detail(ngx_http_request_t *r,
 
 /* the code of an error that a handler raises; NULL: the status has none */
 const char *ngx_http_webtorch_status_code(ngx_uint_t status);
+
+/*
+ * The JSON of an error without a newline: its bytes, which replaces in the text
+ * what is not UTF-8, and after that the JSON; returns the end.  detail: JSON, or
+ * NULL.
+ */
+size_t ngx_http_webtorch_error_length(const char *code, ngx_str_t *text,
+    ngx_str_t *detail);
+u_char *ngx_http_webtorch_error_write(u_char *p, const char *code,
+    ngx_str_t *text, ngx_str_t *detail);
 
 /* an error before or after the body is read; text is a constant */
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,

@@ -5,6 +5,7 @@
 #include "ngx_http_webtorch_captures.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_stream_conf.h"
 
 
 static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
@@ -89,6 +90,13 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
             clcf->handler = conf->protocol ? ngx_http_webtorch_protocol_handler
                                            : ngx_http_webtorch_content_handler;
         }
+    }
+
+    if (conf->handler
+        && ngx_http_webtorch_stream_add_location(cf, conf->handler, clcf)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     if (!conf->torch_load) {

@@ -397,6 +397,9 @@ ngx_webtorch_check_threads(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
     }
 
+    /* a stream's own functions of requests */
+    handler->life_threads = n ? n : NGX_WEBTORCH_THREADS;
+
     if (n == 0) {
         n = (handler->schema.kind == WEBTORCH_HANDLER) ? NGX_WEBTORCH_THREADS
                                                        : 1;

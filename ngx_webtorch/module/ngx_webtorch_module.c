@@ -180,6 +180,7 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
     }
 
     if (ngx_webtorch_check(cycle, conf) != NGX_OK
+        || ngx_webtorch_handlers_add_lives(cycle, &conf->handlers) != NGX_OK
         || ngx_webtorch_models_init(cycle, conf) != NGX_OK)
     {
         return NGX_CONF_ERROR;

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from webtorch._request import Request
     from webtorch._response import Response
     from webtorch._schema import SignatureError
+    from webtorch._streams import State, stream
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
@@ -42,11 +43,13 @@ else:
         "Request": "_request",
         "Response": "_response",
         "SignatureError": "_schema",
+        "State": "_streams",
         "Strings": "_schema",
         "handler": "_handlers",
         "infer": "_handlers",
         "is_check": "_process",
         "on_exit": "_process",
+        "stream": "_streams",
         "train": "_handlers",
     }
 
@@ -75,10 +78,12 @@ __all__ = [
     "Request",
     "Response",
     "SignatureError",
+    "State",
     "Strings",
     "handler",
     "infer",
     "is_check",
     "on_exit",
+    "stream",
     "train",
 ]

@@ -45,6 +45,7 @@ class Kind(IntEnum):
     INFER = 0
     TRAIN = 1
     HANDLER = 2
+    STREAM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,9 @@ class TensorFunction:
         """
         return Schema.of(self._function)
 
+    def take_over(self, other: "TensorFunction") -> None:
+        """Continue what a handler keeps that this one replaces."""
+
     def serves_like(self, other: "Handler") -> bool:
         """Return whether another handler can serve the same requests."""
         return (
@@ -175,8 +179,20 @@ class TensorFunction:
         # before the call, which may change the shapes of its inputs
         sizes = self.schema.sizes_of(inputs) if self.schema.axes else None
 
-        result: Any = self._call(inputs, _NO_KEYWORDS)
+        return self._check(self._call(inputs, _NO_KEYWORDS), rows, sizes)
 
+    def _check(self, result: Any, rows: int, sizes: dict[str, int] | None) -> Sequence[Any]:
+        """Return what the function returned as outputs.
+
+        Args:
+            result: The function's value.
+            rows: Number of rows.
+            sizes: Sizes of variable axes by name; None without any.
+
+        Raises:
+            TypeError: It does not match the annotations.
+
+        """
         specs = self.schema.outputs
         if isinstance(result, Tensor) or (self._returns_strings and not isinstance(result, tuple)):
             result = (result,)
@@ -586,7 +602,7 @@ def find(name: str) -> Handler:
         raise HandlerNotFoundError(f'module "{module_name}" has no function "{function_name}"')
     if not isinstance(found, Handler):
         raise HandlerNotFoundError(
-            f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train '
-            "or @webtorch.handler"
+            f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train, '
+            "@webtorch.stream or @webtorch.handler"
         )
     return found

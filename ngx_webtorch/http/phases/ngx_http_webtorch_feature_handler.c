@@ -66,6 +66,9 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     if (schema->kind == WEBTORCH_HANDLER) {
         why = "is a function of requests, one of tensors is needed";
 
+    } else if (schema->kind == WEBTORCH_STREAM) {
+        why = "is a function of streams, one of tensors is needed";
+
     } else if (!schema->batched) {
         why = "takes one row, an axis \"batch\" is needed";
 

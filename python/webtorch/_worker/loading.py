@@ -11,18 +11,20 @@ import torch
 
 import webtorch
 from webtorch import _handlers
-from webtorch._handlers import Handler, HandlerNotFoundError, TensorFunction
+from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._schema import SignatureError
+from webtorch._streams import StreamFunction
 from webtorch._worker import advice
+from webtorch._worker.life_runner import LIFE, LifeRunner
 from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.schema_writer import read_captures, write_schema
+from webtorch._worker.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
-Runner = TensorRunner | RequestRunner
+Runner = TensorRunner | RequestRunner | LifeRunner
 
 # their messages are complete without a traceback
 _EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError)
@@ -44,6 +46,9 @@ def load_handler(name: str, schema: Any) -> Runner:
         Exception: It cannot be served; `describe_failure` says why.
 
     """
+    if name.endswith(LIFE):
+        return _load_life(name, schema)
+
     before = set(models)
     try:
         with models.importing():
@@ -61,6 +66,18 @@ def load_handler(name: str, schema: Any) -> Runner:
         models.discard(models.keys() - before)
         raise
 
+    _runners.append(runner)
+    return runner
+
+
+def _load_life(name: str, schema: Any) -> Runner:
+    """Return what begins and ends the streams of a handler, which is loaded already."""
+    handler = _find(name)
+    if not isinstance(handler, StreamFunction):
+        raise HandlerNotFoundError(f'"{name}" is not of a stream')
+    schema.kind = Kind.HANDLER
+    write_values(schema, ())
+    runner = LifeRunner(name, handler, read_captures(schema))
     _runners.append(runner)
     return runner
 
@@ -101,7 +118,7 @@ def _placed(error: SignatureError, handler: Handler) -> SignatureError:
 
 def _find(name: str) -> Handler:
     """Import a handler that a call or a coroutine runs."""
-    handler = _handlers.find(name)
+    handler = _handlers.find(name.removesuffix(LIFE))
     function = inspect.getattr_static(handler, "__wrapped__")
     kind = None
     if inspect.isasyncgenfunction(function):

@@ -12,12 +12,17 @@ from webtorch._gaps import Gaps
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
+from webtorch._streams import StreamFunction
 
 PAIR = 2
 """int64 numbers of a string in C's rows: offset and length."""
 
 # as in ngx_webtorch_api.h
 _OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
+_STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE = 1, 2, 4
+
+# kinds whose calls may train
+_TRAINING = (Kind.TRAIN, Kind.HANDLER)
 
 _METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
 _DTYPES: dict[Any, int] = {
@@ -39,16 +44,30 @@ def write_schema(target: Any, handler: Handler) -> None:
     target.methods = sum(_METHODS[method] for method in handler.methods)
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
+        if isinstance(handler, StreamFunction):
+            target.stream = _stream_flags(handler)
     else:
-        captures = [name.lower() for name in read_captures(target)]
-        values = [*handler.variables, *captures]
-        target.nvars = len(values)
-        for index, name in enumerate(values):
-            target.vars[index] = name.encode()
+        write_values(target, handler.variables)
         target.threads = handler.threads or 0
         target.coroutine = handler.is_coroutine
     target.kind = handler.kind
-    target.waits = handler.kind != Kind.INFER and any(s.strict for s in models.shared_states())
+    target.waits = handler.kind in _TRAINING and any(s.strict for s in models.shared_states())
+
+
+def _stream_flags(handler: StreamFunction) -> int:
+    return (
+        _STREAM_OPEN * handler.has_open
+        | _STREAM_CLOSE * handler.has_close
+        | _STREAM_DONE * handler.signature.has_done
+    )
+
+
+def write_values(target: Any, variables: Sequence[str]) -> None:
+    """Describe the values that C evaluates for requests: variables, then the captures."""
+    values = [*variables, *(name.lower() for name in read_captures(target))]
+    target.nvars = len(values)
+    for index, name in enumerate(values):
+        target.vars[index] = name.encode()
 
 
 def read_captures(source: Any) -> list[str]:

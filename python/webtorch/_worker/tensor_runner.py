@@ -56,6 +56,7 @@ class TensorRunner:
         """Return a function that takes a handler with the same schema instead."""
 
         def replace() -> None:
+            handler.take_over(self.handler)
             self.handler = handler
 
         return replace

@@ -217,6 +217,7 @@ def _functions(module: Any) -> list[Function]:
 
     """
     from webtorch._handlers import RequestFunction, TensorFunction
+    from webtorch._streams import StreamFunction
 
     found = []
     for name, value in vars(module).items():
@@ -232,12 +233,15 @@ def _functions(module: Any) -> list[Function]:
             code = value.__wrapped__.__code__  # type: ignore[attr-defined]
             error.add_note(f'  File "{code.co_filename}", line {code.co_firstlineno}, in {name}')
             raise
+        is_stream = isinstance(value, StreamFunction)
+        if isinstance(value, StreamFunction):
+            schema = value.signature.wire_schema
         found.append(
             Function(
                 name,
                 value.kind.name.lower(),
                 tuple(value.methods),
-                schema.batched,
+                schema.batched and not is_stream,  # a chunk is a row
                 tuple(map(_tensor, schema.inputs)),
                 tuple(map(_tensor, schema.outputs)),
                 summary,

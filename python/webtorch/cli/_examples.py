@@ -48,7 +48,7 @@ def order(functions: Sequence[Function]) -> list[Function]:
     """Sort functions so that the first example is the most likely to be answered with 200."""
 
     def rank(function: Function) -> tuple[int, int]:
-        kinds = ("infer", "handler", "train")
+        kinds = ("infer", "handler", "stream", "train")
         variable = sum(isinstance(size, str) for one in function.inputs for size in one.shape)
         return kinds.index(function.kind), variable
 

@@ -1,0 +1,39 @@
+
+/* Answers of a stream: encoded, and sent in the order of the chunks. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_STREAM_OUTPUT_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_STREAM_OUTPUT_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_stream.h"
+
+
+/* all return NGX_ERROR if there is no memory */
+
+/* adds the row of a chunk */
+ngx_int_t ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
+    webtorch_spec_t *specs, const void **data);
+
+/* adds st->err, the last answer */
+ngx_int_t ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st);
+
+/* adds a comment, for clients that wait for events */
+ngx_int_t ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st);
+
+/* adds bytes that are no answer */
+ngx_int_t ngx_http_webtorch_stream_add_bytes(ngx_http_webtorch_stream_t *st,
+    const u_char *data, size_t len);
+
+/* whether so many answers wait that no chunk is taken */
+ngx_uint_t ngx_http_webtorch_stream_full(ngx_http_webtorch_stream_t *st);
+
+/* the answer that can be sent now, none is being sent; NULL: there is none */
+ngx_http_webtorch_answer_t *ngx_http_webtorch_stream_take_answer(
+    ngx_http_webtorch_stream_t *st);
+
+/* the answer that was taken has been sent */
+void ngx_http_webtorch_stream_sent(ngx_http_webtorch_stream_t *st);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_STREAM_OUTPUT_H_INCLUDED_ */

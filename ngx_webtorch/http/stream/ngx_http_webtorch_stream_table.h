@@ -1,0 +1,26 @@
+
+/* The streams of a handler in a worker, and the rows of their states. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_STREAM_TABLE_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_STREAM_TABLE_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_stream.h"
+
+
+/* NGX_BUSY: there are "max_streams" already; NGX_ERROR: no memory */
+ngx_int_t ngx_http_webtorch_stream_create(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler, ngx_http_webtorch_stream_t **stream);
+
+/* open has returned: close is to be called */
+void ngx_http_webtorch_stream_opened(ngx_http_webtorch_stream_t *st);
+
+/*
+ * The request has ended: the rows are free again once no call uses them and,
+ * if the handler has one, its close function was called.
+ */
+void ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_STREAM_TABLE_H_INCLUDED_ */
