@@ -27,8 +27,8 @@ const char *ngx_http_webtorch_status_code(ngx_uint_t status);
 
 /*
  * The JSON of an error without a newline: its bytes, which replaces in the text
- * what is not UTF-8, and after that the JSON; returns the end.  detail: JSON, or
- * NULL.
+ * what is not UTF-8, and after that the JSON; returns the end.  detail: JSON,
+ * or NULL.
  */
 size_t ngx_http_webtorch_error_length(const char *code, ngx_str_t *text,
     ngx_str_t *detail);

@@ -63,7 +63,7 @@ typedef struct {
 /* handler->data of a stream, from the time when the configuration is read */
 
 typedef struct {
-    ngx_array_t                *locations;   /* ngx_http_webtorch_stream_loc_t */
+    ngx_array_t                *locations;   /* of locations, see above */
     ngx_str_t                   name;        /* of the function */
     webtorch_schema_t           wire;        /* without what is not sent */
 } ngx_http_webtorch_stream_conf_t;

@@ -303,6 +303,18 @@ def test_memory_does_not_grow_with_a_stream(server):
             'invalid parameter "max_streams=0"',
             id="max_streams",
         ),
+        pytest.param(
+            "location / { webtorch_handler app:total threads=4; }",
+            APP,
+            '"threads=4" is for functions under @webtorch.handler',
+            id="threads",
+        ),
+        pytest.param(
+            "location / { webtorch_handler app:total; }",
+            APP.replace('s: State[Float32[Tensor, "batch 2"]]\n', "s: State[list[int]] = ()\n"),
+            'the state "s" has a default',
+            id="default_of_a_state",
+        ),
     ],
 )
 def test_configuration_is_refused(configured, server, app, message):
