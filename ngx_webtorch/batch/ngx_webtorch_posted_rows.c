@@ -177,7 +177,7 @@ ngx_webtorch_posted_accept(ngx_webtorch_posted_t *posted)
 
     layout.rows = posted->api.rows;
     layout.text = posted->api.text_len;
-    ngx_memcpy(layout.sizes, posted->api.sizes, sizeof(layout.sizes));
+    ngx_memcpy(layout.sizes, posted->api.sizes, sizeof(posted->api.sizes));
 
     if (ngx_webtorch_posted_write(posted, runner, &layout) != NGX_OK) {
         ngx_webtorch_posted_end(posted, 500);
@@ -255,14 +255,14 @@ ngx_webtorch_posted_write(ngx_webtorch_posted_t *posted,
     rows = &posted->api;
 
     if (posted->adopted) {
-        ngx_memcpy(sink.data, rows->inputs, sizeof(sink.data));
+        ngx_memcpy(sink.data, rows->inputs, sizeof(rows->inputs));
         sink.text = rows->text;
 
         if (ngx_webtorch_runner_adopt(runner, layout, &sink) != NGX_OK) {
             return NGX_ERROR;
         }
 
-        ngx_memcpy(rows->inputs, sink.data, sizeof(sink.data));
+        ngx_memcpy(rows->inputs, sink.data, sizeof(rows->inputs));
         rows->text = sink.text;
 
         return NGX_OK;

@@ -69,7 +69,10 @@ batches: Batches | None = None
 
 def call(function: Batched, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Compute rows in a batch; return the result, or a future if the thread runs a loop."""
-    inputs, rows = convert(function.schema, args, kwargs)
+    schema = function.schema
+    if schema.masks or schema.optional:
+        raise TypeError("batched() takes no function whose inputs may be None or have gaps")
+    inputs, rows = convert(schema, args, kwargs)
     loop = asyncio._get_running_loop()
     if batches is not None and rows:
         if loop is None:
@@ -77,11 +80,20 @@ def call(function: Batched, args: Sequence[Any], kwargs: Mapping[str, Any]) -> A
         return batches.start(function, inputs, rows, loop)
     if loop is None:
         return function.result(function.run(inputs, rows))
+    return compute(function, inputs, rows, loop)
+
+
+def compute(
+    function: Batched, inputs: Sequence[Any], rows: int, loop: asyncio.AbstractEventLoop
+) -> "asyncio.Future[Any]":
+    """Call the function itself; return a future that has its result or its exception."""
     future = loop.create_future()
     try:
         future.set_result(function.result(function.run(inputs, rows)))
     except Exception as error:
-        future.set_exception(error)
+        # a future cannot raise StopIteration
+        is_stop = isinstance(error, StopIteration)
+        future.set_exception(RuntimeError(repr(error)) if is_stop else error)
     return future
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings
-from webtorch._batches import Batched, BatchTimeoutError, QueueFullError
+from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
 from webtorch._native import ffi, lib
@@ -96,7 +96,7 @@ class Target:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
         caller = target.caller = next(_callers)
-        raised[caller] = None
+        raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)
         if not posted:
             del raised[caller]
@@ -113,15 +113,15 @@ class Target:
 
         """
         status = posted.status
-        error = raised.pop(posted.caller, None)
+        errors = raised.pop(posted.caller, None)
         try:
             if status == 0:
                 return self.function.result(self._outputs(posted))
         finally:
             lib.ngx_webtorch_rows_free(posted)
         name = self.function.name.rpartition(":")[2]
-        if error is not None:
-            raise error
+        if errors:
+            raise errors[0]
         if status == lib.WEBTORCH_ROWS_FULL:
             raise QueueFullError(f'the queue of "{name}" is full')
         if status == lib.WEBTORCH_ROWS_LATE:
@@ -215,6 +215,9 @@ class Posting:
     ) -> asyncio.Future[Any]:
         """Compute rows in a batch, which those of all coroutines that are ready join."""
         if loop is not self.loop:
+            # a loop in a thread that nginx's event loop waits for, as asyncio.run() makes one
+            if lib.ngx_webtorch_rows_direct():
+                return compute(function, inputs, rows, loop)
             return loop.run_in_executor(None, self.call, function, inputs, rows)
         target = self._targets.get(function) or self._find(function)
         result = Result(loop=loop)
@@ -260,6 +263,14 @@ class Posting:
             number = next(named, None)
             if number is None:
                 number = self._make(function)
+            # those of code that was replaced
+            replaced = [
+                old
+                for old, target in self._targets.items()
+                if target.function.name == function.name
+            ]
+            for old in replaced:
+                del self._targets[old]
             target = self._targets[function] = Target(number, function)
         return target
 
