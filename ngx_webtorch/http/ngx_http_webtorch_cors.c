@@ -28,6 +28,7 @@ struct ngx_http_webtorch_cors_s {
     ngx_array_t    origins;               /* ngx_http_webtorch_origin_t */
     ngx_str_t      max_age;               /* seconds */
     unsigned       any:1;                 /* "*" */
+    unsigned       null:1;                /* "null" is one of the origins */
     unsigned       credentials:1;
 };
 
@@ -41,7 +42,8 @@ static char *ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
 static char *ngx_http_webtorch_cors_origin(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *text);
 static char *ngx_http_webtorch_cors_regex(ngx_conf_t *cf,
-    ngx_http_webtorch_origin_t *origin, ngx_str_t *text);
+    ngx_http_webtorch_cors_t *cors, ngx_http_webtorch_origin_t *origin,
+    ngx_str_t *text);
 static const char *ngx_http_webtorch_cors_fault(ngx_str_t *text);
 static ngx_uint_t ngx_http_webtorch_cors_allows(
     ngx_http_webtorch_cors_t *cors, ngx_str_t *text);
@@ -74,6 +76,7 @@ static ngx_str_t  ngx_http_webtorch_cors_exposed =
                "Tensor-Shape");
 
 static ngx_str_t  ngx_http_webtorch_cors_any = ngx_string("*");
+static ngx_str_t  ngx_http_webtorch_cors_null = ngx_string("null");
 static ngx_str_t  ngx_http_webtorch_cors_true = ngx_string("true");
 static ngx_str_t  ngx_http_webtorch_cors_vary = ngx_string("Origin");
 static ngx_str_t  ngx_http_webtorch_cors_vary_preflight =
@@ -134,6 +137,12 @@ ngx_http_webtorch_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (cors->any && cors->credentials) {
         return "allows \"credentials\" for \"*\", name the origins instead";
+    }
+
+    /* any page has this origin in a frame with a sandbox */
+
+    if (cors->null && cors->credentials) {
+        return "allows \"credentials\" for \"null\", which any page can be";
     }
 
     wlcf->cors = cors;
@@ -223,10 +232,14 @@ ngx_http_webtorch_cors_origin(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
     ngx_memzero(origin, sizeof(ngx_http_webtorch_origin_t));
 
     if (text->data[0] == '~') {
-        return ngx_http_webtorch_cors_regex(cf, origin, text);
+        return ngx_http_webtorch_cors_regex(cf, cors, origin, text);
     }
 
     ngx_strlow(text->data, text->data, text->len);
+
+    if (ngx_strcmp(text->data, "null") == 0) {
+        cors->null = 1;
+    }
 
     fault = ngx_http_webtorch_cors_fault(text);
 
@@ -255,7 +268,7 @@ ngx_http_webtorch_cors_origin(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
 /* "~" of a pattern without regard to case: hosts of origins are lower-case */
 
 static char *
-ngx_http_webtorch_cors_regex(ngx_conf_t *cf,
+ngx_http_webtorch_cors_regex(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
     ngx_http_webtorch_origin_t *origin, ngx_str_t *text)
 {
 #if (NGX_PCRE)
@@ -282,6 +295,10 @@ ngx_http_webtorch_cors_regex(ngx_conf_t *cf,
 
     origin->text = *text;
     origin->regex = rc.regex;
+
+    if (ngx_http_webtorch_cors_fits(origin, &ngx_http_webtorch_cors_null)) {
+        cors->null = 1;
+    }
 
     return NGX_CONF_OK;
 #else

@@ -205,6 +205,8 @@ def test_headers_of_a_handler_have_precedence(server):
     ("parameters", "message"),
     [
         ("* credentials", 'allows "credentials" for "*"'),
+        ("https://a.example NULL credentials", 'allows "credentials" for "null"'),
+        ("~.* credentials", 'allows "credentials" for "null"'),
         ("credentials", "has no origin"),
         ("* https://a.example", 'has "*" and other origins'),
         ("a.example", "it must be like"),
