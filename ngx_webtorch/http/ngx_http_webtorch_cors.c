@@ -265,7 +265,11 @@ ngx_http_webtorch_cors_origin(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
 }
 
 
-/* "~" of a pattern without regard to case: hosts of origins are lower-case */
+/*
+ * "~" and a pattern without regard to case, hosts of origins are lower-case.
+ * It is compiled alone first: parentheses that are not balanced would end the
+ * group, and an error is that of the pattern as it is written.
+ */
 
 static char *
 ngx_http_webtorch_cors_regex(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
@@ -273,24 +277,39 @@ ngx_http_webtorch_cors_regex(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
 {
 #if (NGX_PCRE)
     u_char               errstr[NGX_MAX_CONF_ERRSTR];
+    ngx_str_t            patterns[2];
+    ngx_uint_t           i;
     ngx_regex_compile_t  rc;
 
-    ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
+    patterns[0].data = text->data + 1;
+    patterns[0].len = text->len - 1;
 
-    rc.pattern.data = text->data + 1;
-    rc.pattern.len = text->len - 1;
-    rc.options = NGX_REGEX_CASELESS;
-    rc.pool = cf->pool;
-    rc.err.len = NGX_MAX_CONF_ERRSTR;
-    rc.err.data = errstr;
-
-    if (rc.pattern.len == 0) {
+    if (patterns[0].len == 0) {
         return "has an empty regular expression";
     }
 
-    if (ngx_regex_compile(&rc) != NGX_OK) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V", &rc.err);
+    patterns[1].len = patterns[0].len + sizeof("^(?:)$") - 1;
+    patterns[1].data = ngx_pnalloc(cf->pool, patterns[1].len + 1);
+
+    if (patterns[1].data == NULL) {
         return NGX_CONF_ERROR;
+    }
+
+    ngx_sprintf(patterns[1].data, "^(?:%V)$%Z", &patterns[0]);
+
+    for (i = 0; i < 2; i++) {
+        ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
+
+        rc.pattern = patterns[i];
+        rc.options = NGX_REGEX_CASELESS;
+        rc.pool = cf->pool;
+        rc.err.len = NGX_MAX_CONF_ERRSTR;
+        rc.err.data = errstr;
+
+        if (ngx_regex_compile(&rc) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V", &rc.err);
+            return NGX_CONF_ERROR;
+        }
     }
 
     origin->text = *text;

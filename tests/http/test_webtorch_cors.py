@@ -21,7 +21,8 @@ def own(request):
 
 HTTP = """
 limit_req_zone $server_name zone=one:64k rate=1r/m;
-webtorch_cors https://a.example null ~^https://[a-z]+-7\\.preview\\.example$ https://*.b.example;
+webtorch_cors https://a.example null ~^https://[a-z]+-7\\.preview\\.example$ https://*.b.example
+              ~https://c\\.example|https://c\\.example:81 ~(?i)https://[de]\\.example;
 """
 
 SERVER = """
@@ -127,6 +128,14 @@ def check_signature(answer):
         ("null", True),
         ("https://x-7.preview.example", True),
         ("https://x-8.preview.example", False),
+        ("https://x-7.preview.example.evil", False),
+        ("https://c.example", True),
+        ("https://c.example:81", True),
+        ("https://c.example.evil", False),
+        ("https://c.example:8181", False),
+        ("https://evil/https://c.example", False),
+        ("https://e.example", True),
+        ("https://e.example.evil", False),
         ("https://c.b.example", True),
         ("https://d.c.b.example", True),
         ("https://b.example", False),
@@ -219,6 +228,8 @@ def test_headers_of_a_handler_have_precedence(server):
         ("https://*", "the beginning of a host"),
         ("https://*example.com", "the beginning of a host"),
         ('"~("', "pcre"),
+        ('"~https://a.example)|(https://b.example"', "pcre"),
+        ("~", "has an empty regular expression"),
         ("https://a.example max_age=x", 'invalid parameter "max_age=x"'),
         ("https://a.example max_age=1 max_age=2", 'invalid parameter "max_age=2"'),
         ("https://a.example; webtorch_cors *", "is duplicate"),
