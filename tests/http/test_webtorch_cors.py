@@ -95,6 +95,8 @@ def test_methods_of_a_preflight(server):
     for path, method, expected in (
         ("/double", "PUT", "POST, PUT"),
         ("/double", "DELETE", "POST, PUT, DELETE"),
+        ("/double", "OST", "POST, PUT, OST"),
+        ("/double", "P", "POST, PUT, P"),
         ("/methods", "POST", "GET, OPTIONS, POST"),
         ("/v2/models", "PATCH", "PATCH"),
     ):
@@ -114,6 +116,7 @@ def test_options_that_are_no_preflight(server):
     check_signature(answer)
     assert answer.headers[ORIGIN] == "https://a.example"
     check_signature(preflight(server, "/double", None))
+    check_signature(preflight(server, "/double", **{"Access-Control-Request-Method": ""}))
 
 
 def check_signature(answer):
