@@ -149,6 +149,12 @@ async def other_loop(request):
     return answer(request, await asyncio.to_thread(run))
 
 @webtorch.handler
+def own_loop(request):
+    async def main():
+        return await start(request)
+    return answer(request, asyncio.run(main()))
+
+@webtorch.handler
 async def many(request):
     """Rows of one handler come from many tasks."""
     xs = [torch.full((1, 2), float(n)) for n in range(100)]
@@ -195,12 +201,13 @@ location = /inline { webtorch_handler app:thread mode=inline; }
 location = /caught { webtorch_handler app:caught; }
 location = /to_thread { webtorch_handler app:to_thread; }
 location = /other_loop { webtorch_handler app:other_loop; }
+location = /own_loop { webtorch_handler app:own_loop mode=inline; }
 location = /many { webtorch_handler app:many; }
 location = /impatient { webtorch_handler app:impatient; }
 location = /control { webtorch_handler app:control; }
 """
 
-PLACES = ["/coroutine", "/thread", "/inline", "/to_thread", "/other_loop"]
+PLACES = ["/coroutine", "/thread", "/inline", "/to_thread", "/other_loop", "/own_loop"]
 
 
 @pytest.mark.parametrize("path", PLACES)
