@@ -220,6 +220,18 @@ def filled(
 ) -> tuple[Float32[Tensor, "batch"], Strings[list[str], "batch"]]:
     return x + y.sum(dim=1) + n, s
 
+@webtorch.infer
+def texts(
+    x: Float32[Tensor, "batch"],
+    job: Strings[list[str], "batch"] | None = "unknown",
+    city: Missing[Strings[list[str], "batch"]] = "nowhere",
+    tags: Missing[Strings[list[list[str]], "batch 2"]] = "none",
+) -> Strings[list[str], "batch"]:
+    return [
+        ":".join([*row, *(tag if tag else "" for tag in two)])
+        for *row, two in zip(job, city.values, tags.values)
+    ]
+
 @webtorch.train
 def train(x: Missing[Float32[Tensor, "batch"]]) -> Float32[Tensor, "batch"]:
     return x.nan_to_num(-1.0)
@@ -246,6 +258,7 @@ _TABLES = [
     "optional",
     "missing",
     "filled",
+    "texts",
     "train",
     "double",
     "whole",

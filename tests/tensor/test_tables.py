@@ -172,6 +172,25 @@ def test_defaults(server):
     check_error(server.post("/filled", {"n": [1]}), 422, "missing_tensor", '"x"')
 
 
+def test_default_strings_of_records(server):
+    records = [
+        {"x": 1, "job": None},
+        {"x": 2, "city": None, "tags": None},
+        {"x": 3, "job": "cook", "city": "Rome", "tags": ["a", None]},
+    ] * 50
+    rows = ["unknown:nowhere:none:none", "unknown::none:none", "cook:Rome:a:"] * 50
+    for _ in range(3):
+        assert server.post("/texts", records).json() == [{"output": row} for row in rows]
+    assert server.post("/texts", [{"x": 1, "job": None}]).json() == [{"output": rows[0]}]
+
+
+@pytest.mark.parametrize("name", ["job", "city", "tags"])
+def test_a_default_string_twice_in_a_record(server, name):
+    body = f'[{{"x":1}},{{"x":1,"{name}":"","{name}":""}}]'
+    answer = server.post("/texts", data=body)
+    assert answer.status_code in (400, 422), answer.text
+
+
 # --- conversions ---
 
 
