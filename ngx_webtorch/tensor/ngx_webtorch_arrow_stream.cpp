@@ -141,18 +141,6 @@ take_validity(const Reader &r, Batch &batch, uint64_t length, uint64_t nulls,
 }
 
 
-template <typename T>
-T
-load(std::string_view data, uint64_t i)
-{
-    T  v;
-
-    std::memcpy(&v, data.data() + i * sizeof(T), sizeof(T));
-
-    return v;
-}
-
-
 /*
  * Takes the offsets of lists, which must all have the same length: *start and
  * *length are those of the lists, and become those of their elements.
