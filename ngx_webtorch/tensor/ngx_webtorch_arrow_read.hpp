@@ -54,6 +54,7 @@ struct Reader {
     ngx_webtorch_layout_t          *layout;
     ngx_webtorch_error_t           *err;
     size_t                          len;            /* of the stream */
+    uint64_t                        nulls;          /* rows without buffers */
     std::vector<ColumnType>         columns;
     std::vector<Chunk>              chunks;         /* batch by batch */
     std::vector<std::string_view>   buffers;        /* of views */

@@ -268,4 +268,5 @@ _TABLES = [
 TABLES_SERVER = "client_max_body_size 16m;" + "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n" for name in _TABLES
 )
+TABLES_SERVER += "location = /large { client_max_body_size 32m; webtorch_handler app:whole; }\n"
 TABLES_SERVER += "location = /slow { webtorch_handler app:optional max_delay=300ms; }\n"

@@ -192,6 +192,22 @@ def test_strings_that_share_bytes(server):
         assert table(post(server, "/missing", body))["output_2"][0] == "1" + "a" * 50
 
 
+def test_many_batches_of_nulls(server):
+    nulls = pa.table({name: pa.nulls(5000) for name in ("x", "n", "b", "s")})
+    body = stream(pa.concat_tables([nulls] * 200))
+    check_error(post(server, "/missing", body), 400, "malformed_body", "nulls", "bits")
+    assert table(post(server, "/missing", stream(nulls, 500)))["output_1"] == [15] * 5000
+
+
+def test_sizes_of_metadata(server):
+    few, many = (pa.table({f"c{k}": [1] for k in range(n)}) for n in (500, 3000))
+    check_error(post(server, "/whole", few), 422, "unknown_tensor", '"c0"')
+    check_error(post(server, "/whole", many), 400, "malformed_body", "too many fields")
+    size = 16 * 1024**2 + 8
+    body = struct.pack("<2I", 0xFFFFFFFF, size) + bytes(size)
+    check_error(post(server, "/large", body), 400, "malformed_body", "too long")
+
+
 def test_wrong_numbers_of_nulls(server):
     body = pa.table({"x": pa.array([1, None, 3], pa.int32())})
     data = stream(body)
