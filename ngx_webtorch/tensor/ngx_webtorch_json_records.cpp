@@ -518,7 +518,9 @@ decode_records(const Decoder &d, const array &records)
 
     if ((*records.begin()).get(first) != simdjson::SUCCESS
         || read_first(t, first) != 0
-        || check_size(t) != 0)
+        || check_size(t) != 0
+        || ngx_webtorch_gaps_limit(d.schema, d.sink, d.layout, d.len, d.err)
+           != 0)
     {
         return -1;
     }
