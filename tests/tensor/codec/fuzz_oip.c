@@ -203,7 +203,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         schema = fuzz_schemas[i];
         schema.noutputs = schema.ninputs;
-        memcpy(schema.outputs, schema.inputs, sizeof(schema.inputs));
+        memcpy(schema.outputs, schema.inputs, sizeof(schema.outputs));
 
         memset(&rows, 0, sizeof(rows));
         memset(&layout, 0, sizeof(layout));
