@@ -59,8 +59,6 @@ static int ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink,
     size_t size, ngx_webtorch_error_t *err);
-static size_t ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
-    const ngx_webtorch_layout_t *layout);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err);
@@ -154,7 +152,7 @@ ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
 
     /* when they are added, the batch counts the rows, and the body is freed */
 
-    size = ngx_http_webtorch_rows_size(ctx, layout);
+    size = ngx_webtorch_rows_size(&ctx->handler->schema, layout);
     size -= ngx_min(size, ctx->mapped + ctx->inflated);
 
     if (!ngx_webtorch_queue_fits(&ctx->account, size)) {
@@ -190,26 +188,6 @@ ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink, size_t size,
 }
 
 
-static size_t
-ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
-    const ngx_webtorch_layout_t *layout)
-{
-    size_t              size;
-    uint32_t            i;
-    webtorch_schema_t  *schema;
-
-    size = layout->text;
-    schema = &ctx->handler->schema;
-
-    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
-        size += layout->rows * (size_t) ngx_webtorch_row_size(
-                                            &schema->inputs[i], layout->sizes);
-    }
-
-    return size;
-}
-
-
 /* training on one NaN would turn all parameters into NaN */
 
 static int
@@ -234,7 +212,8 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
             continue;
         }
 
-        n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
+        n = layout->rows * ngx_webtorch_buffer_row_size(schema, i,
+                                                        layout->sizes)
             / ngx_webtorch_dtypes[spec->dtype].size;
 
         if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
@@ -487,7 +466,7 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     d = (ngx_http_webtorch_decoding_t *) sink;
     schema = &d->ctx->handler->schema;
 
-    size = ngx_http_webtorch_rows_size(d->ctx, layout);
+    size = ngx_webtorch_rows_size(schema, layout);
 
     if (ngx_webtorch_queue_reserve(&d->ctx->account, size) != NGX_OK) {
         return ngx_http_webtorch_body_full(err);
@@ -496,7 +475,12 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     d->held = size;
 
     for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
-        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
+
         sink->data[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
 
         if (sink->data[i] == NULL) {
@@ -603,7 +587,12 @@ ngx_http_webtorch_copy_decoded(ngx_http_webtorch_decoding_t *d)
     }
 
     for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
-        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
+
         ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
 
         if (ngx_webtorch_is_string(schema->inputs[i].dtype)) {
@@ -637,8 +626,8 @@ ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
     for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         if (d->sink.data[i]) {
             free(d->sink.data[i],
-                 layout->rows * ngx_webtorch_row_size(&schema->inputs[i],
-                                                      layout->sizes));
+                 layout->rows * ngx_webtorch_buffer_row_size(schema, i,
+                                                             layout->sizes));
             d->sink.data[i] = NULL;
         }
     }

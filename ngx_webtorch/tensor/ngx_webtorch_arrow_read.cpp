@@ -17,6 +17,9 @@ namespace webtorch::arrow {
 
 namespace {
 
+/* bytes of all strings for each byte of the stream */
+constexpr unsigned kMaxShared = 8;
+
 /* elements of bool that are converted at once */
 constexpr uint64_t kBools = 64;
 
@@ -31,18 +34,6 @@ struct View {
 };
 
 constexpr int32_t kInline = 12;
-
-
-template <typename T>
-T
-load(std::string_view data, uint64_t i)
-{
-    T  v;
-
-    std::memcpy(&v, data.data() + i * sizeof(T), sizeof(T));
-
-    return v;
-}
 
 
 int
@@ -301,14 +292,23 @@ count_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
             return malformed(r, "a string exceeds its data");
         }
 
+        /* views and offsets may have the same bytes many times */
+
+        *size += s.size();
+
+        if (*size / kMaxShared > r.len) {
+            return ngx_webtorch_error(r.err, 413, "too_large",
+                       "tensor \"%s\": its strings share bytes, the table's "
+                       "strings have more than %u times the bytes of the "
+                       "stream", spec.name, kMaxShared);
+        }
+
         if (utf8 && !s.empty()
             && !simdjson::validate_utf8(s.data(), s.size()))
         {
             return ngx_webtorch_error(r.err, 422, "wrong_dtype",
                        "tensor \"%s\": a string is not UTF-8", spec.name);
         }
-
-        *size += s.size();
     }
 
     return 0;

@@ -115,6 +115,24 @@ ngx_webtorch_unbind(const webtorch_schema_t *schema,
 }
 
 
+size_t
+ngx_webtorch_rows_size(const webtorch_schema_t *schema,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t    size;
+    uint32_t  i;
+
+    size = layout->text;
+
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        size += layout->rows * (size_t) ngx_webtorch_buffer_row_size(schema, i,
+                                                                layout->sizes);
+    }
+
+    return size;
+}
+
+
 /* returns the name of the first input that has a variable axis */
 
 static const char *
