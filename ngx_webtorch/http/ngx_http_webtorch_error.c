@@ -203,6 +203,12 @@ ngx_http_webtorch_status_code(ngx_uint_t status)
         return NULL;
     }
 
+    /* nor did nginx wait in vain */
+
+    if (status == NGX_HTTP_GATEWAY_TIME_OUT) {
+        return "gateway_timeout";
+    }
+
     if (ngx_http_webtorch_status(status) == ngx_http_webtorch_statuses) {
         return NULL;
     }

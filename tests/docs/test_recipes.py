@@ -33,6 +33,7 @@ def shared_server():
     for name, text in BLOCKS:
         server.write_app(text.replace("/srv/app", str(directory)), name)
     save_file({"weight": torch.eye(2, 4), "bias": torch.zeros(2)}, directory / "scores.safetensors")
+    (directory / "scores.safetensors").chmod(0o644)
     (directory / "photos").mkdir()
     (directory / "photos").chmod(0o777)
     with sqlite3.connect(directory / "users.db") as users:

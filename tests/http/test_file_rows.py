@@ -183,7 +183,7 @@ def test_empty_body(server):
 
 def test_error_of_one_file_is_that_of_its_request(server):
     answer = form(server, "/sizes", [("file", b"good"), ("file", b"poison")])
-    check_error(answer, 422, "handler_error", "no such file")
+    check_error(answer, 422, "unprocessable_content", "no such file")
 
 
 def test_other_types_name_those_that_are_known(server):
