@@ -259,6 +259,16 @@ def _check_gaps(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> 
             )
 
 
+def fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
+    """Compare a shape with sizes and names of axes; names without a size yet are added to sizes."""
+    if found == expected:
+        return True
+    return len(found) == len(expected) and all(
+        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        for size, axis in zip(found, expected, strict=True)
+    )
+
+
 def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
     """Return the names of variable axes in the order of their first places."""
     names = (axis for spec in specs for axis in spec.shape if isinstance(axis, str))

@@ -75,6 +75,11 @@ def test_inputs_with_gaps_are_refused():
             function.batched(*args)
 
 
+def test_empty_axes_are_refused():
+    with pytest.raises(TypeError, match=r'"x" is annotated as float32 \[batch, n\], \[1, 0\] was'):
+        both.batched(torch.ones(1, 0))
+
+
 def test_future_in_a_loop():
     async def call():
         found = await asyncio.gather(both.batched(torch.ones(1, 3)), both.batched([[1.0]]))

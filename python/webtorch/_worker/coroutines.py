@@ -186,10 +186,13 @@ class Loop(threading.Thread):
             self._done(batch)
             return
         loop: Any = self._loop
-        self._calls[batch] = loop.create_task(call), call
+        task = loop.create_task(call)
+        # it has ended if the user's loop starts tasks at once
+        if not task.done():
+            self._calls[batch] = task, call
 
     def _end(self, batch: Any) -> None:
-        # it is not there yet if the user's loop starts tasks at once
+        # it is not there if the user's loop has started the task at once
         self._calls.pop(batch, None)
         self._done(batch)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings
-from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute
+from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
 from webtorch._native import ffi, lib
@@ -244,9 +244,7 @@ class Posting:
             value = result.target.take(posted)
         except BaseException as error:
             if not result.done():
-                # a future cannot raise StopIteration
-                is_stop = isinstance(error, StopIteration)
-                result.set_exception(RuntimeError(repr(error)) if is_stop else error)
+                set_error(result, error)
         else:
             if not result.done():
                 result.set_result(value)
@@ -286,9 +284,9 @@ class Posting:
         write_schema(schema, function)
         number = FIRST_MADE + len(self._run)
         runner = TensorRunner(name, function)
-        self._run[number] = runner.run
         if lib.ngx_webtorch_rows_make(number, name.encode(), schema) != 0:
             raise ValueError(f'a row of "{name}" is too large')
+        self._run[number] = runner.run
         self._made[name] = number, runner
         return number
 
