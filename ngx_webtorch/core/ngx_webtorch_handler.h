@@ -88,6 +88,9 @@ ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
 /* sets the defaults of all options */
 void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
 
+/* sets the options that follow from the schema */
+void ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler);
+
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);

@@ -77,8 +77,6 @@ static int ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d);
-static ngx_int_t ngx_http_webtorch_copy_decoded(
-    ngx_http_webtorch_decoding_t *d);
 static void ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
     void (*free)(void *p, size_t size));
 static void ngx_http_webtorch_thread_free(void *p, size_t size);
@@ -548,7 +546,8 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_webtorch_runner_t  *runner;
 
     if (d->held < NGX_WEBTORCH_LARGE_SIZE) {
-        rc = ngx_http_webtorch_copy_decoded(d);
+        rc = ngx_webtorch_runner_copy(d->ctx->handler->runner, &d->ctx->layout,
+                                      d->sink.data, d->text);
 
     } else {
         runner = d->ctx->handler->runner;
@@ -564,51 +563,6 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     }
 
     return ngx_http_webtorch_job_add_rows(r, d->ctx);
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_copy_decoded(ngx_http_webtorch_decoding_t *d)
-{
-    size_t                   size, n;
-    uint32_t                 i;
-    webtorch_text_t         *text;
-    webtorch_schema_t       *schema;
-    ngx_webtorch_sink_t      sink;
-    ngx_webtorch_layout_t   *layout;
-    ngx_webtorch_runner_t   *runner;
-
-    layout = &d->ctx->layout;
-    runner = d->ctx->handler->runner;
-    schema = &d->ctx->handler->schema;
-
-    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
-        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
-
-        if (size == 0) {
-            continue;
-        }
-
-        ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
-
-        if (ngx_webtorch_is_string(schema->inputs[i].dtype)) {
-            text = sink.data[i];
-
-            for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
-                text++->at += sink.at;
-            }
-        }
-    }
-
-    if (layout->text) {
-        ngx_memcpy(sink.text, d->text, layout->text);
-    }
-
-    return NGX_OK;
 }
 
 

@@ -38,7 +38,6 @@
 
 typedef struct {
     ngx_webtorch_accept_t  *shared;
-    ngx_event_conf_t       *conf;
     ngx_uint_t              multi;        /* "multi_accept on" */
     ngx_webtorch_timer_t    timer;
     ngx_int_t               target;       /* the worker that was woken */
@@ -148,7 +147,6 @@ ngx_webtorch_accept_init_process(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
     state = &ngx_webtorch_accept_state;
 
     state->shared = conf->accept;
-    state->conf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
 
     c = ngx_get_connection(conf->accept->pipes[ngx_worker][0], cycle->log);
     if (c == NULL) {
@@ -195,6 +193,7 @@ ngx_webtorch_accept_listen(ngx_cycle_t *cycle)
     ngx_uint_t                    i;
     ngx_listening_t              *ls;
     ngx_connection_t             *c;
+    ngx_event_conf_t             *ecf;
     ngx_webtorch_accept_state_t  *state;
 
     state = &ngx_webtorch_accept_state;
@@ -202,8 +201,10 @@ ngx_webtorch_accept_listen(ngx_cycle_t *cycle)
 
     /* the handler of ngx_event_accept() takes connections one by one */
 
-    state->multi = state->conf->multi_accept;
-    state->conf->multi_accept = 0;
+    ecf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
+
+    state->multi = ecf->multi_accept;
+    ecf->multi_accept = 0;
 
     if (ngx_array_init(&state->others, cycle->pool, 4,
                        sizeof(ngx_connection_t *))
