@@ -114,8 +114,14 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
     /* the shape is only a claim: it must agree with the length of the data */
 
     size = ngx_webtorch_row_size(spec, layout->sizes)
-           / ngx_webtorch_dtypes[spec->dtype].size
-           * ngx_webtorch_dtypes[array->dtype].size;
+           / ngx_webtorch_dtypes[spec->dtype].size;
+
+    if (__builtin_mul_overflow(size, ngx_webtorch_dtypes[array->dtype].size,
+                               &size))
+    {
+        size = UINT64_MAX;
+    }
+
     rows = array->len / size;
 
     if (array->len % size
