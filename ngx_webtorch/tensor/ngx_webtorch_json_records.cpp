@@ -263,7 +263,7 @@ count_records_text(const Decoder &d, const array &records)
 {
     size_t    n = 0;
     object    record;
-    uint32_t  i, gaps, defaults = 0;
+    uint32_t  i, gaps, nulls, defaults = 0;
 
     for (i = 0; i < d.schema->ninputs; i++) {
         if (ngx_webtorch_is_string(d.schema->inputs[i].dtype)
@@ -279,6 +279,7 @@ count_records_text(const Decoder &d, const array &records)
         }
 
         gaps = defaults;
+        nulls = 0;
 
         for (auto field : record) {
             n += count_text(field.value);
@@ -290,12 +291,21 @@ count_records_text(const Decoder &d, const array &records)
             i = ngx_webtorch_find_input(d.schema, field.key.data(),
                                         field.key.size());
 
-            if (i < d.schema->ninputs && is_given(d, i, field.value)) {
+            if (i == d.schema->ninputs || is_absent(d, i, field.value)) {
+                continue;
+            }
+
+            if (is_given(d, i, field.value)) {
                 gaps &= ~(1u << i);
+
+            } else {
+                nulls |= 1u << i;
             }
         }
 
-        n += defaults_text(d, gaps);
+        /* a null is stored before the name is found to be given twice */
+
+        n += defaults_text(d, gaps | (nulls & defaults));
     }
 
     return n;

@@ -222,6 +222,18 @@ def test_default_strings_of_records(server):
     assert server.post("/texts", [{"x": 1, "job": None}]).json() == [{"output": rows[0]}]
 
 
+# a null, then the value that replaces it
+TAGS_TWICE = '[{"x":1,"job":"","city":"","tags":null,"tags":["",""]}]'
+
+
+@pytest.mark.parametrize(
+    "body", [TAGS_TWICE, TAGS_TWICE.replace('"x":1', '"x":1,"job":null')], ids=["tags", "job"]
+)
+def test_a_default_string_and_a_value_in_a_record(server, body):
+    check_error(server.post("/texts", data=body), 400, "malformed_body", "twice", "record 1")
+    assert server.post("/texts", [{"x": 1, "tags": None}]).json()[0]["output"].endswith("none:none")
+
+
 @pytest.mark.parametrize("name", ["job", "city", "tags"])
 def test_a_default_string_twice_in_a_record(server, name):
     body = f'[{{"x":1}},{{"x":1,"{name}":"","{name}":""}}]'
