@@ -7,7 +7,6 @@
 #include "ngx_webtorch_json_records.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
-#include <cstdio>
 #include <cstring>
 
 
@@ -45,10 +44,7 @@ struct Table {
 int
 at_record(const Decoder &d, uint32_t row)
 {
-    size_t  used = std::strlen(d.err->text);
-
-    std::snprintf(d.err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                  ", in record %" PRIu32, row + 1);
+    ngx_webtorch_error_append(d.err, ", in record %" PRIu32, row + 1);
 
     return -1;
 }
