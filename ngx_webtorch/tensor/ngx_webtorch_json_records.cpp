@@ -149,14 +149,8 @@ read_first(Table &t, const object &record)
     t.present = 0;
 
     for (auto field : record) {
-        i = ngx_webtorch_find_input(d.schema, field.key.data(),
-                                    field.key.size());
-
-        if (i == d.schema->ninputs) {
-            return ngx_webtorch_error_unknown(d.err, field.key.data(),
-                                              field.key.size(),
-                                              d.schema->inputs,
-                                              d.schema->ninputs);
+        if (find_input(d, field.key, &i) != 0) {
+            return -1;
         }
 
         if (is_absent(d, i, field.value)) {
