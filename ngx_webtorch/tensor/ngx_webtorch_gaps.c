@@ -107,8 +107,6 @@ ngx_webtorch_gaps_reserve(const webtorch_schema_t *schema,
 }
 
 
-/* one row is as large as the signature says */
-
 int
 ngx_webtorch_gaps_limit(const webtorch_schema_t *schema,
     ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
@@ -117,10 +115,6 @@ ngx_webtorch_gaps_limit(const webtorch_schema_t *schema,
     uint64_t                n, size;
     uint32_t                i;
     const webtorch_spec_t  *spec;
-
-    if (layout->rows <= 1) {
-        return 0;
-    }
 
     size = 0;
 
@@ -131,8 +125,15 @@ ngx_webtorch_gaps_limit(const webtorch_schema_t *schema,
         }
 
         spec = &schema->inputs[i];
-        n = ngx_webtorch_row_size(spec, layout->sizes)
-            / ngx_webtorch_dtypes[spec->dtype].size;
+        n = ngx_webtorch_row_size(spec, layout->sizes);
+
+        /* one row without variable axes is as large as the signature says */
+
+        if (layout->rows <= 1 && n == (uint64_t) spec->row_size) {
+            continue;
+        }
+
+        n /= ngx_webtorch_dtypes[spec->dtype].size;
 
         if (__builtin_mul_overflow(n, layout->rows, &n)) {
             n = UINT64_MAX;
@@ -147,9 +148,9 @@ ngx_webtorch_gaps_limit(const webtorch_schema_t *schema,
             || size > sink->limit)
         {
             return ngx_webtorch_error(err, 413, "too_many_rows",
-                       "tensor \"%s\": the defaults of %" PRIu32 " rows are "
+                       "tensor \"%s\": the defaults of %" PRIu32 " row%s are "
                        "larger than \"client_max_body_size\" allows",
-                       spec->name, layout->rows);
+                       spec->name, layout->rows, layout->rows == 1 ? "" : "s");
         }
     }
 

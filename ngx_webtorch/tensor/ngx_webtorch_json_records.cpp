@@ -7,7 +7,6 @@
 #include "ngx_webtorch_json_records.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
-#include <cstdio>
 #include <cstring>
 
 
@@ -45,10 +44,7 @@ struct Table {
 int
 at_record(const Decoder &d, uint32_t row)
 {
-    size_t  used = std::strlen(d.err->text);
-
-    std::snprintf(d.err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                  ", in record %" PRIu32, row + 1);
+    ngx_webtorch_error_append(d.err, ", in record %" PRIu32, row + 1);
 
     return -1;
 }
@@ -153,14 +149,8 @@ read_first(Table &t, const object &record)
     t.present = 0;
 
     for (auto field : record) {
-        i = ngx_webtorch_find_input(d.schema, field.key.data(),
-                                    field.key.size());
-
-        if (i == d.schema->ninputs) {
-            return ngx_webtorch_error_unknown(d.err, field.key.data(),
-                                              field.key.size(),
-                                              d.schema->inputs,
-                                              d.schema->ninputs);
+        if (find_input(d, field.key, &i) != 0) {
+            return -1;
         }
 
         if (is_absent(d, i, field.value)) {
@@ -263,7 +253,7 @@ count_records_text(const Decoder &d, const array &records)
 {
     size_t    n = 0;
     object    record;
-    uint32_t  i, gaps, defaults = 0;
+    uint32_t  i, gaps, nulls, defaults = 0;
 
     for (i = 0; i < d.schema->ninputs; i++) {
         if (ngx_webtorch_is_string(d.schema->inputs[i].dtype)
@@ -279,6 +269,7 @@ count_records_text(const Decoder &d, const array &records)
         }
 
         gaps = defaults;
+        nulls = 0;
 
         for (auto field : record) {
             n += count_text(field.value);
@@ -290,12 +281,21 @@ count_records_text(const Decoder &d, const array &records)
             i = ngx_webtorch_find_input(d.schema, field.key.data(),
                                         field.key.size());
 
-            if (i < d.schema->ninputs && is_given(d, i, field.value)) {
+            if (i == d.schema->ninputs || is_absent(d, i, field.value)) {
+                continue;
+            }
+
+            if (is_given(d, i, field.value)) {
                 gaps &= ~(1u << i);
+
+            } else {
+                nulls |= 1u << i;
             }
         }
 
-        n += defaults_text(d, gaps);
+        /* a null is stored before the name is found to be given twice */
+
+        n += defaults_text(d, gaps | (nulls & defaults));
     }
 
     return n;

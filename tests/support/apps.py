@@ -254,6 +254,14 @@ def wide_default(
 ) -> Float32[Tensor, "batch"]:
     return x + y.mean((1, 2, 3))
 
+@webtorch.infer
+def widening_default(
+    x: Float32[Tensor, "batch n"],
+    y: Float32[Tensor, "batch m"],
+    product: Float32[Tensor, "batch n m"] = 1.0,
+) -> Float32[Tensor, "batch"]:
+    return product.sum((1, 2))
+
 @webtorch.train
 def train_wide(
     x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch 1000"] | None
@@ -289,6 +297,7 @@ _TABLES = [
     "texts",
     "widening",
     "wide_default",
+    "widening_default",
     "train_wide",
     "train",
     "double",

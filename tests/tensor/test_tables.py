@@ -11,7 +11,7 @@ import safetensors.numpy
 from answers import check_error
 from apps import TABLES_APP as APP  # noqa: F401 - the server fixture reads them
 from apps import TABLES_SERVER as SERVER  # noqa: F401
-from files import npy
+from files import npy, npz
 
 NPY = "application/x-npy"
 
@@ -210,6 +210,28 @@ def test_memory_of_defaults(server):
         check_error(answer, 413, "too_many_rows", '"y"', "defaults of 1000 rows")
 
 
+def test_memory_of_defaults_of_variable_axes(server):
+    row = {"x": [1, 2], "y": [1, 2, 3]}
+    assert server.post("/widening_default", row).json() == {"output": 6}
+    assert server.post("/widening_default", [row]).json() == [{"output": 6}]
+    rows = [row, row | {"product": None}]
+    assert server.post("/widening_default", rows).json() == [{"output": 6}] * 2
+
+    row = {"x": np.ones(1000).tolist(), "y": np.ones(1000).tolist()}
+    assert server.post("/widening_default", row).json() == {"output": 1_000_000}
+    assert server.post("/widening_default", [row]).json() == [{"output": 1_000_000}]
+
+    # the default of one row has 36 MB
+    row = {"x": np.ones(3000).tolist(), "y": np.ones(3000).tolist()}
+    arrays = {name: np.ones((1, 3000), "f4") for name in row}
+    for answer in (
+        server.post("/widening_default", row),
+        server.post("/widening_default", [row]),
+        post(server, "/widening_default", npz(**arrays), "application/x-npz"),
+    ):
+        check_error(answer, 413, "too_many_rows", '"product"', "defaults of 1 row are larger")
+
+
 def test_default_strings_of_records(server):
     records = [
         {"x": 1, "job": None},
@@ -220,6 +242,18 @@ def test_default_strings_of_records(server):
     for _ in range(3):
         assert server.post("/texts", records).json() == [{"output": row} for row in rows]
     assert server.post("/texts", [{"x": 1, "job": None}]).json() == [{"output": rows[0]}]
+
+
+# a null, then the value that replaces it
+TAGS_TWICE = '[{"x":1,"job":"","city":"","tags":null,"tags":["",""]}]'
+
+
+@pytest.mark.parametrize(
+    "body", [TAGS_TWICE, TAGS_TWICE.replace('"x":1', '"x":1,"job":null')], ids=["tags", "job"]
+)
+def test_a_default_string_and_a_value_in_a_record(server, body):
+    check_error(server.post("/texts", data=body), 400, "malformed_body", "twice", "record 1")
+    assert server.post("/texts", [{"x": 1, "tags": None}]).json()[0]["output"].endswith("none:none")
 
 
 @pytest.mark.parametrize("name", ["job", "city", "tags"])
