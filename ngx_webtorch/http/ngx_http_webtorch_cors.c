@@ -290,7 +290,7 @@ ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_int_t  rc;
     ngx_str_t  methods, headers;
 
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_discard_body(r);
 
     if (rc != NGX_OK) {
         return rc;

@@ -241,11 +241,7 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t  rc;
     ngx_str_t  s;
 
-    /* the client need not send the body */
-
-    r->expect_tested = 1;
-
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_discard_body(r);
 
     if (rc != NGX_OK) {
         return rc;
@@ -255,6 +251,17 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     s.len = ngx_strlen(text);
 
     return ngx_http_webtorch_error(r, status, code, &s);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_discard_body(ngx_http_request_t *r)
+{
+    /* the client need not send the body */
+
+    r->expect_tested = 1;
+
+    return ngx_http_discard_request_body(r);
 }
 
 

@@ -28,6 +28,9 @@ const char *ngx_http_webtorch_status_code(ngx_uint_t status);
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);
 
+/* without 100 Continue; NGX_OK, or the status of a malformed body */
+ngx_int_t ngx_http_webtorch_discard_body(ngx_http_request_t *r);
+
 /* the bit of a method in schemas; 0: an unknown one */
 uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
 
