@@ -40,8 +40,6 @@ static ngx_int_t ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *method);
 static ngx_int_t ngx_http_webtorch_cors_methods(ngx_http_request_t *r,
     ngx_str_t *method, ngx_str_t *methods);
-static ngx_uint_t ngx_http_webtorch_cors_lists(ngx_str_t *names,
-    ngx_str_t *method);
 static ngx_int_t ngx_http_webtorch_cors_filter(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_cors_has_header(ngx_http_request_t *r,
     const char *name);
@@ -354,7 +352,9 @@ ngx_http_webtorch_cors_methods(ngx_http_request_t *r, ngx_str_t *method,
         return NGX_ERROR;
     }
 
-    if (ngx_http_webtorch_cors_lists(&names, method)) {
+    if (ngx_http_webtorch_method_by_name(method)
+        & wlcf->handler->schema.methods)
+    {
         *methods = names;
         return NGX_OK;
     }
@@ -368,33 +368,6 @@ ngx_http_webtorch_cors_methods(ngx_http_request_t *r, ngx_str_t *method,
     methods->len = ngx_sprintf(p, "%V, %V", &names, method) - p;
 
     return NGX_OK;
-}
-
-
-/* returns 1 if a method is one of the names in "GET, POST" */
-
-static ngx_uint_t
-ngx_http_webtorch_cors_lists(ngx_str_t *names, ngx_str_t *method)
-{
-    u_char  *p, *next, *last;
-
-    last = names->data + names->len;
-
-    for (p = names->data; p < last; p = next + sizeof(", ") - 1) {
-        next = ngx_strlchr(p, last, ',');
-
-        if (next == NULL) {
-            next = last;
-        }
-
-        if ((size_t) (next - p) == method->len
-            && ngx_memcmp(p, method->data, method->len) == 0)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

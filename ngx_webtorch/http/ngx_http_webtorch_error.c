@@ -280,6 +280,26 @@ ngx_http_webtorch_method(ngx_http_request_t *r)
 }
 
 
+uint32_t
+ngx_http_webtorch_method_by_name(ngx_str_t *name)
+{
+    ngx_uint_t                   i;
+    ngx_http_webtorch_method_t  *method;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        method = &ngx_http_webtorch_methods[i];
+
+        if (method->name.len == name->len
+            && ngx_memcmp(method->name.data, name->data, name->len) == 0)
+        {
+            return method->bit;
+        }
+    }
+
+    return 0;
+}
+
+
 ngx_int_t
 ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
     ngx_str_t *names)

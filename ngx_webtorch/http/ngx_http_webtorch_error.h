@@ -33,6 +33,7 @@ ngx_int_t ngx_http_webtorch_discard_body(ngx_http_request_t *r);
 
 /* the bit of a method in schemas; 0: an unknown one */
 uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+uint32_t ngx_http_webtorch_method_by_name(ngx_str_t *name);
 
 /* sets the names of methods in a schema, "GET, POST"; NGX_ERROR: no memory */
 ngx_int_t ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
