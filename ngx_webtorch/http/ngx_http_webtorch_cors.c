@@ -13,7 +13,7 @@
 
 
 /* seconds that browsers remember the answer to a preflight */
-#define NGX_HTTP_WEBTORCH_CORS_MAX_AGE  600
+#define NGX_HTTP_WEBTORCH_CORS_MAX_AGE  "600"
 
 
 struct ngx_http_webtorch_cors_s {
@@ -29,8 +29,6 @@ static char *ngx_http_webtorch_cors_option(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *option);
 static char *ngx_http_webtorch_cors_max_age(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *option);
-static char *ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
-    ngx_http_webtorch_cors_t *cors, ngx_int_t seconds);
 static char *ngx_http_webtorch_cors_origin(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *text);
 static ngx_uint_t ngx_http_webtorch_cors_allows(
@@ -131,12 +129,11 @@ ngx_http_webtorch_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "allows \"credentials\" for \"null\", which any page can be";
     }
 
-    wlcf->cors = cors;
-
     if (cors->max_age.data == NULL) {
-        return ngx_http_webtorch_cors_set_max_age(cf, cors,
-                                              NGX_HTTP_WEBTORCH_CORS_MAX_AGE);
+        ngx_str_set(&cors->max_age, NGX_HTTP_WEBTORCH_CORS_MAX_AGE);
     }
+
+    wlcf->cors = cors;
 
     return NGX_CONF_OK;
 }
@@ -182,14 +179,6 @@ ngx_http_webtorch_cors_max_age(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_webtorch_cors_set_max_age(cf, cors, seconds);
-}
-
-
-static char *
-ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
-    ngx_http_webtorch_cors_t *cors, ngx_int_t seconds)
-{
     cors->max_age.data = ngx_pnalloc(cf->pool, NGX_INT_T_LEN);
     if (cors->max_age.data == NULL) {
         return NGX_CONF_ERROR;
