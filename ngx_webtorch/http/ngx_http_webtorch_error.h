@@ -1,7 +1,8 @@
 
 /*
  * Errors are answered as JSON: {"error": "...", "code": "..."}, of which some
- * have a member "detail".  All functions that take a request return what its handler returns.
+ * have a member "detail".  All functions that answer a request return what its
+ * handler returns.
  */
 
 
