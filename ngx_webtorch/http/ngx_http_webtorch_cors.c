@@ -13,7 +13,7 @@
 
 
 /* seconds that browsers remember the answer to a preflight */
-#define NGX_HTTP_WEBTORCH_CORS_MAX_AGE  600
+#define NGX_HTTP_WEBTORCH_CORS_MAX_AGE  "600"
 
 
 struct ngx_http_webtorch_cors_s {
@@ -29,8 +29,6 @@ static char *ngx_http_webtorch_cors_option(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *option);
 static char *ngx_http_webtorch_cors_max_age(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *option);
-static char *ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
-    ngx_http_webtorch_cors_t *cors, ngx_int_t seconds);
 static char *ngx_http_webtorch_cors_origin(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *text);
 static ngx_uint_t ngx_http_webtorch_cors_allows(
@@ -40,8 +38,6 @@ static ngx_int_t ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *method);
 static ngx_int_t ngx_http_webtorch_cors_methods(ngx_http_request_t *r,
     ngx_str_t *method, ngx_str_t *methods);
-static ngx_uint_t ngx_http_webtorch_cors_lists(ngx_str_t *names,
-    ngx_str_t *method);
 static ngx_int_t ngx_http_webtorch_cors_filter(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_cors_has_header(ngx_http_request_t *r,
     const char *name);
@@ -133,12 +129,11 @@ ngx_http_webtorch_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "allows \"credentials\" for \"null\", which any page can be";
     }
 
-    wlcf->cors = cors;
-
     if (cors->max_age.data == NULL) {
-        return ngx_http_webtorch_cors_set_max_age(cf, cors,
-                                              NGX_HTTP_WEBTORCH_CORS_MAX_AGE);
+        ngx_str_set(&cors->max_age, NGX_HTTP_WEBTORCH_CORS_MAX_AGE);
     }
+
+    wlcf->cors = cors;
 
     return NGX_CONF_OK;
 }
@@ -184,14 +179,6 @@ ngx_http_webtorch_cors_max_age(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_webtorch_cors_set_max_age(cf, cors, seconds);
-}
-
-
-static char *
-ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
-    ngx_http_webtorch_cors_t *cors, ngx_int_t seconds)
-{
     cors->max_age.data = ngx_pnalloc(cf->pool, NGX_INT_T_LEN);
     if (cors->max_age.data == NULL) {
         return NGX_CONF_ERROR;
@@ -290,7 +277,7 @@ ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_int_t  rc;
     ngx_str_t  methods, headers;
 
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_discard_body(r);
 
     if (rc != NGX_OK) {
         return rc;
@@ -354,7 +341,9 @@ ngx_http_webtorch_cors_methods(ngx_http_request_t *r, ngx_str_t *method,
         return NGX_ERROR;
     }
 
-    if (ngx_http_webtorch_cors_lists(&names, method)) {
+    if (ngx_http_webtorch_method_by_name(method)
+        & wlcf->handler->schema.methods)
+    {
         *methods = names;
         return NGX_OK;
     }
@@ -368,33 +357,6 @@ ngx_http_webtorch_cors_methods(ngx_http_request_t *r, ngx_str_t *method,
     methods->len = ngx_sprintf(p, "%V, %V", &names, method) - p;
 
     return NGX_OK;
-}
-
-
-/* returns 1 if a method is one of the names in "GET, POST" */
-
-static ngx_uint_t
-ngx_http_webtorch_cors_lists(ngx_str_t *names, ngx_str_t *method)
-{
-    u_char  *p, *next, *last;
-
-    last = names->data + names->len;
-
-    for (p = names->data; p < last; p = next + sizeof(", ") - 1) {
-        next = ngx_strlchr(p, last, ',');
-
-        if (next == NULL) {
-            next = last;
-        }
-
-        if ((size_t) (next - p) == method->len
-            && ngx_memcmp(p, method->data, method->len) == 0)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -193,6 +193,7 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
+    int               missing, good;
     uint32_t          i;
     uint64_t          n;
     webtorch_spec_t  *spec;
@@ -204,20 +205,22 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     for (i = 0; i < schema->ninputs; i++) {
         spec = &schema->inputs[i];
 
-        /* NaN is a missing element there */
-
-        if (schema->gaps[i].flags & WEBTORCH_MISSING) {
-            continue;
-        }
-
         n = layout->rows * ngx_webtorch_buffer_row_size(schema, i,
                                                         layout->sizes)
             / ngx_webtorch_dtypes[spec->dtype].size;
 
-        if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
+        /* NaN is a missing element there */
+
+        missing = (schema->gaps[i].flags & WEBTORCH_MISSING) != 0;
+
+        good = missing ? ngx_webtorch_not_infinite(spec->dtype, sink->data[i],
+                                                   n)
+                       : ngx_webtorch_finite(spec->dtype, sink->data[i], n);
+
+        if (!good) {
             return ngx_webtorch_error(err, 422, "not_finite",
-                       "tensor \"%s\": NaN and infinities cannot be trained on",
-                       spec->name);
+                       "tensor \"%s\": %s cannot be trained on", spec->name,
+                       missing ? "infinities" : "NaN and infinities");
         }
     }
 

@@ -1,7 +1,8 @@
 
 /*
  * Errors are answered as JSON: {"error": "...", "code": "..."}, of which some
- * have a member "detail".  All functions that take a request return what its handler returns.
+ * have a member "detail".  All functions that answer a request return what its
+ * handler returns.
  */
 
 
@@ -28,8 +29,12 @@ const char *ngx_http_webtorch_status_code(ngx_uint_t status);
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);
 
+/* without 100 Continue; NGX_OK, or the status of a malformed body */
+ngx_int_t ngx_http_webtorch_discard_body(ngx_http_request_t *r);
+
 /* the bit of a method in schemas; 0: an unknown one */
 uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+uint32_t ngx_http_webtorch_method_by_name(ngx_str_t *name);
 
 /* sets the names of methods in a schema, "GET, POST"; NGX_ERROR: no memory */
 ngx_int_t ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,

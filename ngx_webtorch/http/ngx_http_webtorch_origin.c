@@ -97,7 +97,6 @@ ngx_http_webtorch_origin_regex(ngx_conf_t *cf,
         }
     }
 
-    origin->text = *text;
     origin->regex = rc.regex;
 
     return NGX_CONF_OK;

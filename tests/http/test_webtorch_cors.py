@@ -4,6 +4,7 @@ import pytest
 
 from answers import check_error
 from nginx import Nginx
+from wire import connections, request
 
 APP = """
 import webtorch
@@ -117,6 +118,35 @@ def test_options_that_are_no_preflight(server):
     assert answer.headers[ORIGIN] == "https://a.example"
     check_signature(preflight(server, "/double", None))
     check_signature(preflight(server, "/double", **{"Access-Control-Request-Method": ""}))
+
+
+PREFLIGHT = ("Origin: https://a.example", "Access-Control-Request-Method: POST")
+
+
+@pytest.mark.parametrize(("headers", "status"), [((), 200), (PREFLIGHT, 204)])
+def test_options_with_a_body(server, headers, status):
+    with connections(server, 1) as (wire,):
+        wire.send(request("/double", b"x" * 10, *headers, method="OPTIONS"))
+        assert wire.answer(head=status == 204).status == status
+        wire.send(request("/double", b"[[1, 2]]"))
+        assert wire.answer().json() == [[2, 4]]
+
+
+@pytest.mark.parametrize("headers", [(), PREFLIGHT])
+def test_options_with_a_malformed_body(server, headers):
+    with connections(server, 1) as (wire,):
+        headers = (*headers, "Transfer-Encoding: chunked")
+        wire.send(request("/double", b"x\r\n", *headers, method="OPTIONS"))
+        answer = wire.answer()
+        assert (answer.status, answer.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(("headers", "status"), [((), 200), (PREFLIGHT, 204)])
+def test_options_without_continue(server, headers, status):
+    with connections(server, 1) as (wire,):
+        headers = (*headers, "Expect: 100-continue", "Content-Length: 1000")
+        wire.send(request("/double", b"", *headers, method="OPTIONS"))
+        assert wire.answer(head=status == 204).status == status
 
 
 def check_signature(answer):

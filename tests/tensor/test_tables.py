@@ -156,6 +156,15 @@ def test_masks_are_zero_after_missing_elements(server):
 
 def test_missing_elements_are_trained_on(server):
     assert server.post("/train", [1, None]).json() == [1, -1]
+    body = npy(np.float32([1, np.nan]))
+    answer = post(server, "/train", body, NPY, Accept="application/json")
+    assert answer.json() == [1, -1]
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf])
+def test_infinities_are_not_missing(server, number):
+    answer = post(server, "/train", npy(np.float32([1, np.nan, number])), NPY)
+    check_error(answer, 422, "not_finite", 'tensor "x": infinities cannot be trained on')
 
 
 def test_defaults(server):
