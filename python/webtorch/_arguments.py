@@ -351,7 +351,7 @@ def _fill_body(
     # what begins like JSON is no form, whatever curl --data names it
     if body[0] not in _JSON_STARTS and is_form(request.headers.get("Content-Type", "")):
         for argument in arguments:
-            _convert_form(values, problems, argument, request.form(), request)
+            _convert_form(values, problems, argument, request.form())
         return
     if len(arguments) == 1:
         _convert_json(values, problems, arguments[0], body, "")
@@ -398,7 +398,6 @@ def _convert_form(
     problems: list[Problem],
     argument: _Argument,
     form: Form,
-    request: Request,
 ) -> None:
     """Fill an argument of the body from the fields of a form."""
     several = argument.conversion.several
