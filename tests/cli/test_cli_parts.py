@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -126,6 +127,23 @@ def test_configuration():
     assert "webtorch_zone models:16m;" in checkpoint
     assert "webtorch_checkpoint /var/lib/models;" in checkpoint
     assert "webtorch_preload torch numpy;" in conf(preload=("numpy",))
+
+
+def test_configuration_of_many_functions():
+    tensors = tuple(
+        Tensor(f"input_{index}", "float32", ("\N{GREEK SMALL LETTER MU}" * 30, 2))
+        for index in range(32)
+    )
+    functions = tuple(
+        Function(f"f_{index}", "infer", ("POST",), True, tensors, tensors[:1])
+        for index in range(100)
+    )
+    nginx = Nginx(("/usr/sbin/nginx",), (1, 31, 5), Path("/m.so"), None)
+    target = Target(Path("/srv"), "app")
+    text = write(settings(), target, Application(functions), nginx)
+    assert max(len(line.encode()) for line in text.splitlines()) < 4096
+    index = "".join(re.findall(r"set \$functions '(?:\$\{functions\})?(.*)';", text))
+    assert json.loads(index) == {one.name: f"infer {one.signature()}" for one in functions}
 
 
 def test_configuration_of_tls():
