@@ -191,7 +191,7 @@ def read_form(content_type: str, body: memoryview) -> tuple[Form, Files]:
             more fields than MAX_FIELDS or a longer name than MAX_NAME (413).
 
     """
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _media_type(content_type)
     if kind == MULTIPART:
         return _sorted(reader(content_type, body))
     if kind == URLENCODED:
@@ -207,7 +207,11 @@ def read_form(content_type: str, body: memoryview) -> tuple[Form, Files]:
 
 def is_form(content_type: str) -> bool:
     """Return whether a Content-Type is that of a form."""
-    return content_type.partition(";")[0].strip().lower() in (MULTIPART, URLENCODED)
+    return _media_type(content_type) in (MULTIPART, URLENCODED)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _sorted(parts: list[Part]) -> tuple[Form, Files]:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,11 +152,11 @@ class Schema:
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
-        annotations = _input_annotations(function, hints)
+        parameters = inspect.signature(function).parameters
+        annotations = _input_annotations(parameters, hints)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
 
-        parameters = inspect.signature(function).parameters
         inputs = [
             _input(name, annotation, parameters[name].default)
             for name, annotation in annotations.items()
@@ -275,8 +275,9 @@ def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters
+def _input_annotations(
+    parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
+) -> dict[str, Any]:
     for name, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise SignatureError(f'its parameter "{name}" is not a positional one')

@@ -6,7 +6,7 @@ from typing import Any
 
 from webtorch import _json
 from webtorch._errors import HTTPError
-from webtorch._headers import check_headers, pairs
+from webtorch._headers import check_headers
 from webtorch._native import ffi, lib
 from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
@@ -89,7 +89,7 @@ def _send(job: Any, error: HTTPError) -> None:
     point(failure.code, (error.code or "").encode(), keep)
     if not isinstance(error.detail, str):
         point(failure.detail, _json.encode(error.detail), keep)
-    set_headers(failure, check_headers(pairs(error.headers))[0], keep)
+    set_headers(failure, check_headers(error.headers)[0], keep)
     lib.ngx_webtorch_fail(job, error.status, failure)
 
 
