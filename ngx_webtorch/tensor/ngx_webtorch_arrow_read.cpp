@@ -8,7 +8,6 @@
 #include "ngx_webtorch_convert.h"
 #include "ngx_webtorch_gaps.h"
 
-#include <cinttypes>
 #include <cstring>
 #include <simdjson.h>
 
@@ -142,7 +141,7 @@ get_string(const Reader &r, const ColumnType &column, const Chunk &chunk,
 }
 
 
-int
+void
 read_strings(const Reader &r, const ColumnType &column, const Chunk &chunk,
     char *p)
 {
@@ -168,14 +167,12 @@ read_strings(const Reader &r, const ColumnType &column, const Chunk &chunk,
             r.sink->at += s.size();
         }
     }
-
-    return 0;
 }
 
 
 /* bits become bytes, a block at once */
 
-int
+void
 read_bools(const webtorch_spec_t &spec, const Chunk &chunk, char *p)
 {
     char      block[kBools];
@@ -194,8 +191,6 @@ read_bools(const webtorch_spec_t &spec, const Chunk &chunk, char *p)
         (void) ngx_webtorch_convert(p + i * size, spec.dtype, block,
                                     WEBTORCH_BOOL, n);
     }
-
-    return 0;
 }
 
 
@@ -327,10 +322,10 @@ read_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
                           * ngx_webtorch_dtypes[spec.dtype].size);
 
     } else if (is_text(column.type)) {
-        rc = read_strings(r, column, chunk, p);
+        read_strings(r, column, chunk, p);
 
     } else if (column.type == kBool) {
-        rc = read_bools(spec, chunk, p);
+        read_bools(spec, chunk, p);
 
     } else {
         rc = read_numbers(r, column, chunk, p);
