@@ -170,19 +170,20 @@ install_python_packages() {
     "${pip[@]}" "${lock[@]}" --no-build-isolation --editable '.[test]'
 }
 
-# Prints the packages of pyproject.toml that are not there in any version.
+# Prints the packages of `.[test]` that are not there in any version.
 MISSING_PYTHON_PACKAGES='
 import importlib.metadata, re, tomllib
 lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-options = project["optional-dependencies"].values()
+extras = project["optional-dependencies"]
+options = [extras[name] for name in ("client", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
     name = re.match("[a-z0-9-]+", package)[0]
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         if name != "webtorch":
-            print(package.partition(">")[0] + lock.get(name, ""))
+            print(re.split("[<>=]", package)[0] + lock.get(name, ""))
 '
 
 # The version of a package that is tested: NAME -> NAME==VERSION

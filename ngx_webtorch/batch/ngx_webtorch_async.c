@@ -2,6 +2,7 @@
 #include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_fork.h"
 
 #include <sys/eventfd.h>
 
@@ -127,6 +128,9 @@ ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n)
     ngx_webtorch_async_t  *async;
     ngx_webtorch_batch_t  *batch;
 
+    /* a coroutine has forked, and the child comes back */
+    ngx_webtorch_fork_exit_child();
+
     async = &ngx_webtorch_async;
     i = 0;
 
@@ -192,6 +196,9 @@ ngx_webtorch_async_done(webtorch_batch_t *api)
 {
     ngx_webtorch_batch_t  *batch;
 
+    /* a coroutine has forked, and the child comes back */
+    ngx_webtorch_fork_exit_child();
+
     batch = ngx_queue_data(api, ngx_webtorch_batch_t, api);
 
     ngx_webtorch_async_remove_call(batch->runner);
@@ -211,6 +218,9 @@ void
 ngx_webtorch_async_flush(void)
 {
     ngx_webtorch_batch_t  *batch;
+
+    /* a coroutine has forked, and the child comes back */
+    ngx_webtorch_fork_exit_child();
 
     if (ngx_webtorch_async.ndone == 0) {
         return;
@@ -295,6 +305,9 @@ ngx_webtorch_async_beat(void)
     uint64_t                now;
     ngx_msec_t              next;
     ngx_webtorch_runner_t  *runner;
+
+    /* a coroutine has forked, and the child comes back */
+    ngx_webtorch_fork_exit_child();
 
     next = 0;
     now = ngx_webtorch_clock_usec();

@@ -187,7 +187,7 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_caller_t *caller)
 {
     uint32_t                njobs;
-    ngx_uint_t             *waited;
+    ngx_uint_t             *waited, is_request, in_loop;
     ngx_webtorch_run_t     *run;
     ngx_webtorch_runner_t  *runner;
 
@@ -195,7 +195,12 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     run = runner->run;
 
     njobs = batch->api.njobs;
-    waited = (batch->schema->kind == WEBTORCH_HANDLER) ? &batch->waited : NULL;
+    is_request = (batch->schema->kind == WEBTORCH_HANDLER);
+    in_loop = (caller == &runner->loop);
+
+    /* other modes do not learn */
+    waited = (is_request && runner->handler->mode == NGX_WEBTORCH_MODE_AUTO)
+             ? &batch->waited : NULL;
 
     (void) __atomic_fetch_add(&run->batch, 1, __ATOMIC_RELAXED);
     (void) __atomic_fetch_add(&run->jobs, njobs, __ATOMIC_RELAXED);
@@ -203,9 +208,16 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_caller_begin(caller);
     ngx_webtorch_posted_runner = runner;
 
-    batch->elapsed = ngx_webtorch_python_run(&batch->api,
-                                             caller != &runner->loop,
-                                             waited);
+    if (is_request && in_loop) {
+        __atomic_store_n(&ngx_webtorch_posted.in_loop, runner,
+                         __ATOMIC_RELAXED);
+    }
+
+    batch->elapsed = ngx_webtorch_python_run(&batch->api, !in_loop, waited);
+
+    if (is_request && in_loop) {
+        __atomic_store_n(&ngx_webtorch_posted.in_loop, NULL, __ATOMIC_RELAXED);
+    }
 
     ngx_webtorch_posted_runner = NULL;
     ngx_webtorch_caller_end(caller);

@@ -23,7 +23,9 @@ struct ngx_webtorch_caller_s {
     pthread_t               thread;
 
     uint64_t                ncalls;       /* atomic; twice the number of calls,
-                                             odd while one runs */
+                                             odd while one runs; asyncio's: 1
+                                             while any runs, as coroutines
+                                             mostly wait */
 
     /* set around a call if the handler has "stuck="; atomic */
     uint64_t                since;        /* its start, microseconds; 0: none */

@@ -19,8 +19,9 @@ __thread ngx_webtorch_runner_t  *ngx_webtorch_posted_runner;
 
 
 /*
- * The event loop cannot wait for a batch.  A function of requests that waits
- * for one runs in threads from then on.  A call of a function of tensors is a
+ * The event loop cannot wait for a batch, nor can a thread that the event loop
+ * may be waiting for, as a function of requests that it calls may.  Such a
+ * function runs in threads from then on.  A call of a function of tensors is a
  * batch already.
  */
 
@@ -31,12 +32,21 @@ ngx_webtorch_rows_direct(void)
 
     runner = ngx_webtorch_posted_runner;
 
-    if (runner && runner->handler->schema.kind == WEBTORCH_HANDLER) {
-        __atomic_store_n(&runner->waits, 1, __ATOMIC_RELAXED);
-        runner = NULL;
+    if (runner && runner->handler->schema.kind != WEBTORCH_HANDLER) {
+        return 1;
     }
 
-    return runner || pthread_equal(pthread_self(), ngx_webtorch_posted.loop);
+    if (runner == NULL) {
+        runner = __atomic_load_n(&ngx_webtorch_posted.in_loop,
+                                 __ATOMIC_RELAXED);
+    }
+
+    if (runner) {
+        __atomic_store_n(&runner->waits, 1, __ATOMIC_RELAXED);
+    }
+
+    return pthread_equal(pthread_self(), ngx_webtorch_posted.loop)
+           || (runner && runner != ngx_webtorch_posted_runner);
 }
 
 
@@ -70,13 +80,7 @@ ngx_webtorch_rows_make(uint32_t number, const char *name,
     handler->threads = 1;
     handler->schema = *schema;
 
-    if (schema->waits) {
-        handler->mode = NGX_WEBTORCH_MODE_THREAD;
-    }
-
-    if (!schema->batched) {
-        handler->max_batch = 1;
-    }
+    ngx_webtorch_handler_adapt(handler);
 
     ngx_webtorch_posted_add(posted, posted);
 
@@ -186,6 +190,9 @@ ngx_webtorch_posted_copy(const webtorch_rows_t *rows)
     ngx_memzero(posted, sizeof(ngx_webtorch_posted_t));
 
     posted->api = *rows;
+    ngx_memzero(posted->api.inputs, sizeof(posted->api.inputs));
+    posted->api.text = NULL;
+
     posted->adopted = (size >= NGX_WEBTORCH_LARGE_SIZE);
 
     p = ngx_align_ptr((u_char *) &posted[1], 16);
@@ -205,8 +212,6 @@ ngx_webtorch_posted_copy(const webtorch_rows_t *rows)
 
         p += ngx_align(rows->input_size[i], 16);
     }
-
-    posted->api.text = NULL;
 
     if (rows->text_len) {
         posted->api.text = posted->adopted

@@ -38,6 +38,9 @@ struct ngx_webtorch_posted_s {
 
 typedef struct {
     pthread_t                 loop;       /* the event loop */
+    ngx_webtorch_runner_t    *in_loop;    /* atomic: of the function of requests
+                                             that the event loop calls; or
+                                             NULL */
     ngx_uint_t                closed;     /* mutex: the worker exits */
     ngx_webtorch_posted_t    *added;      /* mutex: the youngest first */
     ngx_queue_t               cancelled;  /* mutex */

@@ -5,6 +5,7 @@
 #include "ngx_webtorch_posted.h"
 #include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_stuck.h"
+#include "ngx_webtorch_tensor.h"
 
 
 typedef struct {
@@ -24,7 +25,6 @@ static void ngx_webtorch_posted_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static int32_t ngx_webtorch_posted_copy_outputs(ngx_webtorch_posted_t *posted,
     webtorch_job_t *job);
-static size_t ngx_webtorch_posted_text_size(webtorch_text_t *text, size_t n);
 
 
 static ngx_webtorch_posted_rows_t  ngx_webtorch_posted_rows;
@@ -146,6 +146,7 @@ ngx_webtorch_posted_handler(void)
 static void
 ngx_webtorch_posted_accept(ngx_webtorch_posted_t *posted)
 {
+    webtorch_job_t         *job;
     ngx_webtorch_layout_t   layout;
     ngx_webtorch_runner_t  *runner;
 
@@ -177,7 +178,7 @@ ngx_webtorch_posted_accept(ngx_webtorch_posted_t *posted)
 
     layout.rows = posted->api.rows;
     layout.text = posted->api.text_len;
-    ngx_memcpy(layout.sizes, posted->api.sizes, sizeof(layout.sizes));
+    ngx_memcpy(layout.sizes, posted->api.sizes, sizeof(posted->api.sizes));
 
     if (ngx_webtorch_posted_write(posted, runner, &layout) != NGX_OK) {
         ngx_webtorch_posted_end(posted, 500);
@@ -187,9 +188,8 @@ ngx_webtorch_posted_accept(ngx_webtorch_posted_t *posted)
     posted->waiter.done = ngx_webtorch_posted_done;
     ngx_queue_insert_tail(&ngx_webtorch_posted_rows.waiting, &posted->queue);
 
-    (void) ngx_webtorch_runner_add(runner, &layout, &posted->waiter);
-
-    posted->waiter.job->caller = posted->api.caller;
+    job = ngx_webtorch_runner_add(runner, &layout, &posted->waiter);
+    job->caller = posted->api.caller;
 }
 
 
@@ -246,51 +246,26 @@ static ngx_int_t
 ngx_webtorch_posted_write(ngx_webtorch_posted_t *posted,
     ngx_webtorch_runner_t *runner, ngx_webtorch_layout_t *layout)
 {
-    size_t                n;
-    uint32_t              i;
     webtorch_rows_t      *rows;
-    webtorch_text_t      *text;
     ngx_webtorch_sink_t   sink;
 
     rows = &posted->api;
 
     if (posted->adopted) {
-        ngx_memcpy(sink.data, rows->inputs, sizeof(sink.data));
+        ngx_memcpy(sink.data, rows->inputs, sizeof(rows->inputs));
         sink.text = rows->text;
 
         if (ngx_webtorch_runner_adopt(runner, layout, &sink) != NGX_OK) {
             return NGX_ERROR;
         }
 
-        ngx_memcpy(rows->inputs, sink.data, sizeof(sink.data));
+        ngx_memcpy(rows->inputs, sink.data, sizeof(rows->inputs));
         rows->text = sink.text;
 
         return NGX_OK;
     }
 
-    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < rows->ninputs; i++) {
-        ngx_memcpy(sink.data[i], rows->inputs[i], rows->input_size[i]);
-
-        if (runner->handler->schema.inputs[i].dtype < WEBTORCH_STR) {
-            continue;
-        }
-
-        text = sink.data[i];
-
-        for (n = rows->input_size[i] / sizeof(webtorch_text_t); n; n--) {
-            text++->at += sink.at;
-        }
-    }
-
-    if (rows->text_len) {
-        ngx_memcpy(sink.text, rows->text, rows->text_len);
-    }
-
-    return NGX_OK;
+    return ngx_webtorch_runner_copy(runner, layout, rows->inputs, rows->text);
 }
 
 
@@ -351,13 +326,9 @@ ngx_webtorch_posted_copy_outputs(ngx_webtorch_posted_t *posted,
                                * (size_t) schema->outputs[i].row_size;
         size += ngx_align(rows->output_size[i], 16);
 
-        if (schema->outputs[i].dtype >= WEBTORCH_STR) {
-            rows->text_len += ngx_webtorch_posted_text_size(
-                                  (webtorch_text_t *)
-                                  ngx_webtorch_batch_output(waiter, job, i),
-                                  rows->output_size[i]
-                                  / sizeof(webtorch_text_t));
-        }
+        rows->text_len += ngx_webtorch_text_size(&schema->outputs[i],
+                              ngx_webtorch_batch_output(waiter, job, i),
+                              job->rows);
     }
 
     rows->text_at = size;
@@ -376,7 +347,7 @@ ngx_webtorch_posted_copy_outputs(ngx_webtorch_posted_t *posted,
                    ngx_webtorch_batch_output(waiter, job, i),
                    rows->output_size[i]);
 
-        if (schema->outputs[i].dtype < WEBTORCH_STR) {
+        if (!ngx_webtorch_is_string(schema->outputs[i].dtype)) {
             continue;
         }
 
@@ -390,17 +361,4 @@ ngx_webtorch_posted_copy_outputs(ngx_webtorch_posted_t *posted,
     }
 
     return 0;
-}
-
-
-static size_t
-ngx_webtorch_posted_text_size(webtorch_text_t *text, size_t n)
-{
-    size_t  size;
-
-    for (size = 0; n; n--) {
-        size += text++->len;
-    }
-
-    return size;
 }

@@ -153,6 +153,52 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 }
 
 
+ngx_int_t
+ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, void *const *data, const char *text)
+{
+    size_t                size, n;
+    uint32_t              i;
+    webtorch_text_t      *entry;
+    webtorch_schema_t    *schema;
+    ngx_webtorch_sink_t   sink;
+
+    schema = &runner->handler->schema;
+
+    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
+
+        ngx_memcpy(sink.data[i], data[i], layout->rows * size);
+
+        if (i >= schema->ninputs
+            || !ngx_webtorch_is_string(schema->inputs[i].dtype))
+        {
+            continue;
+        }
+
+        entry = sink.data[i];
+
+        for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
+            entry++->at += sink.at;
+        }
+    }
+
+    if (layout->text) {
+        ngx_memcpy(sink.text, text, layout->text);
+    }
+
+    return NGX_OK;
+}
+
+
 webtorch_job_t *
 ngx_webtorch_runner_add(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter)

@@ -137,14 +137,17 @@ ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
     uint32_t   i;
     ngx_int_t  rc;
 
-    rc = NGX_OK;
-
     if (runner->handler->schema.coroutine) {
         ngx_webtorch_batch_set_timeout(runner);
         rc = ngx_webtorch_async_submit(batch);
 
-    } else if (runner->ncallers == 0) {
-        rc = ngx_webtorch_runner_thread_start(runner);
+        if (rc == NGX_OK) {
+            return;
+        }
+
+    } else {
+        rc = runner->ncallers ? NGX_OK
+                              : ngx_webtorch_runner_thread_start(runner);
     }
 
     if (rc != NGX_OK) {
@@ -153,10 +156,6 @@ ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
         }
 
         ngx_webtorch_batch_finish(batch);
-        return;
-    }
-
-    if (runner->handler->schema.coroutine) {
         return;
     }
 

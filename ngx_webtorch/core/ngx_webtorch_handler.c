@@ -142,6 +142,21 @@ ngx_webtorch_handler_create_life(ngx_cycle_t *cycle,
 }
 
 
+void
+ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler)
+{
+    if (handler->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
+        /* the event loop must not wait for another worker */
+        handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
+
+    if (!handler->schema.batched) {
+        /* a call is one request, which is answered when the call returns */
+        handler->max_batch = 1;
+    }
+}
+
+
 ngx_int_t
 ngx_webtorch_handler_name(ngx_str_t *name)
 {

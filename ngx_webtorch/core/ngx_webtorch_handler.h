@@ -102,6 +102,9 @@ void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
 ngx_int_t ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle,
     ngx_array_t *handlers);
 
+/* sets the options that follow from the schema */
+void ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler);
+
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_str_t *option);

@@ -9,25 +9,18 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_origin.h"
 
 
 /* seconds that browsers remember the answer to a preflight */
-#define NGX_HTTP_WEBTORCH_CORS_MAX_AGE  600
-
-
-typedef struct {
-    ngx_str_t      text;                  /* with a "*": what follows it */
-    ngx_str_t      prefix;                /* what is in front of the "*" */
-#if (NGX_PCRE)
-    ngx_regex_t   *regex;                 /* NULL: a text */
-#endif
-} ngx_http_webtorch_origin_t;
+#define NGX_HTTP_WEBTORCH_CORS_MAX_AGE  "600"
 
 
 struct ngx_http_webtorch_cors_s {
     ngx_array_t    origins;               /* ngx_http_webtorch_origin_t */
     ngx_str_t      max_age;               /* seconds */
     unsigned       any:1;                 /* "*" */
+    unsigned       null:1;                /* "null" is one of the origins */
     unsigned       credentials:1;
 };
 
@@ -36,17 +29,10 @@ static char *ngx_http_webtorch_cors_option(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *option);
 static char *ngx_http_webtorch_cors_max_age(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *option);
-static char *ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
-    ngx_http_webtorch_cors_t *cors, ngx_int_t seconds);
 static char *ngx_http_webtorch_cors_origin(ngx_conf_t *cf,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *text);
-static char *ngx_http_webtorch_cors_regex(ngx_conf_t *cf,
-    ngx_http_webtorch_origin_t *origin, ngx_str_t *text);
-static const char *ngx_http_webtorch_cors_fault(ngx_str_t *text);
 static ngx_uint_t ngx_http_webtorch_cors_allows(
     ngx_http_webtorch_cors_t *cors, ngx_str_t *text);
-static ngx_uint_t ngx_http_webtorch_cors_fits(
-    ngx_http_webtorch_origin_t *origin, ngx_str_t *text);
 static ngx_int_t ngx_http_webtorch_cors_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *method);
@@ -74,6 +60,7 @@ static ngx_str_t  ngx_http_webtorch_cors_exposed =
                "Stream-Id, Stream-Offset, Tensor-Shape");
 
 static ngx_str_t  ngx_http_webtorch_cors_any = ngx_string("*");
+static ngx_str_t  ngx_http_webtorch_cors_null = ngx_string("null");
 static ngx_str_t  ngx_http_webtorch_cors_true = ngx_string("true");
 static ngx_str_t  ngx_http_webtorch_cors_vary = ngx_string("Origin");
 static ngx_str_t  ngx_http_webtorch_cors_vary_preflight =
@@ -136,12 +123,17 @@ ngx_http_webtorch_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "allows \"credentials\" for \"*\", name the origins instead";
     }
 
-    wlcf->cors = cors;
+    /* any page has this origin in a frame with a sandbox */
+
+    if (cors->null && cors->credentials) {
+        return "allows \"credentials\" for \"null\", which any page can be";
+    }
 
     if (cors->max_age.data == NULL) {
-        return ngx_http_webtorch_cors_set_max_age(cf, cors,
-                                              NGX_HTTP_WEBTORCH_CORS_MAX_AGE);
+        ngx_str_set(&cors->max_age, NGX_HTTP_WEBTORCH_CORS_MAX_AGE);
     }
+
+    wlcf->cors = cors;
 
     return NGX_CONF_OK;
 }
@@ -187,14 +179,6 @@ ngx_http_webtorch_cors_max_age(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_webtorch_cors_set_max_age(cf, cors, seconds);
-}
-
-
-static char *
-ngx_http_webtorch_cors_set_max_age(ngx_conf_t *cf,
-    ngx_http_webtorch_cors_t *cors, ngx_int_t seconds)
-{
     cors->max_age.data = ngx_pnalloc(cf->pool, NGX_INT_T_LEN);
     if (cors->max_age.data == NULL) {
         return NGX_CONF_ERROR;
@@ -211,8 +195,7 @@ static char *
 ngx_http_webtorch_cors_origin(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
     ngx_str_t *text)
 {
-    u_char                      *p, *last;
-    const char                  *fault;
+    char                        *rv;
     ngx_http_webtorch_origin_t  *origin;
 
     origin = ngx_array_push(&cors->origins);
@@ -220,121 +203,15 @@ ngx_http_webtorch_cors_origin(ngx_conf_t *cf, ngx_http_webtorch_cors_t *cors,
         return NGX_CONF_ERROR;
     }
 
-    ngx_memzero(origin, sizeof(ngx_http_webtorch_origin_t));
+    rv = ngx_http_webtorch_origin_parse(cf, origin, text);
 
-    if (text->data[0] == '~') {
-        return ngx_http_webtorch_cors_regex(cf, origin, text);
-    }
-
-    ngx_strlow(text->data, text->data, text->len);
-
-    fault = ngx_http_webtorch_cors_fault(text);
-
-    if (fault) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid origin \"%V\": %s",
-                           text, fault);
-        return NGX_CONF_ERROR;
-    }
-
-    origin->text = *text;
-
-    last = text->data + text->len;
-    p = ngx_strlchr(text->data, last, '*');
-
-    if (p) {
-        origin->prefix.data = text->data;
-        origin->prefix.len = p - text->data;
-        origin->text.data = p + 1;
-        origin->text.len = last - p - 1;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-/* "~" of a pattern without regard to case: hosts of origins are lower-case */
-
-static char *
-ngx_http_webtorch_cors_regex(ngx_conf_t *cf,
-    ngx_http_webtorch_origin_t *origin, ngx_str_t *text)
-{
-#if (NGX_PCRE)
-    u_char               errstr[NGX_MAX_CONF_ERRSTR];
-    ngx_regex_compile_t  rc;
-
-    ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
-
-    rc.pattern.data = text->data + 1;
-    rc.pattern.len = text->len - 1;
-    rc.options = NGX_REGEX_CASELESS;
-    rc.pool = cf->pool;
-    rc.err.len = NGX_MAX_CONF_ERRSTR;
-    rc.err.data = errstr;
-
-    if (rc.pattern.len == 0) {
-        return "has an empty regular expression";
-    }
-
-    if (ngx_regex_compile(&rc) != NGX_OK) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V", &rc.err);
-        return NGX_CONF_ERROR;
-    }
-
-    origin->text = *text;
-    origin->regex = rc.regex;
-
-    return NGX_CONF_OK;
-#else
-    return "has a regular expression, which needs the PCRE library";
-#endif
-}
-
-
-/* returns what keeps any browser from sending such an origin; NULL: nothing */
-
-static const char *
-ngx_http_webtorch_cors_fault(ngx_str_t *text)
-{
-    u_char      *p, *host, *last;
-    ngx_uint_t   http, https;
-
-    if (ngx_strcmp(text->data, "null") == 0) {
-        return NULL;
-    }
-
-    last = text->data + text->len;
-    host = (u_char *) ngx_strstr(text->data, "://");
-
-    if (host == NULL || host == text->data) {
-        return "it must be like \"https://example.com\"";
-    }
-
-    http = (ngx_strncmp(text->data, "http://", 7) == 0);
-    https = (ngx_strncmp(text->data, "https://", 8) == 0);
-    host += 3;
-
-    if (host == last) {
-        return "it has no host";
-    }
-
-    for (p = host; p < last; p++) {
-        if (*p == '/' || *p == '?' || *p == '#' || *p == '@') {
-            return "it has more than a scheme, a host and a port";
-        }
-
-        if (*p == '*' && (p != host || p + 2 >= last || p[1] != '.')) {
-            return "a \"*\" can only be the beginning of a host, as in "
-                   "\"https://*.example.com\"";
-        }
-    }
-
-    if ((http && last - host > 3 && ngx_strncmp(last - 3, ":80", 3) == 0)
-        || (https && last - host > 4 && ngx_strncmp(last - 4, ":443", 4) == 0))
+    if (rv == NGX_CONF_OK
+        && ngx_http_webtorch_origin_fits(origin, &ngx_http_webtorch_cors_null))
     {
-        return "browsers leave out the default port";
+        cors->null = 1;
     }
 
-    return NULL;
+    return rv;
 }
 
 
@@ -347,54 +224,12 @@ ngx_http_webtorch_cors_allows(ngx_http_webtorch_cors_t *cors, ngx_str_t *text)
     origin = cors->origins.elts;
 
     for (i = 0; i < cors->origins.nelts; i++) {
-        if (ngx_http_webtorch_cors_fits(&origin[i], text)) {
+        if (ngx_http_webtorch_origin_fits(&origin[i], text)) {
             return 1;
         }
     }
 
     return cors->any;
-}
-
-
-static ngx_uint_t
-ngx_http_webtorch_cors_fits(ngx_http_webtorch_origin_t *origin,
-    ngx_str_t *text)
-{
-    u_char  *p, *last;
-
-#if (NGX_PCRE)
-    if (origin->regex) {
-        return ngx_regex_exec(origin->regex, text, NULL, 0) >= 0;
-    }
-#endif
-
-    if (origin->prefix.len == 0) {
-        return text->len == origin->text.len
-               && ngx_strncmp(text->data, origin->text.data, text->len) == 0;
-    }
-
-    last = text->data + text->len - ngx_min(text->len, origin->text.len);
-    p = text->data + origin->prefix.len;
-
-    if (text->len <= origin->prefix.len + origin->text.len
-        || ngx_strncmp(text->data, origin->prefix.data, origin->prefix.len)
-           != 0
-        || ngx_strncmp(last, origin->text.data, origin->text.len) != 0)
-    {
-        return 0;
-    }
-
-    /* the "*" is one or several labels of a host */
-
-    for ( /* void */ ; p < last; p++) {
-        if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9')
-              || *p == '-' || *p == '_' || *p == '.'))
-        {
-            return 0;
-        }
-    }
-
-    return 1;
 }
 
 
@@ -413,7 +248,7 @@ ngx_http_webtorch_cors_handler(ngx_http_request_t *r)
     origin = ngx_http_webtorch_find_header(r, "origin");
     method = ngx_http_webtorch_find_header(r, "access-control-request-method");
 
-    if (origin == NULL || method == NULL) {
+    if (origin == NULL || method == NULL || method->len == 0) {
         return NGX_DECLINED;
     }
 
@@ -442,7 +277,7 @@ ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
     ngx_int_t  rc;
     ngx_str_t  methods, headers;
 
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_discard_body(r);
 
     if (rc != NGX_OK) {
         return rc;
@@ -506,7 +341,9 @@ ngx_http_webtorch_cors_methods(ngx_http_request_t *r, ngx_str_t *method,
         return NGX_ERROR;
     }
 
-    if (ngx_strnstr(names.data, (char *) method->data, names.len) != NULL) {
+    if (ngx_http_webtorch_method_by_name(method)
+        & wlcf->handler->schema.methods)
+    {
         *methods = names;
         return NGX_OK;
     }

@@ -218,6 +218,12 @@ ngx_http_webtorch_status_code(ngx_uint_t status)
         return NULL;
     }
 
+    /* nor did nginx wait in vain */
+
+    if (status == NGX_HTTP_GATEWAY_TIME_OUT) {
+        return "gateway_timeout";
+    }
+
     if (ngx_http_webtorch_status(status) == ngx_http_webtorch_statuses) {
         return NULL;
     }
@@ -250,11 +256,7 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t  rc;
     ngx_str_t  s;
 
-    /* the client need not send the body */
-
-    r->expect_tested = 1;
-
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_discard_body(r);
 
     if (rc != NGX_OK) {
         return rc;
@@ -267,6 +269,17 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
+ngx_int_t
+ngx_http_webtorch_discard_body(ngx_http_request_t *r)
+{
+    /* the client need not send the body */
+
+    r->expect_tested = 1;
+
+    return ngx_http_discard_request_body(r);
+}
+
+
 uint32_t
 ngx_http_webtorch_method(ngx_http_request_t *r)
 {
@@ -275,6 +288,26 @@ ngx_http_webtorch_method(ngx_http_request_t *r)
     for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
         if (ngx_http_webtorch_methods[i].method == r->method) {
             return ngx_http_webtorch_methods[i].bit;
+        }
+    }
+
+    return 0;
+}
+
+
+uint32_t
+ngx_http_webtorch_method_by_name(ngx_str_t *name)
+{
+    ngx_uint_t                   i;
+    ngx_http_webtorch_method_t  *method;
+
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        method = &ngx_http_webtorch_methods[i];
+
+        if (method->name.len == name->len
+            && ngx_memcmp(method->name.data, name->data, name->len) == 0)
+        {
+            return method->bit;
         }
     }
 

@@ -1,7 +1,7 @@
 
 /*
  * Errors are answered as JSON: {"error": "...", "code": "..."}, of which some
- * have a member "detail".  All functions that take a request return what its
+ * have a member "detail".  All functions that answer a request return what its
  * handler returns.
  */
 
@@ -39,8 +39,12 @@ u_char *ngx_http_webtorch_error_write(u_char *p, const char *code,
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);
 
+/* without 100 Continue; NGX_OK, or the status of a malformed body */
+ngx_int_t ngx_http_webtorch_discard_body(ngx_http_request_t *r);
+
 /* the bit of a method in schemas; 0: an unknown one */
 uint32_t ngx_http_webtorch_method(ngx_http_request_t *r);
+uint32_t ngx_http_webtorch_method_by_name(ngx_str_t *name);
 
 /* sets the names of methods in a schema, "GET, POST"; NGX_ERROR: no memory */
 ngx_int_t ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,

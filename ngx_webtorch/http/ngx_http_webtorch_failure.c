@@ -37,15 +37,8 @@ ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
     /* nginx answers with a page of its own instead */
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_webtorch_clear_headers(r, &mark);
-
-        if (rc == NGX_HTTP_UNAUTHORIZED
-            && ngx_http_webtorch_add_authenticate(r, failure->headers,
-                                                  failure->nheaders)
-               != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        rc = ngx_http_webtorch_replace_headers(r, rc, &mark, failure->headers,
+                                               failure->nheaders);
     }
 
     return rc;

@@ -17,7 +17,11 @@ static void ngx_http_webtorch_set_header_out(ngx_http_request_t *r,
     ngx_table_elt_t *h);
 static ngx_int_t ngx_http_webtorch_add_cache_control(ngx_http_request_t *r,
     ngx_table_elt_t *h);
+static void ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark);
 static void ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_header_t *headers, uint32_t n);
 
 
 static ngx_http_webtorch_header_out_t  ngx_http_webtorch_headers_out[] = {
@@ -171,31 +175,6 @@ ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
 }
 
 
-ngx_int_t
-ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
-    webtorch_header_t *headers, uint32_t n)
-{
-    uint32_t   i;
-    ngx_str_t  name, value;
-
-    for (i = 0; i < n; i++) {
-        ngx_http_webtorch_get_str(&name, &headers[i].name);
-        ngx_http_webtorch_get_str(&value, &headers[i].value);
-
-        if (name.len == sizeof("WWW-Authenticate") - 1
-            && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
-                               name.len)
-               == 0
-            && ngx_http_webtorch_copy_header(r, &name, &value) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
 static void
 ngx_http_webtorch_set_header_out(ngx_http_request_t *r, ngx_table_elt_t *h)
 {
@@ -277,7 +256,24 @@ ngx_http_webtorch_mark_headers(ngx_http_request_t *r,
 }
 
 
-void
+ngx_int_t
+ngx_http_webtorch_replace_headers(ngx_http_request_t *r, ngx_int_t rc,
+    ngx_http_webtorch_header_mark_t *mark, webtorch_header_t *headers,
+    uint32_t n)
+{
+    ngx_http_webtorch_clear_headers(r, mark);
+
+    if (rc == NGX_HTTP_UNAUTHORIZED
+        && ngx_http_webtorch_add_authenticate(r, headers, n) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return rc;
+}
+
+
+static void
 ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
     ngx_http_webtorch_header_mark_t *mark)
 {
@@ -340,6 +336,31 @@ ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r)
     }
 
 #endif
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_header_t *headers, uint32_t n)
+{
+    uint32_t   i;
+    ngx_str_t  name, value;
+
+    for (i = 0; i < n; i++) {
+        ngx_http_webtorch_get_str(&name, &headers[i].name);
+        ngx_http_webtorch_get_str(&value, &headers[i].value);
+
+        if (name.len == sizeof("WWW-Authenticate") - 1
+            && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
+                               name.len)
+               == 0
+            && ngx_http_webtorch_copy_header(r, &name, &value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

@@ -40,10 +40,6 @@ ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 ngx_int_t ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 
-/* adds WWW-Authenticate of headers, which a page for 401 needs */
-ngx_int_t ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
-    webtorch_header_t *headers, uint32_t n);
-
 /* sets the content type; nginx's filters compare types without the charset */
 void ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type);
 
@@ -54,11 +50,14 @@ void ngx_http_webtorch_mark_headers(ngx_http_request_t *r,
     ngx_http_webtorch_header_mark_t *mark);
 
 /*
- * Clears the headers added after the mark, but Content-Range, which an answer
- * of 416 needs.  The header must not be sent yet.
+ * For an answer of nginx itself with the status rc in place of a handler's:
+ * clears the headers added after the mark, but Content-Range, which 416 needs,
+ * and adds WWW-Authenticate of the handler's headers, which 401 needs.  The
+ * header must not be sent yet.  Returns the status.
  */
-void ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
-    ngx_http_webtorch_header_mark_t *mark);
+ngx_int_t ngx_http_webtorch_replace_headers(ngx_http_request_t *r,
+    ngx_int_t rc, ngx_http_webtorch_header_mark_t *mark,
+    webtorch_header_t *headers, uint32_t n);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_HEADER_H_INCLUDED_ */

@@ -44,10 +44,13 @@ ngx_int_t
 ngx_http_webtorch_handler_metadata(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler)
 {
+    ngx_int_t             rc;
     ngx_webtorch_model_t  model;
 
-    if (ngx_http_discard_request_body(r) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_webtorch_discard_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     if (ngx_http_webtorch_add_allow(r, handler->schema.methods

@@ -161,23 +161,14 @@ ngx_http_webtorch_choose_out(ngx_http_request_t *r,
            || ctx->in == &ngx_webtorch_codec_files)
           ? &ngx_webtorch_codec_json : ctx->in;
 
-    ctx->out = own;
-    ctx->json_out = &ngx_webtorch_codec_json;
-
     rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
 
     if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (rc != NGX_OK) {
-        if (!ngx_webtorch_codec_holds(own, schema->noutputs,
-                                      schema->output_strings))
-        {
-            ctx->out = &ngx_webtorch_codec_json;
-        }
-
-        return NGX_DECLINED;
+    if (rc == NGX_DECLINED) {
+        ngx_str_set(&accept, "");
     }
 
     ctx->out = ngx_webtorch_codec_by_accept((char *) accept.data, accept.len,

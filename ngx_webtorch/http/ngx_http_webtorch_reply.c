@@ -49,15 +49,8 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
     /* nginx answers with an error instead */
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_webtorch_clear_headers(r, &mark);
-
-        if (rc == NGX_HTTP_UNAUTHORIZED
-            && ngx_http_webtorch_add_authenticate(r, reply->headers,
-                                                  reply->nheaders)
-               != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        rc = ngx_http_webtorch_replace_headers(r, rc, &mark, reply->headers,
+                                               reply->nheaders);
     }
 
     return rc;

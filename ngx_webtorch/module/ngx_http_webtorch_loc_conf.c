@@ -128,6 +128,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     }
 
     loader->mode = NGX_WEBTORCH_MODE_THREAD;
+    loader->threads = 1;
     loader->max_batch = 1;
     loader->queue = conf->handler->queue;
     loader->queue_size = conf->handler->queue_size;

@@ -340,15 +340,7 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
         return NGX_ERROR;
     }
 
-    if (report->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
-        /* the event loop must not wait for another worker */
-        handler->mode = NGX_WEBTORCH_MODE_THREAD;
-    }
-
-    if (!report->schema.batched) {
-        /* a call is one request, which is answered when the call returns */
-        handler->max_batch = 1;
-    }
+    ngx_webtorch_handler_adapt(handler);
 
     return handler->check ? handler->check(cycle, handler) : NGX_OK;
 }

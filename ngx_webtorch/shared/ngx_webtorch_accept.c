@@ -15,6 +15,7 @@
  */
 
 #include "ngx_webtorch_accept.h"
+#include "ngx_webtorch_accept_slots.h"
 #include "ngx_webtorch_timer.h"
 
 #include <ngx_event.h>
@@ -33,39 +34,14 @@
 #define NGX_WEBTORCH_ACCEPT_BURST  64
 
 
-/* what a worker writes, and the others read; in a cache line of its own */
-
-typedef struct {
-    ngx_atomic_t           alive;
-    ngx_atomic_t           busy;          /* requests */
-    ngx_atomic_t           fresh;         /* connections without a request */
-    ngx_atomic_t           accepted;      /* time of the last one, ms */
-    ngx_atomic_t           offered;       /* time when another worker has woken
-                                             it, which may write it, too; 0: it
-                                             has answered */
-} ngx_webtorch_accept_slot_t;
-
-#define NGX_WEBTORCH_ACCEPT_SLOT_SIZE                                         \
-    ngx_align(sizeof(ngx_webtorch_accept_slot_t), 64)
-
-
-/* of a configuration, made by the master */
-
-struct ngx_webtorch_accept_s {
-    ngx_shm_t              shm;           /* slots */
-    ngx_int_t              n;             /* workers */
-    ngx_fd_t             (*pipes)[2];
-};
-
-
 /* of this worker */
 
 typedef struct {
     ngx_webtorch_accept_t  *shared;
-    ngx_event_conf_t       *conf;
     ngx_uint_t              multi;        /* "multi_accept on" */
     ngx_webtorch_timer_t    timer;
     ngx_int_t               target;       /* the worker that was woken */
+    ngx_atomic_uint_t       naccepted;    /* of it, before that */
     ngx_uint_t              paused;
     ngx_uint_t              forced;       /* it has not answered */
     ngx_array_t             others;       /* connections: sockets of other
@@ -73,13 +49,12 @@ typedef struct {
 } ngx_webtorch_accept_state_t;
 
 
-static ngx_webtorch_accept_t *ngx_webtorch_accept_create(ngx_cycle_t *cycle,
-    ngx_int_t n);
 static void ngx_webtorch_accept_cleanup(void *data);
 static ngx_webtorch_accept_slot_t *ngx_webtorch_accept_slot(ngx_int_t i);
 static ngx_int_t ngx_webtorch_accept_listen(ngx_cycle_t *cycle);
 static ngx_int_t ngx_webtorch_accept_add_other(ngx_cycle_t *cycle,
     ngx_listening_t *ls);
+static void ngx_webtorch_accept_other_handler(ngx_event_t *ev);
 static void ngx_webtorch_accept_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_webtorch_accept_one(ngx_event_t *ev);
 static ngx_uint_t ngx_webtorch_accept_load(ngx_webtorch_accept_slot_t *slot);
@@ -111,7 +86,8 @@ ngx_webtorch_accept_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
         return;
     }
 
-    conf->accept = ngx_webtorch_accept_create(cycle, ccf->worker_processes);
+    conf->accept = ngx_webtorch_accept_create(cycle, ccf->worker_processes,
+                                              ngx_webtorch_accept_cleanup);
 
     /* an error here would end the master */
 
@@ -119,59 +95,6 @@ ngx_webtorch_accept_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "workers do not leave connections to others");
     }
-}
-
-
-static ngx_webtorch_accept_t *
-ngx_webtorch_accept_create(ngx_cycle_t *cycle, ngx_int_t n)
-{
-    ngx_int_t               i;
-    ngx_pool_cleanup_t     *cln;
-    ngx_webtorch_accept_t  *accept;
-
-    accept = ngx_pcalloc(cycle->pool, sizeof(ngx_webtorch_accept_t));
-    if (accept == NULL) {
-        return NULL;
-    }
-
-    accept->n = n;
-
-    accept->pipes = ngx_palloc(cycle->pool,
-                               (size_t) n * sizeof(*accept->pipes));
-    if (accept->pipes == NULL) {
-        return NULL;
-    }
-
-    for (i = 0; i < n; i++) {
-        accept->pipes[i][0] = -1;
-        accept->pipes[i][1] = -1;
-    }
-
-    cln = ngx_pool_cleanup_add(cycle->pool, 0);
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    accept->shm.size = (size_t) n * NGX_WEBTORCH_ACCEPT_SLOT_SIZE;
-    ngx_str_set(&accept->shm.name, "webtorch_accept");
-    accept->shm.log = cycle->log;
-
-    if (ngx_shm_alloc(&accept->shm) != NGX_OK) {
-        return NULL;
-    }
-
-    cln->handler = ngx_webtorch_accept_cleanup;
-    cln->data = accept;
-
-    for (i = 0; i < n; i++) {
-        if (pipe2(accept->pipes[i], O_NONBLOCK|O_CLOEXEC) == -1) {
-            ngx_log_error(NGX_LOG_ERR, cycle->log, ngx_errno,
-                          "pipe2() failed");
-            return NULL;
-        }
-    }
-
-    return accept;
 }
 
 
@@ -224,7 +147,6 @@ ngx_webtorch_accept_init_process(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
     state = &ngx_webtorch_accept_state;
 
     state->shared = conf->accept;
-    state->conf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
 
     c = ngx_get_connection(conf->accept->pipes[ngx_worker][0], cycle->log);
     if (c == NULL) {
@@ -255,6 +177,7 @@ ngx_webtorch_accept_init_process(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     slot->busy = 0;
     slot->fresh = 0;
+    slot->since = ngx_current_msec;
     slot->offered = 0;
     slot->alive = 1;
 
@@ -270,6 +193,7 @@ ngx_webtorch_accept_listen(ngx_cycle_t *cycle)
     ngx_uint_t                    i;
     ngx_listening_t              *ls;
     ngx_connection_t             *c;
+    ngx_event_conf_t             *ecf;
     ngx_webtorch_accept_state_t  *state;
 
     state = &ngx_webtorch_accept_state;
@@ -277,8 +201,10 @@ ngx_webtorch_accept_listen(ngx_cycle_t *cycle)
 
     /* the handler of ngx_event_accept() takes connections one by one */
 
-    state->multi = state->conf->multi_accept;
-    state->conf->multi_accept = 0;
+    ecf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
+
+    state->multi = ecf->multi_accept;
+    ecf->multi_accept = 0;
 
     if (ngx_array_init(&state->others, cycle->pool, 4,
                        sizeof(ngx_connection_t *))
@@ -341,10 +267,26 @@ ngx_webtorch_accept_add_other(ngx_cycle_t *cycle, ngx_listening_t *ls)
     c->read->data = c;
     c->read->log = c->log;
     c->read->accept = 1;
+    c->read->handler = ngx_webtorch_accept_other_handler;
+    c->read->cancelable = 1;
 
     *pc = c;
 
     return NGX_OK;
+}
+
+
+/*
+ * The timer of ngx_event_accept(), which the worker had no descriptor for: it
+ * lets the worker listen again.  The descriptor is closed when it exits.
+ */
+
+static void
+ngx_webtorch_accept_other_handler(ngx_event_t *ev)
+{
+    if (!ngx_exiting) {
+        ngx_event_accept(ev);
+    }
 }
 
 
@@ -397,12 +339,13 @@ ngx_webtorch_accept_one(ngx_event_t *ev)
     slot = ngx_webtorch_accept_own;
 
     if (slot) {
-        if (ngx_current_msec - slot->accepted >= NGX_WEBTORCH_ACCEPT_FRESH) {
+        if (ngx_current_msec - slot->since >= NGX_WEBTORCH_ACCEPT_FRESH) {
             slot->fresh = 0;
+            slot->since = ngx_current_msec;
         }
 
         slot->fresh++;
-        slot->accepted = ngx_current_msec;
+        slot->naccepted++;
     }
 
     return 1;
@@ -438,9 +381,14 @@ ngx_webtorch_accept_end(void)
 static ngx_uint_t
 ngx_webtorch_accept_load(ngx_webtorch_accept_slot_t *slot)
 {
+    ngx_msec_int_t  age;
+
+    /* below 0 if the other worker's clock is ahead */
+
+    age = (ngx_msec_int_t) (ngx_current_msec - slot->since);
+
     return slot->busy
-           + (ngx_current_msec - slot->accepted < NGX_WEBTORCH_ACCEPT_FRESH
-              ? slot->fresh : 0);
+           + (age < NGX_WEBTORCH_ACCEPT_FRESH ? slot->fresh : 0);
 }
 
 
@@ -518,6 +466,10 @@ ngx_webtorch_accept_offer(ngx_int_t target)
         slot->offered = ngx_max(ngx_current_msec, 1);
     }
 
+    if (!state->paused || state->target != target) {
+        state->naccepted = slot->naccepted;
+    }
+
     /* a full pipe wakes the worker, too */
 
     (void) !write(fd, "", 1);
@@ -585,6 +537,7 @@ ngx_webtorch_accept_pause(ngx_uint_t pause)
 static void
 ngx_webtorch_accept_timer_handler(ngx_event_t *ev)
 {
+    ngx_webtorch_accept_slot_t   *slot;
     ngx_webtorch_accept_state_t  *state;
 
     state = &ngx_webtorch_accept_state;
@@ -593,7 +546,12 @@ ngx_webtorch_accept_timer_handler(ngx_event_t *ev)
         return;
     }
 
-    state->forced = (ngx_webtorch_accept_slot(state->target)->offered != 0);
+    slot = ngx_webtorch_accept_slot(state->target);
+
+    /* it has not woken, or has no descriptor or connection for one more */
+
+    state->forced = (slot->offered != 0
+                     || slot->naccepted == state->naccepted);
 
     ngx_webtorch_accept_pause(0);
 }
@@ -626,6 +584,12 @@ ngx_webtorch_accept_woken_handler(ngx_event_t *ev)
     state = &ngx_webtorch_accept_state;
 
     ngx_webtorch_accept_own->offered = 0;
+
+    /* a connection would be closed at once, the other worker accepts it */
+
+    if (ngx_cycle->free_connection_n + ngx_cycle->reusable_connections_n == 0) {
+        return;
+    }
 
     /* others have more requests now; ngx_event_accept() expects its event */
 

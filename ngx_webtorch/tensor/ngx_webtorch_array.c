@@ -7,9 +7,6 @@
 #include "ngx_webtorch_convert.h"
 #include "ngx_webtorch_gaps.h"
 
-#include <stdio.h>
-#include <string.h>
-
 
 static int ngx_webtorch_array_mismatch(const ngx_webtorch_array_t *array,
     const char *code, const webtorch_schema_t *schema,
@@ -40,7 +37,6 @@ ngx_webtorch_array_dtype(const ngx_webtorch_array_t *array,
     const webtorch_schema_t *schema, const webtorch_spec_t *spec,
     ngx_webtorch_error_t *err)
 {
-    size_t       used;
     const char  *loss;
 
     if (array->dtype == spec->dtype) {
@@ -62,12 +58,10 @@ ngx_webtorch_array_dtype(const ngx_webtorch_array_t *array,
     (void) ngx_webtorch_array_mismatch(array, "wrong_dtype", schema, spec, err);
 
     if (loss) {
-        used = strlen(err->text);
-
-        (void) snprintf(err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                        "; a conversion from %s to %s would lose %s",
-                        ngx_webtorch_dtypes[array->dtype].name,
-                        ngx_webtorch_dtypes[spec->dtype].name, loss);
+        ngx_webtorch_error_append(err,
+                                  "; a conversion from %s to %s would lose %s",
+                                  ngx_webtorch_dtypes[array->dtype].name,
+                                  ngx_webtorch_dtypes[spec->dtype].name, loss);
     }
 
     return -1;
@@ -114,8 +108,14 @@ ngx_webtorch_array_rows(const ngx_webtorch_array_t *array,
     /* the shape is only a claim: it must agree with the length of the data */
 
     size = ngx_webtorch_row_size(spec, layout->sizes)
-           / ngx_webtorch_dtypes[spec->dtype].size
-           * ngx_webtorch_dtypes[array->dtype].size;
+           / ngx_webtorch_dtypes[spec->dtype].size;
+
+    if (__builtin_mul_overflow(size, ngx_webtorch_dtypes[array->dtype].size,
+                               &size))
+    {
+        size = UINT64_MAX;
+    }
+
     rows = array->len / size;
 
     if (array->len % size

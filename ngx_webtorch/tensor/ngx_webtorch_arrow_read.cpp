@@ -8,7 +8,6 @@
 #include "ngx_webtorch_convert.h"
 #include "ngx_webtorch_gaps.h"
 
-#include <cinttypes>
 #include <cstring>
 #include <simdjson.h>
 
@@ -16,6 +15,9 @@
 namespace webtorch::arrow {
 
 namespace {
+
+/* bytes of all strings for each byte of the stream */
+constexpr unsigned kMaxShared = 8;
 
 /* elements of bool that are converted at once */
 constexpr uint64_t kBools = 64;
@@ -31,18 +33,6 @@ struct View {
 };
 
 constexpr int32_t kInline = 12;
-
-
-template <typename T>
-T
-load(std::string_view data, uint64_t i)
-{
-    T  v;
-
-    std::memcpy(&v, data.data() + i * sizeof(T), sizeof(T));
-
-    return v;
-}
 
 
 int
@@ -151,7 +141,7 @@ get_string(const Reader &r, const ColumnType &column, const Chunk &chunk,
 }
 
 
-int
+void
 read_strings(const Reader &r, const ColumnType &column, const Chunk &chunk,
     char *p)
 {
@@ -177,14 +167,12 @@ read_strings(const Reader &r, const ColumnType &column, const Chunk &chunk,
             r.sink->at += s.size();
         }
     }
-
-    return 0;
 }
 
 
 /* bits become bytes, a block at once */
 
-int
+void
 read_bools(const webtorch_spec_t &spec, const Chunk &chunk, char *p)
 {
     char      block[kBools];
@@ -203,8 +191,6 @@ read_bools(const webtorch_spec_t &spec, const Chunk &chunk, char *p)
         (void) ngx_webtorch_convert(p + i * size, spec.dtype, block,
                                     WEBTORCH_BOOL, n);
     }
-
-    return 0;
 }
 
 
@@ -301,14 +287,23 @@ count_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
             return malformed(r, "a string exceeds its data");
         }
 
+        /* views and offsets may have the same bytes many times */
+
+        *size += s.size();
+
+        if (*size / kMaxShared > r.len) {
+            return ngx_webtorch_error(r.err, 413, "too_large",
+                       "tensor \"%s\": its strings share bytes, the table's "
+                       "strings have more than %u times the bytes of the "
+                       "stream", spec.name, kMaxShared);
+        }
+
         if (utf8 && !s.empty()
             && !simdjson::validate_utf8(s.data(), s.size()))
         {
             return ngx_webtorch_error(r.err, 422, "wrong_dtype",
                        "tensor \"%s\": a string is not UTF-8", spec.name);
         }
-
-        *size += s.size();
     }
 
     return 0;
@@ -327,10 +322,10 @@ read_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
                           * ngx_webtorch_dtypes[spec.dtype].size);
 
     } else if (is_text(column.type)) {
-        rc = read_strings(r, column, chunk, p);
+        read_strings(r, column, chunk, p);
 
     } else if (column.type == kBool) {
-        rc = read_bools(spec, chunk, p);
+        read_bools(spec, chunk, p);
 
     } else {
         rc = read_numbers(r, column, chunk, p);

@@ -11,6 +11,7 @@
 #include "ngx_webtorch_arrow.hpp"
 #include "ngx_webtorch_codec.h"
 
+#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -53,6 +54,7 @@ struct Reader {
     ngx_webtorch_layout_t          *layout;
     ngx_webtorch_error_t           *err;
     size_t                          len;            /* of the stream */
+    uint64_t                        nulls;          /* rows without buffers */
     std::vector<ColumnType>         columns;
     std::vector<Chunk>              chunks;         /* batch by batch */
     std::vector<std::string_view>   buffers;        /* of views */
@@ -80,6 +82,20 @@ int read_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
 /* adds the bytes of the strings of a chunk, which it checks, to *size */
 int count_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
     size_t *size);
+
+/* returns number i of unaligned ones */
+
+template <typename T>
+T
+load(std::string_view data, uint64_t i)
+{
+    T  v;
+
+    std::memcpy(&v, data.data() + i * sizeof(T), sizeof(T));
+
+    return v;
+}
+
 
 inline bool
 is_text(uint8_t type)

@@ -17,6 +17,15 @@ namespace webtorch::arrow {
 
 namespace {
 
+/*
+ * Limits of a message's metadata, whose tables may share what is in them: each
+ * column has two tables for each level of lists and for its elements.
+ */
+constexpr flatbuffers::uoffset_t  kMaxDepth = 32;
+constexpr flatbuffers::uoffset_t  kMaxTables = 2048;
+constexpr uint32_t                kMaxMetadata = 16 * 1024 * 1024;  /* bytes */
+
+
 /* the next node and buffer of a record batch */
 
 struct Batch {
@@ -138,18 +147,6 @@ take_validity(const Reader &r, Batch &batch, uint64_t length, uint64_t nulls,
     }
 
     return 0;
-}
-
-
-template <typename T>
-T
-load(std::string_view data, uint64_t i)
-{
-    T  v;
-
-    std::memcpy(&v, data.data() + i * sizeof(T), sizeof(T));
-
-    return v;
 }
 
 
@@ -340,10 +337,14 @@ take_elements(Reader &r, Batch &batch, const ColumnType &column, Chunk *chunk)
 
     if (column.type == kNull) {
 
-        /* no buffer bounds them, but those of other columns have a bit each */
+        /*
+         * No buffer bounds them, but in all batches together a column of bits
+         * could not have more.
+         */
 
-        return (chunk->elements > 8 * r.len)
-               ? malformed(r, "a column has more nulls than the stream bits")
+        return __builtin_add_overflow(r.nulls, chunk->elements, &r.nulls)
+               || r.nulls > 8 * r.len * r.columns.size()
+               ? malformed(r, "its nulls are more than the bits of the stream")
                : 0;
     }
 
@@ -478,6 +479,10 @@ take_message(const Reader &r, std::string_view *body, Part *part)
         return malformed(r, "it is cut off");
     }
 
+    if (prefix[1] > kMaxMetadata) {
+        return malformed(r, "the metadata of a message are too long");
+    }
+
     /* numbers of the metadata are read in place, at their alignment */
 
     data = body->data();
@@ -494,10 +499,12 @@ take_message(const Reader &r, std::string_view *body, Part *part)
                                                      prefix[1]));
     }
 
-    Verifier  verifier(reinterpret_cast<const uint8_t *>(data), prefix[1]);
+    Verifier  verifier(reinterpret_cast<const uint8_t *>(data), prefix[1],
+                       kMaxDepth, kMaxTables);
 
     if (!verifier.VerifyBuffer<Message>()) {
-        return malformed(r, "the metadata of a message are malformed");
+        return malformed(r, "the metadata of a message are malformed "
+                         "or have too many fields");
     }
 
     part->message = flatbuffers::GetRoot<Message>(data);

@@ -4,6 +4,7 @@
  */
 
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_parameter.h"
 
 #include <string.h>
 #include <strings.h>
@@ -18,7 +19,6 @@ typedef struct {
 } ngx_webtorch_range_t;
 
 
-static const char *ngx_webtorch_skip_space(const char *p, const char *end);
 static size_t ngx_webtorch_type_len(const char *type, size_t len);
 static unsigned ngx_webtorch_range_fits(const ngx_webtorch_range_t *range,
     const char *type);
@@ -42,17 +42,6 @@ const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
     &ngx_webtorch_codec_arrow,
     NULL
 };
-
-
-static const char *
-ngx_webtorch_skip_space(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t')) {
-        p++;
-    }
-
-    return p;
-}
 
 
 /* returns the length of "type/subtype", without parameters */
@@ -152,7 +141,7 @@ ngx_webtorch_range_quality(const char *p, const char *end)
             return 1000;
         }
 
-        p = ngx_webtorch_skip_space(p + 1, end);
+        p = ngx_webtorch_parameter_skip(p + 1, end);
 
         if (end - p >= 3 && (*p == 'q' || *p == 'Q') && p[1] == '=') {
             break;
@@ -208,7 +197,7 @@ ngx_webtorch_type_quality(const char *type, const char *accept, size_t len)
             next = end;
         }
 
-        range.type = ngx_webtorch_skip_space(p, next);
+        range.type = ngx_webtorch_parameter_skip(p, next);
         range.len = ngx_webtorch_type_len(range.type,
                                           (size_t) (next - range.type));
         fits = ngx_webtorch_range_fits(&range, type);

@@ -52,7 +52,10 @@ struct ngx_webtorch_sink_s {
     char         *text;
     uint64_t      at;
 
-    /* bytes that the compressed members of a body may inflate to */
+    /*
+     * Bytes that the compressed members of a body may inflate to, and defaults
+     * may be filled in for.
+     */
     size_t        limit;
 
     /*

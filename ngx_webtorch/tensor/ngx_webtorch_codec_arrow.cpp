@@ -69,7 +69,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     layout->text = 0;
 
     try {
-        Reader  r = { schema, sink, layout, err, len, {}, {}, {} };
+        Reader  r = { schema, sink, layout, err, len, 0, {}, {}, {} };
 
         return read(r, std::string_view(body, len));
 
@@ -80,14 +80,14 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 
 
 /*
- * Strings, bits and small record batches take the time and the memory of text
- * of at most a quarter of the length.
+ * Strings, small record batches, and the bits of missing elements take the time
+ * and the memory of text of at most the length.
  */
 
 size_t
 text(const char *, size_t len)
 {
-    return len / 4;
+    return len;
 }
 
 } /* namespace */

@@ -11,7 +11,6 @@
 #include "ngx_webtorch_gaps.h"
 
 #include <cinttypes>
-#include <cstdio>
 #include <memory>
 #include <new>
 #include <simdjson.h>
@@ -75,12 +74,6 @@ find_invalid(std::string_view body)
 
     while (high - low > 8) {
         middle = low + (high - low) / 2;
-
-        while (middle > low && (body[middle] & 0xc0) == 0x80
-               && high - middle < 4)
-        {
-            middle--;
-        }
 
         while (middle > low && (body[middle] & 0xc0) == 0x80) {
             middle--;

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_webtorch_codec_file.h"
+#include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_multipart.h"
 
 #include <inttypes.h>
@@ -18,9 +19,15 @@ typedef struct {
 } ngx_webtorch_file_t;
 
 
-static int ngx_webtorch_files_read(const ngx_webtorch_file_t *files,
-    uint32_t n, ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
-    ngx_webtorch_error_t *err);
+typedef struct {
+    uint32_t              n;
+    ngx_webtorch_file_t   elts[WEBTORCH_MAX_PARTS];
+} ngx_webtorch_files_t;
+
+
+static int ngx_webtorch_files_read(const ngx_webtorch_files_t *files,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_webtorch_file_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
@@ -82,35 +89,40 @@ ngx_webtorch_codec_of_files(const char *type, size_t len)
 
 
 static int
-ngx_webtorch_files_read(const ngx_webtorch_file_t *files, uint32_t n,
-    ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
-    ngx_webtorch_error_t *err)
+ngx_webtorch_files_read(const ngx_webtorch_files_t *files,
+    const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    uint32_t          i;
-    webtorch_text_t  *row;
+    uint32_t                    i;
+    webtorch_text_t            *row;
+    const ngx_webtorch_file_t  *file;
 
-    layout->rows = n;
+    ngx_webtorch_unbind(schema, layout);
+
+    layout->rows = files->n;
     layout->named = 0;
     layout->text = 0;
 
-    for (i = 0; i < n; i++) {
-        layout->text += files[i].len;
+    for (i = 0; i < files->n; i++) {
+        layout->text += files->elts[i].len;
     }
 
-    if (sink->reserve(sink, layout, err) != 0) {
+    if (ngx_webtorch_gaps_reserve(schema, sink, layout, err) != 0) {
         return -1;
     }
 
     row = sink->data[0];
 
-    for (i = 0; i < n; i++) {
-        row[i].at = sink->at;
-        row[i].len = files[i].len;
+    for (i = 0; i < files->n; i++) {
+        file = &files->elts[i];
 
-        if (files[i].len) {
-            memcpy(sink->text, files[i].data, files[i].len);
-            sink->text += files[i].len;
-            sink->at += files[i].len;
+        row[i].at = sink->at;
+        row[i].len = file->len;
+
+        if (file->len) {
+            memcpy(sink->text, file->data, file->len);
+            sink->text += file->len;
+            sink->at += file->len;
         }
     }
 
@@ -123,14 +135,15 @@ ngx_webtorch_file_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    ngx_webtorch_file_t  file;
+    ngx_webtorch_files_t  files;
 
-    file.data = body;
-    file.len = len;
+    files.n = 1;
+    files.elts[0].data = body;
+    files.elts[0].len = len;
 
     layout->single = 1;
 
-    return ngx_webtorch_files_read(&file, 1, sink, layout, err);
+    return ngx_webtorch_files_read(&files, schema, sink, layout, err);
 }
 
 
@@ -141,11 +154,11 @@ ngx_webtorch_files_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    int                   rc;
-    uint32_t              n;
-    webtorch_form_t       form;
-    webtorch_part_t       part;
-    ngx_webtorch_file_t   files[WEBTORCH_MAX_PARTS];
+    int                    rc;
+    webtorch_form_t        form;
+    webtorch_part_t        part;
+    ngx_webtorch_file_t   *file;
+    ngx_webtorch_files_t   files;
 
     if (ngx_webtorch_multipart_open(&form, layout->type, layout->type_len,
                                     body, len, err)
@@ -154,7 +167,9 @@ ngx_webtorch_files_decode(const char *body, size_t len,
         return -1;
     }
 
-    for (n = 0; /* void */ ; /* void */ ) {
+    files.n = 0;
+
+    for ( ;; ) {
         rc = ngx_webtorch_multipart_next(&form, &part, err);
 
         if (rc == -1) {
@@ -166,13 +181,13 @@ ngx_webtorch_files_decode(const char *body, size_t len,
         }
 
         if (part.is_file && (part.filename.len || part.data.len)) {
-            files[n].data = body + part.data.at;
-            files[n].len = (size_t) part.data.len;
-            n++;
+            file = &files.elts[files.n++];
+            file->data = body + part.data.at;
+            file->len = (size_t) part.data.len;
         }
     }
 
-    if (n == 0) {
+    if (files.n == 0) {
         return ngx_webtorch_error(err, 422, "missing_file",
                    "the form has no file, but %" PRIu32 " fields or inputs "
                    "without a chosen file; with curl, send "
@@ -181,5 +196,5 @@ ngx_webtorch_files_decode(const char *body, size_t len,
 
     layout->single = 0;
 
-    return ngx_webtorch_files_read(files, n, sink, layout, err);
+    return ngx_webtorch_files_read(&files, schema, sink, layout, err);
 }

@@ -2,8 +2,9 @@
 /*
  * JSON: rows [[a, b], [c, d]], one row [a, b], tensors by name,
  * {"x": [[a, b]]}, or records, [{"x": [a, b]}]; elements are numbers or
- * strings.  The answer has the layout of the request.  simdjson parses; std::to_chars() writes a number as the
- * shortest text that is parsed to the same number.
+ * strings.  The answer has the layout of the request.  simdjson parses;
+ * std::to_chars() writes a number as the shortest text that is parsed to the
+ * same number.
  */
 
 #include "ngx_webtorch_hint.h"
@@ -134,14 +135,8 @@ find_named(const Decoder &d, const object &o, Found *found, uint32_t *seen)
 
     for (auto field : o) {
 
-        i = ngx_webtorch_find_input(d.schema, field.key.data(),
-                                    field.key.size());
-
-        if (i == d.schema->ninputs) {
-            return ngx_webtorch_error_unknown(d.err, field.key.data(),
-                                              field.key.size(),
-                                              d.schema->inputs,
-                                              d.schema->ninputs);
+        if (find_input(d, field.key, &i) != 0) {
+            return -1;
         }
 
         if (*seen & (1u << i)) {

@@ -318,6 +318,44 @@ parse_short(std::string_view s, double *v)
 }
 
 
+/*
+ * Returns whether a number is less than 1, by the place of its first digit that
+ * is not 0.  Fields have less than 2 ** 30 bytes, which a larger exponent
+ * outweighs.
+ */
+
+inline bool
+is_small(std::string_view s)
+{
+    bool         fraction = false, started = false;
+    int32_t      exponent = 0;
+    int64_t      place = 0;
+    const char  *p, *last = s.data() + s.size();
+
+    for (p = s.data(); p < last && *p != 'e' && *p != 'E'; p++) {
+
+        if (*p == '.') {
+            fraction = true;
+
+        } else if (*p >= '0' && *p <= '9') {
+            started = started || *p != '0';
+            place += (started && !fraction);
+            place -= (!started && fraction);
+        }
+    }
+
+    p += (p < last);
+    p += (p < last && *p == '+');
+
+    if (std::from_chars(p, last, exponent).ec == std::errc::result_out_of_range)
+    {
+        return *p == '-';
+    }
+
+    return place + exponent <= 0;
+}
+
+
 inline Parsed
 parse(std::string_view s, double *v)
 {
@@ -339,7 +377,7 @@ parse(std::string_view s, double *v)
 
     /* a number that is too small is 0 */
 
-    if (s.find("e-") == s.npos && s.find("E-") == s.npos) {
+    if (!is_small(s)) {
         return Parsed::kRange;
     }
 

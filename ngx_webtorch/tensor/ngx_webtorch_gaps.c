@@ -5,6 +5,7 @@
 
 #include "ngx_webtorch_gaps.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 
@@ -66,6 +67,12 @@ ngx_webtorch_gaps_reserve(const webtorch_schema_t *schema,
         }
 
         layout->text += ngx_webtorch_gaps_text(schema, layout);
+
+        if (ngx_webtorch_gaps_limit(schema, sink, layout, UINT64_MAX, err)
+            != 0)
+        {
+            return -1;
+        }
     }
 
     if (sink->reserve(sink, layout, err) != 0) {
@@ -78,8 +85,12 @@ ngx_webtorch_gaps_reserve(const webtorch_schema_t *schema,
             continue;
         }
 
-        size = layout->rows * ngx_webtorch_row_size(&schema->inputs[i],
-                                                    layout->sizes);
+        size = layout->rows * ngx_webtorch_buffer_row_size(schema, i,
+                                                           layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
 
         if (i < schema->ninputs
             && ngx_webtorch_gaps_has(schema, i, WEBTORCH_DEFAULT))
@@ -89,6 +100,57 @@ ngx_webtorch_gaps_reserve(const webtorch_schema_t *schema,
 
         } else {
             memset(sink->data[i], 0, size);
+        }
+    }
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_gaps_limit(const webtorch_schema_t *schema,
+    ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
+    uint64_t elements, ngx_webtorch_error_t *err)
+{
+    uint64_t                n, size;
+    uint32_t                i;
+    const webtorch_spec_t  *spec;
+
+    size = 0;
+
+    for (i = 0; i < schema->ninputs; i++) {
+
+        if (!ngx_webtorch_gaps_has(schema, i, WEBTORCH_DEFAULT)) {
+            continue;
+        }
+
+        spec = &schema->inputs[i];
+        n = ngx_webtorch_row_size(spec, layout->sizes);
+
+        /* one row without variable axes is as large as the signature says */
+
+        if (layout->rows <= 1 && n == (uint64_t) spec->row_size) {
+            continue;
+        }
+
+        n /= ngx_webtorch_dtypes[spec->dtype].size;
+
+        if (__builtin_mul_overflow(n, layout->rows, &n)) {
+            n = UINT64_MAX;
+        }
+
+        if (!(layout->absent & (1u << i))) {
+            n -= (n < elements) ? n : elements;
+        }
+
+        if (__builtin_mul_overflow(n, ngx_webtorch_dtypes[spec->dtype].size, &n)
+            || __builtin_add_overflow(size, n, &size)
+            || size > sink->limit)
+        {
+            return ngx_webtorch_error(err, 413, "too_many_rows",
+                       "tensor \"%s\": the defaults of %" PRIu32 " row%s are "
+                       "larger than \"client_max_body_size\" allows",
+                       spec->name, layout->rows, layout->rows == 1 ? "" : "s");
         }
     }
 

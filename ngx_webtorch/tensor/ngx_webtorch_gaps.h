@@ -25,11 +25,21 @@ int ngx_webtorch_gaps_absent(const webtorch_schema_t *schema, uint32_t seen,
 
 /*
  * Reserves rows for a layout, whose text does not count defaults yet, and
- * writes those of absent inputs; no element is missing then.  -1: err is set.
+ * writes the defaults of absent inputs; no element is missing then.  -1: err
+ * is set.
  */
 int ngx_webtorch_gaps_reserve(const webtorch_schema_t *schema,
     ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err);
+
+/*
+ * Refuses rows whose defaults, which no bytes of a body bound, are larger than
+ * the sink's limit; -1: err is set.  "elements" are those that each input that
+ * is not absent has in the body at most.
+ */
+int ngx_webtorch_gaps_limit(const webtorch_schema_t *schema,
+    ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
+    uint64_t elements, ngx_webtorch_error_t *err);
 
 /*
  * Writes the default of an input to elements from p on, a whole number of rows.

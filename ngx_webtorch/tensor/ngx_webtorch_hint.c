@@ -1,7 +1,6 @@
 
 #include "ngx_webtorch_hint.h"
 
-#include <stdio.h>
 #include <string.h>
 
 
@@ -392,7 +391,6 @@ void
 ngx_webtorch_hint_format(ngx_webtorch_error_t *err,
     const ngx_webtorch_codec_t *codec, const char *body, size_t len)
 {
-    size_t                            used;
     const ngx_webtorch_hint_begin_t  *found;
 
     if (strcmp(err->code, "malformed_body") != 0 && !codec->shapeless) {
@@ -409,10 +407,7 @@ ngx_webtorch_hint_format(ngx_webtorch_error_t *err,
         return;
     }
 
-    used = strlen(err->text);
-
-    (void) snprintf(err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                    "; the body looks like %s", found->text);
+    ngx_webtorch_error_append(err, "; the body looks like %s", found->text);
 }
 
 

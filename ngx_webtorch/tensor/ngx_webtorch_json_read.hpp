@@ -105,6 +105,22 @@ type_name(const element &e)
 }
 
 
+/* finds the input of a name; -1: there is none, err is set */
+
+inline int
+find_input(const Decoder &d, std::string_view name, uint32_t *i)
+{
+    *i = ngx_webtorch_find_input(d.schema, name.data(), name.size());
+
+    if (*i == d.schema->ninputs) {
+        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
+                                          d.schema->inputs, d.schema->ninputs);
+    }
+
+    return 0;
+}
+
+
 /* reads the member "shape", an array of sizes */
 
 inline int

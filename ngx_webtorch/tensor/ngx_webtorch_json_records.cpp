@@ -7,8 +7,6 @@
 #include "ngx_webtorch_json_records.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
-#include <algorithm>
-#include <cstdio>
 #include <cstring>
 
 
@@ -46,10 +44,7 @@ struct Table {
 int
 at_record(const Decoder &d, uint32_t row)
 {
-    size_t  used = std::strlen(d.err->text);
-
-    std::snprintf(d.err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                  ", in record %" PRIu32, row + 1);
+    ngx_webtorch_error_append(d.err, ", in record %" PRIu32, row + 1);
 
     return -1;
 }
@@ -154,14 +149,8 @@ read_first(Table &t, const object &record)
     t.present = 0;
 
     for (auto field : record) {
-        i = ngx_webtorch_find_input(d.schema, field.key.data(),
-                                    field.key.size());
-
-        if (i == d.schema->ninputs) {
-            return ngx_webtorch_error_unknown(d.err, field.key.data(),
-                                              field.key.size(),
-                                              d.schema->inputs,
-                                              d.schema->ninputs);
+        if (find_input(d, field.key, &i) != 0) {
+            return -1;
         }
 
         if (is_absent(d, i, field.value)) {
@@ -226,20 +215,51 @@ check_size(const Table &t)
 }
 
 
-/* returns the bytes of all strings that read_record() stores */
+/* the bytes of the default strings of inputs, for the inputs in these bits */
+
+size_t
+defaults_text(const Decoder &d, uint32_t inputs)
+{
+    size_t    n = 0;
+    uint32_t  i;
+
+    for ( /* void */ ; inputs; inputs &= inputs - 1) {
+        i = static_cast<uint32_t>(__builtin_ctz(inputs));
+        n += d.schema->gaps[i].len;
+    }
+
+    return n;
+}
+
+
+/*
+ * Returns whether the value of a field is stored, and not the default of its
+ * input.  A null that is refused later may be either.
+ */
+
+bool
+is_given(const Decoder &d, uint32_t i, const element &value)
+{
+    return !value.is_null()
+           || (ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_MISSING)
+               && d.schema->inputs[i].ndim == 0);
+}
+
+
+/* returns at least the bytes of all strings that read_record() stores */
 
 size_t
 count_records_text(const Decoder &d, const array &records)
 {
-    size_t    n = 0, defaults = 0;
+    size_t    n = 0;
     object    record;
-    uint32_t  i;
+    uint32_t  i, gaps, nulls, defaults = 0;
 
     for (i = 0; i < d.schema->ninputs; i++) {
         if (ngx_webtorch_is_string(d.schema->inputs[i].dtype)
             && ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_DEFAULT))
         {
-            defaults += d.schema->gaps[i].len;
+            defaults |= 1u << i;
         }
     }
 
@@ -248,7 +268,8 @@ count_records_text(const Decoder &d, const array &records)
             break;
         }
 
-        n += defaults;
+        gaps = defaults;
+        nulls = 0;
 
         for (auto field : record) {
             n += count_text(field.value);
@@ -260,14 +281,21 @@ count_records_text(const Decoder &d, const array &records)
             i = ngx_webtorch_find_input(d.schema, field.key.data(),
                                         field.key.size());
 
-            if (i < d.schema->ninputs
-                && ngx_webtorch_is_string(d.schema->inputs[i].dtype)
-                && ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_DEFAULT))
-            {
-                /* a name that is given twice is refused later */
-                n -= std::min<size_t>(n, d.schema->gaps[i].len);
+            if (i == d.schema->ninputs || is_absent(d, i, field.value)) {
+                continue;
+            }
+
+            if (is_given(d, i, field.value)) {
+                gaps &= ~(1u << i);
+
+            } else {
+                nulls |= 1u << i;
             }
         }
+
+        /* a null is stored before the name is found to be given twice */
+
+        n += defaults_text(d, gaps | (nulls & defaults));
     }
 
     return n;
@@ -490,7 +518,9 @@ decode_records(const Decoder &d, const array &records)
 
     if ((*records.begin()).get(first) != simdjson::SUCCESS
         || read_first(t, first) != 0
-        || check_size(t) != 0)
+        || check_size(t) != 0
+        || ngx_webtorch_gaps_limit(d.schema, d.sink, d.layout, d.len, d.err)
+           != 0)
     {
         return -1;
     }

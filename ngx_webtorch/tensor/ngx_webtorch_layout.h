@@ -79,6 +79,10 @@ uint32_t ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
 void ngx_webtorch_unbind(const webtorch_schema_t *schema,
     ngx_webtorch_layout_t *layout);
 
+/* returns the bytes of rows in memory, their masks and their text */
+size_t ngx_webtorch_rows_size(const webtorch_schema_t *schema,
+    const ngx_webtorch_layout_t *layout);
+
 /*
  * Binds variable axes: sets their sizes by the shape of an input's row, or
  * compares them with those that another input has set.  0: the shape fits,

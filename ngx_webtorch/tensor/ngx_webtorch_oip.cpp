@@ -130,7 +130,7 @@ add_all_outputs(const webtorch_schema_t *schema, bool binary,
     ngx_webtorch_oip_t *oip)
 {
     oip->noutputs = schema->noutputs;
-    oip->binary = binary ? UINT32_MAX : 0;
+    oip->binary = binary ? UINT32_MAX >> (32 - schema->noutputs) : 0;
 
     for (uint32_t i = 0; i < schema->noutputs; i++) {
         oip->outputs[i] = i;

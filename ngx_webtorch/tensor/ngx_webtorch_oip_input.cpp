@@ -15,6 +15,7 @@ namespace webtorch::oip {
 namespace {
 
 using webtorch::json::count_text;
+using webtorch::json::find_input;
 using webtorch::json::kMaxCounted;
 using webtorch::json::mismatch;
 using webtorch::json::most_elements;
@@ -272,12 +273,8 @@ parse_input(const Decoder &d, const element &e, Inputs *inputs)
         return malformed(d, "an input has no name");
     }
 
-    i = ngx_webtorch_find_input(d.schema, name.data(), name.size());
-
-    if (i == d.schema->ninputs) {
-        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
-                                          d.schema->inputs,
-                                          d.schema->ninputs);
+    if (find_input(d, name, &i) != 0) {
+        return -1;
     }
 
     const webtorch_spec_t &spec = d.schema->inputs[i];

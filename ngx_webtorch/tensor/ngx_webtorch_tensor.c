@@ -57,6 +57,33 @@ ngx_webtorch_row_size(const webtorch_spec_t *spec, const int64_t *sizes)
 
 
 uint64_t
+ngx_webtorch_buffer_row_size(const webtorch_schema_t *schema, uint32_t buffer,
+    const int64_t *sizes)
+{
+    uint32_t  i;
+
+    i = buffer;
+
+    if (schema->noptional) {
+
+        if (buffer >= schema->ninputs) {
+            for (i = 0; i < schema->ninputs; i++) {
+                if (schema->gaps[i].mask == buffer) {
+                    break;
+                }
+            }
+        }
+
+        if (sizes[WEBTORCH_ABSENT] >> i & 1) {
+            return 0;
+        }
+    }
+
+    return ngx_webtorch_row_size(&schema->inputs[buffer], sizes);
+}
+
+
+uint64_t
 ngx_webtorch_rows_of(const webtorch_spec_t *spec, const int64_t *sizes,
     uint64_t elements)
 {

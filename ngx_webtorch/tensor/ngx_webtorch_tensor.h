@@ -61,6 +61,13 @@ uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
 uint64_t ngx_webtorch_row_size(const webtorch_spec_t *spec,
     const int64_t *sizes);
 
+/*
+ * Returns the bytes of a row of a buffer.  It is 0 if the input is absent and
+ * has no default, by sizes[WEBTORCH_ABSENT]; its mask has none either.
+ */
+uint64_t ngx_webtorch_buffer_row_size(const webtorch_schema_t *schema,
+    uint32_t buffer, const int64_t *sizes);
+
 /* returns the number of whole rows in a number of elements */
 uint64_t ngx_webtorch_rows_of(const webtorch_spec_t *spec,
     const int64_t *sizes, uint64_t elements);

@@ -69,7 +69,8 @@ class _Plan:
     """How the arguments of a function are filled."""
 
     requests: list[str] = field(default_factory=list)
-    positional: list[str] = field(default_factory=list)
+    positional: dict[str, Any] = field(default_factory=dict)
+    """Defaults of the arguments that have to be given by position."""
     captures: list[_Argument] = field(default_factory=list)
     variables: list[_Argument] = field(default_factory=list)
     query: list[_Argument] = field(default_factory=list)
@@ -132,6 +133,11 @@ class _Hints:
             self._all = None
             self._error = error
 
+    @property
+    def are_read(self) -> bool:
+        """Whether all annotations could be evaluated."""
+        return self._all is not None
+
     def get(self, parameter: inspect.Parameter) -> Any:
         """Return the annotation of a parameter.
 
@@ -168,10 +174,10 @@ def _plan(signature: inspect.Signature, hints: _Hints, sources: Sources) -> _Pla
             if index == 0 and parameter.kind == parameter.VAR_POSITIONAL:
                 # a decorator's wrapper
                 plan.requests.append(name)
-                plan.positional.append(name)
+                plan.positional[name] = parameter.default
             continue
         if parameter.kind == parameter.POSITIONAL_ONLY:
-            plan.positional.append(name)
+            plan.positional[name] = parameter.default
         _check_default(parameter)
         known = name.lower() in captures or name in sources.variables
         if _is_request(parameter, hints, index, known):
@@ -209,7 +215,9 @@ def _is_request(parameter: inspect.Parameter, hints: _Hints, index: int, known: 
     """
     if parameter.annotation is parameter.empty:
         return parameter.name == "request" or (index == 0 and not known)
-    if isinstance(parameter.annotation, str) and parameter.annotation.endswith("Request"):
+    text = parameter.annotation
+    if isinstance(text, str) and not hints.are_read and text.rpartition(".")[2] == "Request":
+        # it may be imported for type checkers alone
         return True
     annotation = hints.get(parameter)
     return isinstance(annotation, type) and issubclass(annotation, Request)
@@ -272,7 +280,8 @@ def _caller(function: Callable[..., Any], plan: _Plan) -> Callable[[Request], An
         if problems:
             raise invalid_arguments(problems)
         if plan.positional:
-            return function(*[values.pop(name) for name in plan.positional], **values)
+            given = [values.pop(name, default) for name, default in plan.positional.items()]
+            return function(*given, **values)
         return function(**values)
 
     return call
@@ -342,7 +351,7 @@ def _fill_body(
     # what begins like JSON is no form, whatever curl --data names it
     if body[0] not in _JSON_STARTS and is_form(request.headers.get("Content-Type", "")):
         for argument in arguments:
-            _convert_form(values, problems, argument, request.form(), request)
+            _convert_form(values, problems, argument, request.form())
         return
     if len(arguments) == 1:
         _convert_json(values, problems, arguments[0], body, "")
@@ -389,7 +398,6 @@ def _convert_form(
     problems: list[Problem],
     argument: _Argument,
     form: Form,
-    request: Request,
 ) -> None:
     """Fill an argument of the body from the fields of a form."""
     several = argument.conversion.several

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from webtorch import _strings
 from webtorch._errors import HTTPError
-from webtorch._schema import Schema, TensorSpec
+from webtorch._schema import Schema, TensorSpec, fits
 
 # as nginx answers requests that find a queue full
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -69,7 +69,10 @@ batches: Batches | None = None
 
 def call(function: Batched, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Compute rows in a batch; return the result, or a future if the thread runs a loop."""
-    inputs, rows = convert(function.schema, args, kwargs)
+    schema = function.schema
+    if schema.masks or schema.optional:
+        raise TypeError("batched() takes no function whose inputs may be None or have gaps")
+    inputs, rows = convert(schema, args, kwargs)
     loop = asyncio._get_running_loop()
     if batches is not None and rows:
         if loop is None:
@@ -77,12 +80,25 @@ def call(function: Batched, args: Sequence[Any], kwargs: Mapping[str, Any]) -> A
         return batches.start(function, inputs, rows, loop)
     if loop is None:
         return function.result(function.run(inputs, rows))
+    return compute(function, inputs, rows, loop)
+
+
+def compute(
+    function: Batched, inputs: Sequence[Any], rows: int, loop: asyncio.AbstractEventLoop
+) -> "asyncio.Future[Any]":
+    """Call the function itself; return a future that has its result or its exception."""
     future = loop.create_future()
     try:
         future.set_result(function.result(function.run(inputs, rows)))
     except Exception as error:
-        future.set_exception(error)
+        set_error(future, error)
     return future
+
+
+def set_error(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    """Let a future raise an error; it cannot raise StopIteration itself."""
+    is_stop = isinstance(error, StopIteration)
+    future.set_exception(RuntimeError(repr(error)) if is_stop else error)
 
 
 def convert(
@@ -119,12 +135,14 @@ def convert(
         if schema.batched:
             if rows is None and shape:
                 rows = shape[0]
-            fits = bool(shape) and shape[0] == rows and _fits(shape[1:], spec, sizes)
+            is_fit = bool(shape) and shape[0] == rows and fits(shape[1:], spec.shape, sizes)
         else:
-            fits = _fits(shape, spec, sizes)
-        if fits and spec.has_strings and isinstance(spec.dtype, type):
-            fits = _strings.matches(value, spec.dtype, shape)
-        if not fits:
+            is_fit = fits(shape, spec.shape, sizes)
+        # as in requests; Python itself would take them
+        is_fit = is_fit and 0 not in sizes.values()
+        if is_fit and spec.has_strings and isinstance(spec.dtype, type):
+            is_fit = _strings.matches(value, spec.dtype, shape)
+        if not is_fit:
             raise TypeError(
                 f'"{spec.name}" is annotated as {spec.describe(schema.batched)}, '
                 f"{list(shape)} was given"
@@ -153,12 +171,3 @@ def _tensor(spec: TensorSpec, value: Any) -> Tensor:
     if not (tensor.is_cpu and tensor.is_contiguous()):
         tensor = tensor.cpu().contiguous()
     return tensor
-
-
-def _fits(shape: Sequence[int], spec: TensorSpec, sizes: dict[str, int]) -> bool:
-    if shape == spec.shape:
-        return True
-    return len(shape) == len(spec.shape) and all(
-        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
-        for size, axis in zip(shape, spec.shape, strict=True)
-    )

@@ -15,6 +15,8 @@ import msgspec.inspect
 import numpy as np
 from torch import Tensor
 
+from webtorch._request import invalid_json
+from webtorch._response import Response
 from webtorch._schema import SignatureError
 
 SCALAR = "scalar"
@@ -173,9 +175,9 @@ def of(annotation: Any, name: str) -> Conversion:
         )
     return Conversion(
         kind,
-        _from_text(annotation, info, kind),
+        _from_text(annotation, info),
         decoder.decode,
-        takes_empty=annotation is str or _takes(info, msgspec.inspect.StrType),
+        takes_empty=_takes(info, msgspec.inspect.StrType),
         several=frozenset(_several_fields(info)),
     )
 
@@ -192,8 +194,6 @@ def members(body: memoryview) -> dict[str, msgspec.Raw] | Problem:
         HTTPError: The body is not JSON.
 
     """
-    from webtorch._request import invalid_json
-
     try:
         return _members.decode(body)
     except msgspec.ValidationError:
@@ -213,7 +213,8 @@ def is_malformed(error: BaseException) -> bool:
         return True
     if _is_of_pydantic(type(error)):
         found: Any = error
-        return any(each["type"] == "json_invalid" for each in found.errors(include_url=False))
+        # a body may have many errors, each of which takes time to describe
+        return bool(found.error_count() == 1 and found.errors()[0]["type"] == "json_invalid")
     return isinstance(error, UnicodeDecodeError | msgspec.DecodeError) and not isinstance(
         error, msgspec.ValidationError
     )
@@ -222,7 +223,7 @@ def is_malformed(error: BaseException) -> bool:
 # --- texts ---
 
 
-def _from_text(annotation: Any, info: Any, kind: str) -> Callable[[Any], Any]:
+def _from_text(annotation: Any, info: Any) -> Callable[[Any], Any]:
     if annotation is str:
         return _same
     has_bool = _takes(info, msgspec.inspect.BoolType)
@@ -244,7 +245,8 @@ def _same(text: str) -> str:
 
 def _needs_pydantic(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
     """Return whether a type of pydantic is in an annotation, or a mark of it."""
-    if annotation in _hashable(annotation, seen):
+    is_hashable = _is_hashable(annotation)
+    if is_hashable and annotation in seen:
         return False
     if isinstance(annotation, type) and _is_pydantic(annotation):
         return True
@@ -254,7 +256,7 @@ def _needs_pydantic(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool
             return True
     if _is_of_pydantic(annotation) and not isinstance(annotation, types.GenericAlias):
         return True
-    seen = seen | {annotation} if _is_hashable(annotation) else seen
+    seen = seen | {annotation} if is_hashable else seen
     inner = [*typing.get_args(annotation)]
     if isinstance(annotation, type) and (
         hasattr(annotation, "__dataclass_fields__") or hasattr(annotation, "__total__")
@@ -272,10 +274,6 @@ def _is_hashable(value: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _hashable(value: Any, seen: frozenset[Any]) -> frozenset[Any]:
-    return seen if _is_hashable(value) else frozenset()
 
 
 def _is_pydantic(kind: type) -> bool:
@@ -438,8 +436,6 @@ def unanswerable(annotation: Any) -> str | None:
 
 
 def _is_answered(kind: Any) -> bool:
-    from webtorch._response import Response
-
     known = (Response, Tensor, PurePath, np.generic, np.ndarray, Mapping, memoryview, str, int)
     return not isinstance(kind, type) or issubclass(kind, (*known, float)) or kind is object
 

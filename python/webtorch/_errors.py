@@ -4,12 +4,9 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from webtorch._headers import Headers, check_headers, pairs
+from webtorch._headers import Headers, check_headers
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-MAX_TEXT = 2000
-"""Characters of an error's text; a client's own text may be in it."""
 
 
 class HTTPError(Exception):
@@ -52,7 +49,7 @@ class HTTPError(Exception):
             raise ValueError(f"status {status} is not one of an error, 400 to 599")
         if code is not None and not _CODE.fullmatch(code):
             raise ValueError(f"code {code!r} is not one of up to 64 letters, digits, '_.-'")
-        check_headers(pairs(headers))
+        check_headers(headers)
         if message is None:
             message = detail if isinstance(detail, str) else _phrase(status)
         super().__init__(message)

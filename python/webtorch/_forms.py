@@ -1,6 +1,5 @@
 """Forms: fields and files of a request's body."""
 
-import codecs
 import email.parser
 import email.policy
 import io
@@ -22,6 +21,18 @@ MAX_FIELDS = 1000
 
 MAX_NAME = 8192
 """Bytes of the name of a field; C has the same limit for the header lines of a part."""
+
+MAX_CHARSET = 64
+"""Bytes of the name of a charset that are read."""
+
+# Python has others whose decoder takes quadratic time, and keeps each name that it does not know.
+_CHARSETS = frozenset({
+    "utf-8", "utf8", "us-ascii", "ascii", "latin-1", "latin1", "utf-16", "utf-16le", "utf-16be",
+    *(f"iso-8859-{number}" for number in range(1, 17) if number != 12),
+    *(f"windows-{number}" for number in range(1250, 1259)),
+    "koi8-r", "koi8-u", "ibm866", "macintosh", "shift_jis", "euc-jp", "iso-2022-jp", "euc-kr",
+    "gbk", "gb2312", "gb18030", "big5",
+})  # fmt: skip
 
 _Value = TypeVar("_Value")
 
@@ -176,11 +187,11 @@ def read_form(content_type: str, body: memoryview) -> tuple[Form, Files]:
         The fields and the files. A body that is empty has neither.
 
     Raises:
-        HTTPError: The body is not a form (415), or malformed (400), or has more fields than
-            MAX_FIELDS or a longer name than MAX_NAME (413).
+        HTTPError: The body is not a form (415), or malformed or of an unknown charset (400), or has
+            more fields than MAX_FIELDS or a longer name than MAX_NAME (413).
 
     """
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _media_type(content_type)
     if kind == MULTIPART:
         return _sorted(reader(content_type, body))
     if kind == URLENCODED:
@@ -196,7 +207,11 @@ def read_form(content_type: str, body: memoryview) -> tuple[Form, Files]:
 
 def is_form(content_type: str) -> bool:
     """Return whether a Content-Type is that of a form."""
-    return content_type.partition(";")[0].strip().lower() in (MULTIPART, URLENCODED)
+    return _media_type(content_type) in (MULTIPART, URLENCODED)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _sorted(parts: list[Part]) -> tuple[Form, Files]:
@@ -204,7 +219,7 @@ def _sorted(parts: list[Part]) -> tuple[Form, Files]:
     files: list[tuple[str, UploadedFile]] = []
     for part in parts:
         if part.filename is None:
-            charset = _parameter(part.content_type, "charset") or part.charset or "utf-8"
+            charset = _charset(_parameter(part.content_type, "charset") or part.charset)
             fields.append((part.name, _decode(bytes(part.data), charset, part.name)))
         elif part.filename or part.data:  # browsers send an empty part if no file is chosen
             name = part.filename.replace("\\", "/").rpartition("/")[2]
@@ -213,7 +228,7 @@ def _sorted(parts: list[Part]) -> tuple[Form, Files]:
 
 
 def _read_urlencoded(content_type: str, body: bytes) -> list[tuple[str, str]]:
-    charset = _parameter(content_type, "charset") or "utf-8"
+    charset = _charset(_parameter(content_type, "charset"))
     if body.count(b"&") >= MAX_FIELDS:
         raise HTTPError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -221,12 +236,11 @@ def _read_urlencoded(content_type: str, body: bytes) -> list[tuple[str, str]]:
             code="too_many_parts",
         )
     try:
-        codecs.lookup(charset)
         text = body.decode("ascii")
         items = parse_qsl(
             text.rstrip("\r\n"), keep_blank_values=True, encoding=charset, errors="strict"
         )
-    except (UnicodeDecodeError, LookupError):
+    except UnicodeError:
         raise _malformed(
             f'the form is not percent-encoded text of the charset "{charset}"'
         ) from None
@@ -242,8 +256,16 @@ def _read_urlencoded(content_type: str, body: bytes) -> list[tuple[str, str]]:
 def _decode(data: bytes, charset: str, name: str) -> str:
     try:
         return data.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+    except UnicodeError:
         raise _malformed(f'field "{name[:100]}" is not text of the charset "{charset}"') from None
+
+
+def _charset(name: str) -> str:
+    """Return a charset that the client named, UTF-8 if it named none."""
+    charset = name.strip().lower() or "utf-8"
+    if charset not in _CHARSETS:
+        raise _malformed(f'the charset "{charset}" of the form is not supported')
+    return charset
 
 
 def _parameter(content_type: str, name: str) -> str:
@@ -251,7 +273,7 @@ def _parameter(content_type: str, name: str) -> str:
     for part in content_type.split(";")[1:]:
         key, _, value = part.partition("=")
         if key.strip().lower() == name:
-            return value.strip().strip('"')[:64]
+            return value.strip().strip('"')[:MAX_CHARSET]
     return ""
 
 

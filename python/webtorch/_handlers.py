@@ -18,7 +18,7 @@ from webtorch import _batches, _strings, _torch
 from webtorch._arguments import Sources, bind
 from webtorch._gaps import Masked
 from webtorch._request import Request
-from webtorch._schema import Schema, TensorSpec
+from webtorch._schema import Schema, TensorSpec, fits
 from webtorch._training import progress, training
 
 MAX_VARIABLES = 16
@@ -207,7 +207,7 @@ class TensorFunction:
                 or tensor.dtype is not spec.dtype
                 or (
                     tensor.shape != batch + spec.shape
-                    and (sizes is None or not _fits(tensor.shape, batch + spec.shape, sizes))
+                    and (sizes is None or not fits(tensor.shape, batch + spec.shape, sizes))
                 )
             ):
                 if not (spec.has_strings and _are_strings(tensor, spec, batch, sizes)):
@@ -345,17 +345,9 @@ def _are_strings(
     expected = batch + spec.shape
     shape = _strings.shape(found)
     return (
-        _fits(shape, expected, {} if sizes is None else sizes)
+        fits(shape, expected, {} if sizes is None else sizes)
         and isinstance(spec.dtype, type)
         and _strings.matches(found, spec.dtype, shape)
-    )
-
-
-def _fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
-    """Compare a shape with sizes and names of axes; names without a size yet are added to sizes."""
-    return len(found) == len(expected) and all(
-        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
-        for size, axis in zip(found, expected, strict=True)
     )
 
 

@@ -57,12 +57,12 @@ def pairs(headers: Headers) -> Iterable[tuple[str, str]]:
 
 
 def check_headers(
-    headers: Iterable[tuple[str, str]], content_type: str | None = None, is_file: bool = False
+    headers: Headers, content_type: str | None = None, is_file: bool = False
 ) -> tuple[list[tuple[str, str]], str | None]:
     """Check headers of an answer.
 
     Args:
-        headers: Names and values.
+        headers: A mapping or pairs of names and values.
         content_type: The content type that is given apart from them, if any.
         is_file: Whether they are those of a file that nginx sends.
 
@@ -79,7 +79,7 @@ def check_headers(
     if content_type is not None:
         _check_header("Content-Type", content_type)
         once.add("content-type")
-    for name, value in headers:
+    for name, value in pairs(headers):
         _check_header(name, value)
         key = name.lower()
         if is_file and key in _OF_FILES:

@@ -83,7 +83,7 @@ class Response:
         """
         if not self.headers and self.content_type is None:
             return [], None
-        return check_headers(pairs(self.headers), self.content_type, isinstance(self.body, Path))
+        return check_headers(self.headers, self.content_type, isinstance(self.body, Path))
 
     def encoded(self) -> tuple[bytes, str]:
         """Return the body as bytes, and its content type, which is the body's by default.

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,11 +152,11 @@ class Schema:
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
-        annotations = _input_annotations(function, hints)
+        parameters = inspect.signature(function).parameters
+        annotations = _input_annotations(parameters, hints)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
 
-        parameters = inspect.signature(function).parameters
         inputs = [
             _input(name, annotation, parameters[name].default)
             for name, annotation in annotations.items()
@@ -259,14 +259,25 @@ def _check_gaps(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> 
             )
 
 
+def fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
+    """Compare a shape with sizes and names of axes; names without a size yet are added to sizes."""
+    if found == expected:
+        return True
+    return len(found) == len(expected) and all(
+        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        for size, axis in zip(found, expected, strict=True)
+    )
+
+
 def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
     """Return the names of variable axes in the order of their first places."""
     names = (axis for spec in specs for axis in spec.shape if isinstance(axis, str))
     return tuple(dict.fromkeys(names))
 
 
-def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters
+def _input_annotations(
+    parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
+) -> dict[str, Any]:
     for name, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise SignatureError(f'its parameter "{name}" is not a positional one')

@@ -72,6 +72,8 @@ def read_weights(path: Path) -> Mapping[str, Any]:
 
     """
     try:
+        # safetensors says of a file that may not be read that there is none
+        path.open("rb").close()
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -197,7 +197,7 @@ class Client:
     def _infer_table(self, path: str, table: Any) -> Any:
         headers = {"Content-Type": ARROW, "Accept": ARROW}
         response = self._send(path, headers, data=_arrow(table))
-        found = response.headers.get("Content-Type", "none")
+        found = _media_type(response)
         if found != ARROW:
             raise ServerError(f"the answer is not a table: its Content-Type is {found}", response)
         try:
@@ -351,7 +351,7 @@ def _of_arrow(body: bytes, table: Any) -> Any:
 
 def _is_tensor(value: object) -> "TypeGuard[Tensor]":
     """Return whether a value is a tensor, without importing torch: a tensor's torch is imported."""
-    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
+    return isinstance(value, _class_of("torch", "Tensor"))
 
 
 def _to_numpy(name: str, value: Any) -> Array:
@@ -426,10 +426,14 @@ def _load_torch_file(body: bytes) -> "dict[str, Tensor]":
     return tensors
 
 
+def _media_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
+
+
 def _decode(response: requests.Response, format: Format) -> dict[str, Any]:
     """Return the arrays of an answer by name; the name of an unnamed one is ""."""
     arrays: dict[str, Any]
-    content_type = response.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
+    content_type = _media_type(response)
     try:
         if content_type == JSON:
             found = response.json()

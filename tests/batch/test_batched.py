@@ -9,6 +9,7 @@ from wire import connections, request
 
 APP = '''
 import asyncio, os, sys, threading, time, numpy as np, torch, webtorch
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from jaxtyping import Float32, Int64
 from torch import Tensor
@@ -149,6 +150,17 @@ async def other_loop(request):
     return answer(request, await asyncio.to_thread(run))
 
 @webtorch.handler
+def own_loop(request):
+    async def main():
+        return await start(request)
+    return answer(request, asyncio.run(main()))
+
+@webtorch.handler
+def own_thread(request):
+    with ThreadPoolExecutor(1) as pool:
+        return answer(request, pool.submit(start, request).result())
+
+@webtorch.handler
 async def many(request):
     """Rows of one handler come from many tasks."""
     xs = [torch.full((1, 2), float(n)) for n in range(100)]
@@ -195,12 +207,15 @@ location = /inline { webtorch_handler app:thread mode=inline; }
 location = /caught { webtorch_handler app:caught; }
 location = /to_thread { webtorch_handler app:to_thread; }
 location = /other_loop { webtorch_handler app:other_loop; }
+location = /own_loop { webtorch_handler app:own_loop mode=inline; }
+location = /own_thread { webtorch_handler app:own_thread mode=inline; }
 location = /many { webtorch_handler app:many; }
 location = /impatient { webtorch_handler app:impatient; }
 location = /control { webtorch_handler app:control; }
 """
 
-PLACES = ["/coroutine", "/thread", "/inline", "/to_thread", "/other_loop"]
+PLACES = ["/coroutine", "/thread", "/inline", "/to_thread", "/other_loop", "/own_loop"]
+PLACES += ["/own_thread"]
 
 
 @pytest.mark.parametrize("path", PLACES)

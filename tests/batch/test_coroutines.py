@@ -65,6 +65,24 @@ async def fail(request):
         request.args, ValueError("of the handler")
     )
 
+class Unprintable(Exception):
+    def __str__(self):
+        return self.args[0]
+
+@webtorch.handler
+async def unprintable(request):
+    raise Unprintable(7)
+
+@webtorch.handler
+async def exits_in_a_task(request):
+    async def exit():
+        raise SystemExit(3)
+
+    task = asyncio.create_task(exit())
+    while not task.done():
+        await asyncio.sleep(0)
+    return "done"
+
 @webtorch.handler
 async def wrong(request):
     return object()
@@ -138,6 +156,8 @@ location = /ignore { webtorch_handler app:gated; webtorch_ignore_client_abort on
 location = /where { webtorch_handler app:where; }
 location = /fail { webtorch_handler app:fail; }
 location = /wrong { webtorch_handler app:wrong; }
+location = /unprintable { webtorch_handler app:unprintable; }
+location = /exits_in_a_task { webtorch_handler app:exits_in_a_task; }
 location = /cancels_itself { webtorch_handler app:cancels_itself; }
 location = /context { webtorch_handler app:context; }
 location = /gradients { webtorch_handler app:gradients; }
@@ -263,7 +283,8 @@ def test_queue_counts_what_runs(server, control):
     [
         ("/fail", "ValueError: of the handler"),
         ("/fail?exit", "SystemExit: 3"),
-        ("/wrong", "TypeError: a handler returns .*, not object"),
+        ("/wrong", "TypeError: JSON cannot hold a builtins.object"),
+        ("/unprintable", "Unprintable"),
         ("/cancels_itself", "CancelledError"),
     ],
 )
@@ -273,6 +294,12 @@ def test_errors_are_logged_and_end_no_loop(server, path, error):
     server.wait_for_log(error)
     if path == "/fail":
         server.wait_for_log(r'app.py", line \d+, in fail')
+    assert server.get("/where").ok
+
+
+def test_exit_of_a_task_ends_no_loop(server):
+    assert server.get("/exits_in_a_task").text == "done"
+    server.wait_for_log("loop was left by SystemExit")
     assert server.get("/where").ok
 
 

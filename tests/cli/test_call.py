@@ -1,6 +1,8 @@
 """`webtorch call`: bodies, media types, answers, errors."""
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +79,28 @@ def test_call_output_file(echo, url, tmp_path: Path):
         (["URL/json", "@/nowhere"], 1, "No such file"),
         (["URL/json", "[1]", "-H", "x"], 2, "is not NAME: VALUE"),
         (["ftp://127.0.0.1:9/", "[1]"], 1, "ftp"),
+        (["URL/a b", "[1]"], 1, "control characters"),
     ],
-    ids=["answer", "refused", "json", "names", "file", "header", "scheme"],
+    ids=["answer", "refused", "json", "names", "file", "header", "scheme", "path"],
 )
 def test_call_failures(url, arguments, status, message):
     done = call(*[argument.replace("URL", url) for argument in arguments])
     assert done.exit_code == status, done.output
     assert message in done.output
+
+
+def test_call_of_another_protocol():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-server\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = call(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        thread.join()
+    assert (done.exit_code, isinstance(done.exception, SystemExit)) == (1, True)
+    assert "BadStatusLine" in done.output

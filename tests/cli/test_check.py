@@ -75,6 +75,16 @@ def test_check_application(conf):
     assert "infer double (x: float32 [batch, 2]) -> float32 [batch, 2]\n" in output
 
 
+def test_check_handler_that_cannot_be_served(conf):
+    handler = "\n@webtorch.handler\ndef item(request, id):\n    return id\n"
+    (conf.parent / "app.py").write_text(APP + handler)
+    status, output = check(conf, "app.py")
+    assert status == 1
+    assert 'nothing fills its parameter "id"' in output
+    line = len(APP.splitlines()) + 2
+    assert f'File "{conf.parent}/app.py", line {line}, in item\n' in output
+
+
 def test_check_broken_configuration(conf):
     conf.write_text(conf.read_text().replace("app:double", "app:triple"))
     status, output = check(conf, "nginx.conf", "-p", ".")

@@ -1,5 +1,6 @@
 """`webtorch checkpoints`: files as nginx writes them, without nginx."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from webtorch._zone.checkpoint import write
+from webtorch._zone.checkpoint import Checkpoints, write
 from webtorch._zone.layout import Layout
 from webtorch.cli import cli
 
@@ -70,6 +71,39 @@ def test_checkpoints_export(tmp_path, files):
     assert load_file(target)["weight"].tolist() == [[1.0] * 3] * 2
 
     assert run("export", tmp_path, "other", target).exit_code == 1
+
+
+def test_checkpoints_removed_meanwhile(tmp_path, files, monkeypatch):
+    find = Checkpoints.files
+
+    def find_and_remove(self, name):
+        found = find(self, name)
+        found[0].path.unlink()
+        return found
+
+    monkeypatch.setattr(Checkpoints, "files", find_and_remove)
+    done = run("list", tmp_path)
+    assert done.exit_code == 0
+    assert [line.split()[2] for line in done.output.splitlines()[1:]] == ["20", "10"]
+
+    target = tmp_path / "weights.safetensors"
+    done = run("export", tmp_path, "my net", target)
+    assert done.exit_code == 0
+    assert f"{files[1]}: No such file or directory.\n" in done.output
+    assert load_file(target)["weight"].tolist() == [[0.5] * 3] * 2
+
+
+def test_checkpoints_unreadable(tmp_path, files, monkeypatch):
+    run("list", tmp_path)
+
+    def refuse(self, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    lines = run("list", tmp_path).output.splitlines()
+    assert [line.split()[2] for line in lines[1:]] == ["-", "-", "-"]
+    done = run("show", files[0])
+    assert (done.exit_code, done.output) == (1, f"webtorch: {files[0]}: Permission denied.\n")
 
 
 def test_checkpoints_import(tmp_path, files):

@@ -2,9 +2,12 @@
 
 import io
 import json
+import re
 import shlex
+import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -17,6 +20,8 @@ from webtorch.cli._errors import Failure
 from webtorch.cli._examples import curl, order
 from webtorch.cli._functions import Function, Tensor
 from webtorch.cli._nginx import Nginx
+from webtorch.cli._serve import _Serving
+from webtorch.cli._server import find_port
 from webtorch.cli._target import Target
 from webtorch.cli._terminal import Terminal
 
@@ -128,12 +133,68 @@ def test_configuration():
     assert "webtorch_preload torch numpy;" in conf(preload=("numpy",))
 
 
+def test_configuration_of_many_functions():
+    tensors = tuple(
+        Tensor(f"input_{index}", "float32", ("\N{GREEK SMALL LETTER MU}" * 30, 2))
+        for index in range(32)
+    )
+    functions = tuple(
+        Function(f"f_{index}", "infer", ("POST",), True, tensors, tensors[:1])
+        for index in range(100)
+    )
+    nginx = Nginx(("/usr/sbin/nginx",), (1, 31, 5), Path("/m.so"), None)
+    target = Target(Path("/srv"), "app")
+    text = write(settings(), target, Application(functions), nginx)
+    assert max(len(line.encode()) for line in text.splitlines()) < 4096
+    index = "".join(re.findall(r"set \$functions '(?:\$\{functions\})?(.*)';", text))
+    assert json.loads(index) == {one.name: f"infer {one.signature()}" for one in functions}
+
+
 def test_configuration_of_tls():
     text = conf(certificate=Path("/c.pem"), key=Path("/k.pem"), host="::")
     assert "listen [::]:8000 ssl;\n        http2 on;" in text
     assert "ssl_certificate_key /k.pem;" in text
     assert "listen 127.0.0.1:8000 ssl http2;" in conf((1, 22, 1), certificate=Path("/c.pem"))
     assert settings(certificate=Path("/c.pem"), host="::").url == "https://[::1]:8000"
+
+
+def test_port():
+    assert find_port("127.0.0.1", 0) > 0
+    with pytest.raises(Failure, match=r"203\.0\.113\.1:0 \(.*\), see --host"):
+        find_port("203.0.113.1", 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(Failure, match=f"127.0.0.1:{port} .*, see --port"):
+            find_port("127.0.0.1", port)
+
+
+def test_example_after_reload_with_a_certificate(capsys):
+    class Stop(Exception):
+        pass
+
+    class Watcher:
+        changes = iter([[Path("/srv/app.py")]])
+
+        def wait(self):
+            changed = next(self.changes, None)
+            if changed is None:
+                raise Stop
+            return changed
+
+        def watch(self, files):
+            pass
+
+    page = Function("page", "handler", ("GET",))
+    serving = _Serving(
+        settings(certificate=Path("/c.pem")),
+        Target(Path("/srv"), "app"),
+        Nginx(("/usr/sbin/nginx",), (1, 31, 5), Path("/m.so"), None),
+        Terminal(io.StringIO()),
+        SimpleNamespace(read=lambda _: Application((page,))),
+    )
+    with pytest.raises(Stop):
+        serving._follow(SimpleNamespace(reload=lambda _: True), Watcher(), Application())
+    assert capsys.readouterr().out == "  curl -k https://127.0.0.1:8000/page\n"
 
 
 class Console(io.StringIO):

@@ -20,7 +20,8 @@ def location(path: str) -> str:
 def shared_server():
     """Run the real locations, with the customers in the same server."""
     server = Nginx(
-        location("/v1/judge") + location("/customers/7"),
+        # no connection of the client in the handler is open after a test
+        "keepalive_timeout 0;" + location("/v1/judge") + location("/customers/7"),
         http=f"webtorch_path {ROOT}/examples;",
     )
     server.configure(main=f"env CUSTOMERS=http://127.0.0.1:{server.port};")

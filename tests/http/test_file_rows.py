@@ -13,13 +13,17 @@ APP = """
 import torch, webtorch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from webtorch import Strings
+from webtorch import Missing, Strings
 
 @webtorch.infer
 def sizes(files: Strings[list[bytes], "batch"]) -> Int64[Tensor, "batch 2"]:
     if b"poison" in files:
         raise webtorch.HTTPError(422, "no such file")
     return torch.tensor([[len(file), sum(file)] for file in files])
+
+@webtorch.infer
+def present(files: Missing[Strings[list[bytes], "batch"]]) -> Int64[Tensor, "batch"]:
+    return torch.tensor([-1 if m else len(f) for f, m in zip(files.values, files.mask)])
 
 @webtorch.infer
 def reverse(files: Strings[list[bytes], "batch"]) -> Strings[list[bytes], "batch"]:
@@ -37,6 +41,7 @@ def double(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
 SERVER = """
 client_max_body_size 64m;
 location = /sizes { webtorch_handler app:sizes; }
+location = /present { webtorch_handler app:present; }
 location = /reverse { webtorch_handler app:reverse; }
 location = /upper { webtorch_handler app:upper; }
 location = /double { webtorch_handler app:double; }
@@ -78,6 +83,15 @@ def test_files_of_a_form_are_rows(server):
     assert answer.json() == [row(b"\xff\xd8\r\n--"), [0, 0], row(b"text")]
     answer = form(server, "/sizes", files[:1])
     assert answer.json() == [row(b"\xff\xd8\r\n--")]
+
+
+def test_files_are_not_missing_after_elements_that_are(server):
+    for _ in range(5):
+        assert server.post("/present", [None] * 3).json() == [-1] * 3
+        files = [("file", (f"{k}.jpg", b"x" * k)) for k in range(3)]
+        assert form(server, "/present", files).json() == [0, 1, 2]
+        assert server.post("/present", [None] * 3).json() == [-1] * 3
+        assert post(server, "/present", b"abc", "image/jpeg").json() == 3
 
 
 def test_strings_as_answers(server):
@@ -169,7 +183,7 @@ def test_empty_body(server):
 
 def test_error_of_one_file_is_that_of_its_request(server):
     answer = form(server, "/sizes", [("file", b"good"), ("file", b"poison")])
-    check_error(answer, 422, "handler_error", "no such file")
+    check_error(answer, 422, "unprocessable_content", "no such file")
 
 
 def test_other_types_name_those_that_are_known(server):

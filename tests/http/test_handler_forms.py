@@ -53,7 +53,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
 END = b"--b--\r\n"
 
 
-def post(server, body: bytes, content_type: str = "multipart/form-data; boundary=b"):
+def post(server, body: bytes, content_type: str | bytes = "multipart/form-data; boundary=b"):
     return server.post("/form", data=body, headers={"Content-Type": content_type})
 
 
@@ -87,8 +87,31 @@ def test_charsets(server):
     default = PART % (b"_charset_", b"iso-8859-1") + PART % (b"a", b"\xe9")
     assert post(server, default + END).json()["fields"]["a"] == ["é"]
     check_error(post(server, PART % (b"a", b"\xe9") + END), 400, "malformed_body", 'field "a"')
-    unknown = PART % (b"_charset_", b"klingon") + PART % (b"a", b"1")
-    check_error(post(server, unknown + END), 400, "malformed_body", "klingon")
+
+
+UNKNOWN = (b"klingon", b"punycode", b"idna", b"undefined", b"\xff", b"x" * 1000)
+
+
+def test_unknown_charset_of_a_form(server):
+    for charset in UNKNOWN:
+        content_type = b"application/x-www-form-urlencoded; charset=" + charset
+        check_unsupported(post(server, b"a=1", content_type))
+
+
+def test_unknown_charset_of_a_part(server):
+    for charset in UNKNOWN:
+        kind = b"\r\nContent-Type: text/plain; charset=%s\r\n\r\n" % charset
+        check_unsupported(post(server, (PART % (b"a", b"1")).replace(b"\r\n\r\n", kind) + END))
+
+
+def test_unknown_charset_in_a_field(server):
+    for charset in (*UNKNOWN, b"a\0b", b"utf-8" + b"x" * 1_000_000):
+        content = PART % (b"_charset_", charset) + PART % (b"a", b"1") + END
+        check_unsupported(post(server, content))
+
+
+def check_unsupported(answer):
+    check_error(answer, 400, "malformed_body", "the charset", "of the form is not supported")
 
 
 def test_large_files_are_views(server):

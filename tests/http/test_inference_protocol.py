@@ -16,9 +16,10 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+import webtorch
 from answers import check_error
 from apps import DTYPES_APP, KINDS
-from nginx import ROOT, wait_for
+from nginx import wait_for
 
 APP = (
     DTYPES_APP
@@ -152,9 +153,8 @@ def test_health(client):
 
 def test_server_metadata(client):
     metadata = client.get_server_metadata()
-    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
     assert metadata["name"] == "webtorch"
-    assert version and metadata["version"] == version[1]
+    assert metadata["version"] == webtorch.__version__
     assert "binary_tensor_data" in metadata["extensions"]
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from answers import check_error
 from nginx import Nginx
+from wire import connections, request
 
 APP = """
 import webtorch
@@ -21,7 +22,8 @@ def own(request):
 
 HTTP = """
 limit_req_zone $server_name zone=one:64k rate=1r/m;
-webtorch_cors https://a.example null ~^https://[a-z]+-7\\.preview\\.example$ https://*.b.example;
+webtorch_cors https://a.example null ~^https://[a-z]+-7\\.preview\\.example$ https://*.b.example
+              ~https://c\\.example|https://c\\.example:81 ~(?i)https://[de]\\.example;
 """
 
 SERVER = """
@@ -94,6 +96,8 @@ def test_methods_of_a_preflight(server):
     for path, method, expected in (
         ("/double", "PUT", "POST, PUT"),
         ("/double", "DELETE", "POST, PUT, DELETE"),
+        ("/double", "OST", "POST, PUT, OST"),
+        ("/double", "P", "POST, PUT, P"),
         ("/methods", "POST", "GET, OPTIONS, POST"),
         ("/v2/models", "PATCH", "PATCH"),
     ):
@@ -110,9 +114,44 @@ def test_preflight_of_another_origin(server):
 
 def test_options_that_are_no_preflight(server):
     answer = server.request("OPTIONS", "/double", headers={"Origin": "https://a.example"})
-    check_error(answer, 405, "method_not_allowed")
+    check_signature(answer)
     assert answer.headers[ORIGIN] == "https://a.example"
-    check_error(preflight(server, "/double", None), 405, "method_not_allowed")
+    check_signature(preflight(server, "/double", None))
+    check_signature(preflight(server, "/double", **{"Access-Control-Request-Method": ""}))
+
+
+PREFLIGHT = ("Origin: https://a.example", "Access-Control-Request-Method: POST")
+
+
+@pytest.mark.parametrize(("headers", "status"), [((), 200), (PREFLIGHT, 204)])
+def test_options_with_a_body(server, headers, status):
+    with connections(server, 1) as (wire,):
+        wire.send(request("/double", b"x" * 10, *headers, method="OPTIONS"))
+        assert wire.answer(head=status == 204).status == status
+        wire.send(request("/double", b"[[1, 2]]"))
+        assert wire.answer().json() == [[2, 4]]
+
+
+@pytest.mark.parametrize("headers", [(), PREFLIGHT])
+def test_options_with_a_malformed_body(server, headers):
+    with connections(server, 1) as (wire,):
+        headers = (*headers, "Transfer-Encoding: chunked")
+        wire.send(request("/double", b"x\r\n", *headers, method="OPTIONS"))
+        answer = wire.answer()
+        assert (answer.status, answer.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(("headers", "status"), [((), 200), (PREFLIGHT, 204)])
+def test_options_without_continue(server, headers, status):
+    with connections(server, 1) as (wire,):
+        headers = (*headers, "Expect: 100-continue", "Content-Length: 1000")
+        wire.send(request("/double", b"", *headers, method="OPTIONS"))
+        assert wire.answer(head=status == 204).status == status
+
+
+def check_signature(answer):
+    assert answer.status_code == 200
+    assert [each["name"] for each in answer.json()["inputs"]] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +161,14 @@ def test_options_that_are_no_preflight(server):
         ("null", True),
         ("https://x-7.preview.example", True),
         ("https://x-8.preview.example", False),
+        ("https://x-7.preview.example.evil", False),
+        ("https://c.example", True),
+        ("https://c.example:81", True),
+        ("https://c.example.evil", False),
+        ("https://c.example:8181", False),
+        ("https://evil/https://c.example", False),
+        ("https://e.example", True),
+        ("https://e.example.evil", False),
         ("https://c.b.example", True),
         ("https://d.c.b.example", True),
         ("https://b.example", False),
@@ -186,7 +233,9 @@ def test_off(server):
     answer = server.post("/off", [[1, 2]], headers={"Origin": "https://a.example"})
     assert answer.ok
     assert ORIGIN not in answer.headers
-    check_error(preflight(server, "/off"), 405, "method_not_allowed")
+    answer = preflight(server, "/off")
+    check_signature(answer)
+    assert ORIGIN not in answer.headers
 
 
 def test_headers_of_a_handler_have_precedence(server):
@@ -198,6 +247,8 @@ def test_headers_of_a_handler_have_precedence(server):
     ("parameters", "message"),
     [
         ("* credentials", 'allows "credentials" for "*"'),
+        ("https://a.example NULL credentials", 'allows "credentials" for "null"'),
+        ("~.* credentials", 'allows "credentials" for "null"'),
         ("credentials", "has no origin"),
         ("* https://a.example", 'has "*" and other origins'),
         ("a.example", "it must be like"),
@@ -210,6 +261,8 @@ def test_headers_of_a_handler_have_precedence(server):
         ("https://*", "the beginning of a host"),
         ("https://*example.com", "the beginning of a host"),
         ('"~("', "pcre"),
+        ('"~https://a.example)|(https://b.example"', "pcre"),
+        ("~", "has an empty regular expression"),
         ("https://a.example max_age=x", 'invalid parameter "max_age=x"'),
         ("https://a.example max_age=1 max_age=2", 'invalid parameter "max_age=2"'),
         ("https://a.example; webtorch_cors *", "is duplicate"),

@@ -220,6 +220,54 @@ def filled(
 ) -> tuple[Float32[Tensor, "batch"], Strings[list[str], "batch"]]:
     return x + y.sum(dim=1) + n, s
 
+@webtorch.infer
+def texts(
+    x: Float32[Tensor, "batch"],
+    job: Strings[list[str], "batch"] | None = "unknown",
+    city: Missing[Strings[list[str], "batch"]] = "nowhere",
+    tags: Missing[Strings[list[list[str]], "batch 2"]] = "none",
+) -> Strings[list[str], "batch"]:
+    return [
+        ":".join([*row, *(tag if tag else "" for tag in two)])
+        for *row, two in zip(job, city.values, tags.values)
+    ]
+
+@webtorch.infer
+def wide(
+    x: Float32[Tensor, "batch"],
+    image: Missing[Int64[Tensor, "batch 3 224 224"]] | None = None,
+    text: Strings[list[list[str]], "batch 1000"] | None = None,
+) -> Float32[Tensor, "batch"]:
+    return -x if image is None else x + image.values.sum((1, 2, 3)) + image.mask.sum((1, 2, 3))
+
+@webtorch.infer
+def widening(
+    x: Float32[Tensor, "batch n"],
+    y: Float32[Tensor, "batch m"],
+    product: Float32[Tensor, "batch n m"] | None,
+) -> Float32[Tensor, "batch"]:
+    return -x.sum(1) if product is None else product.sum((1, 2)) + y.sum(1)
+
+@webtorch.infer
+def wide_default(
+    x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch 3 224 224"] = 1.0
+) -> Float32[Tensor, "batch"]:
+    return x + y.mean((1, 2, 3))
+
+@webtorch.infer
+def widening_default(
+    x: Float32[Tensor, "batch n"],
+    y: Float32[Tensor, "batch m"],
+    product: Float32[Tensor, "batch n m"] = 1.0,
+) -> Float32[Tensor, "batch"]:
+    return product.sum((1, 2))
+
+@webtorch.train
+def train_wide(
+    x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch 1000"] | None
+) -> Float32[Tensor, "batch"]:
+    return x if y is None else x + y.sum(1)
+
 @webtorch.train
 def train(x: Missing[Float32[Tensor, "batch"]]) -> Float32[Tensor, "batch"]:
     return x.nan_to_num(-1.0)
@@ -246,6 +294,11 @@ _TABLES = [
     "optional",
     "missing",
     "filled",
+    "texts",
+    "widening",
+    "wide_default",
+    "widening_default",
+    "train_wide",
     "train",
     "double",
     "whole",
@@ -255,4 +308,6 @@ _TABLES = [
 TABLES_SERVER = "client_max_body_size 16m;" + "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n" for name in _TABLES
 )
+TABLES_SERVER += "location = /wide { webtorch_handler app:wide queue_size=32m; }\n"
+TABLES_SERVER += "location = /large { client_max_body_size 32m; webtorch_handler app:whole; }\n"
 TABLES_SERVER += "location = /slow { webtorch_handler app:optional max_delay=300ms; }\n"

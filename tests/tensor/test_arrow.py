@@ -1,6 +1,7 @@
 """Arrow IPC streams, as pyarrow and polars write and read them."""
 
 import io
+import struct
 
 import numpy as np
 import polars
@@ -165,6 +166,46 @@ def test_streams_cut_anywhere(server):
             or len(table(answer)["total"]) < 2
             or (table(answer) == whole and size >= len(body) - 8)
         )
+
+
+def shared_views(n, size):
+    views = struct.pack("<i4sii", size, b"aaaa", 0, 0) * n
+    return pa.Array.from_buffers(
+        pa.string_view(), n, [None, pa.py_buffer(views), pa.py_buffer(b"a" * size)]
+    )
+
+
+def shared_offsets(n, size):
+    """Return an array whose strings are all of the data, with an empty null after each."""
+    offsets = struct.pack(f"<{n + 1}i", *[size * (k % 2) for k in range(n + 1)])
+    buffers = (b"\x55" * (n // 8 + 1), offsets, b"a" * size)
+    return pa.Array.from_buffers(pa.string(), n, [*map(pa.py_buffer, buffers)])
+
+
+def test_strings_that_share_bytes(server):
+    others = {"x": np.ones(2001), "n": np.ones(2001, "i8"), "b": np.ones(2001, "?")}
+    for strings in (shared_views, shared_offsets):
+        body = pa.table({**others, "s": strings(2001, 100_000)})
+        answer = post(server, "/missing", body)
+        check_error(answer, 413, "too_large", '"s"', "8 times the bytes")
+        body = pa.table({**others, "s": strings(2001, 50)})
+        assert table(post(server, "/missing", body))["output_2"][0] == "1" + "a" * 50
+
+
+def test_many_batches_of_nulls(server):
+    nulls = pa.table({name: pa.nulls(5000) for name in ("x", "n", "b", "s")})
+    body = stream(pa.concat_tables([nulls] * 200))
+    check_error(post(server, "/missing", body), 400, "malformed_body", "nulls", "bits")
+    assert table(post(server, "/missing", stream(nulls, 500)))["output_1"] == [15] * 5000
+
+
+def test_sizes_of_metadata(server):
+    few, many = (pa.table({f"c{k}": [1] for k in range(n)}) for n in (500, 3000))
+    check_error(post(server, "/whole", few), 422, "unknown_tensor", '"c0"')
+    check_error(post(server, "/whole", many), 400, "malformed_body", "too many fields")
+    size = 16 * 1024**2 + 8
+    body = struct.pack("<2I", 0xFFFFFFFF, size) + bytes(size)
+    check_error(post(server, "/large", body), 400, "malformed_body", "too long")
 
 
 def test_wrong_numbers_of_nulls(server):

@@ -66,6 +66,23 @@ def test_numbers_as_text(server):
     assert rows(answer)[1:] == [["NaN", "-inf"], ["0", "5"], ["-0.0", "2000"]]
 
 
+def test_long_numbers(server):
+    zeros = 400 * "0"
+    small = [f"-0.{zeros}1", f"0.{zeros}1e+5", f"1{zeros}e-900", "1e-99999999999", f".{zeros}1"]
+    text = "x.0,x.1\n" + "".join(f"{number},1\n" for number in small)
+    assert [float(x) for x, _ in rows(post(server, "/double", text))[1:]] == [0.0] * 5
+    for number in (
+        f"1{zeros}e-5",
+        f"-1{zeros}",
+        f"0.{zeros}1e+900",
+        f"1{zeros}.0E-9",
+        "1e99999999999",
+    ):
+        answer = post(server, "/double", f"x.0,x.1\n{number},1\n")
+        check_error(answer, 422, "out_of_range")
+    assert rows(post(server, "/double", f"x.0,x.1\n1{zeros}e-400,1\n"))[1:] == [["2", "2"]]
+
+
 def test_data_frames(server):
     frame = pandas.DataFrame({"age": [1.5, 2], "job": ["a", 'b"'], "n": [1, 2]})
     answer = post(server, "/plain", frame.to_csv(index=False))

@@ -11,7 +11,7 @@ import safetensors.numpy
 from answers import check_error
 from apps import TABLES_APP as APP  # noqa: F401 - the server fixture reads them
 from apps import TABLES_SERVER as SERVER  # noqa: F401
-from files import npy
+from files import npy, npz
 
 NPY = "application/x-npy"
 
@@ -156,6 +156,15 @@ def test_masks_are_zero_after_missing_elements(server):
 
 def test_missing_elements_are_trained_on(server):
     assert server.post("/train", [1, None]).json() == [1, -1]
+    body = npy(np.float32([1, np.nan]))
+    answer = post(server, "/train", body, NPY, Accept="application/json")
+    assert answer.json() == [1, -1]
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf])
+def test_infinities_are_not_missing(server, number):
+    answer = post(server, "/train", npy(np.float32([1, np.nan, number])), NPY)
+    check_error(answer, 422, "not_finite", 'tensor "x": infinities cannot be trained on')
 
 
 def test_defaults(server):
@@ -170,6 +179,97 @@ def test_defaults(server):
         {"output_0": 10, "output_1": "none"},
     ]
     check_error(server.post("/filled", {"n": [1]}), 422, "missing_tensor", '"x"')
+
+
+def test_absent_tensors_take_no_memory(server):
+    body = {"x": [*range(1000)]}
+    image = np.ones((1, 3, 224, 224), "i8")
+    for _ in range(2):
+        assert server.post("/wide", body).json()["output"] == [-x for x in body["x"]]
+        records = [{"x": x} for x in body["x"]]
+        assert [row["output"] for row in server.post("/wide", records).json()] == [
+            -x for x in body["x"]
+        ]
+        answer = server.post("/wide", {"x": [5], "image": image.tolist()})
+        assert answer.json() == {"output": [5 + image.size]}
+    large = {"x": np.zeros(100_000).tolist()}
+    assert len(server.post("/wide", large).json()["output"]) == 100_000
+
+
+def test_absent_tensors_of_any_size(server):
+    for n, m, rows in ((1, 1, 1), (2, 3, 2), (16, 16, 1), (1, 64, 4), (40, 40, 1), (3, 2, 30)):
+        body = {"x": np.ones((rows, n)).tolist(), "y": np.ones((rows, m)).tolist()}
+        assert server.post("/widening", body).json()["output"] == [-n] * rows
+        body["product"] = np.ones((rows, n, m)).tolist()
+        assert server.post("/widening", body).json()["output"] == [n * m + m] * rows
+
+
+def test_absent_tensors_in_training(server):
+    for _ in range(3):
+        assert server.post("/train_wide", {"x": [1, 2]}).json() == {"output": [1, 2]}
+        body = {"x": [1, 2], "y": np.ones((2, 1000)).tolist()}
+        assert server.post("/train_wide", body).json() == {"output": [1001, 1002]}
+
+
+def test_memory_of_defaults(server):
+    assert server.post("/wide_default", {"x": [1, 2]}).json() == {"output": [2, 3]}
+    assert server.post("/wide_default", [{"x": 1}, {"x": 2}]).json()[1] == {"output": 3}
+    for body in ({"x": [0] * 1000}, [{"x": 0}] * 1000):
+        answer = server.post("/wide_default", body)
+        check_error(answer, 413, "too_many_rows", '"y"', "defaults of 1000 rows")
+
+
+def test_memory_of_defaults_of_variable_axes(server):
+    row = {"x": [1, 2], "y": [1, 2, 3]}
+    assert server.post("/widening_default", row).json() == {"output": 6}
+    assert server.post("/widening_default", [row]).json() == [{"output": 6}]
+    rows = [row, row | {"product": None}]
+    assert server.post("/widening_default", rows).json() == [{"output": 6}] * 2
+
+    row = {"x": np.ones(1000).tolist(), "y": np.ones(1000).tolist()}
+    assert server.post("/widening_default", row).json() == {"output": 1_000_000}
+    assert server.post("/widening_default", [row]).json() == [{"output": 1_000_000}]
+
+    # the default of one row has 36 MB
+    row = {"x": np.ones(3000).tolist(), "y": np.ones(3000).tolist()}
+    arrays = {name: np.ones((1, 3000), "f4") for name in row}
+    for answer in (
+        server.post("/widening_default", row),
+        server.post("/widening_default", [row]),
+        post(server, "/widening_default", npz(**arrays), "application/x-npz"),
+    ):
+        check_error(answer, 413, "too_many_rows", '"product"', "defaults of 1 row are larger")
+
+
+def test_default_strings_of_records(server):
+    records = [
+        {"x": 1, "job": None},
+        {"x": 2, "city": None, "tags": None},
+        {"x": 3, "job": "cook", "city": "Rome", "tags": ["a", None]},
+    ] * 50
+    rows = ["unknown:nowhere:none:none", "unknown::none:none", "cook:Rome:a:"] * 50
+    for _ in range(3):
+        assert server.post("/texts", records).json() == [{"output": row} for row in rows]
+    assert server.post("/texts", [{"x": 1, "job": None}]).json() == [{"output": rows[0]}]
+
+
+# a null, then the value that replaces it
+TAGS_TWICE = '[{"x":1,"job":"","city":"","tags":null,"tags":["",""]}]'
+
+
+@pytest.mark.parametrize(
+    "body", [TAGS_TWICE, TAGS_TWICE.replace('"x":1', '"x":1,"job":null')], ids=["tags", "job"]
+)
+def test_a_default_string_and_a_value_in_a_record(server, body):
+    check_error(server.post("/texts", data=body), 400, "malformed_body", "twice", "record 1")
+    assert server.post("/texts", [{"x": 1, "tags": None}]).json()[0]["output"].endswith("none:none")
+
+
+@pytest.mark.parametrize("name", ["job", "city", "tags"])
+def test_a_default_string_twice_in_a_record(server, name):
+    body = f'[{{"x":1}},{{"x":1,"{name}":"","{name}":""}}]'
+    answer = server.post("/texts", data=body)
+    assert answer.status_code in (400, 422), answer.text
 
 
 # --- conversions ---

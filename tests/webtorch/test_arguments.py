@@ -67,6 +67,11 @@ class Other:
     name: str
 
 
+@dataclass
+class LoginRequest:
+    name: str
+
+
 def call(function, request, captures=(), variables=(), methods=("POST",)):
     return bind(function, Sources(captures, variables, methods))(request)
 
@@ -103,14 +108,36 @@ def in_quotes(x: int, given: "Request"):
     return given
 
 
+def for_type_checkers(given: "missing.Request"):
+    return given
+
+
 def positional(r, /, x: int):
     return r
 
 
-@pytest.mark.parametrize("function", [named_request, first, annotated, in_quotes, positional])
+@pytest.mark.parametrize(
+    "function", [named_request, first, annotated, in_quotes, for_type_checkers, positional]
+)
 def test_request(function):
     request = Request(args="x=1")
     assert call(function, request) is request
+
+
+def test_body_whose_class_is_named_like_a_request():
+    def function(request, login: "LoginRequest"):
+        return login
+
+    assert call(function, body('{"name": "a"}')) == LoginRequest("a")
+
+
+def test_positional_arguments_with_defaults():
+    def function(x: int, y: int = 2, /, z: int = 3):
+        return x, y, z
+
+    assert call(function, Request(args="x=1")) == (1, 2, 3)
+    assert call(function, Request(args="x=1&y=4&z=5")) == (1, 4, 5)
+    assert failure(function, Request(args="y=4")).status == 422
 
 
 def test_no_arguments():

@@ -37,6 +37,18 @@ def lengths(texts: Strings[list[str], "batch"]) -> Int64[Tensor, "batch"]:
 
 
 @webtorch.infer
+def gaps(x: webtorch.Missing[Int64[Tensor, "batch"]]) -> Int64[Tensor, "batch"]:
+    return x.values
+
+
+@webtorch.infer
+def may_be_absent(
+    x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch"] | None
+) -> Float32[Tensor, "batch"]:
+    return x
+
+
+@webtorch.infer
 def fails(x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
     raise LookupError("always")
 
@@ -55,6 +67,17 @@ def test_arrays_lists_and_names():
     assert scaled.batched(array.tolist(), by=np.float64([2, 3])).tolist() == expected
     assert scaled.batched(by=torch.tensor([2, 3]), x=torch.tensor(array)).tolist() == expected
     assert scaled.batched(torch.ones(2, 4)[:, ::2], torch.ones(2)).tolist() == [[1, 1], [1, 1]]
+
+
+def test_inputs_with_gaps_are_refused():
+    for function, args in ((gaps, ([1],)), (may_be_absent, ([1.0], None))):
+        with pytest.raises(TypeError, match="may be None or have gaps"):
+            function.batched(*args)
+
+
+def test_empty_axes_are_refused():
+    with pytest.raises(TypeError, match=r'"x" is annotated as float32 \[batch, n\], \[1, 0\] was'):
+        both.batched(torch.ones(1, 0))
 
 
 def test_future_in_a_loop():

@@ -1,12 +1,13 @@
 """Forms of requests that are made without nginx."""
 
+import encodings
 import io
 
 import pytest
 from PIL import Image
 
 from webtorch import HTTPError, Request
-from webtorch._forms import UploadedFile
+from webtorch._forms import _CHARSETS, UploadedFile
 
 URLENCODED = "application/x-www-form-urlencoded"
 
@@ -41,6 +42,35 @@ def test_forms_that_are_refused(body, content_type, status, code):
     with pytest.raises(HTTPError) as caught:
         form(body, content_type).form()
     assert (caught.value.status, caught.value.code) == (status, code)
+
+
+@pytest.mark.parametrize("charset", sorted(_CHARSETS))
+def test_charset(charset):
+    content = "aä" if "ä".encode(charset, "ignore") else "ab"
+    part = b"--b\r\nContent-Disposition: form-data; name=a\r\nContent-Type: text/plain; charset="
+    body = part + charset.upper().encode() + b"\r\n\r\n" + content.encode(charset) + b"\r\n--b--"
+    assert form(body, "multipart/form-data; boundary=b").form()["a"] == content
+
+
+UNKNOWN = ["klingon", "punycode", "idna", "undefined", "hex", "utf-7", "a\0b", "\udcff", "x" * 65]
+
+
+@pytest.mark.parametrize("charset", UNKNOWN, ids=range(len(UNKNOWN)))
+def test_unknown_charset(charset):
+    content_type = f"{URLENCODED}; charset={charset}"
+    with pytest.raises(
+        HTTPError, match=r"^the charset \".*\" of the form is not supported$"
+    ) as caught:
+        form(b"a=1", content_type).form()
+    assert (caught.value.status, caught.value.code) == (400, "malformed_body")
+
+
+def test_unknown_charsets_are_not_kept():
+    kept = len(encodings._cache)
+    for number in range(1000):
+        with pytest.raises(HTTPError):
+            form(b"a=1", f"{URLENCODED}; charset=klingon{number}").form()
+    assert len(encodings._cache) == kept
 
 
 def test_multipart():

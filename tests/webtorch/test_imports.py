@@ -59,5 +59,6 @@ def test_imports_of_zone():
 
 def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
-    modules = ("bridge", "failures", "log", "policies", "replies", "requests", "tensor_runner")
+    modules = ("bridge", "coroutines", "failures", "log", "policies", "posting", "replies")
+    modules += ("request_runner", "requests", "tensor_runner")
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}

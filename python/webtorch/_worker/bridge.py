@@ -89,6 +89,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     _loop = Loop(_coroutines, _posting, settings.threads)
     if not settings.check:
         _batches.batches = _posting
+        # nothing computes batches in a forked child
+        os.register_at_fork(after_in_child=_forget_batches)
 
 
 @ffi.def_extern(onerror=_on_error)
@@ -97,6 +99,10 @@ def ngx_webtorch_py_start() -> None:
         _loop.start()
     if _process:
         _process.start()
+
+
+def _forget_batches() -> None:
+    _batches.batches = None
 
 
 @ffi.def_extern(error=1, onerror=_on_error)

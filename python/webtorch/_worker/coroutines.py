@@ -110,7 +110,8 @@ class Loop(threading.Thread):
         self._batches = ffi.new("webtorch_batch_t *[]", CALLS_AT_ONCE)
         self._calls: dict[Any, tuple[asyncio.Task[None], Call]] = {}
         self._begun = threading.Event()
-        self._is_beating = False
+        self._beats: asyncio.TimerHandle | None = None
+        self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -131,7 +132,11 @@ class Loop(threading.Thread):
             loop.add_reader(lib.ngx_webtorch_async_begin(), self._take)
         finally:
             self._begun.set()
-        loop.run_forever()
+        while not self._is_stopping:
+            try:
+                loop.run_forever()
+            except BaseException as error:  # SystemExit of a task, for example
+                log.error("asyncio's loop was left by %r, it goes on", error)
 
     def stop(self) -> bool:
         """End all calls and tasks, and the thread; return whether that succeeded.
@@ -147,6 +152,7 @@ class Loop(threading.Thread):
             is_stuck = isinstance(error, TimeoutError)
             log.warning("asyncio's loop did not end: %s", "it is stuck" if is_stuck else error)
             return False
+        self._is_stopping = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self.join(GRACE)
         return not self.is_alive() and not self._calls
@@ -169,23 +175,25 @@ class Loop(threading.Thread):
             for batch in batches[0:cancelled]:
                 self._cancel(batch)
         self._posting.take_finished()
-        if not self._is_beating:
-            self._beat()
+        self._beat()
 
     def _begin(self, batch: Any) -> None:
         runner = self._runners[batch.handler]
         try:
-            coroutine = runner.start(batch.jobs)
+            call = Call(runner, batch, runner.start(batch.jobs), self._end)
         except BaseException as error:
             runner.answer_error(batch.jobs, error, False)
             self._done(batch)
             return
-        call = Call(runner, batch, coroutine, self._end)
         loop: Any = self._loop
-        self._calls[batch] = loop.create_task(call), call
+        task = loop.create_task(call)
+        # it has ended if the user's loop starts tasks at once
+        if not task.done():
+            self._calls[batch] = task, call
 
     def _end(self, batch: Any) -> None:
-        del self._calls[batch]
+        # it is not there if the user's loop has started the task at once
+        self._calls.pop(batch, None)
         self._done(batch)
 
     def _done(self, batch: Any) -> None:
@@ -202,9 +210,12 @@ class Loop(threading.Thread):
     def _beat(self) -> None:
         """Show that the loop is not stuck, again and again while calls with `stuck=` run."""
         milliseconds = lib.ngx_webtorch_async_beat()
-        self._is_beating = milliseconds > 0
+        if self._beats:
+            # a call that has begun may have a shorter time
+            self._beats.cancel()
+            self._beats = None
         if milliseconds and self._loop:
-            self._loop.call_later(milliseconds / 1000, self._beat)
+            self._beats = self._loop.call_later(milliseconds / 1000, self._beat)
 
     async def _finish(self) -> None:
         """Wait for the calls, then cancel them and all other tasks."""

@@ -91,7 +91,8 @@ def _is_writable(directory: bytes | None) -> bool:
     if not directory:
         return False
     path = Path(os.fsdecode(directory))
-    while not path.exists() and path != path.parent:
+    # os.path.exists() is False for what this user cannot see, Path.exists() raises
+    while not os.path.exists(path) and path != path.parent:
         path = path.parent
     return os.access(path, os.W_OK | os.X_OK)
 

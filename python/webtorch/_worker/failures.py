@@ -6,14 +6,14 @@ from typing import Any
 
 from webtorch import _json
 from webtorch._errors import HTTPError
-from webtorch._headers import check_headers, pairs
+from webtorch._headers import check_headers
 from webtorch._native import ffi, lib
 from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
 from webtorch._worker.replies import point, set_headers
 
-raised: dict[int, BaseException | None] = {}
-"""What calls have raised, for the callers whose rows they had, by their numbers in C's jobs."""
+raised: dict[int, list[BaseException]] = {}
+"""For each caller that waits for rows, by its number in C's jobs: what the call has raised."""
 
 
 class Failures:
@@ -45,8 +45,8 @@ class Failures:
         Callers in this process get the exception itself, unless they wait no more.
         """
         if job.caller:
-            if job.caller in raised:
-                raised[job.caller] = error
+            if (found := raised.get(job.caller)) is not None:
+                found.append(error)
             lib.ngx_webtorch_fail(job, 500, ffi.NULL)
             return
         if isinstance(error, HTTPError):
@@ -57,7 +57,11 @@ class Failures:
                 error = failure
             else:
                 return
-        self._log(error)
+        try:
+            self._log(error)
+        except Exception as failure:  # of its __str__, for example
+            kind = type(error).__name__
+            log_error(f'handler "{self._name}" failed: {kind}, which cannot be logged: {failure!r}')
         lib.ngx_webtorch_fail(job, 500, ffi.NULL)
 
     def _log(self, error: BaseException) -> None:
@@ -85,7 +89,7 @@ def _send(job: Any, error: HTTPError) -> None:
     point(failure.code, (error.code or "").encode(), keep)
     if not isinstance(error.detail, str):
         point(failure.detail, _json.encode(error.detail), keep)
-    set_headers(failure, check_headers(pairs(error.headers))[0], keep)
+    set_headers(failure, check_headers(error.headers)[0], keep)
     lib.ngx_webtorch_fail(job, error.status, failure)
 
 

@@ -50,6 +50,7 @@ def load_handler(name: str, schema: Any) -> Runner:
         return _load_life(name, schema)
 
     before = set(models)
+    handler: Handler | None = None
     try:
         with models.importing():
             handler = _find(name)
@@ -61,7 +62,7 @@ def load_handler(name: str, schema: Any) -> Runner:
             runner = RequestRunner(name, handler, read_captures(schema))
     except SignatureError as error:
         models.discard(models.keys() - before)
-        raise _placed(error, handler) from error.__cause__
+        raise (_placed(error, handler) if handler else error) from error.__cause__
     except BaseException:
         models.discard(models.keys() - before)
         raise
@@ -128,7 +129,7 @@ def _find(name: str) -> Handler:
     elif inspect.iscoroutinefunction(function) and isinstance(handler, TensorFunction):
         kind = 'a coroutine ("async def") of tensors'
     if kind:
-        raise SignatureError(f"it is {kind}, which is not supported")
+        raise _placed(SignatureError(f"it is {kind}, which is not supported"), handler)
     return handler
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from webtorch import _strings
-from webtorch._batches import Batched, BatchTimeoutError, QueueFullError
+from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
 from webtorch._native import ffi, lib
@@ -96,7 +96,7 @@ class Target:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
         caller = target.caller = next(_callers)
-        raised[caller] = None
+        raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)
         if not posted:
             del raised[caller]
@@ -113,15 +113,15 @@ class Target:
 
         """
         status = posted.status
-        error = raised.pop(posted.caller, None)
+        errors = raised.pop(posted.caller, None)
         try:
             if status == 0:
                 return self.function.result(self._outputs(posted))
         finally:
             lib.ngx_webtorch_rows_free(posted)
         name = self.function.name.rpartition(":")[2]
-        if error is not None:
-            raise error
+        if errors:
+            raise errors[0]
         if status == lib.WEBTORCH_ROWS_FULL:
             raise QueueFullError(f'the queue of "{name}" is full')
         if status == lib.WEBTORCH_ROWS_LATE:
@@ -215,6 +215,9 @@ class Posting:
     ) -> asyncio.Future[Any]:
         """Compute rows in a batch, which those of all coroutines that are ready join."""
         if loop is not self.loop:
+            # a loop in a thread that nginx's event loop waits for, as asyncio.run() makes one
+            if lib.ngx_webtorch_rows_direct():
+                return compute(function, inputs, rows, loop)
             return loop.run_in_executor(None, self.call, function, inputs, rows)
         target = self._targets.get(function) or self._find(function)
         result = Result(loop=loop)
@@ -241,9 +244,7 @@ class Posting:
             value = result.target.take(posted)
         except BaseException as error:
             if not result.done():
-                # a future cannot raise StopIteration
-                is_stop = isinstance(error, StopIteration)
-                result.set_exception(RuntimeError(repr(error)) if is_stop else error)
+                set_error(result, error)
         else:
             if not result.done():
                 result.set_result(value)
@@ -260,6 +261,14 @@ class Posting:
             number = next(named, None)
             if number is None:
                 number = self._make(function)
+            # those of code that was replaced
+            replaced = [
+                old
+                for old, target in self._targets.items()
+                if target.function.name == function.name
+            ]
+            for old in replaced:
+                del self._targets[old]
             target = self._targets[function] = Target(number, function)
         return target
 
@@ -275,9 +284,9 @@ class Posting:
         write_schema(schema, function)
         number = FIRST_MADE + len(self._run)
         runner = TensorRunner(name, function)
-        self._run[number] = runner.run
         if lib.ngx_webtorch_rows_make(number, name.encode(), schema) != 0:
             raise ValueError(f'a row of "{name}" is too large')
+        self._run[number] = runner.run
         self._made[name] = number, runner
         return number
 

@@ -177,8 +177,9 @@ def _read_parts(content_type: str, body: memoryview) -> list[Part]:
         parts += [_part(form, batch[index], body) for index in range(count)]
         if count < _PARTS:
             break
+    form.charset.len = min(form.charset.len, _forms.MAX_CHARSET)
     charset = _span(form.charset, body).decode("ascii", errors="replace")
-    return [Part(*part, charset) for part in parts] if charset else [Part(*part) for part in parts]
+    return [Part(*part, charset) for part in parts]
 
 
 _PARTS = 16

@@ -149,12 +149,18 @@ class TensorRunner:
         schema = self.handler.schema
         bases = []
         for index, spec in enumerate(schema.buffers):
-            memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_buffer_free)
-            buffer = ffi.buffer(memory, batch.allocated[index])
             dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
-            flat = torch.frombuffer(buffer, dtype=dtype)
+            if batch.allocated[index]:
+                memory = ffi.cast("char *", batch.inputs[index])
+                memory = ffi.gc(memory, lib.ngx_webtorch_buffer_free)
+                buffer = ffi.buffer(memory, batch.allocated[index])
+                flat = torch.frombuffer(buffer, dtype=dtype)
+            else:
+                # of an absent input, in whose place the function gets None
+                flat = torch.zeros(1, dtype=dtype)
             if not schema.axes:
-                flat = flat.view(batch.capacity, *spec.sizes(), *[PAIR] * spec.has_strings)
+                shape = batch.capacity, *spec.sizes(), *[PAIR] * spec.has_strings
+                flat = flat.view(shape) if batch.allocated[index] else flat.expand(shape)
             bases.append(flat)
         if schema.axes:
             return VariableSlot(generation, schema, bases, batch)
@@ -164,22 +170,25 @@ class TensorRunner:
         """Return what the function gets for C's buffers: strings, masks and None."""
         schema = self.handler.schema
         inputs: list[Any] = [*buffers[: len(schema.inputs)]]
-        if self._takes_strings:
-            inputs = self._decode(inputs, batch)
-        for index, mask in schema.masks:
-            inputs[index] = Masked(inputs[index], buffers[mask])
-        if schema.optional:
-            absent = batch.sizes[_ABSENT]
+        absent = batch.sizes[_ABSENT] if schema.optional else 0
+        if absent:
             for index in schema.optional:
                 if absent >> index & 1:
                     inputs[index] = None
+        if self._takes_strings:
+            inputs = self._decode(inputs, batch)
+        for index, mask in schema.masks:
+            if inputs[index] is not None:
+                inputs[index] = Masked(inputs[index], buffers[mask])
         return inputs
 
     def _decode(self, inputs: Sequence[Tensor], batch: Any) -> list[Any]:
         """Return the inputs with strings for offsets and lengths in the batch's text."""
         text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
         return [
-            _strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
+            _strings.decode(value, text, spec.dtype)
+            if isinstance(spec.dtype, type) and value is not None
+            else value
             for spec, value in zip(self.handler.schema.inputs, inputs, strict=True)
         ]
 

@@ -1,5 +1,6 @@
 """`webtorch call`."""
 
+import http.client
 import io
 import json
 import mimetypes
@@ -84,10 +85,13 @@ def call(
             url, body, headers, method=method or ("GET" if body is None else "POST")
         )
         status, answered, answer = _send(request, timeout, insecure)
-    except ValueError as error:
+    except (ValueError, http.client.InvalidURL) as error:
         raise Failure(f"{url}: {error}") from error
     except OSError as error:
         raise Failure(f"{url}: {getattr(error, 'reason', error)}") from error
+    except http.client.HTTPException as error:
+        # the text of some of them is only a part of the answer
+        raise Failure(f"{url}: {error!r}") from error
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
         raise Failure(f"{url} answered {status}.")

@@ -1,5 +1,6 @@
 """`webtorch checkpoints`."""
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,10 +30,12 @@ def list_files(directory: Path) -> None:
     rows = [("MODEL", "STEPS", "WRITTEN", "SIZE", "FILE")]
     for model in _models(directory):
         for found in _store(directory).files(model):
-            steps = _metadata(found.path).get("step", "-")
-            when = datetime.fromtimestamp(found.time).isoformat(" ", "seconds")
-            size = found.path.stat().st_size
-            rows.append((model, steps, when, f"{size:,}", str(found.path)))
+            # nginx removes old files meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                size = found.path.stat().st_size
+                steps = _metadata(found.path).get("step", "-")
+                when = datetime.fromtimestamp(found.time).isoformat(" ", "seconds")
+                rows.append((model, steps, when, f"{size:,}", str(found.path)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for *cells, path in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
@@ -170,12 +173,12 @@ def _models(directory: Path) -> list[str]:
 
 
 def _metadata(file: Path) -> Mapping[str, str]:
-    """Return the metadata of a file; none if it has no header."""
+    """Return the metadata of a file; none if it has no header or cannot be read."""
     from webtorch._zone.checkpoint import DamagedError, read_metadata
 
     try:
         return read_metadata(file)[0]
-    except DamagedError:
+    except (DamagedError, OSError):
         return {}
 
 
@@ -183,15 +186,15 @@ def _verified(file: Path) -> Mapping[str, str]:
     """Return the metadata of a file that is not damaged.
 
     Raises:
-        Failure: It is.
+        Failure: It is damaged, or cannot be read.
 
     """
     from webtorch._zone.checkpoint import DamagedError, check_sum
 
     try:
         return check_sum(file)
-    except DamagedError as error:
-        raise Failure(f"{file}: {error}.") from error
+    except (DamagedError, OSError) as error:
+        raise Failure(f"{file}: {getattr(error, 'strerror', error)}.") from error
 
 
 def _load(file: Path) -> Mapping[str, Any]:

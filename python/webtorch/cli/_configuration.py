@@ -22,6 +22,9 @@ NOT_FOUND = {"error": "there is no such function, / lists them", "code": "not_fo
 CONNECTIONS = 4096
 """Connections of a worker, if it may have as many files."""
 
+PIECE = 1000
+"""Characters of a word or a line: nginx refuses those of more than 4096 bytes."""
+
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -132,7 +135,8 @@ def _locations(target: Target, application: Application) -> Iterator[str]:
     for function in application.functions:
         yield ""
         if function.has_tensors:
-            yield f"# {function.kind}: {function.signature()}"
+            for piece in _pieces(f"{function.kind}: {function.signature()}"):
+                yield f"# {piece}"
         yield f"location = /{function.name} {{"
         yield f"    webtorch_handler {target.module}:{function.name};"
         yield "}"
@@ -140,7 +144,11 @@ def _locations(target: Target, application: Application) -> Iterator[str]:
     yield ""
     yield "location = / {"
     yield "    default_type application/json;"
-    yield f"    return 200 '{json.dumps(index, ensure_ascii=False)}\\n';"
+    first, *others = _pieces(json.dumps(index, ensure_ascii=False))
+    yield f"    set $functions '{first}';"
+    for piece in others:
+        yield f"    set $functions '${{functions}}{piece}';"
+    yield "    return 200 '$functions\\n';"
     yield "}"
     yield ""
     yield "location / {"
@@ -153,6 +161,10 @@ def _locations(target: Target, application: Application) -> Iterator[str]:
         yield "location /v2 {"
         yield "    webtorch_inference_protocol;"
         yield "}"
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[begin : begin + PIECE] for begin in range(0, len(text), PIECE)]
 
 
 def _zone(settings: Settings, application: Application) -> str:

@@ -224,14 +224,17 @@ def _functions(module: Any) -> list[Function]:
         if name.startswith("_") or not isinstance(value, TensorFunction | RequestFunction):
             continue
         summary = next(iter((value.__doc__ or "").strip().splitlines()), "")
-        if isinstance(value, RequestFunction):
-            found.append(Function(name, "handler", tuple(value.methods), summary=summary))
-            continue
         try:
+            if isinstance(value, RequestFunction):
+                value.bind()
+                found.append(Function(name, "handler", tuple(value.methods), summary=summary))
+                continue
             schema = value.schema
         except TypeError as error:
-            code = value.__wrapped__.__code__  # type: ignore[attr-defined]
-            error.add_note(f'  File "{code.co_filename}", line {code.co_firstlineno}, in {name}')
+            # a handler may be an object that is called
+            if code := getattr(value.__wrapped__, "__code__", None):  # type: ignore[union-attr]
+                place = f'File "{code.co_filename}", line {code.co_firstlineno}, in {name}'
+                error.add_note(f"  {place}")
             raise
         is_stream = isinstance(value, StreamFunction)
         if isinstance(value, StreamFunction):

@@ -10,9 +10,10 @@ from webtorch.cli import _configuration, _examples
 from webtorch.cli._configuration import Settings
 from webtorch.cli._discovery import Application, Discovery
 from webtorch.cli._errors import Failure
+from webtorch.cli._functions import Function
 from webtorch.cli._nginx import Nginx, find
 from webtorch.cli._options import module_option, nginx_option, option
-from webtorch.cli._server import Server, free_port, require_port
+from webtorch.cli._server import Server, find_port
 from webtorch.cli._target import Target
 from webtorch.cli._terminal import Terminal
 from webtorch.cli._watcher import Watcher
@@ -100,9 +101,7 @@ def serve(
     target = Target.find(app)
     found = find(nginx, module)
     if not print_conf:
-        if port == 0:
-            port = free_port(host)
-        require_port(host, port)
+        port = find_port(host, port)
         if checkpoint:
             checkpoint.mkdir(parents=True, exist_ok=True)
     settings = Settings(
@@ -187,16 +186,20 @@ class _Serving:
     def _write(self, application: Application) -> str:
         return _configuration.write(self._settings, self._target, application, self._nginx)
 
+    def _example(self, function: Function) -> str:
+        """Return a command line that calls a function."""
+        options = ["-k"] if self._settings.certificate else []
+        return _examples.curl(function, f"{self._settings.url}/{function.name}", options)
+
     def _greet(self, server: Server, application: Application) -> None:
         """Print the addresses when they are served."""
         url = self._settings.url
         if not server.wait_until_ready(url):
             return
         click.echo(f"Serving {self._target.module} at {url}, Ctrl-C stops it.")
-        options = ["-k"] if self._settings.certificate else []
         for function in _examples.order(application.functions):
             click.echo(f"\n{function.kind} /{function.name} {function.signature()}")
-            click.echo("  " + _examples.curl(function, f"{url}/{function.name}", options))
+            click.echo(f"  {self._example(function)}")
         sys.stdout.flush()
 
     def _follow(self, server: Server, watcher: Watcher, application: Application) -> None:
@@ -217,7 +220,6 @@ class _Serving:
             self._terminal.say(f"{names}: the new code is served", "green")
             for function in application.functions:
                 if function not in served:
-                    address = f"{self._settings.url}/{function.name}"
-                    click.echo(f"  {_examples.curl(function, address)}")
+                    click.echo(f"  {self._example(function)}")
                     sys.stdout.flush()
             served = application.functions

@@ -195,28 +195,20 @@ def _end_with(parent: int) -> Callable[[], None]:
     return prepare
 
 
-def free_port(host: str) -> int:
-    """Return a port that nothing listens on."""
-    return _bind(host, 0)
-
-
-def require_port(host: str, port: int) -> None:
-    """Check that nginx can listen.
+def find_port(host: str, port: int) -> int:
+    """Return a port on which nginx can listen: the given one, or any free one for 0.
 
     Raises:
-        Failure: It cannot.
+        Failure: It cannot listen.
 
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        _bind(host, port)
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            return int(listener.getsockname()[1])
     except OSError as error:
         reason = str(error.strerror).lower()
-        raise Failure(f"cannot listen on {host}:{port} ({reason}), see --port.") from error
-
-
-def _bind(host: str, port: int) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        return int(listener.getsockname()[1])
+        hint = "--port" if port else "--host"
+        raise Failure(f"cannot listen on {host}:{port} ({reason}), see {hint}.") from error

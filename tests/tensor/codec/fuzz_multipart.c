@@ -131,6 +131,7 @@ fuzz_files(const char *type, size_t type_len, const char *body, size_t len)
 
     rows.schema = &fuzz_file_schema;
     rows.sink.reserve = fuzz_reserve;
+    rows.sink.limit = FUZZ_LIMIT;
 
     fuzz_check(ngx_webtorch_codec_takes_files(rows.schema), "no files");
 
