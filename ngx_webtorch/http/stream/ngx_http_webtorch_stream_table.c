@@ -5,20 +5,28 @@
 #include <sys/random.h>
 
 
-struct ngx_http_webtorch_streams_s {
-    ngx_uint_t    n;                      /* streams, with ended ones whose rows
-                                             are still in use */
+/* of a function, whose handlers have the same states in Python */
+
+typedef struct {
     uint32_t      next;                   /* a row that was never used */
     uint32_t     *free;                   /* rows that were */
     ngx_uint_t    nfree;
     ngx_uint_t    size;
+} ngx_http_webtorch_rows_t;
+
+
+struct ngx_http_webtorch_streams_s {
+    ngx_uint_t                 n;         /* streams, with ended ones whose rows
+                                             are still in use */
+    ngx_http_webtorch_rows_t  *rows;
 };
 
 
 static ngx_http_webtorch_streams_t *ngx_http_webtorch_streams_get(
     ngx_webtorch_handler_t *handler);
-static uint32_t ngx_http_webtorch_streams_take(
-    ngx_http_webtorch_streams_t *streams);
+static ngx_http_webtorch_rows_t *ngx_http_webtorch_rows_get(
+    ngx_webtorch_handler_t *handler);
+static uint32_t ngx_http_webtorch_rows_take(ngx_http_webtorch_rows_t *rows);
 static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
     ngx_log_t *log);
 static void ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
@@ -66,8 +74,8 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     ngx_webtorch_timer_init(&st->over, ngx_http_webtorch_stream_over_handler,
                             st, ngx_cycle->log);
 
-    st->places[0] = ngx_http_webtorch_streams_take(streams);
-    st->places[1] = ngx_http_webtorch_streams_take(streams);
+    st->places[0] = ngx_http_webtorch_rows_take(streams->rows);
+    st->places[1] = ngx_http_webtorch_rows_take(streams->rows);
     st->write = st->places[0];
 
     streams->n++;
@@ -80,43 +88,98 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
 static ngx_http_webtorch_streams_t *
 ngx_http_webtorch_streams_get(ngx_webtorch_handler_t *handler)
 {
+    ngx_http_webtorch_rows_t     *rows;
     ngx_http_webtorch_streams_t  *streams;
 
-    if (handler->streams == NULL) {
-
-        streams = ngx_calloc(sizeof(ngx_http_webtorch_streams_t),
-                             ngx_cycle->log);
-        if (streams == NULL) {
-            return NULL;
-        }
-
-        streams->next = 1;
-        streams->size = 2 * handler->max_streams;
-
-        streams->free = ngx_alloc(streams->size * sizeof(uint32_t),
-                                  ngx_cycle->log);
-        if (streams->free == NULL) {
-            ngx_free(streams);
-            return NULL;
-        }
-
-        handler->streams = streams;
+    if (handler->streams) {
+        return handler->streams;
     }
 
-    return handler->streams;
+    streams = ngx_calloc(sizeof(ngx_http_webtorch_streams_t), ngx_cycle->log);
+    if (streams == NULL) {
+        return NULL;
+    }
+
+    rows = ngx_http_webtorch_rows_get(handler);
+    if (rows == NULL) {
+        ngx_free(streams);
+        return NULL;
+    }
+
+    streams->rows = rows;
+    handler->streams = streams;
+
+    return streams;
+}
+
+
+/* the rows of the handler's function, with room for streams of this handler */
+
+static ngx_http_webtorch_rows_t *
+ngx_http_webtorch_rows_get(ngx_webtorch_handler_t *handler)
+{
+    uint32_t                      *numbers;
+    ngx_uint_t                     i, size;
+    ngx_webtorch_conf_t           *wcf;
+    ngx_webtorch_handler_t       **handlers;
+    ngx_http_webtorch_rows_t      *rows;
+    ngx_http_webtorch_streams_t   *streams;
+
+    rows = NULL;
+    wcf = ngx_webtorch_get_conf(ngx_cycle);
+    handlers = wcf->handlers.elts;
+
+    for (i = 0; i < wcf->handlers.nelts && rows == NULL; i++) {
+        streams = handlers[i]->streams;
+
+        if (streams
+            && handlers[i]->name.len == handler->name.len
+            && ngx_memcmp(handlers[i]->name.data, handler->name.data,
+                          handler->name.len)
+               == 0)
+        {
+            rows = streams->rows;
+        }
+    }
+
+    size = (rows ? rows->size : 0) + 2 * handler->max_streams;
+
+    numbers = ngx_alloc(size * sizeof(uint32_t), ngx_cycle->log);
+    if (numbers == NULL) {
+        return NULL;
+    }
+
+    if (rows) {
+        ngx_memcpy(numbers, rows->free, rows->nfree * sizeof(uint32_t));
+        ngx_free(rows->free);
+
+    } else {
+        rows = ngx_calloc(sizeof(ngx_http_webtorch_rows_t), ngx_cycle->log);
+        if (rows == NULL) {
+            ngx_free(numbers);
+            return NULL;
+        }
+
+        rows->next = 1;
+    }
+
+    rows->free = numbers;
+    rows->size = size;
+
+    return rows;
 }
 
 
 /* the row that was freed last is the one that caches have */
 
 static uint32_t
-ngx_http_webtorch_streams_take(ngx_http_webtorch_streams_t *streams)
+ngx_http_webtorch_rows_take(ngx_http_webtorch_rows_t *rows)
 {
-    if (streams->nfree) {
-        return streams->free[--streams->nfree];
+    if (rows->nfree) {
+        return rows->free[--rows->nfree];
     }
 
-    return streams->next++;
+    return rows->next++;
 }
 
 
@@ -261,16 +324,16 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
 static void
 ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st)
 {
-    ngx_uint_t                    i;
-    ngx_http_webtorch_streams_t  *streams;
+    ngx_uint_t                 i;
+    ngx_http_webtorch_rows_t  *rows;
 
-    streams = st->streams;
+    rows = st->streams->rows;
 
     for (i = 0; i < 2; i++) {
-        streams->free[streams->nfree++] = st->places[i];
+        rows->free[rows->nfree++] = st->places[i];
     }
 
-    streams->n--;
+    st->streams->n--;
 
     ngx_free(st);
 }
