@@ -388,16 +388,24 @@ def hour(settings: Settings) -> Row:
 def slow_readers(settings: Settings) -> Row:
     """The 99th percentile of 100 clients when 100 others stop to read, against before."""
     ratios, found, memory = [], [], []
-    with tempfile.NamedTemporaryFile() as rows, start() as server, compiled() as programs:
-        rows.write(np.zeros(4096, dtype="<f4").tobytes())
+    # small buffers of the kernel, so that they are full soon
+    small = start(listen="sndbuf=32k rcvbuf=32k")
+    with tempfile.NamedTemporaryFile() as rows, small as server, compiled() as programs:
+        rows.write(np.zeros(65536, dtype="<f4").tobytes())
         rows.flush()
         pid = worker(server)
         seconds = max(2 * settings.seconds, 8)
         for _ in range(settings.repeat):
-            before = megabytes(pid)
-            arguments = (PORT, "/wide", 200, 64, 40000, seconds, 100, rows.name)
-            found.append(load(programs, "paced", *arguments))
-            memory.append(megabytes(pid) - before)
+            before = most = megabytes(pid)
+            arguments = (PORT, "/wide", 200, 4096, 40000, seconds, 100, rows.name)
+            client = command(programs, "paced", *arguments)
+            with subprocess.Popen(client, stdout=subprocess.PIPE, text=True) as process:
+                while process.poll() is None:
+                    most = max(most, megabytes(pid))
+                    time.sleep(0.1)
+                assert process.stdout
+                found.append(json.loads(process.stdout.read()))
+            memory.append(most - before)
             first, second = found[-1]["halves"]
             ratios.append(second["p99"] / first["p99"])
             assert found[-1]["blocked"], "no client was held up"

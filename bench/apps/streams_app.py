@@ -52,9 +52,9 @@ def small_sums(x: Int16[Tensor, "batch 4"], sums: State[Int64[Tensor, "batch 2"]
 
 
 @webtorch.stream
-def wide(x: Float32[Tensor, "batch 16"]) -> Float32[Tensor, "batch 1024"]:
+def wide(x: Float32[Tensor, "batch 1024"]) -> Float32[Tensor, "batch 1024"]:
     """Answer with a row that fills the buffers of a client soon."""
-    return x.repeat(1, 64)
+    return 2 * x
 
 
 lock = threading.Lock()

@@ -46,10 +46,10 @@ client_now(void)
 }
 
 
-/* receive_buffer: bytes; 0: the system's default */
+/* buffer: bytes of the socket's buffers; 0: the system's default */
 
 static inline int
-client_connect(int port, int receive_buffer)
+client_connect(int port, int buffer)
 {
     int                 fd, one;
     struct sockaddr_in  sin;
@@ -64,9 +64,9 @@ client_connect(int port, int receive_buffer)
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 
-    if (receive_buffer) {
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer,
-                   sizeof(receive_buffer));
+    if (buffer) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
     }
 
     if (connect(fd, (struct sockaddr *) &sin, sizeof(sin)) == -1) {

@@ -30,7 +30,7 @@ typedef struct {
     size_t    skip;                       /* bytes of a payload to come */
     uint8_t  *out;                        /* that could not be sent yet */
     size_t    nout;
-    unsigned  stopped:1;
+    unsigned  stops:1;                    /* after half of the time */
 } paced_t;
 
 
@@ -131,7 +131,7 @@ paced_answered(paced_t *client, uint64_t now)
     due = client->waiting[client->first++ % PACED_WAITING];
     client->n--;
 
-    if (client->stopped || due < paced_begin + 1000000000) {
+    if (client->stops || due < paced_begin + 1000000000) {
         return;
     }
 
@@ -202,7 +202,7 @@ paced_unanswered(paced_t *clients, size_t n, uint64_t now)
 
     for (i = 0; i < n; i++) {
         while (clients[i].n) {
-            paced_missing += !clients[i].stopped;
+            paced_missing += !clients[i].stops;
             paced_answered(&clients[i], now);
         }
     }
@@ -257,7 +257,6 @@ paced_run(paced_t *clients, size_t n, uint64_t period, uint64_t end, int ep,
             stopped = 1;
 
             for (i = 0; (size_t) i < nstopped; i++) {
-                clients[i].stopped = 1;
                 epoll_ctl(ep, EPOLL_CTL_DEL, clients[i].fd, NULL);
             }
         }
@@ -314,6 +313,7 @@ main(int argc, char **argv)
     for (i = 0; i < n; i++) {
         clients[i].fd = client_connect(atoi(argv[1]),
                                        (i < nstopped) ? 4096 : 0);
+        clients[i].stops = (i < nstopped);
         clients[i].out = malloc(paced_bytes + 14);
         clients[i].at = (size_t) random() % (paced_naudio - paced_bytes) & ~1ul;
 
