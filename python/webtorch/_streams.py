@@ -445,6 +445,8 @@ class StreamFunction(TensorFunction):
         self._close: Callable[..., Any] | None = None
         # streams of the event loop and of a thread may read and write at the same time
         self._lock = threading.Lock()
+        self._name: str | None = None
+        self._others: dict[str, StreamFunction] = {}
 
     def open(self, function: Callable[..., T]) -> Callable[..., T]:
         """Make a function of a `webtorch.Request` the one that begins a stream.
@@ -508,6 +510,20 @@ class StreamFunction(TensorFunction):
             ObjectTable(spec) if spec.dtype is object else TensorTable(spec)
             for spec in self.signature.states
         ]
+
+    def served_as(self, name: str) -> "StreamFunction":
+        """Return the function, or a copy with states of its own if it has another name, too.
+
+        C numbers the rows of each name.
+        """
+        if self._name in (None, name):
+            self._name = name
+            return self
+        if name not in self._others:
+            other = self._others[name] = copy.copy(self)
+            other.__dict__.pop("tables", None)
+            other._lock = threading.Lock()
+        return self._others[name]
 
     def batched(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse the call, as rows that are no chunks have no states.

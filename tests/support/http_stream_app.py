@@ -26,6 +26,8 @@ def total(
     s += x
     return s, s
 
+again = total
+
 @webtorch.stream
 def counted(
     x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]

@@ -18,6 +18,7 @@ location = /total { webtorch_handler app:total; }
 location = /thread { webtorch_handler app:total mode=thread; }
 location = /inline { webtorch_handler app:total mode=inline; }
 location = /guarded { webtorch_access app:allowed body=8k; webtorch_handler app:total; }
+location = /again { webtorch_handler app:again; }
 location = /counted { webtorch_handler app:counted; }
 location = /several { webtorch_handler app:several; }
 location = /echo { webtorch_handler app:echo; }
@@ -271,6 +272,17 @@ def test_open_and_close(server):
     assert answer.content == b"6\n8\n"
     ended.append(8.0)
     wait_for(lambda: server.get("/facts").json()["ended"] == ended, "close")
+
+
+def test_one_function_in_several_locations(server):
+    with contextlib.ExitStack() as stack:
+        paths = ("/total", "/thread", "/again")
+        clients = [stack.enter_context(duplex(server, path)) for path in paths]
+        for n in range(1, 5):
+            for number, client in enumerate(clients, 1):
+                client.send_row([number, 10 * number])
+            for number, client in enumerate(clients, 1):
+                assert client.row() == [n * number, 10 * n * number]
 
 
 def test_captures_of_the_location(server):
