@@ -57,6 +57,9 @@
 #define WEBTORCH_STREAM_CLOSE 2
 #define WEBTORCH_STREAM_DONE  4
 
+/* a function of requests that yields the items of its answer */
+#define WEBTORCH_STREAM_ITEMS 8
+
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
 #define WEBTORCH_POST         4
@@ -197,7 +200,7 @@ typedef struct {
     uint32_t         nbound;              /* of inputs */
     char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
-    /* WEBTORCH_STREAM: flags; the last input is rows of states, the last output
+    /* flags; WEBTORCH_STREAM: the last input is rows of states, the last output
        of one that has "done" is that */
     uint32_t         stream;
 
@@ -250,9 +253,11 @@ typedef struct {
     uint32_t            nvars;            /* as in the schema; a length of
                                              WEBTORCH_NOT_SET: not set */
 
-    /* of a stream that begins or, without all of the above, ends */
+    /* of a stream that begins or, without all of the above, continues or ends */
+    uint32_t            next;             /* the next item of a generator */
     uint32_t            closing;
-    uint32_t            place;            /* row of its states */
+    uint32_t            place;            /* row of its states; the number of a
+                                             generator */
     uint32_t            other;            /* closing: its other row, or 0 */
 } webtorch_request_t;
 
@@ -269,6 +274,8 @@ typedef struct {
     webtorch_str_t      file;             /* len > 0: a path to send instead */
     webtorch_str_t      redirect;         /* len > 0: "/uri" or "@location" that
                                              answers instead */
+    uint32_t            more;             /* the body is an item, and the
+                                             generator may yield another one */
 } webtorch_reply_t;
 
 
@@ -553,6 +560,9 @@ int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
 /* a reply of bytes without headers, both are copied; -1: no memory */
 int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, const char *body, size_t len);
+
+/* an item that a generator has yielded, it is copied; -1: no memory */
+int ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len);
 
 /*
  * Called in the thread of asyncio's loop.  begin() returns a descriptor, which

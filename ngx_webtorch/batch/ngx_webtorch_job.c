@@ -144,6 +144,24 @@ ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type,
 }
 
 
+int
+ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len)
+{
+    webtorch_reply_t  reply;
+
+    ngx_memzero(&reply, sizeof(webtorch_reply_t));
+
+    reply.status = 200;
+    reply.tensor.ndim = -1;
+    reply.more = 1;
+
+    reply.body.data = (char *) item;
+    reply.body.len = len;
+
+    return ngx_webtorch_reply(job, &reply);
+}
+
+
 static size_t
 ngx_webtorch_headers_size(const webtorch_header_t *headers, uint32_t n)
 {

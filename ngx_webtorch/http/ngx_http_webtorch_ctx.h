@@ -12,6 +12,7 @@
 #include "ngx_http_webtorch_encode.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_job.h"
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_oip.h"
 #include "ngx_webtorch_queue.h"
@@ -71,8 +72,12 @@ struct ngx_http_webtorch_ctx_s {
     ngx_http_webtorch_decoding_t    *decoding;
     void                           (*decoded)(ngx_http_request_t *r);
 
-    /* of http/stream */
+    /* of http/stream; done and owner of the job are NULL if it has none */
     void                            *stream;
+    void                           (*done)(ngx_webtorch_waiter_t *waiter,
+                                           webtorch_job_t *job);
+    ngx_webtorch_job_owner_t        *owner;
+    uint32_t                         place;   /* of the request, see api */
 
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;

@@ -68,6 +68,7 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
     ngx_str_t *body)
 {
+    webtorch_job_t       *job;
     webtorch_request_t   *request;
     ngx_http_cleanup_t   *cln;
     ngx_webtorch_sink_t   sink;
@@ -82,6 +83,8 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    request->place = ctx->place;
+
     ctx->layout.rows = 1;
 
     if (ngx_webtorch_runner_reserve(handler->runner, &ctx->layout, &sink)
@@ -95,8 +98,12 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
+    job = ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
     ngx_webtorch_batch_set_request(&ctx->waiter, request);
+
+    if (ctx->owner) {
+        ngx_webtorch_job_own(job, ctx->owner);
+    }
 
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;

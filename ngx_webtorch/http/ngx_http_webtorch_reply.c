@@ -10,8 +10,6 @@
 #include "ngx_http_webtorch_send.h"
 
 
-static ngx_int_t ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
@@ -59,7 +57,7 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
 
 /* called when the answer is known to be the handler's, not an error */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {

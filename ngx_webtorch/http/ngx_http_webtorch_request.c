@@ -62,6 +62,7 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     request->args = (uint32_t) r->args.len;
     request->nheaders = n;
     request->nvars = schema->nvars;
+    request->next = 0;
     request->closing = 0;
     request->place = 0;
     request->other = 0;

@@ -385,7 +385,12 @@ ngx_webtorch_check_threads(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
         return NGX_ERROR;
     }
 
-    if (n == 1) {
+    /* the items of a generator that were fast say nothing about the next */
+
+    if (n == 1
+        || ((handler->schema.stream & WEBTORCH_STREAM_ITEMS)
+            && handler->mode == NGX_WEBTORCH_MODE_AUTO))
+    {
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
     }
 

@@ -98,7 +98,8 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     except (TypeError, ValueError):
         return function
     hints = _Hints(function, signature)
-    hints.check_return()
+    if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
+        hints.check_return()
     plan = _plan(signature, hints, sources)
     if _takes_only_the_request(signature, plan):
         return function

@@ -17,6 +17,7 @@ from torch import Tensor
 from webtorch import _batches, _strings, _torch
 from webtorch._arguments import Sources, bind
 from webtorch._gaps import Masked
+from webtorch._headers import check_headers
 from webtorch._request import Request
 from webtorch._schema import Schema, TensorSpec, fits
 from webtorch._training import progress, training
@@ -394,6 +395,7 @@ class RequestFunction:
         methods: Methods of HTTP that it serves.
         variables: Names of the nginx variables that its requests have.
         threads: Number of calls that run at once in a worker; None: as the directive says.
+        content_type: Media type of what it yields; None: that of the first item.
 
     """
 
@@ -405,12 +407,20 @@ class RequestFunction:
         methods: Sequence[str],
         variables: Sequence[str],
         threads: int | None,
+        content_type: str | None = None,
     ) -> None:
         self._function = function
         self.methods = tuple(methods)
         self.variables = tuple(variables)
         self.threads = threads
-        self.is_coroutine = inspect.iscoroutinefunction(function)
+        self.content_type = content_type
+        is_asynchronous_generator = inspect.isasyncgenfunction(function)
+        self.is_generator = is_asynchronous_generator or inspect.isgeneratorfunction(function)
+        self.is_coroutine = is_asynchronous_generator or inspect.iscoroutinefunction(function)
+        if content_type is not None:
+            if not self.is_generator:
+                raise ValueError("content_type is for generators: return a webtorch.Response")
+            check_headers((), content_type)
         if self.is_coroutine and threads is not None:
             raise ValueError('a coroutine ("async def") has no threads, it runs in asyncio\'s loop')
         functools.update_wrapper(self, function)
@@ -426,7 +436,9 @@ class RequestFunction:
             and self.methods == other.methods
             and self.variables == other.variables
             and self.threads == other.threads
+            and self.content_type == other.content_type
             and self.is_coroutine == other.is_coroutine
+            and self.is_generator == other.is_generator
         )
 
     def bind(self, captures: Sequence[str] = ()) -> Callable[[Request], Any]:
@@ -511,6 +523,7 @@ def handler(
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
     threads: int | None = None,
+    content_type: str | None = None,
 ) -> Callable[[Callable[..., Any]], RequestFunction]: ...
 
 
@@ -520,6 +533,7 @@ def handler(
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
     threads: int | None = None,
+    content_type: str | None = None,
 ) -> RequestFunction | Callable[[Callable[..., Any]], RequestFunction]:
     """Make a function of a request a handler.
 
@@ -538,9 +552,13 @@ def handler(
     A function under `async def` runs in one asyncio loop for each worker, beside thousands of other
     calls. When its request times out or its client has gone, it is cancelled.
 
-    The function returns a `webtorch.Response`, bytes, a str, a tensor, the absolute pathlib.Path of
-    a file, None for no body, or another value, which is sent as JSON; or a tuple of that and a
-    status, or of that, a status and headers.
+    A function that yields, under `def` or `async def`, answers with the items as they come: str and
+    bytes as they are, other values as lines of JSON, or as events if the client accepts
+    `text/event-stream`. A client that has gone ends it, so that `finally` blocks run.
+
+    Any other function returns a `webtorch.Response`, bytes, a str, a tensor, the absolute
+    pathlib.Path of a file, None for no body, or another value, which is sent as JSON; or a tuple of
+    that and a status, or of that, a status and headers.
 
     Args:
         function: The function, if the decorator is used without parentheses.
@@ -552,11 +570,13 @@ def handler(
             that are started when calls are slow; at most 1024, by default 8. 1 runs all calls in
             one thread, in the order of arrival: for objects that are bound to the thread in which
             they were created. The directive may set another number, unless this is 1.
+        content_type: The media type of what a generator yields, for example `text/event-stream`. By
+            default it follows from the first item.
 
     Raises:
         ValueError: A method is unknown, a name is not that of a variable, there are more than 16
             variables, `threads` is not a number from 1 to 1024, or it is given for a function under
-            `async def`.
+            `async def`, or `content_type` for one that does not yield.
 
     """
     if unknown := set(methods) - set(METHODS):
@@ -568,8 +588,10 @@ def handler(
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"threads is 1 to {MAX_THREADS} or None, not {threads!r}")
     if function is None:
-        return lambda decorated: RequestFunction(decorated, methods, variables, threads)
-    return RequestFunction(function, methods, variables, threads)
+        return lambda decorated: RequestFunction(
+            decorated, methods, variables, threads, content_type
+        )
+    return RequestFunction(function, methods, variables, threads, content_type)
 
 
 class HandlerNotFoundError(LookupError):

@@ -2,7 +2,7 @@
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: table, output, input, chunk,
- * format, pump, http, websocket, content, conf.
+ * format, pump, turn, http, websocket, content, generator, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -84,7 +84,6 @@ typedef struct {
 struct ngx_http_webtorch_stream_s {
     ngx_webtorch_job_owner_t     owner;      /* first, as jobs point to it */
     ngx_webtorch_waiter_t        waiter;
-    ngx_uint_t                   njobs;      /* that may use the rows */
     ngx_webtorch_timer_t         over;       /* posted when there are none */
 
     ngx_http_request_t          *request;    /* NULL: it has ended */
@@ -129,6 +128,13 @@ struct ngx_http_webtorch_stream_s {
      */
     ngx_int_t                  (*read_chunk)(ngx_http_webtorch_stream_t *st);
 
+    /*
+     * Adds the next call of a stream that has no chunks: NGX_AGAIN, or
+     * NGX_ERROR: err is set; NULL: it has chunks.
+     */
+    ngx_int_t                  (*produce)(ngx_http_webtorch_stream_t *st);
+    ngx_queue_t                  turn;       /* if in_turn */
+
     /* the last answer is the error in err; sets ended */
     void                       (*fail)(ngx_http_webtorch_stream_t *st);
 
@@ -152,6 +158,10 @@ struct ngx_http_webtorch_stream_s {
     unsigned                     more:1;     /* bytes are not parsed yet, as
                                                 answers wait */
     unsigned                     binary:1;   /* answers of a WebSocket */
+    unsigned                     counted:1;  /* as a request of this worker */
+    unsigned                     in_turn:1;  /* produce is called soon */
+    unsigned                     inline_end:1;  /* the last answer did not end
+                                                with its line */
     unsigned                     lingering:1;   /* the client's bytes are read
                                                    to their end after it */
 };

@@ -62,9 +62,7 @@ ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st,
     st->waiter.data = st;
 
     job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
-    job->owner = &st->owner;
-
-    st->njobs++;
+    ngx_webtorch_job_own(job, &st->owner);
     st->in_call = 1;
 
     ngx_webtorch_message_reset(&st->message);
@@ -210,6 +208,19 @@ ngx_http_webtorch_stream_chunk_failed(ngx_http_webtorch_stream_t *st,
 {
     const char          *code;
     webtorch_failure_t  *failure;
+
+    if (job == NULL) {
+
+        if ((ngx_msec_int_t) (st->waiter.deadline - ngx_current_msec) > 0) {
+            return ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                      "queue_full",
+                                      "too many requests wait for the handler");
+        }
+
+        return ngx_webtorch_error(&st->err, NGX_HTTP_GATEWAY_TIME_OUT,
+                                  "timeout",
+                                  "the handler did not answer in time");
+    }
 
     failure = job->failure;
 

@@ -24,7 +24,8 @@ ngx_uint_t ngx_http_webtorch_stream_chunk_done(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job);
 
 /*
- * Sets st->err, and st->failure if the function raised an error for the client,
+ * Of a job that has failed, or NULL if it was not done in time: sets st->err,
+ * and st->failure if the function raised an error for the client,
  * and returns NGX_ERROR; both are valid until done() returns.
  */
 ngx_int_t ngx_http_webtorch_stream_chunk_failed(ngx_http_webtorch_stream_t *st,

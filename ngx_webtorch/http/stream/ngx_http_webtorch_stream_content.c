@@ -12,8 +12,6 @@
 
 static ngx_int_t ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler);
-static ngx_int_t ngx_http_webtorch_stream_new(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx);
 static size_t ngx_http_webtorch_stream_max_chunk(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_cleanup(void *data);
@@ -24,6 +22,7 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
 {
     ngx_int_t                      rc;
     ngx_http_webtorch_ctx_t       *ctx;
+    ngx_http_webtorch_stream_t    *st;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
@@ -47,9 +46,14 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    st = ctx->stream;
+    st->counted = 1;
+
+    ngx_webtorch_accept_begin(r->connection->requests <= 1);
+
     return (r->method == NGX_HTTP_GET)
-               ? ngx_http_webtorch_websocket(r, ctx->stream)
-               : ngx_http_webtorch_stream_http(r, ctx->stream);
+               ? ngx_http_webtorch_websocket(r, st)
+               : ngx_http_webtorch_stream_http(r, st);
 }
 
 
@@ -95,7 +99,7 @@ ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_stream_new(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
@@ -122,8 +126,6 @@ ngx_http_webtorch_stream_new(ngx_http_request_t *r,
 
     cln->handler = ngx_http_webtorch_stream_cleanup;
     cln->data = st;
-
-    ngx_webtorch_accept_begin(r->connection->requests <= 1);
 
     ctx->stream = st;
     st->message.limit = ngx_http_webtorch_stream_max_chunk(r, st);
@@ -158,7 +160,9 @@ ngx_http_webtorch_stream_cleanup(void *data)
 {
     ngx_http_webtorch_stream_t *st = data;
 
-    ngx_webtorch_accept_end();
+    if (st->counted) {
+        ngx_webtorch_accept_end();
+    }
 
     if (st->leave) {
         st->leave(st);

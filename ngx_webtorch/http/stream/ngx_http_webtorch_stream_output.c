@@ -152,6 +152,17 @@ ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st)
 
 
 ngx_int_t
+ngx_http_webtorch_stream_add_item(ngx_http_webtorch_stream_t *st,
+    const u_char *data, size_t len)
+{
+    st->answers[st->filling].n++;
+    st->nanswers++;
+
+    return ngx_http_webtorch_stream_add_bytes(st, data, len);
+}
+
+
+ngx_int_t
 ngx_http_webtorch_stream_add_bytes(ngx_http_webtorch_stream_t *st,
     const u_char *data, size_t len)
 {

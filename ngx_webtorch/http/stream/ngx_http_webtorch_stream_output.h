@@ -21,6 +21,10 @@ ngx_int_t ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st);
 /* adds a comment, for clients that wait for events */
 ngx_int_t ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st);
 
+/* adds the bytes of an answer as they are */
+ngx_int_t ngx_http_webtorch_stream_add_item(ngx_http_webtorch_stream_t *st,
+    const u_char *data, size_t len);
+
 /* adds bytes that are no answer */
 ngx_int_t ngx_http_webtorch_stream_add_bytes(ngx_http_webtorch_stream_t *st,
     const u_char *data, size_t len);

@@ -63,16 +63,25 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
 }
 
 
+void
+ngx_http_webtorch_stream_answer_only(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_request_t  *r;
+
+    r = st->request;
+    r->write_event_handler = ngx_http_webtorch_stream_write_handler;
+
+    ngx_http_webtorch_watch_client(r);
+}
+
+
 ngx_int_t
 ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st)
 {
-    ngx_int_t                  rc;
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
 
     r = st->request;
-    c = r->connection;
 
     if (ngx_http_webtorch_stream_add_headers(st) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
@@ -86,11 +95,22 @@ ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st)
         return NGX_DONE;
     }
 
+    return ngx_http_webtorch_stream_flush_head(st);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = st->request;
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (r->http_version < NGX_HTTP_VERSION_20
         && clcf->tcp_nodelay
-        && ngx_tcp_nodelay(c) != NGX_OK)
+        && ngx_tcp_nodelay(r->connection) != NGX_OK)
     {
         ngx_http_finalize_request(r, NGX_ERROR);
         return NGX_DONE;
@@ -182,8 +202,7 @@ ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st)
     job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
     ngx_webtorch_batch_set_request(&st->waiter, request);
 
-    job->owner = &st->owner;
-    st->njobs++;
+    ngx_webtorch_job_own(job, &st->owner);
     st->opening = 1;
 
     return NGX_AGAIN;
@@ -297,8 +316,9 @@ ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r)
     if (wev->timedout) {
         ngx_log_error(NGX_LOG_ERR, c->log, NGX_ETIMEDOUT,
                       "client has not read the answers of its stream for "
-                      "\"send_timeout\", it may be one that reads nothing "
-                      "until it has sent all");
+                      "\"send_timeout\"%s",
+                      st->produce ? "" : ", it may be one that reads nothing "
+                                         "until it has sent all");
         c->timedout = 1;
 
         ngx_http_finalize_request(r, NGX_HTTP_REQUEST_TIME_OUT);
@@ -384,6 +404,16 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 
         if (rev->timer_set) {
             ngx_del_timer(rev);
+        }
+
+        return NGX_AGAIN;
+    }
+
+    if (st->produce) {
+
+        if (st->produce(st) != NGX_AGAIN) {
+            st->fail(st);
+            return NGX_OK;
         }
 
         return NGX_AGAIN;
@@ -617,20 +647,7 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
     uint32_t     i;
     const void  *data[WEBTORCH_MAX_TENSORS];
 
-    if (job == NULL) {
-
-        if ((ngx_msec_int_t) (st->waiter.deadline - ngx_current_msec) > 0) {
-            return ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                      "queue_full",
-                                      "too many requests wait for the handler");
-        }
-
-        return ngx_webtorch_error(&st->err, NGX_HTTP_GATEWAY_TIME_OUT,
-                                  "timeout",
-                                  "the handler did not answer in time");
-    }
-
-    if (job->status != 0) {
+    if (job == NULL || job->status != 0) {
         return ngx_http_webtorch_stream_chunk_failed(st, job);
     }
 

@@ -18,6 +18,12 @@ void ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st);
  */
 ngx_int_t ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st);
 
+/* flushes a head that is sent already; returns the same */
+ngx_int_t ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st);
+
+/* takes over the events of a connection whose request has been read */
+void ngx_http_webtorch_stream_answer_only(ngx_http_webtorch_stream_t *st);
+
 /*
  * Sends what can be sent, and takes the next chunk if there is one.  The
  * request may be finalized, and the stream freed, when this returns.

@@ -35,6 +35,8 @@ static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
     ngx_log_t *log);
 static void ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
     webtorch_job_t *job);
+static void ngx_http_webtorch_stream_item_released(
+    ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
 static void ngx_http_webtorch_stream_over_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st);
@@ -224,6 +226,11 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
 
     st->request = NULL;
 
+    if (st->in_turn) {
+        st->in_turn = 0;
+        ngx_queue_remove(&st->turn);
+    }
+
     ngx_webtorch_message_free(&st->message);
 
     for (i = 0; i < 2; i++) {
@@ -239,7 +246,7 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         ngx_webtorch_batch_cancel(&st->waiter);
     }
 
-    if (st->njobs == 0 && !st->over.event.posted) {
+    if (st->owner.njobs == 0 && !st->over.event.posted) {
         ngx_post_event(&st->over.event, &ngx_posted_events);
     }
 }
@@ -251,16 +258,35 @@ ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
 {
     ngx_http_webtorch_stream_t *st = (ngx_http_webtorch_stream_t *) owner;
 
-    st->njobs--;
+    st->owner.njobs--;
 
-    /* open has returned after its time was over */
+    if (st->handler->schema.stream & WEBTORCH_STREAM_ITEMS) {
+        ngx_http_webtorch_stream_item_released(st, job);
 
-    if (job->reply && !st->opened) {
+    } else if (job->reply && !st->opened) {
+
+        /* open has returned after its time was over */
+
         ngx_http_webtorch_stream_opened(st);
     }
 
-    if (st->njobs == 0 && st->request == NULL && !st->over.event.posted) {
+    if (st->owner.njobs == 0 && st->request == NULL && !st->over.event.posted) {
         ngx_post_event(&st->over.event, &ngx_posted_events);
+    }
+}
+
+
+/* a generator is to be closed if it may yield another item */
+
+static void
+ngx_http_webtorch_stream_item_released(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job)
+{
+    if (job->status) {
+        st->opened = 0;
+
+    } else if (job->reply && job->reply->more && !st->opened) {
+        ngx_http_webtorch_stream_opened(st);
     }
 }
 
@@ -295,7 +321,8 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
     ngx_webtorch_layout_t   layout;
     ngx_webtorch_runner_t  *runner;
 
-    runner = st->handler->life->runner;
+    runner = st->handler->life ? st->handler->life->runner
+                               : st->handler->runner;
 
     if (runner == NULL) {
         return NGX_ERROR;
@@ -323,8 +350,7 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
     job = ngx_webtorch_runner_add(runner, &layout, NULL);
 
     job->request = request;
-    job->owner = &st->owner;
-    st->njobs++;
+    ngx_webtorch_job_own(job, &st->owner);
 
     return NGX_OK;
 }

@@ -18,6 +18,7 @@ from webtorch import _batches
 from webtorch._native import ffi, lib
 from webtorch._worker import environment, log, programs
 from webtorch._worker.coroutines import Loop
+from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.posting import Posting
@@ -41,6 +42,9 @@ _policies: dict[int, PolicyRunner] = {}
 
 # runners of handlers under `async def`, by the number of the handler
 _coroutines: dict[int, RequestRunner] = {}
+
+# runners of handlers that yield, under `def`
+_generators: list[GeneratorRunner] = []
 
 # runners of functions of tensors, by the number of the handler
 _tensor_runners: dict[int, TensorRunner] = {}
@@ -108,6 +112,8 @@ def _forget_batches() -> None:
 @ffi.def_extern(error=1, onerror=_on_error)
 def ngx_webtorch_py_exit() -> int:
     is_busy = bool(_loop and not _loop.stop())
+    for runner in _generators:
+        runner.close_all()
     if _process:
         _process.exit()
     return int(is_busy)
@@ -134,6 +140,8 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
         _run[index] = runner.run
         if isinstance(runner, RequestRunner) and runner.handler.is_coroutine:
             _coroutines[index] = runner
+        elif isinstance(runner, GeneratorRunner):
+            _generators.append(runner)
         elif isinstance(runner, TensorRunner):
             _tensor_runners[index] = runner
     except BaseException as failure:

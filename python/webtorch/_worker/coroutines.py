@@ -11,6 +11,7 @@ import torch
 
 from webtorch import _torch
 from webtorch._native import ffi, lib
+from webtorch._worker.generator_runner import Feed, GeneratorRunner
 from webtorch._worker.posting import Posting
 from webtorch._worker.request_runner import RequestRunner
 
@@ -108,7 +109,7 @@ class Loop(threading.Thread):
         self._runners = runners
         self._torch_threads = threads
         self._batches = ffi.new("webtorch_batch_t *[]", CALLS_AT_ONCE)
-        self._calls: dict[Any, tuple[asyncio.Task[None], Call]] = {}
+        self._calls: dict[Any, tuple[asyncio.Task[None], Call | Feed]] = {}
         self._begun = threading.Event()
         self._beats: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -179,6 +180,9 @@ class Loop(threading.Thread):
 
     def _begin(self, batch: Any) -> None:
         runner = self._runners[batch.handler]
+        if isinstance(runner, GeneratorRunner):
+            self._begin_item(runner, batch)
+            return
         try:
             call = Call(runner, batch, runner.start(batch.jobs), self._end)
         except BaseException as error:
@@ -190,6 +194,22 @@ class Loop(threading.Thread):
         # it has ended if the user's loop starts tasks at once
         if not task.done():
             self._calls[batch] = task, call
+
+    def _begin_item(self, runner: GeneratorRunner, batch: Any) -> None:
+        """Begin with an item of an asynchronous generator, in the task of that."""
+        try:
+            feed = runner.feed(batch, self._end)
+        except BaseException as error:
+            runner.answer_error(batch.jobs, error, False)
+            self._done(batch)
+            return
+        if feed is None:
+            return
+        if feed.task is None:
+            loop: Any = self._loop
+            feed.task = loop.create_task(feed)
+        if feed.batch == batch:
+            self._calls[batch] = feed.task, feed
 
     def _end(self, batch: Any) -> None:
         # it is not there if the user's loop has started the task at once

@@ -57,12 +57,16 @@ class Failures:
                 error = failure
             else:
                 return
+        self.log(error)
+        lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+
+    def log(self, error: BaseException) -> None:
+        """Log an exception, unless several of its kind were logged in this interval."""
         try:
             self._log(error)
         except Exception as failure:  # of its __str__, for example
             kind = type(error).__name__
             log_error(f'handler "{self._name}" failed: {kind}, which cannot be logged: {failure!r}')
-        lib.ngx_webtorch_fail(job, 500, ffi.NULL)
 
     def _log(self, error: BaseException) -> None:
         now = time.monotonic()

@@ -16,6 +16,7 @@ from webtorch._model import models
 from webtorch._schema import SignatureError
 from webtorch._streams import StreamFunction
 from webtorch._worker import advice
+from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.life_runner import LIFE, LifeRunner
 from webtorch._worker.log import log_exception
 from webtorch._worker.request_runner import RequestRunner
@@ -59,7 +60,8 @@ def load_handler(name: str, schema: Any) -> Runner:
         if isinstance(handler, TensorFunction):
             runner = TensorRunner(name, handler)
         else:
-            runner = RequestRunner(name, handler, read_captures(schema))
+            kind = GeneratorRunner if handler.is_generator else RequestRunner
+            runner = kind(name, handler, read_captures(schema))
     except SignatureError as error:
         models.discard(models.keys() - before)
         raise (_placed(error, handler) if handler else error) from error.__cause__
@@ -121,12 +123,14 @@ def _find(name: str) -> Handler:
     """Import a handler that a call or a coroutine runs."""
     handler = _handlers.find(name.removesuffix(LIFE))
     function = inspect.getattr_static(handler, "__wrapped__")
+    if not isinstance(handler, TensorFunction):
+        return handler
     kind = None
     if inspect.isasyncgenfunction(function):
-        kind = 'an asynchronous generator ("async def" with "yield")'
+        kind = 'an asynchronous generator ("async def" with "yield") of tensors'
     elif inspect.isgeneratorfunction(function):
-        kind = 'a generator ("yield")'
-    elif inspect.iscoroutinefunction(function) and isinstance(handler, TensorFunction):
+        kind = 'a generator ("yield") of tensors'
+    elif inspect.iscoroutinefunction(function):
         kind = 'a coroutine ("async def") of tensors'
     if kind:
         raise _placed(SignatureError(f"it is {kind}, which is not supported"), handler)

@@ -74,3 +74,7 @@ class RequestRunner:
             lib.ngx_webtorch_fail(job, 500, ffi.NULL)
         else:
             self._failures.answer(job, error)
+
+    def log(self, error: BaseException) -> None:
+        """Log an exception that no request is answered with."""
+        self._failures.log(error)

@@ -19,7 +19,7 @@ PAIR = 2
 
 # as in ngx_webtorch_api.h
 _OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
-_STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE = 1, 2, 4
+_STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS = 1, 2, 4, 8
 
 # kinds whose calls may train
 _TRAINING = (Kind.TRAIN, Kind.HANDLER)
@@ -50,6 +50,8 @@ def write_schema(target: Any, handler: Handler) -> None:
         write_values(target, handler.variables)
         target.threads = handler.threads or 0
         target.coroutine = handler.is_coroutine
+        if handler.is_generator:
+            target.stream = _STREAM_ITEMS | _STREAM_CLOSE
     target.kind = handler.kind
     target.waits = handler.kind in _TRAINING and any(s.strict for s in models.shared_states())
 
