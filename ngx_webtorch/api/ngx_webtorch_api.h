@@ -57,6 +57,10 @@
 #define WEBTORCH_STREAM_CLOSE 2
 #define WEBTORCH_STREAM_DONE  4
 
+/* of a stream: its states are inputs and outputs, C sets it before Python
+   describes the handler */
+#define WEBTORCH_STREAM_RESUME 8
+
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
 #define WEBTORCH_POST         4
@@ -197,9 +201,13 @@ typedef struct {
     uint32_t         nbound;              /* of inputs */
     char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
-    /* WEBTORCH_STREAM: flags; the last input is rows of states, the last output
-       of one that has "done" is that */
+    /*
+     * WEBTORCH_STREAM: flags.  The last input is rows of states, or with
+     * WEBTORCH_STREAM_RESUME the last inputs and outputs are the states.  The
+     * output before them of one that has "done" is that.
+     */
     uint32_t         stream;
+    uint32_t         nstates;             /* among inputs and outputs */
 
     /* WEBTORCH_HANDLER: names of nginx's variables that it gets */
     uint32_t         nvars;
@@ -254,6 +262,9 @@ typedef struct {
     uint32_t            closing;
     uint32_t            place;            /* row of its states */
     uint32_t            other;            /* closing: its other row, or 0 */
+    char               *states;           /* in place of rows: all states, each
+                                             at a multiple of 64 bytes */
+    uint64_t            states_size;
 } webtorch_request_t;
 
 

@@ -1654,6 +1654,8 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
   (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
   (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
+  { char * *tmp = &p->states; (void)tmp; }
+  (void)((p->states_size) | 0);  /* check that 'webtorch_request_t.states_size' is an integer */
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
@@ -1715,6 +1717,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
   (void)((p->stream) | 0);  /* check that 'webtorch_schema_t.stream' is an integer */
+  (void)((p->nstates) | 0);  /* check that 'webtorch_schema_t.nstates' is an integer */
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[32][64] = &p->vars; (void)tmp; }
   (void)((p->ncaptures) | 0);  /* check that 'webtorch_schema_t.ncaptures' is an integer */
@@ -4284,6 +4287,15 @@ static int _cffi_const_WEBTORCH_STREAM_OPEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_STREAM_RESUME(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_RESUME) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_RESUME) | 0);  /* check that WEBTORCH_STREAM_RESUME is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_TENSORS) <= 0;
@@ -4406,6 +4418,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_STREAM_CLOSE", (void *)_cffi_const_WEBTORCH_STREAM_CLOSE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_DONE", (void *)_cffi_const_WEBTORCH_STREAM_DONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_OPEN", (void *)_cffi_const_WEBTORCH_STREAM_OPEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_RESUME", (void *)_cffi_const_WEBTORCH_STREAM_RESUME, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4756,6 +4769,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "other", offsetof(webtorch_request_t, other),
              sizeof(((webtorch_request_t *)0)->other),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "states", offsetof(webtorch_request_t, states),
+              sizeof(((webtorch_request_t *)0)->states),
+              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "states_size", offsetof(webtorch_request_t, states_size),
+                   sizeof(((webtorch_request_t *)0)->states_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4867,6 +4886,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "nstates", offsetof(webtorch_schema_t, nstates),
+               sizeof(((webtorch_schema_t *)0)->nstates),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5022,27 +5044,27 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_reply_t", 198, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 76, 8 },
   { "$webtorch_request_t", 200, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 84, 12 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 84, 14 },
   { "$webtorch_rows_t", 201, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 96, 16 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 98, 16 },
   { "$webtorch_sample_t", 202, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 112, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 114, 5 },
   { "$webtorch_schema_t", 203, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 117, 23 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 119, 24 },
   { "$webtorch_server_t", 204, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 140, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 143, 7 },
   { "$webtorch_settings_t", 205, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 147, 11 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 150, 11 },
   { "$webtorch_span_t", 206, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 158, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 161, 3 },
   { "$webtorch_spec_t", 207, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 161, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 164, 5 },
   { "$webtorch_str_t", 212, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 166, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 169, 2 },
   { "$webtorch_text_t", 213, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 168, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 171, 2 },
   { "$webtorch_wanted_t", 214, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 170, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 173, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -5077,7 +5099,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  126,  /* num_globals */
+  127,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */
