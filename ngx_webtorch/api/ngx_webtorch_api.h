@@ -60,6 +60,10 @@
 /* a function of requests that yields the items of its answer */
 #define WEBTORCH_STREAM_ITEMS 8
 
+/* of a stream: its states are inputs and outputs, C sets it before Python
+   describes the handler */
+#define WEBTORCH_STREAM_RESUME 16
+
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
 #define WEBTORCH_POST         4
@@ -200,9 +204,13 @@ typedef struct {
     uint32_t         nbound;              /* of inputs */
     char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
-    /* flags; WEBTORCH_STREAM: the last input is rows of states, the last output
-       of one that has "done" is that */
+    /*
+     * WEBTORCH_STREAM: flags.  The last input is rows of states, or with
+     * WEBTORCH_STREAM_RESUME the last inputs and outputs are the states.  The
+     * output before them of one that has "done" is that.
+     */
     uint32_t         stream;
+    uint32_t         nstates;             /* among inputs and outputs */
 
     /* WEBTORCH_HANDLER: names of nginx's variables that it gets */
     uint32_t         nvars;
@@ -259,6 +267,9 @@ typedef struct {
     uint32_t            place;            /* row of its states; the number of a
                                              generator */
     uint32_t            other;            /* closing: its other row, or 0 */
+    char               *states;           /* in place of rows: all states, each
+                                             at a multiple of 64 bytes */
+    uint64_t            states_size;
 } webtorch_request_t;
 
 

@@ -1661,6 +1661,8 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
   (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
   (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
+  { char * *tmp = &p->states; (void)tmp; }
+  (void)((p->states_size) | 0);  /* check that 'webtorch_request_t.states_size' is an integer */
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
 
@@ -1722,6 +1724,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
   (void)((p->stream) | 0);  /* check that 'webtorch_schema_t.stream' is an integer */
+  (void)((p->nstates) | 0);  /* check that 'webtorch_schema_t.nstates' is an integer */
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
   { char(*tmp)[32][64] = &p->vars; (void)tmp; }
   (void)((p->ncaptures) | 0);  /* check that 'webtorch_schema_t.ncaptures' is an integer */
@@ -4359,6 +4362,15 @@ static int _cffi_const_WEBTORCH_STREAM_OPEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_STREAM_RESUME(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_RESUME) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_RESUME) | 0);  /* check that WEBTORCH_STREAM_RESUME is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_TENSORS) <= 0;
@@ -4482,6 +4494,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_STREAM_DONE", (void *)_cffi_const_WEBTORCH_STREAM_DONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_ITEMS", (void *)_cffi_const_WEBTORCH_STREAM_ITEMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_OPEN", (void *)_cffi_const_WEBTORCH_STREAM_OPEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_RESUME", (void *)_cffi_const_WEBTORCH_STREAM_RESUME, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4839,6 +4852,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "other", offsetof(webtorch_request_t, other),
              sizeof(((webtorch_request_t *)0)->other),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "states", offsetof(webtorch_request_t, states),
+              sizeof(((webtorch_request_t *)0)->states),
+              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "states_size", offsetof(webtorch_request_t, states_size),
+                   sizeof(((webtorch_request_t *)0)->states_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4950,6 +4969,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "nstates", offsetof(webtorch_schema_t, nstates),
+               sizeof(((webtorch_schema_t *)0)->nstates),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5105,27 +5127,27 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_reply_t", 203, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 76, 9 },
   { "$webtorch_request_t", 205, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 85, 13 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 85, 15 },
   { "$webtorch_rows_t", 206, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 98, 16 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 100, 16 },
   { "$webtorch_sample_t", 207, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 114, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 116, 5 },
   { "$webtorch_schema_t", 208, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 119, 23 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 121, 24 },
   { "$webtorch_server_t", 209, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 142, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 145, 7 },
   { "$webtorch_settings_t", 210, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 149, 11 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 152, 11 },
   { "$webtorch_span_t", 211, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 160, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 163, 3 },
   { "$webtorch_spec_t", 212, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 163, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 166, 5 },
   { "$webtorch_str_t", 217, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 168, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 171, 2 },
   { "$webtorch_text_t", 218, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 170, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 173, 2 },
   { "$webtorch_wanted_t", 219, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 172, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 175, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -5160,7 +5182,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  128,  /* num_globals */
+  129,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */

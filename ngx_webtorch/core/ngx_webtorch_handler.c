@@ -49,6 +49,7 @@ ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler)
     handler->timeout = 60000;
     handler->max_streams = 4096;
     handler->idle = 300000;
+    handler->resume_buffer = 16384;
 }
 
 
@@ -121,12 +122,14 @@ ngx_webtorch_handler_create_life(ngx_cycle_t *cycle,
     life->threads = handler->life_threads;
     life->max_batch = 1;
     life->check = NULL;
+    life->start = NULL;
 
     schema = &life->schema;
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
 
     schema->kind = WEBTORCH_HANDLER;
+    schema->stream = handler->schema.stream & WEBTORCH_STREAM_RESUME;
     schema->ncaptures = handler->schema.ncaptures;
     schema->nvars = schema->ncaptures;
 
@@ -298,6 +301,28 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1) {
             handler->idle = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "resume=", 7) == 0) {
+
+        s.data = option->data + 7;
+        s.len = option->len - 7;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->resume = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "resume_buffer=", 14) == 0) {
+
+        s.data = option->data + 14;
+        s.len = option->len - 14;
+        size = ngx_parse_size(&s);
+
+        if (size >= 1024 && size <= 16 * 1024 * 1024) {
+            handler->resume_buffer = (size_t) size;
             return NGX_CONF_OK;
         }
 

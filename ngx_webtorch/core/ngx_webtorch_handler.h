@@ -70,6 +70,10 @@ struct ngx_webtorch_handler_s {
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
+    ngx_msec_t              resume;       /* time in which a client may come
+                                             back; 0: it may not */
+    size_t                  resume_buffer;    /* bytes of answers that are kept
+                                             for it */
     ngx_str_t               origins;      /* of WebSockets; empty: same host */
     ngx_str_t               protocols;
     ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
@@ -83,6 +87,9 @@ struct ngx_webtorch_handler_s {
 
     /* checks that the schema fits the directive, logs if it does not; or NULL */
     ngx_int_t             (*check)(ngx_cycle_t *cycle,
+                                   ngx_webtorch_handler_t *handler);
+    /* called when a worker has loaded it; or NULL */
+    ngx_int_t             (*start)(ngx_cycle_t *cycle,
                                    ngx_webtorch_handler_t *handler);
     void                   *data;
 };

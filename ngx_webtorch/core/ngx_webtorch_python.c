@@ -72,6 +72,10 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memzero(schema, sizeof(webtorch_schema_t));
     ngx_webtorch_python_set_captures(handler, schema);
 
+    if (handler->resume) {
+        schema->stream = WEBTORCH_STREAM_RESUME;
+    }
+
     /* if webtorch._worker.bridge does not import, cffi prints why and returns 0 */
 
     schema->kind = -1;

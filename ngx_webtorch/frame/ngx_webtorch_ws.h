@@ -31,7 +31,9 @@
 #define NGX_WEBTORCH_WS_POLICY      1008
 #define NGX_WEBTORCH_WS_TOO_LARGE   1009
 #define NGX_WEBTORCH_WS_INTERNAL    1011
+#define NGX_WEBTORCH_WS_RESTART     1012
 #define NGX_WEBTORCH_WS_TRY_LATER   1013
+#define NGX_WEBTORCH_WS_APPLICATION 3000    /* and above */
 
 /* bytes of a control frame's payload */
 #define NGX_WEBTORCH_WS_CONTROL     125

@@ -66,6 +66,8 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     request->closing = 0;
     request->place = 0;
     request->other = 0;
+    request->states = NULL;
+    request->states_size = 0;
 
     packing.length = (uint32_t *) &request[1];
     packing.p = (u_char *) (packing.length + 2 * n + schema->nvars);

@@ -383,8 +383,17 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
-    if (!handler->policy) {
-        handler->runner = ngx_webtorch_runner_create(cycle, handler);
+    if (handler->policy) {
+        return;
+    }
+
+    handler->runner = ngx_webtorch_runner_create(cycle, handler);
+
+    if (handler->start
+        && handler->runner
+        && handler->start(cycle, handler) != NGX_OK)
+    {
+        handler->runner = NULL;
     }
 }
 

@@ -435,7 +435,7 @@ class StreamFunction(TensorFunction):
             states = [table.read(read) for table in tables]
 
         # a copy, as the call may be repeated for some of the rows after it has changed them
-        wire = [_copy(value) for value in inputs[:-1]]
+        wire = [copied(value) for value in inputs[:-1]]
         result = self._call(
             [wire[index] if index >= 0 else states[-1 - index] for index in signature.arguments],
             {},
@@ -472,6 +472,14 @@ class StreamFunction(TensorFunction):
             Exception: `open` raised it.
 
         """
+        rows = self.first_states(request)
+        places = torch.tensor([place])
+        with self._lock:
+            for table, row in zip(self.tables, rows, strict=True):
+                table.write(places, row)
+
+    def first_states(self, request: Request) -> list[Any]:
+        """Call `open`; return the states of the new stream as values of one row; see `begin`."""
         assert self._open
         with torch.no_grad():
             values = self._open(request)
@@ -482,13 +490,9 @@ class StreamFunction(TensorFunction):
             values = ()
         if not isinstance(values, tuple) or len(values) != len(tables):
             raise TypeError(f"open returns {len(tables)} states, it returned {type(values)}")
-        rows = [
+        return [
             table.check(table.stack(value), 1) for table, value in zip(tables, values, strict=True)
         ]
-        places = torch.tensor([place])
-        with self._lock:
-            for table, row in zip(tables, rows, strict=True):
-                table.write(places, row)  # type: ignore[arg-type]
 
     def end(self, place: int, others: Sequence[int] = ()) -> None:
         """Call `close` with the state in a row, and release what the stream's rows hold.
@@ -504,17 +508,21 @@ class StreamFunction(TensorFunction):
                 for each in (place, *others):
                     if each:
                         table.forget(each)
+        self.call_close(states)
+
+    def call_close(self, states: Sequence[Any]) -> None:
+        """Call `close`, if there is one, with the last states of a stream."""
         if self._close:
             with torch.no_grad():
                 self._close(*states)
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Return a copy of an input; lists of strings are made anew for each call."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, Masked):
-        return Masked(_copy(value.values), value.mask.clone())
+        return Masked(copied(value.values), value.mask.clone())
     return value
 
 

@@ -44,7 +44,10 @@ class Duplex:
 
     def head(self) -> int:
         """Read the head of the answer; return its status."""
-        self.status = int(self._input.readline().split()[1])
+        line = self._input.readline()
+        if not line:
+            raise EOFError("the connection was closed before the answer")
+        self.status = int(line.split()[1])
         while (line := self._input.readline().strip()) != b"":
             name, _, value = line.decode("latin-1").partition(":")
             self.headers[name.lower()] = value.strip()
@@ -65,9 +68,11 @@ class Duplex:
     def piece(self) -> bytes:
         """Read a chunk of the answer's transfer encoding; empty: the answer has ended."""
         line = self._input.readline()
-        assert line, "the connection was closed within the answer"
+        if not line:
+            raise EOFError("the connection was closed within the answer")
         data = self._input.read(int(line, 16))
-        assert self._input.readline() == b"\r\n"
+        if (end := self._input.readline()) != b"\r\n":
+            raise EOFError(f"the connection was closed within the answer: {end!r}")
         return data
 
     def read(self, size: int) -> bytes:

@@ -18,6 +18,7 @@
 #include "ngx_http_webtorch_send.h"
 #include "ngx_http_webtorch_stream_chunk.h"
 #include "ngx_http_webtorch_stream_content.h"
+#include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_table.h"

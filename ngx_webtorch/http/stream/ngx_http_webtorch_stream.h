@@ -1,13 +1,15 @@
 
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
- * it comes.  The files from the bottom to the top: table, output, input, chunk,
- * format, pump, turn, http, websocket, content, generator, conf.
+ * it comes.  The files from the bottom to the top: handshake, table, output,
+ * input, resume, chunk, format, head, pump, turn, upkeep, http, websocket,
+ * content, generator, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
  * its tensors a row has the rows of the stream's states to read from and to
- * write to, see python/webtorch/_streams.py.
+ * write to, see python/webtorch/_streams.py.  With "resume" the states are in
+ * the zone instead, and are themselves inputs and outputs of a chunk.
  */
 
 
@@ -20,6 +22,7 @@
 #include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_frame.h"
 #include "ngx_webtorch_job.h"
+#include "ngx_webtorch_records.h"
 #include "ngx_webtorch_timer.h"
 
 
@@ -34,6 +37,9 @@
 
 /* hexadecimal digits of Stream-Id */
 #define NGX_HTTP_WEBTORCH_ID_LEN        32
+
+/* of an answer in a record: its payload, and this bit */
+#define NGX_HTTP_WEBTORCH_KIND_BINARY   4
 
 
 typedef struct ngx_http_webtorch_stream_s   ngx_http_webtorch_stream_t;
@@ -69,6 +75,12 @@ typedef struct {
     ngx_array_t                *locations;   /* of locations, see above */
     ngx_str_t                   name;        /* of the function */
     webtorch_schema_t           wire;        /* without what is not sent */
+
+    /* with "resume" */
+    ngx_webtorch_record_form_t  form;
+    u_char                      digest[NGX_WEBTORCH_RECORD_DIGEST];
+    ngx_webtorch_records_t     *records;     /* in a worker; or NULL */
+    ngx_uint_t                  orphaned;    /* no worker will continue them */
 } ngx_http_webtorch_stream_conf_t;
 
 
@@ -111,8 +123,18 @@ struct ngx_http_webtorch_stream_s {
     ngx_http_webtorch_answer_t   answers[2];
     ngx_uint_t                   filling;    /* index in answers */
     uint64_t                     nanswers;   /* ever */
+    size_t                       answer_at;  /* of the last one, in what is
+                                                filled, and its payload */
+    size_t                       payload_at;
+    size_t                       payload_len;
     ngx_chain_t                  chain;
-    u_char                       id[NGX_HTTP_WEBTORCH_ID_LEN];
+    u_char                       id[NGX_WEBTORCH_RECORD_ID];
+    size_t                       id_len;
+
+    /* with "resume" */
+    ngx_webtorch_claim_t         claim;      /* its record; or none */
+    ngx_queue_t                  queue;      /* of all in this worker */
+    uint64_t                     from;       /* answers that the client has */
 
     ngx_webtorch_error_t         err;
     webtorch_failure_t          *failure;    /* of err: the function raised it,
@@ -150,6 +172,12 @@ struct ngx_http_webtorch_stream_s {
     ngx_msec_t                   since;      /* the last chunk */
     void                        *websocket;
 
+    unsigned                     resumed:1;  /* open was called by another */
+    unsigned                     refused:1;  /* err is its only answer */
+    unsigned                     restart:1;  /* the client is to come back */
+    unsigned                     finished:1;    /* the client has ended it */
+    unsigned                     fatal:1;    /* no client may come back */
+    unsigned                     left:1;     /* its request has ended */
     unsigned                     opening:1;  /* open is called */
     unsigned                     opened:1;   /* open has succeeded */
     unsigned                     sending:1;  /* the other answer is sent */

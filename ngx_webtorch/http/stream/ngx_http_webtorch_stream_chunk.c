@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_stream_chunk.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_tensor.h"
@@ -52,11 +53,16 @@ ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st,
         return NGX_ERROR;
     }
 
-    /* the input that is not on the wire is the last one */
+    /* inputs that are not on the wire are the last ones */
 
-    places = sink.sink.data[st->conf->wire.ninputs];
-    places[0] = st->read;
-    places[1] = st->write;
+    if (st->claim.record) {
+        ngx_http_webtorch_stream_get_states(st, &sink.sink);
+
+    } else {
+        places = sink.sink.data[st->conf->wire.ninputs];
+        places[0] = st->read;
+        places[1] = st->write;
+    }
 
     st->waiter.done = done;
     st->waiter.data = st;

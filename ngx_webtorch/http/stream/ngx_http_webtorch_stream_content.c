@@ -5,6 +5,7 @@
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_stream_http.h"
+#include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_websocket.h"
 #include "ngx_webtorch_accept.h"
@@ -130,7 +131,7 @@ ngx_http_webtorch_stream_new(ngx_http_request_t *r,
     ctx->stream = st;
     st->message.limit = ngx_http_webtorch_stream_max_chunk(r, st);
 
-    return NGX_DECLINED;
+    return ngx_http_webtorch_stream_join(r, st);
 }
 
 

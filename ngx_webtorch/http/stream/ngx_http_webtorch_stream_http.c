@@ -3,9 +3,11 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_stream_format.h"
+#include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_input.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
+#include "ngx_http_webtorch_stream_resume.h"
 
 
 static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
@@ -70,9 +72,16 @@ ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st)
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type_len = r->headers_out.content_type.len;
 
-    if (ngx_http_webtorch_stream_send_head(st) == NGX_OK) {
-        ngx_http_webtorch_stream_pump(st);
+    if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
+        return;
     }
+
+    if (ngx_http_webtorch_stream_replay(st) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
+    ngx_http_webtorch_stream_pump(st);
 }
 
 

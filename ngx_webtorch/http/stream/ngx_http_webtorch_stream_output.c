@@ -50,6 +50,49 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
 }
 
 
+void
+ngx_http_webtorch_stream_drop_answer(ngx_http_webtorch_stream_t *st)
+{
+    st->answers[st->filling].bytes.len = st->answer_at;
+    st->answers[st->filling].n--;
+    st->nanswers--;
+}
+
+
+const u_char *
+ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st)
+{
+    return (u_char *) st->answers[st->filling].bytes.data + st->payload_at;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st, uint64_t n)
+{
+    size_t       len;
+    u_char      *p, *start;
+    ngx_uint_t   kind;
+
+    len = ngx_webtorch_record_answer(&st->claim, n, &kind);
+
+    p = ngx_http_webtorch_stream_reserve(st, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    start = ngx_http_webtorch_stream_begin(st, p, 0);
+    p = ngx_webtorch_record_copy(&st->claim, n, start);
+
+    ngx_http_webtorch_stream_end(st, start, p,
+        (kind & NGX_HTTP_WEBTORCH_KIND_BINARY) ? NGX_WEBTORCH_WS_BINARY
+                                               : NGX_WEBTORCH_WS_TEXT);
+
+    st->nanswers++;
+
+    return NGX_OK;
+}
+
+
 static size_t
 ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
     webtorch_spec_t *specs, const void **data, uint32_t n)
@@ -318,6 +361,15 @@ ngx_http_webtorch_stream_end(ngx_http_webtorch_stream_t *st, u_char *start,
 
     default: /* NGX_HTTP_WEBTORCH_FRAMING_NONE */
         break;
+    }
+
+    st->answer_at = answer->bytes.len;
+    st->payload_len = (size_t) (last - start);
+    st->payload_at = (size_t) (start - (u_char *) answer->bytes.data);
+
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET) {
+        st->payload_at = (size_t) (p - (u_char *) answer->bytes.data)
+                         - st->payload_len;
     }
 
     answer->bytes.len = (size_t) (p - (u_char *) answer->bytes.data);

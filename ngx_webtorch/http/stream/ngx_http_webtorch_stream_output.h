@@ -15,6 +15,14 @@
 ngx_int_t ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
     webtorch_spec_t *specs, const void **data);
 
+/* the payload of that answer, and takes it back before it is sent */
+const u_char *ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st);
+void ngx_http_webtorch_stream_drop_answer(ngx_http_webtorch_stream_t *st);
+
+/* adds an answer that the record of the stream keeps */
+ngx_int_t ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st,
+    uint64_t n);
+
 /* adds st->err, the last answer */
 ngx_int_t ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st);
 

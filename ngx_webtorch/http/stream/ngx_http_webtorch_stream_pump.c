@@ -4,10 +4,11 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
-#include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_request.h"
 #include "ngx_http_webtorch_stream_chunk.h"
+#include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_webtorch_runner.h"
 
@@ -19,15 +20,15 @@
 static ngx_int_t ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_stream_add_headers(
-    ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_end_with_error(
+    ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_ping(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_stream_wait_write(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_chunk_handler(
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_stream_chunk_answer(
@@ -49,8 +50,18 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
         ngx_del_timer(r->connection->read);
     }
 
+    if (st->refused || st->resumed) {
+        st->start(st);
+        return;
+    }
+
     if (!(st->handler->schema.stream & WEBTORCH_STREAM_OPEN)) {
         st->opened = 1;
+
+        if (st->claim.record) {
+            ngx_webtorch_records_opened(&st->claim);
+        }
+
         st->start(st);
         return;
     }
@@ -72,95 +83,6 @@ ngx_http_webtorch_stream_answer_only(ngx_http_webtorch_stream_t *st)
     r->write_event_handler = ngx_http_webtorch_stream_write_handler;
 
     ngx_http_webtorch_watch_client(r);
-}
-
-
-ngx_int_t
-ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st)
-{
-    ngx_int_t            rc;
-    ngx_http_request_t  *r;
-
-    r = st->request;
-
-    if (ngx_http_webtorch_stream_add_headers(st) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        return NGX_DONE;
-    }
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        ngx_http_finalize_request(r, rc);
-        return NGX_DONE;
-    }
-
-    return ngx_http_webtorch_stream_flush_head(st);
-}
-
-
-ngx_int_t
-ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st)
-{
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    r = st->request;
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (r->http_version < NGX_HTTP_VERSION_20
-        && clcf->tcp_nodelay
-        && ngx_tcp_nodelay(r->connection) != NGX_OK)
-    {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return NGX_DONE;
-    }
-
-    if (ngx_http_send_special(r, NGX_HTTP_FLUSH) == NGX_ERROR
-        || ngx_http_webtorch_stream_wait_write(r) != NGX_OK)
-    {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return NGX_DONE;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
-{
-    ngx_uint_t  i;
-    ngx_str_t   id;
-
-    static struct {
-        ngx_str_t   name;
-        ngx_str_t   value;
-    } headers[] = {
-        { ngx_string("Stream-Offset"), ngx_string("0") },
-        { ngx_string("Cache-Control"), ngx_string("no-store") },
-        { ngx_string("X-Accel-Buffering"), ngx_string("no") },
-    };
-
-    static ngx_str_t  name = ngx_string("Stream-Id");
-
-    id.data = st->id;
-    id.len = NGX_HTTP_WEBTORCH_ID_LEN;
-
-    if (ngx_http_webtorch_add_header(st->request, &name, &id) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-        if (ngx_http_webtorch_add_header(st->request, &headers[i].name,
-                                         &headers[i].value)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
 }
 
 
@@ -188,6 +110,11 @@ ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st)
     }
 
     request->place = st->places[0];
+
+    if (st->claim.record) {
+        request->states = (char *) ngx_webtorch_record_row(&st->claim);
+        request->states_size = st->claim.form->row;
+    }
 
     st->layout.rows = 1;
 
@@ -275,7 +202,7 @@ ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r)
         {
             (void) ngx_webtorch_error(&st->err, NGX_HTTP_REQUEST_TIME_OUT,
                        "idle", "no chunk came for as long as \"idle\" allows");
-            st->fail(st);
+            ngx_http_webtorch_stream_end_with_error(st);
         }
     }
 
@@ -453,6 +380,12 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 
     case NGX_DONE:
         st->ended = 1;
+
+        if (st->websocket == NULL) {
+            /* the body is complete */
+            st->finished = 1;
+        }
+
         return NGX_OK;
 
     case NGX_ERROR:
@@ -469,9 +402,56 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
         break;
     }
 
-    st->fail(st);
+    ngx_http_webtorch_stream_end_with_error(st);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_stream_end_with_error(ngx_http_webtorch_stream_t *st)
+{
+    st->fatal = ngx_http_webtorch_stream_is_fatal(st);
+    st->fail(st);
+}
+
+
+void
+ngx_http_webtorch_stream_stop(ngx_http_webtorch_stream_t *st)
+{
+    ngx_connection_t  *c;
+
+    st->restart = 1;
+
+    if (!st->request->header_sent || st->in_call || st->ended) {
+        return;
+    }
+
+    c = st->request->connection;
+
+    ngx_http_set_log_request(c->log, st->request);
+
+    ngx_http_webtorch_stream_come_back(st);
+    ngx_http_webtorch_stream_pump(st);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st)
+{
+    if (ngx_webtorch_record_lost(&st->claim)) {
+        (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "taken_over",
+                                  "another client continues the stream");
+
+    } else {
+        (void) ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "restart",
+                   "the worker exits, come back with the id of the stream");
+    }
+
+    st->fail(st);
 }
 
 
@@ -581,37 +561,6 @@ ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st)
 }
 
 
-/* sets the timer and the event of a client that reads more slowly */
-
-static ngx_int_t
-ngx_http_webtorch_stream_wait_write(ngx_http_request_t *r)
-{
-    ngx_event_t               *wev;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    wev = r->connection->write;
-
-    if (!r->buffered && !r->connection->buffered) {
-
-        if (wev->timer_set && !wev->delayed) {
-            ngx_del_timer(wev);
-        }
-
-        return NGX_OK;
-    }
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    /* the client has read something, or this is the first time */
-
-    if (!wev->delayed) {
-        ngx_add_timer(wev, clcf->send_timeout);
-    }
-
-    return ngx_handle_write_event(wev, clcf->send_lowat);
-}
-
-
 static void
 ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job)
@@ -628,8 +577,11 @@ ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
     st->since = ngx_current_msec;
 
     if (ngx_http_webtorch_stream_chunk_answer(st, job) != NGX_OK) {
-        st->fail(st);
+        ngx_http_webtorch_stream_end_with_error(st);
         st->failure = NULL;
+
+    } else if (st->restart && !st->ended) {
+        ngx_http_webtorch_stream_come_back(st);
     }
 
     ngx_http_webtorch_stream_pump(st);
@@ -645,6 +597,7 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job)
 {
     uint32_t     i;
+    ngx_uint_t   done;
     const void  *data[WEBTORCH_MAX_TENSORS];
 
     if (job == NULL || job->status != 0) {
@@ -664,7 +617,15 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
                                   "no_memory", "no memory");
     }
 
-    if (ngx_http_webtorch_stream_chunk_done(st, job)) {
+    done = ngx_http_webtorch_stream_chunk_done(st, job);
+
+    if (st->claim.record
+        && ngx_http_webtorch_stream_commit(st, job, done) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (done) {
         st->ended = 1;
 
         if (st->end) {

@@ -12,15 +12,6 @@
 /* takes over the events of the connection, and opens the stream */
 void ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st);
 
-/*
- * From within start(): sends the head, before the first chunk is there.
- * NGX_DONE: the request is finalized.
- */
-ngx_int_t ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st);
-
-/* flushes a head that is sent already; returns the same */
-ngx_int_t ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st);
-
 /* takes over the events of a connection whose request has been read */
 void ngx_http_webtorch_stream_answer_only(ngx_http_webtorch_stream_t *st);
 
@@ -29,6 +20,12 @@ void ngx_http_webtorch_stream_answer_only(ngx_http_webtorch_stream_t *st);
  * request may be finalized, and the stream freed, when this returns.
  */
 void ngx_http_webtorch_stream_pump(ngx_http_webtorch_stream_t *st);
+
+/*
+ * The client is to come back to another worker, or its stream has another
+ * client: it ends now, or after the answer that is waited for.
+ */
+void ngx_http_webtorch_stream_stop(ngx_http_webtorch_stream_t *st);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_STREAM_PUMP_H_INCLUDED_ */

@@ -33,6 +33,10 @@ static uint32_t ngx_http_webtorch_stream_take_row(
     ngx_http_webtorch_stream_rows_t *rows);
 static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
     ngx_log_t *log);
+static ngx_http_webtorch_stream_t *ngx_http_webtorch_stream_alloc(
+    ngx_webtorch_handler_t *handler, ngx_http_webtorch_streams_t *streams);
+static void ngx_http_webtorch_stream_leave_record(
+    ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
     webtorch_job_t *job);
 static void ngx_http_webtorch_stream_item_released(
@@ -40,6 +44,12 @@ static void ngx_http_webtorch_stream_item_released(
 static void ngx_http_webtorch_stream_over_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st);
+
+
+/* streams with records whose requests this worker has */
+static ngx_queue_t  ngx_http_webtorch_stream_list = {
+    &ngx_http_webtorch_stream_list, &ngx_http_webtorch_stream_list
+};
 
 
 ngx_int_t
@@ -58,34 +68,83 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
         return NGX_BUSY;
     }
 
-    st = ngx_calloc(sizeof(ngx_http_webtorch_stream_t), r->connection->log);
+    st = ngx_http_webtorch_stream_alloc(handler, streams);
     if (st == NULL) {
         return NGX_ERROR;
     }
 
-    if (ngx_http_webtorch_stream_set_id(st, r->connection->log) != NGX_OK) {
-        ngx_free(st);
-        return NGX_ERROR;
+    if (handler->resume == 0) {
+
+        if (ngx_http_webtorch_stream_set_id(st, r->connection->log) != NGX_OK) {
+            ngx_http_webtorch_stream_free(st);
+            return NGX_ERROR;
+        }
+
+        st->places[0] = ngx_http_webtorch_stream_take_row(streams->rows);
+        st->places[1] = ngx_http_webtorch_stream_take_row(streams->rows);
+        st->write = st->places[0];
     }
 
     st->request = r;
+    *stream = st;
+
+    return NGX_OK;
+}
+
+
+static ngx_http_webtorch_stream_t *
+ngx_http_webtorch_stream_alloc(ngx_webtorch_handler_t *handler,
+    ngx_http_webtorch_streams_t *streams)
+{
+    ngx_http_webtorch_stream_t  *st;
+
+    st = ngx_calloc(sizeof(ngx_http_webtorch_stream_t), ngx_cycle->log);
+    if (st == NULL) {
+        return NULL;
+    }
+
     st->since = ngx_current_msec;
     st->handler = handler;
     st->conf = handler->data;
     st->streams = streams;
     st->owner.released = ngx_http_webtorch_stream_released;
 
+    ngx_queue_init(&st->queue);
+
     /* not that of the connection, which the stream may outlive */
 
     ngx_webtorch_timer_init(&st->over, ngx_http_webtorch_stream_over_handler,
                             st, ngx_cycle->log);
 
-    st->places[0] = ngx_http_webtorch_stream_take_row(streams->rows);
-    st->places[1] = ngx_http_webtorch_stream_take_row(streams->rows);
-    st->write = st->places[0];
-
     streams->n++;
-    *stream = st;
+
+    return st;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_claim_t *claim)
+{
+    ngx_http_webtorch_stream_t   *st;
+    ngx_http_webtorch_streams_t  *streams;
+
+    streams = ngx_http_webtorch_streams_get(handler);
+    if (streams == NULL) {
+        return NGX_ERROR;
+    }
+
+    st = ngx_http_webtorch_stream_alloc(handler, streams);
+    if (st == NULL) {
+        return NGX_ERROR;
+    }
+
+    st->claim = *claim;
+    st->opened = 1;
+    st->fatal = 1;
+    st->left = 1;
+
+    ngx_post_event(&st->over.event, &ngx_posted_events);
 
     return NGX_OK;
 }
@@ -205,6 +264,7 @@ ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st, ngx_log_t *log)
     }
 
     (void) ngx_hex_dump(st->id, random, sizeof(random));
+    st->id_len = NGX_HTTP_WEBTORCH_ID_LEN;
 
     return NGX_OK;
 }
@@ -216,6 +276,41 @@ ngx_http_webtorch_stream_opened(ngx_http_webtorch_stream_t *st)
     st->opened = 1;
     st->read = st->places[0];
     st->write = st->places[1];
+
+    if (st->claim.record) {
+        ngx_webtorch_records_opened(&st->claim);
+    }
+}
+
+
+void
+ngx_http_webtorch_stream_enlist(ngx_http_webtorch_stream_t *st)
+{
+    ngx_queue_insert_tail(&ngx_http_webtorch_stream_list, &st->queue);
+}
+
+
+void
+ngx_http_webtorch_stream_each(void (*call)(ngx_http_webtorch_stream_t *st))
+{
+    ngx_queue_t                  left, *q;
+    ngx_http_webtorch_stream_t  *st;
+
+    ngx_queue_init(&left);
+    ngx_queue_add(&left, &ngx_http_webtorch_stream_list);
+    ngx_queue_init(&ngx_http_webtorch_stream_list);
+
+    /* a stream that ends is removed from the one in which it is */
+
+    while (!ngx_queue_empty(&left)) {
+        q = ngx_queue_head(&left);
+        st = ngx_queue_data(q, ngx_http_webtorch_stream_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&ngx_http_webtorch_stream_list, q);
+
+        call(st);
+    }
 }
 
 
@@ -223,8 +318,6 @@ void
 ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
 {
     ngx_uint_t  i;
-
-    st->request = NULL;
 
     if (st->in_turn) {
         st->in_turn = 0;
@@ -244,11 +337,55 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
 
     if (!st->opening) {
         ngx_webtorch_batch_cancel(&st->waiter);
+        ngx_http_webtorch_stream_leave_record(st);
     }
+
+    st->request = NULL;
 
     if (st->owner.njobs == 0 && !st->over.event.posted) {
         ngx_post_event(&st->over.event, &ngx_posted_events);
     }
+}
+
+
+/*
+ * A client may come back to the record, also while a call has its last chunk,
+ * which is not stored any more.  If it has ended for good, close is called, and
+ * then only its answers are kept.
+ */
+
+static void
+ngx_http_webtorch_stream_leave_record(ngx_http_webtorch_stream_t *st)
+{
+    if (st->claim.record == NULL || st->left) {
+        return;
+    }
+
+    st->left = 1;
+
+    ngx_queue_remove(&st->queue);
+    ngx_queue_init(&st->queue);
+
+    if (!st->opened) {
+        ngx_webtorch_records_free(&st->claim);
+        st->claim.record = NULL;
+        return;
+    }
+
+    if (st->request == NULL
+        || st->finished || st->fatal || st->conf->orphaned
+        || (!ngx_webtorch_record_lost(&st->claim)
+            && ngx_webtorch_record_done(&st->claim)))
+    {
+        if (ngx_webtorch_records_close(&st->claim) == NGX_OK) {
+            return;
+        }
+    }
+
+    ngx_webtorch_records_leave(&st->claim);
+
+    st->claim.record = NULL;
+    st->opened = 0;
 }
 
 
@@ -259,6 +396,10 @@ ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
     ngx_http_webtorch_stream_t *st = (ngx_http_webtorch_stream_t *) owner;
 
     st->owner.njobs--;
+
+    if (st->over.event.timer_set) {
+        ngx_del_timer(&st->over.event);
+    }
 
     if (st->handler->schema.stream & WEBTORCH_STREAM_ITEMS) {
         ngx_http_webtorch_stream_item_released(st, job);
@@ -297,6 +438,15 @@ ngx_http_webtorch_stream_over_handler(ngx_event_t *ev)
     ngx_http_webtorch_stream_t  *st;
 
     st = ngx_webtorch_timer_data(ev);
+
+    if (st->owner.njobs) {
+        /* close has not returned in time: the worker may exit */
+        return;
+    }
+
+    /* the client has gone while open was called */
+
+    ngx_http_webtorch_stream_leave_record(st);
 
     if (st->opened
         && (st->handler->schema.stream & WEBTORCH_STREAM_CLOSE)
@@ -339,6 +489,11 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
     request->other = (st->read == st->places[0]) ? st->places[1]
                                                  : st->places[0];
 
+    if (st->claim.record) {
+        request->states = (char *) ngx_webtorch_record_row(&st->claim);
+        request->states_size = st->claim.form->row;
+    }
+
     ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
     layout.rows = 1;
 
@@ -351,6 +506,10 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
 
     job->request = request;
     ngx_webtorch_job_own(job, &st->owner);
+
+    /* a worker that exits waits for it */
+
+    ngx_add_timer(&st->over.event, st->handler->timeout);
 
     return NGX_OK;
 }
@@ -365,7 +524,18 @@ ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st)
     rows = st->streams->rows;
 
     for (i = 0; i < 2; i++) {
-        rows->free[rows->nfree++] = st->places[i];
+        if (st->places[i]) {
+            rows->free[rows->nfree++] = st->places[i];
+        }
+    }
+
+    if (st->claim.record) {
+        if (st->fatal) {
+            ngx_webtorch_records_free(&st->claim);
+
+        } else {
+            ngx_webtorch_records_leave(&st->claim);
+        }
     }
 
     st->streams->n--;

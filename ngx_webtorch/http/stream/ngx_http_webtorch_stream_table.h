@@ -16,11 +16,22 @@ ngx_int_t ngx_http_webtorch_stream_create(ngx_http_request_t *r,
 /* open has returned: close is to be called */
 void ngx_http_webtorch_stream_opened(ngx_http_webtorch_stream_t *st);
 
+/* makes a stream of a record that has expired: close is called */
+ngx_int_t ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_claim_t *claim);
+
 /*
  * The request has ended: the rows are free again once no call uses them and,
  * if the handler has one, its close function was called.
  */
 void ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st);
+
+/* adds a stream with a record to those of this worker */
+void ngx_http_webtorch_stream_enlist(ngx_http_webtorch_stream_t *st);
+
+/* calls a function for each of them, which may end any of them */
+void ngx_http_webtorch_stream_each(
+    void (*call)(ngx_http_webtorch_stream_t *st));
 
 
 #endif /* _NGX_HTTP_WEBTORCH_STREAM_TABLE_H_INCLUDED_ */

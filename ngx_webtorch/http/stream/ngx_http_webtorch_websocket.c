@@ -1,48 +1,30 @@
 
 #include "ngx_http_webtorch_websocket.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_handshake.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream_format.h"
+#include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
+#include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_webtorch_ws.h"
 
-#include <ngx_sha1.h>
-
-
-#define NGX_HTTP_WEBTORCH_WEBSOCKET_GUID                                      \
-    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 /* bytes that are read at a time */
 #define NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER  4096
 
-/* bytes of a key, and as base64 */
-#define NGX_HTTP_WEBTORCH_WEBSOCKET_KEY     16
-#define NGX_HTTP_WEBTORCH_WEBSOCKET_CODED   24
-
-
 typedef struct {
-    ngx_webtorch_ws_t    ws;
-    ngx_buf_t            in;
-    ngx_str_t            key;
-    ngx_str_t            protocol;        /* that was chosen; or empty */
-    u_char               buffer[NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER];
+    ngx_webtorch_ws_t              ws;
+    ngx_buf_t                      in;
+    ngx_http_webtorch_handshake_t  handshake;
+    u_char                         buffer[NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER];
 } ngx_http_webtorch_websocket_t;
 
 
-static const char *ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
-    ngx_http_webtorch_websocket_t *w);
-static ngx_uint_t ngx_http_webtorch_websocket_has_token(ngx_str_t *value,
-    const char *token);
-static ngx_uint_t ngx_http_webtorch_websocket_next(ngx_str_t *list,
-    ngx_str_t *item);
-static ngx_uint_t ngx_http_webtorch_websocket_allowed(ngx_http_request_t *r,
-    ngx_str_t *origins);
-static void ngx_http_webtorch_websocket_choose(ngx_http_request_t *r,
-    ngx_str_t *protocols, ngx_str_t *chosen);
 static void ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_websocket_accept(ngx_http_request_t *r,
-    ngx_http_webtorch_websocket_t *w);
+static ngx_int_t ngx_http_webtorch_websocket_hello(
+    ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_websocket_read(
     ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_websocket_parse(
@@ -74,7 +56,7 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    error = ngx_http_webtorch_websocket_check(r, w);
+    error = ngx_http_webtorch_handshake_check(r, &w->handshake);
 
     if (error) {
         ngx_str_set(&name, "Upgrade");
@@ -98,14 +80,14 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         return ngx_http_webtorch_refuse(r, 426, "upgrade_required", error);
     }
 
-    if (!ngx_http_webtorch_websocket_allowed(r, &st->handler->origins)) {
+    if (!ngx_http_webtorch_handshake_allowed(r, &st->handler->origins)) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_FORBIDDEN, "wrong_origin",
                    "pages of this origin may not open WebSockets here, see "
                    "\"origins\"");
     }
 
-    ngx_http_webtorch_websocket_choose(r, &st->handler->protocols,
-                                       &w->protocol);
+    ngx_http_webtorch_handshake_choose(r, &st->handler->protocols,
+                                       &w->handshake.protocol);
 
     /* what came after the head */
 
@@ -134,246 +116,64 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
 }
 
 
-/* NULL: the request is a handshake, and the key is set */
-
-static const char *
-ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
-    ngx_http_webtorch_websocket_t *w)
-{
-    u_char      buf[NGX_HTTP_WEBTORCH_WEBSOCKET_CODED];
-    ngx_int_t   rc;
-    ngx_str_t  *upgrade, *version, *key, connection, decoded;
-
-    upgrade = ngx_http_webtorch_find_header(r, "upgrade");
-    rc = ngx_http_webtorch_join_headers(r, "connection", &connection);
-    version = ngx_http_webtorch_find_header(r, "sec-websocket-version");
-    key = ngx_http_webtorch_find_header(r, "sec-websocket-key");
-
-    if (r->http_version != NGX_HTTP_VERSION_11
-        || upgrade == NULL
-        || !ngx_http_webtorch_websocket_has_token(upgrade, "websocket")
-        || rc != NGX_OK
-        || !ngx_http_webtorch_websocket_has_token(&connection, "upgrade"))
-    {
-        return "a stream is a POST, or a WebSocket over HTTP/1.1";
-    }
-
-    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
-        return "a WebSocket begins with a request without a body";
-    }
-
-    if (version == NULL || version->len != 2
-        || ngx_strncmp(version->data, "13", 2) != 0)
-    {
-        return "the header \"Sec-WebSocket-Version\" is not 13";
-    }
-
-    decoded.data = buf;
-
-    if (key == NULL || key->len != NGX_HTTP_WEBTORCH_WEBSOCKET_CODED
-        || ngx_decode_base64(&decoded, key) != NGX_OK
-        || decoded.len != NGX_HTTP_WEBTORCH_WEBSOCKET_KEY)
-    {
-        return "the header \"Sec-WebSocket-Key\" is not one of 16 bytes";
-    }
-
-    w->key = *key;
-
-    return NULL;
-}
-
-
-static ngx_uint_t
-ngx_http_webtorch_websocket_has_token(ngx_str_t *value, const char *token)
-{
-    ngx_str_t  list, item;
-
-    list = *value;
-
-    while (ngx_http_webtorch_websocket_next(&list, &item)) {
-        if (item.len == ngx_strlen(token)
-            && ngx_strncasecmp(item.data, (u_char *) token, item.len) == 0)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/* the next item of a list with commas, without the spaces around it */
-
-static ngx_uint_t
-ngx_http_webtorch_websocket_next(ngx_str_t *list, ngx_str_t *item)
-{
-    u_char  *p, *last;
-
-    if (list->len == 0) {
-        return 0;
-    }
-
-    last = list->data + list->len;
-    p = ngx_strlchr(list->data, last, ',');
-
-    item->data = list->data;
-    item->len = (size_t) ((p ? p : last) - list->data);
-
-    list->data = p ? p + 1 : last;
-    list->len = (size_t) (last - list->data);
-
-    while (item->len && (*item->data == ' ' || *item->data == '\t')) {
-        item->data++;
-        item->len--;
-    }
-
-    while (item->len && (item->data[item->len - 1] == ' '
-                         || item->data[item->len - 1] == '\t'))
-    {
-        item->len--;
-    }
-
-    return 1;
-}
-
-
-/* a client that is no browser sends no origin; ports are compared, too */
-
-static ngx_uint_t
-ngx_http_webtorch_websocket_allowed(ngx_http_request_t *r, ngx_str_t *origins)
-{
-    u_char     *p;
-    ngx_str_t   list, item, host, *origin;
-
-    origin = ngx_http_webtorch_find_header(r, "origin");
-
-    if (origin == NULL) {
-        return 1;
-    }
-
-    list = *origins;
-
-    while (ngx_http_webtorch_websocket_next(&list, &item)) {
-        if ((item.len == 1 && *item.data == '*')
-            || (item.len == origin->len
-                && ngx_strncasecmp(item.data, origin->data, item.len) == 0))
-        {
-            return 1;
-        }
-    }
-
-    if (origins->len || r->headers_in.host == NULL) {
-        return 0;
-    }
-
-    p = ngx_strlchr(origin->data, origin->data + origin->len, '/');
-
-    if (p == NULL || p + 2 > origin->data + origin->len || p[1] != '/') {
-        return 0;
-    }
-
-    host.data = p + 2;
-    host.len = (size_t) (origin->data + origin->len - host.data);
-
-    return host.len == r->headers_in.host->value.len
-           && ngx_strncasecmp(host.data, r->headers_in.host->value.data,
-                              host.len)
-              == 0;
-}
-
-
-/* the first of the client's that is one of the server's */
-
-static void
-ngx_http_webtorch_websocket_choose(ngx_http_request_t *r, ngx_str_t *protocols,
-    ngx_str_t *chosen)
-{
-    ngx_str_t  wanted, item, list, known;
-
-    if (ngx_http_webtorch_join_headers(r, "sec-websocket-protocol", &wanted)
-        != NGX_OK)
-    {
-        return;
-    }
-
-    while (ngx_http_webtorch_websocket_next(&wanted, &item)) {
-        list = *protocols;
-
-        while (ngx_http_webtorch_websocket_next(&list, &known)) {
-            if (item.len && item.len == known.len
-                && ngx_strncmp(item.data, known.data, item.len) == 0)
-            {
-                *chosen = item;
-                return;
-            }
-        }
-    }
-}
-
-
 static void
 ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
 {
-    ngx_http_request_t  *r;
+    ngx_http_request_t             *r;
+    ngx_http_webtorch_websocket_t  *w;
 
     r = st->request;
+    w = st->websocket;
 
-    if (ngx_http_webtorch_websocket_accept(r, st->websocket) != NGX_OK) {
+    if (ngx_http_webtorch_handshake_accept(r, &w->handshake) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 
-    if (ngx_http_webtorch_stream_send_head(st) == NGX_OK) {
-        ngx_http_webtorch_stream_pump(st);
+    if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
+        return;
     }
+
+    if (st->refused) {
+        st->fail(st);
+
+    } else if (st->claim.record
+               && (ngx_http_webtorch_websocket_hello(st) != NGX_OK
+                   || ngx_http_webtorch_stream_replay(st) != NGX_OK))
+    {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
+    ngx_http_webtorch_stream_pump(st);
 }
 
 
+/* the first message, as browsers do not see headers */
+
 static ngx_int_t
-ngx_http_webtorch_websocket_accept(ngx_http_request_t *r,
-    ngx_http_webtorch_websocket_t *w)
+ngx_http_webtorch_websocket_hello(ngx_http_webtorch_stream_t *st)
 {
-    u_char      digest[20];
-    ngx_str_t   bytes, value;
-    ngx_sha1_t  sha1;
+    u_char     buf[NGX_WEBTORCH_WS_HEADER
+                   + sizeof("{\"stream_id\": \"\", \"stream_offset\": }")
+                   + NGX_WEBTORCH_RECORD_ID + NGX_INT64_LEN];
+    u_char     text[sizeof(buf)], *p;
+    size_t     len;
+    ngx_str_t  id;
 
-    static ngx_str_t  upgrade = ngx_string("Upgrade");
-    static ngx_str_t  websocket = ngx_string("websocket");
-    static ngx_str_t  accept = ngx_string("Sec-WebSocket-Accept");
-    static ngx_str_t  protocol = ngx_string("Sec-WebSocket-Protocol");
+    id.data = st->id;
+    id.len = st->id_len;
 
-    ngx_sha1_init(&sha1);
-    ngx_sha1_update(&sha1, w->key.data, w->key.len);
-    ngx_sha1_update(&sha1, NGX_HTTP_WEBTORCH_WEBSOCKET_GUID,
-                    sizeof(NGX_HTTP_WEBTORCH_WEBSOCKET_GUID) - 1);
-    ngx_sha1_final(digest, &sha1);
+    len = (size_t) (ngx_sprintf(text,
+                                "{\"stream_id\": \"%V\", "
+                                "\"stream_offset\": %uL}", &id,
+                                ngx_http_webtorch_stream_offset(st))
+                    - text);
 
-    bytes.data = digest;
-    bytes.len = sizeof(digest);
+    p = ngx_webtorch_ws_header(buf, NGX_WEBTORCH_WS_TEXT, len);
+    p = ngx_cpymem(p, text, len);
 
-    value.data = ngx_pnalloc(r->pool, ngx_base64_encoded_length(bytes.len));
-    if (value.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_encode_base64(&value, &bytes);
-
-    if (ngx_http_webtorch_add_header(r, &upgrade, &websocket) != NGX_OK
-        || ngx_http_webtorch_add_header(r, &accept, &value) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (w->protocol.len
-        && ngx_http_webtorch_add_header(r, &protocol, &w->protocol) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
-    ngx_str_set(&r->headers_out.status_line, "101 Switching Protocols");
-
-    return NGX_OK;
+    return ngx_http_webtorch_stream_add_bytes(st, buf, (size_t) (p - buf));
 }
 
 
@@ -459,6 +259,12 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
 
     case NGX_WEBTORCH_WS_EVENT_CLOSE:
 
+        /* other codes are of clients that may come back */
+
+        st->finished = (w->ws.code == NGX_WEBTORCH_WS_NO_CODE
+                        || w->ws.code == NGX_WEBTORCH_WS_NORMAL
+                        || w->ws.code >= NGX_WEBTORCH_WS_APPLICATION);
+
         /* the same code goes back */
 
         (void) ngx_http_webtorch_websocket_close(st,
@@ -467,6 +273,8 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
         return NGX_DONE;
 
     case NGX_WEBTORCH_WS_EVENT_ERROR:
+        st->fatal = 1;
+
         (void) ngx_http_webtorch_websocket_close(st, w->ws.code,
                    (w->ws.code == NGX_WEBTORCH_WS_TOO_LARGE)
                        ? "a message is larger than \"client_max_body_size\""
@@ -551,11 +359,25 @@ ngx_http_webtorch_websocket_pong(ngx_http_webtorch_stream_t *st,
 static void
 ngx_http_webtorch_websocket_fail(ngx_http_webtorch_stream_t *st)
 {
-    (void) ngx_http_webtorch_stream_add_error(st);
-    (void) ngx_http_webtorch_websocket_close(st,
-               st->failure ? 4000 + (ngx_uint_t) st->err.status
-                           : ngx_http_webtorch_websocket_code(st->err.status),
-               st->err.code);
+    ngx_uint_t  code;
+
+    if (st->failure || st->refused || st->err.status == NGX_HTTP_CONFLICT) {
+        code = 4000 + (ngx_uint_t) st->err.status;
+
+    } else if (st->restart) {
+        code = NGX_WEBTORCH_WS_RESTART;
+
+    } else {
+        code = ngx_http_webtorch_websocket_code(st->err.status);
+    }
+
+    /* a restart is no error */
+
+    if (code != NGX_WEBTORCH_WS_RESTART) {
+        (void) ngx_http_webtorch_stream_add_error(st);
+    }
+
+    (void) ngx_http_webtorch_websocket_close(st, code, st->err.code);
 
     st->ended = 1;
 }

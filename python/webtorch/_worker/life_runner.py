@@ -3,6 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
+from webtorch._native import ffi
+from webtorch._resumable import ResumableFunction
 from webtorch._streams import StreamFunction
 from webtorch._worker.failures import Failures
 from webtorch._worker.replies import send_result
@@ -25,7 +29,9 @@ class LifeRunner:
 
     """
 
-    def __init__(self, name: str, handler: StreamFunction, captures: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, handler: StreamFunction | ResumableFunction, captures: Sequence[str]
+    ) -> None:
         self.name = name
         self.handler = handler
         self._names = Names((), captures)
@@ -46,13 +52,13 @@ class LifeRunner:
         """Run the jobs of a batch, a webtorch_batch_t, one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index
-            place = job.request.place
+            place = _place(job.request)
             if job.request.closing:
                 self._end(job, place, job.request.other)
             else:
                 self._begin(job, place)
 
-    def _begin(self, job: Any, place: int) -> None:
+    def _begin(self, job: Any, place: Any) -> None:
         """Begin a stream; the reply says that it is to be ended, also if nobody waits any more."""
         try:
             self.handler.begin(place, take_request(job, self._names))
@@ -60,9 +66,19 @@ class LifeRunner:
         except BaseException as error:
             self._opened.answer(job, error)
 
-    def _end(self, job: Any, place: int, other: int) -> None:
+    def _end(self, job: Any, place: Any, other: int) -> None:
         """End a stream; C frees the request and counts a failure."""
         try:
             self.handler.end(place, (other,))
         except BaseException as error:
             self._closed.answer(job, error)
+
+
+def _place(request: Any) -> Any:
+    """Return the number of a stream's row, or its states in C's memory, uint8 `[bytes]`."""
+    if request.states == ffi.NULL:
+        return request.place
+    if not request.states_size:
+        return torch.empty(0, dtype=torch.uint8)
+    memory = ffi.buffer(request.states, request.states_size)
+    return torch.frombuffer(memory, dtype=torch.uint8)

@@ -13,6 +13,8 @@ import webtorch
 from webtorch import _handlers
 from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
+from webtorch._native import lib
+from webtorch._resumable import ResumableFunction
 from webtorch._schema import SignatureError
 from webtorch._streams import StreamFunction
 from webtorch._worker import advice
@@ -41,7 +43,7 @@ def load_handler(name: str, schema: Any) -> Runner:
 
     Args:
         name: `module:function`.
-        schema: A webtorch_schema_t, all of it zero but the captures of the location.
+        schema: A webtorch_schema_t, all of it zero but what C sets before.
 
     Raises:
         Exception: It cannot be served; `describe_failure` says why.
@@ -55,6 +57,8 @@ def load_handler(name: str, schema: Any) -> Runner:
     try:
         with models.importing():
             handler = _find(name)
+        if schema.stream & lib.WEBTORCH_STREAM_RESUME:
+            handler = _resumable(handler)
         write_schema(schema, handler)
         runner: Runner
         if isinstance(handler, TensorFunction):
@@ -80,7 +84,10 @@ def _load_life(name: str, schema: Any) -> Runner:
         raise HandlerNotFoundError(f'"{name}" is not of a stream')
     schema.kind = Kind.HANDLER
     write_values(schema, ())
-    runner = LifeRunner(name, handler, read_captures(schema))
+    life: StreamFunction | ResumableFunction = handler
+    if schema.stream & lib.WEBTORCH_STREAM_RESUME:
+        life = _resumable(handler)
+    runner = LifeRunner(name, life, read_captures(schema))
     _runners.append(runner)
     return runner
 
@@ -94,7 +101,7 @@ def reload_handlers() -> None:
 
     """
     with models.rebuild():
-        found = [_find(runner.name) for runner in _runners]
+        found = [_find_again(runner) for runner in _runners]
         for runner, handler in zip(_runners, found, strict=True):
             if not runner.handler.serves_like(handler):
                 raise SignatureError(
@@ -109,6 +116,27 @@ def reload_handlers() -> None:
     retire_all_but(current)
     for shared in current:
         shared.supersede()
+
+
+def _find_again(runner: Runner) -> Handler:
+    handler = _find(runner.name)
+    is_resumable = isinstance(runner.handler, ResumableFunction)
+    return _resumable(handler) if is_resumable else handler
+
+
+def _resumable(handler: Handler) -> ResumableFunction:
+    """Return a stream whose states are in the memory that workers share.
+
+    Raises:
+        SignatureError: It is not a stream, or has states that cannot be there.
+
+    """
+    if type(handler) is not StreamFunction:
+        raise _placed(SignatureError('"resume=" is for functions under @webtorch.stream'), handler)
+    try:
+        return ResumableFunction(handler)
+    except SignatureError as error:
+        raise _placed(error, handler) from error.__cause__
 
 
 def _placed(error: SignatureError, handler: Handler) -> SignatureError:

@@ -11,6 +11,7 @@ import torch
 from webtorch._gaps import Gaps
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
 from webtorch._model import models
+from webtorch._resumable import ResumableFunction
 from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
 from webtorch._streams import StreamFunction
 
@@ -34,7 +35,7 @@ def write_schema(target: Any, handler: Handler) -> None:
     """Describe a handler.
 
     Args:
-        target: A webtorch_schema_t, all of it zero but the captures.
+        target: A webtorch_schema_t, all of it zero but what C sets before.
         handler: The handler.
 
     Raises:
@@ -44,8 +45,10 @@ def write_schema(target: Any, handler: Handler) -> None:
     target.methods = sum(_METHODS[method] for method in handler.methods)
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
-        if isinstance(handler, StreamFunction):
-            target.stream = _stream_flags(handler)
+        if isinstance(handler, StreamFunction | ResumableFunction):
+            target.stream |= _stream_flags(handler)
+        if isinstance(handler, ResumableFunction):
+            target.nstates = len(handler.signature.states)
     else:
         write_values(target, handler.variables)
         target.threads = handler.threads or 0
@@ -56,7 +59,7 @@ def write_schema(target: Any, handler: Handler) -> None:
     target.waits = handler.kind in _TRAINING and any(s.strict for s in models.shared_states())
 
 
-def _stream_flags(handler: StreamFunction) -> int:
+def _stream_flags(handler: StreamFunction | ResumableFunction) -> int:
     return (
         _STREAM_OPEN * handler.has_open
         | _STREAM_CLOSE * handler.has_close
