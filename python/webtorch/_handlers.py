@@ -32,7 +32,7 @@ MAX_THREADS = 1024
 _VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-"""The methods of HTTP that handlers can serve, in the order of their bits in ngx_webtorch_api.h."""
+"""The methods of HTTP that handlers can serve, in the order of their bits in the C API."""
 
 _NO_KEYWORDS: dict[str, Any] = {}
 
@@ -41,7 +41,7 @@ _SEVERAL = (tuple, list)
 
 
 class Kind(IntEnum):
-    """The kinds of handlers, numbered as in ngx_webtorch_api.h."""
+    """The kinds of handlers, numbered as in ngx_webtorch_api_numbers.h."""
 
     INFER = 0
     TRAIN = 1

@@ -33,10 +33,10 @@ DTYPES = {
     "float64": torch.float64,
 }
 """The dtypes that requests and answers can carry, by jaxtyping's names, in the order of their
-numbers in ngx_webtorch_api.h."""
+numbers in ngx_webtorch_api_numbers.h."""
 
 STRING_TYPES = (str, bytes)
-"""The types of strings; their numbers in ngx_webtorch_api.h follow those of DTYPES."""
+"""The types of strings; their numbers in ngx_webtorch_api_numbers.h follow those of DTYPES."""
 
 MAX_TENSORS = 32
 """Inputs of a function, and outputs."""

@@ -18,7 +18,7 @@ from webtorch._streams import StreamFunction
 PAIR = 2
 """int64 numbers of a string in C's rows: offset and length."""
 
-# as in ngx_webtorch_api.h
+# as in ngx_webtorch_api_numbers.h
 _OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
 _STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS = 1, 2, 4, 8
 
