@@ -26,6 +26,8 @@ def shared_server():
     )
     server.configure(main=f"env CUSTOMERS=http://127.0.0.1:{server.port};")
     with running(server):
+        # what Python's event loop opens once is open before a test
+        judge(server, 7, 120)
         yield server
 
 
