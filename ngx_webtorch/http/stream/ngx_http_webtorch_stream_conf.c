@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_conf.h"
+#include "ngx_http_webtorch_generate.h"
 #include "ngx_http_webtorch_generator.h"
 #include "ngx_http_webtorch_stream_content.h"
 
@@ -54,6 +55,14 @@ static ngx_int_t
 ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler)
 {
+    if (handler->schema.stream & WEBTORCH_STREAM_GENERATE) {
+        ngx_http_webtorch_stream_set_locations(handler->data,
+                                           ngx_http_webtorch_generate_handler);
+        ngx_http_webtorch_stream_set_wire(handler);
+
+        return NGX_OK;
+    }
+
     if (handler->schema.kind == WEBTORCH_STREAM) {
         ngx_http_webtorch_stream_set_locations(handler->data,
                                              ngx_http_webtorch_stream_handler);
@@ -115,6 +124,10 @@ ngx_http_webtorch_stream_set_wire(ngx_webtorch_handler_t *handler)
 
     if (wire->stream & WEBTORCH_STREAM_DONE) {
         wire->noutputs--;
+    }
+
+    if (wire->stream & WEBTORCH_STREAM_GENERATE) {
+        return;
     }
 
     loc = conf->locations->elts;

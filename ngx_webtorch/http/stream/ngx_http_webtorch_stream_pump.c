@@ -130,30 +130,30 @@ ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st)
 static ngx_int_t
 ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
 {
-    ngx_uint_t  i;
-    ngx_str_t   id;
+    ngx_uint_t  i, n;
+    ngx_str_t   id, *value;
 
     static struct {
         ngx_str_t   name;
         ngx_str_t   value;
     } headers[] = {
-        { ngx_string("Stream-Offset"), ngx_string("0") },
         { ngx_string("Cache-Control"), ngx_string("no-store") },
         { ngx_string("X-Accel-Buffering"), ngx_string("no") },
+        { ngx_string("Stream-Offset"), ngx_string("0") },
+        { ngx_string("Stream-Id"), ngx_null_string },
     };
-
-    static ngx_str_t  name = ngx_string("Stream-Id");
 
     id.data = st->id;
     id.len = NGX_HTTP_WEBTORCH_ID_LEN;
 
-    if (ngx_http_webtorch_add_header(st->request, &name, &id) != NGX_OK) {
-        return NGX_ERROR;
-    }
+    /* what has no chunks cannot be continued elsewhere */
 
-    for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-        if (ngx_http_webtorch_add_header(st->request, &headers[i].name,
-                                         &headers[i].value)
+    n = st->produce ? 2 : sizeof(headers) / sizeof(headers[0]);
+
+    for (i = 0; i < n; i++) {
+        value = headers[i].value.len ? &headers[i].value : &id;
+
+        if (ngx_http_webtorch_add_header(st->request, &headers[i].name, value)
             != NGX_OK)
         {
             return NGX_ERROR;
@@ -326,7 +326,13 @@ ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r)
     }
 
     if (!r->header_sent) {
-        /* a call of open is waited for */
+
+        /* a call of open, or the end, is waited for */
+
+        if (st->finish && st->ended && !st->in_call) {
+            st->finish(st);
+        }
+
         return;
     }
 
