@@ -48,13 +48,12 @@
 #define WEBTORCH_STREAM_OPEN  1
 #define WEBTORCH_STREAM_CLOSE 2
 #define WEBTORCH_STREAM_DONE  4
-
-/* a function of requests that yields the items of its answer */
-#define WEBTORCH_STREAM_ITEMS 8
+#define WEBTORCH_STREAM_ITEMS 8           /* a function of requests yields */
+#define WEBTORCH_STREAM_GENERATE 16       /* there are no chunks */
 
 /* of a stream: its states are inputs and outputs, C sets it before Python
    describes the handler */
-#define WEBTORCH_STREAM_RESUME 16
+#define WEBTORCH_STREAM_RESUME 32
 
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2

@@ -4344,6 +4344,15 @@ static int _cffi_const_WEBTORCH_STREAM_DONE(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_STREAM_GENERATE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_GENERATE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_GENERATE) | 0);  /* check that WEBTORCH_STREAM_GENERATE is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_STREAM_ITEMS(unsigned long long *o)
 {
   int n = (WEBTORCH_STREAM_ITEMS) <= 0;
@@ -4366,7 +4375,7 @@ static int _cffi_const_WEBTORCH_STREAM_RESUME(unsigned long long *o)
 {
   int n = (WEBTORCH_STREAM_RESUME) <= 0;
   *o = (unsigned long long)((WEBTORCH_STREAM_RESUME) | 0);  /* check that WEBTORCH_STREAM_RESUME is an integer */
-  if (!_cffi_check_int(*o, n, 16U))
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -4492,6 +4501,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_STREAM", (void *)_cffi_const_WEBTORCH_STREAM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_CLOSE", (void *)_cffi_const_WEBTORCH_STREAM_CLOSE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_DONE", (void *)_cffi_const_WEBTORCH_STREAM_DONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_GENERATE", (void *)_cffi_const_WEBTORCH_STREAM_GENERATE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_ITEMS", (void *)_cffi_const_WEBTORCH_STREAM_ITEMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_OPEN", (void *)_cffi_const_WEBTORCH_STREAM_OPEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STREAM_RESUME", (void *)_cffi_const_WEBTORCH_STREAM_RESUME, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5182,7 +5192,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  129,  /* num_globals */
+  130,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */

@@ -3,8 +3,11 @@
 #include "ngx_webtorch_handler.h"
 
 
-static ngx_webtorch_handler_t *ngx_webtorch_handler_create_life(
-    ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler);
+static ngx_webtorch_handler_t *ngx_webtorch_handler_add_part(
+    ngx_cycle_t *cycle, ngx_array_t *handlers, ngx_webtorch_handler_t *handler,
+    const char *suffix);
+static void ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
+    webtorch_schema_t *of);
 
 
 ngx_webtorch_handler_t *
@@ -48,6 +51,7 @@ ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler)
     handler->queue_size = 256 * 1024 * 1024;
     handler->timeout = 60000;
     handler->max_streams = 4096;
+    handler->max_steps = 4096;
     handler->idle = 300000;
     handler->resume_buffer = 16384;
 }
@@ -57,7 +61,7 @@ ngx_int_t
 ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle, ngx_array_t *handlers)
 {
     ngx_uint_t               i, n;
-    ngx_webtorch_handler_t  *handler, *life, **elts;
+    ngx_webtorch_handler_t  *handler, **elts;
 
     n = handlers->nelts;
 
@@ -65,83 +69,105 @@ ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle, ngx_array_t *handlers)
         elts = handlers->elts;
         handler = elts[i];
 
-        if (handler->schema.kind != WEBTORCH_STREAM
-            || !(handler->schema.stream
-                 & (WEBTORCH_STREAM_OPEN|WEBTORCH_STREAM_CLOSE)))
-        {
+        if (handler->schema.kind != WEBTORCH_STREAM) {
             continue;
         }
 
-        life = ngx_webtorch_handler_create_life(cycle, handler);
-        if (life == NULL) {
-            return NGX_ERROR;
+        if (handler->schema.stream & (WEBTORCH_STREAM_OPEN
+                                      |WEBTORCH_STREAM_CLOSE))
+        {
+            handler->life = ngx_webtorch_handler_add_part(cycle, handlers,
+                                                          handler, "/life");
+            if (handler->life == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_webtorch_handler_set_life(handler->life, &handler->schema);
         }
 
-        life->index = handlers->nelts;
+        if (handler->schema.stream & WEBTORCH_STREAM_GENERATE) {
+            handler->opener = ngx_webtorch_handler_add_part(cycle, handlers,
+                                                            handler, "/open");
+            if (handler->opener == NULL) {
+                return NGX_ERROR;
+            }
 
-        elts = ngx_array_push(handlers);
-        if (elts == NULL) {
-            return NGX_ERROR;
+            handler->opener->loaded = 1;
         }
-
-        *elts = life;
-        handler->life = life;
     }
 
     return NGX_OK;
 }
 
 
-/* the name and the schema are those that Python gives it */
+/* a handler of calls beside those of the function itself; NULL: no memory */
 
 static ngx_webtorch_handler_t *
-ngx_webtorch_handler_create_life(ngx_cycle_t *cycle,
-    ngx_webtorch_handler_t *handler)
+ngx_webtorch_handler_add_part(ngx_cycle_t *cycle, ngx_array_t *handlers,
+    ngx_webtorch_handler_t *handler, const char *suffix)
 {
-    char                    *name;
     u_char                  *p;
-    uint32_t                 i;
-    webtorch_schema_t       *schema;
-    ngx_webtorch_handler_t  *life;
+    ngx_webtorch_handler_t  *part, **elts;
 
-    life = ngx_palloc(cycle->pool, sizeof(ngx_webtorch_handler_t));
-    if (life == NULL) {
+    part = ngx_palloc(cycle->pool, sizeof(ngx_webtorch_handler_t));
+    if (part == NULL) {
         return NULL;
     }
 
-    *life = *handler;
+    *part = *handler;
 
-    p = ngx_pnalloc(cycle->pool, handler->name.len + sizeof("/life"));
+    p = ngx_pnalloc(cycle->pool, handler->name.len + ngx_strlen(suffix) + 1);
     if (p == NULL) {
         return NULL;
     }
 
-    life->name.data = p;
-    life->name.len = (size_t) (ngx_sprintf(p, "%V/life%Z", &handler->name)
+    part->name.data = p;
+    part->name.len = (size_t) (ngx_sprintf(p, "%V%s%Z", &handler->name, suffix)
                                - p - 1);
-    life->threads = handler->life_threads;
+    part->check = NULL;
+    part->start = NULL;
+    part->index = handlers->nelts;
+
+    elts = ngx_array_push(handlers);
+    if (elts == NULL) {
+        return NULL;
+    }
+
+    *elts = part;
+
+    return part;
+}
+
+
+/* the schema is the one that Python gives it */
+
+static void
+ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
+    webtorch_schema_t *of)
+{
+    char               *name;
+    uint32_t            i;
+    webtorch_schema_t  *schema;
+
+    life->threads = life->life_threads;
     life->max_batch = 1;
-    life->check = NULL;
-    life->start = NULL;
 
     schema = &life->schema;
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
 
     schema->kind = WEBTORCH_HANDLER;
-    schema->stream = handler->schema.stream & WEBTORCH_STREAM_RESUME;
-    schema->ncaptures = handler->schema.ncaptures;
+    schema->stream = of->stream & WEBTORCH_STREAM_RESUME;
+    schema->ncaptures = of->ncaptures;
     schema->nvars = schema->ncaptures;
 
     for (i = 0; i < schema->ncaptures; i++) {
-        name = handler->schema.captures[i];
+        name = of->captures[i];
 
         ngx_memcpy(schema->captures[i], name, WEBTORCH_NAME_LEN);
         ngx_strlow((u_char *) schema->vars[i], (u_char *) name,
                    ngx_strlen(name));
     }
-
-    return life;
 }
 
 
@@ -274,6 +300,15 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1 && n <= 1000000) {
             handler->max_streams = (ngx_uint_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "max_steps=", 10) == 0) {
+
+        n = ngx_atoi(option->data + 10, option->len - 10);
+
+        if (n >= 1 && n <= 1000000) {
+            handler->max_steps = (ngx_uint_t) n;
             return NGX_CONF_OK;
         }
 

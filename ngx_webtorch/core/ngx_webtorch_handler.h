@@ -78,6 +78,9 @@ struct ngx_webtorch_handler_s {
     ngx_str_t               protocols;
     ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
     ngx_uint_t              life_threads; /* of these calls */
+    ngx_webtorch_handler_t *opener;       /* of a generate function; or NULL */
+    ngx_uint_t              max_steps;    /* of a generation */
+    ngx_uint_t              loaded;       /* its schema is known in a worker */
     void                   *streams;      /* in a worker, of http/stream */
 
     webtorch_schema_t       schema;

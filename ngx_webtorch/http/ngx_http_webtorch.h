@@ -3,8 +3,8 @@
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, abort,
  * thread, body, scratch, inflate, encode, send, error, failure, origin, cors,
- * request, accel, reply, job, decode, load, negotiate, metadata, content,
- * infer, protocol; a file calls only those before it.
+ * request, query, accel, reply, job, decode, load, negotiate, metadata,
+ * content, infer, protocol; a file calls only those before it.
  *
  * The folder includes headers of api/, tensor/, core/, shared/ and batch/, and
  * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This

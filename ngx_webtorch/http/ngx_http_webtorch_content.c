@@ -267,6 +267,10 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
         return ngx_http_webtorch_busy(r);
     }
 
+    if (ctx->query.len) {
+        return ngx_http_webtorch_add_body(r, ctx, &ctx->query);
+    }
+
     padded = ngx_http_webtorch_is_padded(ctx);
 
     if (ngx_http_webtorch_body_copied(r, padded)

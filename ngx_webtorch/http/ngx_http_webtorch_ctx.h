@@ -78,6 +78,7 @@ struct ngx_http_webtorch_ctx_s {
                                            webtorch_job_t *job);
     ngx_webtorch_job_owner_t        *owner;
     uint32_t                         place;   /* of the request, see api */
+    ngx_str_t                        query;   /* in place of a body, or empty */
 
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;

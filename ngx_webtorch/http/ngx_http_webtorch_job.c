@@ -38,6 +38,7 @@ ngx_int_t
 ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
+    webtorch_job_t      *job;
     ngx_http_cleanup_t  *cln;
 
     cln = ngx_http_cleanup_add(r, 0);
@@ -45,11 +46,15 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->waiter.done = ngx_http_webtorch_job_done;
+    ctx->waiter.done = ctx->done ? ctx->done : ngx_http_webtorch_job_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
+    job = ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
                                   &ctx->waiter);
+
+    if (ctx->owner) {
+        ngx_webtorch_job_own(job, ctx->owner);
+    }
 
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;

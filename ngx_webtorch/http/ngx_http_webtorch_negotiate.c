@@ -78,6 +78,30 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
 }
 
 
+ngx_int_t
+ngx_http_webtorch_negotiate_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_webtorch_choose_in(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ctx->in->decode == NULL) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "this function takes no files of PyTorch: send "
+                   "application/json");
+    }
+
+    return ctx->in->shapeless ? ngx_http_webtorch_parse_shape_header(r, ctx)
+                              : NGX_DECLINED;
+}
+
+
 /* the format of the body; NGX_DECLINED: it is set */
 
 static ngx_int_t
@@ -266,13 +290,23 @@ static int
 ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
+    return ngx_http_webtorch_decode_format(ctx, body, &ctx->handler->schema,
+                                           sink, err);
+}
+
+
+int
+ngx_http_webtorch_decode_format(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_error_t *err)
+{
     if (ctx->in == &ngx_webtorch_codec_torch7) {
 
         if (ngx_webtorch_hint_is_json((char *) body->data, body->len)) {
             ctx->in = &ngx_webtorch_codec_json;
             ctx->out = ctx->json_out;
 
-        } else if (ctx->handler->schema.input_strings) {
+        } else if (schema->input_strings) {
             return ngx_webtorch_error(err, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
                        "unsupported_media_type",
                        "text/plain is JSON or Torch7's serialization, which "
@@ -280,8 +314,8 @@ ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
         }
     }
 
-    if (ctx->in->decode((char *) body->data, body->len, &ctx->handler->schema,
-                        sink, &ctx->layout, err)
+    if (ctx->in->decode((char *) body->data, body->len, schema, sink,
+                        &ctx->layout, err)
         == 0)
     {
         return 0;

@@ -375,6 +375,11 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
+    if (handler->loaded && ngx_webtorch_schema_valid(&schema) == 0) {
+        handler->schema = schema;
+        ngx_webtorch_handler_adapt(handler);
+    }
+
     if (ngx_memcmp(&schema, &handler->schema, sizeof(schema)) != 0) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "webtorch handler \"%V\" has another signature than "

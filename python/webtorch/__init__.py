@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from webtorch._batches import BatchTimeoutError, QueueFullError
     from webtorch._errors import HTTPError
     from webtorch._gaps import Masked, Missing
+    from webtorch._generate import generate
     from webtorch._handlers import handler, infer, train
     from webtorch._model import Model
     from webtorch._process import is_check, on_exit
@@ -45,6 +46,7 @@ else:
         "SignatureError": "_schema",
         "State": "_streams",
         "Strings": "_schema",
+        "generate": "_generate",
         "handler": "_handlers",
         "infer": "_handlers",
         "is_check": "_process",
@@ -80,6 +82,7 @@ __all__ = [
     "SignatureError",
     "State",
     "Strings",
+    "generate",
     "handler",
     "infer",
     "is_check",

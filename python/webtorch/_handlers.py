@@ -617,6 +617,6 @@ def find(name: str) -> Handler:
     if not isinstance(found, Handler):
         raise HandlerNotFoundError(
             f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train, '
-            "@webtorch.stream or @webtorch.handler"
+            "@webtorch.stream, @webtorch.generate or @webtorch.handler"
         )
     return found

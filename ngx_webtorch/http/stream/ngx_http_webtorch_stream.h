@@ -2,8 +2,8 @@
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: handshake, table, output,
- * input, resume, chunk, format, head, pump, turn, upkeep, http, websocket,
- * content, generator, conf.
+ * input, resume, chunk, format, head, pump, turn, whole, upkeep, http,
+ * websocket, content, generator, generate, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -44,6 +44,7 @@
 
 typedef struct ngx_http_webtorch_stream_s   ngx_http_webtorch_stream_t;
 typedef struct ngx_http_webtorch_streams_s  ngx_http_webtorch_streams_t;
+typedef struct ngx_http_webtorch_whole_s    ngx_http_webtorch_whole_t;
 
 
 typedef enum {
@@ -57,6 +58,7 @@ typedef enum {
     NGX_HTTP_WEBTORCH_FRAMING_LINES = 0,
     NGX_HTTP_WEBTORCH_FRAMING_NONE,       /* rows of a fixed size */
     NGX_HTTP_WEBTORCH_FRAMING_SSE,
+    NGX_HTTP_WEBTORCH_FRAMING_WHOLE,      /* a document at the end */
     NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET
 } ngx_http_webtorch_framing_e;
 
@@ -75,6 +77,8 @@ typedef struct {
     ngx_array_t                *locations;   /* of locations, see above */
     ngx_str_t                   name;        /* of the function */
     webtorch_schema_t           wire;        /* without what is not sent */
+    webtorch_schema_t           open_wire;   /* of a generate function's open,
+                                                in a worker */
 
     /* with "resume" */
     ngx_webtorch_record_form_t  form;
@@ -156,6 +160,11 @@ struct ngx_http_webtorch_stream_s {
      */
     ngx_int_t                  (*produce)(ngx_http_webtorch_stream_t *st);
     ngx_queue_t                  turn;       /* if in_turn */
+    ngx_uint_t                   nsteps;     /* calls that returned */
+    ngx_http_webtorch_whole_t   *whole;      /* all answers, or NULL */
+
+    /* sends the answer of a stream that has ended, and finalizes; or NULL */
+    void                       (*finish)(ngx_http_webtorch_stream_t *st);
 
     /* the last answer is the error in err; sets ended */
     void                       (*fail)(ngx_http_webtorch_stream_t *st);

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_conf.h"
+#include "ngx_http_webtorch_generate.h"
 #include "ngx_http_webtorch_generator.h"
 #include "ngx_http_webtorch_stream_content.h"
 #include "ngx_http_webtorch_stream_upkeep.h"
@@ -60,6 +61,13 @@ static ngx_int_t
 ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler)
 {
+    if (handler->schema.stream & WEBTORCH_STREAM_GENERATE) {
+        ngx_http_webtorch_stream_set_locations(handler->data,
+                                           ngx_http_webtorch_generate_handler);
+
+        return ngx_http_webtorch_stream_set_wire(cycle, handler);
+    }
+
     if (handler->schema.kind == WEBTORCH_STREAM) {
         ngx_http_webtorch_stream_set_locations(handler->data,
                                              ngx_http_webtorch_stream_handler);
@@ -136,6 +144,10 @@ ngx_http_webtorch_stream_set_wire(ngx_cycle_t *cycle,
 
     if (wire->stream & WEBTORCH_STREAM_DONE) {
         wire->noutputs--;
+    }
+
+    if (wire->stream & WEBTORCH_STREAM_GENERATE) {
+        return NGX_OK;
     }
 
     loc = conf->locations->elts;

@@ -36,6 +36,12 @@ static ngx_http_webtorch_stream_format_t  ngx_http_webtorch_stream_formats[] = {
 };
 
 
+static ngx_http_webtorch_stream_format_t  ngx_http_webtorch_stream_whole = {
+    ngx_string("application/json"),
+    NGX_HTTP_WEBTORCH_PAYLOAD_JSON, NGX_HTTP_WEBTORCH_FRAMING_WHOLE, 1
+};
+
+
 static ngx_http_webtorch_stream_format_t *ngx_http_webtorch_stream_find(
     u_char *type, size_t len);
 static ngx_http_webtorch_stream_format_t *ngx_http_webtorch_stream_accepted(
@@ -117,6 +123,41 @@ ngx_http_webtorch_stream_negotiate(ngx_http_request_t *r,
 }
 
 
+ngx_int_t
+ngx_http_webtorch_stream_negotiate_answer(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_str_t *type)
+{
+    ngx_int_t                           rc;
+    ngx_str_t                           accept;
+    ngx_http_webtorch_stream_format_t  *out;
+
+    out = &ngx_http_webtorch_stream_whole;
+
+    rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
+
+    if (rc == NGX_ERROR || ngx_http_webtorch_add_vary(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_OK) {
+        out = ngx_http_webtorch_stream_accepted(st, &accept, out);
+    }
+
+    if (out == NULL) {
+        return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
+                   "no format in the header \"Accept\" is one of this stream: "
+                   "accept application/json, application/x-ndjson or "
+                   "text/event-stream");
+    }
+
+    st->out_payload = out->payload;
+    st->out_framing = out->framing;
+    *type = out->type;
+
+    return NGX_DECLINED;
+}
+
+
 /* parameters are ignored; JSON by itself is a line */
 
 static ngx_http_webtorch_stream_format_t *
@@ -187,6 +228,12 @@ ngx_http_webtorch_stream_accepted(ngx_http_webtorch_stream_t *st,
         }
 
         if (end - p >= 3 && ngx_strncmp(p, "*/*", 3) == 0) {
+            format = own;
+
+        } else if (own->framing == NGX_HTTP_WEBTORCH_FRAMING_WHOLE
+                   && (size_t) (end - p) >= own->type.len
+                   && ngx_strncasecmp(p, own->type.data, own->type.len) == 0)
+        {
             format = own;
 
         } else {

@@ -91,7 +91,9 @@ ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
     id.data = st->id;
     id.len = st->id_len;
 
-    if (!st->refused
+    /* what has no chunks cannot be continued elsewhere */
+
+    if (!st->refused && st->produce == NULL
         && (ngx_http_webtorch_add_header(st->request, &id_name, &id) != NGX_OK
             || ngx_http_webtorch_add_header(st->request, &offset_name, &offset)
                != NGX_OK))

@@ -253,7 +253,13 @@ ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r)
     }
 
     if (!r->header_sent) {
-        /* a call of open is waited for */
+
+        /* a call of open, or the end, is waited for */
+
+        if (st->finish && st->ended && !st->in_call) {
+            st->finish(st);
+        }
+
         return;
     }
 

@@ -11,6 +11,7 @@ import torch
 
 import webtorch
 from webtorch import _handlers
+from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._native import lib
@@ -21,6 +22,7 @@ from webtorch._worker import advice
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.life_runner import LIFE, LifeRunner
 from webtorch._worker.log import log_exception
+from webtorch._worker.open_runner import OPEN, OpenRunner
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.tensor_runner import TensorRunner
@@ -51,6 +53,8 @@ def load_handler(name: str, schema: Any) -> Runner:
     """
     if name.endswith(LIFE):
         return _load_life(name, schema)
+    if name.endswith(OPEN):
+        return _load_open(name, schema)
 
     before = set(models)
     handler: Handler | None = None
@@ -88,6 +92,15 @@ def _load_life(name: str, schema: Any) -> Runner:
     if schema.stream & lib.WEBTORCH_STREAM_RESUME:
         life = _resumable(handler)
     runner = LifeRunner(name, life, read_captures(schema))
+    _runners.append(runner)
+    return runner
+
+
+def _load_open(name: str, schema: Any) -> Runner:
+    """Return what begins the generations of a handler, which is loaded already."""
+    handler = _find(name)
+    write_schema(schema, handler)
+    runner = OpenRunner(name, handler)  # type: ignore[arg-type]
     _runners.append(runner)
     return runner
 
@@ -149,7 +162,11 @@ def _placed(error: SignatureError, handler: Handler) -> SignatureError:
 
 def _find(name: str) -> Handler:
     """Import a handler that a call or a coroutine runs."""
-    handler = _handlers.find(name.removesuffix(LIFE))
+    handler = _handlers.find(name.removesuffix(LIFE).removesuffix(OPEN))
+    if name.endswith(OPEN):
+        if not isinstance(handler, GenerateFunction):
+            raise HandlerNotFoundError(f'"{name}" is not of a generate function')
+        return handler.opener
     function = inspect.getattr_static(handler, "__wrapped__")
     if not isinstance(handler, TensorFunction):
         return handler

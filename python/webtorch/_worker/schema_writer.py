@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from webtorch._gaps import Gaps
+from webtorch._generate import GenerateFunction
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
 from webtorch._model import models
 from webtorch._resumable import ResumableFunction
@@ -20,7 +21,7 @@ PAIR = 2
 
 # as in ngx_webtorch_api_numbers.h
 _OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
-_STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS = 1, 2, 4, 8
+_STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS, _STREAM_GENERATE = 1, 2, 4, 8, 16
 
 # kinds whose calls may train
 _TRAINING = (Kind.TRAIN, Kind.HANDLER)
@@ -64,6 +65,7 @@ def _stream_flags(handler: StreamFunction | ResumableFunction) -> int:
         _STREAM_OPEN * handler.has_open
         | _STREAM_CLOSE * handler.has_close
         | _STREAM_DONE * handler.signature.has_done
+        | _STREAM_GENERATE * isinstance(handler, GenerateFunction)
     )
 
 
