@@ -13,7 +13,8 @@ JOBS=$(nproc)
 WORKERS=$((JOBS * 2))               # tests at once
 
 BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl)
-TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
+TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl
+               espeak-ng)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
@@ -33,6 +34,7 @@ declare -A WHY=(
     [libclang-rt-14-dev]='the sanitizers and the fuzzer themselves'
     [nghttp2-client]='HTTP/2 clients for the tests'
     [openssl]='makes certificates for the tests of TLS'
+    [espeak-ng]='speaks in the tests of streams of audio'
     [libpcre2-dev]='regular expressions of nginx'
     [libssl-dev]='TLS of nginx'
 )
@@ -176,7 +178,7 @@ import importlib.metadata, re, tomllib
 lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-options = [extras[name] for name in ("client", "pydantic", "tables", "test")]
+options = [extras[name] for name in ("client", "examples", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
     name = re.match("[a-z0-9-]+", package)[0]
     try:

@@ -17,6 +17,7 @@ PORT = 3901
 CONFIGURATION = """
 load_module {root}/build/modules/ngx_http_webtorch_module.so;
 worker_processes {workers};
+{main}
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log;
 events {{ worker_connections {connections}; {events} }}
@@ -54,6 +55,7 @@ class Server:
         listen: more parameters of the listening socket.
         events: text for the events block. By default a worker accepts all connections that wait:
             one in each round is too few for 1000, the last of which would wait for seconds.
+        main: text for the main context.
 
     """
 
@@ -68,11 +70,13 @@ class Server:
         connections: int = 4096,
         listen: str = "",
         events: str = "multi_accept on;",
+        main: str = "",
     ) -> None:
         self.workers = workers
         self._environment = {**os.environ, **(environment or {})}
         self._listen = listen
         self._events = events
+        self._main = main
         self._http = http
         self._connections = connections
         self._locations = locations
@@ -94,6 +98,7 @@ class Server:
                 connections=self._connections,
                 listen=self._listen,
                 events=self._events,
+                main=self._main,
             )
         )
         self.launch()

@@ -19,7 +19,7 @@ from webtorch import _gaps, _torch
 from webtorch._gaps import NO_GAPS, Masked
 from webtorch._handlers import Handler, Kind, TensorFunction
 from webtorch._request import Request
-from webtorch._schema import BATCH, Schema, SignatureError, TensorSpec
+from webtorch._schema import BATCH, MAX_TENSORS, Schema, SignatureError, TensorSpec
 
 T = TypeVar("T")
 
@@ -87,19 +87,26 @@ class TensorTable:
     """
 
     FIRST_ROWS = 64
+    """Rows that there are at first, fewer if they would take more than `FIRST_BYTES`."""
+
+    FIRST_BYTES = 1 << 20
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
         dtype: Any = spec.dtype
         self._dtype = dtype
-        self._rows = torch.zeros(self.FIRST_ROWS, *spec.sizes(), dtype=dtype)
+        row = torch.zeros(1, *spec.sizes(), dtype=dtype)
+        count = min(self.FIRST_ROWS, self.FIRST_BYTES // max(1, row.nbytes))
+        # that of zeros and two of a stream
+        self._rows = row.new_zeros(max(3, count), *spec.sizes())
 
     def read(self, places: Tensor) -> Tensor:
         """Return copies of rows."""
         try:
             return self._rows.index_select(0, places)
         except (IndexError, RuntimeError):
-            self._grow(int(places.max()))
+            if not self._grow(int(places.max())):
+                raise
             return self._rows.index_select(0, places)
 
     def write(self, places: Tensor, values: Tensor) -> None:
@@ -107,7 +114,8 @@ class TensorTable:
         try:
             self._rows.index_copy_(0, places, values)
         except (IndexError, RuntimeError):
-            self._grow(int(places.max()))
+            if not self._grow(int(places.max())):
+                raise
             self._rows.index_copy_(0, places, values)
 
     def check(self, values: Any, rows: int) -> Tensor:
@@ -140,11 +148,15 @@ class TensorTable:
     def forget(self, place: int) -> None:
         """Release what a row holds."""
 
-    def _grow(self, place: int) -> None:
+    def _grow(self, place: int) -> bool:
+        """Make room for a row; return False if there is."""
+        if place < len(self._rows):
+            return False
         capacity = max(2 * len(self._rows), place + 1)
         grown = self._rows.new_zeros(capacity, *self.spec.sizes())
         grown[: len(self._rows)] = self._rows
         self._rows = grown
+        return True
 
 
 class ObjectTable:
@@ -336,6 +348,8 @@ def _wire_schema(
 
 
 def _check_wire(schema: Schema, has_done: bool) -> None:
+    if len(schema.inputs) >= MAX_TENSORS:
+        raise SignatureError(f"it has more than {MAX_TENSORS - 1} inputs")
     if not schema.batched:
         raise SignatureError(
             f'the first axis of a stream\'s tensors is "{BATCH}": a row of each stream'
@@ -431,6 +445,8 @@ class StreamFunction(TensorFunction):
         self._close: Callable[..., Any] | None = None
         # streams of the event loop and of a thread may read and write at the same time
         self._lock = threading.Lock()
+        self._name: str | None = None
+        self._others: dict[str, StreamFunction] = {}
 
     def open(self, function: Callable[..., T]) -> Callable[..., T]:
         """Make a function of a `webtorch.Request` the one that begins a stream.
@@ -484,7 +500,7 @@ class StreamFunction(TensorFunction):
     def has_close(self) -> bool:
         """Whether something is to be done at the end of a stream."""
         return self._close is not None or any(
-            isinstance(table, ObjectTable) for table in self.tables
+            state.dtype is object for state in self.signature.states
         )
 
     @functools.cached_property
@@ -494,6 +510,20 @@ class StreamFunction(TensorFunction):
             ObjectTable(spec) if spec.dtype is object else TensorTable(spec)
             for spec in self.signature.states
         ]
+
+    def served_as(self, name: str) -> "StreamFunction":
+        """Return the function, or a copy with states of its own if it has another name, too.
+
+        C numbers the rows of each name.
+        """
+        if self._name in (None, name):
+            self._name = name
+            return self
+        if name not in self._others:
+            other = self._others[name] = copy.copy(self)
+            other.__dict__.pop("tables", None)
+            other._lock = threading.Lock()
+        return self._others[name]
 
     def batched(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse the call, as rows that are no chunks have no states.
@@ -651,7 +681,9 @@ def _check_count(function: Callable[..., Any], count: int, what: str) -> None:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [each for each in parameters if each.kind in kinds]
     needed = sum(each.default is each.empty for each in positional)
-    if not needed <= count <= len(positional) or inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function):
+        raise SignatureError(f'its {what} function is "async def", which is not awaited: use "def"')
+    if not needed <= count <= len(positional):
         values = "a request" if what == "open" else f"{count} states"
         raise SignatureError(f"its {what} function does not take {values}")
 

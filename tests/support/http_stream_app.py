@@ -26,6 +26,8 @@ def total(
     s += x
     return s, s
 
+again = total
+
 @webtorch.stream
 def counted(
     x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
@@ -143,6 +145,10 @@ def slow(x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
 def release(request):
     gate.set()
     return ""
+
+@webtorch.infer
+def allowed(client: Float32[Tensor, "batch 31"]) -> Float32[Tensor, "batch"]:
+    return torch.zeros(len(client))
 
 @webtorch.handler
 def facts(request):

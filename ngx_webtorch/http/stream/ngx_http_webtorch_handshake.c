@@ -24,20 +24,25 @@ ngx_http_webtorch_handshake_check(ngx_http_request_t *r,
     ngx_http_webtorch_handshake_t *handshake)
 {
     u_char      buf[NGX_HTTP_WEBTORCH_HANDSHAKE_CODED];
-    ngx_str_t  *upgrade, *connection, *version, *key, decoded;
+    ngx_int_t   rc;
+    ngx_str_t  *upgrade, *version, *key, connection, decoded;
 
     upgrade = ngx_http_webtorch_find_header(r, "upgrade");
-    connection = ngx_http_webtorch_find_header(r, "connection");
+    rc = ngx_http_webtorch_join_headers(r, "connection", &connection);
     version = ngx_http_webtorch_find_header(r, "sec-websocket-version");
     key = ngx_http_webtorch_find_header(r, "sec-websocket-key");
 
     if (r->http_version != NGX_HTTP_VERSION_11
         || upgrade == NULL
         || !ngx_http_webtorch_handshake_has_token(upgrade, "websocket")
-        || connection == NULL
-        || !ngx_http_webtorch_handshake_has_token(connection, "upgrade"))
+        || rc != NGX_OK
+        || !ngx_http_webtorch_handshake_has_token(&connection, "upgrade"))
     {
         return "a stream is a POST, or a WebSocket over HTTP/1.1";
+    }
+
+    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
+        return "a WebSocket begins with a request without a body";
     }
 
     if (version == NULL || version->len != 2
@@ -162,15 +167,13 @@ void
 ngx_http_webtorch_handshake_choose(ngx_http_request_t *r, ngx_str_t *protocols,
     ngx_str_t *chosen)
 {
-    ngx_str_t  wanted, item, list, known, *value;
+    ngx_str_t  wanted, item, list, known;
 
-    value = ngx_http_webtorch_find_header(r, "sec-websocket-protocol");
-
-    if (value == NULL) {
+    if (ngx_http_webtorch_join_headers(r, "sec-websocket-protocol", &wanted)
+        != NGX_OK)
+    {
         return;
     }
-
-    wanted = *value;
 
     while (ngx_http_webtorch_handshake_next(&wanted, &item)) {
         list = *protocols;

@@ -269,6 +269,8 @@ ngx_http_webtorch_stream_pump(ngx_http_webtorch_stream_t *st)
 {
     ngx_int_t  rc;
 
+    st->budget = NGX_HTTP_WEBTORCH_BUDGET;
+
     do {
         if (ngx_http_webtorch_stream_flush(st) != NGX_OK
             || st->in_call || st->opening || st->ended)

@@ -5,20 +5,32 @@
 #include <sys/random.h>
 
 
-struct ngx_http_webtorch_streams_s {
-    ngx_uint_t    n;                      /* streams, with ended ones whose rows
-                                             are still in use */
+/* rows of the states of a function, which several locations may have */
+
+typedef struct {
     uint32_t      next;                   /* a row that was never used */
     uint32_t     *free;                   /* rows that were */
     ngx_uint_t    nfree;
     ngx_uint_t    size;
+} ngx_http_webtorch_stream_rows_t;
+
+
+struct ngx_http_webtorch_streams_s {
+    ngx_uint_t    n;                      /* streams, with ended ones whose rows
+                                             are still in use */
+
+    ngx_http_webtorch_stream_rows_t  *rows;
 };
 
 
 static ngx_http_webtorch_streams_t *ngx_http_webtorch_streams_get(
     ngx_webtorch_handler_t *handler);
-static uint32_t ngx_http_webtorch_streams_take(
-    ngx_http_webtorch_streams_t *streams);
+static ngx_http_webtorch_stream_rows_t *ngx_http_webtorch_stream_find_rows(
+    ngx_str_t *name);
+static ngx_int_t ngx_http_webtorch_stream_add_rows(
+    ngx_http_webtorch_stream_rows_t *rows, ngx_uint_t n);
+static uint32_t ngx_http_webtorch_stream_take_row(
+    ngx_http_webtorch_stream_rows_t *rows);
 static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
     ngx_log_t *log);
 static ngx_http_webtorch_stream_t *ngx_http_webtorch_stream_alloc(
@@ -66,8 +78,8 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
             return NGX_ERROR;
         }
 
-        st->places[0] = ngx_http_webtorch_streams_take(streams);
-        st->places[1] = ngx_http_webtorch_streams_take(streams);
+        st->places[0] = ngx_http_webtorch_stream_take_row(streams->rows);
+        st->places[1] = ngx_http_webtorch_stream_take_row(streams->rows);
         st->write = st->places[0];
     }
 
@@ -139,43 +151,103 @@ ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
 static ngx_http_webtorch_streams_t *
 ngx_http_webtorch_streams_get(ngx_webtorch_handler_t *handler)
 {
-    ngx_http_webtorch_streams_t  *streams;
+    ngx_http_webtorch_streams_t      *streams;
+    ngx_http_webtorch_stream_rows_t  *rows;
 
-    if (handler->streams == NULL) {
-
-        streams = ngx_calloc(sizeof(ngx_http_webtorch_streams_t),
-                             ngx_cycle->log);
-        if (streams == NULL) {
-            return NULL;
-        }
-
-        streams->next = 1;
-        streams->size = 2 * handler->max_streams;
-
-        streams->free = ngx_alloc(streams->size * sizeof(uint32_t),
-                                  ngx_cycle->log);
-        if (streams->free == NULL) {
-            ngx_free(streams);
-            return NULL;
-        }
-
-        handler->streams = streams;
+    if (handler->streams) {
+        return handler->streams;
     }
 
-    return handler->streams;
+    rows = ngx_http_webtorch_stream_find_rows(&handler->name);
+
+    if (rows == NULL) {
+        rows = ngx_pcalloc(ngx_cycle->pool,
+                           sizeof(ngx_http_webtorch_stream_rows_t));
+        if (rows == NULL) {
+            return NULL;
+        }
+
+        rows->next = 1;
+    }
+
+    if (ngx_http_webtorch_stream_add_rows(rows, 2 * handler->max_streams)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    streams = ngx_pcalloc(ngx_cycle->pool, sizeof(ngx_http_webtorch_streams_t));
+    if (streams == NULL) {
+        return NULL;
+    }
+
+    streams->rows = rows;
+    handler->streams = streams;
+
+    return streams;
+}
+
+
+static ngx_http_webtorch_stream_rows_t *
+ngx_http_webtorch_stream_find_rows(ngx_str_t *name)
+{
+    ngx_uint_t                    i;
+    ngx_array_t                  *handlers;
+    ngx_webtorch_handler_t      **elts;
+    ngx_http_webtorch_streams_t  *streams;
+
+    handlers = &ngx_webtorch_get_conf(ngx_cycle)->handlers;
+    elts = handlers->elts;
+
+    for (i = 0; i < handlers->nelts; i++) {
+        streams = elts[i]->streams;
+
+        if (streams && elts[i]->name.len == name->len
+            && ngx_strncmp(elts[i]->name.data, name->data, name->len) == 0)
+        {
+            return streams->rows;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* a row that is freed always has a place among the free ones */
+
+static ngx_int_t
+ngx_http_webtorch_stream_add_rows(ngx_http_webtorch_stream_rows_t *rows,
+    ngx_uint_t n)
+{
+    uint32_t  *p;
+
+    p = ngx_alloc((rows->size + n) * sizeof(uint32_t), ngx_cycle->log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (rows->free) {
+        ngx_memcpy(p, rows->free, rows->nfree * sizeof(uint32_t));
+        ngx_free(rows->free);
+    }
+
+    rows->free = p;
+    rows->size += n;
+
+    return NGX_OK;
 }
 
 
 /* the row that was freed last is the one that caches have */
 
 static uint32_t
-ngx_http_webtorch_streams_take(ngx_http_webtorch_streams_t *streams)
+ngx_http_webtorch_stream_take_row(ngx_http_webtorch_stream_rows_t *rows)
 {
-    if (streams->nfree) {
-        return streams->free[--streams->nfree];
+    if (rows->nfree) {
+        return rows->free[--rows->nfree];
     }
 
-    return streams->next++;
+    return rows->next++;
 }
 
 
@@ -420,14 +492,14 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
 static void
 ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st)
 {
-    ngx_uint_t                    i;
-    ngx_http_webtorch_streams_t  *streams;
+    ngx_uint_t                        i;
+    ngx_http_webtorch_stream_rows_t  *rows;
 
-    streams = st->streams;
+    rows = st->streams->rows;
 
     for (i = 0; i < 2; i++) {
         if (st->places[i]) {
-            streams->free[streams->nfree++] = st->places[i];
+            rows->free[rows->nfree++] = st->places[i];
         }
     }
 
@@ -440,7 +512,7 @@ ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st)
         }
     }
 
-    streams->n--;
+    st->streams->n--;
 
     ngx_free(st);
 }

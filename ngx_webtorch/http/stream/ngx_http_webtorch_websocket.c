@@ -47,7 +47,6 @@ ngx_int_t
 ngx_http_webtorch_websocket(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
-    ngx_int_t                       rc;
     ngx_str_t                       name, value;
     const char                     *error;
     ngx_http_webtorch_websocket_t  *w;
@@ -63,7 +62,11 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         ngx_str_set(&name, "Upgrade");
         ngx_str_set(&value, "websocket");
 
-        if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        /* HTTP/2 has no such header, clients refuse an answer with it */
+
+        if (r->http_version < NGX_HTTP_VERSION_20
+            && ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
+        {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
@@ -85,12 +88,6 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
 
     ngx_http_webtorch_handshake_choose(r, &st->handler->protocols,
                                        &w->handshake.protocol);
-
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
     /* what came after the head */
 
@@ -213,6 +210,11 @@ ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
         w->in.pos = w->buffer;
         w->in.last = w->buffer;
 
+        if (st->budget == 0) {
+            ngx_post_event(c->read, &ngx_posted_next_events);
+            return NGX_AGAIN;
+        }
+
         n = c->recv(c, w->buffer, NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER);
 
         if (n == NGX_AGAIN) {
@@ -226,6 +228,7 @@ ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
         }
 
         w->in.last += n;
+        st->budget -= ngx_min(st->budget, (size_t) n);
     }
 }
 
@@ -277,7 +280,8 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
                        ? "a message is larger than \"client_max_body_size\""
                        : (w->ws.code == NGX_WEBTORCH_WS_NOT_UTF8)
                              ? "a text is not UTF-8"
-                             : "frames are malformed");
+                             : (w->ws.code == NGX_WEBTORCH_WS_INTERNAL)
+                                   ? "no memory" : "frames are malformed");
         return NGX_DONE;
 
     default: /* NGX_WEBTORCH_WS_EVENT_AGAIN, NGX_WEBTORCH_WS_EVENT_PONG */

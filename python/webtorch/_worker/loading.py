@@ -158,6 +158,8 @@ def _find(name: str) -> Handler:
         kind = 'a coroutine ("async def") of tensors'
     if kind:
         raise _placed(SignatureError(f"it is {kind}, which is not supported"), handler)
+    if isinstance(handler, StreamFunction):
+        return handler.served_as(name.removesuffix(LIFE))
     return handler
 
 
