@@ -14,7 +14,8 @@ import webtorch
 from webtorch import HTTPError, Missing, State, Strings
 from webtorch._handlers import Span
 from webtorch._schema import SignatureError, TensorSpec
-from webtorch._streams import StreamFunction, TensorTable
+from webtorch._state_tables import TensorTable
+from webtorch._streams import StreamFunction
 from webtorch.cli._discovery import _functions
 from webtorch.cli._examples import curl, order
 
