@@ -4,6 +4,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_stream_http.h"
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_http_webtorch_stream_table.h"
@@ -11,6 +12,8 @@
 #include "ngx_webtorch_accept.h"
 
 
+static ngx_int_t ngx_http_webtorch_stream_metadata(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler);
 static ngx_int_t ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler);
 static size_t ngx_http_webtorch_stream_max_chunk(ngx_http_request_t *r,
@@ -35,6 +38,10 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
 
     ctx->handler = wlcf->handler;
 
+    if (r->method == NGX_HTTP_OPTIONS && r == r->main) {
+        return ngx_http_webtorch_stream_metadata(r, ctx->handler);
+    }
+
     rc = ngx_http_webtorch_stream_admit(r, ctx->handler);
 
     if (rc != NGX_DECLINED) {
@@ -55,6 +62,29 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
     return (r->method == NGX_HTTP_GET)
                ? ngx_http_webtorch_websocket(r, st)
                : ngx_http_webtorch_stream_http(r, st);
+}
+
+
+/* as other functions of tensors answer OPTIONS, without states and "done" */
+
+static ngx_int_t
+ngx_http_webtorch_stream_metadata(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler)
+{
+    ngx_webtorch_handler_t           *wire;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    wire = ngx_palloc(r->pool, sizeof(ngx_webtorch_handler_t));
+    if (wire == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    conf = handler->data;
+
+    *wire = *handler;
+    wire->schema = conf->wire;
+
+    return ngx_http_webtorch_handler_metadata(r, wire);
 }
 
 

@@ -129,6 +129,16 @@ def test_keepalive_after_a_stream(server):
         assert client.line() == b'"x"'
 
 
+def test_options_describe_the_tensors(server):
+    """As for other functions, without states and `done`."""
+    answer = server.request("OPTIONS", "/several")
+    assert answer.status_code == 200
+    assert answer.headers["Allow"] == "GET, POST, PUT, OPTIONS"
+    found = answer.json()
+    assert [each["name"] for each in found["inputs"]] == ["x", "k"]
+    assert [each["name"] for each in found["outputs"]] == ["y", "n"]
+
+
 # --- whole bodies ---
 
 
