@@ -110,6 +110,10 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               npolls;
     ngx_webtorch_timer_t     timeout;     /* when the oldest waiter times out */
 
+    /* see ngx_webtorch_runner_spent() */
+    ngx_msec_t               turn;        /* of the event loop's last call */
+    ngx_uint_t               spent;       /* usec */
+
     /* mode=auto */
     uint64_t                 fast_weight; /* batch weight of a fast call */
     ngx_uint_t               penalty;     /* fast calls in the thread that the

@@ -26,6 +26,7 @@ static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner);
+static ngx_uint_t ngx_webtorch_runner_spent(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_run_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 
@@ -232,7 +233,9 @@ ngx_webtorch_runner_run(ngx_webtorch_runner_t *runner,
     ngx_webtorch_sink_t    sink;
     ngx_webtorch_batch_t  *batch;
 
-    if (!ngx_webtorch_runner_may_run_now(runner)) {
+    if (!ngx_webtorch_runner_may_run_now(runner)
+        || ngx_webtorch_runner_spent(runner) >= NGX_WEBTORCH_INLINE_LIMIT)
+    {
         return NGX_DECLINED;
     }
 
@@ -421,12 +424,10 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 static void
 ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 {
-    ngx_uint_t             spent;
     ngx_webtorch_fifo_t    done;
     ngx_webtorch_batch_t  *batch;
     ngx_webtorch_place_e   place;
 
-    spent = 0;
     ngx_webtorch_fifo_init(&done);
 
     while ((batch = runner->ready.head) != NULL) {
@@ -447,7 +448,7 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
         }
 
         if (place == NGX_WEBTORCH_PLACE_LOOP
-            && spent >= NGX_WEBTORCH_INLINE_LIMIT)
+            && ngx_webtorch_runner_spent(runner) >= NGX_WEBTORCH_INLINE_LIMIT)
         {
             /* a worker that shuts down gracefully waits for timers */
             ngx_webtorch_batch_set_timeout(runner);
@@ -464,7 +465,6 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 
         ngx_webtorch_runner_run_inline(runner, batch);
         ngx_webtorch_fifo_add(&done, batch);
-        spent += batch->elapsed;
     }
 
     runner->overdue = 0;
@@ -603,16 +603,37 @@ ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner)
 }
 
 
+/*
+ * Microseconds of calls in the event loop since it looked for events.  A client
+ * that has sent the next request, or the next chunk of a stream, is read when
+ * it is answered, in the same iteration of the loop: the time that nginx has
+ * cached does not change until other clients are looked for.
+ */
+
+static ngx_uint_t
+ngx_webtorch_runner_spent(ngx_webtorch_runner_t *runner)
+{
+    return (runner->turn == ngx_current_msec) ? runner->spent : 0;
+}
+
+
 static void
 ngx_webtorch_runner_run_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
+    ngx_uint_t  spent;
+
+    spent = ngx_webtorch_runner_spent(runner);
+
     ngx_webtorch_batch_trim(runner, batch);
 
     batch->state = NGX_WEBTORCH_BATCH_RUNNING;
     batch->adopted = 1;
     ngx_webtorch_batch_run(batch, &runner->loop);
     batch->state = NGX_WEBTORCH_BATCH_DONE;
+
+    runner->turn = ngx_current_msec;
+    runner->spent = spent + batch->elapsed;
 
     ngx_webtorch_runner_learn(runner, batch, 1);
 }

@@ -183,6 +183,19 @@ struct Schema : private Table {
 };
 
 
+/* the verifier of flatbuffers checks the alignment of a vector's length only */
+
+template <typename T>
+bool
+verify_numbers(Verifier &v, const Vector<T> *numbers)
+{
+    return v.VerifyVector(numbers)
+           && (numbers == nullptr || numbers->size() == 0
+               || reinterpret_cast<uintptr_t>(numbers->Data())
+                  % sizeof(int64_t) == 0);
+}
+
+
 /* structs of the format */
 
 struct Node {
@@ -228,10 +241,10 @@ struct RecordBatch : private Table {
     {
         return VerifyTableStart(v)
                && VerifyField<int64_t>(v, place(0), 8)
-               && VerifyOffset(v, place(1)) && v.VerifyVector(nodes())
-               && VerifyOffset(v, place(2)) && v.VerifyVector(buffers())
+               && VerifyOffset(v, place(1)) && verify_numbers(v, nodes())
+               && VerifyOffset(v, place(2)) && verify_numbers(v, buffers())
                && VerifyOffset(v, place(3))
-               && VerifyOffset(v, place(4)) && v.VerifyVector(variadic())
+               && VerifyOffset(v, place(4)) && verify_numbers(v, variadic())
                && v.EndTable();
     }
 };

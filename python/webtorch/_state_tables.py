@@ -24,19 +24,26 @@ class TensorTable:
     """
 
     FIRST_ROWS = 64
+    """Rows that there are at first, fewer if they would take more than `FIRST_BYTES`."""
+
+    FIRST_BYTES = 1 << 20
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
         dtype: Any = spec.dtype
         self._dtype = dtype
-        self._rows = torch.zeros(self.FIRST_ROWS, *spec.sizes(), dtype=dtype)
+        row = torch.zeros(1, *spec.sizes(), dtype=dtype)
+        count = min(self.FIRST_ROWS, self.FIRST_BYTES // max(1, row.nbytes))
+        # that of zeros and two of a stream
+        self._rows = row.new_zeros(max(3, count), *spec.sizes())
 
     def read(self, places: Tensor) -> Tensor:
         """Return copies of rows."""
         try:
             return self._rows.index_select(0, places)
         except (IndexError, RuntimeError):
-            self._grow(int(places.max()))
+            if not self._grow(int(places.max())):
+                raise
             return self._rows.index_select(0, places)
 
     def write(self, places: Tensor, values: Tensor) -> None:
@@ -44,7 +51,8 @@ class TensorTable:
         try:
             self._rows.index_copy_(0, places, values)
         except (IndexError, RuntimeError):
-            self._grow(int(places.max()))
+            if not self._grow(int(places.max())):
+                raise
             self._rows.index_copy_(0, places, values)
 
     def check(self, values: Any, rows: int) -> Tensor:
@@ -77,11 +85,15 @@ class TensorTable:
     def forget(self, place: int) -> None:
         """Release what a row holds."""
 
-    def _grow(self, place: int) -> None:
+    def _grow(self, place: int) -> bool:
+        """Make room for a row; return False if there is."""
+        if place < len(self._rows):
+            return False
         capacity = max(2 * len(self._rows), place + 1)
         grown = self._rows.new_zeros(capacity, *self.spec.sizes())
         grown[: len(self._rows)] = self._rows
         self._rows = grown
+        return True
 
 
 class ObjectTable:

@@ -18,7 +18,7 @@ from webtorch import _gaps, _torch
 from webtorch._gaps import NO_GAPS, Masked
 from webtorch._handlers import Handler, Kind, TensorFunction
 from webtorch._request import Request
-from webtorch._schema import BATCH, Schema, SignatureError, TensorSpec
+from webtorch._schema import BATCH, MAX_TENSORS, Schema, SignatureError, TensorSpec
 from webtorch._state_tables import ObjectTable, Table, TensorTable
 
 T = TypeVar("T")
@@ -200,6 +200,8 @@ def _wire_schema(
 
 
 def _check_wire(schema: Schema, has_done: bool) -> None:
+    if len(schema.inputs) >= MAX_TENSORS:
+        raise SignatureError(f"it has more than {MAX_TENSORS - 1} inputs")
     if not schema.batched:
         raise SignatureError(
             f'the first axis of a stream\'s tensors is "{BATCH}": a row of each stream'
@@ -350,7 +352,7 @@ class StreamFunction(TensorFunction):
     def has_close(self) -> bool:
         """Whether something is to be done at the end of a stream."""
         return self._close is not None or any(
-            isinstance(table, ObjectTable) for table in self.tables
+            state.dtype is object for state in self.signature.states
         )
 
     @functools.cached_property
@@ -523,7 +525,9 @@ def _check_count(function: Callable[..., Any], count: int, what: str) -> None:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [each for each in parameters if each.kind in kinds]
     needed = sum(each.default is each.empty for each in positional)
-    if not needed <= count <= len(positional) or inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function):
+        raise SignatureError(f'its {what} function is "async def", which is not awaited: use "def"')
+    if not needed <= count <= len(positional):
         values = "a request" if what == "open" else f"{count} states"
         raise SignatureError(f"its {what} function does not take {values}")
 

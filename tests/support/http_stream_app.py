@@ -146,6 +146,10 @@ def release(request):
     gate.set()
     return ""
 
+@webtorch.infer
+def allowed(client: Float32[Tensor, "batch 31"]) -> Float32[Tensor, "batch"]:
+    return torch.zeros(len(client))
+
 @webtorch.handler
 def facts(request):
     return {"calls": calls, "ended": ended}

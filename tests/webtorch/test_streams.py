@@ -13,7 +13,7 @@ from torch import Tensor
 import webtorch
 from webtorch import HTTPError, Missing, State, Strings
 from webtorch._handlers import Span
-from webtorch._schema import SignatureError
+from webtorch._schema import SignatureError, TensorSpec
 from webtorch._state_tables import TensorTable
 from webtorch._streams import StreamFunction
 from webtorch.cli._discovery import _functions
@@ -213,6 +213,16 @@ def test_close_is_checked():
         _ = copy.schema
 
 
+def test_coroutines_are_refused():
+    copy = webtorch.stream(total.__wrapped__)
+
+    @copy.close
+    async def end(s: Tensor) -> None: ...
+
+    with pytest.raises(SignatureError, match='its close function is "async def"'):
+        _ = copy.schema
+
+
 # --- calls ---
 
 
@@ -238,6 +248,21 @@ def test_tables_grow():
     f.run([torch.ones(1, 2), places((0, last))], 1)
     (y,) = f.run([torch.ones(1, 2), places((last, last + 500))], 1)
     assert y.tolist() == [[2.0, 2.0]]
+
+
+def test_tables_of_large_states_begin_small():
+    table = TensorTable(TensorSpec("s", torch.float32, (1000, 1000)))
+    assert len(table._rows) == 3
+    table.write(torch.tensor([7]), torch.ones(1, 1000, 1000))
+    assert table.read(torch.tensor([7])).sum() == 1_000_000
+
+
+def test_tables_do_not_grow_with_errors():
+    table = TensorTable(TensorSpec("s", torch.float32, (2,)))
+    rows = len(table._rows)
+    with pytest.raises(RuntimeError):
+        table.write(torch.tensor([1]), torch.ones(1, 2, dtype=torch.float64))
+    assert len(table._rows) == rows
 
 
 def test_arguments_with_gaps():

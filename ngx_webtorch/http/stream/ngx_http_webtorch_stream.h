@@ -29,6 +29,9 @@
 /* bytes of them */
 #define NGX_HTTP_WEBTORCH_MAX_ANSWER    65536
 
+/* bytes that are parsed before other clients are looked for */
+#define NGX_HTTP_WEBTORCH_BUDGET        65536
+
 /* hexadecimal digits of Stream-Id */
 #define NGX_HTTP_WEBTORCH_ID_LEN        32
 
@@ -101,6 +104,7 @@ struct ngx_http_webtorch_stream_s {
     ngx_http_webtorch_framing_e  framing;
     ngx_webtorch_layout_t        layout;     /* of the chunk in the call */
     ngx_str_t                    piece;      /* of a body in a file */
+    size_t                       budget;     /* bytes, see above */
 
     /* output */
     ngx_http_webtorch_payload_e  out_payload;

@@ -92,7 +92,7 @@ ngx_http_webtorch_stream_negotiate(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (rc == NGX_OK) {
+    if (rc == NGX_OK && accept.len) {
         out = ngx_http_webtorch_stream_accepted(st, &accept, out);
     }
 

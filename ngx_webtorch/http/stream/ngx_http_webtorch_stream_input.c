@@ -41,6 +41,11 @@ ngx_http_webtorch_stream_read(ngx_http_webtorch_stream_t *st)
 
             rc = ngx_http_webtorch_stream_read_buf(st, cl->buf);
 
+            if (rc == NGX_BUSY) {
+                ngx_post_event(r->connection->read, &ngx_posted_next_events);
+                return NGX_AGAIN;
+            }
+
             if (rc != NGX_AGAIN) {
                 return rc;
             }
@@ -66,7 +71,7 @@ ngx_http_webtorch_stream_read(ngx_http_webtorch_stream_t *st)
 }
 
 
-/* NGX_AGAIN: all of it is parsed */
+/* NGX_AGAIN: all of it is parsed; NGX_BUSY: other clients come first */
 
 static ngx_int_t
 ngx_http_webtorch_stream_read_buf(ngx_http_webtorch_stream_t *st, ngx_buf_t *b)
@@ -76,6 +81,11 @@ ngx_http_webtorch_stream_read_buf(ngx_http_webtorch_stream_t *st, ngx_buf_t *b)
     for ( ;; ) {
 
         if (b->pos < b->last) {
+
+            if (st->budget == 0) {
+                return NGX_BUSY;
+            }
+
             rc = ngx_http_webtorch_stream_parse(st, b);
 
             if (rc != NGX_AGAIN) {
@@ -144,6 +154,7 @@ ngx_http_webtorch_stream_parse(ngx_http_webtorch_stream_t *st, ngx_buf_t *b)
                  st->payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT);
     }
 
+    st->budget -= ngx_min(st->budget, (size_t) ((u_char *) in.pos - b->pos));
     b->pos = (u_char *) in.pos;
 
     return ngx_http_webtorch_stream_framed(st, rc);

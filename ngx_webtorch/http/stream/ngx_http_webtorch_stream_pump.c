@@ -334,6 +334,8 @@ ngx_http_webtorch_stream_pump(ngx_http_webtorch_stream_t *st)
 {
     ngx_int_t  rc;
 
+    st->budget = NGX_HTTP_WEBTORCH_BUDGET;
+
     do {
         if (ngx_http_webtorch_stream_flush(st) != NGX_OK
             || st->in_call || st->opening || st->ended)
@@ -570,7 +572,9 @@ ngx_http_webtorch_stream_wait_write(ngx_http_request_t *r)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (!wev->delayed && !wev->timer_set) {
+    /* the client has read something, or this is the first time */
+
+    if (!wev->delayed) {
         ngx_add_timer(wev, clcf->send_timeout);
     }
 

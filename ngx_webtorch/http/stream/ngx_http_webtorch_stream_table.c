@@ -5,28 +5,32 @@
 #include <sys/random.h>
 
 
-/* of a function, whose handlers have the same states in Python */
+/* rows of the states of a function, which several locations may have */
 
 typedef struct {
     uint32_t      next;                   /* a row that was never used */
     uint32_t     *free;                   /* rows that were */
     ngx_uint_t    nfree;
     ngx_uint_t    size;
-} ngx_http_webtorch_rows_t;
+} ngx_http_webtorch_stream_rows_t;
 
 
 struct ngx_http_webtorch_streams_s {
-    ngx_uint_t                 n;         /* streams, with ended ones whose rows
+    ngx_uint_t    n;                      /* streams, with ended ones whose rows
                                              are still in use */
-    ngx_http_webtorch_rows_t  *rows;
+
+    ngx_http_webtorch_stream_rows_t  *rows;
 };
 
 
 static ngx_http_webtorch_streams_t *ngx_http_webtorch_streams_get(
     ngx_webtorch_handler_t *handler);
-static ngx_http_webtorch_rows_t *ngx_http_webtorch_rows_get(
-    ngx_webtorch_handler_t *handler);
-static uint32_t ngx_http_webtorch_rows_take(ngx_http_webtorch_rows_t *rows);
+static ngx_http_webtorch_stream_rows_t *ngx_http_webtorch_stream_find_rows(
+    ngx_str_t *name);
+static ngx_int_t ngx_http_webtorch_stream_add_rows(
+    ngx_http_webtorch_stream_rows_t *rows, ngx_uint_t n);
+static uint32_t ngx_http_webtorch_stream_take_row(
+    ngx_http_webtorch_stream_rows_t *rows);
 static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
     ngx_log_t *log);
 static void ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
@@ -74,8 +78,8 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     ngx_webtorch_timer_init(&st->over, ngx_http_webtorch_stream_over_handler,
                             st, ngx_cycle->log);
 
-    st->places[0] = ngx_http_webtorch_rows_take(streams->rows);
-    st->places[1] = ngx_http_webtorch_rows_take(streams->rows);
+    st->places[0] = ngx_http_webtorch_stream_take_row(streams->rows);
+    st->places[1] = ngx_http_webtorch_stream_take_row(streams->rows);
     st->write = st->places[0];
 
     streams->n++;
@@ -88,21 +92,33 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
 static ngx_http_webtorch_streams_t *
 ngx_http_webtorch_streams_get(ngx_webtorch_handler_t *handler)
 {
-    ngx_http_webtorch_rows_t     *rows;
-    ngx_http_webtorch_streams_t  *streams;
+    ngx_http_webtorch_streams_t      *streams;
+    ngx_http_webtorch_stream_rows_t  *rows;
 
     if (handler->streams) {
         return handler->streams;
     }
 
-    streams = ngx_calloc(sizeof(ngx_http_webtorch_streams_t), ngx_cycle->log);
-    if (streams == NULL) {
+    rows = ngx_http_webtorch_stream_find_rows(&handler->name);
+
+    if (rows == NULL) {
+        rows = ngx_pcalloc(ngx_cycle->pool,
+                           sizeof(ngx_http_webtorch_stream_rows_t));
+        if (rows == NULL) {
+            return NULL;
+        }
+
+        rows->next = 1;
+    }
+
+    if (ngx_http_webtorch_stream_add_rows(rows, 2 * handler->max_streams)
+        != NGX_OK)
+    {
         return NULL;
     }
 
-    rows = ngx_http_webtorch_rows_get(handler);
-    if (rows == NULL) {
-        ngx_free(streams);
+    streams = ngx_pcalloc(ngx_cycle->pool, sizeof(ngx_http_webtorch_streams_t));
+    if (streams == NULL) {
         return NULL;
     }
 
@@ -113,67 +129,60 @@ ngx_http_webtorch_streams_get(ngx_webtorch_handler_t *handler)
 }
 
 
-/* the rows of the handler's function, with room for streams of this handler */
-
-static ngx_http_webtorch_rows_t *
-ngx_http_webtorch_rows_get(ngx_webtorch_handler_t *handler)
+static ngx_http_webtorch_stream_rows_t *
+ngx_http_webtorch_stream_find_rows(ngx_str_t *name)
 {
-    uint32_t                      *numbers;
-    ngx_uint_t                     i, size;
-    ngx_webtorch_conf_t           *wcf;
-    ngx_webtorch_handler_t       **handlers;
-    ngx_http_webtorch_rows_t      *rows;
-    ngx_http_webtorch_streams_t   *streams;
+    ngx_uint_t                    i;
+    ngx_array_t                  *handlers;
+    ngx_webtorch_handler_t      **elts;
+    ngx_http_webtorch_streams_t  *streams;
 
-    rows = NULL;
-    wcf = ngx_webtorch_get_conf(ngx_cycle);
-    handlers = wcf->handlers.elts;
+    handlers = &ngx_webtorch_get_conf(ngx_cycle)->handlers;
+    elts = handlers->elts;
 
-    for (i = 0; i < wcf->handlers.nelts && rows == NULL; i++) {
-        streams = handlers[i]->streams;
+    for (i = 0; i < handlers->nelts; i++) {
+        streams = elts[i]->streams;
 
-        if (streams
-            && handlers[i]->name.len == handler->name.len
-            && ngx_memcmp(handlers[i]->name.data, handler->name.data,
-                          handler->name.len)
-               == 0)
+        if (streams && elts[i]->name.len == name->len
+            && ngx_strncmp(elts[i]->name.data, name->data, name->len) == 0)
         {
-            rows = streams->rows;
+            return streams->rows;
         }
     }
 
-    size = (rows ? rows->size : 0) + 2 * handler->max_streams;
+    return NULL;
+}
 
-    numbers = ngx_alloc(size * sizeof(uint32_t), ngx_cycle->log);
-    if (numbers == NULL) {
-        return NULL;
+
+/* a row that is freed always has a place among the free ones */
+
+static ngx_int_t
+ngx_http_webtorch_stream_add_rows(ngx_http_webtorch_stream_rows_t *rows,
+    ngx_uint_t n)
+{
+    uint32_t  *p;
+
+    p = ngx_alloc((rows->size + n) * sizeof(uint32_t), ngx_cycle->log);
+    if (p == NULL) {
+        return NGX_ERROR;
     }
 
-    if (rows) {
-        ngx_memcpy(numbers, rows->free, rows->nfree * sizeof(uint32_t));
+    if (rows->free) {
+        ngx_memcpy(p, rows->free, rows->nfree * sizeof(uint32_t));
         ngx_free(rows->free);
-
-    } else {
-        rows = ngx_calloc(sizeof(ngx_http_webtorch_rows_t), ngx_cycle->log);
-        if (rows == NULL) {
-            ngx_free(numbers);
-            return NULL;
-        }
-
-        rows->next = 1;
     }
 
-    rows->free = numbers;
-    rows->size = size;
+    rows->free = p;
+    rows->size += n;
 
-    return rows;
+    return NGX_OK;
 }
 
 
 /* the row that was freed last is the one that caches have */
 
 static uint32_t
-ngx_http_webtorch_rows_take(ngx_http_webtorch_rows_t *rows)
+ngx_http_webtorch_stream_take_row(ngx_http_webtorch_stream_rows_t *rows)
 {
     if (rows->nfree) {
         return rows->free[--rows->nfree];
@@ -324,8 +333,8 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
 static void
 ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st)
 {
-    ngx_uint_t                 i;
-    ngx_http_webtorch_rows_t  *rows;
+    ngx_uint_t                        i;
+    ngx_http_webtorch_stream_rows_t  *rows;
 
     rows = st->streams->rows;
 

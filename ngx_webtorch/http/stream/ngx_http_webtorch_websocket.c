@@ -65,7 +65,6 @@ ngx_int_t
 ngx_http_webtorch_websocket(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
-    ngx_int_t                       rc;
     ngx_str_t                       name, value;
     const char                     *error;
     ngx_http_webtorch_websocket_t  *w;
@@ -81,7 +80,11 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         ngx_str_set(&name, "Upgrade");
         ngx_str_set(&value, "websocket");
 
-        if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+        /* HTTP/2 has no such header, clients refuse an answer with it */
+
+        if (r->http_version < NGX_HTTP_VERSION_20
+            && ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
+        {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
@@ -103,12 +106,6 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
 
     ngx_http_webtorch_websocket_choose(r, &st->handler->protocols,
                                        &w->protocol);
-
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
     /* what came after the head */
 
@@ -144,20 +141,25 @@ ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
     ngx_http_webtorch_websocket_t *w)
 {
     u_char      buf[NGX_HTTP_WEBTORCH_WEBSOCKET_CODED];
-    ngx_str_t  *upgrade, *connection, *version, *key, decoded;
+    ngx_int_t   rc;
+    ngx_str_t  *upgrade, *version, *key, connection, decoded;
 
     upgrade = ngx_http_webtorch_find_header(r, "upgrade");
-    connection = ngx_http_webtorch_find_header(r, "connection");
+    rc = ngx_http_webtorch_join_headers(r, "connection", &connection);
     version = ngx_http_webtorch_find_header(r, "sec-websocket-version");
     key = ngx_http_webtorch_find_header(r, "sec-websocket-key");
 
     if (r->http_version != NGX_HTTP_VERSION_11
         || upgrade == NULL
         || !ngx_http_webtorch_websocket_has_token(upgrade, "websocket")
-        || connection == NULL
-        || !ngx_http_webtorch_websocket_has_token(connection, "upgrade"))
+        || rc != NGX_OK
+        || !ngx_http_webtorch_websocket_has_token(&connection, "upgrade"))
     {
         return "a stream is a POST, or a WebSocket over HTTP/1.1";
+    }
+
+    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
+        return "a WebSocket begins with a request without a body";
     }
 
     if (version == NULL || version->len != 2
@@ -286,15 +288,13 @@ static void
 ngx_http_webtorch_websocket_choose(ngx_http_request_t *r, ngx_str_t *protocols,
     ngx_str_t *chosen)
 {
-    ngx_str_t  wanted, item, list, known, *value;
+    ngx_str_t  wanted, item, list, known;
 
-    value = ngx_http_webtorch_find_header(r, "sec-websocket-protocol");
-
-    if (value == NULL) {
+    if (ngx_http_webtorch_join_headers(r, "sec-websocket-protocol", &wanted)
+        != NGX_OK)
+    {
         return;
     }
-
-    wanted = *value;
 
     while (ngx_http_webtorch_websocket_next(&wanted, &item)) {
         list = *protocols;
@@ -410,6 +410,11 @@ ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
         w->in.pos = w->buffer;
         w->in.last = w->buffer;
 
+        if (st->budget == 0) {
+            ngx_post_event(c->read, &ngx_posted_next_events);
+            return NGX_AGAIN;
+        }
+
         n = c->recv(c, w->buffer, NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER);
 
         if (n == NGX_AGAIN) {
@@ -423,6 +428,7 @@ ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
         }
 
         w->in.last += n;
+        st->budget -= ngx_min(st->budget, (size_t) n);
     }
 }
 
@@ -466,7 +472,8 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
                        ? "a message is larger than \"client_max_body_size\""
                        : (w->ws.code == NGX_WEBTORCH_WS_NOT_UTF8)
                              ? "a text is not UTF-8"
-                             : "frames are malformed");
+                             : (w->ws.code == NGX_WEBTORCH_WS_INTERNAL)
+                                   ? "no memory" : "frames are malformed");
         return NGX_DONE;
 
     default: /* NGX_WEBTORCH_WS_EVENT_AGAIN, NGX_WEBTORCH_WS_EVENT_PONG */

@@ -2,18 +2,22 @@
 
 import contextlib
 import json
+import socket
 import struct
+import threading
 
 import pytest
 
 from duplex import Duplex, duplex
 from http_stream_app import APP
-from nginx import Nginx, running, wait_for
+from nginx import DEADLINE, Nginx, running, wait_for
 from wire import connections, request
 
 SERVER = """
 location = /total { webtorch_handler app:total; }
 location = /thread { webtorch_handler app:total mode=thread; }
+location = /inline { webtorch_handler app:total mode=inline; }
+location = /guarded { webtorch_access app:allowed body=8k; webtorch_handler app:total; }
 location = /again { webtorch_handler app:again; }
 location = /counted { webtorch_handler app:counted; }
 location = /several { webtorch_handler app:several; }
@@ -74,6 +78,21 @@ def test_state_is_of_one_stream(server):
             b.send_row([0, 2])
             assert a.row() == [n, 0]
             assert b.row() == [0, 2 * n]
+
+
+def test_locations_of_one_function(server):
+    with duplex(server, "/total") as a, duplex(server, "/thread") as b:
+        for n in range(1, 5):
+            a.send_row([1, 0])
+            assert a.row() == [n, 0]
+            b.send_row([0, 2])
+            assert b.row() == [0, 2 * n]
+
+
+def test_body_of_a_stream_is_not_scored(server):
+    with duplex(server, "/guarded") as client:
+        client.send_row([1, 2])
+        assert client.row() == [1, 2]
 
 
 def test_state_of_a_new_stream_is_zeros(server):
@@ -430,6 +449,35 @@ def test_timeout_is_that_of_a_chunk(server):
         assert post(server, "/late", ndjson(0)).status_code == 503
         server.get("/release")
         wait_for(lambda: post(server, "/late", ndjson(0)).content == b"0\n", "a free row")
+
+
+@pytest.mark.parametrize("line", [b"[1,1]\n", b"\n"], ids=["chunks", "blank"])
+def test_chunks_that_are_sent_ahead_delay_nobody(server, line):
+    sent = threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client.send(line * 10_000)
+                sent.set()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while client.socket.recv(65536):
+                pass
+
+    with duplex(server, "/inline") as client:
+        threads = [threading.Thread(target=target) for target in (send, read)]
+        for thread in threads:
+            thread.start()
+        try:
+            assert sent.wait(DEADLINE)
+            assert server.get("/alive").text == "alive"
+        finally:
+            # both threads end
+            client.socket.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
 
 
 def test_slow_reader_is_not_read_further(server):

@@ -61,12 +61,12 @@ class H2:
     def flush(self) -> None:
         self.socket.sendall(self.h2.data_to_send())
 
-    def open(self, path: str) -> int:
+    def open(self, path: str, method: str = "POST") -> int:
         stream = self.h2.get_next_available_stream_id()
         self.h2.send_headers(
             stream,
             [
-                (":method", "POST"),
+                (":method", method),
                 (":path", path),
                 (":scheme", "http"),
                 (":authority", "localhost"),
@@ -218,6 +218,19 @@ def test_curl_in_duplex(server):
         curl.stdin.close()
         assert curl.stdout.read() == b""
     assert curl.returncode == 0
+
+
+def test_get_over_http2(server):
+    client = H2()
+    stream = client.open("/total", "GET")
+    client.h2.end_stream(stream)
+    client.flush()
+    # the client refuses an answer with the header Upgrade
+    while stream not in client.ended:
+        client.receive()
+    assert client.status[stream] == "426"
+    assert json.loads(client.received[stream])["code"] == "upgrade_required"
+    client.socket.close()
 
 
 @pytest.mark.parametrize("post", [requests.post, httpx.post], ids=["requests", "httpx"])

@@ -1,10 +1,12 @@
 """Streams over WebSocket, with a client of its own and frames by hand."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import struct
+import threading
 
 import pytest
 import requests
@@ -230,6 +232,11 @@ GOOD = {
 }
 
 
+HANDSHAKE = "\r\n".join(
+    ["GET /echo HTTP/1.1", "Host: x", *(f"{name}: {GOOD[name]}" for name in GOOD), "", ""]
+).encode()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -237,21 +244,51 @@ GOOD = {
         {"Connection": "close"},
         {"Sec-WebSocket-Version": "8"},
         {"Sec-WebSocket-Key": "c2hvcnQ="},
+        {"Content-Length": "5"},
     ],
-    ids=["upgrade", "connection", "version", "key"],
+    ids=["upgrade", "connection", "version", "key", "body"],
 )
 def test_handshake_is_refused(server, wrong):
-    answer = requests.get(server.url("/echo"), headers=GOOD | wrong, timeout=DEADLINE)
+    body = b"hello" if "Content-Length" in wrong else None
+    answer = requests.get(server.url("/echo"), headers=GOOD | wrong, data=body, timeout=DEADLINE)
     assert answer.status_code == 426
     assert answer.headers["Sec-WebSocket-Version"] == "13"
     assert answer.json()["code"] == "upgrade_required"
 
 
+def test_frames_that_are_no_messages_delay_nobody(server):
+    pongs = b"\x8a\x80\0\0\0\0" * 20_000
+    sent = threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                s.sendall(pongs)
+                sent.set()
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as s:
+        s.sendall(HANDSHAKE)
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            assert sent.wait(DEADLINE)
+            assert requests.get(server.url("/alive"), timeout=DEADLINE).text == "alive"
+        finally:
+            s.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_headers_in_several_lines(server):
+    head = HANDSHAKE.replace(b"keep-alive, Upgrade", b"keep-alive\r\nConnection: Upgrade")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as s:
+        s.sendall(head + b"\x88\x80\0\0\0\0")
+        assert s.makefile("rb").readline() == b"HTTP/1.1 101 Switching Protocols\r\n"
+
+
 def test_first_frame_comes_with_the_handshake(server):
-    lines = ["GET /echo HTTP/1.1", "Host: x", *(f"{name}: {GOOD[name]}" for name in GOOD)]
     frame = b"\x81\x82\0\0\0\0hi"
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as s:
-        s.sendall("\r\n".join([*lines, "", ""]).encode() + frame[:4])
+        s.sendall(HANDSHAKE + frame[:4])
         s.sendall(frame[4:] + b"\x88\x80\0\0\0\0")
         answer = s.makefile("rb").read()
     head, _, frames = answer.partition(b"\r\n\r\n")
