@@ -95,6 +95,15 @@ class GenerateFunction(StreamFunction):
         """
         raise TypeError(f'"{self.name}" generates, which only requests begin')
 
+    def served_as(self, name: str) -> "GenerateFunction":
+        """Return the function, or a copy with states of its own if it has another name, too."""
+        found = super().served_as(name)
+        assert isinstance(found, GenerateFunction)
+        opener = getattr(found, "opener", None)
+        if opener is not None and opener.generate is not found:
+            found.opener = OpenFunction(found, opener._function)
+        return found
+
     def store(self, places: Tensor, values: Any, is_batched: bool) -> None:
         """Store the states of new generations.
 

@@ -166,7 +166,7 @@ def _find(name: str) -> Handler:
     if name.endswith(OPEN):
         if not isinstance(handler, GenerateFunction):
             raise HandlerNotFoundError(f'"{name}" is not of a generate function')
-        return handler.opener
+        return handler.served_as(name.removesuffix(OPEN)).opener
     function = inspect.getattr_static(handler, "__wrapped__")
     if not isinstance(handler, TensorFunction):
         return handler

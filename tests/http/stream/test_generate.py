@@ -74,6 +74,8 @@ def texts(words: State[list[list[str]]]) -> Text:
 def begin_texts(prompt: Strings[list[str], "batch"]) -> list[list[str]]:
     return [each.split() for each in prompt]
 
+other_name = count
+
 @webtorch.generate
 def endless(x: State[Float32[Tensor, "batch 3"]]) -> tuple[
     Float32[Tensor, "batch 3"], State[Float32[Tensor, "batch 3"]]
@@ -90,6 +92,7 @@ H2_PORT = free_port()
 SERVER = """
 location = /count { webtorch_handler app:count; }
 location = /thread { webtorch_handler app:count mode=thread; }
+location = /other { webtorch_handler app:other_name; }
 location = /texts { webtorch_handler app:texts; }
 location = /endless { webtorch_handler app:endless max_steps=5; }
 location = /large { webtorch_handler app:endless max_steps=1000000 max_streams=2; }
@@ -118,7 +121,9 @@ def test_answer_is_json(server):
     answer = server.post("/count", json={"start": 5})
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {"n": [5, 6, 7]}
-    assert server.post("/thread", json={"start": 1, "n": 100}).json() == {"n": [*range(1, 101)]}
+    for path in ("/thread", "/other"):
+        answer = server.post(path, json={"start": 1, "n": 100})
+        assert answer.json() == {"n": [*range(1, 101)]}
 
 
 @pytest.mark.parametrize(
