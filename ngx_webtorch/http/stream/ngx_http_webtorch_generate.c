@@ -69,6 +69,8 @@ ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ctx->handler = wlcf->handler;
+
     rc = ngx_http_webtorch_generate_admit(r, wlcf->handler);
 
     if (rc == NGX_DECLINED) {
@@ -119,7 +121,6 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t       *st;
     ngx_http_webtorch_stream_conf_t  *conf;
 
-    ctx->handler = handler;
     conf = handler->data;
 
     rc = ngx_http_webtorch_stream_new(r, ctx);
@@ -147,6 +148,7 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ctx->handler = handler->opener;
     ctx->done = ngx_http_webtorch_generate_begun;
     ctx->owner = &st->owner;
+    ctx->place = st->places[0];
 
     return ngx_http_webtorch_admit(r, ctx);
 }
@@ -205,12 +207,14 @@ static int
 ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    int64_t                     *place;
-    webtorch_schema_t           *wire;
-    ngx_http_webtorch_stream_t  *st;
+    int64_t                          *place;
+    webtorch_schema_t                *wire;
+    ngx_http_webtorch_stream_conf_t  *conf;
 
-    st = ctx->stream;
-    wire = &st->conf->open_wire;
+    /* in a thread, the stream may have ended */
+
+    conf = ctx->handler->data;
+    wire = &conf->open_wire;
 
     if (ngx_http_webtorch_decode_format(ctx, body, wire, sink, err) != 0) {
         return -1;
@@ -223,7 +227,7 @@ ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     }
 
     place = sink->data[wire->ninputs];
-    *place = st->places[0];
+    *place = ctx->place;
 
     return 0;
 }

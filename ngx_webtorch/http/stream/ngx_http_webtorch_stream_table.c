@@ -324,6 +324,11 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         ngx_queue_remove(&st->turn);
     }
 
+    /* those of the list have a request */
+
+    ngx_queue_remove(&st->queue);
+    ngx_queue_init(&st->queue);
+
     ngx_webtorch_message_free(&st->message);
 
     for (i = 0; i < 2; i++) {
@@ -361,10 +366,12 @@ ngx_http_webtorch_stream_leave_record(ngx_http_webtorch_stream_t *st)
         return;
     }
 
-    st->left = 1;
+    if (!st->opened && st->owner.njobs) {
+        /* open still writes its states */
+        return;
+    }
 
-    ngx_queue_remove(&st->queue);
-    ngx_queue_init(&st->queue);
+    st->left = 1;
 
     if (!st->opened) {
         ngx_webtorch_records_free(&st->claim);
