@@ -365,8 +365,6 @@ ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
         st->failure = NULL;
 
     } else if (ngx_http_webtorch_generate_answer(st, job) != NGX_OK) {
-        (void) ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                  "no_memory", "no memory");
         st->fail(st);
     }
 
@@ -381,7 +379,6 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job)
 {
     uint32_t          i;
-    ngx_int_t         rc;
     const void       *data[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  *specs;
 
@@ -391,11 +388,15 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
         data[i] = ngx_webtorch_batch_output(&st->waiter, job, i);
     }
 
-    rc = st->whole ? ngx_http_webtorch_whole_add(st, specs, data)
-                   : ngx_http_webtorch_stream_answer(st, specs, data);
+    if (st->whole) {
 
-    if (rc != NGX_OK) {
-        return NGX_ERROR;
+        if (ngx_http_webtorch_whole_add(st, specs, data) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_http_webtorch_stream_answer(st, specs, data) != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
     }
 
     st->nsteps++;

@@ -269,6 +269,12 @@ def test_graceful_exit_waits(start):
         assert [int(row) for row in rows] == [*range(1, 200)]
 
 
+def test_whole_answer_that_is_too_large(server):
+    answer = server.post("/large", json=[1, 2, 3])
+    assert answer.status_code == 406
+    assert "accept application/x-ndjson" in answer.json()["error"]
+
+
 def test_full_queue(server):
     control(server, "shut")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
