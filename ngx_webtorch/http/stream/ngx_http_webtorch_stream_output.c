@@ -186,6 +186,22 @@ ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st)
 }
 
 
+void
+ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st)
+{
+    if (st->whole == NULL) {
+
+        if (st->inline_end) {
+            (void) ngx_http_webtorch_stream_add_bytes(st, (u_char *) "\n", 1);
+        }
+
+        (void) ngx_http_webtorch_stream_add_error(st);
+    }
+
+    st->ended = 1;
+}
+
+
 ngx_int_t
 ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st)
 {
