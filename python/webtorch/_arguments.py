@@ -5,10 +5,10 @@ All that follows from a signature is found out once, when a handler is loaded.
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from webtorch import _conversion
 from webtorch._conversion import Conversion, Problem
@@ -180,6 +180,7 @@ def _plan(signature: inspect.Signature, hints: _Hints, sources: Sources) -> _Pla
         if parameter.kind == parameter.POSITIONAL_ONLY:
             plan.positional[name] = parameter.default
         _check_default(parameter)
+        _check_annotation(parameter, hints)
         known = name.lower() in captures or name in sources.variables
         if _is_request(parameter, hints, index, known):
             if parameter.default is not parameter.empty:
@@ -206,6 +207,36 @@ def _check_default(parameter: inspect.Parameter) -> None:
             f'the default of its parameter "{parameter.name}", {module}{kind}, would not be used: '
             "arguments are filled by their names and annotations"
         )
+
+
+def _check_annotation(parameter: inspect.Parameter, hints: _Hints) -> None:
+    """Refuse a class of another framework, or a mark that would say where an argument is from."""
+    if not hints.are_read:
+        return
+    for found in _annotated(hints.get(parameter)):
+        kind = found if isinstance(found, type) else type(found)
+        module = f"{kind.__module__}."
+        if not module.startswith(_OTHERS):
+            continue
+        if kind.__name__ == "Request":
+            use = "use webtorch.Request"
+        else:
+            use = "arguments are filled by their names and annotations, see docs/handlers.md"
+        raise SignatureError(
+            f'the annotation of its parameter "{parameter.name}" has {module}{kind.__name__}, '
+            f"which would not be used: {use}"
+        )
+
+
+def _annotated(annotation: Any) -> Iterator[Any]:
+    """Return the types and the marks that an annotation is made of."""
+    if typing.get_origin(annotation) is Annotated:
+        yield from annotation.__metadata__
+    inner = typing.get_args(annotation)
+    if not inner:
+        yield annotation
+    for each in inner:
+        yield from _annotated(each)
 
 
 def _is_request(parameter: inspect.Parameter, hints: _Hints, index: int, known: bool) -> bool:

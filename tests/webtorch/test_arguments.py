@@ -456,6 +456,21 @@ def test_defaults_that_would_not_be_used():
 
     assert "would not be used" in refused(other)
 
+    def marked(q: Annotated[int, Query()] | None = None):
+        return q
+
+    assert 'the annotation of its parameter "q" has fastapi.params.Query' in refused(marked)
+
+    class Request:
+        pass
+
+    Request.__module__ = "starlette.requests"
+
+    def requested(request: Request):
+        return request
+
+    assert "use webtorch.Request" in refused(requested)
+
 
 def test_body_of_get():
     def function(flower: Flower):

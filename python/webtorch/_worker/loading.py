@@ -167,18 +167,12 @@ def _find(name: str) -> Handler:
         if not isinstance(handler, GenerateFunction):
             raise HandlerNotFoundError(f'"{name}" is not of a generate function')
         return handler.served_as(name.removesuffix(OPEN)).opener
-    function = inspect.getattr_static(handler, "__wrapped__")
     if not isinstance(handler, TensorFunction):
         return handler
-    kind = None
-    if inspect.isasyncgenfunction(function):
-        kind = 'an asynchronous generator ("async def" with "yield") of tensors'
-    elif inspect.isgeneratorfunction(function):
-        kind = 'a generator ("yield") of tensors'
-    elif inspect.iscoroutinefunction(function):
-        kind = 'a coroutine ("async def") of tensors'
-    if kind:
-        raise _placed(SignatureError(f"it is {kind}, which is not supported"), handler)
+    try:
+        handler.check_is_called()
+    except SignatureError as error:
+        raise _placed(error, handler) from None
     if isinstance(handler, StreamFunction):
         return handler.served_as(name.removesuffix(LIFE))
     return handler

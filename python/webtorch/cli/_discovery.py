@@ -201,8 +201,8 @@ def _import(root: Path, name: str) -> dict[str, Any]:
         functions = _functions(importlib.import_module(name))
         if not functions:
             failure = (
-                f"{name} has no functions under @webtorch.infer, @webtorch.train or "
-                "@webtorch.handler"
+                f"{name} has no functions under @webtorch.infer, @webtorch.train, "
+                "@webtorch.stream, @webtorch.generate or @webtorch.handler"
             )
     except BaseException as error:
         failure = explain(error, root)
@@ -233,6 +233,7 @@ def _functions(module: Any) -> list[Function]:
                 value.bind()
                 found.append(Function(name, "handler", tuple(value.methods), summary=summary))
                 continue
+            value.check_is_called()
             schema = value.wire_schema
         except TypeError as error:
             # a handler may be an object that is called
