@@ -15,6 +15,7 @@ from webtorch._conversion import Conversion, Problem
 from webtorch._errors import HTTPError
 from webtorch._forms import Form, is_form
 from webtorch._request import Request, invalid_json
+from webtorch._returns import restriction
 from webtorch._schema import SignatureError
 
 _NO_BODY = {"GET", "HEAD", "OPTIONS"}
@@ -100,6 +101,8 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     hints = _Hints(function, signature)
     if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         hints.check_return()
+        if restrict := restriction(hints.returned):
+            function = _restricted(function, restrict)
     plan = _plan(signature, hints, sources)
     if _takes_only_the_request(signature, plan):
         return function
@@ -109,6 +112,21 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     ):
         return _body_caller(function, plan, call)
     return call
+
+
+def _restricted(function: Callable[..., Any], restrict: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a function that answers what `restrict` makes of what a function returns."""
+    if inspect.iscoroutinefunction(function):
+
+        async def answer_later(*args: Any, **kwargs: Any) -> Any:
+            return restrict(await function(*args, **kwargs))
+
+        return answer_later
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        return restrict(function(*args, **kwargs))
+
+    return answer
 
 
 def _takes_only_the_request(signature: inspect.Signature, plan: _Plan) -> bool:
@@ -152,6 +170,11 @@ class _Hints:
             raise SignatureError(f"its annotations cannot be read: {self._error}") from self._error
         return parameter.annotation
 
+    @property
+    def returned(self) -> Any:
+        """What the function is annotated to return; None without, or if it cannot be evaluated."""
+        return (self._all or {}).get("return")
+
     def check_return(self) -> None:
         """Check that what it returns can be answered.
 
@@ -159,7 +182,7 @@ class _Hints:
             SignatureError: It cannot.
 
         """
-        annotation = (self._all or {}).get("return")
+        annotation = self.returned
         if annotation is not None and (name := _conversion.unanswerable(annotation)):
             raise SignatureError(
                 f"it returns {name}, which cannot be answered: return a dataclass, a pydantic "

@@ -509,7 +509,7 @@ def _check_undecorated(function: Callable[..., Any]) -> None:
     if isinstance(function, Handler):
         raise TypeError(
             f"{function.__name__} is under a decorator of webtorch already: "  # type: ignore[union-attr]
-            "a function has one, above all others"
+            "a function has one, which is the first"
         )
 
 
@@ -654,6 +654,10 @@ def find(name: str) -> Handler:
     found = getattr(module, function_name, None)
     if found is None:
         raise HandlerNotFoundError(f'module "{module_name}" has no function "{function_name}"')
+    if isinstance(getattr(found, "__wrapped__", None), Handler):
+        raise HandlerNotFoundError(
+            f'"{function_name}" has another decorator above that of webtorch, which is to be first'
+        )
     if not isinstance(found, Handler):
         raise HandlerNotFoundError(
             f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train, '

@@ -1,5 +1,6 @@
 """Arguments of custom handlers, outside nginx: what fills them, and signatures that are refused."""
 
+import asyncio
 import dataclasses
 import enum
 import functools
@@ -470,6 +471,42 @@ def test_defaults_that_would_not_be_used():
         return request
 
     assert "use webtorch.Request" in refused(requested)
+
+
+def test_returned_models_have_the_annotated_fields():
+    class Secret(Model):
+        password: str = "secret"
+
+    model = Secret(name="a")
+
+    def returning(value: Any, annotation: Any) -> Any:
+        def function():
+            return value
+
+        function.__annotations__["return"] = annotation
+        return bind(function, Sources())(Request())
+
+    public = {"name": "a", "size": 1, "petals": []}
+    assert returning(model, Model) == public
+    assert returning({"name": "a", "password": "b"}, Model) == public
+    assert returning(Flower("a"), Model | None) == public
+    assert returning([model, model], list[Model]) == [public, public]
+    assert returning({"x": model}, dict[str, Model]) == {"x": public}
+    assert returning((model, 201, {"X-A": "b"}), tuple[Model, int, dict[str, str]]) == (
+        public,
+        201,
+        {"X-A": "b"},
+    )
+    for same in (model, Response(model), None):
+        assert returning(same, Secret | None if same is None else Secret) is same
+    assert returning(model, Any) is model
+    with pytest.raises(pydantic.ValidationError):
+        returning({"size": 1}, Model)
+
+    async def coroutine() -> Model:
+        return model
+
+    assert asyncio.run(bind(coroutine, Sources())(Request())) == public
 
 
 def test_body_of_get():

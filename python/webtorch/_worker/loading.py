@@ -145,11 +145,8 @@ def _resumable(handler: Handler) -> ResumableFunction:
 
     """
     if type(handler) is not StreamFunction:
-        raise _placed(SignatureError('"resume=" is for functions under @webtorch.stream'), handler)
-    try:
-        return ResumableFunction(handler)
-    except SignatureError as error:
-        raise _placed(error, handler) from error.__cause__
+        raise SignatureError('"resume=" is for functions under @webtorch.stream')
+    return ResumableFunction(handler)
 
 
 def _placed(error: SignatureError, handler: Handler) -> SignatureError:
