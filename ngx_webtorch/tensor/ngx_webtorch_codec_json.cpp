@@ -10,6 +10,7 @@
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_json_read.hpp"
 #include "ngx_webtorch_json_records.hpp"
+#include "ngx_webtorch_json_table.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
 #include <cinttypes>
@@ -266,9 +267,17 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
+    int                    rc;
     element                root;
     webtorch::Document     document;
     simdjson::error_code   error;
+    const Decoder          d { schema, len, layout, sink, err };
+
+    rc = decode_table(d, body);
+
+    if (rc != 1) {
+        return rc;
+    }
 
     error = document.parse(body, len, &root);
 
@@ -277,7 +286,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
                                        simdjson::error_message(error));
     }
 
-    return decode_document(Decoder { schema, len, layout, sink, err }, root);
+    return decode_document(d, root);
 }
 
 
