@@ -9,6 +9,7 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 NGINX=/usr/sbin/nginx               # not in the PATH of every user
 NGINX_DEV=/usr/share/nginx/src      # where nginx-dev keeps headers and configure
 MODULE=ngx_http_webtorch_module.so
+FORMATS=libwebtorch_formats.so      # what webtorch.testing loads
 JOBS=$(nproc)
 WORKERS=$((JOBS * 2))               # tests at once
 
@@ -214,13 +215,22 @@ build_module() {
 
     make -s -j "$JOBS" -C "$tree" -f objs/Makefile modules
 
-    if [[ $tree/objs/$MODULE -nt build/modules/$MODULE ]]; then
+    if [[ $tree/objs/$MODULE -nt build/modules/$MODULE || ! -e build/modules/$FORMATS ]]; then
         # renamed, not overwritten: a running nginx may have the old file mapped
         mkdir -p build/modules
         cp "$tree/objs/$MODULE" "build/modules/$MODULE.new"
         mv "build/modules/$MODULE.new" "build/modules/$MODULE"
+        link_formats "$tree" "build/modules/$FORMATS"
         say "built build/modules/$MODULE for nginx $(nginx_version "$NGINX_DEV")"
     fi
+}
+
+# Links the formats of tensors, which need no nginx, as a library: TREE FILE
+link_formats() {
+    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange}/*.o -Wl,-z,relro -Wl,-z,now \
+        -Wl,-z,defs -Wl,--version-script="$ROOT/ngx_webtorch/exchange/formats.map" \
+        -lsimdjson -lz -lstdc++ -lm
+    mv "$2.new" "$2"
 }
 
 # Configures the nginx of a source tree in a directory of ours, unless that is

@@ -33,6 +33,8 @@ typedef struct {
     ngx_int_t               threads;      /* of a torch operator */
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
     ngx_array_t             models;       /* of ngx_webtorch_model_t */
+    ngx_array_t            *locations;    /* of handlers, see
+                                             ngx_http_webtorch_openapi.c */
     ngx_array_t             balancers;    /* of ngx_webtorch_balancer_t * */
 
     ngx_str_t               zone_name;    /* len 0: workers share no models */

@@ -4,6 +4,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_captures.h"
 #include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_openapi.h"
 #include "ngx_http_webtorch_protocol.h"
 #include "ngx_http_webtorch_stream_conf.h"
 
@@ -184,6 +185,33 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     wlcf->handler = handler;
+
+    if (ngx_http_webtorch_openapi_add(cf, handler) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+char *
+ngx_http_webtorch_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  name;
+
+    if (wlcf->handler || wlcf->protocol) {
+        return "conflicts with another handler of the location";
+    }
+
+    ngx_str_set(&name, "webtorch._openapi:serve");
+
+    wlcf->handler = ngx_webtorch_handler_add(cf, &name);
+    if (wlcf->handler == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
     return ngx_http_webtorch_serve_location(cf, wlcf,
                                             ngx_http_webtorch_content_handler);

@@ -10,6 +10,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
+#include "ngx_http_webtorch_openapi.h"
 
 
 static ngx_int_t ngx_http_webtorch_init(ngx_conf_t *cf);
@@ -130,6 +131,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       0,
       NULL },
 
+    { ngx_string("webtorch_openapi"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_conf_openapi,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("webtorch_inference_protocol"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_conf_protocol,
@@ -142,7 +150,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_webtorch_openapi_add_variables,   /* preconfiguration */
     ngx_http_webtorch_init,                /* postconfiguration */
 
     ngx_http_webtorch_create_main_conf,    /* create main configuration */

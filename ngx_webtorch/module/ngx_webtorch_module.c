@@ -97,6 +97,7 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
      *     conf->zone_name = { 0, NULL };
      *     conf->zone_size = 0;
      *     conf->zone = NULL;
+     *     conf->locations = NULL;
      *     conf->checkpoint = NULL;
      */
 

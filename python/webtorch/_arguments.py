@@ -5,7 +5,7 @@ All that follows from a signature is found out once, when a handler is loaded.
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -127,6 +127,58 @@ def _restricted(function: Callable[..., Any], restrict: Callable[[Any], Any]) ->
         return restrict(function(*args, **kwargs))
 
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a function takes from requests, with the annotation of each argument by name.
+
+    Attributes:
+        captures: Arguments of the path, by the names of the captures.
+        query: Arguments of the query.
+        body: The body, or its members if there are several.
+        required: Names of those without a default.
+        has_request: Whether it takes the request itself.
+
+    """
+
+    captures: Mapping[str, Any]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
+    required: Collection[str]
+    has_request: bool
+
+
+def arguments(
+    function: Callable[..., Any],
+    captures: Sequence[str],
+    variables: Sequence[str],
+    methods: Collection[str],
+) -> Arguments:
+    """Return what the arguments of a function are filled with, as `bind` does it.
+
+    Raises:
+        SignatureError: Nothing fills one.
+
+    """
+    signature = inspect.signature(function)
+    hints = _Hints(function, signature)
+    plan = _plan(signature, hints, Sources(captures, variables, methods))
+
+    def annotations(found: Iterable[_Argument]) -> dict[str, Any]:
+        kinds = {}
+        for one in found:
+            annotation = hints.get(signature.parameters[one.name])
+            kinds[one.key] = str if annotation is inspect.Parameter.empty else annotation
+        return kinds
+
+    return Arguments(
+        annotations(plan.captures),
+        annotations(plan.query),
+        annotations(plan.body),
+        {one.key for one in (*plan.captures, *plan.query, *plan.body) if not one.has_default},
+        bool(plan.requests),
+    )
 
 
 def _takes_only_the_request(signature: inspect.Signature, plan: _Plan) -> bool:
