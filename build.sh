@@ -36,6 +36,9 @@ declare -A WHY=(
     [nghttp2-client]='HTTP/2 clients for the tests'
     [openssl]='makes certificates for the tests of TLS'
     [espeak-ng]='speaks in the tests of streams of audio'
+    [debhelper]='builds the Debian package'
+    [dpkg-dev]='builds the Debian package'
+    [fakeroot]='builds the Debian package as any user'
     [libpcre2-dev]='regular expressions of nginx'
     [libssl-dev]='TLS of nginx'
 )
@@ -58,6 +61,7 @@ help() {
                           OPTIONS go to its configure
 ./build.sh wheel [SOURCE] build dist/webtorch-*.whl with an nginx inside, of the tree SOURCE or of
                           the release that packaging/wheel.sh names
+./build.sh deb            build dist/libnginx-mod-http-webtorch_*.deb for Debian's nginx
 ./build.sh packages       build what dist/ has, and try it on a bare Debian (as root)
 ./build.sh lock           write the versions of Python packages in .venv to requirements.lock
 ./build.sh help           this text
@@ -181,7 +185,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
 options = [extras[name] for name in ("client", "examples", "online", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
-    name = re.match("[a-z0-9-]+", package)[0]
+    name = re.match("[A-Za-z0-9-]+", package)[0]
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -343,6 +347,8 @@ compile_strictly() {
 
 # shellcheck source=packaging/wheel.sh
 source "$ROOT/packaging/wheel.sh"
+# shellcheck source=packaging/deb.sh
+source "$ROOT/packaging/deb.sh"
 # shellcheck source=packaging/try.sh
 source "$ROOT/packaging/try.sh"
 
@@ -444,6 +450,7 @@ main() {
         test) run_tests "${@:2}" ;;
         static) build_static "${@:2}" ;;
         wheel) build_wheel "${@:2}" ;;
+        deb) build_deb ;;
         packages) build_packages "${@:2}" ;;
         lock) lock_python_packages ;;
         help | -h | --help) help ;;
