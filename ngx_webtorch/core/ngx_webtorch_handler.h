@@ -94,6 +94,9 @@ struct ngx_webtorch_handler_s {
     /* called when a worker has loaded it; or NULL */
     ngx_int_t             (*start)(ngx_cycle_t *cycle,
                                    ngx_webtorch_handler_t *handler);
+    /* sets the tensors on the wire; NULL: they are those of the schema */
+    void                  (*describe)(ngx_webtorch_handler_t *handler,
+                                      webtorch_schema_t *schema);
     void                   *data;
 };
 

@@ -3,7 +3,7 @@
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: handshake, table, output,
  * input, resume, chunk, format, head, pump, turn, whole, upkeep, http,
- * websocket, content, generator, generate, conf.
+ * websocket, content, generator, generate, generate_protocol, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -134,6 +134,9 @@ struct ngx_http_webtorch_stream_s {
     ngx_chain_t                  chain;
     u_char                       id[NGX_WEBTORCH_RECORD_ID];
     size_t                       id_len;
+    ngx_str_t                    prefix;     /* of each answer of the inference
+                                                protocol, an open object; or
+                                                empty */
 
     /* with "resume" */
     ngx_webtorch_claim_t         claim;      /* its record; or none */
