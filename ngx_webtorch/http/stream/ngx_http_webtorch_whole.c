@@ -17,6 +17,7 @@ struct ngx_http_webtorch_whole_s {
     webtorch_spec_t         *specs;
     ngx_webtorch_message_t   data[WEBTORCH_MAX_TENSORS];
     ngx_webtorch_message_t   text;        /* strings; they are at offsets */
+    ngx_webtorch_account_t   account;
 };
 
 
@@ -71,6 +72,8 @@ ngx_http_webtorch_whole_cleanup(void *data)
     }
 
     ngx_webtorch_message_free(&whole->text);
+
+    ngx_webtorch_queue_release(&whole->account, whole->account.held);
 }
 
 
@@ -99,6 +102,12 @@ ngx_http_webtorch_whole_add(ngx_http_webtorch_stream_t *st,
 
         whole->size += (size_t) specs[i].row_size;
     }
+
+    /* answers are counted, but not refused */
+
+    ngx_webtorch_queue_hold(&whole->account,
+                            whole->size + whole->text.len
+                            - whole->account.held);
 
     if (whole->size + whole->text.len > NGX_HTTP_WEBTORCH_MAX_WHOLE) {
         return ngx_webtorch_error(&st->err, 406, "not_acceptable",
