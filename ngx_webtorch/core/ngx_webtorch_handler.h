@@ -70,6 +70,7 @@ struct ngx_webtorch_handler_s {
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
+    ngx_msec_t              ping;         /* to a client that waits */
     ngx_msec_t              resume;       /* time in which a client may come
                                              back; 0: it may not */
     size_t                  resume_buffer;    /* bytes of answers that are kept

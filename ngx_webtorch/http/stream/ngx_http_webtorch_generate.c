@@ -22,6 +22,7 @@
 #include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_ping.h"
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_stream_turn.h"
@@ -316,6 +317,10 @@ ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
         }
     }
 
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_SSE) {
+        ngx_http_webtorch_stream_ping_start(st);
+    }
+
     ngx_http_webtorch_stream_turn(st);
 
     return NGX_DECLINED;
@@ -466,6 +471,7 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
                                   "no_memory", "no memory");
     }
 
+    st->since = ngx_current_msec;
     st->nsteps++;
 
     if (ngx_http_webtorch_stream_chunk_done(st, job)

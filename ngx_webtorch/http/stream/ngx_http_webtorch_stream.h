@@ -3,7 +3,7 @@
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: handshake, account, table,
  * output,
- * input, resume, decode, chunk, format, head, pump, turn, whole, upkeep, http,
+ * input, resume, decode, chunk, format, head, pump, ping, turn, whole, upkeep, http,
  * websocket, content, generator, generate, generate_protocol, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
@@ -195,7 +195,9 @@ struct ngx_http_webtorch_stream_s {
     /* the connection is closed before the stream has ended; or NULL */
     void                       (*leave)(ngx_http_webtorch_stream_t *st);
 
-    ngx_msec_t                   since;      /* the last chunk */
+    ngx_msec_t                   since;      /* the last chunk or answer */
+    ngx_webtorch_timer_t         pinging;    /* of one without chunks, see
+                                                ping; handler NULL: none */
     void                        *websocket;
 
     unsigned                     resumed:1;  /* open was called by another */

@@ -226,6 +226,14 @@ ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st)
 
 
 ngx_int_t
+ngx_http_webtorch_stream_add_comment(ngx_http_webtorch_stream_t *st)
+{
+    return ngx_http_webtorch_stream_add_bytes(st, (u_char *) ": ping\n",
+                                              sizeof(": ping\n") - 1);
+}
+
+
+ngx_int_t
 ngx_http_webtorch_stream_add_item(ngx_http_webtorch_stream_t *st,
     const u_char *data, size_t len)
 {

@@ -14,10 +14,6 @@
 #include "ngx_webtorch_runner.h"
 
 
-/* ms between two pings to a client that is waited for */
-#define NGX_HTTP_WEBTORCH_STREAM_PING  20000
-
-
 static ngx_int_t ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
@@ -478,7 +474,7 @@ ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st)
     left = (passed < st->handler->idle) ? st->handler->idle - passed : 1;
 
     if (st->ping) {
-        left = ngx_min(left, NGX_HTTP_WEBTORCH_STREAM_PING);
+        left = ngx_min(left, st->handler->ping);
     }
 
     ngx_add_timer(st->request->connection->read, left);

@@ -303,6 +303,10 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
     ngx_queue_remove(&st->queue);
     ngx_queue_init(&st->queue);
 
+    if (st->pinging.event.timer_set) {
+        ngx_del_timer(&st->pinging.event);
+    }
+
     if (st->in_thread) {
         *st->in_thread = NULL;
         st->in_thread = NULL;

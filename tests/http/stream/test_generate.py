@@ -115,6 +115,7 @@ H2_PORT = free_port()
 SERVER = """
 location = /count { webtorch_handler app:count; }
 location = /thread { webtorch_handler app:count mode=thread; }
+location = /pinged { webtorch_handler app:count mode=thread ping=20ms; }
 location = /one { webtorch_handler app:count mode=thread queue=1; }
 location = /other { webtorch_handler app:other_name; }
 location = /guarded { webtorch_access app:guard body=8k; webtorch_handler app:count; }
@@ -318,6 +319,18 @@ def test_accept(server, accept, text):
 def test_body_is_scored(server):
     assert server.post("/guarded", json={"start": 0}).status_code == 200
     assert server.post("/guarded", json={"start": 0, "n": "~"}).status_code == 403
+
+
+def test_pings_while_a_step_is_waited_for(server):
+    control(server, "shut")
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream(
+        "POST", server.url("/pinged"), json={"start": 5}, headers=headers, timeout=DEADLINE
+    ) as answer:
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(3)] == [": ping"] * 3
+        control(server, "open")
+        assert [line for line in lines if "data" in line] == ["data: 5", "data: 6", "data: 7"]
 
 
 def test_full_queue(server):
