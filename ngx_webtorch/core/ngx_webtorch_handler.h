@@ -70,6 +70,7 @@ struct ngx_webtorch_handler_s {
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
+    ngx_msec_t              ping;         /* to a client that waits */
     ngx_msec_t              resume;       /* time in which a client may come
                                              back; 0: it may not */
     size_t                  resume_buffer;    /* bytes of answers that are kept
@@ -94,6 +95,9 @@ struct ngx_webtorch_handler_s {
     /* called when a worker has loaded it; or NULL */
     ngx_int_t             (*start)(ngx_cycle_t *cycle,
                                    ngx_webtorch_handler_t *handler);
+    /* sets the tensors on the wire; NULL: they are those of the schema */
+    void                  (*describe)(ngx_webtorch_handler_t *handler,
+                                      webtorch_schema_t *schema);
     void                   *data;
 };
 

@@ -93,10 +93,21 @@ static ngx_int_t
 ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     ngx_uint_t config)
 {
-    u_char             *start, *p;
-    webtorch_schema_t  *schema;
+    u_char                  *start, *p;
+    webtorch_schema_t       *schema;
+    ngx_webtorch_handler_t  *handler;
 
-    schema = &model->handler->schema;
+    handler = model->handler;
+    schema = &handler->schema;
+
+    if (handler->describe) {
+        schema = ngx_palloc(r->pool, sizeof(webtorch_schema_t));
+        if (schema == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        handler->describe(handler, schema);
+    }
 
     start = ngx_pnalloc(r->pool,
                         model->json.len
@@ -111,7 +122,12 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
 
     if (config) {
         p = ngx_sprintf(p, ",\"backend\":\"webtorch\",\"max_batch_size\":%ui,",
-                        schema->batched ? model->handler->max_batch : 0);
+                        schema->batched ? handler->max_batch : 0);
+
+        if (handler->opener) {
+            p = ngx_sprintf(p, "\"model_transaction_policy\":"
+                               "{\"decoupled\":true},");
+        }
 
     } else {
         p = ngx_sprintf(p, ",\"versions\":[\"1\"],");
@@ -239,7 +255,7 @@ ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model)
 {
     ngx_uint_t  loaded;
 
-    loaded = (model->handler->runner != NULL);
+    loaded = ngx_webtorch_model_loaded(model);
 
     return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"1\","
                           "\"state\":\"%s\",\"reason\":\"%s\"}",

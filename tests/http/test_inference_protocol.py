@@ -229,6 +229,7 @@ def test_head(server):
         ("POST", "/v2/models/whole", "GET, HEAD"),
         ("GET", "/v2/models/whole/infer", "POST"),
         ("PUT", "/v2/models/whole/infer", "POST"),
+        ("GET", "/v2/models/whole/generate", "POST"),
         ("GET", "/v2/repository/index", "POST"),
     ],
 )

@@ -95,6 +95,7 @@ ngx_http_webtorch_stream_alloc(ngx_webtorch_handler_t *handler,
 
     st->since = ngx_current_msec;
     st->handler = handler;
+    st->account.limit = handler->queue_size;
     st->conf = handler->data;
     st->streams = streams;
     st->owner.released = ngx_http_webtorch_stream_released;
@@ -302,6 +303,15 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
     ngx_queue_remove(&st->queue);
     ngx_queue_init(&st->queue);
 
+    if (st->pinging.event.timer_set) {
+        ngx_del_timer(&st->pinging.event);
+    }
+
+    if (st->in_thread) {
+        *st->in_thread = NULL;
+        st->in_thread = NULL;
+    }
+
     ngx_webtorch_message_free(&st->message);
 
     for (i = 0; i < 2; i++) {
@@ -317,6 +327,8 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         ngx_webtorch_batch_cancel(&st->waiter);
         ngx_http_webtorch_stream_leave_record(st);
     }
+
+    ngx_webtorch_queue_release(&st->account, st->account.held);
 
     st->request = NULL;
 
