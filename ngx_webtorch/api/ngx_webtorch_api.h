@@ -130,6 +130,15 @@
 /* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
+#define WEBTORCH_METRIC_COUNTER    0
+#define WEBTORCH_METRIC_HISTOGRAM  1
+#define WEBTORCH_METRIC_SUM        2
+#define WEBTORCH_METRIC_MAX        3
+#define WEBTORCH_METRIC_MIN        4
+#define WEBTORCH_METRIC_MEAN       5
+#define WEBTORCH_METRIC_MODEL      6
+#define WEBTORCH_METRIC_STAGE      7
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
@@ -682,6 +691,8 @@ void ngx_webtorch_saver_resign(void);
 
 /* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);
+/* the cells of a metric in this worker, see metrics/; NULL: it is not counted */
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
 /* cdef: c end */
 

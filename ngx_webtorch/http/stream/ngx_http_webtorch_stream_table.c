@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_table.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
 #include <sys/random.h>
@@ -72,6 +73,11 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
 
     streams->n++;
     *stream = st;
+
+    if (handler->metrics) {
+        ngx_webtorch_metrics_add(&handler->metrics->streams, 1);
+        ngx_webtorch_metrics_add(&handler->metrics->open, 1);
+    }
 
     return NGX_OK;
 }
@@ -151,6 +157,10 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
     ngx_uint_t  i;
 
     st->request = NULL;
+
+    if (st->handler->metrics) {
+        ngx_webtorch_metrics_add(&st->handler->metrics->open, (uint64_t) -1);
+    }
 
     ngx_webtorch_message_free(&st->message);
 
