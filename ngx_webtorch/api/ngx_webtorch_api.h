@@ -580,6 +580,9 @@ void ngx_webtorch_saver_resign(void);
 /* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);
 
+/* the cells of a metric in this worker, see metrics/; NULL: it is not counted */
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
+
 /* cdef: c end */
 
 

@@ -4,6 +4,8 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_metrics_worker.h"
 #include "ngx_webtorch_posted.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
@@ -23,7 +25,10 @@
 static void ngx_webtorch_batch_copy_outputs(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch);
 static size_t ngx_webtorch_batch_output_size(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_expire(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_waiter_t *waiter);
 static ngx_webtorch_waiter_t *ngx_webtorch_batch_find_oldest(
     ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_batch_release_waiter(ngx_webtorch_waiter_t *waiter);
@@ -67,6 +72,8 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
         waiter->job = job;
         waiter->batch = batch;
         waiter->deadline = ngx_current_msec + runner->handler->timeout;
+        waiter->added = runner->handler->metrics ? ngx_webtorch_clock_usec()
+                                                 : 0;
 
     } else {
         batch->nposted++;
@@ -74,6 +81,7 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
 
     runner->njobs++;
     runner->nwaiters++;
+    ngx_webtorch_metrics_jobs(runner->handler, 1);
 
     return job;
 }
@@ -127,6 +135,7 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
         }
 
         runner->njobs--;
+        ngx_webtorch_metrics_jobs(runner->handler, -1);
 
         /* the search for the oldest waiter need not pass the empty batch */
 
@@ -186,10 +195,11 @@ void
 ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_caller_t *caller)
 {
-    uint32_t                njobs;
-    ngx_uint_t             *waited, is_request, in_loop;
-    ngx_webtorch_run_t     *run;
-    ngx_webtorch_runner_t  *runner;
+    uint32_t                     njobs;
+    ngx_uint_t                  *waited, is_request, in_loop;
+    ngx_webtorch_run_t          *run;
+    ngx_webtorch_runner_t       *runner;
+    ngx_webtorch_python_time_t   time;
 
     runner = batch->runner;
     run = runner->run;
@@ -204,6 +214,7 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
 
     (void) __atomic_fetch_add(&run->batch, 1, __ATOMIC_RELAXED);
     (void) __atomic_fetch_add(&run->jobs, njobs, __ATOMIC_RELAXED);
+    ngx_webtorch_metrics_running(runner->handler, (ngx_int_t) njobs);
 
     ngx_webtorch_caller_begin(caller);
     ngx_webtorch_posted_runner = runner;
@@ -213,7 +224,17 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
                          __ATOMIC_RELAXED);
     }
 
-    batch->elapsed = ngx_webtorch_python_run(&batch->api, !in_loop, waited);
+    ngx_webtorch_python_run(&batch->api, !in_loop, waited, &time);
+
+    batch->elapsed = time.gil + time.call;
+    batch->started = time.started;
+    batch->in_loop = in_loop;
+
+    ngx_webtorch_metrics_gil(time.gil);
+
+    if (in_loop) {
+        ngx_webtorch_metrics_mark = time.ended;
+    }
 
     if (is_request && in_loop) {
         __atomic_store_n(&ngx_webtorch_posted.in_loop, NULL, __ATOMIC_RELAXED);
@@ -223,6 +244,7 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_caller_end(caller);
 
     (void) __atomic_fetch_sub(&run->jobs, njobs, __ATOMIC_RELAXED);
+    ngx_webtorch_metrics_running(runner->handler, - (ngx_int_t) njobs);
 
     if (batch->api.shared) {
         ngx_webtorch_batch_copy_outputs(batch);
@@ -293,6 +315,10 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     ngx_webtorch_batch_count(batch);
 
+    if (runner->handler->metrics && batch->started) {
+        ngx_webtorch_batch_measure(batch);
+    }
+
     if (batch->schema->naxes) {
         ngx_webtorch_batch_resolve(batch);
     }
@@ -310,6 +336,8 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
     }
 
     runner->njobs -= batch->api.njobs;
+    ngx_webtorch_metrics_jobs(runner->handler,
+                              - (ngx_int_t) batch->api.njobs);
     ngx_webtorch_batch_del_waiters(runner, batch->nposted);
 
     ngx_webtorch_queue_sub(batch->held);
@@ -370,6 +398,51 @@ ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
         stats->served++;
         stats->rows += job->rows;
     }
+}
+
+
+/*
+ * A request waited from when it was added until its batch began; rows that
+ * Python has posted are none.  Requests in other phases have no answer of the
+ * handler: their codes are counted here.
+ */
+
+static void
+ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
+{
+    uint32_t                      i;
+    webtorch_job_t               *job;
+    ngx_webtorch_waiter_t        *waiter;
+    ngx_webtorch_handler_t       *handler;
+    ngx_webtorch_metrics_call_t   call;
+
+    handler = batch->runner->handler;
+
+    call.started = batch->started;
+    call.usec = batch->elapsed;
+    call.rows = batch->api.rows;
+    call.in_loop = batch->in_loop;
+
+    ngx_webtorch_metrics_call(handler, &call);
+
+    for (i = 0; i < batch->api.njobs; i++) {
+        job = &batch->api.jobs[i];
+        waiter = job->waiter;
+
+        if (waiter && job->caller == 0) {
+            ngx_webtorch_metrics_observe(&handler->metrics->queue,
+                        ngx_webtorch_elapsed_usec(batch->started,
+                                                  waiter->added));
+        }
+
+        if (handler->keep_open) {
+            ngx_webtorch_metrics_code(handler,
+                                      job->status ? (ngx_uint_t) job->status
+                                                  : 200);
+        }
+    }
+
+    batch->started = 0;
 }
 
 
@@ -510,6 +583,7 @@ ngx_webtorch_batch_timeout_handler(ngx_event_t *ev)
             break;
         }
 
+        ngx_webtorch_batch_expire(runner->handler, waiter);
         ngx_webtorch_batch_cancel(waiter);
 
         waiter->done(waiter, NULL);
@@ -517,6 +591,34 @@ ngx_webtorch_batch_timeout_handler(ngx_event_t *ev)
 
     if (!ev->timer_set) {
         ngx_add_timer(ev, waiter->deadline - ngx_current_msec);
+    }
+}
+
+
+/* the request has waited, but nothing has run */
+
+static void
+ngx_webtorch_batch_expire(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_waiter_t *waiter)
+{
+    if (handler->metrics == NULL) {
+        return;
+    }
+
+    ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_TIMEOUT);
+
+    /* rows that Python has posted are no request */
+
+    if (waiter->job->caller) {
+        return;
+    }
+
+    ngx_webtorch_metrics_observe(&handler->metrics->queue,
+                 ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(),
+                                           waiter->added));
+
+    if (handler->keep_open) {
+        ngx_webtorch_metrics_code(handler, 504);
     }
 }
 

@@ -4,9 +4,9 @@
  * its rows to its handler's open batch as a job and waits for the answer; the
  * batch runs in the event loop or in the handler's thread.
  *
- * This folder includes headers of api, tensor, core, shared, and nginx's core
- * and events.  It includes neither HTTP nor Python.h.  Other folders include
- * this header, ngx_webtorch_runner.h and ngx_webtorch_job.h.
+ * This folder includes headers of api, tensor, core, metrics, shared, and of
+ * nginx's core and events.  It includes neither HTTP nor Python.h.  Other
+ * folders include this header, ngx_webtorch_runner.h and ngx_webtorch_job.h.
  */
 
 
@@ -36,6 +36,8 @@ struct ngx_webtorch_waiter_s {
     webtorch_job_t         *job;          /* NULL: it waits for no job */
     ngx_webtorch_batch_t   *batch;
     ngx_msec_t              deadline;
+    uint64_t                added;        /* us of the clock; 0: the handler is
+                                             not counted */
 
     /*
      * Called once in the event loop.  The job and the outputs of the batch are

@@ -26,6 +26,8 @@
 
 typedef struct ngx_webtorch_handler_s  ngx_webtorch_handler_t;
 typedef struct ngx_webtorch_runner_s   ngx_webtorch_runner_t;
+typedef struct ngx_webtorch_series_s   ngx_webtorch_series_t;
+typedef struct ngx_webtorch_handler_metrics_s  ngx_webtorch_handler_metrics_t;
 
 
 /* counted in a worker since it was started */
@@ -87,6 +89,10 @@ struct ngx_webtorch_handler_s {
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
     ngx_webtorch_stats_t    stats;
+
+    /* in a worker; NULL: it is not counted */
+    ngx_webtorch_series_t           *series;
+    ngx_webtorch_handler_metrics_t  *metrics;
 
     /* checks that the schema fits the directive, logs if it does not; or NULL */
     ngx_int_t             (*check)(ngx_cycle_t *cycle,

@@ -11,6 +11,8 @@
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
 
 
 /* bytes; smaller answers mostly fit into the socket, and are not counted */
@@ -396,6 +398,13 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    if (ctx->run) {
+        ngx_webtorch_metrics_observe(&ctx->handler->metrics->encode,
+                         ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(),
+                                                   ctx->run));
+        ctx->run = 0;
+    }
 
     /* a thread counts what it encodes */
 

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_table.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
 #include <sys/random.h>
@@ -145,6 +146,11 @@ ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
     st->left = 1;
 
     ngx_post_event(&st->over.event, &ngx_posted_events);
+
+    if (handler->metrics) {
+        ngx_webtorch_metrics_add(&handler->metrics->streams, 1);
+        ngx_webtorch_metrics_add(&handler->metrics->open, 1);
+    }
 
     return NGX_OK;
 }
@@ -322,6 +328,10 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
     if (st->in_turn) {
         st->in_turn = 0;
         ngx_queue_remove(&st->turn);
+    }
+
+    if (st->handler->metrics) {
+        ngx_webtorch_metrics_add(&st->handler->metrics->open, (uint64_t) -1);
     }
 
     ngx_webtorch_message_free(&st->message);

@@ -1,0 +1,157 @@
+
+#include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_clock.h"
+
+
+uint64_t  ngx_webtorch_metrics_mark;
+
+
+/* several directives may name a function: they have the same cells */
+
+void
+ngx_webtorch_metrics_handlers_init(ngx_array_t *handlers, ngx_log_t *log)
+{
+    ngx_uint_t                      i;
+    ngx_webtorch_handler_t        **handler;
+    ngx_webtorch_metrics_wanted_t   wanted;
+
+    if (ngx_webtorch_metrics_own == NULL) {
+        return;
+    }
+
+    handler = handlers->elts;
+
+    for (i = 0; i < handlers->nelts; i++) {
+
+        if (handler[i]->policy) {
+            continue;
+        }
+
+        ngx_memzero(&wanted, sizeof(ngx_webtorch_metrics_wanted_t));
+
+        wanted.kind = NGX_WEBTORCH_METRICS_HANDLER;
+        wanted.name = handler[i]->name;
+        wanted.ngauges = NGX_WEBTORCH_HANDLER_GAUGES;
+        wanted.ncounters = NGX_WEBTORCH_HANDLER_CELLS
+                           - NGX_WEBTORCH_HANDLER_GAUGES;
+
+        handler[i]->series = ngx_webtorch_metrics_find(&wanted);
+
+        if (handler[i]->series == NULL) {
+            ngx_log_error(NGX_LOG_ERR, log, 0,
+                          "no room for the metrics of webtorch handler \"%V\", "
+                          "it is not counted", &handler[i]->name);
+            continue;
+        }
+
+        handler[i]->metrics = (ngx_webtorch_handler_metrics_t *)
+                            ngx_webtorch_metrics_cells(handler[i]->series);
+    }
+}
+
+
+void
+ngx_webtorch_metrics_call(ngx_webtorch_handler_t *handler,
+    const ngx_webtorch_metrics_call_t *call)
+{
+    ngx_uint_t                       i;
+    ngx_webtorch_handler_metrics_t  *m;
+
+    m = handler->metrics;
+
+    if (m == NULL) {
+        return;
+    }
+
+    ngx_webtorch_metrics_observe(&m->run, call->usec);
+
+    i = call->rows > 1 ? 32 - (ngx_uint_t) __builtin_clz(call->rows - 1) : 0;
+    i = ngx_min(i, NGX_WEBTORCH_METRICS_ROWS - 1);
+
+    ngx_webtorch_metrics_add(&m->rows[i], 1);
+    ngx_webtorch_metrics_add(&m->nrows, call->rows);
+
+    if (call->in_loop && !m->in_loop) {
+
+        if (m->in_thread) {
+            ngx_webtorch_metrics_add(&m->to_loop, 1);
+        }
+
+        ngx_webtorch_metrics_set(&m->in_thread, 0);
+        ngx_webtorch_metrics_set(&m->in_loop, 1);
+
+    } else if (!call->in_loop && !m->in_thread) {
+
+        if (m->in_loop) {
+            ngx_webtorch_metrics_add(&m->to_thread, 1);
+        }
+
+        ngx_webtorch_metrics_set(&m->in_loop, 0);
+        ngx_webtorch_metrics_set(&m->in_thread, 1);
+    }
+}
+
+
+/*
+ * The codes are in shared memory, each is added once, by whichever worker sees
+ * it first.  All but the first are rare.
+ */
+
+void
+ngx_webtorch_metrics_code(ngx_webtorch_handler_t *handler, ngx_uint_t status)
+{
+    uint32_t    code, none;
+    uint32_t   *codes;
+    ngx_uint_t  i;
+
+    codes = handler->series->codes;
+    code = (uint32_t) status;
+
+    for (i = 0; i < NGX_WEBTORCH_METRICS_CODES - 1; i++) {
+
+        none = __atomic_load_n(&codes[i], __ATOMIC_RELAXED);
+
+        if (none == code) {
+            break;
+        }
+
+        if (none == 0
+            && (__atomic_compare_exchange_n(&codes[i], &none, code, 0,
+                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+                || none == code))
+        {
+            break;
+        }
+    }
+
+    ngx_webtorch_metrics_add(&handler->metrics->codes[i], 1);
+}
+
+
+void
+ngx_webtorch_metrics_refused(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_refused_e reason)
+{
+    uint64_t                         now;
+    ngx_webtorch_handler_metrics_t  *m;
+
+    m = handler->metrics;
+
+    if (m == NULL) {
+        return;
+    }
+
+    ngx_webtorch_metrics_add(&m->refused[reason], 1);
+
+    if (reason > NGX_WEBTORCH_REFUSED_STUCK) {
+        return;
+    }
+
+    now = ngx_webtorch_clock_usec();
+
+    if (now - m->refused_at > NGX_WEBTORCH_METRICS_FULL) {
+        ngx_webtorch_metrics_set(&m->full, now);
+    }
+
+    ngx_webtorch_metrics_set(&m->refused_at, now);
+}

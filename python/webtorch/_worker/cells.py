@@ -1,0 +1,25 @@
+"""Cells in the memory that workers share, see `webtorch._cells`."""
+
+from webtorch._cells import Wanted
+from webtorch._native import ffi, lib
+
+# of a key and of the text of a metric in C, the latter with a zero byte
+_MAX_KEY = 256
+_MAX_HELP = 127
+
+
+def open_cells(wanted: Wanted, size: int) -> memoryview | None:
+    """Return the memory of a metric's cells in this worker; None if it is not counted."""
+    name = wanted.name.encode()
+    labels = wanted.labels.encode()
+    if len(name) + len(labels) > _MAX_KEY:
+        return None
+    cells = lib.ngx_webtorch_metrics_open(
+        wanted.kind,
+        name,
+        labels,
+        wanted.help.encode()[:_MAX_HELP],
+        ffi.new("double[]", list(wanted.bounds)) if wanted.bounds else ffi.NULL,
+        len(wanted.bounds),
+    )
+    return None if cells == ffi.NULL else memoryview(ffi.buffer(cells, size))
