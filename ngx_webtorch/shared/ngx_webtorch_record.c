@@ -75,17 +75,11 @@ ngx_webtorch_record_lost(ngx_webtorch_claim_t *claim)
 
 
 ngx_int_t
-ngx_webtorch_record_commit(ngx_webtorch_claim_t *claim,
-    ngx_webtorch_record_chunk_t *chunk)
+ngx_webtorch_record_lock(ngx_webtorch_claim_t *claim)
 {
-    u_char                      *row;
-    uint32_t                     i;
-    uint64_t                     n, at;
-    ngx_webtorch_record_t       *record;
-    ngx_webtorch_record_form_t  *form;
+    ngx_webtorch_record_t  *record;
 
     record = claim->record;
-    form = claim->form;
 
     /* the mutex may be gone */
 
@@ -99,6 +93,34 @@ ngx_webtorch_record_commit(ngx_webtorch_claim_t *claim,
 
     if (record->owner != claim->owner) {
         (void) pthread_mutex_unlock(&record->mutex);
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_webtorch_record_unlock(ngx_webtorch_claim_t *claim)
+{
+    (void) pthread_mutex_unlock(&claim->record->mutex);
+}
+
+
+ngx_int_t
+ngx_webtorch_record_commit(ngx_webtorch_claim_t *claim,
+    ngx_webtorch_record_chunk_t *chunk)
+{
+    u_char                      *row;
+    uint32_t                     i;
+    uint64_t                     n, at;
+    ngx_webtorch_record_t       *record;
+    ngx_webtorch_record_form_t  *form;
+
+    record = claim->record;
+    form = claim->form;
+
+    if (ngx_webtorch_record_lock(claim) != NGX_OK) {
         return NGX_DECLINED;
     }
 
@@ -133,7 +155,7 @@ ngx_webtorch_record_commit(ngx_webtorch_claim_t *claim,
 
     *(volatile uint64_t *) &record->progress = 2 * (n + 1) + chunk->done;
 
-    (void) pthread_mutex_unlock(&record->mutex);
+    ngx_webtorch_record_unlock(claim);
 
     return NGX_OK;
 }

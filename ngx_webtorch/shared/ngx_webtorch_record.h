@@ -119,6 +119,10 @@ u_char *ngx_webtorch_record_row(ngx_webtorch_claim_t *claim);
  */
 ngx_uint_t ngx_webtorch_record_lost(ngx_webtorch_claim_t *claim);
 
+/* NGX_DECLINED: another one has it; nobody changes or takes it while locked */
+ngx_int_t ngx_webtorch_record_lock(ngx_webtorch_claim_t *claim);
+void ngx_webtorch_record_unlock(ngx_webtorch_claim_t *claim);
+
 /* NGX_DECLINED: another one has it, nothing was changed */
 ngx_int_t ngx_webtorch_record_commit(ngx_webtorch_claim_t *claim,
     ngx_webtorch_record_chunk_t *chunk);

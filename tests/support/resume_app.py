@@ -1,7 +1,7 @@
 """The application that tests of streams with `resume=` serve."""
 
 APP = """
-import logging, os
+import logging, os, threading
 from typing import NamedTuple
 
 import torch, webtorch
@@ -52,6 +52,28 @@ def large(
 @webtorch.stream
 def echo(x: Strings[list[str], "batch"]) -> Strings[list[str], "batch"]:
     return x
+
+door = threading.Event()
+
+@webtorch.stream
+def waiting(
+    x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
+) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
+    return s + x, s + x
+
+@waiting.open
+def wait(request: webtorch.Request) -> Float32[Tensor, ""]:
+    door.wait(60)
+    return torch.tensor(-7.0)
+
+@waiting.close
+def leave(s: Float32[Tensor, ""]) -> None:
+    logging.warning("waited, and left with %d", s)
+
+@webtorch.handler
+def open_door(request):
+    door.set()
+    return ""
 
 @webtorch.handler
 def pid(request):

@@ -69,6 +69,8 @@ ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ctx->handler = wlcf->handler;
+
     rc = ngx_http_webtorch_generate_admit(r, wlcf->handler);
 
     if (rc == NGX_DECLINED) {
@@ -119,7 +121,6 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t       *st;
     ngx_http_webtorch_stream_conf_t  *conf;
 
-    ctx->handler = handler;
     conf = handler->data;
 
     rc = ngx_http_webtorch_stream_new(r, ctx);
@@ -147,6 +148,7 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ctx->handler = handler->opener;
     ctx->done = ngx_http_webtorch_generate_begun;
     ctx->owner = &st->owner;
+    ctx->place = st->places[0];
 
     return ngx_http_webtorch_admit(r, ctx);
 }
@@ -205,12 +207,14 @@ static int
 ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    int64_t                     *place;
-    webtorch_schema_t           *wire;
-    ngx_http_webtorch_stream_t  *st;
+    int64_t                          *place;
+    webtorch_schema_t                *wire;
+    ngx_http_webtorch_stream_conf_t  *conf;
 
-    st = ctx->stream;
-    wire = &st->conf->open_wire;
+    /* in a thread, the stream may have ended */
+
+    conf = ctx->handler->data;
+    wire = &conf->open_wire;
 
     if (ngx_http_webtorch_decode_format(ctx, body, wire, sink, err) != 0) {
         return -1;
@@ -223,7 +227,7 @@ ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     }
 
     place = sink->data[wire->ninputs];
-    *place = st->places[0];
+    *place = ctx->place;
 
     return 0;
 }
@@ -361,8 +365,6 @@ ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
         st->failure = NULL;
 
     } else if (ngx_http_webtorch_generate_answer(st, job) != NGX_OK) {
-        (void) ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                  "no_memory", "no memory");
         st->fail(st);
     }
 
@@ -377,7 +379,6 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job)
 {
     uint32_t          i;
-    ngx_int_t         rc;
     const void       *data[WEBTORCH_MAX_TENSORS];
     webtorch_spec_t  *specs;
 
@@ -387,11 +388,15 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
         data[i] = ngx_webtorch_batch_output(&st->waiter, job, i);
     }
 
-    rc = st->whole ? ngx_http_webtorch_whole_add(st, specs, data)
-                   : ngx_http_webtorch_stream_answer(st, specs, data);
+    if (st->whole) {
 
-    if (rc != NGX_OK) {
-        return NGX_ERROR;
+        if (ngx_http_webtorch_whole_add(st, specs, data) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_http_webtorch_stream_answer(st, specs, data) != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
     }
 
     st->nsteps++;

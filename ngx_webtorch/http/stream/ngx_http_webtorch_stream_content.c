@@ -56,6 +56,13 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
     }
 
     st = ctx->stream;
+
+    rc = ngx_http_webtorch_stream_join(r, st);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
     st->counted = 1;
 
     ngx_webtorch_accept_begin(r->connection->requests <= 1);
@@ -165,7 +172,7 @@ ngx_http_webtorch_stream_new(ngx_http_request_t *r,
     ctx->stream = st;
     st->message.limit = ngx_http_webtorch_stream_max_chunk(r, st);
 
-    return ngx_http_webtorch_stream_join(r, st);
+    return NGX_DECLINED;
 }
 
 

@@ -18,6 +18,8 @@ static ngx_int_t ngx_http_webtorch_stream_refuse(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st, ngx_uint_t status, const char *code,
     const char *text);
 static ngx_uint_t ngx_http_webtorch_stream_kind(ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_replay_answers(
+    ngx_http_webtorch_stream_t *st);
 
 
 ngx_int_t
@@ -266,12 +268,54 @@ ngx_http_webtorch_stream_offset(ngx_http_webtorch_stream_t *st)
 ngx_int_t
 ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
 {
-    uint64_t    n, offset;
-    ngx_uint_t  kind;
+    ngx_int_t   rc;
+    ngx_uint_t  done;
 
     if (!st->resumed) {
         return NGX_OK;
     }
+
+    /* another worker may take the stream over, and write other answers */
+
+    if (ngx_webtorch_record_lock(&st->claim) != NGX_OK) {
+        (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "taken_over",
+                                  "another client continues the stream");
+        st->fail(st);
+        return NGX_OK;
+    }
+
+    rc = ngx_http_webtorch_stream_replay_answers(st);
+    done = ngx_webtorch_record_done(&st->claim) || st->claim.record->closed;
+
+    ngx_webtorch_record_unlock(&st->claim);
+
+    if (rc == NGX_DECLINED) {
+        (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "wrong_format",
+                   "answers that the client does not have were encoded in "
+                   "another format");
+        st->fail(st);
+        return NGX_OK;
+    }
+
+    if (rc == NGX_OK && done) {
+        st->ended = 1;
+
+        if (st->end) {
+            st->end(st);
+        }
+    }
+
+    return rc;
+}
+
+
+/* NGX_DECLINED: the client does not take their format */
+
+static ngx_int_t
+ngx_http_webtorch_stream_replay_answers(ngx_http_webtorch_stream_t *st)
+{
+    uint64_t    n, offset;
+    ngx_uint_t  kind;
 
     offset = ngx_webtorch_record_offset(&st->claim);
 
@@ -282,24 +326,11 @@ ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
         if (st->out_framing != NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET
             && (kind & ~NGX_HTTP_WEBTORCH_KIND_BINARY) != st->out_payload)
         {
-            (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT,
-                       "wrong_format",
-                       "answers that the client does not have were encoded in "
-                       "another format");
-            st->fail(st);
-            return NGX_OK;
+            return NGX_DECLINED;
         }
 
         if (ngx_http_webtorch_stream_repeat(st, n) != NGX_OK) {
             return NGX_ERROR;
-        }
-    }
-
-    if (ngx_webtorch_record_done(&st->claim) || st->claim.record->closed) {
-        st->ended = 1;
-
-        if (st->end) {
-            st->end(st);
         }
     }
 
@@ -310,6 +341,11 @@ ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
 ngx_uint_t
 ngx_http_webtorch_stream_is_fatal(ngx_http_webtorch_stream_t *st)
 {
+    if (st->failure) {
+        /* the function raised it */
+        return 1;
+    }
+
     switch (st->err.status) {
 
     case NGX_HTTP_REQUEST_TIME_OUT:        /* idle */

@@ -89,6 +89,11 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     st->request = r;
     *stream = st;
 
+    if (handler->metrics) {
+        ngx_webtorch_metrics_add(&handler->metrics->streams, 1);
+        ngx_webtorch_metrics_add(&handler->metrics->open, 1);
+    }
+
     return NGX_OK;
 }
 
@@ -146,11 +151,6 @@ ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
     st->left = 1;
 
     ngx_post_event(&st->over.event, &ngx_posted_events);
-
-    if (handler->metrics) {
-        ngx_webtorch_metrics_add(&handler->metrics->streams, 1);
-        ngx_webtorch_metrics_add(&handler->metrics->open, 1);
-    }
 
     return NGX_OK;
 }
@@ -334,6 +334,11 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         ngx_webtorch_metrics_add(&st->handler->metrics->open, (uint64_t) -1);
     }
 
+    /* those of the list have a request */
+
+    ngx_queue_remove(&st->queue);
+    ngx_queue_init(&st->queue);
+
     ngx_webtorch_message_free(&st->message);
 
     for (i = 0; i < 2; i++) {
@@ -371,10 +376,12 @@ ngx_http_webtorch_stream_leave_record(ngx_http_webtorch_stream_t *st)
         return;
     }
 
-    st->left = 1;
+    if (!st->opened && st->owner.njobs) {
+        /* open still writes its states */
+        return;
+    }
 
-    ngx_queue_remove(&st->queue);
-    ngx_queue_init(&st->queue);
+    st->left = 1;
 
     if (!st->opened) {
         ngx_webtorch_records_free(&st->claim);

@@ -42,6 +42,9 @@ ngx_http_webtorch_stream_turn(ngx_http_webtorch_stream_t *st)
 
     if (!turn->event.event.posted) {
         ngx_post_event(&turn->event.event, &ngx_posted_next_events);
+
+        /* a worker that exits waits for timers, not for events */
+        ngx_add_timer(&turn->event.event, 1000);
     }
 }
 
@@ -55,6 +58,10 @@ ngx_http_webtorch_turn_handler(ngx_event_t *ev)
     ngx_http_webtorch_stream_t  *st;
 
     turn = ngx_webtorch_timer_data(ev);
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
 
     /* the runner's event is posted by the first call, before those that send */
 

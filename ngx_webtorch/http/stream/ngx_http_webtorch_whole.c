@@ -6,9 +6,14 @@
 #include "ngx_webtorch_tensor.h"
 
 
+/* bytes of all outputs, which the event loop encodes at once */
+#define NGX_HTTP_WEBTORCH_MAX_WHOLE  (256 * 1024)
+
+
 struct ngx_http_webtorch_whole_s {
     uint32_t                 noutputs;
     uint32_t                 rows;
+    size_t                   size;        /* bytes of all that is below */
     webtorch_spec_t         *specs;
     ngx_webtorch_message_t   data[WEBTORCH_MAX_TENSORS];
     ngx_webtorch_message_t   text;        /* strings; they are at offsets */
@@ -84,8 +89,17 @@ ngx_http_webtorch_whole_add(ngx_http_webtorch_stream_t *st,
                                                  (size_t) specs[i].row_size);
 
         if (rc != NGX_OK) {
-            return NGX_ERROR;
+            return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
         }
+
+        whole->size += (size_t) specs[i].row_size;
+    }
+
+    if (whole->size + whole->text.len > NGX_HTTP_WEBTORCH_MAX_WHOLE) {
+        return ngx_webtorch_error(&st->err, 406, "not_acceptable",
+                   "the answer is too large to be sent as a whole: accept "
+                   "application/x-ndjson or text/event-stream");
     }
 
     whole->rows++;

@@ -3,11 +3,13 @@
 import concurrent.futures
 import contextlib
 import json
+import signal
 import threading
 
 import httpx
 import numpy as np
 import pytest
+import requests
 import torch
 
 from nginx import DEADLINE, Nginx, free_port, running, wait_for
@@ -92,6 +94,7 @@ H2_PORT = free_port()
 SERVER = """
 location = /count { webtorch_handler app:count; }
 location = /thread { webtorch_handler app:count mode=thread; }
+location = /one { webtorch_handler app:count mode=thread queue=1; }
 location = /other { webtorch_handler app:other_name; }
 location = /texts { webtorch_handler app:texts; }
 location = /endless { webtorch_handler app:endless max_steps=5; }
@@ -247,6 +250,43 @@ def test_generations_advance_together(server):
     assert sum(calls) == 20 * count
     assert max(calls) > count / 2
     assert len(calls) < 20 * count / 2
+
+
+def test_graceful_exit_waits(start):
+    """Also between two steps."""
+    app = APP.replace("    gate.wait()\n", "    time.sleep(0.005)\n")
+    server = start(SERVER, app.replace("import threading\n", "import threading, time\n"))
+    with requests.post(
+        server.url("/count"),
+        json={"start": 0, "n": 200},
+        headers={"Accept": "application/x-ndjson"},
+        stream=True,
+        timeout=DEADLINE,
+    ) as answer:
+        rows = answer.iter_lines()
+        assert next(rows) == b"0"
+        server.process.send_signal(signal.SIGQUIT)
+        assert [int(row) for row in rows] == [*range(1, 200)]
+
+
+def test_whole_answer_that_is_too_large(server):
+    answer = server.post("/large", json=[1, 2, 3])
+    assert answer.status_code == 406
+    assert "accept application/x-ndjson" in answer.json()["error"]
+
+
+def test_full_queue(server):
+    control(server, "shut")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        try:
+            first = pool.submit(server.post, "/one", json={"start": 5})
+            wait_for(lambda: control(server)["calls"], "the first generation")
+            answer = server.post("/one", json={"start": 5})
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "queue_full"
+        finally:
+            control(server, "open")
+        assert first.result().status_code == 200
 
 
 def test_max_steps_and_max_streams(server):

@@ -306,6 +306,9 @@ def test_body_is_read(server):
     assert server.post("/echo", data=body).content == body
     assert server.post("/echo", data=body * 3).status_code == 413
     assert server.get("/echo").status_code == 405
+    # names that streams have are those of others here
+    answer = server.post("/echo?stream_id=7", data=body, headers={"Stream-Id": "7"})
+    assert answer.content == body
 
 
 @BOTH

@@ -32,6 +32,8 @@ location = /large { webtorch_handler app:large resume=60s; }
 location = /echo { webtorch_handler app:echo resume=60s; }
 location = /late { webtorch_handler app:until resume=60s idle=100ms; }
 location = /plain { webtorch_handler app:until; }
+location = /waiting { webtorch_handler app:waiting resume=60s timeout=100ms; }
+location = /door { webtorch_handler app:open_door; }
 location = /pid { webtorch_handler app:pid; }
 """
 
@@ -43,6 +45,18 @@ def shared_server():
     with running(Nginx(SERVER, APP, http=HTTP, workers=2)) as server:
         server.expected_in_log += KILLED
         yield server
+
+
+def test_open_that_returns_too_late(start):
+    """What it has opened is closed, its memory is not that of another stream meanwhile."""
+    server = start(SERVER, APP, http=HTTP)
+    answer = server.post("/waiting", json=1)
+    assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+    with duplex(server, "/until") as other:
+        server.get("/door")
+        server.wait_for_log("waited, and left with -7")
+        other.send_row(3)
+        assert other.row() == 3
 
 
 def back(client: Duplex, offset: int) -> tuple[str, str]:
