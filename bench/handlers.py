@@ -6,10 +6,8 @@ It needs `.venv/bin/pip install -e .[bench]`.
 """
 
 import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 
 import wrk
+from peer import serving
 from server import PORT, ROOT, Server
 from table import (
     Measure,
@@ -71,18 +70,8 @@ def fastapi() -> Iterator[str]:
     command += ["--app-dir", str(ROOT / "bench/peers"), "--log-level", "warning"]
     url = f"http://127.0.0.1:{PEER}"
     path = {"PYTHONPATH": str(ROOT / "bench/apps"), "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(command, env=path) as process:
-        try:
-            while True:
-                try:
-                    urllib.request.urlopen(f"{url}/small").read()
-                    break
-                except OSError:
-                    assert process.poll() is None, "uvicorn ended"
-                    time.sleep(0.05)
-            yield url
-        finally:
-            process.terminate()
+    with serving(command, path, f"{url}/small"):
+        yield url
 
 
 def beside_fastapi(name: str, path: str, target: float, **load: object) -> Measure:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from peer import serving
 from server import PORT, ROOT, Server
 from table import Measure, Row, Settings, between, main
 
@@ -103,18 +104,8 @@ def fastapi() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "xor_app.py").symlink_to(ROOT / "bench/apps/xor_app.py")
         path = {"PYTHONPATH": directory, "PATH": "/usr/bin:/bin"}
-        with subprocess.Popen([*python, *options], env=path) as process:
-            try:
-                while True:
-                    try:
-                        urllib.request.urlopen(f"http://127.0.0.1:{PEER}/ready").read()
-                        break
-                    except OSError:
-                        assert process.poll() is None, "uvicorn ended"
-                        time.sleep(0.05)
-                yield
-            finally:
-                process.terminate()
+        with serving([*python, *options], path, f"http://127.0.0.1:{PEER}/ready"):
+            yield
 
 
 # --- what the worker has ---
@@ -126,12 +117,12 @@ def worker(server: Server) -> int:
     return pid
 
 
-def megabytes(pid: int, field: str = "RssAnon") -> float:
+def megabytes(pid: int) -> float:
     """Return memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
-    raise AssertionError(field)
+    raise AssertionError("there is no RssAnon")
 
 
 def descriptors(pid: int) -> int:

@@ -29,10 +29,8 @@ class Failures(nn.Module):
         return (self.weights(words, per_sample_weights=known) + self.bias)[:, 0]
 
 
-model = webtorch.Model("failures", Failures(), lambda parameters: optim.SGD([*parameters], lr=0.5))
-monitor = online.Monitor(
-    model, on_drift=lambda monitor, drift: monitor.raise_rate(20, samples=1000)
-)
+model = webtorch.Model("failures", Failures(), lambda parameters: optim.SGD([*parameters], lr=0.01))
+monitor = online.Monitor(model, on_drift=lambda monitor, drift: monitor.raise_rate(5, samples=500))
 
 
 @webtorch.train
@@ -42,7 +40,8 @@ def learn(
     """Learn whether requests failed: status 5xx."""
     logits = model(tokens)
     failed = outcome[:, 3]
-    loss = functional.binary_cross_entropy_with_logits(logits, failed)
+    # the sum, so that it does not matter how many requests come together
+    loss = functional.binary_cross_entropy_with_logits(logits, failed, reduction="sum")
     monitor.step(loss, (logits > 0) != (failed > 0))
     return logits
 

@@ -16,7 +16,6 @@ static void ngx_http_webtorch_body_cleanup(void *data);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
 static ngx_uint_t ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs);
-static size_t ngx_http_webtorch_body_size(ngx_chain_t *bufs);
 static ngx_int_t ngx_http_webtorch_copy_bufs(ngx_chain_t *bufs, u_char *p,
     ngx_log_t *log);
 static ngx_pool_cleanup_t *ngx_http_webtorch_take_large(ngx_http_request_t *r,
@@ -216,7 +215,7 @@ ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs)
 }
 
 
-static size_t
+size_t
 ngx_http_webtorch_body_size(ngx_chain_t *bufs)
 {
     size_t        size;

@@ -365,8 +365,7 @@ ngx_http_webtorch_add_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
 
     if (ctx->handler->schema.kind == WEBTORCH_HANDLER) {
         return ngx_http_webtorch_job_add_request(r, ctx, ctx->handler,
-                                                 ctx->done ? ctx->done
-                                                 : ngx_http_webtorch_job_done,
+                                                 ngx_http_webtorch_job_done,
                                                  body);
     }
 

@@ -39,8 +39,6 @@ static ngx_int_t ngx_http_webtorch_cors_preflight(ngx_http_request_t *r,
 static ngx_int_t ngx_http_webtorch_cors_methods(ngx_http_request_t *r,
     ngx_str_t *method, ngx_str_t *methods);
 static ngx_int_t ngx_http_webtorch_cors_filter(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_webtorch_cors_has_header(ngx_http_request_t *r,
-    const char *name);
 static ngx_int_t ngx_http_webtorch_cors_mark(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *origin);
 static ngx_int_t ngx_http_webtorch_cors_add(ngx_http_request_t *r,
@@ -376,7 +374,7 @@ ngx_http_webtorch_cors_filter(ngx_http_request_t *r)
     cors = wlcf->cors;
 
     if (cors == NULL || r != r->main
-        || ngx_http_webtorch_cors_has_header(r, "Access-Control-Allow-Origin"))
+        || ngx_http_webtorch_has_header_out(r, "Access-Control-Allow-Origin"))
     {
         return ngx_http_next_header_filter(r);
     }
@@ -408,32 +406,6 @@ ngx_http_webtorch_cors_filter(ngx_http_request_t *r)
 }
 
 
-static ngx_uint_t
-ngx_http_webtorch_cors_has_header(ngx_http_request_t *r, const char *name)
-{
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    len = ngx_strlen(name);
-
-    for (part = &r->headers_out.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].hash && h[i].key.len == len
-                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
-            {
-                return 1;
-            }
-        }
-    }
-
-    return 0;
-}
-
-
 static ngx_int_t
 ngx_http_webtorch_cors_mark(ngx_http_request_t *r,
     ngx_http_webtorch_cors_t *cors, ngx_str_t *origin)
@@ -452,7 +424,7 @@ ngx_http_webtorch_cors_mark(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    if (ngx_http_webtorch_cors_has_header(r, "Access-Control-Expose-Headers"))
+    if (ngx_http_webtorch_has_header_out(r, "Access-Control-Expose-Headers"))
     {
         return NGX_OK;
     }

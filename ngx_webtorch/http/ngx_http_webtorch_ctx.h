@@ -73,10 +73,15 @@ struct ngx_http_webtorch_ctx_s {
     ngx_http_webtorch_decoding_t    *decoding;
     void                           (*decoded)(ngx_http_request_t *r);
 
-    /* of http/stream; done and owner of the job are NULL if it has none */
+    /*
+     * Of http/stream; owner of the job and answer are NULL if it has none.
+     * answer() is called with a job that has succeeded; NGX_DECLINED: the
+     * stream finalizes the request.
+     */
     void                            *stream;
-    void                           (*done)(ngx_webtorch_waiter_t *waiter,
-                                           webtorch_job_t *job);
+    ngx_int_t                      (*answer)(ngx_http_request_t *r,
+                                             ngx_http_webtorch_ctx_t *ctx,
+                                             webtorch_job_t *job);
     ngx_webtorch_job_owner_t        *owner;
     uint32_t                         place;   /* of the request, see api */
     ngx_str_t                        query;   /* in place of a body, or empty */

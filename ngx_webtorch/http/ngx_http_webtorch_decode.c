@@ -64,8 +64,8 @@ static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     ngx_webtorch_error_t *err);
 
 #if (NGX_THREADS)
-static ngx_uint_t ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *body);
+static ngx_uint_t ngx_http_webtorch_decode_is_large(
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_decode_count(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static size_t ngx_http_webtorch_text_length(ngx_http_webtorch_ctx_t *ctx,
@@ -239,7 +239,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t  *d;
 
     if (!ngx_http_webtorch_thread_allowed(r)
-        || (body && !ngx_http_webtorch_is_large(ctx, body)))
+        || (body && !ngx_http_webtorch_decode_is_large(ctx, body)))
     {
         return NGX_DECLINED;
     }
@@ -309,7 +309,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
 
 
 static ngx_uint_t
-ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+ngx_http_webtorch_decode_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
         return ctx->bomb || body->len >= NGX_WEBTORCH_LARGE_DEFLATED;

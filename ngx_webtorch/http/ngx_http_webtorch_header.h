@@ -43,6 +43,10 @@ ngx_int_t ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
 /* sets the content type; nginx's filters compare types without the charset */
 void ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type);
 
+/* whether the answer has a header, in any case */
+ngx_uint_t ngx_http_webtorch_has_header_out(ngx_http_request_t *r,
+    const char *name);
+
 /* adds "Vary: Accept", for answers whose format was negotiated */
 ngx_int_t ngx_http_webtorch_add_vary(ngx_http_request_t *r);
 

@@ -50,7 +50,7 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->waiter.done = ctx->done ? ctx->done : ngx_http_webtorch_job_done;
+    ctx->waiter.done = ngx_http_webtorch_job_done;
     ctx->waiter.data = r;
 
     job = ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
@@ -165,7 +165,10 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
         return;
     }
 
-    ngx_http_webtorch_finalize(r, rc);
+    if (rc != NGX_DECLINED) {
+        ngx_http_webtorch_finalize(r, rc);
+    }
+
     ngx_http_run_posted_requests(c);
 }
 
@@ -184,6 +187,10 @@ ngx_http_webtorch_job_answer(ngx_http_request_t *r,
 
     if (job == NULL || job->status != 0) {
         return ngx_http_webtorch_failed(r, job, NULL);
+    }
+
+    if (ctx->answer) {
+        return ctx->answer(r, ctx, job);
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {

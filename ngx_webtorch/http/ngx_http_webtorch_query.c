@@ -81,17 +81,6 @@ ngx_http_webtorch_query_unescape(u_char *p, u_char *from, u_char *last)
 {
     u_char  *space;
 
-    for (space = from; space < last; space++) {
-        if (*space == '+') {
-            break;
-        }
-    }
-
-    if (space == last) {
-        ngx_unescape_uri(&p, &from, (size_t) (last - from), 0);
-        return p;
-    }
-
     /* a plus sign is a space, one that is escaped is none */
 
     while (from < last) {
@@ -144,15 +133,9 @@ ngx_http_webtorch_query_is_text(const webtorch_schema_t *schema,
 {
     uint32_t  i;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    i = ngx_webtorch_find_input(schema, (char *) name->data, name->len);
 
-        if (ngx_strlen(schema->inputs[i].name) == name->len
-            && ngx_memcmp(schema->inputs[i].name, name->data, name->len) == 0)
-        {
-            return schema->inputs[i].ndim == 0
-                   && ngx_webtorch_is_string(schema->inputs[i].dtype);
-        }
-    }
-
-    return 0;
+    return i < schema->ninputs
+           && schema->inputs[i].ndim == 0
+           && ngx_webtorch_is_string(schema->inputs[i].dtype);
 }

@@ -29,7 +29,7 @@ typedef struct {
 } ngx_http_webtorch_posted_tensors_t;
 
 
-static ngx_uint_t ngx_http_webtorch_is_large(
+static ngx_uint_t ngx_http_webtorch_send_is_large(
     ngx_http_webtorch_tensors_t *tensors);
 static ngx_int_t ngx_http_webtorch_post_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_tensors_t *tensors);
@@ -63,7 +63,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
     batch = tensors->batch;
     codec = tensors->codec;
 
-    if (ngx_http_webtorch_is_large(tensors)) {
+    if (ngx_http_webtorch_send_is_large(tensors)) {
         rc = ngx_http_webtorch_post_tensors(r, tensors);
 
         if (rc != NGX_DECLINED) {
@@ -111,7 +111,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
 /* whether it takes long to encode the tensors, or to compute checksums */
 
 static ngx_uint_t
-ngx_http_webtorch_is_large(ngx_http_webtorch_tensors_t *tensors)
+ngx_http_webtorch_send_is_large(ngx_http_webtorch_tensors_t *tensors)
 {
     size_t    size;
     uint32_t  i, rows;

@@ -19,10 +19,8 @@ typedef struct {
 } ngx_webtorch_range_t;
 
 
-static size_t ngx_webtorch_type_len(const char *type, size_t len);
 static unsigned ngx_webtorch_range_fits(const ngx_webtorch_range_t *range,
     const char *type);
-static unsigned ngx_webtorch_range_quality(const char *p, const char *end);
 static unsigned ngx_webtorch_type_quality(const char *type, const char *accept,
     size_t len);
 static unsigned ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
@@ -44,9 +42,7 @@ const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
 };
 
 
-/* returns the length of "type/subtype", without parameters */
-
-static size_t
+size_t
 ngx_webtorch_type_len(const char *type, size_t len)
 {
     const char  *p;
@@ -124,12 +120,7 @@ ngx_webtorch_range_fits(const ngx_webtorch_range_t *range, const char *type)
 }
 
 
-/*
- * Returns the parameter "q=0.75" in thousandths; 1000 if there is none, or a
- * malformed one.
- */
-
-static unsigned
+unsigned
 ngx_webtorch_range_quality(const char *p, const char *end)
 {
     unsigned  quality, digit;

@@ -150,6 +150,15 @@ extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;
 extern const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[];
 
 
+/* returns the length of "type/subtype", without parameters */
+size_t ngx_webtorch_type_len(const char *type, size_t len);
+
+/*
+ * Returns the parameter "q=0.75" of a media range in thousandths; 1000 if there
+ * is none, or a malformed one.
+ */
+unsigned ngx_webtorch_range_quality(const char *p, const char *end);
+
 /* finds a format by a Content-Type header; NULL: none */
 const ngx_webtorch_codec_t *ngx_webtorch_codec_by_type(const char *type,
     size_t len);

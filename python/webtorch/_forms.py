@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from webtorch._errors import HTTPError
+from webtorch._headers import media_type
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -191,7 +192,7 @@ def read_form(content_type: str, body: memoryview) -> tuple[Form, Files]:
             more fields than MAX_FIELDS or a longer name than MAX_NAME (413).
 
     """
-    kind = _media_type(content_type)
+    kind = media_type(content_type)
     if kind == MULTIPART:
         return _sorted(reader(content_type, body))
     if kind == URLENCODED:
@@ -207,11 +208,7 @@ def read_form(content_type: str, body: memoryview) -> tuple[Form, Files]:
 
 def is_form(content_type: str) -> bool:
     """Return whether a Content-Type is that of a form."""
-    return _media_type(content_type) in (MULTIPART, URLENCODED)
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
+    return media_type(content_type) in (MULTIPART, URLENCODED)
 
 
 def _sorted(parts: list[Part]) -> tuple[Form, Files]:

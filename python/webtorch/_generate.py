@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import inspect
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,13 +12,12 @@ from torch import Tensor
 
 from webtorch._handlers import Handler, InferFunction
 from webtorch._schema import Schema, SignatureError, TensorSpec
-from webtorch._streams import Signature, StreamFunction, _hints, _row_spec, _state_of
+from webtorch._streams import Signature, StreamFunction, _hints, _state_of, check_first
 
 T = TypeVar("T")
 
 _ROW = TensorSpec("state row", torch.int64, ())
 """The input that C adds to those of `open`: the row that the states are written to."""
-
 
 _INPUT = "input_of_no_step"
 """Name of an input that a function which generates does not have."""
@@ -86,6 +84,18 @@ class GenerateFunction(StreamFunction):
         self.opener.check(signature.states)
         return signature
 
+    @property
+    def wire_schema(self) -> Schema:
+        """The tensors of a request, and of each step.
+
+        Raises:
+            SignatureError: The annotations, or those of `open`, cannot be served.
+
+        """
+        outputs = super().wire_schema.outputs
+        schema = self.opener.schema
+        return dataclasses.replace(schema, inputs=schema.inputs[:-1], outputs=outputs)
+
     def batched(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse the call, as its rows have no states.
 
@@ -116,18 +126,7 @@ class GenerateFunction(StreamFunction):
             TypeError: It does not match the annotations of states.
 
         """
-        tables = self.tables
-        if len(tables) == 1:
-            values = (values,)
-        if not isinstance(values, tuple) or len(values) != len(tables):
-            raise TypeError(f"open returns {len(tables)} states, it returned {type(values)}")
-        rows = [
-            table.check(value if is_batched else table.stack(value), len(places))
-            for table, value in zip(tables, values, strict=True)
-        ]
-        with self._lock:
-            for table, row in zip(tables, rows, strict=True):
-                table.write(places, row)  # type: ignore[arg-type]
+        self.write_states(places, self.check_states(values, len(places), is_batched))
 
     def serves_like(self, other: Handler) -> bool:
         """Return whether another handler can serve the same requests and generations."""
@@ -175,24 +174,7 @@ class OpenFunction(InferFunction):
             SignatureError: They do not match.
 
         """
-        is_batched = self.schema.batched
-        annotation = _hints(self._function).get("return")
-        if annotation is None:
-            raise SignatureError("its open function has no return annotation")
-        hints = [annotation]
-        if len(states) != 1:
-            hints = list(typing.get_args(annotation))
-            if typing.get_origin(annotation) is not tuple or len(hints) != len(states):
-                raise SignatureError(f"its open function does not return a tuple of {len(states)}")
-        for spec, hint in zip(states, hints, strict=True):
-            if spec.dtype is object or hint is Tensor:
-                continue
-            has_batch, found = _row_spec(spec.name, hint)
-            if has_batch != is_batched or found != spec:
-                raise SignatureError(
-                    f"its open function returns {found.describe(has_batch)} for state "
-                    f'"{spec.name}", which is {spec.describe(is_batched)} there'
-                )
+        check_first(self._function, states, self.schema.batched)
 
     def run(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
         """Begin generations.
@@ -212,7 +194,7 @@ class OpenFunction(InferFunction):
         """
         *wire, places = inputs
         is_batched = self.schema.batched
-        self.generate.store(places.reshape(-1).clone(), self._call(wire, {}), is_batched)
+        self.generate.store(places.reshape(-1), self._call(wire, {}), is_batched)
         return (torch.ones((rows,) if is_batched else (), dtype=torch.bool),)
 
 

@@ -124,6 +124,16 @@ class TensorFunction:
         """Module and name of the function, as `module:function`."""
         return f"{self._function.__module__}:{self._function.__qualname__}"
 
+    @property
+    def wire_schema(self) -> Schema:
+        """The tensors that a client sends and receives.
+
+        Raises:
+            SignatureError: The annotations cannot be served.
+
+        """
+        return self.schema
+
     @functools.cached_property
     def _result_type(self) -> Callable[[Sequence[Any]], Any]:
         """What makes a result of several outputs."""

@@ -23,6 +23,11 @@ _ONCE = {
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
+def media_type(content_type: str) -> str:
+    """Return the type and subtype of a Content-Type in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 class RequestHeaders(Mapping[str, str]):
     """The headers of a request by name, in any case.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from webtorch import _json
+from webtorch._headers import media_type
 from webtorch._response import BINARY, TEXT, encode
 
 LINES = "application/x-ndjson"
@@ -42,7 +43,7 @@ class ItemWriter:
         kind = content_type or self._declared
         if kind is None:
             kind = self._kind_of(items[0]) if items else self._kind_of({})
-        self._is_events = is_events(kind)
+        self._is_events = media_type(kind) == EVENTS
         return kind
 
     def _kind_of(self, item: Any) -> str:
@@ -68,11 +69,6 @@ class ItemWriter:
             return line + b"\n"
         number, self._count = self._count, self._count + 1
         return b"id: %d\ndata: %b\n\n" % (number, line)
-
-
-def is_events(content_type: str) -> bool:
-    """Return whether a media type is that of events."""
-    return content_type.partition(";")[0].strip().lower() == EVENTS
 
 
 def prefers_events(accept: str) -> bool:

@@ -132,7 +132,7 @@ class ResumableFunction(TensorFunction):
         for view, row in zip(_views(memory, self.signature.states), rows, strict=True):
             view.copy_(row[0])
 
-    def end(self, memory: Tensor, others: Sequence[int] = ()) -> None:
+    def end(self, memory: Tensor, other: int = 0) -> None:
         """Call `close` with the state in memory, uint8 `[bytes]`.
 
         Raises:

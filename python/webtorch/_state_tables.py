@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import functools
 from typing import Any
 
 import torch
@@ -30,12 +31,15 @@ class TensorTable:
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
-        dtype: Any = spec.dtype
-        self._dtype = dtype
-        row = torch.zeros(1, *spec.sizes(), dtype=dtype)
+        self._dtype: Any = spec.dtype
+
+    @functools.cached_property
+    def _rows(self) -> Tensor:
+        """Rows that there are; those of "resume=" are elsewhere."""
+        row = torch.zeros(1, *self.spec.sizes(), dtype=self._dtype)
         count = min(self.FIRST_ROWS, self.FIRST_BYTES // max(1, row.nbytes))
         # that of zeros and two of a stream
-        self._rows = row.new_zeros(max(3, count), *spec.sizes())
+        return row.new_zeros(max(3, count), *self.spec.sizes())
 
     def read(self, places: Tensor) -> Tensor:
         """Return copies of rows."""
@@ -77,10 +81,6 @@ class TensorTable:
     def stack(self, value: Any) -> Any:
         """Return the state of one stream as values of one row."""
         return value[None] if isinstance(value, Tensor) else value
-
-    def unstack(self, values: Any) -> Any:
-        """Return values of one row as the state of one stream."""
-        return values[0]
 
     def forget(self, place: int) -> None:
         """Release what a row holds."""
@@ -141,10 +141,6 @@ class ObjectTable:
     def stack(self, value: Any) -> Any:
         """Return the state of one stream as values of one row."""
         return [value]
-
-    def unstack(self, values: Any) -> Any:
-        """Return values of one row as the state of one stream."""
-        return values[0]
 
     def forget(self, place: int) -> None:
         """Release what a row holds."""

@@ -7,16 +7,16 @@ import inspect
 import threading
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from webtorch import _gaps, _torch
+from webtorch import _gaps
 from webtorch._gaps import NO_GAPS, Masked
-from webtorch._handlers import Handler, Kind, TensorFunction
+from webtorch._handlers import Handler, InferFunction, Kind, TensorFunction
 from webtorch._request import Request
 from webtorch._schema import BATCH, MAX_TENSORS, Schema, SignatureError, TensorSpec
 from webtorch._state_tables import ObjectTable, Table, TensorTable
@@ -278,7 +278,7 @@ def _row_spec(name: str, annotation: Any) -> tuple[bool, TensorSpec]:
     return schema.batched, spec
 
 
-class StreamFunction(TensorFunction):
+class StreamFunction(InferFunction):
     """A function under `@webtorch.stream`: it runs without gradients.
 
     Calling it calls the function, with the states as arguments.
@@ -344,6 +344,16 @@ class StreamFunction(TensorFunction):
         return self.signature.schema
 
     @property
+    def wire_schema(self) -> Schema:
+        """The tensors of a chunk, which is one row, and of its answer.
+
+        Raises:
+            SignatureError: The annotations cannot be served.
+
+        """
+        return dataclasses.replace(self.signature.wire_schema, batched=False)
+
+    @property
     def has_open(self) -> bool:
         """Whether a function is called for a new stream."""
         return self._open is not None
@@ -402,14 +412,6 @@ class StreamFunction(TensorFunction):
         self._lock = other._lock
         self.tables = other.tables
 
-    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        before = torch.is_grad_enabled()
-        _torch.set_grad_enabled(False)
-        try:
-            return self._function(*args, **kwargs)
-        finally:
-            _torch.set_grad_enabled(before)
-
     def run(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
         """Run the function on a chunk of several streams, and store their states.
 
@@ -445,10 +447,7 @@ class StreamFunction(TensorFunction):
             result, new = self._split(result, rows)
         outputs = self._check(result, rows, sizes)
 
-        with self._lock:
-            for table, values in zip(tables, new, strict=True):
-                # one of the two kinds; both take what their check() returned
-                table.write(write, values)
+        self.write_states(write, new)
         return outputs
 
     def _split(self, result: Any, rows: int) -> tuple[Sequence[Any], list[Any]]:
@@ -472,29 +471,44 @@ class StreamFunction(TensorFunction):
             Exception: `open` raised it.
 
         """
-        rows = self.first_states(request)
-        places = torch.tensor([place])
-        with self._lock:
-            for table, row in zip(self.tables, rows, strict=True):
-                table.write(places, row)
+        self.write_states(torch.tensor([place]), self.first_states(request))
 
     def first_states(self, request: Request) -> list[Any]:
         """Call `open`; return the states of the new stream as values of one row; see `begin`."""
         assert self._open
         with torch.no_grad():
             values = self._open(request)
+        return self.check_states(values, 1, False) if self.tables else []
+
+    def check_states(self, values: Any, rows: int, is_batched: bool) -> list[Any]:
+        """Return what `open` returned as values of rows; there is a state.
+
+        Args:
+            values: A state, or a tuple of several.
+            rows: Number of rows.
+            is_batched: Whether the values have a batch axis; there is one row otherwise.
+
+        Raises:
+            TypeError: They do not match the annotations of the states.
+
+        """
         tables = self.tables
         if len(tables) == 1:
             values = (values,)
-        elif not tables:
-            values = ()
         if not isinstance(values, tuple) or len(values) != len(tables):
             raise TypeError(f"open returns {len(tables)} states, it returned {type(values)}")
         return [
-            table.check(table.stack(value), 1) for table, value in zip(tables, values, strict=True)
+            table.check(value if is_batched else table.stack(value), rows)
+            for table, value in zip(tables, values, strict=True)
         ]
 
-    def end(self, place: int, others: Sequence[int] = ()) -> None:
+    def write_states(self, places: Tensor, states: Sequence[Any]) -> None:
+        """Store values of rows, which were checked."""
+        with self._lock:
+            for table, values in zip(self.tables, states, strict=True):
+                table.write(places, values)
+
+    def end(self, place: int, other: int = 0) -> None:
         """Call `close` with the state in a row, and release what the stream's rows hold.
 
         Raises:
@@ -503,9 +517,9 @@ class StreamFunction(TensorFunction):
         """
         places = torch.tensor([place])
         with self._lock:
-            states = [table.unstack(table.read(places)) for table in self.tables]
+            states = [table.read(places)[0] for table in self.tables]
             for table in self.tables:
-                for each in (place, *others):
+                for each in (place, other):
                     if each:
                         table.forget(each)
         self.call_close(states)
@@ -543,11 +557,27 @@ def _check_count(function: Callable[..., Any], count: int, what: str) -> None:
 def _check_open(function: Callable[..., Any], states: Sequence[TensorSpec]) -> None:
     """Compare what `open` is annotated to return with the states, without their batch axis."""
     _check_count(function, 1, "open")
+    if states or _hints(function).get("return") not in (None, types.NoneType):
+        check_first(function, states, False)
+
+
+def check_first(
+    function: Callable[..., Any], states: Sequence[TensorSpec], is_batched: bool
+) -> None:
+    """Compare what `open` is annotated to return with the states.
+
+    Args:
+        function: The function.
+        states: The states.
+        is_batched: Whether it returns them with a batch axis.
+
+    Raises:
+        SignatureError: They do not match.
+
+    """
     annotation = _hints(function).get("return")
     if annotation is None:
-        if states:
-            raise SignatureError("its open function has no return annotation")
-        return
+        raise SignatureError("its open function has no return annotation")
     hints = [annotation]
     if len(states) != 1:
         hints = list(typing.get_args(annotation))
@@ -556,11 +586,11 @@ def _check_open(function: Callable[..., Any], states: Sequence[TensorSpec]) -> N
     for spec, hint in zip(states, hints, strict=True):
         if spec.dtype is object or hint is Tensor:
             continue
-        batched, found = _row_spec(spec.name, hint)
-        if batched or found != spec:
+        has_batch, found = _row_spec(spec.name, hint)
+        if has_batch != is_batched or found != spec:
             raise SignatureError(
-                f"its open function returns {found.describe(batched)} for state "
-                f'"{spec.name}", which is {spec.describe(False)} for one stream'
+                f"its open function returns {found.describe(has_batch)} for state "
+                f'"{spec.name}", which is {spec.describe(is_batched)} there'
             )
 
 

@@ -102,6 +102,17 @@ def test_layout_files_are_in_config():
     assert listed == present
 
 
+def test_layout_functions_have_names_of_their_own():
+    """Also static ones: a reader finds one definition of each name."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path != GENERATED:
+            for name in set(re.findall(r"^(ngx_\w+)\(", path.read_text(), re.M)):
+                places.setdefault(name, []).append(path.name)
+    several = [f"{name}: {', '.join(files)}" for name, files in places.items() if len(files) > 1]
+    assert not several, lines_of(several)
+
+
 def test_layout_files_are_short():
     roots = (C, ROOT / "python", ROOT / "bench")
     kinds = (".c", ".cpp", ".h", ".hpp", ".py", ".pyi", ".lua", ".sh")

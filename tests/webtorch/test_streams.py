@@ -173,6 +173,57 @@ def test_examples_of_the_command_line():
     assert curl(function, "http://host/total") == "curl --json '[0.5, 0.5]' http://host/total"
 
 
+@pytest.mark.parametrize(
+    ("batched", "body"),
+    [
+        (False, '{"prompt": [1, 1, 1, 1], "temperature": 0.5}'),
+        (True, '{"prompt": [[1, 1, 1, 1]], "temperature": [0.5]}'),
+    ],
+    ids=["row", "batch"],
+)
+def test_examples_of_generations(batched, body):
+    class Step(NamedTuple):
+        token: Int64[Tensor, "batch"]
+        h: State[Float32[Tensor, "batch 3"]]
+
+    @webtorch.generate
+    def write(h: State[Float32[Tensor, "batch 3"]]) -> Step: ...
+
+    def begin(prompt, temperature=1.0): ...
+
+    axes = "batch length" if batched else "length"
+    begin.__annotations__ = {
+        "prompt": Int64[Tensor, axes],
+        "temperature": Float32[Tensor, "batch" if batched else ""],
+        "return": Float32[Tensor, "batch 3" if batched else "3"],
+    }
+    write.open(begin)
+    (function,) = _functions(types.SimpleNamespace(write=write))
+    assert [tensor.name for tensor in function.inputs] == ["prompt", "temperature"]
+    assert [tensor.name for tensor in function.outputs] == ["token"]
+    assert curl(function, "http://host/write") == f"curl --json '{body}' http://host/write"
+
+
+def test_open_without_states():
+    @webtorch.stream
+    def f(x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
+        return x
+
+    @f.open
+    def begin(request: webtorch.Request) -> None: ...
+
+    assert f.schema
+    f.begin(0, None)
+
+    @f.open
+    def other(request: webtorch.Request) -> Float32[Tensor, ""]: ...
+
+    copy = webtorch.stream(f.__wrapped__)
+    copy.open(other)
+    with pytest.raises(SignatureError, match="a tuple of 0"):
+        _ = copy.schema
+
+
 def test_done_has_to_be_bool():
     class Wrong(NamedTuple):
         y: Float32[Tensor, "batch"]
@@ -375,7 +426,7 @@ def test_open_and_close():
     f.begin(7, request())
     (y,) = f.run([torch.ones(1, 2), places((7, 8))], 1)
     assert y.tolist() == [[6.0, 7.0]]
-    f.end(8, (7,))
+    f.end(8, 7)
     assert ended == [[6.0, 7.0]]
 
 
@@ -399,7 +450,7 @@ def test_end_releases_objects():
     step.tables[0].write(torch.tensor([3]), [thing := Thing()])
     seen = weakref.ref(thing)
     del thing
-    step.end(0, (3,))
+    step.end(0, 3)
     gc.collect()
     assert seen() is None
 

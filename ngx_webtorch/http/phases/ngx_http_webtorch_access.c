@@ -224,7 +224,9 @@ ngx_http_webtorch_access_stream(ngx_http_request_t *r)
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
-    return wlcf->handler && wlcf->handler->schema.kind == WEBTORCH_STREAM;
+    return wlcf->handler
+           && wlcf->handler->schema.kind == WEBTORCH_STREAM
+           && !(wlcf->handler->schema.stream & WEBTORCH_STREAM_GENERATE);
 }
 
 

@@ -36,17 +36,14 @@ static ngx_int_t ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static int ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
-static void ngx_http_webtorch_generate_begun(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_generate_start(
-    ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_generate_produce(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_generate_answer(
     ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
-static void ngx_http_webtorch_generate_fail(ngx_http_webtorch_stream_t *st);
 
 
 static const ngx_http_webtorch_wire_t  ngx_http_webtorch_generate_wire = {
@@ -133,7 +130,7 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
 
     wire = &conf->open_wire;
 
-    if (wire->ninputs == 0 && handler->opener->runner) {
+    if (wire->nmasks == 0 && handler->opener->runner) {
         *wire = handler->opener->schema;
 
         /* the row of states remains among the buffers, in front of masks */
@@ -143,10 +140,10 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
 
     st = ctx->stream;
     st->produce = ngx_http_webtorch_generate_produce;
-    st->fail = ngx_http_webtorch_generate_fail;
+    st->fail = ngx_http_webtorch_stream_fail;
 
     ctx->handler = handler->opener;
-    ctx->done = ngx_http_webtorch_generate_begun;
+    ctx->answer = ngx_http_webtorch_generate_begun;
     ctx->owner = &st->owner;
     ctx->place = st->places[0];
 
@@ -184,8 +181,7 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     ctx->padded = (ctx->in->padded || ctx->in == &ngx_webtorch_codec_torch7);
     ctx->text = (ctx->in->encode != NULL && !ctx->in->binary);
 
-    rc = ngx_http_webtorch_stream_negotiate_answer(r, st,
-                                               &r->headers_out.content_type);
+    rc = ngx_http_webtorch_stream_negotiate_answer(r, st);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -233,55 +229,20 @@ ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
 }
 
 
-static void
-ngx_http_webtorch_generate_begun(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job)
-{
-    ngx_int_t                 rc;
-    ngx_connection_t         *c;
-    ngx_http_request_t       *r;
-    ngx_http_webtorch_ctx_t  *ctx;
-
-    r = waiter->data;
-    c = r->connection;
-    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
-
-    ngx_http_set_log_request(c->log, r);
-
-    ngx_http_webtorch_body_returned(ctx);
-
-    if (job == NULL || job->status != 0) {
-        rc = ngx_http_webtorch_failed(r, job, NULL);
-
-    } else {
-        ngx_http_webtorch_stream_opened(ctx->stream);
-
-        rc = ngx_http_webtorch_generate_start(ctx->stream);
-    }
-
-    /* NGX_DECLINED: the stream finalizes the request */
-
-    if (rc != NGX_DECLINED) {
-        ngx_http_webtorch_finalize(r, rc);
-    }
-
-    ngx_http_run_posted_requests(c);
-}
-
-
 static ngx_int_t
-ngx_http_webtorch_generate_start(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job)
 {
-    ngx_http_request_t  *r;
+    ngx_http_webtorch_stream_t  *st;
 
-    r = st->request;
+    st = ctx->stream;
 
+    ngx_http_webtorch_stream_opened(st);
     ngx_http_webtorch_stream_answer_only(st);
 
     if (st->out_framing != NGX_HTTP_WEBTORCH_FRAMING_WHOLE) {
 
         r->headers_out.status = NGX_HTTP_OK;
-        r->headers_out.content_type_len = r->headers_out.content_type.len;
 
         if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
             return NGX_DECLINED;
@@ -408,17 +369,4 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
     }
 
     return NGX_OK;
-}
-
-
-/* the last line, the last event, or the answer is an error */
-
-static void
-ngx_http_webtorch_generate_fail(ngx_http_webtorch_stream_t *st)
-{
-    if (st->whole == NULL) {
-        (void) ngx_http_webtorch_stream_add_error(st);
-    }
-
-    st->ended = 1;
 }

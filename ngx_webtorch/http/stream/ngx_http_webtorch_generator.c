@@ -10,7 +10,6 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_content.h"
-#include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_job.h"
@@ -26,21 +25,18 @@
 #include "ngx_webtorch_runner.h"
 
 
-static void ngx_http_webtorch_generator_begun(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_generator_begun(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
 static ngx_int_t ngx_http_webtorch_generator_start(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_generator_send_head(ngx_http_request_t *r,
     webtorch_reply_t *reply);
-static ngx_int_t ngx_http_webtorch_generator_add_headers(
-    ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_generator_add_item(
     ngx_http_webtorch_stream_t *st, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_generator_produce(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_generator_yielded(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
-static void ngx_http_webtorch_generator_fail(ngx_http_webtorch_stream_t *st);
 
 
 ngx_int_t
@@ -75,9 +71,9 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
 
     st = ctx->stream;
     st->produce = ngx_http_webtorch_generator_produce;
-    st->fail = ngx_http_webtorch_generator_fail;
+    st->fail = ngx_http_webtorch_stream_fail;
 
-    ctx->done = ngx_http_webtorch_generator_begun;
+    ctx->answer = ngx_http_webtorch_generator_begun;
     ctx->owner = &st->owner;
     ctx->place = st->places[0];
 
@@ -87,55 +83,26 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
 
 /* the first item has come, or there is none */
 
-static void
-ngx_http_webtorch_generator_begun(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job)
+static ngx_int_t
+ngx_http_webtorch_generator_begun(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job)
 {
-    ngx_int_t                 rc;
-    ngx_connection_t         *c;
-    webtorch_reply_t         *reply;
-    ngx_http_request_t       *r;
-    ngx_http_webtorch_ctx_t  *ctx;
+    webtorch_reply_t  *reply;
 
-    r = waiter->data;
-    c = r->connection;
-    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+    /* the reply is not in the job any more when that is released */
 
-    ngx_http_set_log_request(c->log, r);
-
-    ngx_http_webtorch_body_returned(ctx);
-
-    if (job == NULL || job->status != 0) {
-        rc = ngx_http_webtorch_failed(r, job, NULL);
-
-    } else {
-
-        /* the reply is not in the job any more when that is released */
-
-        if (job->reply->more) {
-            ngx_http_webtorch_stream_opened(ctx->stream);
-        }
-
-        reply = ngx_http_webtorch_job_take_reply(r, job);
-
-        if (reply == NULL) {
-            rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-        } else if (reply->more) {
-            rc = ngx_http_webtorch_generator_start(r, ctx->stream, reply);
-
-        } else {
-            rc = ngx_http_webtorch_send_reply(r, ctx, reply);
-        }
+    if (job->reply->more) {
+        ngx_http_webtorch_stream_opened(ctx->stream);
     }
 
-    /* NGX_DECLINED: the stream finalizes the request */
-
-    if (rc != NGX_DECLINED) {
-        ngx_http_webtorch_finalize(r, rc);
+    reply = ngx_http_webtorch_job_take_reply(r, job);
+    if (reply == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_http_run_posted_requests(c);
+    return reply->more
+               ? ngx_http_webtorch_generator_start(r, ctx->stream, reply)
+               : ngx_http_webtorch_send_reply(r, ctx, reply);
 }
 
 
@@ -184,7 +151,7 @@ ngx_http_webtorch_generator_send_head(ngx_http_request_t *r,
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
     if (ngx_http_webtorch_add_reply_headers(r, ctx, reply) != NGX_OK
-        || ngx_http_webtorch_generator_add_headers(r) != NGX_OK)
+        || ngx_http_webtorch_stream_add_defaults(r) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -193,62 +160,6 @@ ngx_http_webtorch_generator_send_head(ngx_http_request_t *r,
 
     return ngx_http_webtorch_send_head(r, (ngx_uint_t) reply->status, &type,
                                        -1);
-}
-
-
-/* those that the function has not set */
-
-static ngx_int_t
-ngx_http_webtorch_generator_add_headers(ngx_http_request_t *r)
-{
-    ngx_str_t         name, value;
-    ngx_uint_t        i, cached, buffered;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    cached = 0;
-    buffered = 0;
-
-    for (part = &r->headers_out.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            if (h[i].hash == 0) {
-                continue;
-            }
-
-            cached |= (h[i].key.len == sizeof("Cache-Control") - 1
-                       && ngx_strncasecmp(h[i].key.data,
-                                          (u_char *) "Cache-Control",
-                                          h[i].key.len)
-                          == 0);
-
-            buffered |= (h[i].key.len == sizeof("X-Accel-Buffering") - 1
-                         && ngx_strncasecmp(h[i].key.data,
-                                            (u_char *) "X-Accel-Buffering",
-                                            h[i].key.len)
-                            == 0);
-        }
-    }
-
-    ngx_str_set(&name, "Cache-Control");
-    ngx_str_set(&value, "no-store");
-
-    if (!cached && ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_str_set(&name, "X-Accel-Buffering");
-    ngx_str_set(&value, "no");
-
-    if (!buffered
-        && ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
 }
 
 
@@ -270,12 +181,7 @@ ngx_http_webtorch_generator_add_item(ngx_http_webtorch_stream_t *st,
 static ngx_int_t
 ngx_http_webtorch_generator_produce(ngx_http_webtorch_stream_t *st)
 {
-    webtorch_job_t         *job;
-    webtorch_request_t     *request;
-    ngx_webtorch_sink_t     sink;
-    ngx_webtorch_runner_t  *runner;
-
-    runner = st->handler->runner;
+    webtorch_request_t  *request;
 
     request = ngx_calloc(sizeof(webtorch_request_t), ngx_cycle->log);
     if (request == NULL) {
@@ -287,20 +193,13 @@ ngx_http_webtorch_generator_produce(ngx_http_webtorch_stream_t *st)
     request->next = 1;
     request->place = st->places[0];
 
-    st->layout.rows = 1;
-
-    if (ngx_webtorch_runner_reserve(runner, &st->layout, &sink) != NGX_OK) {
-        ngx_free(request);
+    if (ngx_http_webtorch_stream_add_request(st, st->handler->runner, request,
+                                          ngx_http_webtorch_generator_yielded)
+        != NGX_OK)
+    {
         return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
-
-    st->waiter.done = ngx_http_webtorch_generator_yielded;
-    st->waiter.data = st;
-
-    job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
-    ngx_webtorch_batch_set_request(&st->waiter, request);
-    ngx_webtorch_job_own(job, &st->owner);
 
     st->in_call = 1;
 
@@ -342,19 +241,4 @@ ngx_http_webtorch_generator_yielded(ngx_webtorch_waiter_t *waiter,
     ngx_http_webtorch_stream_turn(st);
 
     ngx_http_run_posted_requests(c);
-}
-
-
-/* the last line, or the last event, is an error */
-
-static void
-ngx_http_webtorch_generator_fail(ngx_http_webtorch_stream_t *st)
-{
-    if (st->inline_end) {
-        (void) ngx_http_webtorch_stream_add_bytes(st, (u_char *) "\n", 1);
-    }
-
-    (void) ngx_http_webtorch_stream_add_error(st);
-
-    st->ended = 1;
 }

@@ -226,7 +226,8 @@ ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,
     }
 
     if (handshake->protocol.len
-        && ngx_http_webtorch_add_header(r, &protocol, &handshake->protocol) != NGX_OK)
+        && ngx_http_webtorch_add_header(r, &protocol, &handshake->protocol)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }

@@ -4,7 +4,6 @@
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_runner.h"
-#include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_utf8.h"
 
 

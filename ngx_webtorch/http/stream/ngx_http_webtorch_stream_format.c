@@ -42,6 +42,9 @@ static ngx_http_webtorch_stream_format_t  ngx_http_webtorch_stream_whole = {
 };
 
 
+static ngx_int_t ngx_http_webtorch_stream_choose(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_stream_format_t *own,
+    const char *refusal);
 static ngx_http_webtorch_stream_format_t *ngx_http_webtorch_stream_find(
     u_char *type, size_t len);
 static ngx_http_webtorch_stream_format_t *ngx_http_webtorch_stream_accepted(
@@ -49,15 +52,13 @@ static ngx_http_webtorch_stream_format_t *ngx_http_webtorch_stream_accepted(
     ngx_http_webtorch_stream_format_t *own);
 static ngx_uint_t ngx_http_webtorch_stream_gives(
     ngx_http_webtorch_stream_t *st, ngx_http_webtorch_stream_format_t *format);
-static ngx_uint_t ngx_http_webtorch_stream_quality(u_char *p, u_char *last);
 
 
 ngx_int_t
 ngx_http_webtorch_stream_negotiate(ngx_http_request_t *r,
-    ngx_http_webtorch_stream_t *st, ngx_str_t *type)
+    ngx_http_webtorch_stream_t *st)
 {
-    ngx_int_t                           rc;
-    ngx_str_t                           accept, *value;
+    ngx_str_t                          *value;
     ngx_http_webtorch_stream_format_t  *in, *out;
 
     in = ngx_http_webtorch_stream_formats;
@@ -86,52 +87,43 @@ ngx_http_webtorch_stream_negotiate(ngx_http_request_t *r,
                    "send application/x-ndjson");
     }
 
-    out = in;
-
-    if (!ngx_http_webtorch_stream_gives(st, in)) {
-        out = ngx_http_webtorch_stream_formats;
-    }
-
-    rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
-
-    if (rc == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (rc == NGX_OK && accept.len) {
-        out = ngx_http_webtorch_stream_accepted(st, &accept, out);
-    }
-
-    if (ngx_http_webtorch_add_vary(r) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (out == NULL) {
-        return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
-                   "no format in the header \"Accept\" is one of this stream: "
-                   "accept application/x-ndjson or text/event-stream");
-    }
-
     st->payload = in->payload;
     st->framing = in->framing;
     st->row_size = (size_t) st->conf->wire.inputs[0].row_size;
-    st->out_payload = out->payload;
-    st->out_framing = out->framing;
-    *type = out->type;
 
-    return NGX_DECLINED;
+    out = ngx_http_webtorch_stream_gives(st, in)
+              ? in : ngx_http_webtorch_stream_formats;
+
+    return ngx_http_webtorch_stream_choose(r, st, out,
+               "no format in the header \"Accept\" is one of this stream: "
+               "accept application/x-ndjson or text/event-stream");
 }
 
 
 ngx_int_t
 ngx_http_webtorch_stream_negotiate_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_stream_t *st, ngx_str_t *type)
+    ngx_http_webtorch_stream_t *st)
+{
+    return ngx_http_webtorch_stream_choose(r, st,
+               &ngx_http_webtorch_stream_whole,
+               "no format in the header \"Accept\" is one of this stream: "
+               "accept application/json, application/x-ndjson or "
+               "text/event-stream");
+}
+
+
+/* the answer's format, by Accept or the request's own */
+
+static ngx_int_t
+ngx_http_webtorch_stream_choose(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_stream_format_t *own,
+    const char *refusal)
 {
     ngx_int_t                           rc;
     ngx_str_t                           accept;
     ngx_http_webtorch_stream_format_t  *out;
 
-    out = &ngx_http_webtorch_stream_whole;
+    out = own;
 
     rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
 
@@ -139,20 +131,18 @@ ngx_http_webtorch_stream_negotiate_answer(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (rc == NGX_OK) {
-        out = ngx_http_webtorch_stream_accepted(st, &accept, out);
+    if (rc == NGX_OK && accept.len) {
+        out = ngx_http_webtorch_stream_accepted(st, &accept, own);
     }
 
     if (out == NULL) {
-        return ngx_http_webtorch_refuse(r, 406, "not_acceptable",
-                   "no format in the header \"Accept\" is one of this stream: "
-                   "accept application/json, application/x-ndjson or "
-                   "text/event-stream");
+        return ngx_http_webtorch_refuse(r, 406, "not_acceptable", refusal);
     }
 
     st->out_payload = out->payload;
     st->out_framing = out->framing;
-    *type = out->type;
+
+    ngx_http_webtorch_set_type(r, &out->type);
 
     return NGX_DECLINED;
 }
@@ -163,18 +153,9 @@ ngx_http_webtorch_stream_negotiate_answer(ngx_http_request_t *r,
 static ngx_http_webtorch_stream_format_t *
 ngx_http_webtorch_stream_find(u_char *type, size_t len)
 {
-    u_char                             *p;
     ngx_http_webtorch_stream_format_t  *format;
 
-    p = ngx_strlchr(type, type + len, ';');
-
-    if (p) {
-        len = (size_t) (p - type);
-    }
-
-    while (len && (type[len - 1] == ' ' || type[len - 1] == '\t')) {
-        len--;
-    }
+    len = ngx_webtorch_type_len((char *) type, len);
 
     if (len == sizeof("application/json") - 1
         && ngx_strncasecmp(type, (u_char *) "application/json", len) == 0)
@@ -201,6 +182,7 @@ static ngx_http_webtorch_stream_format_t *
 ngx_http_webtorch_stream_accepted(ngx_http_webtorch_stream_t *st,
     ngx_str_t *accept, ngx_http_webtorch_stream_format_t *own)
 {
+    size_t                              len;
     u_char                             *p, *end, *last;
     ngx_uint_t                          q, best;
     ngx_http_webtorch_stream_format_t  *format, *found;
@@ -221,23 +203,25 @@ ngx_http_webtorch_stream_accepted(ngx_http_webtorch_stream_t *st,
             p++;
         }
 
-        q = ngx_http_webtorch_stream_quality(p, end);
+        q = ngx_webtorch_range_quality((char *) p, (char *) end);
 
         if (q <= best) {
             continue;
         }
 
-        if (end - p >= 3 && ngx_strncmp(p, "*/*", 3) == 0) {
+        len = ngx_webtorch_type_len((char *) p, (size_t) (end - p));
+
+        if (len == 3 && ngx_strncmp(p, "*/*", 3) == 0) {
             format = own;
 
         } else if (own->framing == NGX_HTTP_WEBTORCH_FRAMING_WHOLE
-                   && (size_t) (end - p) >= own->type.len
-                   && ngx_strncasecmp(p, own->type.data, own->type.len) == 0)
+                   && len == own->type.len
+                   && ngx_strncasecmp(p, own->type.data, len) == 0)
         {
             format = own;
 
         } else {
-            format = ngx_http_webtorch_stream_find(p, (size_t) (end - p));
+            format = ngx_http_webtorch_stream_find(p, len);
         }
 
         if (format && ngx_http_webtorch_stream_gives(st, format)) {
@@ -247,49 +231,6 @@ ngx_http_webtorch_stream_accepted(ngx_http_webtorch_stream_t *st,
     }
 
     return found;
-}
-
-
-/* thousandths */
-
-static ngx_uint_t
-ngx_http_webtorch_stream_quality(u_char *p, u_char *last)
-{
-    ngx_uint_t  q, unit;
-
-    for ( ;; ) {
-        p = ngx_strlchr(p, last, ';');
-
-        if (p == NULL) {
-            return 1000;
-        }
-
-        p++;
-
-        while (p < last && (*p == ' ' || *p == '\t')) {
-            p++;
-        }
-
-        if (last - p >= 3 && (p[0] | 0x20) == 'q' && p[1] == '=') {
-            break;
-        }
-    }
-
-    p += 2;
-
-    if (*p != '0') {
-        return 1000;
-    }
-
-    q = 0;
-    unit = 100;
-
-    for (p += 2; p < last && *p >= '0' && *p <= '9' && unit; p++) {
-        q += unit * (ngx_uint_t) (*p - '0');
-        unit /= 10;
-    }
-
-    return q;
 }
 
 

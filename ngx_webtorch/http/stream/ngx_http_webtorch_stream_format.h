@@ -14,14 +14,14 @@
  * NGX_DECLINED: the formats are set; or what the request's handler returns.
  */
 ngx_int_t ngx_http_webtorch_stream_negotiate(ngx_http_request_t *r,
-    ngx_http_webtorch_stream_t *st, ngx_str_t *type);
+    ngx_http_webtorch_stream_t *st);
 
 /*
  * By Accept alone, for a stream without chunks: JSON at its end, or lines or
  * events as they come.  Returns the same.
  */
 ngx_int_t ngx_http_webtorch_stream_negotiate_answer(ngx_http_request_t *r,
-    ngx_http_webtorch_stream_t *st, ngx_str_t *type);
+    ngx_http_webtorch_stream_t *st);
 
 /* whether a row can be raw bytes, and whether it can be text as it is */
 ngx_uint_t ngx_http_webtorch_stream_takes_raw(ngx_http_webtorch_stream_t *st);

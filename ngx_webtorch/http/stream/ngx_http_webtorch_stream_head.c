@@ -63,20 +63,17 @@ ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st)
 static ngx_int_t
 ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
 {
-    u_char      *p;
-    ngx_str_t    id, offset;
-    ngx_uint_t   i;
-
-    static struct {
-        ngx_str_t   name;
-        ngx_str_t   value;
-    } headers[] = {
-        { ngx_string("Cache-Control"), ngx_string("no-store") },
-        { ngx_string("X-Accel-Buffering"), ngx_string("no") },
-    };
+    u_char     *p;
+    ngx_str_t   id, offset;
 
     static ngx_str_t  id_name = ngx_string("Stream-Id");
     static ngx_str_t  offset_name = ngx_string("Stream-Offset");
+
+    /* what has no chunks cannot be continued elsewhere */
+
+    if (st->refused || st->produce) {
+        return ngx_http_webtorch_stream_add_defaults(st->request);
+    }
 
     p = ngx_pnalloc(st->request->pool, NGX_INT64_LEN);
     if (p == NULL) {
@@ -91,20 +88,36 @@ ngx_http_webtorch_stream_add_headers(ngx_http_webtorch_stream_t *st)
     id.data = st->id;
     id.len = st->id_len;
 
-    /* what has no chunks cannot be continued elsewhere */
-
-    if (!st->refused && st->produce == NULL
-        && (ngx_http_webtorch_add_header(st->request, &id_name, &id) != NGX_OK
-            || ngx_http_webtorch_add_header(st->request, &offset_name, &offset)
-               != NGX_OK))
+    if (ngx_http_webtorch_add_header(st->request, &id_name, &id) != NGX_OK
+        || ngx_http_webtorch_add_header(st->request, &offset_name, &offset)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
 
+    return ngx_http_webtorch_stream_add_defaults(st->request);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_defaults(ngx_http_request_t *r)
+{
+    ngx_uint_t  i;
+
+    static struct {
+        ngx_str_t   name;
+        ngx_str_t   value;
+    } headers[] = {
+        { ngx_string("Cache-Control"), ngx_string("no-store") },
+        { ngx_string("X-Accel-Buffering"), ngx_string("no") },
+    };
+
     for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-        if (ngx_http_webtorch_add_header(st->request, &headers[i].name,
-                                         &headers[i].value)
-            != NGX_OK)
+
+        if (!ngx_http_webtorch_has_header_out(r, (char *) headers[i].name.data)
+            && ngx_http_webtorch_add_header(r, &headers[i].name,
+                                            &headers[i].value)
+               != NGX_OK)
         {
             return NGX_ERROR;
         }

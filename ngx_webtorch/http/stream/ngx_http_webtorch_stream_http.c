@@ -1,7 +1,6 @@
 
 #include "ngx_http_webtorch_stream_http.h"
 #include "ngx_http_webtorch_ctx.h"
-#include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_input.h"
@@ -12,7 +11,6 @@
 
 static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_stream_http_fail(ngx_http_webtorch_stream_t *st);
 
 
 ngx_int_t
@@ -21,8 +19,7 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_webtorch_stream_negotiate(r, st,
-                                            &r->headers_out.content_type);
+    rc = ngx_http_webtorch_stream_negotiate(r, st);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -30,7 +27,7 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
 
     st->start = ngx_http_webtorch_stream_http_start;
     st->read_chunk = ngx_http_webtorch_stream_read;
-    st->fail = ngx_http_webtorch_stream_http_fail;
+    st->fail = ngx_http_webtorch_stream_fail;
 
     if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_SSE) {
         st->ping = ngx_http_webtorch_stream_add_ping;
@@ -70,7 +67,6 @@ ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st)
     r = st->request;
 
     r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
 
     if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
         return;
@@ -82,15 +78,4 @@ ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st)
     }
 
     ngx_http_webtorch_stream_pump(st);
-}
-
-
-/* the last answer is an error; what comes after it is not read */
-
-static void
-ngx_http_webtorch_stream_http_fail(ngx_http_webtorch_stream_t *st)
-{
-    (void) ngx_http_webtorch_stream_add_error(st);
-
-    st->ended = 1;
 }

@@ -17,9 +17,9 @@ static u_char *ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st,
     u_char *p, webtorch_spec_t *specs, const void **data, uint32_t n);
 static u_char *ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st,
     size_t size);
-static u_char *ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st,
-    u_char *p, ngx_uint_t error);
-static void ngx_http_webtorch_stream_end(ngx_http_webtorch_stream_t *st,
+static u_char *ngx_http_webtorch_stream_begin_frame(
+    ngx_http_webtorch_stream_t *st, u_char *p, ngx_uint_t error);
+static void ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     u_char *start, u_char *last, ngx_uint_t opcode);
 
 
@@ -38,10 +38,10 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
         return NGX_ERROR;
     }
 
-    start = ngx_http_webtorch_stream_begin(st, p, 0);
+    start = ngx_http_webtorch_stream_begin_frame(st, p, 0);
     p = ngx_http_webtorch_stream_encode(st, start, specs, data, n);
 
-    ngx_http_webtorch_stream_end(st, start, p,
+    ngx_http_webtorch_stream_end_frame(st, start, p,
         st->binary ? NGX_WEBTORCH_WS_BINARY : NGX_WEBTORCH_WS_TEXT);
 
     st->nanswers++;
@@ -80,10 +80,10 @@ ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st, uint64_t n)
         return NGX_ERROR;
     }
 
-    start = ngx_http_webtorch_stream_begin(st, p, 0);
+    start = ngx_http_webtorch_stream_begin_frame(st, p, 0);
     p = ngx_webtorch_record_copy(&st->claim, n, start);
 
-    ngx_http_webtorch_stream_end(st, start, p,
+    ngx_http_webtorch_stream_end_frame(st, start, p,
         (kind & NGX_HTTP_WEBTORCH_KIND_BINARY) ? NGX_WEBTORCH_WS_BINARY
                                                : NGX_WEBTORCH_WS_TEXT);
 
@@ -173,16 +173,32 @@ ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st)
 
     /* rows of a fixed size are followed by it, too */
 
-    start = ngx_http_webtorch_stream_begin(st, p, 1);
+    start = ngx_http_webtorch_stream_begin_frame(st, p, 1);
     p = ngx_http_webtorch_error_write(start, st->err.code, &text, json);
 
     if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_NONE) {
         *p++ = '\n';
     }
 
-    ngx_http_webtorch_stream_end(st, start, p, NGX_WEBTORCH_WS_TEXT);
+    ngx_http_webtorch_stream_end_frame(st, start, p, NGX_WEBTORCH_WS_TEXT);
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st)
+{
+    if (st->whole == NULL) {
+
+        if (st->inline_end) {
+            (void) ngx_http_webtorch_stream_add_bytes(st, (u_char *) "\n", 1);
+        }
+
+        (void) ngx_http_webtorch_stream_add_error(st);
+    }
+
+    st->ended = 1;
 }
 
 
@@ -305,7 +321,7 @@ ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st, size_t size)
 /* returns where the payload begins */
 
 static u_char *
-ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st, u_char *p,
+ngx_http_webtorch_stream_begin_frame(ngx_http_webtorch_stream_t *st, u_char *p,
     ngx_uint_t error)
 {
     switch (st->out_framing) {
@@ -330,8 +346,8 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st, u_char *p,
 
 
 static void
-ngx_http_webtorch_stream_end(ngx_http_webtorch_stream_t *st, u_char *start,
-    u_char *last, ngx_uint_t opcode)
+ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
+    u_char *start, u_char *last, ngx_uint_t opcode)
 {
     u_char                      *p;
     size_t                       len;

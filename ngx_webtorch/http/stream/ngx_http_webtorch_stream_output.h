@@ -26,6 +26,12 @@ ngx_int_t ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st,
 /* adds st->err, the last answer */
 ngx_int_t ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st);
 
+/*
+ * The end of a stream over HTTP: the last line, the last event, or the whole
+ * answer is the error in st->err; what the client sends after it is not read.
+ */
+void ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st);
+
 /* adds a comment, for clients that wait for events */
 ngx_int_t ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st);
 

@@ -90,9 +90,7 @@ static ngx_int_t
 ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st)
 {
     ngx_str_t               body;
-    webtorch_job_t         *job;
     webtorch_request_t     *request;
-    ngx_webtorch_sink_t     sink;
     ngx_webtorch_runner_t  *runner;
 
     runner = st->handler->life->runner;
@@ -116,20 +114,13 @@ ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st)
         request->states_size = st->claim.form->row;
     }
 
-    st->layout.rows = 1;
-
-    if (ngx_webtorch_runner_reserve(runner, &st->layout, &sink) != NGX_OK) {
-        ngx_free(request);
+    if (ngx_http_webtorch_stream_add_request(st, runner, request,
+                                           ngx_http_webtorch_stream_open_done)
+        != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    st->waiter.done = ngx_http_webtorch_stream_open_done;
-    st->waiter.data = st;
-
-    job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
-    ngx_webtorch_batch_set_request(&st->waiter, request);
-
-    ngx_webtorch_job_own(job, &st->owner);
     st->opening = 1;
 
     return NGX_AGAIN;
@@ -448,8 +439,7 @@ static void
 ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st)
 {
     if (ngx_webtorch_record_lost(&st->claim)) {
-        (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "taken_over",
-                                  "another client continues the stream");
+        (void) ngx_http_webtorch_stream_taken_over(st);
 
     } else {
         (void) ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,

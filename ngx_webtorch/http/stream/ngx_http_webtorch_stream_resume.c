@@ -5,7 +5,11 @@
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_table.h"
 
+#include <sys/random.h>
 
+
+static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
+    ngx_log_t *log);
 static ngx_int_t ngx_http_webtorch_stream_add_record(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
@@ -38,7 +42,25 @@ ngx_http_webtorch_stream_join(ngx_http_request_t *r,
         return ngx_http_webtorch_stream_add_record(r, st);
     }
 
-    return NGX_DECLINED;
+    return (ngx_http_webtorch_stream_set_id(st, r->connection->log) == NGX_OK)
+               ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st, ngx_log_t *log)
+{
+    u_char  random[NGX_HTTP_WEBTORCH_ID_LEN / 2];
+
+    if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
+        ngx_log_error(NGX_LOG_ERR, log, ngx_errno, "getrandom() failed");
+        return NGX_ERROR;
+    }
+
+    (void) ngx_hex_dump(st->id, random, sizeof(random));
+    st->id_len = NGX_HTTP_WEBTORCH_ID_LEN;
+
+    return NGX_OK;
 }
 
 
@@ -225,6 +247,13 @@ ngx_http_webtorch_stream_commit(ngx_http_webtorch_stream_t *st,
 
     ngx_http_webtorch_stream_drop_answer(st);
 
+    return ngx_http_webtorch_stream_taken_over(st);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_taken_over(ngx_http_webtorch_stream_t *st)
+{
     return ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "taken_over",
                               "another client continues the stream");
 }
@@ -278,8 +307,7 @@ ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
     /* another worker may take the stream over, and write other answers */
 
     if (ngx_webtorch_record_lock(&st->claim) != NGX_OK) {
-        (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "taken_over",
-                                  "another client continues the stream");
+        (void) ngx_http_webtorch_stream_taken_over(st);
         st->fail(st);
         return NGX_OK;
     }

@@ -31,6 +31,9 @@ ngx_int_t ngx_http_webtorch_stream_commit(ngx_http_webtorch_stream_t *st,
 /* chunks that are done */
 uint64_t ngx_http_webtorch_stream_offset(ngx_http_webtorch_stream_t *st);
 
+/* sets st->err; NGX_ERROR */
+ngx_int_t ngx_http_webtorch_stream_taken_over(ngx_http_webtorch_stream_t *st);
+
 /*
  * After the head: adds the answers that the client does not have; the stream
  * has ended if there are no others.  NGX_ERROR: no memory.

@@ -3,8 +3,6 @@
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
-#include <sys/random.h>
-
 
 /* rows of the states of a function, which several locations may have */
 
@@ -32,8 +30,6 @@ static ngx_int_t ngx_http_webtorch_stream_add_rows(
     ngx_http_webtorch_stream_rows_t *rows, ngx_uint_t n);
 static uint32_t ngx_http_webtorch_stream_take_row(
     ngx_http_webtorch_stream_rows_t *rows);
-static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
-    ngx_log_t *log);
 static ngx_http_webtorch_stream_t *ngx_http_webtorch_stream_alloc(
     ngx_webtorch_handler_t *handler, ngx_http_webtorch_streams_t *streams);
 static void ngx_http_webtorch_stream_leave_record(
@@ -75,12 +71,6 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     }
 
     if (handler->resume == 0) {
-
-        if (ngx_http_webtorch_stream_set_id(st, r->connection->log) != NGX_OK) {
-            ngx_http_webtorch_stream_free(st);
-            return NGX_ERROR;
-        }
-
         st->places[0] = ngx_http_webtorch_stream_take_row(streams->rows);
         st->places[1] = ngx_http_webtorch_stream_take_row(streams->rows);
         st->write = st->places[0];
@@ -256,23 +246,6 @@ ngx_http_webtorch_stream_take_row(ngx_http_webtorch_stream_rows_t *rows)
     }
 
     return rows->next++;
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st, ngx_log_t *log)
-{
-    u_char  random[NGX_HTTP_WEBTORCH_ID_LEN / 2];
-
-    if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
-        ngx_log_error(NGX_LOG_ERR, log, ngx_errno, "getrandom() failed");
-        return NGX_ERROR;
-    }
-
-    (void) ngx_hex_dump(st->id, random, sizeof(random));
-    st->id_len = NGX_HTTP_WEBTORCH_ID_LEN;
-
-    return NGX_OK;
 }
 
 
@@ -482,10 +455,7 @@ ngx_http_webtorch_stream_over_handler(ngx_event_t *ev)
 static ngx_int_t
 ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
 {
-    webtorch_job_t         *job;
     webtorch_request_t     *request;
-    ngx_webtorch_sink_t     sink;
-    ngx_webtorch_layout_t   layout;
     ngx_webtorch_runner_t  *runner;
 
     runner = st->handler->life ? st->handler->life->runner
@@ -511,6 +481,29 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
         request->states_size = st->claim.form->row;
     }
 
+    if (ngx_http_webtorch_stream_add_request(st, runner, request, NULL)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* a worker that exits waits for it */
+
+    ngx_add_timer(&st->over.event, st->handler->timeout);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_request(ngx_http_webtorch_stream_t *st,
+    ngx_webtorch_runner_t *runner, webtorch_request_t *request,
+    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job))
+{
+    webtorch_job_t         *job;
+    ngx_webtorch_sink_t     sink;
+    ngx_webtorch_layout_t   layout;
+
     ngx_memzero(&layout, sizeof(ngx_webtorch_layout_t));
     layout.rows = 1;
 
@@ -519,14 +512,19 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
         return NGX_ERROR;
     }
 
-    job = ngx_webtorch_runner_add(runner, &layout, NULL);
+    if (done) {
+        st->waiter.done = done;
+        st->waiter.data = st;
 
-    job->request = request;
+        job = ngx_webtorch_runner_add(runner, &layout, &st->waiter);
+        ngx_webtorch_batch_set_request(&st->waiter, request);
+
+    } else {
+        job = ngx_webtorch_runner_add(runner, &layout, NULL);
+        job->request = request;
+    }
+
     ngx_webtorch_job_own(job, &st->owner);
-
-    /* a worker that exits waits for it */
-
-    ngx_add_timer(&st->over.event, st->handler->timeout);
 
     return NGX_OK;
 }

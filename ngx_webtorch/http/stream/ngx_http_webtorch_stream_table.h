@@ -21,6 +21,14 @@ ngx_int_t ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
     ngx_webtorch_claim_t *claim);
 
 /*
+ * Adds a call that is not one of a chunk, and owns the request, which is freed
+ * if there is no memory; done may be NULL: nobody waits.
+ */
+ngx_int_t ngx_http_webtorch_stream_add_request(ngx_http_webtorch_stream_t *st,
+    ngx_webtorch_runner_t *runner, webtorch_request_t *request,
+    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job));
+
+/*
  * The request has ended: the rows are free again once no call uses them and,
  * if the handler has one, its close function was called.
  */

@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from webtorch._native import ffi, lib
 from webtorch._worker.generator_runner import Feed, GeneratorRunner
 from webtorch._worker.posting import Posting
 from webtorch._worker.request_runner import RequestRunner
+from webtorch._worker.steps import Steps
 
 log = logging.getLogger("webtorch")
 
@@ -27,11 +28,8 @@ GRACE = 5.0
 """Seconds that tasks have to end after that."""
 
 
-class Call(Coroutine[Any, Any, None]):
-    """The call of a handler for one request, as asyncio's task runs it.
-
-    The grad mode belongs to the thread: each step of the call sets that of the call and puts back
-    that of the thread. Nothing that the handler raises ends the loop.
+class Call(Steps):
+    """The call of a handler for one request.
 
     Args:
         runner: The handler's runner, which answers.
@@ -41,7 +39,7 @@ class Call(Coroutine[Any, Any, None]):
 
     """
 
-    __slots__ = ("_batch", "_coroutine", "_end", "_grad", "_runner", "is_cancelled")
+    __slots__ = ("_batch", "_end", "_runner")
 
     def __init__(
         self,
@@ -50,45 +48,19 @@ class Call(Coroutine[Any, Any, None]):
         coroutine: Coroutine[Any, Any, Any],
         end: Callable[[Any], None],
     ) -> None:
+        super().__init__(coroutine)
         self._runner = runner
         self._batch = batch
-        self._coroutine = coroutine
         self._end = end
-        self._grad = False
-        self.is_cancelled = False
 
-    def send(self, value: Any) -> Any:
-        """Run the next step."""
-        return self._step(self._coroutine.send, value)
+    def _returned(self, value: Any) -> None:
+        self._runner.answer(self._batch.jobs, value)
 
-    def throw(self, *error: Any) -> Any:
-        """Raise an exception in the next step."""
-        return self._step(self._coroutine.throw, *error)
+    def _raised(self, error: BaseException) -> None:
+        self._runner.answer_error(self._batch.jobs, error, self.is_cancelled)
 
-    def close(self) -> None:
-        """Close the coroutine, as one that is garbage."""
-        self._coroutine.close()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        raise TypeError("the call of a handler is not awaited")
-
-    def __getattr__(self, name: str) -> Any:
-        # cr_frame and the like, which asyncio's debugging and other libraries read
-        return getattr(self._coroutine, name)
-
-    def _step(self, step: Callable[..., Any], *values: Any) -> Any:
-        _torch.set_grad_enabled(self._grad)
-        try:
-            return step(*values)
-        except StopIteration as stop:
-            self._runner.answer(self._batch.jobs, stop.value)
-        except BaseException as error:
-            self._runner.answer_error(self._batch.jobs, error, self.is_cancelled)
-        finally:
-            self._grad = torch.is_grad_enabled()
-            _torch.set_grad_enabled(False)
+    def _ended(self) -> None:
         self._end(self._batch)
-        raise StopIteration
 
 
 class Loop(threading.Thread):

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ from webtorch._handlers import RequestFunction
 from webtorch._items import ItemWriter
 from webtorch._native import ffi, lib
 from webtorch._response import Response, encode
-from webtorch._worker.replies import point, set_headers
+from webtorch._worker.replies import REDIRECT, point, set_headers
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.requests import take_request
+from webtorch._worker.steps import Steps
 
 
 class GeneratorRunner(RequestRunner):
@@ -132,11 +133,10 @@ class GeneratorRunner(RequestRunner):
         return Feed(self, place, self._call(request), writer, batch, end)
 
 
-class Feed(Coroutine[Any, Any, None]):
+class Feed(Steps):
     """An asynchronous generator, which one task of asyncio runs to its end.
 
-    Between two items the task waits for the next job. As for a call, each step sets the grad mode
-    and puts back that of the thread, and nothing that the generator raises ends the loop.
+    Between two items the task waits for the next job.
 
     Args:
         runner: The handler's runner.
@@ -148,10 +148,7 @@ class Feed(Coroutine[Any, Any, None]):
 
     """
 
-    __slots__ = (
-        "_coroutine", "_end", "_generator", "_grad", "_next", "_place", "_runner", "_writer",
-        "batch", "is_cancelled", "task",
-    )  # fmt: skip
+    __slots__ = ("_end", "_generator", "_next", "_place", "_runner", "_writer", "batch", "task")
 
     def __init__(
         self,
@@ -162,18 +159,16 @@ class Feed(Coroutine[Any, Any, None]):
         batch: Any,
         end: Callable[[Any], None],
     ) -> None:
+        super().__init__(self._run())
         self._runner = runner
         self._place = place
         self._generator = generator
         self._writer = writer
         self._end = end
-        self._grad = False
         self._next: asyncio.Future[Any] | None = None
         self.batch: Any = batch
         self.task: Any = None
-        self.is_cancelled = False
         runner._feeds[place] = self
-        self._coroutine = self._run()
 
     def resume(self, batch: Any) -> None:
         """Continue for the next item, or for the end."""
@@ -203,43 +198,19 @@ class Feed(Coroutine[Any, Any, None]):
         batch, self.batch = self.batch, None
         self._end(batch)
 
-    def send(self, value: Any) -> Any:
-        """Run the next step."""
-        return self._step(self._coroutine.send, value)
+    def _returned(self, value: Any) -> None:
+        """Do nothing: the last item is sent."""
 
-    def throw(self, *error: Any) -> Any:
-        """Raise an exception in the next step."""
-        return self._step(self._coroutine.throw, *error)
+    def _raised(self, error: BaseException) -> None:
+        if self.batch is not None:
+            self._runner.answer_error(self.batch.jobs, error, self.is_cancelled)
+        elif not isinstance(error, asyncio.CancelledError):
+            self._runner.log(error)
 
-    def close(self) -> None:
-        """Close the coroutine, as one that is garbage."""
-        self._coroutine.close()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        raise TypeError("a generator of a handler is not awaited")
-
-    def __getattr__(self, name: str) -> Any:
-        # cr_frame and the like, which asyncio's debugging and other libraries read
-        return getattr(self._coroutine, name)
-
-    def _step(self, step: Callable[..., Any], *values: Any) -> Any:
-        _torch.set_grad_enabled(self._grad)
-        try:
-            return step(*values)
-        except StopIteration:
-            pass
-        except BaseException as error:
-            if self.batch is not None:
-                self._runner.answer_error(self.batch.jobs, error, self.is_cancelled)
-            elif not isinstance(error, asyncio.CancelledError):
-                self._runner.log(error)
-        finally:
-            self._grad = torch.is_grad_enabled()
-            _torch.set_grad_enabled(False)
+    def _ended(self) -> None:
         self._runner._feeds.pop(self._place, None)
         if self.batch is not None:
             self._give_back()
-        raise StopIteration
 
 
 def send_first(job: Any, item: Any, writer: ItemWriter) -> None:
@@ -281,7 +252,7 @@ def send_empty(job: Any, writer: ItemWriter) -> None:
 def _send_head(job: Any, response: Response, writer: ItemWriter, items: list[Any] | None) -> None:
     """Send the head of an answer with up to one item; None: it has no items at all."""
     headers, content_type = response.checked_headers()
-    if any(name.lower() == "x-accel-redirect" for name, _ in headers):
+    if any(name.lower() == REDIRECT for name, _ in headers):
         raise ValueError("a generator cannot answer with X-Accel-Redirect")
     kind = writer.begin(content_type, items)
     reply = ffi.new("webtorch_reply_t *")

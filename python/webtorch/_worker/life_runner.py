@@ -69,7 +69,7 @@ class LifeRunner:
     def _end(self, job: Any, place: Any, other: int) -> None:
         """End a stream; C frees the request and counts a failure."""
         try:
-            self.handler.end(place, (other,))
+            self.handler.end(place, other)
         except BaseException as error:
             self._closed.answer(job, error)
 

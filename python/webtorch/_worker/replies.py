@@ -13,7 +13,7 @@ from webtorch._native import ffi, lib
 from webtorch._response import BINARY, JSON, TEXT, Response, encode
 from webtorch._worker.schema_writer import is_sent, write_spec
 
-_REDIRECT = "x-accel-redirect"
+REDIRECT = "x-accel-redirect"
 
 _JSON = JSON.encode()
 _TEXT = TEXT.encode()
@@ -92,9 +92,9 @@ def send_response(job: Any, response: Response) -> None:
     reply.tensor.ndim = -1
     keep: list[Any] = []  # memory that the reply points to, until it is copied
 
-    redirect = next((value for name, value in headers if name.lower() == _REDIRECT), None)
+    redirect = next((value for name, value in headers if name.lower() == REDIRECT), None)
     if redirect is not None:
-        headers = [(name, value) for name, value in headers if name.lower() != _REDIRECT]
+        headers = [(name, value) for name, value in headers if name.lower() != REDIRECT]
         point(reply.redirect, encode(redirect), keep)
     elif isinstance(body, Tensor):
         tensor = body.detach().cpu().contiguous()

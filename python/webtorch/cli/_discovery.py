@@ -217,7 +217,6 @@ def _functions(module: Any) -> list[Function]:
 
     """
     from webtorch._handlers import RequestFunction, TensorFunction
-    from webtorch._streams import StreamFunction
 
     found = []
     for name, value in vars(module).items():
@@ -229,22 +228,19 @@ def _functions(module: Any) -> list[Function]:
                 value.bind()
                 found.append(Function(name, "handler", tuple(value.methods), summary=summary))
                 continue
-            schema = value.schema
+            schema = value.wire_schema
         except TypeError as error:
             # a handler may be an object that is called
             if code := getattr(value.__wrapped__, "__code__", None):  # type: ignore[union-attr]
                 place = f'File "{code.co_filename}", line {code.co_firstlineno}, in {name}'
                 error.add_note(f"  {place}")
             raise
-        is_stream = isinstance(value, StreamFunction)
-        if isinstance(value, StreamFunction):
-            schema = value.signature.wire_schema
         found.append(
             Function(
                 name,
                 value.kind.name.lower(),
                 tuple(value.methods),
-                schema.batched and not is_stream,  # a chunk is a row
+                schema.batched,
                 tuple(map(_tensor, schema.inputs)),
                 tuple(map(_tensor, schema.outputs)),
                 summary,

@@ -32,7 +32,7 @@ class Function:
 
     Attributes:
         name: Its name in the module.
-        kind: `infer`, `train` or `handler`.
+        kind: `infer`, `train`, `handler` or `stream`.
         methods: Methods of HTTP that it serves.
         batched: Whether a call takes the rows of many requests.
         inputs: Its inputs; none for a handler of requests.

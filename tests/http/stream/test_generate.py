@@ -19,7 +19,7 @@ APP = """
 import threading
 from typing import NamedTuple
 import torch, webtorch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 from webtorch import State, Strings
 
@@ -78,6 +78,10 @@ def begin_texts(prompt: Strings[list[str], "batch"]) -> list[list[str]]:
 
 other_name = count
 
+@webtorch.infer
+def guard(bytes: UInt8[Tensor, "batch 64"]) -> Float32[Tensor, "batch"]:
+    return (bytes == ord("~")).any(1).float()
+
 @webtorch.generate
 def endless(x: State[Float32[Tensor, "batch 3"]]) -> tuple[
     Float32[Tensor, "batch 3"], State[Float32[Tensor, "batch 3"]]
@@ -96,6 +100,7 @@ location = /count { webtorch_handler app:count; }
 location = /thread { webtorch_handler app:count mode=thread; }
 location = /one { webtorch_handler app:count mode=thread queue=1; }
 location = /other { webtorch_handler app:other_name; }
+location = /guarded { webtorch_access app:guard body=8k; webtorch_handler app:count; }
 location = /texts { webtorch_handler app:texts; }
 location = /endless { webtorch_handler app:endless max_steps=5; }
 location = /large { webtorch_handler app:endless max_steps=1000000 max_streams=2; }
@@ -273,6 +278,26 @@ def test_whole_answer_that_is_too_large(server):
     answer = server.post("/large", json=[1, 2, 3])
     assert answer.status_code == 406
     assert "accept application/x-ndjson" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "text"),
+    [
+        ("application/jsonl", "0\n1\n2\n"),
+        ("application/json;q=0.5, application/x-ndjson", "0\n1\n2\n"),
+        ("application/json;charset=utf-8", '{"n":[0,1,2]}'),
+        ("", '{"n":[0,1,2]}'),
+    ],
+    ids=["jsonl", "quality", "parameter", "empty"],
+)
+def test_accept(server, accept, text):
+    answer = server.post("/count", json={"start": 0}, headers={"Accept": accept})
+    assert answer.text == text
+
+
+def test_body_is_scored(server):
+    assert server.post("/guarded", json={"start": 0}).status_code == 200
+    assert server.post("/guarded", json={"start": 0, "n": "~"}).status_code == 403
 
 
 def test_full_queue(server):
