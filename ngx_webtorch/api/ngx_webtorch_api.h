@@ -218,6 +218,8 @@ typedef struct {
     uint32_t             first;           /* row */
     uint32_t             rows;
     int32_t              status;          /* 0, or HTTP status of the failure */
+    uint32_t             expired;         /* C only; its time was over in the
+                                             call */
     webtorch_failure_t  *failure;         /* NULL: details are only logged */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;

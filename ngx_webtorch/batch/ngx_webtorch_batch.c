@@ -1,5 +1,6 @@
 
 #include "ngx_webtorch_async.h"
+#include "ngx_webtorch_batch_measure.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
@@ -24,11 +25,8 @@
 
 static void ngx_webtorch_batch_copy_outputs(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch);
-static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
-static void ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch);
 static size_t ngx_webtorch_batch_output_size(ngx_webtorch_batch_t *batch);
-static void ngx_webtorch_batch_expire(ngx_webtorch_handler_t *handler,
-    ngx_webtorch_waiter_t *waiter);
+static void ngx_webtorch_batch_expire(ngx_webtorch_waiter_t *waiter);
 static ngx_webtorch_waiter_t *ngx_webtorch_batch_find_oldest(
     ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_batch_release_waiter(ngx_webtorch_waiter_t *waiter);
@@ -104,9 +102,10 @@ ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
 {
+    ngx_int_t               rc;
     webtorch_job_t         *job;
     ngx_webtorch_batch_t   *batch;
     ngx_webtorch_runner_t  *runner;
@@ -114,9 +113,10 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
     job = waiter->job;
 
     if (job == NULL) {
-        return;
+        return NGX_OK;
     }
 
+    rc = NGX_DECLINED;
     batch = waiter->batch;
     runner = batch->runner;
 
@@ -134,6 +134,7 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
             break;
         }
 
+        rc = NGX_OK;
         runner->njobs--;
         ngx_webtorch_metrics_jobs(runner->handler, -1);
 
@@ -164,6 +165,8 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
         runner->open = NULL;
         ngx_webtorch_batch_free(batch);
     }
+
+    return rc;
 }
 
 
@@ -315,9 +318,7 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     ngx_webtorch_batch_count(batch);
 
-    if (runner->handler->metrics && batch->started) {
-        ngx_webtorch_batch_measure(batch);
-    }
+    ngx_webtorch_batch_measure(batch);
 
     if (batch->schema->naxes) {
         ngx_webtorch_batch_resolve(batch);
@@ -370,79 +371,6 @@ ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch)
         ngx_webtorch_resolve(&batch->schema->outputs[i], &schema->outputs[i],
                              batch->api.sizes);
     }
-}
-
-
-static void
-ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
-{
-    uint32_t               i;
-    ngx_time_t            *tp;
-    webtorch_job_t        *job;
-    ngx_webtorch_stats_t  *stats;
-
-    stats = &batch->runner->handler->stats;
-    tp = ngx_timeofday();
-
-    stats->batches++;
-    stats->last = (uint64_t) tp->sec * 1000 + tp->msec;
-
-    for (i = 0; i < batch->api.njobs; i++) {
-        job = &batch->api.jobs[i];
-
-        if (job->status != 0) {
-            stats->failed++;
-            continue;
-        }
-
-        stats->served++;
-        stats->rows += job->rows;
-    }
-}
-
-
-/*
- * A request waited from when it was added until its batch began; rows that
- * Python has posted are none.  Requests in other phases have no answer of the
- * handler: their codes are counted here.
- */
-
-static void
-ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
-{
-    uint32_t                      i;
-    webtorch_job_t               *job;
-    ngx_webtorch_waiter_t        *waiter;
-    ngx_webtorch_handler_t       *handler;
-    ngx_webtorch_metrics_call_t   call;
-
-    handler = batch->runner->handler;
-
-    call.started = batch->started;
-    call.usec = batch->elapsed;
-    call.rows = batch->api.rows;
-    call.in_loop = batch->in_loop;
-
-    ngx_webtorch_metrics_call(handler, &call);
-
-    for (i = 0; i < batch->api.njobs; i++) {
-        job = &batch->api.jobs[i];
-        waiter = job->waiter;
-
-        if (waiter && job->caller == 0) {
-            ngx_webtorch_metrics_observe(&handler->metrics->queue,
-                        ngx_webtorch_elapsed_usec(batch->started,
-                                                  waiter->added));
-        }
-
-        if (handler->keep_open) {
-            ngx_webtorch_metrics_code(handler,
-                                      job->status ? (ngx_uint_t) job->status
-                                                  : 200);
-        }
-    }
-
-    batch->started = 0;
 }
 
 
@@ -583,9 +511,7 @@ ngx_webtorch_batch_timeout_handler(ngx_event_t *ev)
             break;
         }
 
-        ngx_webtorch_batch_expire(runner->handler, waiter);
-        ngx_webtorch_batch_cancel(waiter);
-
+        ngx_webtorch_batch_expire(waiter);
         waiter->done(waiter, NULL);
     }
 
@@ -595,31 +521,23 @@ ngx_webtorch_batch_timeout_handler(ngx_event_t *ev)
 }
 
 
-/* the request has waited, but nothing has run */
+/* a job that is in a call already is not counted again when that is over */
 
 static void
-ngx_webtorch_batch_expire(ngx_webtorch_handler_t *handler,
-    ngx_webtorch_waiter_t *waiter)
+ngx_webtorch_batch_expire(ngx_webtorch_waiter_t *waiter)
 {
-    if (handler->metrics == NULL) {
-        return;
-    }
+    uint64_t                 added;
+    ngx_int_t                rc;
+    ngx_webtorch_handler_t  *handler;
 
-    ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_TIMEOUT);
+    handler = waiter->batch->runner->handler;
+    added = waiter->job->caller ? 0 : waiter->added;
 
-    /* rows that Python has posted are no request */
+    waiter->job->expired = 1;
 
-    if (waiter->job->caller) {
-        return;
-    }
+    rc = ngx_webtorch_batch_cancel(waiter);
 
-    ngx_webtorch_metrics_observe(&handler->metrics->queue,
-                 ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(),
-                                           waiter->added));
-
-    if (handler->keep_open) {
-        ngx_webtorch_metrics_code(handler, 504);
-    }
+    ngx_webtorch_batch_measure_expired(handler, added, rc == NGX_OK);
 }
 
 

@@ -54,10 +54,10 @@ void ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
     webtorch_request_t *request);
 
 /*
- * The request ends: its job is removed from the batch, unless the batch is
- * running already.
+ * The request ends: its job is removed from the batch.  NGX_DECLINED: the batch
+ * is running already, the job stays in it without a waiter.
  */
-void ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
+ngx_int_t ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
 
 /* from within done(): the outputs, with the sizes of their axes in the batch */
 webtorch_spec_t *ngx_webtorch_batch_specs(ngx_webtorch_waiter_t *waiter);

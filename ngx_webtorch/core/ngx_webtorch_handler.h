@@ -93,6 +93,9 @@ struct ngx_webtorch_handler_s {
     /* in a worker; NULL: it is not counted */
     ngx_webtorch_series_t           *series;
     ngx_webtorch_handler_metrics_t  *metrics;
+    ngx_uint_t              in_thread;    /* the last call was; the metrics may
+                                             be those of several directives */
+    ngx_uint_t              in_loop;
 
     /* checks that the schema fits the directive, logs if it does not; or NULL */
     ngx_int_t             (*check)(ngx_cycle_t *cycle,

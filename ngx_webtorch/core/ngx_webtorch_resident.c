@@ -2,6 +2,9 @@
 #include "ngx_webtorch_resident.h"
 
 
+static ngx_uint_t  ngx_webtorch_resident_logged;
+
+
 size_t
 ngx_webtorch_resident(ngx_log_t *log)
 {
@@ -12,8 +15,15 @@ ngx_webtorch_resident(ngx_log_t *log)
     fd = ngx_open_file("/proc/self/statm", NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
 
     if (fd == NGX_INVALID_FILE) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                      ngx_open_file_n " \"/proc/self/statm\" failed");
+
+        /* it is asked for several times a second */
+
+        if (!ngx_webtorch_resident_logged) {
+            ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                          ngx_open_file_n " \"/proc/self/statm\" failed");
+            ngx_webtorch_resident_logged = 1;
+        }
+
         return 0;
     }
 

@@ -45,8 +45,12 @@ ngx_http_webtorch_ctx_set_handler(ngx_http_webtorch_ctx_t *ctx,
 {
     ctx->handler = handler;
 
-    if (handler->metrics && ctx->begun == 0) {
-        ctx->begun = ngx_webtorch_clock_usec();
+    if (ctx->begun == 0) {
+        ctx->counted = handler;
+
+        if (handler->metrics) {
+            ctx->begun = ngx_webtorch_clock_usec();
+        }
     }
 }
 
@@ -71,14 +75,19 @@ ngx_http_webtorch_ctx_cleanup(void *data)
     }
 
     r = ctx->request;
-    m = ctx->handler->metrics;
+    m = ctx->counted->metrics;
 
     now = ngx_webtorch_clock_usec();
     ngx_webtorch_metrics_mark = now;
 
-    status = r->err_status ? r->err_status : r->headers_out.status;
+    if (ctx->status) {
+        status = ctx->status;
 
-    ngx_webtorch_metrics_code(ctx->handler,
+    } else {
+        status = r->err_status ? r->err_status : r->headers_out.status;
+    }
+
+    ngx_webtorch_metrics_code(ctx->counted,
                               status ? status : NGX_HTTP_CLIENT_CLOSED_REQUEST);
     ngx_webtorch_metrics_observe(&m->request,
                              ngx_webtorch_elapsed_usec(now, ctx->begun));

@@ -86,7 +86,13 @@ struct ngx_http_webtorch_ctx_s {
     uint32_t                         place;   /* of the request, see api */
     ngx_str_t                        query;   /* in place of a body, or empty */
 
-    /* for metrics, us of the clock; 0: not, or it was counted */
+    /* for metrics */
+    ngx_webtorch_handler_t          *counted; /* of the location; "handler" may
+                                                 be its opener */
+    ngx_uint_t                       status;  /* that nginx replaces by a page
+                                                 of its own; 0: none */
+
+    /* us of the clock; 0: not, or it was counted */
     uint64_t                         begun;
     uint64_t                         received;   /* the body was */
     uint64_t                         run;     /* the call is over */

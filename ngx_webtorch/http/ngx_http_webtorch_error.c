@@ -385,7 +385,7 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
         return ngx_http_webtorch_no_room(r);
     }
 
-    ngx_webtorch_metrics_refused(ctx->handler,
+    ngx_webtorch_metrics_refused(ctx->counted,
                         ngx_webtorch_stuck_blocks(ctx->handler->runner)
                         ? NGX_WEBTORCH_REFUSED_STUCK
                         : NGX_WEBTORCH_REFUSED_QUEUE);
@@ -406,7 +406,7 @@ ngx_http_webtorch_no_room(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ngx_webtorch_metrics_refused(ctx->handler,
+    ngx_webtorch_metrics_refused(ctx->counted,
                                  NGX_WEBTORCH_REFUSED_QUEUE_SIZE);
 
     if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
@@ -439,7 +439,7 @@ ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ngx_webtorch_metrics_refused(ctx->handler,
+    ngx_webtorch_metrics_refused(ctx->counted,
                                  (err->status == NGX_HTTP_SERVICE_UNAVAILABLE)
                                  ? NGX_WEBTORCH_REFUSED_QUEUE_SIZE
                                  : NGX_WEBTORCH_REFUSED_BODY);

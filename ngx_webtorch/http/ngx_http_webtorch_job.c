@@ -61,7 +61,7 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     }
 
     if (ctx->begun) {
-        ngx_webtorch_metrics_observe(&ctx->handler->metrics->decode,
+        ngx_webtorch_metrics_observe(&ctx->counted->metrics->decode,
                           ngx_webtorch_elapsed_usec(ctx->waiter.added,
                                                     ctx->received));
     }
@@ -132,7 +132,7 @@ ngx_http_webtorch_job_cleanup(void *data)
 {
     ngx_http_webtorch_ctx_t  *ctx = data;
 
-    ngx_webtorch_batch_cancel(&ctx->waiter);
+    (void) ngx_webtorch_batch_cancel(&ctx->waiter);
     ngx_http_webtorch_body_returned(ctx);
 }
 

@@ -12,6 +12,7 @@ static ngx_webtorch_series_t *ngx_webtorch_metrics_search(
 static ngx_webtorch_series_t *ngx_webtorch_metrics_make(
     const ngx_webtorch_metrics_wanted_t *wanted);
 static void ngx_webtorch_metrics_take(ngx_webtorch_metrics_slot_t *slot);
+static void ngx_webtorch_metrics_fork_child(void);
 static uint64_t ngx_webtorch_metrics_time(void);
 
 
@@ -19,6 +20,8 @@ static uint64_t ngx_webtorch_metrics_time(void);
 ngx_webtorch_metrics_shared_t  *ngx_webtorch_metrics_shared;
 
 ngx_webtorch_metrics_slot_t    *ngx_webtorch_metrics_own;
+
+static ngx_uint_t               ngx_webtorch_metrics_registered;
 
 
 const uint64_t
@@ -147,6 +150,33 @@ ngx_webtorch_metrics_init_process(ngx_webtorch_conf_t *conf, ngx_log_t *log)
                       "more than %d workers, this one counts no metrics",
                       NGX_WEBTORCH_METRICS_SLOTS);
     }
+
+    if (!ngx_webtorch_metrics_registered) {
+        ngx_webtorch_metrics_registered = 1;
+        (void) pthread_atfork(NULL, NULL, ngx_webtorch_metrics_fork_child);
+    }
+}
+
+
+/*
+ * What Python forks has the cells of its worker, to which both would write
+ * without a lock.  It gets others at the same addresses, which no process
+ * reads.  If there is no memory, the child cannot go on.
+ */
+
+static void
+ngx_webtorch_metrics_fork_child(void)
+{
+    if (ngx_webtorch_metrics_own == NULL) {
+        return;
+    }
+
+    if (mmap(ngx_webtorch_metrics_own, sizeof(ngx_webtorch_metrics_slot_t),
+             PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED, -1, 0)
+        == MAP_FAILED)
+    {
+        _exit(1);
+    }
 }
 
 
@@ -225,6 +255,10 @@ ngx_webtorch_metrics_alive(ngx_uint_t slot)
     ngx_webtorch_metrics_slot_t  *s;
 
     s = &ngx_webtorch_metrics_shared->slots[slot];
+
+    if (s->worker.pid == 0) {
+        return 0;
+    }
 
     /* threads of this worker do not hold its own mutex */
 

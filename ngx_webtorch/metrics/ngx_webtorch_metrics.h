@@ -179,7 +179,7 @@ uint64_t *ngx_webtorch_metrics_cells(ngx_webtorch_series_t *series);
 /* counts workers that have exited without giving up their slots */
 void ngx_webtorch_metrics_reap(void);
 
-/* whether the worker of a slot runs */
+/* whether the worker of a slot runs; called under the mutex */
 ngx_uint_t ngx_webtorch_metrics_alive(ngx_uint_t slot);
 
 

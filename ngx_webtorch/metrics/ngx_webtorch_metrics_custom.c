@@ -11,6 +11,7 @@ static void ngx_webtorch_metrics_merge_model(ngx_webtorch_metrics_model_t *all,
     const ngx_webtorch_metrics_model_t *m, ngx_uint_t alive);
 static void ngx_webtorch_metrics_merge_stage(ngx_webtorch_metrics_stage_t *all,
     const ngx_webtorch_metrics_stage_t *m, ngx_uint_t alive);
+static void ngx_webtorch_metrics_blend(double *all, double n, double share);
 static void ngx_webtorch_metrics_merge_custom(ngx_webtorch_series_t *series,
     uint64_t *all, const uint64_t *cells, ngx_uint_t alive);
 static double ngx_webtorch_metrics_merge_gauge(uint32_t type, uint64_t n,
@@ -163,7 +164,7 @@ static void
 ngx_webtorch_metrics_merge_stage(ngx_webtorch_metrics_stage_t *all,
     const ngx_webtorch_metrics_stage_t *m, ngx_uint_t alive)
 {
-    double      old, new;
+    double      share;
     ngx_uint_t  i;
 
     for (i = 0; i < NGX_WEBTORCH_METRICS_BUCKETS; i++) {
@@ -181,14 +182,27 @@ ngx_webtorch_metrics_merge_stage(ngx_webtorch_metrics_stage_t *all,
 
     all->weight += m->weight;
 
-    new = (double) m->weight / (double) all->weight;
-    old = 1 - new;
+    share = (double) m->weight / (double) all->weight;
 
-    all->mean = old * all->mean + new * m->mean;
-    all->deviation = old * all->deviation + new * m->deviation;
-    all->nan = old * all->nan + new * m->nan;
-    all->zero = old * all->zero + new * m->zero;
-    all->distance = old * all->distance + new * m->distance;
+    ngx_webtorch_metrics_blend(&all->mean, m->mean, share);
+    ngx_webtorch_metrics_blend(&all->deviation, m->deviation, share);
+    ngx_webtorch_metrics_blend(&all->nan, m->nan, share);
+    ngx_webtorch_metrics_blend(&all->zero, m->zero, share);
+    ngx_webtorch_metrics_blend(&all->distance, m->distance, share);
+}
+
+
+/* NaN: a worker has seen no finite element yet */
+
+static void
+ngx_webtorch_metrics_blend(double *all, double n, double share)
+{
+    if (share == 1 || isnan(*all)) {
+        *all = n;
+
+    } else if (!isnan(n)) {
+        *all += share * (n - *all);
+    }
 }
 
 

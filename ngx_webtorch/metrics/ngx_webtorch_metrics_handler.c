@@ -71,23 +71,28 @@ ngx_webtorch_metrics_call(ngx_webtorch_handler_t *handler,
     ngx_webtorch_metrics_add(&m->rows[i], 1);
     ngx_webtorch_metrics_add(&m->nrows, call->rows);
 
-    if (call->in_loop && !m->in_loop) {
+    if (call->in_loop && !handler->in_loop) {
 
-        if (m->in_thread) {
+        if (handler->in_thread) {
             ngx_webtorch_metrics_add(&m->to_loop, 1);
         }
 
-        ngx_webtorch_metrics_set(&m->in_thread, 0);
-        ngx_webtorch_metrics_set(&m->in_loop, 1);
+        handler->in_thread = 0;
+        handler->in_loop = 1;
 
-    } else if (!call->in_loop && !m->in_thread) {
+    } else if (!call->in_loop && !handler->in_thread) {
 
-        if (m->in_loop) {
+        if (handler->in_loop) {
             ngx_webtorch_metrics_add(&m->to_thread, 1);
         }
 
-        ngx_webtorch_metrics_set(&m->in_loop, 0);
-        ngx_webtorch_metrics_set(&m->in_thread, 1);
+        handler->in_loop = 0;
+        handler->in_thread = 1;
+    }
+
+    if (m->in_loop != handler->in_loop || m->in_thread != handler->in_thread) {
+        ngx_webtorch_metrics_set(&m->in_loop, handler->in_loop);
+        ngx_webtorch_metrics_set(&m->in_thread, handler->in_thread);
     }
 }
 

@@ -32,6 +32,8 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_webtorch_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_status_get_arg(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value);
 static ngx_uint_t ngx_http_webtorch_status_format(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_status_accept(ngx_str_t *accept);
 static ngx_uint_t ngx_http_webtorch_status_quality(u_char *p, u_char *last);
@@ -125,7 +127,11 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
                    "handlers, models, balancers, stages and custom");
     }
 
-    (void) ngx_http_arg(r, (u_char *) "metrics", 7, &wanted.metrics);
+    if (ngx_http_webtorch_status_get_arg(r, "metrics", &wanted.metrics)
+        == NGX_ERROR)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     wanted.openmetrics = (format == NGX_HTTP_WEBTORCH_STATUS_OPENMETRICS);
 
@@ -156,6 +162,34 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
 }
 
 
+/* clients write commas as "%2C"; NGX_DECLINED: it is not there */
+
+static ngx_int_t
+ngx_http_webtorch_status_get_arg(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value)
+{
+    u_char  *from, *p;
+
+    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), value) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_pnalloc(r->pool, value->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    from = value->data;
+    value->data = p;
+
+    ngx_unescape_uri(&p, &from, value->len, 0);
+
+    value->len = (size_t) (p - value->data);
+
+    return NGX_OK;
+}
+
+
 static ngx_uint_t
 ngx_http_webtorch_status_format(ngx_http_request_t *r)
 {
@@ -163,7 +197,7 @@ ngx_http_webtorch_status_format(ngx_http_request_t *r)
     ngx_str_t   value;
     ngx_uint_t  i;
 
-    if (ngx_http_arg(r, (u_char *) "format", 6, &value) == NGX_OK) {
+    if (ngx_http_webtorch_status_get_arg(r, "format", &value) == NGX_OK) {
 
         for (i = 0; i < NGX_HTTP_WEBTORCH_STATUS_UNKNOWN; i++) {
             if (value.len == ngx_http_webtorch_status_types[i].name.len
@@ -296,7 +330,7 @@ ngx_http_webtorch_status_parse_scopes(ngx_http_request_t *r,
 
     *scopes = NGX_HTTP_WEBTORCH_STATUS_ALL;
 
-    if (ngx_http_arg(r, (u_char *) "scope", 5, &value) != NGX_OK) {
+    if (ngx_http_webtorch_status_get_arg(r, "scope", &value) != NGX_OK) {
         return NGX_OK;
     }
 
@@ -347,6 +381,12 @@ ngx_http_webtorch_status_send(ngx_http_request_t *r,
     }
 
     len = w->len + (size_t) (w->buf->last - w->buf->pos);
+
+    /* nginx logs an alert for a buffer of memory that is empty */
+
+    if (len == 0) {
+        w->buf->temporary = 0;
+    }
 
     return ngx_http_webtorch_send_chain(r, NGX_HTTP_OK, type, w->out, len);
 }

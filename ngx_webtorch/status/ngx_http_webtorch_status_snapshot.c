@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_status_snapshot.h"
 #include "ngx_http_webtorch_status_writer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_space.h"
 
 #include <math.h>
@@ -108,12 +109,16 @@ ngx_http_webtorch_snapshot_workers(ngx_http_webtorch_snapshot_t *snapshot)
 
     n = __atomic_load_n(&shared->nslots, __ATOMIC_ACQUIRE);
 
-    for (i = 0; i < n; i++) {
-        sw = ngx_array_push(&snapshot->workers);
-        if (sw == NULL) {
-            return NGX_ERROR;
-        }
+    sw = ngx_array_push_n(&snapshot->workers, n);
+    if (sw == NULL) {
+        return NGX_ERROR;
+    }
 
+    /* a slot that is tried is not free for a worker that starts */
+
+    (void) ngx_webtorch_robust_lock(&shared->mutex);
+
+    for (i = 0; i < n; i++, sw++) {
         sw->slot = i;
         sw->alive = ngx_webtorch_metrics_alive(i);
         sw->worker = shared->slots[i].worker;
@@ -128,6 +133,8 @@ ngx_http_webtorch_snapshot_workers(ngx_http_webtorch_snapshot_t *snapshot)
 
         snapshot->lag.sum += sw->worker.lag.sum;
     }
+
+    (void) pthread_mutex_unlock(&shared->mutex);
 
     return NGX_OK;
 }

@@ -80,9 +80,10 @@ class _Stage:
         weight = self.ints[_WEIGHT] = min(self.ints[_WEIGHT] + 1, MAX_WEIGHT)
         for place, number in enumerate(found, _MEAN):
             old = self.floats[place]
-            if math.isnan(old):
-                old = number
-            if not math.isnan(number):
+            # NaN: no sample had a finite element
+            if weight == 1 or math.isnan(old):
+                self.floats[place] = number
+            elif not math.isnan(number):
                 self.floats[place] = old + (number - old) / weight
         self.ints[_SAMPLES] += 1
 
@@ -110,10 +111,17 @@ class Call:
         self._stage = _stages.get(name) or _stage(name)
         self._rows = 0
         self._samples = False
+        self._start = 0
 
     def __enter__(self) -> "Call":
+        if self._start:
+            raise RuntimeError(
+                f'stage "{self._name}" was entered twice: each block and thread calls '
+                "webtorch.stage() for itself"
+            )
         if self._rate:
             self._samples = random.random() < self._rate
+        self._rows = 0
         self._start = perf_counter_ns()
         return self
 
@@ -149,6 +157,7 @@ class Call:
     ) -> None:
         ints = self._stage.ints
         usec = (perf_counter_ns() - self._start) // 1000
+        self._start = 0
         ints[bisect_left(_BOUNDS, usec) if usec > 50 else 0] += 1
         ints[_SUM] += usec
         if self._rows:
@@ -195,7 +204,8 @@ class _Stages:
             @webtorch.stage("embed", sample=0.01)
             def embed(x): ...
 
-        Calls, rows, errors and time of the stage are metrics, which `webtorch_status` shows.
+        Calls, rows, errors and time of the stage are metrics, which `webtorch_status` shows. What
+        is returned is for one block at a time: entered twice, it raises `RuntimeError`.
 
         Args:
             name: Name of the stage.

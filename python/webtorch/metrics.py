@@ -31,7 +31,8 @@ MAX_CHILDREN = 1000
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SUFFIXES = ("_total", "_count", "_sum", "_bucket", "_created", "_info")
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+# a zero byte would end the labels in C
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\0": " "})
 
 log = logging.getLogger("webtorch")
 
@@ -54,9 +55,11 @@ class Counter:
             ValueError: The amount is negative or not finite.
 
         """
-        if not 0 <= amount < math.inf:
+        # adding a tensor would release the GIL between the read and the write
+        number = float(amount)
+        if not 0 <= number < math.inf:
             raise ValueError(f"a counter cannot grow by {amount}")
-        self._floats[0] += amount
+        self._floats[0] += number
 
 
 class Gauge:
@@ -73,7 +76,8 @@ class Gauge:
 
     def inc(self, amount: float = 1) -> None:
         """Add to it in this worker, where it begins as 0."""
-        self._floats[1] += amount
+        number = float(amount)
+        self._floats[1] += number
         self._ints[0] = 1
 
     def dec(self, amount: float = 1) -> None:
@@ -92,9 +96,10 @@ class Histogram:
 
     def observe(self, number: float) -> None:
         """Count a number; NaN is above all bounds."""
-        place = bisect_left(self._bounds, number) if number == number else len(self._bounds)
+        value = float(number)
+        place = bisect_left(self._bounds, value) if value == value else len(self._bounds)
         self._ints[place] += 1
-        self._floats[self._sum] += number
+        self._floats[self._sum] += value
 
     @contextlib.contextmanager
     def time(self) -> Iterator[None]:

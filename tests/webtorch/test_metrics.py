@@ -1,8 +1,10 @@
 """webtorch.metrics outside nginx, where they count in the process alone."""
 
 import math
+import threading
 
 import pytest
+import torch
 
 from webtorch import metrics
 
@@ -27,6 +29,23 @@ def test_metrics_refuse_what_is_malformed():
             metrics.counter("a_total").inc(amount)
     with pytest.raises(ValueError, match="kind"):
         metrics.counter("a_total", labels=["kind"]).labels(other=1)
+
+
+def test_metrics_take_tensors_from_threads():
+    count, depth = metrics.counter("tensors_total"), metrics.gauge("depth")
+    one = torch.ones(())
+
+    def add() -> None:
+        for _ in range(10_000):
+            count.inc(one)
+            depth.inc(one)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count._floats[0] == depth._floats[1] == 40_000
 
 
 def test_metrics_labels_are_bounded(caplog):

@@ -49,6 +49,25 @@ def test_stage_counts_calls_rows_and_errors():
             webtorch.stage(name, sample=share)
 
 
+def test_stage_is_for_one_block_at_a_time():
+    call = webtorch.stage("again")
+    for rows in (2, 3):
+        with call:
+            call.leaves(torch.zeros(rows))
+    assert counts("again") == (2, 5, 0, 0)
+    with call, pytest.raises(RuntimeError, match="twice"), call:
+        pass
+    assert counts("again") == (3, 5, 0, 0)
+
+
+def test_stage_whose_first_sample_is_not_finite():
+    for x in (torch.full((2,), math.nan), torch.tensor([4.0, 6.0])):
+        with webtorch.stage("late", sample=1) as s:
+            s.leaves(x)
+    mean, deviation, nan, *_ = averages("late")
+    assert (mean, deviation, nan) == (5, 1, 0.5)
+
+
 def test_stage_samples():
     x = torch.tensor([[0.0, 2.0], [4.0, math.nan]])
     with webtorch.stage("sampled", sample=1) as s:

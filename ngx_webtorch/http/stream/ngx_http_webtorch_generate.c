@@ -66,7 +66,7 @@ ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->handler = wlcf->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
 
     rc = ngx_http_webtorch_generate_admit(r, wlcf->handler);
 

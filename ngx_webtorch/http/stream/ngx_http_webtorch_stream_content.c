@@ -154,7 +154,7 @@ ngx_http_webtorch_stream_new(ngx_http_request_t *r,
     rc = ngx_http_webtorch_stream_create(r, ctx->handler, &st);
 
     if (rc == NGX_BUSY) {
-        ngx_webtorch_metrics_refused(ctx->handler,
+        ngx_webtorch_metrics_refused(ctx->counted,
                                      NGX_WEBTORCH_REFUSED_STREAMS);
 
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,

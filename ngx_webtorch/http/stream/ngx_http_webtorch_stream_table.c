@@ -324,7 +324,7 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
      */
 
     if (!st->opening) {
-        ngx_webtorch_batch_cancel(&st->waiter);
+        (void) ngx_webtorch_batch_cancel(&st->waiter);
         ngx_http_webtorch_stream_leave_record(st);
     }
 

@@ -11,15 +11,21 @@ _MAX_HELP = 127
 def open_cells(wanted: Wanted, size: int) -> memoryview | None:
     """Return the memory of a metric's cells in this worker; None if it is not counted."""
     name = wanted.name.encode()
-    labels = wanted.labels.encode()
+    labels = wanted.labels.encode("utf-8", "replace")
     if len(name) + len(labels) > _MAX_KEY:
         return None
     cells = lib.ngx_webtorch_metrics_open(
         wanted.kind,
         name,
         labels,
-        wanted.help.encode()[:_MAX_HELP],
+        _cut(wanted.help),
         ffi.new("double[]", list(wanted.bounds)) if wanted.bounds else ffi.NULL,
         len(wanted.bounds),
     )
     return None if cells == ffi.NULL else memoryview(ffi.buffer(cells, size))
+
+
+def _cut(text: str) -> bytes:
+    """Return what fits of a text, without a part of a character."""
+    cut = text.encode("utf-8", "replace")[:_MAX_HELP]
+    return cut.decode("utf-8", "ignore").encode()
