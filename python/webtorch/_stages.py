@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _BOUNDS = [round(bound * 1e6) for bound in SECONDS]
 # the cells of ngx_webtorch_metrics_stage_t after the buckets
 _SUM, _ROWS, _ERRORS, _SAMPLES, _WEIGHT, _MEAN = range(len(SECONDS) + 1, len(SECONDS) + 7)
+
+# that of Tensor is a function of Python, which takes five times as long; 0 without an axis
+_length: Callable[[Tensor], int] = cast(Any, Tensor.__base__).__len__
 
 MAX_WEIGHT = 20
 """Samples that the averages of a stage are about."""
@@ -59,6 +62,7 @@ class _Stage:
     """The cells of a stage in this process."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         cells = own_cells(Wanted(Kind.STAGE, name))
         self.ints = cells.ints
         self.floats = cells.floats
@@ -100,33 +104,75 @@ def _stage(name: str) -> _Stage:
     return found
 
 
-class Call:
-    """One call of a stage, or what decorates a function so that each of its calls is one."""
+class stage:
+    """A stage of a pipeline: one call of it, for `with`, or a decorator.
 
-    __slots__ = ("_name", "_rate", "_rows", "_samples", "_stage", "_start")
+        with webtorch.stage("clean") as s:
+            x = clean(x)
+            s.leaves(x)
 
-    def __init__(self, name: str, rate: float) -> None:
-        self._name = name
-        self._rate = rate
-        self._stage = _stages.get(name) or _stage(name)
+        @webtorch.stage("embed", sample=0.01)
+        def embed(x): ...
+
+    Calls, rows, errors and time of the stage are metrics, which `webtorch_status` shows. An object
+    is for one block at a time: entered twice, it raises `RuntimeError`.
+
+    Args:
+        name: Name of the stage.
+        sample: Share of calls, 0 to 1, of whose tensors it computes the mean, the standard
+            deviation, the shares of NaN and zeros, and the distance from the reference.
+
+    Raises:
+        ValueError: The name is empty, or the share is not between 0 and 1.
+
+    """
+
+    __slots__ = ("_rate", "_rows", "_samples", "_stage", "_start")
+
+    def __init__(self, name: str, *, sample: float = 0.0) -> None:
+        if sample and not 0 < sample <= 1:
+            raise ValueError(f"a share is between 0 and 1, not {sample}")
+        try:
+            self._stage = _stages[name]
+        except KeyError:
+            self._stage = _stage(name)
+        self._rate = sample
         self._rows = 0
         self._samples = False
         self._start = 0
 
-    def __enter__(self) -> "Call":
+    @staticmethod
+    def reference(name: str, x: Tensor) -> None:
+        """Take a tensor as what should leave a stage, for the distance of its samples.
+
+        The distance is the population stability index over ten quantiles of the reference: below
+        0.1 nothing has changed, above 0.25 much has. Each worker takes a reference of its own, so
+        it is taken where modules are imported.
+
+        Args:
+            name: Name of the stage.
+            x: A tensor of numbers with any shape.
+
+        Raises:
+            ValueError: It has no finite element.
+
+        """
+        with torch.no_grad():
+            _stage(name).reference = _Reference(x)
+
+    def __enter__(self) -> "stage":
         if self._start:
             raise RuntimeError(
-                f'stage "{self._name}" was entered twice: each block and thread calls '
+                f'stage "{self._stage.name}" was entered twice: each block and thread calls '
                 "webtorch.stage() for itself"
             )
         if self._rate:
             self._samples = random.random() < self._rate
-        self._rows = 0
         self._start = perf_counter_ns()
         return self
 
     def leaves(self, x: Any) -> None:
-        """Note what leaves the stage.
+        """Count what leaves the stage.
 
         Args:
             x: A tensor, whose first axis is rows, a sequence, or a tuple or mapping of tensors,
@@ -135,7 +181,7 @@ class Call:
         """
         if type(x) is Tensor and not self._samples:
             # the usual case, which has to be fast
-            self._rows += x.shape[0] if x.ndim else 1
+            self._rows += _length(x) or not x.ndim
             return
         if isinstance(x, Mapping):
             x = next(iter(x.values()), None)
@@ -162,16 +208,17 @@ class Call:
         ints[_SUM] += usec
         if self._rows:
             ints[_ROWS] += self._rows
+            self._rows = 0
         if kind is not None:
             ints[_ERRORS] += 1
 
     def __call__(self, function: _Function) -> _Function:
         """Make each call of a function, or coroutine, a call of the stage; its result leaves."""
-        name, rate = self._name, self._rate
+        name, rate = self._stage.name, self._rate
         if inspect.iscoroutinefunction(function):
 
             async def run_later(*args: Any, **kwargs: Any) -> Any:
-                with Call(name, rate) as call:
+                with stage(name, sample=rate) as call:
                     result = await function(*args, **kwargs)
                     call.leaves(result)
                 return result
@@ -180,7 +227,7 @@ class Call:
         else:
 
             def run(*args: Any, **kwargs: Any) -> Any:
-                with Call(name, rate) as call:
+                with stage(name, sample=rate) as call:
                     result = function(*args, **kwargs)
                     call.leaves(result)
                 return result
@@ -189,57 +236,6 @@ class Call:
         decorated: Any = functools.wraps(function)(wrapper)
         found: _Function = decorated
         return found
-
-
-class _Stages:
-    """The public function, which has another one as an attribute."""
-
-    def __call__(self, name: str, *, sample: float = 0.0) -> Call:
-        """Return a call of a stage, for `with`, or a decorator.
-
-            with webtorch.stage("clean") as s:
-                x = clean(x)
-                s.leaves(x)
-
-            @webtorch.stage("embed", sample=0.01)
-            def embed(x): ...
-
-        Calls, rows, errors and time of the stage are metrics, which `webtorch_status` shows. What
-        is returned is for one block at a time: entered twice, it raises `RuntimeError`.
-
-        Args:
-            name: Name of the stage.
-            sample: Share of calls, 0 to 1, of whose tensors it computes the mean, the standard
-                deviation, the shares of NaN and zeros, and the distance from the reference.
-
-        Raises:
-            ValueError: The name is empty, or the share is not between 0 and 1.
-
-        """
-        if sample and not 0 < sample <= 1:
-            raise ValueError(f"a share is between 0 and 1, not {sample}")
-        return Call(name, sample)
-
-    def reference(self, name: str, x: Tensor) -> None:
-        """Take a tensor as what should leave a stage, for the distance of its samples.
-
-        The distance is the population stability index over ten quantiles of the reference: below
-        0.1 nothing has changed, above 0.25 much has. Each worker takes a reference of its own, so
-        it is taken where modules are imported.
-
-        Args:
-            name: Name of the stage.
-            x: A tensor of numbers with any shape.
-
-        Raises:
-            ValueError: It has no finite element.
-
-        """
-        with torch.no_grad():
-            _stage(name).reference = _Reference(x)
-
-
-stage = _Stages()
 
 
 def _numbers(x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ def test_stage_counts_calls_rows_and_errors():
     with webtorch.stage("outer") as outer, webtorch.stage("inner") as inner:
         inner.leaves(torch.zeros(3, 2))
         inner.leaves(torch.zeros(()))
+        inner.leaves(torch.zeros(0, 3))
         outer.leaves(["a", "b"])
     with pytest.raises(KeyError), webtorch.stage("inner"):
         raise KeyError
