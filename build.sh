@@ -14,7 +14,7 @@ WORKERS=$((JOBS * 2))               # tests at once
 
 BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl)
 TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl
-               espeak-ng)
+               espeak-ng prometheus)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
@@ -35,6 +35,7 @@ declare -A WHY=(
     [nghttp2-client]='HTTP/2 clients for the tests'
     [openssl]='makes certificates for the tests of TLS'
     [espeak-ng]='speaks in the tests of streams of audio'
+    [prometheus]='checks the rules of alerts (Debian also starts the server, on port 9090)'
     [libpcre2-dev]='regular expressions of nginx'
     [libssl-dev]='TLS of nginx'
 )

@@ -38,20 +38,21 @@ parse: Callable[[str], Iterable[Any]] = parser.text_string_to_metric_families
 def instructions(setting: str, seconds: float) -> float:
     """Return the instructions of the only worker for each request, outside the kernel."""
     with tempfile.TemporaryDirectory(prefix="webtorch-callgrind-") as directory:
-        tool = ("valgrind", "-q", "--tool=callgrind", "--instr-atstart=no")
+        tool = ("valgrind", "-q", "--tool=callgrind", f"--vgdb-prefix={directory}/vgdb")
         with Server(
             LOCATION,
             "/auto",
             http=f"webtorch_metrics {setting};",
             # hashes decide how long names are looked for
             environment={"PYTHONHASHSEED": "0"},
-            main="user root;" if os.getuid() == 0 else "",
-            tool=(*tool, f"--callgrind-out-file={directory}/out.%p"),
+            # valgrind takes commands for the process that it has started alone
+            main="master_process off;",
+            tool=(*tool, "--instr-atstart=no", f"--callgrind-out-file={directory}/out.%p"),
         ) as server:
-            (worker,) = server.children()
+            worker = server.master
 
             def control(*arguments: str) -> None:
-                command = ["callgrind_control", *arguments, str(worker)]
+                command = ["vgdb", f"--vgdb-prefix={directory}/vgdb", f"--pid={worker}", *arguments]
                 subprocess.run(command, check=True, capture_output=True)
 
             def load(seconds: float) -> int:
@@ -60,12 +61,11 @@ def instructions(setting: str, seconds: float) -> float:
                 return result.requests
 
             load(2)
-            control("-i", "on")
+            control("instrumentation", "on")
             load(2)
-            control("-z")
+            control("zero")
             requests = load(seconds)
-            control("-d")
-            control("-i", "off")
+            control("dump")
             dumps = Path(directory).glob(f"out.{worker}*")
             dump = max(dumps, key=lambda path: path.stat().st_mtime)
             found = re.search(r"^(?:totals|summary): (\d+)", dump.read_text(), re.M)

@@ -56,6 +56,7 @@ ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
     call.started = batch->started;
     call.usec = batch->elapsed;
     call.rows = batch->api.rows;
+    call.jobs = batch->api.njobs;
     call.in_loop = batch->in_loop;
 
     ngx_webtorch_metrics_call(handler, &call);

@@ -60,6 +60,9 @@ struct ngx_webtorch_handler_s {
 
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
+    ngx_str_t               location;     /* of a directive of phases; empty:
+                                             of a server, or it is counted for
+                                             all locations */
 
     ngx_uint_t              keep_open;    /* its batches are kept open for
                                              requests of later iterations */

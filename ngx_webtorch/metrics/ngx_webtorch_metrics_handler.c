@@ -6,7 +6,14 @@
 uint64_t  ngx_webtorch_metrics_mark;
 
 
-/* several directives may name a function: they have the same cells */
+static void ngx_webtorch_metrics_location(ngx_str_t *labels, u_char *buf,
+    ngx_webtorch_handler_t *handler);
+
+
+/*
+ * Several directives may name a function: they have the same cells, but those
+ * of phases in several locations.
+ */
 
 void
 ngx_webtorch_metrics_handlers_init(ngx_array_t *handlers, ngx_log_t *log)
@@ -14,6 +21,7 @@ ngx_webtorch_metrics_handlers_init(ngx_array_t *handlers, ngx_log_t *log)
     ngx_uint_t                      i;
     ngx_webtorch_handler_t        **handler;
     ngx_webtorch_metrics_wanted_t   wanted;
+    u_char                          buf[NGX_WEBTORCH_METRICS_KEY];
 
     if (ngx_webtorch_metrics_own == NULL) {
         return;
@@ -35,6 +43,8 @@ ngx_webtorch_metrics_handlers_init(ngx_array_t *handlers, ngx_log_t *log)
         wanted.ncounters = NGX_WEBTORCH_HANDLER_CELLS
                            - NGX_WEBTORCH_HANDLER_GAUGES;
 
+        ngx_webtorch_metrics_location(&wanted.labels, buf, handler[i]);
+
         handler[i]->series = ngx_webtorch_metrics_find(&wanted);
 
         if (handler[i]->series == NULL) {
@@ -47,6 +57,41 @@ ngx_webtorch_metrics_handlers_init(ngx_array_t *handlers, ngx_log_t *log)
         handler[i]->metrics = (ngx_webtorch_handler_metrics_t *)
                             ngx_webtorch_metrics_cells(handler[i]->series);
     }
+}
+
+
+/* location="/a", with escapes; a long one is cut to what a key has room for */
+
+static void
+ngx_webtorch_metrics_location(ngx_str_t *labels, u_char *buf,
+    ngx_webtorch_handler_t *handler)
+{
+    u_char      *p, *last, c;
+    ngx_uint_t   i;
+
+    if (handler->location.len == 0
+        || handler->name.len > NGX_WEBTORCH_METRICS_KEY / 2)
+    {
+        return;
+    }
+
+    p = ngx_cpymem(buf, "location=\"", sizeof("location=\"") - 1);
+    last = buf + NGX_WEBTORCH_METRICS_KEY - handler->name.len - 3;
+
+    for (i = 0; i < handler->location.len && p < last; i++) {
+        c = handler->location.data[i];
+
+        if (c == '"' || c == '\\') {
+            *p++ = '\\';
+        }
+
+        *p++ = (c < ' ') ? ' ' : c;
+    }
+
+    *p++ = '"';
+
+    labels->data = buf;
+    labels->len = p - buf;
 }
 
 
@@ -70,6 +115,7 @@ ngx_webtorch_metrics_call(ngx_webtorch_handler_t *handler,
 
     ngx_webtorch_metrics_add(&m->rows[i], 1);
     ngx_webtorch_metrics_add(&m->nrows, call->rows);
+    ngx_webtorch_metrics_add(&m->spent, call->usec * call->jobs);
 
     if (call->in_loop && !handler->in_loop) {
 

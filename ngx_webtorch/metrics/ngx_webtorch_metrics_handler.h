@@ -22,6 +22,7 @@ typedef enum {
     NGX_WEBTORCH_REFUSED_NOT_LOADED,
     NGX_WEBTORCH_REFUSED_TIMEOUT,         /* timeout= */
     NGX_WEBTORCH_REFUSED_STREAMS,         /* max_streams= */
+    NGX_WEBTORCH_REFUSED_RESUME,          /* there is no such stream */
     NGX_WEBTORCH_REFUSED_BODY,            /* it does not fit the signature */
     NGX_WEBTORCH_REFUSED_LOOP,            /* not for the event loop now */
     NGX_WEBTORCH_NREFUSED
@@ -39,6 +40,7 @@ struct ngx_webtorch_handler_metrics_s {
     ngx_webtorch_metrics_seconds_t  encode;
     uint64_t                        rows[NGX_WEBTORCH_METRICS_ROWS];
     uint64_t                        nrows;
+    uint64_t                        spent;       /* by requests in calls, us */
     uint64_t                        received;    /* bytes */
     uint64_t                        sent;
     uint64_t                        to_thread;   /* moves */
@@ -46,6 +48,7 @@ struct ngx_webtorch_handler_metrics_s {
     uint64_t                        refused[NGX_WEBTORCH_NREFUSED];
     uint64_t                        dropped;     /* rows of webtorch_log */
     uint64_t                        streams;     /* that were opened */
+    uint64_t                        resumed;     /* of them */
 
     uint64_t                        jobs;        /* waiting or running */
     uint64_t                        running;     /* atomic */
@@ -72,6 +75,7 @@ typedef struct {
     uint64_t                started;      /* us of the clock */
     uint64_t                usec;         /* in Python */
     uint32_t                rows;
+    uint32_t                jobs;
     ngx_uint_t              in_loop;
 } ngx_webtorch_metrics_call_t;
 

@@ -40,6 +40,8 @@ static ngx_uint_t ngx_http_webtorch_status_quality(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_webtorch_status_type(u_char *p, size_t len);
 static ngx_int_t ngx_http_webtorch_status_parse_scopes(ngx_http_request_t *r,
     ngx_uint_t *scopes);
+static ngx_int_t ngx_http_webtorch_status_parse_names(ngx_http_request_t *r,
+    ngx_uint_t *names);
 static ngx_int_t ngx_http_webtorch_status_send(ngx_http_request_t *r,
     ngx_http_webtorch_status_writer_t *w, ngx_str_t *type);
 
@@ -125,6 +127,17 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
         return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
                    "unknown_scope", "unknown scope, known are server, workers, "
                    "handlers, models, balancers, stages and custom");
+    }
+
+    if (ngx_http_webtorch_status_parse_names(r, &wanted.names) != NGX_OK) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "unknown_names", "unknown names, known are triton and vllm");
+    }
+
+    /* the page has none of them */
+
+    if (wanted.names && format == NGX_HTTP_WEBTORCH_STATUS_HTML) {
+        format = NGX_HTTP_WEBTORCH_STATUS_PROMETHEUS;
     }
 
     if (ngx_http_webtorch_status_get_arg(r, "metrics", &wanted.metrics)
@@ -357,6 +370,29 @@ ngx_http_webtorch_status_parse_scopes(ngx_http_request_t *r,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_status_parse_names(ngx_http_request_t *r, ngx_uint_t *names)
+{
+    ngx_str_t  value;
+
+    if (ngx_http_webtorch_status_get_arg(r, "names", &value) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    if (value.len == 6 && ngx_memcmp(value.data, "triton", 6) == 0) {
+        *names = NGX_HTTP_WEBTORCH_STATUS_TRITON;
+        return NGX_OK;
+    }
+
+    if (value.len == 4 && ngx_memcmp(value.data, "vllm", 4) == 0) {
+        *names = NGX_HTTP_WEBTORCH_STATUS_VLLM;
+        return NGX_OK;
+    }
+
+    return NGX_ERROR;
 }
 
 

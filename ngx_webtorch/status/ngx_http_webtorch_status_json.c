@@ -268,6 +268,13 @@ ngx_http_webtorch_json_handler(ngx_http_webtorch_status_writer_t *w,
 
     m = (ngx_webtorch_handler_metrics_t *) item->cells;
 
+    if (item->labels.len) {
+        ngx_http_webtorch_status_puts(w, ",\"location\":\"");
+        ngx_http_webtorch_status_escape(w, item->handler->location.data,
+                                        item->handler->location.len);
+        ngx_http_webtorch_status_puts(w, "\"");
+    }
+
     ngx_http_webtorch_json_codes(w, item);
 
     ngx_http_webtorch_json_seconds(w, "request", &m->request);
@@ -291,10 +298,11 @@ ngx_http_webtorch_json_handler(ngx_http_webtorch_status_writer_t *w,
     ngx_http_webtorch_json_printf(w, ",\"inline\":%uL,\"thread\":%uL,"
                                   "\"to_thread\":%uL,\"to_inline\":%uL,"
                                   "\"dropped\":%uL,\"streams\":{\"open\":%uL,"
-                                  "\"opened\":%uL},\"refused\":{",
+                                  "\"opened\":%uL,\"resumed\":%uL},"
+                                  "\"refused\":{",
                                   m->in_loop, m->in_thread, m->to_thread,
                                   m->to_loop, m->dropped, m->open,
-                                  m->streams);
+                                  m->streams, m->resumed);
 
     for (i = 0; i < NGX_WEBTORCH_NREFUSED; i++) {
         ngx_http_webtorch_json_printf(w, "%s\"%s\":%uL", i ? "," : "",

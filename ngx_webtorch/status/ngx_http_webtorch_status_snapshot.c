@@ -256,16 +256,24 @@ ngx_http_webtorch_snapshot_handler(ngx_webtorch_conf_t *conf,
 }
 
 
-/* a name has few characters with escapes, if any */
+/*
+ * A name has few characters with escapes, if any.  Labels after that of the
+ * name are written already: app:f",location="/a
+ */
 
 static ngx_int_t
 ngx_http_webtorch_snapshot_label(ngx_pool_t *pool,
     ngx_http_webtorch_status_item_t *item)
 {
     u_char      *p;
+    ngx_str_t   *labels;
     ngx_uint_t   i;
 
-    p = ngx_pnalloc(pool, 2 * item->name.len);
+    labels = &item->labels;
+    labels->data = (u_char *) item->series->key + item->name.len;
+    labels->len = item->series->key_len - item->name.len;
+
+    p = ngx_pnalloc(pool, 2 * item->name.len + labels->len + 2);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -279,6 +287,12 @@ ngx_http_webtorch_snapshot_label(ngx_pool_t *pool,
         }
 
         *p++ = (item->name.data[i] < ' ') ? ' ' : item->name.data[i];
+    }
+
+    if (labels->len && item->series->kind != NGX_WEBTORCH_METRICS_CUSTOM) {
+        *p++ = '"';
+        *p++ = ',';
+        p = ngx_cpymem(p, labels->data, labels->len - 1);
     }
 
     item->label.len = p - item->label.data;

@@ -21,7 +21,10 @@ typedef struct {
     ngx_webtorch_series_t           *series;
     ngx_webtorch_handler_t          *handler;    /* or NULL */
     ngx_str_t                        name;
-    ngx_str_t                        label;      /* app:f, with escapes */
+    ngx_str_t                        labels;     /* others than its name, as
+                                                    they are written */
+    ngx_str_t                        label;      /* app:f, with escapes and
+                                                    labels, without quotes */
     uint64_t                        *cells;      /* of all workers */
 } ngx_http_webtorch_status_item_t;
 

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_status_text.h"
 #include "ngx_http_webtorch_status_balancers.h"
 #include "ngx_http_webtorch_status_family.h"
+#include "ngx_http_webtorch_status_names.h"
 #include "ngx_http_webtorch_status_workers.h"
 
 
@@ -32,6 +33,8 @@ typedef struct {
 } ngx_http_webtorch_split_t;
 
 
+static void ngx_http_webtorch_text_names(ngx_http_webtorch_family_t *f);
+static void ngx_http_webtorch_text_scopes(ngx_http_webtorch_family_t *f);
 static void ngx_http_webtorch_text_fields(ngx_http_webtorch_family_t *f,
     ngx_array_t *items, const char *label,
     const ngx_http_webtorch_field_t *field);
@@ -52,7 +55,7 @@ static void ngx_http_webtorch_text_custom(ngx_http_webtorch_family_t *f);
 
 const char  *ngx_http_webtorch_status_refused[] = {
     "queue", "queue_size", "stuck", "not_loaded", "timeout", "max_streams",
-    "body", "event_loop", NULL
+    "resume", "body", "event_loop", NULL
 };
 
 
@@ -97,6 +100,10 @@ static const ngx_http_webtorch_field_t  ngx_http_webtorch_handler_fields[] = {
     { "webtorch_streams_opened_total", "counter", NULL,
       "Streams that were opened.", NGX_HTTP_WEBTORCH_FIELD_COUNT,
       offsetof(ngx_webtorch_handler_metrics_t, streams) },
+    { "webtorch_streams_resumed_total", "counter", NULL,
+      "Streams to which their client came back.",
+      NGX_HTTP_WEBTORCH_FIELD_COUNT,
+      offsetof(ngx_webtorch_handler_metrics_t, resumed) },
     { NULL, NULL, NULL, NULL, NGX_HTTP_WEBTORCH_FIELD_COUNT, 0 }
 };
 
@@ -140,36 +147,64 @@ ngx_http_webtorch_status_text(ngx_http_webtorch_status_writer_t *w,
     f.snapshot = snapshot;
     f.wanted = wanted;
 
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_SERVER) {
-        ngx_http_webtorch_status_server(&f);
-    }
+    if (wanted->names) {
+        ngx_http_webtorch_text_names(&f);
 
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_WORKERS) {
-        ngx_http_webtorch_status_workers(&f);
-    }
-
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_HANDLERS) {
-        ngx_http_webtorch_text_handlers(&f);
-    }
-
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_MODELS) {
-        ngx_http_webtorch_text_models(&f);
-    }
-
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_STAGES) {
-        ngx_http_webtorch_text_stages(&f);
-    }
-
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_BALANCERS) {
-        ngx_http_webtorch_status_balancers(&f);
-    }
-
-    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_CUSTOM) {
-        ngx_http_webtorch_text_custom(&f);
+    } else {
+        ngx_http_webtorch_text_scopes(&f);
     }
 
     if (wanted->openmetrics) {
         ngx_http_webtorch_status_puts(w, "# EOF\n");
+    }
+}
+
+
+static void
+ngx_http_webtorch_text_names(ngx_http_webtorch_family_t *f)
+{
+    if (f->wanted->names == NGX_HTTP_WEBTORCH_STATUS_TRITON) {
+        ngx_http_webtorch_status_triton(f);
+
+    } else {
+        ngx_http_webtorch_status_vllm(f);
+    }
+}
+
+
+static void
+ngx_http_webtorch_text_scopes(ngx_http_webtorch_family_t *f)
+{
+    const ngx_http_webtorch_status_wanted_t  *wanted;
+
+    wanted = f->wanted;
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_SERVER) {
+        ngx_http_webtorch_status_server(f);
+    }
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_WORKERS) {
+        ngx_http_webtorch_status_workers(f);
+    }
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_HANDLERS) {
+        ngx_http_webtorch_text_handlers(f);
+    }
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_MODELS) {
+        ngx_http_webtorch_text_models(f);
+    }
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_STAGES) {
+        ngx_http_webtorch_text_stages(f);
+    }
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_BALANCERS) {
+        ngx_http_webtorch_status_balancers(f);
+    }
+
+    if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_CUSTOM) {
+        ngx_http_webtorch_text_custom(f);
     }
 }
 

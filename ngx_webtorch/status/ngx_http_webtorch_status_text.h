@@ -23,10 +23,16 @@
 #define NGX_HTTP_WEBTORCH_STATUS_ALL        0x7f
 
 
+/* of ?names= */
+#define NGX_HTTP_WEBTORCH_STATUS_TRITON     1
+#define NGX_HTTP_WEBTORCH_STATUS_VLLM       2
+
+
 typedef struct {
     ngx_uint_t                          scopes;
     ngx_str_t                           metrics;    /* ?metrics=; empty: all */
     ngx_uint_t                          openmetrics;
+    ngx_uint_t                          names;      /* of another server */
 } ngx_http_webtorch_status_wanted_t;
 
 

@@ -67,6 +67,16 @@ def fork(request: webtorch.Request) -> str:
 
 
 @webtorch.infer
+def named(x: Float64[Tensor, "batch 1"]) -> Float64[Tensor, "batch 1"]:
+    return x
+
+
+@webtorch.infer
+def score(bytes: UInt8[Tensor, "batch 64"]) -> Float64[Tensor, "batch"]:
+    return torch.zeros(len(bytes), dtype=torch.float64)
+
+
+@webtorch.infer
 def wide(x: Float64[Tensor, "batch 1"]) -> Float64[Tensor, "batch 300"]:
     return x.expand(-1, 300) / 7
 
@@ -92,6 +102,9 @@ location = /teapot {
     error_page 418 =200 /gif;
 }
 location = /gif { empty_gif; }
+location = /named { webtorch_handler app:named; }
+location ~ "^/scored/\\w$" { webtorch_access app:score; empty_gif; }
+location /scored/ { webtorch_access app:score; empty_gif; }
 location = /status { webtorch_status; }
 """
 
@@ -109,7 +122,7 @@ def number(server: Nginx, name: str, handler: str, **labels: str) -> float:
 def wait_for_number(server: Nginx, wanted: float, name: str, handler: str, **labels: str) -> None:
     wait_for(
         lambda: number(server, name, handler, **labels) == wanted,
-        lambda: f"{wanted} of {name} {labels} in {scrape(server)}",
+        lambda: f"{wanted} of {name} {labels}, not {number(server, name, handler)}",
     )
 
 
@@ -139,7 +152,7 @@ def test_status_of_an_access_that_is_too_late(server):
     wait_for_number(server, 1, "run_seconds_count", "guard")
     assert server.get("/guarded").ok
     wait_for_number(server, 1, "requests_total", "guard", code="200")
-    assert number(server, "requests_total", "guard") == 2
+    assert number(server, "requests_total", "guard", location="/guarded") == 2
     assert number(server, "refused_total", "guard", reason="timeout") == 1
 
 
@@ -195,6 +208,52 @@ def test_status_of_children(server):
     samples = scrape(server)
     assert value(samples, "app_forks_total", kind="nul  ?") == 2
     wait_for_number(server, 2, "requests_total", "fork", code="200")
+
+
+def test_status_names_of_other_servers(server):
+    """Triton's and vLLM's names, in both formats, in place of ours."""
+    assert server.post("/named", [[1.0], [2.0]]).ok
+    assert server.post("/named", "nonsense").status_code == 422
+    own = {"model": "app:named", "version": "1"}
+
+    def triton(name: str) -> float:
+        return value(scrape(server, "&names=triton"), f"nv_inference_{name}", **own)
+
+    wait_for(lambda: triton("request_failure") == 1, "the failure")
+    wait_for(lambda: triton("request_success") == 1, "the success")
+    assert (triton("count"), triton("exec_count")) == (2, 1)
+    assert triton("compute_infer_duration_us") > 0
+    assert triton("request_duration_us") > triton("compute_infer_duration_us")
+    plain = server.get("/status?names=triton")
+    assert plain.headers["Content-Type"].startswith("text/plain")
+    assert "# TYPE nv_inference_count counter" in plain.text
+    assert "webtorch_" not in plain.text
+
+    vllm = scrape(server, "&names=vllm")
+    assert {name for name, _ in vllm if not name.startswith("vllm:")} == set()
+    own = {"model_name": "app:named"}
+    assert value(vllm, "vllm:num_requests_waiting", **own) == 0
+    assert value(vllm, "vllm:e2e_request_latency_seconds_count", **own) == 2
+    reasons = {"stop": 1, "abort": 0, "error": 1}
+    for reason, count in reasons.items():
+        assert value(vllm, "vllm:request_success_total", finished_reason=reason, **own) == count, (
+            reason
+        )
+    assert server.get("/status?names=tgi").json()["code"] == "unknown_names"
+
+
+def test_status_of_locations(server):
+    """Functions of phases are counted for each location."""
+    for path, count in (("/scored/a", 2), ("/scored/long", 1)):
+        for _ in range(count):
+            assert server.get(path).ok
+    for location, count in ((r"^/scored/\w$", 2), ("/scored/", 1)):
+        wait_for_number(server, count, "requests_total", "score", location=location)
+    handlers = server.get("/status?format=json&scope=handlers").json()["handlers"]
+    found = {
+        each.get("location"): each["requests"] for each in handlers if ":score" in each["name"]
+    }
+    assert found == {r"^/scored/\w$": {"200": 2}, "/scored/": {"200": 1}}
 
 
 def test_status_arguments(server):
