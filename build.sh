@@ -15,7 +15,7 @@ WORKERS=$((JOBS * 2))               # tests at once
 
 BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl)
 TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl
-               espeak-ng)
+               espeak-ng prometheus)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
@@ -39,6 +39,7 @@ declare -A WHY=(
     [debhelper]='builds the Debian package'
     [dpkg-dev]='builds the Debian package'
     [fakeroot]='builds the Debian package as any user'
+    [prometheus]='checks the rules of alerts (Debian also starts the server, on port 9090)'
     [libpcre2-dev]='regular expressions of nginx'
     [libssl-dev]='TLS of nginx'
 )

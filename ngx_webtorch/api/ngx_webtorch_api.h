@@ -218,6 +218,8 @@ typedef struct {
     uint32_t             first;           /* row */
     uint32_t             rows;
     int32_t              status;          /* 0, or HTTP status of the failure */
+    uint32_t             expired;         /* C only; its time was over in the
+                                             call */
     webtorch_failure_t  *failure;         /* NULL: details are only logged */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
@@ -579,6 +581,9 @@ void ngx_webtorch_saver_resign(void);
 
 /* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);
+
+/* the cells of a metric in this worker, see metrics/; NULL: it is not counted */
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
 /* cdef: c end */
 

@@ -128,6 +128,16 @@
 /* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
+/* what a metric's cells are, see metrics/ */
+#define WEBTORCH_METRIC_COUNTER    0
+#define WEBTORCH_METRIC_HISTOGRAM  1
+#define WEBTORCH_METRIC_SUM        2
+#define WEBTORCH_METRIC_MAX        3
+#define WEBTORCH_METRIC_MIN        4
+#define WEBTORCH_METRIC_MEAN       5
+#define WEBTORCH_METRIC_MODEL      6
+#define WEBTORCH_METRIC_STAGE      7
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5

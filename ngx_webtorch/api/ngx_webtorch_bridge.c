@@ -1253,25 +1253,25 @@ static void *_cffi_types[] = {
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, char *, size_t)
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // char *
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // char *
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_schema_t const *
+/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_schema_t const *
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, float const *, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // float const *
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // float const *
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, uint32_t)
@@ -1283,11 +1283,11 @@ static void *_cffi_types[] = {
 /* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_batch_t *
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 196), // webtorch_batch_t *
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, webtorch_params_t const *)
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 200), // webtorch_params_t const *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // webtorch_params_t const *
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(void)
 /* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1295,7 +1295,7 @@ static void *_cffi_types[] = {
 /* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
 /* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_form_t *
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 202), // webtorch_form_t *
 /* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 50 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
@@ -1303,11 +1303,11 @@ static void *_cffi_types[] = {
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_part_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_part_t *
 /* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, char const *, size_t)
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 199), // webtorch_job_t *
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_job_t *
 /* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
 /* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1320,27 +1320,27 @@ static void *_cffi_types[] = {
 /* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, webtorch_reply_t const *)
 /* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_reply_t const *
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 212), // webtorch_reply_t const *
 /* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_wanted_t const *
+/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // webtorch_wanted_t const *
 /* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // webtorch_block_t *
+/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 197), // webtorch_block_t *
 /* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_form_t const *
-/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_span_t const *
+/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 202), // webtorch_form_t const *
+/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 220), // webtorch_span_t const *
 /* 82 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // uint64_t *
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 207), // webtorch_sample_t *
+/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // uint64_t *
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_sample_t *
 /* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // webtorch_server_t *
+/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 218), // webtorch_server_t *
 /* 93 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
@@ -1350,124 +1350,133 @@ static void *_cffi_types[] = {
 /* 99 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_rows_t * *
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 139), // webtorch_rows_t * *
 /* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(int)
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 86), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(int, char const *, size_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 110 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 107 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 108 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 109 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // double const *
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(uint32_t)
-/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(int)
+/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(uint32_t, uint32_t)
-/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(void *)
-/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // void *
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(void)
-/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 126 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
-/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_failure_t const *
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_rows_t *)
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_rows_t *
+/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(int, char const *, size_t)
+/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 118 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 119 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(uint32_t)
+/* 122 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(uint32_t, uint32_t)
+/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(void *)
+/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 195), // void *
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(void)
 /* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_settings_t const *)
-/* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_settings_t const *
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION, 131), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 137 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_rows_t const *
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 141 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[16][64]
-/* 142 */ (_cffi_opcode_t)(16),
-/* 143 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[256]
-/* 144 */ (_cffi_opcode_t)(256),
-/* 145 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[32][64]
-/* 146 */ (_cffi_opcode_t)(32),
-/* 147 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[512]
-/* 148 */ (_cffi_opcode_t)(512),
-/* 149 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[64]
-/* 150 */ (_cffi_opcode_t)(64),
-/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[74]
-/* 152 */ (_cffi_opcode_t)(74),
-/* 153 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[8][64]
-/* 154 */ (_cffi_opcode_t)(8),
-/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 156 */ _CFFI_OP(_CFFI_OP_ARRAY, 155), // float[8]
-/* 157 */ (_cffi_opcode_t)(8),
-/* 158 */ _CFFI_OP(_CFFI_OP_ARRAY, 156), // float[8][8]
-/* 159 */ (_cffi_opcode_t)(8),
-/* 160 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 162 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
-/* 163 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
-/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 166 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 166), // int64_t[8]
+/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 134 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
+/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_failure_t const *
+/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(webtorch_rows_t *)
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 215), // webtorch_rows_t *
+/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 195), // void()(webtorch_settings_t const *)
+/* 142 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_settings_t const *
+/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 144 */ _CFFI_OP(_CFFI_OP_FUNCTION, 139), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 145 */ _CFFI_OP(_CFFI_OP_POINTER, 215), // webtorch_rows_t const *
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 147 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 149 */ _CFFI_OP(_CFFI_OP_ARRAY, 157), // char[16][64]
+/* 150 */ (_cffi_opcode_t)(16),
+/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 148), // char[256]
+/* 152 */ (_cffi_opcode_t)(256),
+/* 153 */ _CFFI_OP(_CFFI_OP_ARRAY, 157), // char[32][64]
+/* 154 */ (_cffi_opcode_t)(32),
+/* 155 */ _CFFI_OP(_CFFI_OP_ARRAY, 148), // char[512]
+/* 156 */ (_cffi_opcode_t)(512),
+/* 157 */ _CFFI_OP(_CFFI_OP_ARRAY, 148), // char[64]
+/* 158 */ (_cffi_opcode_t)(64),
+/* 159 */ _CFFI_OP(_CFFI_OP_ARRAY, 148), // char[74]
+/* 160 */ (_cffi_opcode_t)(74),
+/* 161 */ _CFFI_OP(_CFFI_OP_ARRAY, 157), // char[8][64]
+/* 162 */ (_cffi_opcode_t)(8),
+/* 163 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 164), // float[8]
+/* 166 */ (_cffi_opcode_t)(8),
+/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // float[8][8]
 /* 168 */ (_cffi_opcode_t)(8),
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 166), // int64_t[9]
-/* 170 */ (_cffi_opcode_t)(9),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[32]
-/* 172 */ (_cffi_opcode_t)(32),
-/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[64]
-/* 174 */ (_cffi_opcode_t)(64),
-/* 175 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 176), // uintptr_t[32]
-/* 178 */ (_cffi_opcode_t)(32),
-/* 179 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // void *[32]
-/* 180 */ (_cffi_opcode_t)(32),
-/* 181 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // void *[64]
-/* 182 */ (_cffi_opcode_t)(64),
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // void(*)(int)
-/* 184 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // void(*)(void)
-/* 185 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // void(*)(webtorch_settings_t const *)
-/* 186 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 188 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 189 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_counters_t *
-/* 190 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 191 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_failure_t *
-/* 192 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 193 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 194 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // webtorch_gap_t[32]
-/* 196 */ (_cffi_opcode_t)(32),
-/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // webtorch_header_t *
-/* 198 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 199 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 200 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_reply_t *
-/* 203 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
-/* 204 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_request_t *
-/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
-/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
-/* 207 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
-/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
-/* 209 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
-/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
-/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
-/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_spec_t[32]
-/* 214 */ (_cffi_opcode_t)(32),
-/* 215 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_spec_t[64]
-/* 216 */ (_cffi_opcode_t)(64),
-/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
-/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
-/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
+/* 169 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 171 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
+/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 173 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
+/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 175 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 176 */ _CFFI_OP(_CFFI_OP_ARRAY, 175), // int64_t[8]
+/* 177 */ (_cffi_opcode_t)(8),
+/* 178 */ _CFFI_OP(_CFFI_OP_ARRAY, 175), // int64_t[9]
+/* 179 */ (_cffi_opcode_t)(9),
+/* 180 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[32]
+/* 181 */ (_cffi_opcode_t)(32),
+/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[64]
+/* 183 */ (_cffi_opcode_t)(64),
+/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 185 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // uintptr_t[32]
+/* 187 */ (_cffi_opcode_t)(32),
+/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 129), // void *[32]
+/* 189 */ (_cffi_opcode_t)(32),
+/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 129), // void *[64]
+/* 191 */ (_cffi_opcode_t)(64),
+/* 192 */ _CFFI_OP(_CFFI_OP_POINTER, 113), // void(*)(int)
+/* 193 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // void(*)(void)
+/* 194 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void(*)(webtorch_settings_t const *)
+/* 195 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 196 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 197 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 198 */ _CFFI_OP(_CFFI_OP_POINTER, 199), // webtorch_counters_t *
+/* 199 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 200 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_failure_t *
+/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 202 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 203 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 203), // webtorch_gap_t[32]
+/* 205 */ (_cffi_opcode_t)(32),
+/* 206 */ _CFFI_OP(_CFFI_OP_POINTER, 207), // webtorch_header_t *
+/* 207 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 209 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 211 */ _CFFI_OP(_CFFI_OP_POINTER, 212), // webtorch_reply_t *
+/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
+/* 213 */ _CFFI_OP(_CFFI_OP_POINTER, 214), // webtorch_request_t *
+/* 214 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
+/* 215 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
+/* 216 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
+/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
+/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
+/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
+/* 220 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
+/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
+/* 222 */ _CFFI_OP(_CFFI_OP_ARRAY, 221), // webtorch_spec_t[32]
+/* 223 */ (_cffi_opcode_t)(32),
+/* 224 */ _CFFI_OP(_CFFI_OP_ARRAY, 221), // webtorch_spec_t[64]
+/* 225 */ (_cffi_opcode_t)(64),
+/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
+/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
+/* 228 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1586,6 +1595,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   (void)((p->first) | 0);  /* check that 'webtorch_job_t.first' is an integer */
   (void)((p->rows) | 0);  /* check that 'webtorch_job_t.rows' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_job_t.status' is an integer */
+  (void)((p->expired) | 0);  /* check that 'webtorch_job_t.expired' is an integer */
   { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
@@ -2718,10 +2728,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(121), arg0, (char **)&x0);
+      _cffi_type(129), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(121), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(129), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2801,10 +2811,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(128), arg2, (char **)&x2);
+      _cffi_type(136), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(128), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(136), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3075,6 +3085,93 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_log _cffi_d_ngx_webtorch_log
 #endif
 
+static uint64_t * _cffi_d_ngx_webtorch_metrics_open(int x0, char const * x1, char const * x2, char const * x3, double const * x4, uint32_t x5)
+{
+  return ngx_webtorch_metrics_open(x0, x1, x2, x3, x4, x5);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
+{
+  int x0;
+  char const * x1;
+  char const * x2;
+  char const * x3;
+  double const * x4;
+  uint32_t x5;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint64_t * result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+  PyObject *arg5;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_metrics_open", 6, 6, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(110), arg4, (char **)&x4);
+  if (datasize != 0) {
+    x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(110), arg4, (char **)&x4,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x5 = _cffi_to_c_int(arg5, uint32_t);
+  if (x5 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_metrics_open(x0, x1, x2, x3, x4, x5); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(86));
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_metrics_open _cffi_d_ngx_webtorch_metrics_open
+#endif
+
 static void _cffi_d_ngx_webtorch_release(void * x0)
 {
   ngx_webtorch_release(x0);
@@ -3088,10 +3185,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(121), arg0, (char **)&x0);
+      _cffi_type(129), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(121), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(129), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3312,10 +3409,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(139), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3422,10 +3519,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(139), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3519,10 +3616,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(137), arg0, (char **)&x0);
+      _cffi_type(145), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(137), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(145), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3534,7 +3631,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(131));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(139));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3579,10 +3676,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(139), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4101,6 +4198,78 @@ static int _cffi_const_WEBTORCH_MESSAGE_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_METRIC_COUNTER(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_COUNTER) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_COUNTER) | 0);  /* check that WEBTORCH_METRIC_COUNTER is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_HISTOGRAM(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_HISTOGRAM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_HISTOGRAM) | 0);  /* check that WEBTORCH_METRIC_HISTOGRAM is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MAX(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MAX) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MAX) | 0);  /* check that WEBTORCH_METRIC_MAX is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MEAN(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MEAN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MEAN) | 0);  /* check that WEBTORCH_METRIC_MEAN is an integer */
+  if (!_cffi_check_int(*o, n, 5U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MIN(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MIN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MIN) | 0);  /* check that WEBTORCH_METRIC_MIN is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MODEL(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MODEL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MODEL) | 0);  /* check that WEBTORCH_METRIC_MODEL is an integer */
+  if (!_cffi_check_int(*o, n, 6U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_STAGE(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_STAGE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_STAGE) | 0);  /* check that WEBTORCH_METRIC_STAGE is an integer */
+  if (!_cffi_check_int(*o, n, 7U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_SUM(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_SUM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_SUM) | 0);  /* check that WEBTORCH_METRIC_SUM is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MISSING(unsigned long long *o)
 {
   int n = (WEBTORCH_MISSING) <= 0;
@@ -4474,6 +4643,14 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_COUNTER", (void *)_cffi_const_WEBTORCH_METRIC_COUNTER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_HISTOGRAM", (void *)_cffi_const_WEBTORCH_METRIC_HISTOGRAM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MAX", (void *)_cffi_const_WEBTORCH_METRIC_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MEAN", (void *)_cffi_const_WEBTORCH_METRIC_MEAN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MIN", (void *)_cffi_const_WEBTORCH_METRIC_MIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MODEL", (void *)_cffi_const_WEBTORCH_METRIC_MODEL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_STAGE", (void *)_cffi_const_WEBTORCH_METRIC_STAGE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_SUM", (void *)_cffi_const_WEBTORCH_METRIC_SUM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MISSING", (void *)_cffi_const_WEBTORCH_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4515,55 +4692,56 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_async_begin },
   { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_async_cancelled },
   { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 43), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 131), (void *)_cffi_d_ngx_webtorch_async_flush },
   { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_async_take },
   { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_publish },
   { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_balancer_samples },
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_balancer_scale },
   { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_ngx_webtorch_balancer_servers },
   { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 121), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 121), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 121), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 121), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 121), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 124), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 121), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 124), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 133), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 79), (void *)_cffi_d_ngx_webtorch_form_decode },
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 46), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 164), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 185), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 162), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 161), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 160), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 164), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 163), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 184), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 173), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 194), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 171), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 170), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 169), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 173), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 172), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 193), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 192), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 63), (void *)_cffi_d_ngx_webtorch_reply_body },
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 58), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_rows_cancel },
   { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_rows_direct },
   { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 101), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_rows_free },
   { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 136), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 144), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 131), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_rows_wait },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 131), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 131), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 131), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 131), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -4597,22 +4775,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 59) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 181) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 173) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 177) },
+               _CFFI_OP(_CFFI_OP_NOOP, 186) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 169) },
+             _CFFI_OP(_CFFI_OP_NOOP, 178) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4627,7 +4805,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -4639,46 +4817,46 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 175) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 175) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 175) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 217) },
+               _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 217) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+               _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+           _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+          _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4693,19 +4871,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 151) },
+                _CFFI_OP(_CFFI_OP_NOOP, 159) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 211) },
+               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 147) },
+               _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4717,13 +4895,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 143) },
+             _CFFI_OP(_CFFI_OP_NOOP, 151) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 217) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4732,25 +4910,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
+  { "expired", offsetof(webtorch_job_t, expired),
+               sizeof(((webtorch_job_t *)0)->expired),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 191) },
+               _CFFI_OP(_CFFI_OP_NOOP, 200) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 204) },
+               _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+             _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+              _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+             _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4759,82 +4940,82 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 155) },
+            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 155) },
+                _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 155) },
+            _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+               _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 211) },
+            _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 211) },
+               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 211) },
+            _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 217) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+               _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 221) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 217) },
+                _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+              _CFFI_OP(_CFFI_OP_NOOP, 129) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4867,7 +5048,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4876,7 +5057,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4885,22 +5066,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 179) },
+              _CFFI_OP(_CFFI_OP_NOOP, 188) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -4909,10 +5090,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 7) },
@@ -4921,28 +5102,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 155) },
+               _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 155) },
+                _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 156) },
+                _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4957,10 +5138,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 215) },
+              _CFFI_OP(_CFFI_OP_NOOP, 224) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 213) },
+               _CFFI_OP(_CFFI_OP_NOOP, 222) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4975,7 +5156,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 153) },
+            _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4987,13 +5168,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 145) },
+            _CFFI_OP(_CFFI_OP_NOOP, 153) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5002,7 +5183,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5014,37 +5195,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 155) },
+               _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 155) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 155) },
+             _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 156) },
+                _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 139) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 147) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5053,34 +5234,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+          _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+           _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 149) },
+            _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 166) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -5089,10 +5270,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+          _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+           _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -5114,75 +5295,75 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 187, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 196, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 188, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 197, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 190, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 199, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 5 },
-  { "$webtorch_failure_t", 192, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 201, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 29, 5 },
-  { "$webtorch_form_t", 193, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 202, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 34, 12 },
-  { "$webtorch_gap_t", 194, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_gap_t", 203, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 46, 4 },
-  { "$webtorch_header_t", 198, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 207, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 50, 2 },
-  { "$webtorch_job_t", 199, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 52, 9 },
-  { "$webtorch_params_t", 200, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 61, 9 },
-  { "$webtorch_part_t", 201, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 70, 6 },
-  { "$webtorch_reply_t", 203, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 76, 9 },
-  { "$webtorch_request_t", 205, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 85, 15 },
-  { "$webtorch_rows_t", 206, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 100, 16 },
-  { "$webtorch_sample_t", 207, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 116, 5 },
-  { "$webtorch_schema_t", 208, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 121, 24 },
-  { "$webtorch_server_t", 209, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 145, 7 },
-  { "$webtorch_settings_t", 210, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 152, 11 },
-  { "$webtorch_span_t", 211, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 163, 3 },
-  { "$webtorch_spec_t", 212, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 166, 5 },
-  { "$webtorch_str_t", 217, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 171, 2 },
-  { "$webtorch_text_t", 218, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 173, 2 },
-  { "$webtorch_wanted_t", 219, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 175, 6 },
+  { "$webtorch_job_t", 208, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 52, 10 },
+  { "$webtorch_params_t", 209, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 62, 9 },
+  { "$webtorch_part_t", 210, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 71, 6 },
+  { "$webtorch_reply_t", 212, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 77, 9 },
+  { "$webtorch_request_t", 214, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 86, 15 },
+  { "$webtorch_rows_t", 215, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 101, 16 },
+  { "$webtorch_sample_t", 216, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 117, 5 },
+  { "$webtorch_schema_t", 217, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 122, 24 },
+  { "$webtorch_server_t", 218, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 146, 7 },
+  { "$webtorch_settings_t", 219, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 153, 11 },
+  { "$webtorch_span_t", 220, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 164, 3 },
+  { "$webtorch_spec_t", 221, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 167, 5 },
+  { "$webtorch_str_t", 226, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 172, 2 },
+  { "$webtorch_text_t", 227, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 174, 2 },
+  { "$webtorch_wanted_t", 228, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 176, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 187 },
-  { "webtorch_block_t", 188 },
-  { "webtorch_counters_t", 190 },
-  { "webtorch_failure_t", 192 },
-  { "webtorch_form_t", 193 },
-  { "webtorch_gap_t", 194 },
-  { "webtorch_header_t", 198 },
-  { "webtorch_job_t", 199 },
-  { "webtorch_params_t", 200 },
-  { "webtorch_part_t", 201 },
-  { "webtorch_reply_t", 203 },
-  { "webtorch_request_t", 205 },
-  { "webtorch_rows_t", 206 },
-  { "webtorch_sample_t", 207 },
-  { "webtorch_schema_t", 208 },
-  { "webtorch_server_t", 209 },
-  { "webtorch_settings_t", 210 },
-  { "webtorch_span_t", 211 },
-  { "webtorch_spec_t", 212 },
-  { "webtorch_str_t", 217 },
-  { "webtorch_text_t", 218 },
-  { "webtorch_wanted_t", 219 },
+  { "webtorch_batch_t", 196 },
+  { "webtorch_block_t", 197 },
+  { "webtorch_counters_t", 199 },
+  { "webtorch_failure_t", 201 },
+  { "webtorch_form_t", 202 },
+  { "webtorch_gap_t", 203 },
+  { "webtorch_header_t", 207 },
+  { "webtorch_job_t", 208 },
+  { "webtorch_params_t", 209 },
+  { "webtorch_part_t", 210 },
+  { "webtorch_reply_t", 212 },
+  { "webtorch_request_t", 214 },
+  { "webtorch_rows_t", 215 },
+  { "webtorch_sample_t", 216 },
+  { "webtorch_schema_t", 217 },
+  { "webtorch_server_t", 218 },
+  { "webtorch_settings_t", 219 },
+  { "webtorch_span_t", 220 },
+  { "webtorch_spec_t", 221 },
+  { "webtorch_str_t", 226 },
+  { "webtorch_text_t", 227 },
+  { "webtorch_wanted_t", 228 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5192,12 +5373,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  130,  /* num_globals */
+  139,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */
   NULL,  /* no includes */
-  220,  /* num_types */
+  229,  /* num_types */
   1,  /* flags */
 };
 

@@ -61,7 +61,10 @@ struct ngx_webtorch_batch_s {
     ngx_webtorch_batch_state_e   state;
     ngx_uint_t                   nholds;
     ngx_msec_t                   opened;
-    ngx_uint_t                   elapsed; /* microseconds in Python */
+    ngx_uint_t                   elapsed; /* microseconds in Python, and for
+                                             the GIL */
+    uint64_t                     started; /* us of the clock */
+    ngx_uint_t                   in_loop; /* it has run in the event loop */
     ngx_uint_t                   waited;  /* the function of a request waited
                                              for something */
     void                        *copies[WEBTORCH_MAX_TENSORS];  /* of outputs

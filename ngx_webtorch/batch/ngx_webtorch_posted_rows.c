@@ -135,7 +135,7 @@ ngx_webtorch_posted_handler(void)
         ngx_queue_init(&posted->cancel);
 
         if (posted->waiter.job) {
-            ngx_webtorch_batch_cancel(&posted->waiter);
+            (void) ngx_webtorch_batch_cancel(&posted->waiter);
             ngx_queue_remove(&posted->queue);
             ngx_webtorch_posted_end(posted, WEBTORCH_ROWS_CANCELLED);
         }

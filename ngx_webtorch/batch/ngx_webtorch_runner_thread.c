@@ -2,6 +2,8 @@
 #include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
@@ -415,6 +417,8 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
     if (ngx_webtorch_stuck_found()) {
         ngx_webtorch_stuck_handler();
     }
+
+    ngx_webtorch_metrics_mark = ngx_webtorch_clock_usec();
 
     for (batch = done.head; batch; batch = next) {
         next = batch->next;

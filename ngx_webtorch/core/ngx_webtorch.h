@@ -44,6 +44,7 @@ typedef struct {
 
     ngx_webtorch_accept_t  *accept;       /* NULL: a single worker */
 
+    ngx_flag_t              metrics;
     size_t                  worker_memory;
     ngx_flag_t              reload;       /* modules that change on disk are
                                              imported again */

@@ -26,6 +26,8 @@
 
 typedef struct ngx_webtorch_handler_s  ngx_webtorch_handler_t;
 typedef struct ngx_webtorch_runner_s   ngx_webtorch_runner_t;
+typedef struct ngx_webtorch_series_s   ngx_webtorch_series_t;
+typedef struct ngx_webtorch_handler_metrics_s  ngx_webtorch_handler_metrics_t;
 
 
 /* counted in a worker since it was started */
@@ -58,6 +60,9 @@ struct ngx_webtorch_handler_s {
 
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
+    ngx_str_t               location;     /* of a directive of phases; empty:
+                                             of a server, or it is counted for
+                                             all locations */
 
     ngx_uint_t              keep_open;    /* its batches are kept open for
                                              requests of later iterations */
@@ -88,6 +93,13 @@ struct ngx_webtorch_handler_s {
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
     ngx_webtorch_stats_t    stats;
+
+    /* in a worker; NULL: it is not counted */
+    ngx_webtorch_series_t           *series;
+    ngx_webtorch_handler_metrics_t  *metrics;
+    ngx_uint_t              in_thread;    /* the last call was; the metrics may
+                                             be those of several directives */
+    ngx_uint_t              in_loop;
 
     /* checks that the schema fits the directive, logs if it does not; or NULL */
     ngx_int_t             (*check)(ngx_cycle_t *cycle,

@@ -6,7 +6,7 @@
  * request, query, accel, reply, job, decode, load, negotiate, metadata,
  * content, infer, protocol; a file calls only those before it.
  *
- * The folder includes headers of api/, tensor/, core/, shared/ and batch/, and
+ * The folder includes headers of api/, tensor/, core/ to batch/, and of
  * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This
  * header has what the whole folder and http/phases/ need, each other one
  * belongs to the .c of its name.

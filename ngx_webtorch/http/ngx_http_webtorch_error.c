@@ -8,7 +8,9 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_status.h"
+#include "ngx_webtorch_stuck.h"
 
 
 typedef struct {
@@ -289,6 +291,11 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
         return ngx_http_webtorch_no_room(r);
     }
 
+    ngx_webtorch_metrics_refused(ctx->counted,
+                        ngx_webtorch_stuck_blocks(ctx->handler->runner)
+                        ? NGX_WEBTORCH_REFUSED_STUCK
+                        : NGX_WEBTORCH_REFUSED_QUEUE);
+
     if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -301,6 +308,13 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_webtorch_no_room(ngx_http_request_t *r)
 {
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_webtorch_metrics_refused(ctx->counted,
+                                 NGX_WEBTORCH_REFUSED_QUEUE_SIZE);
+
     if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -326,7 +340,15 @@ ngx_http_webtorch_retry_after(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 {
-    ngx_str_t  text;
+    ngx_str_t                 text;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_webtorch_metrics_refused(ctx->counted,
+                                 (err->status == NGX_HTTP_SERVICE_UNAVAILABLE)
+                                 ? NGX_WEBTORCH_REFUSED_QUEUE_SIZE
+                                 : NGX_WEBTORCH_REFUSED_BODY);
 
     if (err->status == NGX_HTTP_SERVICE_UNAVAILABLE
         && ngx_http_webtorch_retry_after(r) != NGX_OK)
@@ -369,6 +391,12 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
 
     if (ctx->answered) {
         return ngx_http_next_header_filter(r);
+    }
+
+    /* nginx has answered before the handler got the request */
+
+    if (wlcf->handler) {
+        ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
     }
 
     ctx->replace = 1;

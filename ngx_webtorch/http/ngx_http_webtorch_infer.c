@@ -76,7 +76,7 @@ ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ctx->handler = model->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, model->handler);
     ctx->model = model;
     ctx->wire = &ngx_http_webtorch_oip;
     ctx->padded = 1;

@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
 #include "ngx_http_webtorch_openapi.h"
+#include "ngx_http_webtorch_status.h"
 
 
 static ngx_int_t ngx_http_webtorch_init(ngx_conf_t *cf);
@@ -84,6 +85,20 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       ngx_conf_set_size_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_webtorch_conf_t, worker_memory),
+      NULL },
+
+    { ngx_string("webtorch_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_status_conf,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_metrics"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_webtorch_conf_t, metrics),
       NULL },
 
     { ngx_string("webtorch_reload"),

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from webtorch import _state
+from webtorch._counts import Counts
 from webtorch._eval_copy import EvalCopy
 from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._training import progress, training
@@ -171,6 +172,7 @@ class Model:
         if isinstance(self.state, SharedState) and models.is_importing():
             self._imported = _fingerprint(module)
             self._guards = [*_guard(module)]
+        self._counts = Counts(name)
         models[name] = self
 
     @property
@@ -218,6 +220,7 @@ class Model:
             else:
                 self.gather()
         progress.mark()
+        self._counts.step(value)
 
     def gather(self) -> None:
         """Copy the values that a call has assigned anew to where all workers read them.

@@ -72,7 +72,7 @@ ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
     }
 
     handler = wlcf->handler;
-    ctx->handler = handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, handler);
 
     if (r->method == NGX_HTTP_OPTIONS && r == r->main) {
         return ngx_http_webtorch_handler_metadata(r, handler);

@@ -55,7 +55,7 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->handler = wlcf->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
 
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_table.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -77,6 +78,11 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
 
     st->request = r;
     *stream = st;
+
+    if (handler->metrics) {
+        ngx_webtorch_metrics_add(&handler->metrics->streams, 1);
+        ngx_webtorch_metrics_add(&handler->metrics->open, 1);
+    }
 
     return NGX_OK;
 }
@@ -298,6 +304,10 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         ngx_queue_remove(&st->turn);
     }
 
+    if (st->handler->metrics) {
+        ngx_webtorch_metrics_add(&st->handler->metrics->open, (uint64_t) -1);
+    }
+
     /* those of the list have a request */
 
     ngx_queue_remove(&st->queue);
@@ -324,7 +334,7 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
      */
 
     if (!st->opening) {
-        ngx_webtorch_batch_cancel(&st->waiter);
+        (void) ngx_webtorch_batch_cancel(&st->waiter);
         ngx_http_webtorch_stream_leave_record(st);
     }
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from webtorch import _batches
+from webtorch import _batches, _cells
 from webtorch._native import ffi, lib
-from webtorch._worker import environment, log, programs
+from webtorch._worker import cells, environment, log, programs
 from webtorch._worker.coroutines import Loop
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
@@ -93,6 +93,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     _loop = Loop(_coroutines, _posting, settings.threads)
     if not settings.check:
         _batches.batches = _posting
+        _cells.source = cells.open_cells
         # nothing computes batches in a forked child
         os.register_at_fork(after_in_child=_forget_batches)
 

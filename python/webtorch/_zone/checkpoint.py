@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from webtorch import __version__
+from webtorch._counts import Counts
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.interfaces import Contents
 from webtorch._zone.layout import Layout
@@ -145,6 +146,7 @@ class Checkpoints:
             path = directory / f"{steps:012}.safetensors"
             write(path, shared.layout, tensors, _metadata(shared, steps, sequence))
             counters.saved = steps
+            Counts(shared.name).save()
 
         for file in [file for file in ours if file.path != path][self._keep - 1 :]:
             file.path.unlink(missing_ok=True)

@@ -92,6 +92,15 @@
 
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
+#define WEBTORCH_METRIC_COUNTER    0
+#define WEBTORCH_METRIC_HISTOGRAM  1
+#define WEBTORCH_METRIC_SUM        2
+#define WEBTORCH_METRIC_MAX        3
+#define WEBTORCH_METRIC_MIN        4
+#define WEBTORCH_METRIC_MEAN       5
+#define WEBTORCH_METRIC_MODEL      6
+#define WEBTORCH_METRIC_STAGE      7
+
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
 #define WEBTORCH_LOG_NOTICE   6
@@ -230,6 +239,7 @@ typedef struct {
     uint32_t             first;
     uint32_t             rows;
     int32_t              status;
+    uint32_t             expired;
     webtorch_failure_t  *failure;
     webtorch_request_t  *request;
     webtorch_reply_t    *reply;
@@ -434,6 +444,8 @@ int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
 
 int ngx_webtorch_exiting(void);
+
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
 typedef struct ngx_webtorch_exchange_s  ngx_webtorch_exchange_t;
 
