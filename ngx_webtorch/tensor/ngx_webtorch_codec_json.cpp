@@ -217,17 +217,15 @@ find_tensors(const Decoder &d, const element &root, Found *found)
 }
 
 
+/* N: inputs at most; many take as long to initialize as a short row to read */
+
+template <size_t N>
 int
-decode_document(const Decoder &d, const element &root)
+decode_tensors(const Decoder &d, const element &root)
 {
-    Found                 found[WEBTORCH_MAX_TENSORS];
-    array                 records;
+    Found                 found[N];
     uint32_t              i;
     ngx_webtorch_sink_t  *sink = d.sink;
-
-    if (is_records(root) && root.get(records) == simdjson::SUCCESS) {
-        return decode_records(d, records);
-    }
 
     if (find_tensors(d, root, found) != 0) {
         return -1;
@@ -259,6 +257,23 @@ decode_document(const Decoder &d, const element &root)
     }
 
     return 0;
+}
+
+
+int
+decode_document(const Decoder &d, const element &root)
+{
+    array  records;
+
+    if (is_records(root) && root.get(records) == simdjson::SUCCESS) {
+        return decode_records(d, records);
+    }
+
+    if (d.schema->ninputs == 1) {
+        return decode_tensors<1>(d, root);
+    }
+
+    return decode_tensors<WEBTORCH_MAX_TENSORS>(d, root);
 }
 
 
