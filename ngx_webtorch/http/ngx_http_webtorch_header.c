@@ -406,7 +406,7 @@ ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type)
     last = type->data + type->len;
 
     for (p = type->data; p < last; p++) {
-        p = ngx_strlchr(p, last, ';');
+        p = memchr(p, ';', (size_t) (last - p));
 
         if (p == NULL) {
             return;

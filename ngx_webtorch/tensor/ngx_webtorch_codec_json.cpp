@@ -207,19 +207,34 @@ measure(const Decoder &d, Found *found, uint32_t seen)
 }
 
 
+/* N: inputs at most; many take as long to initialize as a short row to read */
+
+template <size_t N>
+int
+decode_members(const Decoder &d, const element &root)
+{
+    Found     found[N];
+    uint32_t  seen = 0;
+
+    return (find_tensors(d, root, found, &seen) == 0)
+               ? decode_tensors(d, found, seen) : -1;
+}
+
+
 int
 decode_document(const Decoder &d, const element &root)
 {
-    Found     found[WEBTORCH_MAX_TENSORS];
-    array     records;
-    uint32_t  seen = 0;
+    array  records;
 
     if (is_records(root) && root.get(records) == simdjson::SUCCESS) {
         return decode_records(d, records);
     }
 
-    return (find_tensors(d, root, found, &seen) == 0)
-               ? decode_tensors(d, found, seen) : -1;
+    if (d.schema->ninputs == 1) {
+        return decode_members<1>(d, root);
+    }
+
+    return decode_members<WEBTORCH_MAX_TENSORS>(d, root);
 }
 
 

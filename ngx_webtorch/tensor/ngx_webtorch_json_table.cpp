@@ -398,17 +398,19 @@ decode_table(const Decoder &d, const char *text)
     const char              *p = text, *end = text + d.len;
     std::unique_ptr<char[]>  memory;
 
-    while (end > text && is_space(end[-1])) {
-        end--;
+    while (p < end && is_space(*p)) {
+        p++;
     }
 
-    if (end - text < 4 || *--end != ']' || !is_plain(d.schema)) {
+    if (end - p < 4 || *p != '[' || !is_plain(d.schema)) {
         return 1;
     }
 
-    p = skip_space(p);
+    while (is_space(end[-1])) {
+        end--;
+    }
 
-    if (*p != '[' || *(p = skip_space(p + 1)) != '{') {
+    if (*--end != ']' || *(p = skip_space(p + 1)) != '{') {
         return 1;
     }
 
