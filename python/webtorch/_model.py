@@ -261,10 +261,7 @@ class Model:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
         if _versions.table and (other := chosen(self)) is not self:
-            return other._call(*args, **kwargs)
-        return self._call(*args, **kwargs)
-
-    def _call(self, *args: Any, **kwargs: Any) -> Any:
+            return other(*args, **kwargs)
         if not torch.is_grad_enabled():
             output = self._evaluation(*args, **kwargs)
             self._members.gather(EVALUATION)

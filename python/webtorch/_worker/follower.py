@@ -101,5 +101,8 @@ class Follower(threading.Thread):
         number = self.orders.change(change).number
         self.follow()
         end = time.monotonic() + PATIENCE
-        while self._workers.count_behind(number) and time.monotonic() < end:
+        while behind := self._workers.count_behind(number):
+            if time.monotonic() > end:
+                log.warning("%d workers have not followed an order yet", behind)
+                break
             time.sleep(WAIT)
