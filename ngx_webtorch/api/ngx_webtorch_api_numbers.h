@@ -75,7 +75,13 @@
 
 /* the index in sizes[] of the bits of absent optional inputs */
 #define WEBTORCH_ABSENT       8
-#define WEBTORCH_NSIZES       9
+
+/* the index in sizes[] of the number of the versions that the calls use */
+#define WEBTORCH_CHOICE       9
+#define WEBTORCH_NSIZES       10
+
+/* a model or a function, "@", a version and a zero byte */
+#define WEBTORCH_CHOICE_LEN   256
 
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096

@@ -557,7 +557,7 @@ ngx_webtorch_batch_find_oldest(ngx_webtorch_runner_t *runner)
     ngx_webtorch_waiter_t  *waiter, *oldest;
 
     oldest = NULL;
-    n = ngx_webtorch_has_key(&runner->handler->schema)
+    n = ngx_webtorch_runner_has_key(runner)
         ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     for (q = ngx_queue_head(&runner->batches);

@@ -514,7 +514,7 @@ ngx_webtorch_runner_thread_reclaim(ngx_webtorch_runner_t *runner,
     }
 
     found = NULL;
-    n = ngx_webtorch_has_key(&runner->handler->schema)
+    n = ngx_webtorch_runner_has_key(runner)
         ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);

@@ -71,6 +71,7 @@ struct ngx_webtorch_handler_s {
 
     ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or
                                              NULL */
+    ngx_str_t               model;        /* see the schema; may be empty */
 
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */

@@ -4,7 +4,7 @@
  * their answers.  The files from the bottom to the top: header, ctx, abort,
  * thread, body, scratch, inflate, encode, send, error, failure, origin, cors,
  * request, query, accel, reply, job, decode, load, negotiate, metadata,
- * content, infer, protocol; a file calls only those before it.
+ * choose, content, infer, protocol; a file calls only those before it.
  *
  * The folder includes headers of api/, tensor/, core/ to batch/, and of
  * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This
@@ -31,6 +31,8 @@ typedef struct {
     ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
     ngx_array_t                 *captures;   /* names, of ngx_str_t; NULL:
                                                 none */
+    ngx_http_complex_value_t    *model;   /* "name@version"; NULL: as the code
+                                             has it */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;

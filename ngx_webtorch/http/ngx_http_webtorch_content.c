@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
@@ -69,6 +70,10 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_webtorch_negotiate(r, ctx);
+    }
+
+    if (rc == NGX_DECLINED && wlcf->model) {
+        rc = ngx_http_webtorch_choose(r, ctx, wlcf->model);
     }
 
     if (rc != NGX_DECLINED) {

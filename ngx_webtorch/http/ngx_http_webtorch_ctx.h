@@ -66,6 +66,7 @@ struct ngx_http_webtorch_ctx_s {
     /* webtorch_inference_protocol */
     ngx_webtorch_model_t            *model;
     ngx_webtorch_oip_t              *oip;
+    ngx_str_t                        version; /* of the model; empty: 1 */
     ssize_t                          json;    /* bytes of the body that are
                                                  JSON; -1: all */
 

@@ -137,6 +137,11 @@ ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
                                 ctx->oip, err)
         == 0)
     {
+        if (ctx->version.len) {
+            ctx->oip->version = (char *) ctx->version.data;
+            ctx->oip->version_len = ctx->version.len;
+        }
+
         return 0;
     }
 

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_infer.h"
@@ -25,7 +26,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_webtorch_get_path(ngx_http_request_t *r,
     ngx_str_t *path);
-static ngx_int_t ngx_http_webtorch_skip_version(ngx_str_t *path);
+static ngx_int_t ngx_http_webtorch_take_version(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_str_t *path);
 static void ngx_http_webtorch_take_segment(ngx_str_t *path, ngx_str_t *segment);
 static ngx_http_webtorch_route_t *ngx_http_webtorch_find_route(
     ngx_http_webtorch_route_t *route, ngx_str_t *path);
@@ -107,6 +109,7 @@ ngx_http_webtorch_generate_pt  ngx_http_webtorch_protocol_generate;
 ngx_int_t
 ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
 {
+    ngx_int_t                   rc;
     ngx_str_t                   path, name;
     ngx_webtorch_conf_t        *wcf;
     ngx_webtorch_model_t       *model;
@@ -143,9 +146,10 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
                                         "no model has this name");
     }
 
-    if (ngx_http_webtorch_skip_version(&path) != NGX_OK) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_FOUND, "not_found",
-                                        "the model has version 1 only");
+    rc = ngx_http_webtorch_take_version(r, model, &path);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     route = ngx_http_webtorch_find_route(ngx_http_webtorch_model_routes, &path);
@@ -190,30 +194,34 @@ ngx_http_webtorch_get_path(ngx_http_request_t *r, ngx_str_t *path)
 }
 
 
-/* skips "versions/1", which is optional; NGX_DECLINED: another version */
+/*
+ * Takes "versions/VERSION", which is optional, off the path; NGX_DECLINED: the
+ * function has it.
+ */
 
 static ngx_int_t
-ngx_http_webtorch_skip_version(ngx_str_t *path)
+ngx_http_webtorch_take_version(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_str_t *path)
 {
-    ngx_str_t  rest, segment;
+    ngx_str_t                 rest, segment;
+    ngx_http_webtorch_ctx_t  *ctx;
 
     rest = *path;
 
     ngx_http_webtorch_take_segment(&rest, &segment);
 
     if (segment.len != 8 || ngx_memcmp(segment.data, "versions", 8) != 0) {
-        return NGX_OK;
-    }
-
-    ngx_http_webtorch_take_segment(&rest, &segment);
-
-    if (segment.len != 1 || segment.data[0] != '1') {
         return NGX_DECLINED;
     }
 
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_http_webtorch_take_segment(&rest, &ctx->version);
+
     *path = rest;
 
-    return NGX_OK;
+    return ngx_http_webtorch_choose_version(r, ctx, model->handler,
+                                            &ctx->version);
 }
 
 

@@ -1,7 +1,7 @@
 
 /*
- * The directives of webtorch_handler and webtorch_inference_protocol, and the
- * settings of all handlers.
+ * The directives of webtorch_handler, webtorch_inference_protocol and
+ * webtorch_control, and the settings of all handlers.
  */
 
 #include "ngx_http_webtorch.h"
@@ -149,6 +149,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
     { ngx_string("webtorch_openapi"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_conf_openapi,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_control"),
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_conf_control,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },

@@ -107,6 +107,8 @@ parse_id(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
     std::string_view  id;
 
     oip->id_len = 0;
+    oip->version = "1";
+    oip->version_len = 1;
 
     if (!find(root, "id", &e)) {
         return 0;

@@ -61,5 +61,5 @@ def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
     modules = ("bridge", "cells", "coroutines", "failures", "generator_runner", "life_runner")
     modules += ("loading", "log", "open_runner", "policies", "posting", "replies")
-    modules += ("request_runner", "requests", "tensor_runner")
+    modules += ("request_runner", "requests", "tensor_runner", "versions")
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}

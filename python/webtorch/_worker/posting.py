@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _strings
+from webtorch import _strings, _versions
 from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
@@ -100,6 +100,7 @@ class Target:
         if self._schema.axes:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
+        target.choice = _versions.selected.get()
         caller = target.caller = next(_callers)
         raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)

@@ -111,6 +111,29 @@ class SharedState:
         """The number of optimizer steps that all workers have made."""
         return self.blocks.counters.steps
 
+    @property
+    def frozen(self) -> bool:
+        """Whether training makes no steps, in all workers."""
+        return bool(self.blocks.counters.frozen)
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Let training make no steps, or make them again."""
+        with self.pinned() as blocks:
+            blocks.counters.frozen = int(frozen)
+        self.blocks.counters.frozen = int(frozen)
+
+    def copy(self) -> tuple[Mapping[str, Tensor], int]:
+        """Return copies of the tensors, in strict order between two steps, and the steps."""
+        with self.pinned() as blocks, self.locked(blocks):
+            private = blocks.private()
+        return self.views(private), private.counters.steps
+
+    def retire(self) -> None:
+        """Hide the blocks, and leave them when no call runs: the version is unloaded."""
+        self.retired = True
+        for block in self.blocks:
+            block.retire()
+
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss."""
         if not self.strict and self.blocks.tensors.is_strict():
@@ -234,14 +257,14 @@ class SharedState:
                     _forget(block)
                     block.detach()
 
-    def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int) -> None:
+    def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int | None) -> None:
         """Replace the weights in all workers; each switches to them between two of its batches.
 
         Args:
             tensors: Tensors of the model and of its optimizer by name. If those of the optimizer
                 are missing, its current state is kept.
             steps: Optimizer steps that the tensors have had; None keeps the current number.
-            seen: The new value of `Counters.seen`, nanoseconds since 1970.
+            seen: The new value of `Counters.seen`, nanoseconds since 1970; None keeps it.
 
         Raises:
             MemoryError: The zone has no room for the old and the new weights.
@@ -256,8 +279,9 @@ class SharedState:
                 if blocks.optimizer:
                     self._copy_state(views, tensors, steps or 0)
                 blocks.counters.steps = self.zone.SAME_STEPS if steps is None else steps
-                blocks.counters.seen = seen
+                blocks.counters.seen = latest.counters.seen if seen is None else seen
                 blocks.counters.weights = latest.counters.weights
+                blocks.counters.frozen = latest.counters.frozen
             except BaseException:
                 for block in reversed(made):
                     block.discard()
@@ -337,6 +361,7 @@ class SharedState:
         blocks.counters.saved = counters.saved
         blocks.counters.seen = counters.seen
         blocks.counters.weights = counters.weights
+        blocks.counters.frozen = counters.frozen
         if blocks.optimizer:
             self._continue_from(views, _views(blocks.optimizer), counters.steps)
         return True

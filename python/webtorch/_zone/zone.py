@@ -54,6 +54,10 @@ class ZoneBlock:
         """Release this process's use of the block."""
         lib.ngx_webtorch_block_detach(self._id)
 
+    def retire(self) -> None:
+        """Hide the block, and have all workers refresh."""
+        lib.ngx_webtorch_block_retire(self._id)
+
     def count_step(self) -> None:
         """Count an optimizer step."""
         lib.ngx_webtorch_block_step(self._id)
@@ -124,6 +128,14 @@ class NginxZone:
     def resign(self) -> None:
         """Let another worker write files."""
         lib.ngx_webtorch_saver_resign()
+
+    def set_followed(self, number: int) -> None:
+        """Record the number of the last order that this worker has followed."""
+        lib.ngx_webtorch_orders_followed(number)
+
+    def count_behind(self, number: int) -> int:
+        """Return how many workers that serve have not followed an order."""
+        return int(lib.ngx_webtorch_orders_behind(number))
 
     def is_leaving(self) -> bool:
         """Return whether this worker shuts down."""

@@ -57,7 +57,11 @@
 #define WEBTORCH_DEFAULT_LEN  256
 
 #define WEBTORCH_ABSENT       8
-#define WEBTORCH_NSIZES       9
+
+#define WEBTORCH_CHOICE       9
+#define WEBTORCH_NSIZES       10
+
+#define WEBTORCH_CHOICE_LEN   256
 
 #define WEBTORCH_COPY_SIZE    4096
 
@@ -158,6 +162,8 @@ typedef struct {
     uint32_t         nmasks;
     uint32_t         noptional;
     webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];
+
+    char             model[WEBTORCH_CHOICE_LEN];
 } webtorch_schema_t;
 
 typedef struct {
@@ -226,6 +232,7 @@ typedef struct {
     uint64_t   text_len;
 
     int64_t    sizes[WEBTORCH_MAX_AXES];
+    uint32_t   choice;
 
     int32_t    status;
     char      *result;
@@ -349,6 +356,7 @@ typedef struct {
     uint64_t         seen;
     uint64_t         weights;
     uint32_t         undo;
+    uint32_t         frozen;
 } webtorch_counters_t;
 
 typedef struct {
@@ -400,6 +408,8 @@ void ngx_webtorch_rows_cancel(webtorch_rows_t *rows);
 uint32_t ngx_webtorch_rows_finished(webtorch_rows_t **rows, uint32_t n);
 void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
+int ngx_webtorch_choice_set(const char *name, uint32_t number);
+
 void ngx_webtorch_buffer_free(void *p);
 
 void ngx_webtorch_release(void *shared);
@@ -429,6 +439,11 @@ void ngx_webtorch_block_discard(uint32_t id);
 void ngx_webtorch_block_detach(uint32_t id);
 
 void ngx_webtorch_block_supersede(uint32_t id, uint32_t optimizer);
+
+void ngx_webtorch_block_retire(uint32_t id);
+
+void ngx_webtorch_orders_followed(uint64_t number);
+uint32_t ngx_webtorch_orders_behind(uint64_t number);
 
 void ngx_webtorch_block_step(uint32_t id);
 

@@ -1,0 +1,441 @@
+"""The function of webtorch_control: what operators order by HTTP."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from webtorch import _state, _versions
+from webtorch._errors import HTTPError
+from webtorch._handlers import TensorFunction, handler
+from webtorch._model import Model, models
+from webtorch._request import Request
+from webtorch._versions import DEFAULT, VersionError
+from webtorch._worker import loading
+from webtorch._worker.follower import Follower
+from webtorch._worker.versions import models_of, versions
+from webtorch._zone.checkpoint import Checkpoints, DamagedError, Found, read, read_metadata
+from webtorch._zone.orders import Ordered
+from webtorch._zone.shared_state import SharedState
+
+log = logging.getLogger("webtorch")
+
+Body = Mapping[str, Any]
+
+follower: Follower | None = None
+"""The orders of this worker; None if there is no webtorch_checkpoint."""
+
+
+@handler(methods=["GET", "HEAD", "POST"], variables=["remote_addr", "remote_user"], threads=1)
+def control(request: Request) -> Any:
+    """Do what a request orders."""
+    _refuse_other_origins(request)
+    for pattern, method, action, keys in _ROUTES:
+        if match := pattern.search(request.path):
+            asked = "GET" if request.method == "HEAD" else request.method
+            if asked != method:
+                raise HTTPError(405, f"the method is {method}", headers={"Allow": method})
+            found = [unquote(each) for each in match.groups()]
+            return _run(request, action, found, _body(request, keys) if method == "POST" else {})
+    raise HTTPError(404, "there is nothing at this address, see the table of webtorch_control")
+
+
+def _run(request: Request, action: Callable[..., Any], names: list[str], body: Body) -> Any:
+    try:
+        result = action(*names, body)
+    except VersionError as error:
+        raise HTTPError(404, str(error), code="unknown_version") from error
+    except DamagedError as error:
+        raise HTTPError(409, str(error)) from error
+    except MemoryError as error:
+        raise HTTPError(503, str(error) or "no memory", code="no_room") from error
+    if action in _CHANGES:
+        user = request.variables.get("remote_user")
+        log.warning(
+            'control: %s of "%s" %s, by %s%s',
+            action.__name__,
+            "/".join(names),
+            dict(body),
+            request.variables.get("remote_addr"),
+            f', user "{user}"' if user else "",
+        )
+    return result
+
+
+def _refuse_other_origins(request: Request) -> None:
+    """Refuse pages of other sites, which a browser would send with the operator's credentials."""
+    origin = request.headers.get("Origin")
+    if origin and urlsplit(origin).netloc != request.headers.get("Host"):
+        raise HTTPError(403, "pages of other sites may not use this", code="wrong_origin")
+
+
+def _body(request: Request, keys: Mapping[str, type]) -> Body:
+    body = request.json() if len(request.body) else {}
+    if not isinstance(body, dict):
+        raise HTTPError(422, "the body must be an object", code="invalid_argument")
+    for key, value in body.items():
+        if key not in keys:
+            known = ", ".join(f'"{each}"' for each in keys) or "none"
+            raise HTTPError(
+                422, f'"{key}" is unknown, members are: {known}', code="invalid_argument"
+            )
+        if type(value) is not keys[key]:
+            kind = {str: "a string", int: "an integer", bool: "true or false"}
+            raise HTTPError(
+                422, f'"{key}" must be {kind.get(keys[key], "an object")}', code="invalid_argument"
+            )
+    return body
+
+
+# --- models ---
+
+
+def list_models(body: Body) -> Any:
+    """Return all models."""
+    return [_describe(model) for model in _sorted([*models.values()])]
+
+
+def get_model(name: str, body: Body) -> Any:
+    """Return the versions of a model, and their checkpoints."""
+    found = models.versions(name)
+    if not found:
+        raise _unknown_model(name)
+    return [
+        {**_describe(model), "checkpoints": [*map(_describe_file, _files(model))]}
+        for model in _sorted([*found.values()])
+    ]
+
+
+def checkpoint(name: str, body: Body) -> Any:
+    """Write a checkpoint now."""
+    shared = _shared(_model(name, body))
+    _checkpoints().save(shared, always=not _has_own(shared))
+    return get_model(name, {})
+
+
+def rollback(name: str, body: Body) -> Any:
+    """Give a version the weights of one of its files."""
+    model = _model(name, body)
+    shared = _shared(model)
+    checkpoints = _checkpoints()
+    file = _chosen_file(model, body)
+    loaded = read(file.path, shared)
+    shared.replace(loaded.tensors, loaded.steps, None)
+    checkpoints.save(shared, always=True)
+    return get_model(name, {})
+
+
+def promote(name: str, body: Body) -> Any:
+    """Give a version the weights of another one."""
+    if "version" not in body:
+        raise HTTPError(422, '"version" is missing', code="invalid_argument")
+    source = _shared(_model(name, body))
+    target = _shared(_model(name, {"version": body.get("to", DEFAULT)}))
+    if source is target:
+        raise HTTPError(422, '"version" and "to" are the same', code="invalid_argument")
+    # so that it can be rolled back
+    _checkpoints().save(target, always=not _has_own(target))
+    tensors, steps = source.copy()
+    target.replace(tensors, steps, None)
+    _checkpoints().save(target, always=True)
+    return get_model(name, {})
+
+
+def freeze(name: str, body: Body) -> Any:
+    """Stop the training of a version."""
+    return _set_frozen(name, body, True)
+
+
+def unfreeze(name: str, body: Body) -> Any:
+    """Let a version be trained again."""
+    return _set_frozen(name, body, False)
+
+
+def load(name: str, body: Body) -> Any:
+    """Load a version, or load the latest of its files again."""
+    _load(name, _version(body))
+    return get_model(name, {})
+
+
+def unload(name: str, body: Body) -> Any:
+    """Unload a version."""
+    _unload(_model(name, body))
+    return get_model(name, {})
+
+
+# --- the repository extension ---
+
+
+def index(body: Body) -> Any:
+    """Return the versions of functions and their states."""
+    found = []
+    for name, function in _functions().items():
+        used = models_of(function)
+        loaded = {model.version for each in used for model in models.versions(each).values()}
+        stored = {
+            version
+            for model, version in map(_versions.split, _checkpoints_names())
+            if model in used and version not in loaded
+        }
+        ready = [(version, "READY", "") for version in sorted({DEFAULT, *loaded})]
+        others = [(version, "UNAVAILABLE", "unloaded") for version in sorted(stored)]
+        for version, state, reason in ready if body.get("ready") else ready + others:
+            found.append({"name": name, "version": version, "state": state, "reason": reason})
+    return found
+
+
+def repository_load(name: str, body: Body) -> Any:
+    """Load a version of the models of a function, or all versions that have files."""
+    for model, version in _of_function(name, body, stored=True):
+        _load(model, version)
+    return {}
+
+
+def repository_unload(name: str, body: Body) -> Any:
+    """Unload a version of the models of a function, or all that can be unloaded."""
+    for model, version in _of_function(name, body, stored=False):
+        _unload(models.versions(model)[version])
+    return {}
+
+
+def _of_function(name: str, body: Body, stored: bool) -> list[tuple[str, str]]:
+    """Return the models of a function and their versions that a request is about."""
+    function = _functions().get(name) or _functions(full=True).get(name)
+    if function is None:
+        raise HTTPError(404, f'there is no function "{name}"', code="not_found")
+    used = models_of(function)
+    parameters = body.get("parameters", {})
+    version = parameters.get("version")
+    if unknown := parameters.keys() - {"version", "unload_dependents"}:
+        raise HTTPError(
+            422, f"unknown parameters {sorted(unknown)}: there is version", code="invalid_argument"
+        )
+    if version is not None:
+        version = _version(parameters)
+        keys = _checkpoints_names() if stored else [*models]
+        found = [(model, version) for model in used if _versions.key_of(model, version) in keys]
+        if not found:
+            raise VersionError(f'no model of function "{name}" has a version "{version}"')
+        return sorted(found)
+    pairs = map(_versions.split, _checkpoints_names() if stored else [*models])
+    found = [
+        (model, version)
+        for model, version in pairs
+        if model in used and (stored or not _reason_to_stay(models.versions(model)[version]))
+    ]
+    return sorted(found)
+
+
+# --- what they share ---
+
+
+def _load(name: str, version: str) -> None:
+    key = _versions.key_of(name, version)
+    if not models.versions(name):
+        raise _unknown_model(name)
+    checkpoints = _checkpoints()
+    if model := models.get(key):
+        shared = _shared(model)
+        loaded = checkpoints.load(shared)
+        if loaded is None:
+            raise VersionError(f'model "{key}": {checkpoints.describe_missing(key)}')
+        shared.replace(loaded.tensors, loaded.steps, loaded.seen)
+        return
+    # an error is raised before other workers try it
+    versions.add(name, version)
+    added = {key}
+    _order(
+        lambda ordered: replace(
+            ordered, loaded=ordered.loaded | added, unloaded=ordered.unloaded - added
+        )
+    )
+
+
+def _unload(model: Model) -> None:
+    if reason := _reason_to_stay(model):
+        raise HTTPError(409, f'version "{model.version}" of "{model.name}" {reason}')
+    _checkpoints().save(_shared(model))
+    removed = {model.key}
+    _order(
+        lambda ordered: replace(
+            ordered, loaded=ordered.loaded - removed, unloaded=ordered.unloaded | removed
+        )
+    )
+
+
+def _reason_to_stay(model: Model) -> str | None:
+    if model.is_of_code:
+        return "is made by the code"
+    if versions.is_named(model.key):
+        return 'is in a "model=" of the configuration'
+    return None
+
+
+def _set_frozen(name: str, body: Body, frozen: bool) -> Any:
+    shared = _shared(_model(name, body))
+    if follower:
+        key = {shared.name}
+        _order(
+            lambda ordered: replace(
+                ordered, frozen=ordered.frozen | key if frozen else ordered.frozen - key
+            )
+        )
+    else:
+        shared.set_frozen(frozen)
+    return get_model(name, {})
+
+
+def _order(change: Callable[[Ordered], Ordered]) -> None:
+    """Write an order, and wait until all workers that serve have followed it."""
+    if follower is None:
+        raise HTTPError(409, "this needs webtorch_checkpoint")
+    follower.order(change)
+
+
+def _version(body: Body) -> str:
+    version = body.get("version", DEFAULT)
+    try:
+        _versions.check(version)
+    except ValueError as error:
+        raise HTTPError(422, str(error), code="invalid_argument") from error
+    return str(version)
+
+
+def _model(name: str, body: Body) -> Model:
+    found = models.versions(name)
+    if not found:
+        raise _unknown_model(name)
+    version = _version(body)
+    if version not in found:
+        raise VersionError(f'version "{version}" of model "{name}" is not loaded')
+    return found[version]
+
+
+def _unknown_model(name: str) -> HTTPError:
+    return HTTPError(
+        404,
+        f'there is no model "{name}"',
+        code="unknown_model",
+    )
+
+
+def _shared(model: Model) -> SharedState:
+    if not isinstance(model.state, SharedState):
+        raise HTTPError(409, f'each worker has its own "{model.name}": this needs webtorch_zone')
+    return model.state
+
+
+def _checkpoints() -> Checkpoints:
+    if not isinstance(_state.source, Checkpoints):
+        raise HTTPError(409, "this needs webtorch_checkpoint")
+    return _state.source
+
+
+def _checkpoints_names() -> list[str]:
+    return _state.source.names() if isinstance(_state.source, Checkpoints) else []
+
+
+def _files(model: Model) -> list[Found]:
+    return _state.source.files(model.key) if isinstance(_state.source, Checkpoints) else []
+
+
+def _has_own(shared: SharedState) -> bool:
+    """Return whether checkpoints were written."""
+    return any(file.sequence for file in _checkpoints().files(shared.name))
+
+
+def _chosen_file(model: Model, body: Body) -> Found:
+    """Return the file that a roll back names, by default the one before the latest.
+
+    Raises:
+        HTTPError: There is none, or two members name it.
+
+    """
+    if "file" in body and "step" in body:
+        raise HTTPError(422, '"file" and "step" exclude each other', code="invalid_argument")
+    files = _files(model)
+    if "file" in body:
+        found = [file for file in files if file.path.name == body["file"]]
+    elif "step" in body:
+        found = [file for file in files if _step(file) == body["step"]]
+    else:
+        found = files[1:]
+    if not found:
+        raise HTTPError(
+            404,
+            f'model "{model.key}" has no such checkpoint',
+            code="unknown_file",
+        )
+    return found[0]
+
+
+def _step(file: Found) -> int | None:
+    try:
+        step = read_metadata(file.path)[0].get("step", "")
+    except (OSError, DamagedError):
+        return None
+    return int(step) if step.isdecimal() else None
+
+
+def _describe_file(file: Found) -> dict[str, Any]:
+    return {"file": file.path.name, "step": _step(file), "time": file.time}
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    state = model.state
+    found = {"name": model.name, "version": model.version, "steps": state.steps}
+    if isinstance(state, SharedState):
+        found |= {"saved": state.blocks.counters.saved, "frozen": state.frozen}
+    return found | {"trained": model.optimizer is not None, "of_code": model.is_of_code}
+
+
+def _sorted(found: list[Model]) -> list[Model]:
+    return sorted(found, key=lambda model: (model.name, model.version != DEFAULT, model.version))
+
+
+def _functions(full: bool = False) -> dict[str, TensorFunction]:
+    """Return the functions of the inference protocol by their names, or by their full names."""
+    found = {each.name: each.function for each in loading.tensor_functions()}
+    if full:
+        return found
+    short = [name.partition(":")[2] for name in found]
+    return {
+        name if short.count(own) > 1 else own: function
+        for (name, function), own in zip(found.items(), short, strict=True)
+    }
+
+
+_CHANGES = {
+    checkpoint,
+    rollback,
+    promote,
+    freeze,
+    unfreeze,
+    load,
+    unload,
+    repository_load,
+    repository_unload,
+}
+
+_VERSION = {"version": str}
+_PARAMETERS = {"parameters": dict}
+
+_ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]]] = [
+    (re.compile(path + "/?$"), method, action, keys)
+    for path, method, action, keys in (
+        (r"/v2/repository/index", "POST", index, {"ready": bool}),
+        (r"/v2/repository/models/([^/]+)/load", "POST", repository_load, _PARAMETERS),
+        (r"/v2/repository/models/([^/]+)/unload", "POST", repository_unload, _PARAMETERS),
+        (r"/models", "GET", list_models, {}),
+        (r"/models/([^/]+)/checkpoint", "POST", checkpoint, _VERSION),
+        (r"/models/([^/]+)/rollback", "POST", rollback, {**_VERSION, "step": int, "file": str}),
+        (r"/models/([^/]+)/promote", "POST", promote, {**_VERSION, "to": str}),
+        (r"/models/([^/]+)/freeze", "POST", freeze, _VERSION),
+        (r"/models/([^/]+)/unfreeze", "POST", unfreeze, _VERSION),
+        (r"/models/([^/]+)/load", "POST", load, _VERSION),
+        (r"/models/([^/]+)/unload", "POST", unload, _VERSION),
+        (r"/models/([^/]+)", "GET", get_model, {}),
+    )
+]
