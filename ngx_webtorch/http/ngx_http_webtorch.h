@@ -38,6 +38,7 @@ typedef struct {
     ngx_flag_t                   intercept_errors;
     ngx_uint_t                   client_abort;
     ngx_http_webtorch_cors_t    *cors;    /* NULL: off */
+    void                        *health;  /* of webtorch_health; or NULL */
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;

@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_cors.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_health.h"
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
 #include "ngx_http_webtorch_openapi.h"
@@ -91,6 +92,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_status_conf,
       0,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_webtorch_health_conf,
+      NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
 
