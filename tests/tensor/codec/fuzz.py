@@ -2,8 +2,8 @@
 
 Usage: .venv/bin/python tests/tensor/codec/fuzz.py TARGET [OPTIONS]
 
-A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept or
-features; options are libFuzzer's.
+A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept,
+features or fields; options are libFuzzer's.
 
 New inputs are kept in build/fuzz/TARGET/corpus, inputs that fail in build/fuzz/TARGET.
 """
@@ -27,6 +27,7 @@ TARGETS = {
     "torch": ("fuzz_torch.c",),
     "accept": ("fuzz_accept.c",),
     "features": ("fuzz_features.c",),
+    "fields": ("fuzz_fields.c",),
 }
 # zlib inflates one byte of a deflated member to 1032 bytes at most
 TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
