@@ -6,6 +6,10 @@
 #include <string.h>
 
 
+/* bytes of a part of a path that is a field whatever its bytes are */
+#define NGX_WEBTORCH_PATH_LONG  16
+
+
 static int ngx_webtorch_form_is_plain(const unsigned char *p, size_t len);
 
 
@@ -45,7 +49,11 @@ ngx_webtorch_fields_path(ngx_webtorch_fields_t *fields,
         slash = slash ? slash : last;
         len = (size_t) (slash - p);
 
-        if (len == 0 || ngx_webtorch_form_is_plain(p, len)) {
+        /* a long part can be base64 as a whole */
+
+        if (len == 0 || (len < NGX_WEBTORCH_PATH_LONG
+                         && ngx_webtorch_form_is_plain(p, len)))
+        {
             number += (len && number < '9');
             continue;
         }

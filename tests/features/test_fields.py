@@ -382,6 +382,11 @@ def test_base64_text(library, encode):
     assert field.decoded == {"base64"}
 
 
+def test_base64_in_a_path(library):
+    value = b64encode(ATTACK, altchars=b"-_").rstrip(b"=")
+    assert ATTACK in read(library, path=b"/files/" + value).values()
+
+
 def test_base64_of_json_is_read_as_json(library):
     value = b64encode(b'{"a": "<script>"}')
     (field,) = read(library, body=b"x=" + value, type=FORM).fields

@@ -2,8 +2,9 @@
 
 import ctypes
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nginx import ROOT
 
@@ -59,6 +60,22 @@ class RawField(ctypes.Structure):
     )
 
 
+class RawWindows(ctypes.Structure):
+    _fields_ = (
+        ("numbers", ctypes.c_void_p),
+        ("windows", ctypes.c_void_p),
+        ("size", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("nwindows", ctypes.c_uint32),
+        ("nfields", ctypes.c_uint32),
+        ("fields", ctypes.c_void_p),
+        ("fields_size", ctypes.c_uint32),
+        ("full", ctypes.c_uint32),
+        ("ntokens", ctypes.c_uint32),
+        ("tokens", ctypes.c_uint32 * (24 * 12)),
+    )
+
+
 HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(RawField))
 
 
@@ -100,6 +117,12 @@ class Request(NamedTuple):
         return next(field for field in self.fields if field.name == name)
 
 
+class Windows(NamedTuple):
+    numbers: list[set[int]]
+    fields: list[int]
+    full: bool
+
+
 def names_of(bits: int, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name for bit, name in enumerate(names) if bits >> bit & 1)
 
@@ -130,7 +153,7 @@ def read(
     """Return all fields of a request."""
     found: list[Field] = []
 
-    def handler(_data, field):
+    def handler(_data: object, field: Any) -> None:
         raw = field.contents
         found.append(
             Field(
@@ -162,3 +185,26 @@ def read(
         set(names_of(reader.unread, UNREAD)),
         reader.numbers,
     )
+
+
+def windows(library: ctypes.CDLL, fields: Sequence[Field], size: int = 1 << 16) -> Windows:
+    """Return the windows of fields."""
+    numbers, rows, owners = ((ctypes.c_int32 * size)() for _ in range(3))
+    found = RawWindows()
+    library.ngx_webtorch_windows_init(ctypes.byref(found), numbers, rows, size)
+    found.fields, found.fields_size = ctypes.addressof(owners), size
+    for field in fields:
+        raw = RawField(
+            PLACES.index(field.place),
+            sum(1 << DECODED.index(each) for each in field.decoded),
+            sum(1 << FLAGS.index(each) for each in field.flags),
+            ctypes.cast(ctypes.c_char_p(field.name.encode()), ctypes.c_void_p),
+            len(field.name),
+            ctypes.cast(ctypes.c_char_p(field.value), ctypes.c_void_p),
+            len(field.value),
+        )
+        library.ngx_webtorch_windows_field(ctypes.byref(found), ctypes.byref(raw))
+    made: list[set[int]] = [set() for _ in range(found.nwindows)]
+    for number, row in zip(numbers[: found.count], rows[: found.count], strict=True):
+        made[row].add(number)
+    return Windows(made, owners[: found.nwindows], bool(found.full))

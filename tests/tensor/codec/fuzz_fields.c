@@ -5,8 +5,8 @@
  * value, and the rest is the body.
  */
 
-#include "ngx_webtorch_charset.h"
 #include "ngx_webtorch_fields.h"
+#include "ngx_webtorch_window.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +21,15 @@
 
 #define FUZZ_LINES  6
 #define FUZZ_WORK   (64 * 1024)
+#define FUZZ_ROW    4096
 
 
 typedef struct {
     size_t    bytes;                      /* of values */
     size_t    fields;
     uint64_t  sum;
+
+    ngx_webtorch_windows_t  windows;
 } fuzz_seen_t;
 
 
@@ -75,6 +78,29 @@ fuzz_field(void *data, const ngx_webtorch_field_t *field)
 
     seen->bytes += field->len;
     seen->fields++;
+
+    ngx_webtorch_windows_field(&seen->windows, field);
+}
+
+
+static void
+fuzz_windows(const ngx_webtorch_windows_t *windows, uint32_t fields)
+{
+    uint32_t  i;
+
+    fuzz_check(windows->count <= FUZZ_ROW, "the row is longer");
+    fuzz_check(windows->nfields == fields, "another number of fields");
+    fuzz_check(windows->full || windows->nwindows > fields,
+               "a field has no window");
+
+    for (i = 0; i < windows->count; i++) {
+        fuzz_check(windows->numbers[i] > 0
+                   && windows->numbers[i] <= NGX_WEBTORCH_WINDOW_NUMBERS,
+                   "no such number");
+        fuzz_check(windows->windows[i] >= (i ? windows->windows[i - 1] : 0)
+                   && windows->windows[i] < (int32_t) windows->nwindows,
+                   "windows are not in order");
+    }
 }
 
 
@@ -82,6 +108,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     size_t                         i, total;
+    int32_t                       *numbers, *rows;
     const uint8_t                 *last, *end;
     fuzz_seen_t                    seen;
     ngx_webtorch_part_t            parts[FUZZ_LINES + 1];
@@ -102,6 +129,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_part(&parts[FUZZ_LINES], data, (size_t) (last - data));
 
     memset(&seen, 0, sizeof(seen));
+
+    numbers = malloc(FUZZ_ROW * sizeof(int32_t));
+    rows = malloc(FUZZ_ROW * sizeof(int32_t));
+
+    ngx_webtorch_windows_init(&seen.windows, numbers, rows, FUZZ_ROW);
     ngx_webtorch_fields_init(&fields, fuzz_field, &seen);
 
     if (size % 4) {
@@ -114,6 +146,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ngx_webtorch_fields_header(&fields, &parts[4], &parts[5]);
     ngx_webtorch_fields_body(&fields, &parts[2], &parts[3],
                              &parts[FUZZ_LINES]);
+
+    ngx_webtorch_windows_request(&seen.windows, &fields, &parts[4]);
+    fuzz_windows(&seen.windows, fields.count);
+
+    free(numbers);
+    free(rows);
 
     fuzz_check(fields.name_len == 0, "a name is left");
     fuzz_check(fields.nested == 0, "a value is open");
