@@ -25,6 +25,7 @@ import attacks
 import model
 import normal
 import numpy as np
+import places
 import torch
 import traffic
 from reading import ROOT, Reader
@@ -69,23 +70,23 @@ def generated(real: list[Row], normals: int, bad: int, seed: int) -> list[Row]:
         value, kind, names = normal.value(rng)
         chosen = names or traffic.NAMES
         if rng.random() < 0.1:
-            chosen = (normal.key(rng),)
+            chosen = (places.key(rng),)
         place = rng.choice(traffic.PLACES)
         if place in ("path", "header", "cookie") and rng.random() < 0.6:
             place = rng.choice(("query", "form", "json", "multipart"))
         request = traffic.put(value, place, base, rng, chosen)
         if rng.random() < 0.5:
-            request = replace(request, path=normal.path(rng).encode())
-        if rng.random() < 0.3:
+            request = replace(request, path=places.path(rng).encode())
+        if rng.random() < 0.6:
             kept = [each for each in request.headers if each[0].lower() != b"user-agent"]
             request = replace(
-                request, headers=[*kept, (b"User-Agent", normal.user_agent(rng).encode())]
+                request, headers=[*kept, (b"User-Agent", places.user_agent(rng).encode())]
             )
         made.append(Row(request, 0, "made", f"made{number % GENERATED}", kind, place))
     for number in range(bad):
         base = rng.choice(by_site[rng.choice(sites)]).request
         if rng.random() < 0.3:
-            base = replace(base, path=normal.path(rng).encode())
+            base = replace(base, path=places.path(rng).encode())
         if payloads and rng.random() < 0.4:
             row = rng.choice(payloads)
             payload, family = row.payload, row.family

@@ -14,7 +14,10 @@ static int ngx_webtorch_charset_sequence(const unsigned char *p, size_t len,
     uint32_t *c, int *overlong);
 
 
-/* overlong UTF-8, and full-width characters, as the ASCII they stand for */
+/*
+ * Overlong UTF-8, full-width characters and other slashes, as the ASCII that
+ * they stand for or are converted to.
+ */
 
 size_t
 ngx_webtorch_charset_ascii(unsigned char *p, size_t len, uint32_t *decoded)
@@ -44,7 +47,15 @@ ngx_webtorch_charset_ascii(unsigned char *p, size_t len, uint32_t *decoded)
             continue;
         }
 
-        if (overlong && c < 0x80) {
+        if (c == 0x2215 || c == 0x2044) {
+            *decoded |= NGX_WEBTORCH_DECODED_WIDE;
+            *to++ = '/';
+
+        } else if (c == 0x2216) {
+            *decoded |= NGX_WEBTORCH_DECODED_WIDE;
+            *to++ = '\\';
+
+        } else if (overlong && c < 0x80) {
             *decoded |= NGX_WEBTORCH_DECODED_OVERLONG;
             *to++ = (unsigned char) c;
 
@@ -72,10 +83,14 @@ ngx_webtorch_charset_sequence(const unsigned char *p, size_t len, uint32_t *c,
 {
     int  i, n;
 
-    static const uint32_t  least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    static const uint32_t  least[] = {
+        0, 0, 0x80, 0x800, 0x10000, 0x200000, 0x4000000
+    };
 
-    n = (p[0] >= 0xf8) ? 0 : (p[0] >= 0xf0) ? 4 : (p[0] >= 0xe0) ? 3
-        : (p[0] >= 0xc0) ? 2 : 0;
+    /* once there were sequences of 5 and 6 bytes */
+
+    n = (p[0] >= 0xfe) ? 0 : (p[0] >= 0xfc) ? 6 : (p[0] >= 0xf8) ? 5
+        : (p[0] >= 0xf0) ? 4 : (p[0] >= 0xe0) ? 3 : (p[0] >= 0xc0) ? 2 : 0;
 
     if (n == 0 || len < (size_t) n) {
         return 0;

@@ -393,8 +393,8 @@ static uint32_t
 ngx_webtorch_window_counts(const ngx_webtorch_windows_t *windows,
     int32_t *numbers)
 {
-    uint32_t              i, c, n, total, letters, digits, signs;
-    unsigned char         counts[128];
+    uint32_t              i, c, n, run, total, letters, digits, signs;
+    uint32_t              counts[128];
     const char           *p;
 
     static const char  counted[] = "'\"`()<>;%\\/.$={}[]|&#*-,@!:?";
@@ -414,12 +414,12 @@ ngx_webtorch_window_counts(const ngx_webtorch_windows_t *windows,
         if (c >= NGX_WEBTORCH_SHAPE_REPEATED) {
             c %= NGX_WEBTORCH_SHAPE_REPEATED;
 
-            if (c != ' ' && c < sizeof(counts)) {
-                signs += windows->tokens[i].run;
-                counts[c] = (unsigned char) (counts[c]
-                              + ((windows->tokens[i].run < NGX_WEBTORCH_MAX_COUNT)
-                                 ? windows->tokens[i].run
-                                 : NGX_WEBTORCH_MAX_COUNT));
+            if (c != ' ' && c < 128) {
+                run = windows->tokens[i].run;
+                signs += run;
+
+                counts[c] += (run < NGX_WEBTORCH_MAX_COUNT)
+                             ? run : NGX_WEBTORCH_MAX_COUNT;
             }
 
         } else if (c == NGX_WEBTORCH_SHAPE_DIGITS) {
@@ -557,4 +557,44 @@ ngx_webtorch_windows_request(ngx_webtorch_windows_t *windows,
     }
 
     windows->nwindows++;
+}
+
+
+uint32_t
+ngx_webtorch_windows_size(const ngx_webtorch_windows_t *windows)
+{
+    uint32_t  size;
+
+    for (size = NGX_WEBTORCH_MIN_NUMBERS; size < windows->count; size *= 2) {
+        /* void */
+    }
+
+    return size;
+}
+
+
+void
+ngx_webtorch_features_numbers(int32_t *row, uint32_t n,
+    const ngx_webtorch_windows_t *windows)
+{
+    uint32_t  count;
+
+    count = (windows->count < n) ? windows->count : n;
+
+    memcpy(row, windows->numbers, count * sizeof(int32_t));
+    memset(row + count, 0, (n - count) * sizeof(int32_t));
+}
+
+
+void
+ngx_webtorch_features_windows(int64_t *row, uint32_t n,
+    const ngx_webtorch_windows_t *windows)
+{
+    uint32_t  i, last;
+
+    last = windows->count ? windows->count - 1 : 0;
+
+    for (i = 0; i < n; i++) {
+        row[i] = windows->windows[i < windows->count ? i : last];
+    }
 }

@@ -16,6 +16,10 @@
 /* numbers are 1 to this, 0 stands for none */
 #define NGX_WEBTORCH_WINDOW_NUMBERS  ((1 << 20) - 1)
 
+/* numbers of a request, and of its shortest row */
+#define NGX_WEBTORCH_MAX_NUMBERS     65536
+#define NGX_WEBTORCH_MIN_NUMBERS     256
+
 /* tokens of a window, and those that the next one repeats */
 #define NGX_WEBTORCH_WINDOW_TOKENS   24
 #define NGX_WEBTORCH_WINDOW_REPEAT   8
@@ -66,6 +70,15 @@ void ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field);
 /* the last window, of the request as a whole */
 void ngx_webtorch_windows_request(ngx_webtorch_windows_t *windows,
     const ngx_webtorch_fields_t *fields, const ngx_webtorch_part_t *method);
+
+/* length of a row with room for all; one of few, so that batches are large */
+uint32_t ngx_webtorch_windows_size(const ngx_webtorch_windows_t *windows);
+
+/* rows of n elements: numbers, then 0; and the window of each, then the last */
+void ngx_webtorch_features_numbers(int32_t *row, uint32_t n,
+    const ngx_webtorch_windows_t *windows);
+void ngx_webtorch_features_windows(int64_t *row, uint32_t n,
+    const ngx_webtorch_windows_t *windows);
 
 
 #endif /* _NGX_WEBTORCH_WINDOW_H_INCLUDED_ */

@@ -362,6 +362,7 @@ def test_charset_unread(library, charset):
         (b"\\u{27} or", "escape"),
         (b"%C0%A7%20or", "overlong"),
         (b"%E0%80%A7%20or", "overlong"),
+        (b"%FC%80%80%80%80%A7%20or", "overlong"),
         (b"%EF%BC%87%20or", "wide"),
         (b"%00'%00%20%00o%00r", "utf16"),
         (b"'%00%20%00o%00r%00", "utf16"),
@@ -410,6 +411,11 @@ def test_usual_encoding_is_not_worth_a_step(library):
     request = read(library, query=b"q=%C3%A4+%26+%3Cb%3E")
     assert request.fields[0].value == "ä & <b>".encode()
     assert not request.fields[0].decoded
+
+
+@pytest.mark.parametrize("slash", [b"%u2215", b"%E2%88%95", b"%E2%81%84", b"%EF%BC%8F"])
+def test_slashes_that_are_converted(library, slash):
+    assert read(library, query=b"q=.." + slash + b"etc").values() == [b"../etc"]
 
 
 def test_null_bytes(library):

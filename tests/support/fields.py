@@ -187,6 +187,41 @@ def read(
     )
 
 
+def row(
+    library: ctypes.CDLL,
+    method: bytes,
+    target: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes = b"",
+    size: int = 1 << 16,
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of a request, and the window of each."""
+    numbers, rows = ((ctypes.c_int32 * size)() for _ in range(2))
+    found, reader = RawWindows(), Reader()
+    memory = ctypes.create_string_buffer(WORK)
+    path, _, query = target.partition(b"?")
+    kinds = [value for name, value in headers if name.lower() == b"content-type"]
+    library.ngx_webtorch_windows_init(ctypes.byref(found), numbers, rows, size)
+    library.ngx_webtorch_fields_init(
+        ctypes.byref(reader), library.ngx_webtorch_windows_field, ctypes.byref(found)
+    )
+    reader.work, reader.work_size = ctypes.addressof(memory), WORK
+    library.ngx_webtorch_fields_path(ctypes.byref(reader), ctypes.byref(part(path)))
+    library.ngx_webtorch_fields_query(ctypes.byref(reader), ctypes.byref(part(query)))
+    for name, value in headers:
+        library.ngx_webtorch_fields_header(
+            ctypes.byref(reader), ctypes.byref(part(name)), ctypes.byref(part(value))
+        )
+    library.ngx_webtorch_fields_body(
+        ctypes.byref(reader),
+        *(ctypes.byref(part(each)) for each in (kinds[0] if kinds else b"", b"", body)),
+    )
+    library.ngx_webtorch_windows_request(
+        ctypes.byref(found), ctypes.byref(reader), ctypes.byref(part(method))
+    )
+    return numbers[: found.count], rows[: found.count]
+
+
 def windows(library: ctypes.CDLL, fields: Sequence[Field], size: int = 1 << 16) -> Windows:
     """Return the windows of fields."""
     numbers, rows, owners = ((ctypes.c_int32 * size)() for _ in range(3))
