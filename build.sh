@@ -12,8 +12,9 @@ MODULE=ngx_http_webtorch_module.so
 JOBS=$(nproc)
 WORKERS=$((JOBS * 2))               # tests at once
 
-BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev zlib1g-dev wrk curl)
-TEST_PACKAGES=(cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl)
+BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl)
+TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl
+               espeak-ng)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
@@ -22,15 +23,18 @@ declare -A WHY=(
     [g++]='compiles the module'
     [make]='drives the compilation'
     [libsimdjson-dev]='parses JSON bodies'
+    [libflatbuffers-dev]='reads the metadata of Arrow streams'
     [zlib1g-dev]='inflates compressed bodies'
     [wrk]='makes the load for bench/'
     [curl]='sends the requests of the examples'
+    [chromium]='loads pages that use fetch()'
     [cppcheck]='lints the C sources'
     [shellcheck]='lints this script'
     [clang-14]='compiles the codecs for the sanitizers and the fuzzer'
     [libclang-rt-14-dev]='the sanitizers and the fuzzer themselves'
     [nghttp2-client]='HTTP/2 clients for the tests'
     [openssl]='makes certificates for the tests of TLS'
+    [espeak-ng]='speaks in the tests of streams of audio'
     [libpcre2-dev]='regular expressions of nginx'
     [libssl-dev]='TLS of nginx'
 )
@@ -51,6 +55,10 @@ help() {
 ./build.sh static SOURCE [OPTIONS]
                           compile the module into the nginx of the source tree SOURCE;
                           OPTIONS go to its configure
+./build.sh wheel [SOURCE] build dist/webtorch-*.whl with an nginx inside, of the tree SOURCE or of
+                          the release that packaging/wheel.sh names
+./build.sh packages       build what dist/ has, and try it on a bare Debian (as root)
+./build.sh lock           write the versions of Python packages in .venv to requirements.lock
 ./build.sh help           this text
 
 Each does only what is not yet done, so repeat them at any time. From the environment:
@@ -140,11 +148,12 @@ make_venv() {
     fi
 
     # The path matters as the package is installed as a link to it.
-    once .venv/.installed "$ROOT $(sha256sum pyproject.toml)" install_python_packages
+    once .venv/.installed "$ROOT $(sha256sum pyproject.toml requirements.lock)" install_python_packages
 }
 
 install_python_packages() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet install)
+    local lock=(--constraint requirements.lock)
     local missing
 
     if [[ ${SITE_PACKAGES:-} ]]; then
@@ -160,25 +169,38 @@ install_python_packages() {
     "${pip[@]}" "$(pin torch)"
     say 'installing the other Python packages and, as a link, webtorch'
     "${pip[@]}" "$(pin setuptools)"
-    "${pip[@]}" --no-build-isolation --editable '.[test]'
+    "${pip[@]}" "${lock[@]}" --no-build-isolation --editable '.[test]'
 }
 
-# Prints the packages of pyproject.toml that are not there in any version.
+# Prints the packages of `.[test]` that are not there in any version.
 MISSING_PYTHON_PACKAGES='
 import importlib.metadata, re, tomllib
+lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-options = project["optional-dependencies"].values()
+extras = project["optional-dependencies"]
+options = [extras[name] for name in ("client", "examples", "online", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
     name = re.match("[a-z0-9-]+", package)[0]
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         if name != "webtorch":
-            print(package)
+            print(re.split("[<>=]", package)[0] + lock.get(name, ""))
 '
 
-# The version of a package that pyproject.toml asks for: NAME -> NAME==VERSION
-pin() { grep -m1 -o "\"$1==[^\"]*" pyproject.toml | tr -d '"'; }
+# The version of a package that is tested: NAME -> NAME==VERSION
+pin() { grep -m1 "^$1==" requirements.lock; }
+
+# Writes down what .venv has, for the next one.
+lock_python_packages() {
+    prepare_tools
+    {
+        echo '# What the tests install. After a change: ./build.sh lock'
+        .venv/bin/python -m pip --disable-pip-version-check freeze --all --exclude-editable \
+            --exclude pip | sed -n '/==/ { s/+cpu$//; p }'
+    } >build/requirements.lock
+    mv build/requirements.lock requirements.lock
+}
 
 # --- nginx and the module ----------------------------------------------------
 
@@ -206,11 +228,12 @@ build_module() {
 configure_nginx() {
     local source=$1 tree=$2 options=("${@:3}")
     options+=(--with-cc="${CC:-cc}"
-              --with-cc-opt='-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2')
+              --with-cc-opt="-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2${CC_OPT:+ $CC_OPT}")
 
     # The time of change (%Z) tells an upgraded package, whose files keep old dates.
     once "$tree/.configured" "$source $(stat -c %Z "$source/src/core/nginx.h") ${options[*]}
-$PYTHON $PYTHON_IDENTITY $(sha256sum ngx_webtorch/config*)" \
+$PYTHON $PYTHON_IDENTITY $(sha256sum ngx_webtorch/config*)
+$(grep '^__version__' python/webtorch/__init__.py)" \
         configure_anew "$source" "$tree" "${options[@]}"
 }
 
@@ -262,7 +285,7 @@ lint() {
     local python status=0
 
     say 'linting the shell scripts'
-    shellcheck build.sh .ci/run tests/platforms.sh
+    shellcheck -x build.sh .ci/run tests/platforms.sh packaging/*.sh
 
     mkdir -p build
     lint_python >build/lint_python.log 2>&1 &
@@ -283,7 +306,7 @@ lint_python() {
 # ngx_webtorch_bridge.c is generated by cffi, so it is not ours to lint.
 lint_c() {
     local c cpp
-    mapfile -t c < <(find ngx_webtorch -name '*.c' ! -name ngx_webtorch_bridge.c)
+    mapfile -t c < <(find ngx_webtorch packaging -name '*.c' ! -name ngx_webtorch_bridge.c)
     mapfile -t cpp < <(find ngx_webtorch -name '*.cpp')
 
     compile_strictly gnu11 "${c[@]}" \
@@ -305,6 +328,13 @@ compile_strictly() {
     printf '%s\0' "${@:2}" | xargs -0 -n 1 -P "$JOBS" \
         "${CC:-cc}" "-std=$1" -O2 -Wall -Wextra -Wno-unused-parameter -Werror "${includes[@]}" -c -o /dev/null
 }
+
+# --- packages ----------------------------------------------------------------
+
+# shellcheck source=packaging/wheel.sh
+source "$ROOT/packaging/wheel.sh"
+# shellcheck source=packaging/try.sh
+source "$ROOT/packaging/try.sh"
 
 # --- commands ----------------------------------------------------------------
 
@@ -359,10 +389,20 @@ listen_address() {
 # Tests of servers wait much of the time, so there are more at once than cores.
 # ARGS come last, so that they can change that (./build.sh test -n 0).
 run_tests() {
+    local status=0
+
     prepare "${TEST_PACKAGES[@]}"
     lint
     say "testing, $WORKERS tests at once"
-    exec .venv/bin/python -m pytest -n "$WORKERS" --dist worksteal "$@"
+    .venv/bin/python -m pytest -n "$WORKERS" --dist worksteal "$@" || status=$?
+
+    # A machine that stands still for seconds fails a test of the whole suite now and
+    # then: one that fails by itself, too, is a fault.  1 is pytest's for failed tests.
+    if ((status == 1 && $# == 0)); then
+        say 'testing what failed once more, one at a time'
+        exec .venv/bin/python -m pytest --last-failed --maxfail=5
+    fi
+    exit "$status"
 }
 
 build_static() {
@@ -393,6 +433,9 @@ main() {
         run) run "${@:2}" ;;
         test) run_tests "${@:2}" ;;
         static) build_static "${@:2}" ;;
+        wheel) build_wheel "${@:2}" ;;
+        packages) build_packages "${@:2}" ;;
+        lock) lock_python_packages ;;
         help | -h | --help) help ;;
         *) die "unknown command '$command'; ./build.sh help lists them." ;;
     esac

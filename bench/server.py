@@ -17,10 +17,10 @@ PORT = 3901
 CONFIGURATION = """
 load_module {root}/build/modules/ngx_http_webtorch_module.so;
 worker_processes {workers};
+{main}
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log;
-# by default a busy worker takes one new connection per round: of 1000, the last wait for seconds
-events {{ worker_connections {connections}; multi_accept on; }}
+events {{ worker_connections {connections}; {events} }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -53,6 +53,9 @@ class Server:
         environment: variables that are added to its environment.
         connections: of a worker, at most.
         listen: more parameters of the listening socket.
+        events: text for the events block. By default a worker accepts all connections that wait:
+            one in each round is too few for 1000, the last of which would wait for seconds.
+        main: text for the main context.
 
     """
 
@@ -66,10 +69,14 @@ class Server:
         environment: Mapping[str, str] | None = None,
         connections: int = 4096,
         listen: str = "",
+        events: str = "multi_accept on;",
+        main: str = "",
     ) -> None:
         self.workers = workers
         self._environment = {**os.environ, **(environment or {})}
         self._listen = listen
+        self._events = events
+        self._main = main
         self._http = http
         self._connections = connections
         self._locations = locations
@@ -90,6 +97,8 @@ class Server:
                 http=self._http,
                 connections=self._connections,
                 listen=self._listen,
+                events=self._events,
+                main=self._main,
             )
         )
         self.launch()

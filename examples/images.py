@@ -1,16 +1,19 @@
-"""A classifier of JPEG and PNG files, which Pillow decodes in a handler.
+"""A classifier of JPEG and PNG files, which Pillow decodes; pictures of all clients are one batch.
 
 Run it with `./build.sh run nginx-conf/images.conf`. The network is small and its weights are
 random: replace it by your own.
 """
 
 import io
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float32
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 import webtorch
+from webtorch import Strings
 
 SIZE = 32
 CLASSES = ("cat", "dog", "nginx")
@@ -32,22 +35,29 @@ classifier = webtorch.Model(
 )
 
 
-def decode(body: memoryview) -> Tensor:
+class Classes(NamedTuple):
+    """The most probable class of each picture, and the probabilities of all."""
+
+    label: Strings[list[str], "batch"]
+    probabilities: Float32[Tensor, "batch 3"]
+
+
+def decode(file: bytes) -> Tensor:
     """Decode a file to uint8 pixels, [3, SIZE, SIZE]."""
     try:
-        with Image.open(io.BytesIO(body), formats=["JPEG", "PNG"]) as image:
+        with Image.open(io.BytesIO(file), formats=["JPEG", "PNG"]) as image:
             # the JPEG decoder skips details that the small picture cannot show
             image.draft("RGB", (SIZE, SIZE))
             pixels = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise webtorch.HTTPError(422, f"the body is no JPEG or PNG file: {error}") from None
+        raise webtorch.HTTPError(422, f"this is no JPEG or PNG file: {error}") from None
     flat = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
     return flat.view(SIZE, SIZE, 3).permute(2, 0, 1)
 
 
-@webtorch.handler(methods=["POST", "PUT"])
-def classify(request: webtorch.Request) -> dict[str, float]:
-    """Return the probability of each class."""
-    pixels = decode(request.body)
-    (probabilities,) = classifier(pixels[None].float() / 255)
-    return dict(zip(CLASSES, probabilities.tolist(), strict=True))
+@webtorch.infer
+def classify(files: Strings[list[bytes], "batch"]) -> Classes:
+    """Classify the body, or each file of a form."""
+    pixels = torch.stack([decode(file) for file in files])
+    probabilities = classifier(pixels.float() / 255)
+    return Classes([CLASSES[i] for i in probabilities.argmax(dim=1).tolist()], probabilities)

@@ -1,9 +1,11 @@
 """Tell the build how to embed the interpreter that runs this file.
 
 Prints shell assignments; where something is missing, prints what to do and
-fails.  Read by config (any build) and by build.sh.
+fails.  Read by config (any build) and by build.sh.  With WEBTORCH_HOSTED=1 in
+the environment no library is needed: nginx will be one of the interpreter.
 """
 
+import os
 import shlex
 import sys
 import sysconfig
@@ -43,6 +45,15 @@ def include_directory():
 def main():
     if sys.version_info < (3, 11):  # noqa: UP036 - this is what enforces it
         fail(f"it is Python {VERSION}", "Choose Python 3.11 or newer")
+    if os.environ.get("WEBTORCH_HOSTED") == "1":
+        values = {"include": include_directory(), "exe": sys.executable}
+    else:
+        values = embedding()
+    for key, value in values.items():
+        print(f"ngx_webtorch_python_{key}={shlex.quote(value)}")
+
+
+def embedding():
     if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         fail(
             "it was built without a shared libpython",
@@ -50,14 +61,12 @@ def main():
             "or choose another interpreter, such as Debian's /usr/bin/python3",
         )
     name = f"python{sysconfig.get_config_var('LDVERSION')}"
-    values = {
+    return {
         "include": include_directory(),
         "libdir": library_directory(f"lib{name}.so"),
         "lib": name,
         "exe": sys.executable,
     }
-    for key, value in values.items():
-        print(f"ngx_webtorch_python_{key}={shlex.quote(value)}")
 
 
 main()

@@ -3,9 +3,9 @@
  * api: the one interface between C and Python.  It includes no header but those
  * of C itself, and all other folders may include it.
  *
- * Between the two "cdef" marks the text is also cffi's cdef: declarations only,
- * no preprocessor but plain "#define NAME number".  After a change run
- * "python -m webtorch._bridge_build", which regenerates ngx_webtorch_bridge.c.
+ * Between the two "cdef" marks the text is also cffi's cdef: declarations only.
+ * After a change run "python -m webtorch._bridge_build", which regenerates
+ * ngx_webtorch_bridge.c.
  */
 
 
@@ -13,87 +13,13 @@
 #define _NGX_WEBTORCH_API_H_INCLUDED_
 
 
+#include "ngx_webtorch_api_numbers.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 
 /* cdef: begin */
-
-#define WEBTORCH_MAX_DIMS     8
-#define WEBTORCH_MAX_TENSORS  16
-#define WEBTORCH_MAX_AXES     8
-#define WEBTORCH_NAME_LEN     64
-#define WEBTORCH_MAX_VARS     16
-
-#define WEBTORCH_BOOL         0
-#define WEBTORCH_UINT8        1
-#define WEBTORCH_UINT16       2
-#define WEBTORCH_UINT32       3
-#define WEBTORCH_UINT64       4
-#define WEBTORCH_INT8         5
-#define WEBTORCH_INT16        6
-#define WEBTORCH_INT32        7
-#define WEBTORCH_INT64        8
-#define WEBTORCH_FLOAT16      9
-#define WEBTORCH_BFLOAT16     10
-#define WEBTORCH_FLOAT32      11
-#define WEBTORCH_FLOAT64      12
-#define WEBTORCH_STR          13          /* UTF-8 */
-#define WEBTORCH_BYTES        14
-
-#define WEBTORCH_INFER        0
-#define WEBTORCH_TRAIN        1
-#define WEBTORCH_HANDLER      2
-#define WEBTORCH_POLICY       3
-
-#define WEBTORCH_GET          1
-#define WEBTORCH_HEAD         2
-#define WEBTORCH_POST         4
-#define WEBTORCH_PUT          8
-#define WEBTORCH_DELETE       16
-#define WEBTORCH_PATCH        32
-#define WEBTORCH_OPTIONS      64
-
-/* outputs of more bytes than this may be sent from where they are */
-#define WEBTORCH_COPY_SIZE    4096
-
-/* flags of a slot's number */
-
-/* no other slot is in use, they can be freed */
-#define WEBTORCH_ONLY_SLOT    0x80000000
-
-/* the slot is not used again, its memory is freed after the batch */
-#define WEBTORCH_DROP_SLOT    0x40000000
-
-/* a balancer's features of a server and a request, and its hidden neurons */
-#define WEBTORCH_FEATURES     8
-#define WEBTORCH_HIDDEN       8
-
-/* a model's name and a zero byte */
-#define WEBTORCH_MODEL_LEN    128
-
-/* a block in the zone: the latest; the latest or a new one; a new one */
-#define WEBTORCH_FIND         0
-#define WEBTORCH_FIND_OR_MAKE 1
-#define WEBTORCH_MAKE         2
-
-/* no block: the check of handlers has memory of its own */
-#define WEBTORCH_NO_BLOCK     0xffffffff
-
-/* what a block has: the tensors of a model, the state of an optimizer */
-#define WEBTORCH_TENSORS      0
-#define WEBTORCH_OPTIMIZER    1
-
-/* in place of steps: as many as the block that is replaced has */
-#define WEBTORCH_SAME_STEPS   0xffffffffffffffff
-
-/* nginx's own levels */
-#define WEBTORCH_LOG_ERROR    4
-#define WEBTORCH_LOG_WARN     5
-#define WEBTORCH_LOG_NOTICE   6
-#define WEBTORCH_LOG_INFO     7
-#define WEBTORCH_LOG_DEBUG    8
-
 
 /* an element of a tensor of strings */
 
@@ -119,17 +45,31 @@ typedef struct {
 } webtorch_spec_t;
 
 
+/* gaps that an input may have */
+
+typedef struct {
+    uint32_t  flags;
+    uint32_t  mask;                       /* index of the buffer with 1 for each
+                                             missing element; 0: none, floats
+                                             are NaN */
+    uint32_t  len;                        /* bytes of the default: of a string,
+                                             an element or a row */
+    char      value[WEBTORCH_DEFAULT_LEN];
+} webtorch_gap_t;
+
+
 /* a handler, as its annotations describe it */
 
 typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
     int32_t          waits;               /* a call may wait for other workers */
+    int32_t          coroutine;           /* asyncio's loop runs it */
     uint32_t         threads;             /* of its own, 0: not set */
     uint32_t         methods;
     uint32_t         ninputs;
     uint32_t         noutputs;
-    webtorch_spec_t  inputs[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t  inputs[WEBTORCH_MAX_BUFFERS];     /* masks are last */
     webtorch_spec_t  outputs[WEBTORCH_MAX_TENSORS];
 
     uint32_t         input_strings;       /* how many are tensors of strings */
@@ -140,9 +80,27 @@ typedef struct {
     uint32_t         nbound;              /* of inputs */
     char             axes[WEBTORCH_MAX_AXES][WEBTORCH_NAME_LEN];
 
+    /*
+     * WEBTORCH_STREAM: flags.  The last input is rows of states, or with
+     * WEBTORCH_STREAM_RESUME the last inputs and outputs are the states.  The
+     * output before them of one that has "done" is that.
+     */
+    uint32_t         stream;
+    uint32_t         nstates;             /* among inputs and outputs */
+
     /* WEBTORCH_HANDLER: names of nginx's variables that it gets */
     uint32_t         nvars;
     char             vars[WEBTORCH_MAX_VARS][WEBTORCH_NAME_LEN];
+
+    /* named captures of the location, which C sets before Python describes the
+       handler */
+    uint32_t         ncaptures;
+    char             captures[WEBTORCH_MAX_CAPTURES][WEBTORCH_NAME_LEN];
+
+    uint32_t         nmasks;
+    uint32_t         noptional;           /* inputs with WEBTORCH_OPTIONAL and
+                                             no default: Python gets None */
+    webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];       /* of inputs */
 } webtorch_schema_t;
 
 
@@ -159,22 +117,35 @@ typedef struct {
 
 
 /*
- * A request for @webtorch.handler: one allocation that holds all of its
- * strings, so that it may outlive the connection.  A large body is not copied
- * but shared, see ngx_webtorch_release().
+ * A request for @webtorch.handler: one block that holds all of its strings, so
+ * that it may outlive the connection.  This header is followed by lengths in
+ * bytes, uint32_t each: of the variables, and of every header's name and value.
+ * Then come the strings: method, path, arguments, variables and headers, and
+ * the body, unless that is large: it is not copied but shared then, see
+ * ngx_webtorch_release().  The lengths of the first three are below.
  */
 
 typedef struct {
-    size_t              size;             /* of the block, in bytes */
-    webtorch_str_t      method;
-    webtorch_str_t      path;
-    webtorch_str_t      args;
-    webtorch_str_t      body;
-    void               *shared;           /* memory of the body, or NULL */
+    uint64_t            size;             /* of the block, in bytes */
+    uint64_t            body;             /* bytes of the body */
+    char               *data;             /* of a shared body */
+    void               *shared;           /* its memory; NULL: it is not shared */
+    uint32_t            method;
+    uint32_t            path;
+    uint32_t            args;
     uint32_t            nheaders;
-    webtorch_header_t  *headers;
-    uint32_t            nvars;            /* as in the schema */
-    webtorch_str_t     *vars;             /* data is NULL: not set */
+    uint32_t            nvars;            /* as in the schema; a length of
+                                             WEBTORCH_NOT_SET: not set */
+
+    /* of a stream that begins or, without all of the above, continues or ends */
+    uint32_t            next;             /* the next item of a generator */
+    uint32_t            closing;
+    uint32_t            place;            /* row of its states; the number of a
+                                             generator */
+    uint32_t            other;            /* closing: its other row, or 0 */
+    char               *states;           /* in place of rows: all states, each
+                                             at a multiple of 64 bytes */
+    uint64_t            states_size;
 } webtorch_request_t;
 
 
@@ -190,7 +161,55 @@ typedef struct {
     webtorch_str_t      file;             /* len > 0: a path to send instead */
     webtorch_str_t      redirect;         /* len > 0: "/uri" or "@location" that
                                              answers instead */
+    uint32_t            more;             /* the body is an item, and the
+                                             generator may yield another one */
 } webtorch_reply_t;
+
+
+/* an error that a handler raised for the client, one allocation, too */
+
+typedef struct {
+    webtorch_str_t      message;          /* len 0: details are only logged */
+    webtorch_str_t      code;             /* len 0: that of the status; C
+                                             adds a zero byte to its copy */
+    webtorch_str_t      detail;           /* JSON; len 0: none */
+    uint32_t            nheaders;
+    webtorch_header_t  *headers;
+} webtorch_failure_t;
+
+
+/* statuses of rows that Python has posted, beside those of HTTP */
+
+#define WEBTORCH_ROWS_FULL       1000     /* queue= or queue_size= */
+#define WEBTORCH_ROWS_LATE       1001     /* timeout= */
+#define WEBTORCH_ROWS_CANCELLED  1002
+#define WEBTORCH_ROWS_EXIT       1003     /* the worker exits */
+
+
+/* rows that Python adds to a batch of a function of tensors, and their result */
+
+typedef struct {
+    uint32_t   handler;
+    uint32_t   gather;                    /* 1: posted by asyncio's thread, which
+                                             takes the result when it is there */
+    uint64_t   caller;                    /* not 0, identifies exceptions */
+    uint32_t   rows;
+    uint32_t   ninputs;
+    void      *inputs[WEBTORCH_MAX_TENSORS];
+    size_t     input_size[WEBTORCH_MAX_TENSORS];       /* bytes */
+    char      *text;
+    uint64_t   text_len;
+
+    /* of variable axes; in a result those of outputs, too */
+    int64_t    sizes[WEBTORCH_MAX_AXES];
+
+    int32_t    status;                    /* 0, of HTTP, or one of these above */
+    char      *result;                    /* outputs, then the text */
+    size_t     result_len;
+    size_t     output_at[WEBTORCH_MAX_TENSORS];
+    size_t     output_size[WEBTORCH_MAX_TENSORS];
+    size_t     text_at;
+} webtorch_rows_t;
 
 
 /* a request's part of a batch */
@@ -199,10 +218,13 @@ typedef struct {
     uint32_t             first;           /* row */
     uint32_t             rows;
     int32_t              status;          /* 0, or HTTP status of the failure */
-    webtorch_str_t       message;         /* of the failure */
+    webtorch_failure_t  *failure;         /* NULL: details are only logged */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
+    uint64_t             caller;          /* of rows that Python has posted; 0:
+                                             they are those of a request */
     void                *waiter;          /* C only; NULL: no request waits */
+    void                *owner;           /* C only, see ngx_webtorch_job.h */
 } webtorch_job_t;
 
 
@@ -216,15 +238,18 @@ typedef struct {
     uint32_t         retained;            /* Python keeps the input buffers */
     uint32_t         shared;              /* outputs may change after a call */
     webtorch_job_t  *jobs;
-    void            *inputs[WEBTORCH_MAX_TENSORS];
-    size_t           allocated[WEBTORCH_MAX_TENSORS];   /* bytes of inputs */
+    void            *inputs[WEBTORCH_MAX_BUFFERS];
+    size_t           allocated[WEBTORCH_MAX_BUFFERS];   /* bytes of inputs */
     uintptr_t        outputs[WEBTORCH_MAX_TENSORS];
 
     char            *text;                /* all strings of the inputs */
     uint64_t         text_len;
 
-    /* sizes of variable axes; Python sets those that only outputs have */
-    int64_t          sizes[WEBTORCH_MAX_AXES];
+    /*
+     * Sizes of variable axes, Python sets those that only outputs have; the
+     * last element is the bits of absent optional inputs.
+     */
+    int64_t          sizes[WEBTORCH_NSIZES];
 } webtorch_batch_t;
 
 
@@ -279,6 +304,7 @@ typedef struct {
     char           **environment;         /* the last one is NULL */
     int32_t          reload;              /* changed modules are imported */
     int32_t          stack_signal;        /* writes stacks to stderr, or 0 */
+    int32_t          threads;             /* of an operator of torch */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */
@@ -287,12 +313,53 @@ typedef struct {
 } webtorch_settings_t;
 
 
+/* bytes of a form, by their offset in the body */
+
+typedef struct {
+    uint64_t         at;
+    uint64_t         len;
+    int32_t          coding;              /* WEBTORCH_PLAIN and so on */
+} webtorch_span_t;
+
+
+typedef struct {
+    webtorch_span_t  name;
+    webtorch_span_t  filename;            /* empty: no file was chosen */
+    webtorch_span_t  content_type;        /* empty: none */
+    webtorch_span_t  headers;             /* all lines, each with CR LF */
+    webtorch_span_t  data;
+    int32_t          is_file;             /* it has a filename */
+} webtorch_part_t;
+
+
+/* a body of multipart/form-data that is being read, without a copy */
+
+typedef struct {
+    const char      *body;
+    uint64_t         len;
+    uint64_t         at;                  /* of the next part's headers */
+    uint32_t         nparts;              /* read */
+    uint32_t         max_parts;
+    uint32_t         last;                /* the closing boundary was read */
+    uint32_t         boundary_len;        /* with CR LF "--" in front */
+    char             boundary[WEBTORCH_BOUNDARY_LEN];
+    webtorch_span_t  charset;             /* the field "_charset_", or empty */
+
+    /* the error of the last call, as it is sent to a client */
+    int32_t          status;              /* HTTP status */
+    const char      *code;
+    char             message[WEBTORCH_MESSAGE_LEN];
+} webtorch_form_t;
+
+
 /* counters of a model in the zone, shared by all workers */
 
 typedef struct {
     uint64_t         steps;               /* optimizer steps */
     uint64_t         saved;               /* steps in the last checkpoint */
     uint64_t         seen;                /* files changed later are new, ns */
+    uint64_t         weights;             /* identifies the file of "weights="
+                                             when it began; 0: there was none */
     uint32_t         undo;                /* the snapshot is complete */
 } webtorch_counters_t;
 
@@ -356,7 +423,9 @@ void ngx_webtorch_py_thread(int threads);
 /* before a process loads handlers, after that, and before it exits */
 void ngx_webtorch_py_init(const webtorch_settings_t *settings);
 void ngx_webtorch_py_start(void);
-void ngx_webtorch_py_exit(void);
+
+/* 1: a call is still running */
+int ngx_webtorch_py_exit(void);
 
 /* models were replaced in the zone, no batch runs here; 1: to be called again */
 int ngx_webtorch_py_refresh_models(void);
@@ -370,14 +439,57 @@ int ngx_webtorch_py_refresh_models(void);
 
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
-/* the message is copied */
-void ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message, size_t len);
+/* the failure is copied; NULL: details are only logged */
+void ngx_webtorch_fail(webtorch_job_t *job, int status, const webtorch_failure_t *failure);
 
 /* the reply is copied; -1: no memory */
 int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
-/* frees a request that Python owns */
-void ngx_webtorch_free(void *p);
+/* a reply of bytes without headers, both are copied; -1: no memory */
+int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, const char *body, size_t len);
+
+/* an item that a generator has yielded, it is copied; -1: no memory */
+int ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len);
+
+/*
+ * Called in the thread of asyncio's loop.  begin() returns a descriptor, which
+ * is readable when there is something to take: batches of a request each, and
+ * batches that are to be cancelled and have been taken before.  take() and
+ * cancelled() write up to n of them, and return how many; take() is to be
+ * called again if it was n.  done() gives a batch back, with the next call of
+ * flush(), which is needed if done() returns 1.
+ */
+int ngx_webtorch_async_begin(void);
+uint32_t ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n);
+uint32_t ngx_webtorch_async_cancelled(webtorch_batch_t **batches, uint32_t n);
+int ngx_webtorch_async_done(webtorch_batch_t *batch);
+void ngx_webtorch_async_flush(void);
+
+/*
+ * The loop is not stuck; returns the milliseconds until it is to be called
+ * again, 0: no call with "stuck=" runs.
+ */
+uint32_t ngx_webtorch_async_beat(void);
+
+/*
+ * Rows for a batch of a function of tensors.  direct() returns 1 if the calling
+ * thread cannot wait for a batch: the function is to be called.  make() makes a
+ * handler of a function that no directive names; -1: its rows are too large, or
+ * there is no memory.
+ *
+ * post() copies the rows and returns them, NULL: no memory.  wait() waits until
+ * they have a status.  Those to be gathered are posted together, and finished()
+ * returns up to n that have a status, in the thread of asyncio's loop.  All are
+ * freed by the caller then; cancel() only lets them end earlier.
+ */
+int ngx_webtorch_rows_direct(void);
+int ngx_webtorch_rows_make(uint32_t number, const char *name, const webtorch_schema_t *schema);
+webtorch_rows_t *ngx_webtorch_rows_post(const webtorch_rows_t *rows);
+void ngx_webtorch_rows_post_gathered(void);
+void ngx_webtorch_rows_wait(webtorch_rows_t *rows);
+void ngx_webtorch_rows_cancel(webtorch_rows_t *rows);
+uint32_t ngx_webtorch_rows_finished(webtorch_rows_t **rows, uint32_t n);
+void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
 /* frees an input buffer that Python owns */
 void ngx_webtorch_buffer_free(void *p);
@@ -402,6 +514,21 @@ int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *pa
 
 /* factors of the servers' costs, if this worker is still the learner; -1: one is not finite, or not above 0 */
 int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
+
+/*
+ * Opens a form by the request's header Content-Type; the body must stay in
+ * memory while it is read.  -1: the form's error is set.
+ */
+int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type, size_t content_type_len, const char *body, size_t len);
+
+/*
+ * Reads at most n parts and returns their number, which is less than n only at
+ * the end.  -1: the form's error is set, whatever was read before.
+ */
+int ngx_webtorch_form_read(webtorch_form_t *form, webtorch_part_t *parts, uint32_t n);
+
+/* writes a name or a filename decoded, at most span->len bytes; returns how many */
+size_t ngx_webtorch_form_decode(const webtorch_form_t *form, const webtorch_span_t *span, char *text);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);

@@ -1248,150 +1248,226 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t)
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t)
 /*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, char *, size_t)
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, char *, size_t)
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 88), // char *
+/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // char const *
+/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // char *
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 134), // webtorch_schema_t *
+/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_schema_t *
 /* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, float const *, uint32_t)
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_POINTER, 95), // float const *
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_schema_t const *
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t)
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, float const *, uint32_t)
 /* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // float const *
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, uint32_t)
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // webtorch_batch_t *
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(uint32_t, webtorch_params_t const *)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_POINTER, 128), // webtorch_params_t const *
-/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(void)
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // webtorch_job_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t const *
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION, 44), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 143), // webtorch_wanted_t const *
-/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 122), // webtorch_block_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // webtorch_sample_t *
-/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_batch_t *
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, webtorch_params_t const *)
+/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 200), // webtorch_params_t const *
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(void)
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_batch_t *)
+/* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_form_t *
+/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 50 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // webtorch_server_t *
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_part_t *
 /* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int)
-/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(int, char const *, size_t)
-/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t)
-/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(uint32_t, uint32_t)
-/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void *)
-/* 74 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void *
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(void)
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_job_t *, int, char const *, size_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
-/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 82 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, char const *, size_t)
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 199), // webtorch_job_t *
+/* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 66 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_reply_t const *
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_wanted_t const *
+/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // webtorch_block_t *
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_form_t const *
+/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_span_t const *
+/* 82 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 120), // void()(webtorch_settings_t const *)
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 136), // webtorch_settings_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 89 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[16][64]
-/* 90 */ (_cffi_opcode_t)(16),
-/* 91 */ _CFFI_OP(_CFFI_OP_ARRAY, 88), // char[64]
-/* 92 */ (_cffi_opcode_t)(64),
-/* 93 */ _CFFI_OP(_CFFI_OP_ARRAY, 91), // char[8][64]
-/* 94 */ (_cffi_opcode_t)(8),
-/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 96 */ _CFFI_OP(_CFFI_OP_ARRAY, 95), // float[8]
-/* 97 */ (_cffi_opcode_t)(8),
-/* 98 */ _CFFI_OP(_CFFI_OP_ARRAY, 96), // float[8][8]
-/* 99 */ (_cffi_opcode_t)(8),
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 21), // int(*)(uint32_t, uint32_t)
-/* 103 */ _CFFI_OP(_CFFI_OP_POINTER, 25), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(void)
-/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 107 */ _CFFI_OP(_CFFI_OP_ARRAY, 106), // int64_t[8]
-/* 108 */ (_cffi_opcode_t)(8),
-/* 109 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[16]
-/* 110 */ (_cffi_opcode_t)(16),
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 112 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 113 */ _CFFI_OP(_CFFI_OP_ARRAY, 112), // uintptr_t[16]
-/* 114 */ (_cffi_opcode_t)(16),
-/* 115 */ _CFFI_OP(_CFFI_OP_ARRAY, 74), // void *[16]
-/* 116 */ (_cffi_opcode_t)(16),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 58), // void(*)(int)
-/* 118 */ _CFFI_OP(_CFFI_OP_POINTER, 76), // void(*)(void)
-/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 84), // void(*)(webtorch_settings_t const *)
-/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 121 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 122 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // webtorch_counters_t *
-/* 124 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // webtorch_header_t *
-/* 126 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_header_t
-/* 127 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_job_t
-/* 128 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_params_t
-/* 129 */ _CFFI_OP(_CFFI_OP_POINTER, 130), // webtorch_reply_t *
-/* 130 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_reply_t
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 132), // webtorch_request_t *
-/* 132 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_request_t
-/* 133 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_sample_t
-/* 134 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_schema_t
-/* 135 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_server_t
-/* 136 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_settings_t
-/* 137 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_spec_t
-/* 138 */ _CFFI_OP(_CFFI_OP_ARRAY, 137), // webtorch_spec_t[16]
-/* 139 */ (_cffi_opcode_t)(16),
-/* 140 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // webtorch_str_t *
-/* 141 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_str_t
-/* 142 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_text_t
-/* 143 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_wanted_t
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // uint64_t *
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 207), // webtorch_sample_t *
+/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // webtorch_server_t *
+/* 93 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // webtorch_batch_t * *
+/* 99 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_rows_t * *
+/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(int)
+/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(int, char const *, size_t)
+/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 110 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(uint32_t)
+/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(uint32_t, uint32_t)
+/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(void *)
+/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // void *
+/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(void)
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 126 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
+/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_failure_t const *
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_rows_t *)
+/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_rows_t *
+/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_settings_t const *)
+/* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_settings_t const *
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION, 131), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 137 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_rows_t const *
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 141 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[16][64]
+/* 142 */ (_cffi_opcode_t)(16),
+/* 143 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[256]
+/* 144 */ (_cffi_opcode_t)(256),
+/* 145 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[32][64]
+/* 146 */ (_cffi_opcode_t)(32),
+/* 147 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[512]
+/* 148 */ (_cffi_opcode_t)(512),
+/* 149 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[64]
+/* 150 */ (_cffi_opcode_t)(64),
+/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[74]
+/* 152 */ (_cffi_opcode_t)(74),
+/* 153 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[8][64]
+/* 154 */ (_cffi_opcode_t)(8),
+/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 156 */ _CFFI_OP(_CFFI_OP_ARRAY, 155), // float[8]
+/* 157 */ (_cffi_opcode_t)(8),
+/* 158 */ _CFFI_OP(_CFFI_OP_ARRAY, 156), // float[8][8]
+/* 159 */ (_cffi_opcode_t)(8),
+/* 160 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
+/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 162 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
+/* 163 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
+/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 166 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 166), // int64_t[8]
+/* 168 */ (_cffi_opcode_t)(8),
+/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 166), // int64_t[9]
+/* 170 */ (_cffi_opcode_t)(9),
+/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[32]
+/* 172 */ (_cffi_opcode_t)(32),
+/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[64]
+/* 174 */ (_cffi_opcode_t)(64),
+/* 175 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 176), // uintptr_t[32]
+/* 178 */ (_cffi_opcode_t)(32),
+/* 179 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // void *[32]
+/* 180 */ (_cffi_opcode_t)(32),
+/* 181 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // void *[64]
+/* 182 */ (_cffi_opcode_t)(64),
+/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // void(*)(int)
+/* 184 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // void(*)(void)
+/* 185 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // void(*)(webtorch_settings_t const *)
+/* 186 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 188 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 189 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_counters_t *
+/* 190 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 191 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_failure_t *
+/* 192 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 193 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 194 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // webtorch_gap_t[32]
+/* 196 */ (_cffi_opcode_t)(32),
+/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // webtorch_header_t *
+/* 198 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 199 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 200 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_reply_t *
+/* 203 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
+/* 204 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_request_t *
+/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
+/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
+/* 207 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
+/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
+/* 209 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
+/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
+/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
+/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
+/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_spec_t[32]
+/* 214 */ (_cffi_opcode_t)(32),
+/* 215 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_spec_t[64]
+/* 216 */ (_cffi_opcode_t)(64),
+/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
+/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
+/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1408,12 +1484,12 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   (void)((p->retained) | 0);  /* check that 'webtorch_batch_t.retained' is an integer */
   (void)((p->shared) | 0);  /* check that 'webtorch_batch_t.shared' is an integer */
   { webtorch_job_t * *tmp = &p->jobs; (void)tmp; }
-  { void *(*tmp)[16] = &p->inputs; (void)tmp; }
-  { size_t(*tmp)[16] = &p->allocated; (void)tmp; }
-  { uintptr_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { void *(*tmp)[64] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[64] = &p->allocated; (void)tmp; }
+  { uintptr_t(*tmp)[32] = &p->outputs; (void)tmp; }
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
-  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  { int64_t(*tmp)[9] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1442,9 +1518,55 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->steps) | 0);  /* check that 'webtorch_counters_t.steps' is an integer */
   (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
   (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
+  (void)((p->weights) | 0);  /* check that 'webtorch_counters_t.weights' is an integer */
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_failure_t(webtorch_failure_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { webtorch_str_t *tmp = &p->code; (void)tmp; }
+  { webtorch_str_t *tmp = &p->detail; (void)tmp; }
+  (void)((p->nheaders) | 0);  /* check that 'webtorch_failure_t.nheaders' is an integer */
+  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_failure_t { char x; webtorch_failure_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_form_t(webtorch_form_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { char const * *tmp = &p->body; (void)tmp; }
+  (void)((p->len) | 0);  /* check that 'webtorch_form_t.len' is an integer */
+  (void)((p->at) | 0);  /* check that 'webtorch_form_t.at' is an integer */
+  (void)((p->nparts) | 0);  /* check that 'webtorch_form_t.nparts' is an integer */
+  (void)((p->max_parts) | 0);  /* check that 'webtorch_form_t.max_parts' is an integer */
+  (void)((p->last) | 0);  /* check that 'webtorch_form_t.last' is an integer */
+  (void)((p->boundary_len) | 0);  /* check that 'webtorch_form_t.boundary_len' is an integer */
+  { char(*tmp)[74] = &p->boundary; (void)tmp; }
+  { webtorch_span_t *tmp = &p->charset; (void)tmp; }
+  (void)((p->status) | 0);  /* check that 'webtorch_form_t.status' is an integer */
+  { char const * *tmp = &p->code; (void)tmp; }
+  { char(*tmp)[512] = &p->message; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_form_t { char x; webtorch_form_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_gap_t(webtorch_gap_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->flags) | 0);  /* check that 'webtorch_gap_t.flags' is an integer */
+  (void)((p->mask) | 0);  /* check that 'webtorch_gap_t.mask' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_gap_t.len' is an integer */
+  { char(*tmp)[256] = &p->value; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_gap_t { char x; webtorch_gap_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_header_t(webtorch_header_t *p)
@@ -1464,10 +1586,12 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   (void)((p->first) | 0);  /* check that 'webtorch_job_t.first' is an integer */
   (void)((p->rows) | 0);  /* check that 'webtorch_job_t.rows' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_job_t.status' is an integer */
-  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
+  (void)((p->caller) | 0);  /* check that 'webtorch_job_t.caller' is an integer */
   { void * *tmp = &p->waiter; (void)tmp; }
+  { void * *tmp = &p->owner; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
@@ -1489,6 +1613,20 @@ static void _cffi_checkfld_typedef_webtorch_params_t(webtorch_params_t *p)
 struct _cffi_align_typedef_webtorch_params_t { char x; webtorch_params_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_part_t(webtorch_part_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_span_t *tmp = &p->name; (void)tmp; }
+  { webtorch_span_t *tmp = &p->filename; (void)tmp; }
+  { webtorch_span_t *tmp = &p->content_type; (void)tmp; }
+  { webtorch_span_t *tmp = &p->headers; (void)tmp; }
+  { webtorch_span_t *tmp = &p->data; (void)tmp; }
+  (void)((p->is_file) | 0);  /* check that 'webtorch_part_t.is_file' is an integer */
+}
+struct _cffi_align_typedef_webtorch_part_t { char x; webtorch_part_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1501,6 +1639,7 @@ static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
   { webtorch_spec_t *tmp = &p->tensor; (void)tmp; }
   { webtorch_str_t *tmp = &p->file; (void)tmp; }
   { webtorch_str_t *tmp = &p->redirect; (void)tmp; }
+  (void)((p->more) | 0);  /* check that 'webtorch_reply_t.more' is an integer */
 }
 struct _cffi_align_typedef_webtorch_reply_t { char x; webtorch_reply_t y; };
 
@@ -1510,17 +1649,46 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   /* only to generate compile-time warnings or errors */
   (void)p;
   (void)((p->size) | 0);  /* check that 'webtorch_request_t.size' is an integer */
-  { webtorch_str_t *tmp = &p->method; (void)tmp; }
-  { webtorch_str_t *tmp = &p->path; (void)tmp; }
-  { webtorch_str_t *tmp = &p->args; (void)tmp; }
-  { webtorch_str_t *tmp = &p->body; (void)tmp; }
+  (void)((p->body) | 0);  /* check that 'webtorch_request_t.body' is an integer */
+  { char * *tmp = &p->data; (void)tmp; }
   { void * *tmp = &p->shared; (void)tmp; }
+  (void)((p->method) | 0);  /* check that 'webtorch_request_t.method' is an integer */
+  (void)((p->path) | 0);  /* check that 'webtorch_request_t.path' is an integer */
+  (void)((p->args) | 0);  /* check that 'webtorch_request_t.args' is an integer */
   (void)((p->nheaders) | 0);  /* check that 'webtorch_request_t.nheaders' is an integer */
-  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
   (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
-  { webtorch_str_t * *tmp = &p->vars; (void)tmp; }
+  (void)((p->next) | 0);  /* check that 'webtorch_request_t.next' is an integer */
+  (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
+  (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
+  (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
+  { char * *tmp = &p->states; (void)tmp; }
+  (void)((p->states_size) | 0);  /* check that 'webtorch_request_t.states_size' is an integer */
 }
 struct _cffi_align_typedef_webtorch_request_t { char x; webtorch_request_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->handler) | 0);  /* check that 'webtorch_rows_t.handler' is an integer */
+  (void)((p->gather) | 0);  /* check that 'webtorch_rows_t.gather' is an integer */
+  (void)((p->caller) | 0);  /* check that 'webtorch_rows_t.caller' is an integer */
+  (void)((p->rows) | 0);  /* check that 'webtorch_rows_t.rows' is an integer */
+  (void)((p->ninputs) | 0);  /* check that 'webtorch_rows_t.ninputs' is an integer */
+  { void *(*tmp)[32] = &p->inputs; (void)tmp; }
+  { size_t(*tmp)[32] = &p->input_size; (void)tmp; }
+  { char * *tmp = &p->text; (void)tmp; }
+  (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
+  { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
+  { char * *tmp = &p->result; (void)tmp; }
+  (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
+  { size_t(*tmp)[32] = &p->output_at; (void)tmp; }
+  { size_t(*tmp)[32] = &p->output_size; (void)tmp; }
+  (void)((p->text_at) | 0);  /* check that 'webtorch_rows_t.text_at' is an integer */
+}
+struct _cffi_align_typedef_webtorch_rows_t { char x; webtorch_rows_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_sample_t(webtorch_sample_t *p)
@@ -1543,19 +1711,27 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->kind) | 0);  /* check that 'webtorch_schema_t.kind' is an integer */
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
   (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
+  (void)((p->coroutine) | 0);  /* check that 'webtorch_schema_t.coroutine' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_schema_t.threads' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
   (void)((p->noutputs) | 0);  /* check that 'webtorch_schema_t.noutputs' is an integer */
-  { webtorch_spec_t(*tmp)[16] = &p->inputs; (void)tmp; }
-  { webtorch_spec_t(*tmp)[16] = &p->outputs; (void)tmp; }
+  { webtorch_spec_t(*tmp)[64] = &p->inputs; (void)tmp; }
+  { webtorch_spec_t(*tmp)[32] = &p->outputs; (void)tmp; }
   (void)((p->input_strings) | 0);  /* check that 'webtorch_schema_t.input_strings' is an integer */
   (void)((p->output_strings) | 0);  /* check that 'webtorch_schema_t.output_strings' is an integer */
   (void)((p->naxes) | 0);  /* check that 'webtorch_schema_t.naxes' is an integer */
   (void)((p->nbound) | 0);  /* check that 'webtorch_schema_t.nbound' is an integer */
   { char(*tmp)[8][64] = &p->axes; (void)tmp; }
+  (void)((p->stream) | 0);  /* check that 'webtorch_schema_t.stream' is an integer */
+  (void)((p->nstates) | 0);  /* check that 'webtorch_schema_t.nstates' is an integer */
   (void)((p->nvars) | 0);  /* check that 'webtorch_schema_t.nvars' is an integer */
-  { char(*tmp)[16][64] = &p->vars; (void)tmp; }
+  { char(*tmp)[32][64] = &p->vars; (void)tmp; }
+  (void)((p->ncaptures) | 0);  /* check that 'webtorch_schema_t.ncaptures' is an integer */
+  { char(*tmp)[16][64] = &p->captures; (void)tmp; }
+  (void)((p->nmasks) | 0);  /* check that 'webtorch_schema_t.nmasks' is an integer */
+  (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
+  { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -1585,12 +1761,24 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
+  (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
 }
 struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_span_t(webtorch_span_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->at) | 0);  /* check that 'webtorch_span_t.at' is an integer */
+  (void)((p->len) | 0);  /* check that 'webtorch_span_t.len' is an integer */
+  (void)((p->coding) | 0);  /* check that 'webtorch_span_t.coding' is an integer */
+}
+struct _cffi_align_typedef_webtorch_span_t { char x; webtorch_span_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_spec_t(webtorch_spec_t *p)
@@ -1640,13 +1828,14 @@ static void _cffi_checkfld_typedef_webtorch_wanted_t(webtorch_wanted_t *p)
 struct _cffi_align_typedef_webtorch_wanted_t { char x; webtorch_wanted_t y; };
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_exit =
-  { "webtorch._native.ngx_webtorch_py_exit", 0, 0, 0 };
+  { "webtorch._native.ngx_webtorch_py_exit", (int)sizeof(int), 0, 0 };
 
-CFFI_DLLEXPORT void ngx_webtorch_py_exit(void)
+CFFI_DLLEXPORT int ngx_webtorch_py_exit(void)
 {
   char a[8];
   char *p = a;
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_exit, p);
+  return *(int *)p;
 }
 
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_init =
@@ -1752,6 +1941,216 @@ CFFI_DLLEXPORT void ngx_webtorch_py_thread(int a0)
   _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_thread, p);
 }
 
+static uint32_t _cffi_d_ngx_webtorch_async_beat(void)
+{
+  return ngx_webtorch_async_beat();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_beat(PyObject *self, PyObject *noarg)
+{
+  uint32_t result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_beat(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_beat _cffi_d_ngx_webtorch_async_beat
+#endif
+
+static int _cffi_d_ngx_webtorch_async_begin(void)
+{
+  return ngx_webtorch_async_begin();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_begin(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_begin(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_begin _cffi_d_ngx_webtorch_async_begin
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_async_cancelled(webtorch_batch_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_async_cancelled(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
+{
+  webtorch_batch_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_async_cancelled", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(98), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_cancelled(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_cancelled _cffi_d_ngx_webtorch_async_cancelled
+#endif
+
+static int _cffi_d_ngx_webtorch_async_done(webtorch_batch_t * x0)
+{
+  return ngx_webtorch_async_done(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
+{
+  webtorch_batch_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(35), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(35), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_done(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_done _cffi_d_ngx_webtorch_async_done
+#endif
+
+static void _cffi_d_ngx_webtorch_async_flush(void)
+{
+  ngx_webtorch_async_flush();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_flush(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_async_flush(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_flush _cffi_d_ngx_webtorch_async_flush
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_async_take(webtorch_batch_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_async_take(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
+{
+  webtorch_batch_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_async_take", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(98), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_async_take(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_async_take _cffi_d_ngx_webtorch_async_take
+#endif
+
 static int _cffi_d_ngx_webtorch_balancer_publish(uint32_t x0, webtorch_params_t const * x1)
 {
   return ngx_webtorch_balancer_publish(x0, x1);
@@ -1777,10 +2176,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(34), arg1, (char **)&x1);
+      _cffi_type(39), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(34), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1829,19 +2228,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(49), arg1, (char **)&x1);
+      _cffi_type(86), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(49), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(86), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(50), arg2, (char **)&x2);
+      _cffi_type(87), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(50), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(87), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1892,10 +2291,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(18), arg1, (char **)&x1);
+      _cffi_type(23), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(18), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(23), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1946,10 +2345,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg1, (char **)&x1);
+      _cffi_type(92), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1996,10 +2395,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg0, (char **)&x0);
+      _cffi_type(75), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(75), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2009,10 +2408,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg2, (char **)&x2);
+      _cffi_type(77), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(77), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2319,10 +2718,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(121), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(121), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2368,9 +2767,9 @@ _cffi_f_ngx_webtorch_exiting(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_exiting _cffi_d_ngx_webtorch_exiting
 #endif
 
-static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, char const * x2, size_t x3)
+static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, webtorch_failure_t const * x2)
 {
-  ngx_webtorch_fail(x0, x1, x2, x3);
+  ngx_webtorch_fail(x0, x1, x2);
 }
 #ifndef PYPY_VERSION
 static PyObject *
@@ -2378,23 +2777,21 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
 {
   webtorch_job_t * x0;
   int x1;
-  char const * x2;
-  size_t x3;
+  webtorch_failure_t const * x2;
   Py_ssize_t datasize;
   struct _cffi_freeme_s *large_args_free = NULL;
   PyObject *arg0;
   PyObject *arg1;
   PyObject *arg2;
-  PyObject *arg3;
 
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_fail", 4, 4, &arg0, &arg1, &arg2, &arg3))
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_fail", 3, 3, &arg0, &arg1, &arg2))
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(59), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2404,21 +2801,17 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg2, (char **)&x2);
+      _cffi_type(128), arg2, (char **)&x2);
   if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(128), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
-  x3 = _cffi_to_c_int(arg3, size_t);
-  if (x3 == (size_t)-1 && PyErr_Occurred())
-    return NULL;
-
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { ngx_webtorch_fail(x0, x1, x2, x3); }
+  { ngx_webtorch_fail(x0, x1, x2); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
@@ -2431,40 +2824,203 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_fail _cffi_d_ngx_webtorch_fail
 #endif
 
-static void _cffi_d_ngx_webtorch_free(void * x0)
+static size_t _cffi_d_ngx_webtorch_form_decode(webtorch_form_t const * x0, webtorch_span_t const * x1, char * x2)
 {
-  ngx_webtorch_free(x0);
+  return ngx_webtorch_form_decode(x0, x1, x2);
 }
 #ifndef PYPY_VERSION
 static PyObject *
-_cffi_f_ngx_webtorch_free(PyObject *self, PyObject *arg0)
+_cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
 {
-  void * x0;
+  webtorch_form_t const * x0;
+  webtorch_span_t const * x1;
+  char * x2;
   Py_ssize_t datasize;
   struct _cffi_freeme_s *large_args_free = NULL;
+  size_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_form_decode", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(80), arg0, (char **)&x0);
   if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(80), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(81), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(81), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(6), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(6), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { ngx_webtorch_free(x0); }
+  { result = ngx_webtorch_form_decode(x0, x1, x2); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, size_t);
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  Py_INCREF(Py_None);
-  return Py_None;
+  return pyresult;
 }
 #else
-#  define _cffi_f_ngx_webtorch_free _cffi_d_ngx_webtorch_free
+#  define _cffi_f_ngx_webtorch_form_decode _cffi_d_ngx_webtorch_form_decode
+#endif
+
+static int _cffi_d_ngx_webtorch_form_open(webtorch_form_t * x0, char const * x1, size_t x2, char const * x3, size_t x4)
+{
+  return ngx_webtorch_form_open(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
+{
+  webtorch_form_t * x0;
+  char const * x1;
+  size_t x2;
+  char const * x3;
+  size_t x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_form_open", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(47), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(47), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x4 = _cffi_to_c_int(arg4, size_t);
+  if (x4 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_form_open(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_form_open _cffi_d_ngx_webtorch_form_open
+#endif
+
+static int _cffi_d_ngx_webtorch_form_read(webtorch_form_t * x0, webtorch_part_t * x1, uint32_t x2)
+{
+  return ngx_webtorch_form_read(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
+{
+  webtorch_form_t * x0;
+  webtorch_part_t * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_form_read", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(47), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(47), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(55), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_form_read(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_form_read _cffi_d_ngx_webtorch_form_read
 #endif
 
 static void _cffi_d_ngx_webtorch_log(int x0, char const * x1, size_t x2)
@@ -2532,10 +3088,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(74), arg0, (char **)&x0);
+      _cffi_type(121), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(74), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(121), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2576,19 +3132,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(59), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(40), arg1, (char **)&x1);
+      _cffi_type(72), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(40), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2606,6 +3162,444 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
+#endif
+
+static int _cffi_d_ngx_webtorch_reply_body(webtorch_job_t * x0, int x1, char const * x2, char const * x3, size_t x4)
+{
+  return ngx_webtorch_reply_body(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  int x1;
+  char const * x2;
+  char const * x3;
+  size_t x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_reply_body", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(59), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, int);
+  if (x1 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x4 = _cffi_to_c_int(arg4, size_t);
+  if (x4 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_reply_body(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_reply_body _cffi_d_ngx_webtorch_reply_body
+#endif
+
+static int _cffi_d_ngx_webtorch_reply_item(webtorch_job_t * x0, char const * x1, size_t x2)
+{
+  return ngx_webtorch_reply_item(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  char const * x1;
+  size_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_reply_item", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(59), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_reply_item(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_reply_item _cffi_d_ngx_webtorch_reply_item
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_cancel(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_cancel(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(131), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_cancel(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_cancel _cffi_d_ngx_webtorch_rows_cancel
+#endif
+
+static int _cffi_d_ngx_webtorch_rows_direct(void)
+{
+  return ngx_webtorch_rows_direct();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_direct(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_direct(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_direct _cffi_d_ngx_webtorch_rows_direct
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_rows_finished(webtorch_rows_t * * x0, uint32_t x1)
+{
+  return ngx_webtorch_rows_finished(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
+{
+  webtorch_rows_t * * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_rows_finished", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(102), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(102), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_finished(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_finished _cffi_d_ngx_webtorch_rows_finished
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_free(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_free(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(131), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_free(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_free _cffi_d_ngx_webtorch_rows_free
+#endif
+
+static int _cffi_d_ngx_webtorch_rows_make(uint32_t x0, char const * x1, webtorch_schema_t const * x2)
+{
+  return ngx_webtorch_rows_make(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  char const * x1;
+  webtorch_schema_t const * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_rows_make", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(5), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(19), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(19), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_make(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_make _cffi_d_ngx_webtorch_rows_make
+#endif
+
+static webtorch_rows_t * _cffi_d_ngx_webtorch_rows_post(webtorch_rows_t const * x0)
+{
+  return ngx_webtorch_rows_post(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t const * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  webtorch_rows_t * result;
+  PyObject *pyresult;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(137), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(137), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rows_post(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(131));
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_post _cffi_d_ngx_webtorch_rows_post
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_post_gathered(void)
+{
+  ngx_webtorch_rows_post_gathered();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_post_gathered(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_post_gathered(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_post_gathered _cffi_d_ngx_webtorch_rows_post_gathered
+#endif
+
+static void _cffi_d_ngx_webtorch_rows_wait(webtorch_rows_t * x0)
+{
+  ngx_webtorch_rows_wait(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
+{
+  webtorch_rows_t * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(131), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rows_wait(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rows_wait _cffi_d_ngx_webtorch_rows_wait
 #endif
 
 static int _cffi_d_ngx_webtorch_saver_elect(void)
@@ -2756,6 +3750,15 @@ _cffi_f_ngx_webtorch_zone_exists(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_zone_exists _cffi_d_ngx_webtorch_zone_exists
 #endif
 
+static int _cffi_const_WEBTORCH_ABSENT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ABSENT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ABSENT) | 0);  /* check that WEBTORCH_ABSENT is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_BFLOAT16) <= 0;
@@ -2774,6 +3777,15 @@ static int _cffi_const_WEBTORCH_BOOL(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_BOUNDARY_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_BOUNDARY_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_BOUNDARY_LEN) | 0);  /* check that WEBTORCH_BOUNDARY_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 74U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_BYTES(unsigned long long *o)
 {
   int n = (WEBTORCH_BYTES) <= 0;
@@ -2788,6 +3800,24 @@ static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
   int n = (WEBTORCH_COPY_SIZE) <= 0;
   *o = (unsigned long long)((WEBTORCH_COPY_SIZE) | 0);  /* check that WEBTORCH_COPY_SIZE is an integer */
   if (!_cffi_check_int(*o, n, 4096U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEFAULT(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEFAULT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEFAULT) | 0);  /* check that WEBTORCH_DEFAULT is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEFAULT_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEFAULT_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEFAULT_LEN) | 0);  /* check that WEBTORCH_DEFAULT_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
     n |= 2;
   return n;
 }
@@ -3008,6 +4038,24 @@ static int _cffi_const_WEBTORCH_MAX_AXES(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_BUFFERS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_BUFFERS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_BUFFERS) | 0);  /* check that WEBTORCH_MAX_BUFFERS is an integer */
+  if (!_cffi_check_int(*o, n, 64U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MAX_CAPTURES(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_CAPTURES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_CAPTURES) | 0);  /* check that WEBTORCH_MAX_CAPTURES is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_DIMS) <= 0;
@@ -3017,11 +4065,20 @@ static int _cffi_const_WEBTORCH_MAX_DIMS(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_PARTS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_PARTS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_PARTS) | 0);  /* check that WEBTORCH_MAX_PARTS is an integer */
+  if (!_cffi_check_int(*o, n, 1000U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_TENSORS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_TENSORS) | 0);  /* check that WEBTORCH_MAX_TENSORS is an integer */
-  if (!_cffi_check_int(*o, n, 16U))
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -3030,7 +4087,25 @@ static int _cffi_const_WEBTORCH_MAX_VARS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_VARS) <= 0;
   *o = (unsigned long long)((WEBTORCH_MAX_VARS) | 0);  /* check that WEBTORCH_MAX_VARS is an integer */
-  if (!_cffi_check_int(*o, n, 16U))
+  if (!_cffi_check_int(*o, n, 32U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MESSAGE_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_MESSAGE_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MESSAGE_LEN) | 0);  /* check that WEBTORCH_MESSAGE_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 512U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_MISSING(unsigned long long *o)
+{
+  int n = (WEBTORCH_MISSING) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MISSING) | 0);  /* check that WEBTORCH_MISSING is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
     n |= 2;
   return n;
 }
@@ -3053,11 +4128,29 @@ static int _cffi_const_WEBTORCH_NAME_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_NOT_SET(unsigned long long *o)
+{
+  int n = (WEBTORCH_NOT_SET) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NOT_SET) | 0);  /* check that WEBTORCH_NOT_SET is an integer */
+  if (!_cffi_check_int(*o, n, 4294967295U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_NO_BLOCK(unsigned long long *o)
 {
   int n = (WEBTORCH_NO_BLOCK) <= 0;
   *o = (unsigned long long)((WEBTORCH_NO_BLOCK) | 0);  /* check that WEBTORCH_NO_BLOCK is an integer */
   if (!_cffi_check_int(*o, n, 4294967295U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_NSIZES(unsigned long long *o)
+{
+  int n = (WEBTORCH_NSIZES) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NSIZES) | 0);  /* check that WEBTORCH_NSIZES is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
     n |= 2;
   return n;
 }
@@ -3080,6 +4173,15 @@ static int _cffi_const_WEBTORCH_OPTIMIZER(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_OPTIONAL(unsigned long long *o)
+{
+  int n = (WEBTORCH_OPTIONAL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OPTIONAL) | 0);  /* check that WEBTORCH_OPTIONAL is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_OPTIONS(unsigned long long *o)
 {
   int n = (WEBTORCH_OPTIONS) <= 0;
@@ -3094,6 +4196,33 @@ static int _cffi_const_WEBTORCH_PATCH(unsigned long long *o)
   int n = (WEBTORCH_PATCH) <= 0;
   *o = (unsigned long long)((WEBTORCH_PATCH) | 0);  /* check that WEBTORCH_PATCH is an integer */
   if (!_cffi_check_int(*o, n, 32U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PERCENT_LATIN1(unsigned long long *o)
+{
+  int n = (WEBTORCH_PERCENT_LATIN1) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PERCENT_LATIN1) | 0);  /* check that WEBTORCH_PERCENT_LATIN1 is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PERCENT_UTF8(unsigned long long *o)
+{
+  int n = (WEBTORCH_PERCENT_UTF8) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PERCENT_UTF8) | 0);  /* check that WEBTORCH_PERCENT_UTF8 is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PLAIN(unsigned long long *o)
+{
+  int n = (WEBTORCH_PLAIN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PLAIN) | 0);  /* check that WEBTORCH_PLAIN is an integer */
+  if (!_cffi_check_int(*o, n, 0))
     n |= 2;
   return n;
 }
@@ -3125,6 +4254,51 @@ static int _cffi_const_WEBTORCH_PUT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_QUOTED(unsigned long long *o)
+{
+  int n = (WEBTORCH_QUOTED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_QUOTED) | 0);  /* check that WEBTORCH_QUOTED is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_CANCELLED(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_CANCELLED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_CANCELLED) | 0);  /* check that WEBTORCH_ROWS_CANCELLED is an integer */
+  if (!_cffi_check_int(*o, n, 1002U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_EXIT(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_EXIT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_EXIT) | 0);  /* check that WEBTORCH_ROWS_EXIT is an integer */
+  if (!_cffi_check_int(*o, n, 1003U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_FULL(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_FULL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_FULL) | 0);  /* check that WEBTORCH_ROWS_FULL is an integer */
+  if (!_cffi_check_int(*o, n, 1000U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROWS_LATE(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROWS_LATE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROWS_LATE) | 0);  /* check that WEBTORCH_ROWS_LATE is an integer */
+  if (!_cffi_check_int(*o, n, 1001U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_SAME_STEPS(unsigned long long *o)
 {
   int n = (WEBTORCH_SAME_STEPS) <= 0;
@@ -3139,6 +4313,69 @@ static int _cffi_const_WEBTORCH_STR(unsigned long long *o)
   int n = (WEBTORCH_STR) <= 0;
   *o = (unsigned long long)((WEBTORCH_STR) | 0);  /* check that WEBTORCH_STR is an integer */
   if (!_cffi_check_int(*o, n, 13U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM) | 0);  /* check that WEBTORCH_STREAM is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_CLOSE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_CLOSE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_CLOSE) | 0);  /* check that WEBTORCH_STREAM_CLOSE is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_DONE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_DONE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_DONE) | 0);  /* check that WEBTORCH_STREAM_DONE is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_GENERATE(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_GENERATE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_GENERATE) | 0);  /* check that WEBTORCH_STREAM_GENERATE is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_ITEMS(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_ITEMS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_ITEMS) | 0);  /* check that WEBTORCH_STREAM_ITEMS is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_OPEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_OPEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_OPEN) | 0);  /* check that WEBTORCH_STREAM_OPEN is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_STREAM_RESUME(unsigned long long *o)
+{
+  int n = (WEBTORCH_STREAM_RESUME) <= 0;
+  *o = (unsigned long long)((WEBTORCH_STREAM_RESUME) | 0);  /* check that WEBTORCH_STREAM_RESUME is an integer */
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -3198,10 +4435,14 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
 }
 
 static const struct _cffi_global_s _cffi_globals[] = {
+  { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DROP_SLOT", (void *)_cffi_const_WEBTORCH_DROP_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3226,63 +4467,104 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_LOG_WARN", (void *)_cffi_const_WEBTORCH_LOG_WARN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAKE", (void *)_cffi_const_WEBTORCH_MAKE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_AXES", (void *)_cffi_const_WEBTORCH_MAX_AXES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_BUFFERS", (void *)_cffi_const_WEBTORCH_MAX_BUFFERS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_CAPTURES", (void *)_cffi_const_WEBTORCH_MAX_CAPTURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_PARTS", (void *)_cffi_const_WEBTORCH_MAX_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MISSING", (void *)_cffi_const_WEBTORCH_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NOT_SET", (void *)_cffi_const_WEBTORCH_NOT_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NSIZES", (void *)_cffi_const_WEBTORCH_NSIZES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PERCENT_LATIN1", (void *)_cffi_const_WEBTORCH_PERCENT_LATIN1, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PERCENT_UTF8", (void *)_cffi_const_WEBTORCH_PERCENT_UTF8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PLAIN", (void *)_cffi_const_WEBTORCH_PLAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POLICY", (void *)_cffi_const_WEBTORCH_POLICY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_QUOTED", (void *)_cffi_const_WEBTORCH_QUOTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_CANCELLED", (void *)_cffi_const_WEBTORCH_ROWS_CANCELLED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_EXIT", (void *)_cffi_const_WEBTORCH_ROWS_EXIT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_FULL", (void *)_cffi_const_WEBTORCH_ROWS_FULL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROWS_LATE", (void *)_cffi_const_WEBTORCH_ROWS_LATE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_SAME_STEPS", (void *)_cffi_const_WEBTORCH_SAME_STEPS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_STR", (void *)_cffi_const_WEBTORCH_STR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM", (void *)_cffi_const_WEBTORCH_STREAM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_CLOSE", (void *)_cffi_const_WEBTORCH_STREAM_CLOSE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_DONE", (void *)_cffi_const_WEBTORCH_STREAM_DONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_GENERATE", (void *)_cffi_const_WEBTORCH_STREAM_GENERATE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_ITEMS", (void *)_cffi_const_WEBTORCH_STREAM_ITEMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_OPEN", (void *)_cffi_const_WEBTORCH_STREAM_OPEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_STREAM_RESUME", (void *)_cffi_const_WEBTORCH_STREAM_RESUME, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TENSORS", (void *)_cffi_const_WEBTORCH_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_TRAIN", (void *)_cffi_const_WEBTORCH_TRAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT16", (void *)_cffi_const_WEBTORCH_UINT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 42), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 66), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 95), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 43), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_free", (void *)_cffi_f_ngx_webtorch_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_free },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 61), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 119), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 102), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 101), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 100), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 104), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 103), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 118), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 117), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 73), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 38), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 76), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 36), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 79), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 46), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 164), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 185), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 162), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 161), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 160), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 164), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 163), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 184), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 63), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 58), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 101), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 136), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -3312,25 +4594,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 39) },
+            _CFFI_OP(_CFFI_OP_NOOP, 59) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 115) },
+              _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 109) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 173) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 113) },
+               _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 169) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3345,7 +4627,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3357,25 +4639,91 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 123) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "weights", offsetof(webtorch_counters_t, weights),
+               sizeof(((webtorch_counters_t *)0)->weights),
+               _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "message", offsetof(webtorch_failure_t, message),
+               sizeof(((webtorch_failure_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 217) },
+  { "code", offsetof(webtorch_failure_t, code),
+            sizeof(((webtorch_failure_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+  { "detail", offsetof(webtorch_failure_t, detail),
+              sizeof(((webtorch_failure_t *)0)->detail),
+              _CFFI_OP(_CFFI_OP_NOOP, 217) },
+  { "nheaders", offsetof(webtorch_failure_t, nheaders),
+                sizeof(((webtorch_failure_t *)0)->nheaders),
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "headers", offsetof(webtorch_failure_t, headers),
+               sizeof(((webtorch_failure_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "body", offsetof(webtorch_form_t, body),
+            sizeof(((webtorch_form_t *)0)->body),
+            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "len", offsetof(webtorch_form_t, len),
+           sizeof(((webtorch_form_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "at", offsetof(webtorch_form_t, at),
+          sizeof(((webtorch_form_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "nparts", offsetof(webtorch_form_t, nparts),
+              sizeof(((webtorch_form_t *)0)->nparts),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "max_parts", offsetof(webtorch_form_t, max_parts),
+                 sizeof(((webtorch_form_t *)0)->max_parts),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "last", offsetof(webtorch_form_t, last),
+            sizeof(((webtorch_form_t *)0)->last),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "boundary_len", offsetof(webtorch_form_t, boundary_len),
+                    sizeof(((webtorch_form_t *)0)->boundary_len),
+                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "boundary", offsetof(webtorch_form_t, boundary),
+                sizeof(((webtorch_form_t *)0)->boundary),
+                _CFFI_OP(_CFFI_OP_NOOP, 151) },
+  { "charset", offsetof(webtorch_form_t, charset),
+               sizeof(((webtorch_form_t *)0)->charset),
+               _CFFI_OP(_CFFI_OP_NOOP, 211) },
+  { "status", offsetof(webtorch_form_t, status),
+              sizeof(((webtorch_form_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "code", offsetof(webtorch_form_t, code),
+            sizeof(((webtorch_form_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "message", offsetof(webtorch_form_t, message),
+               sizeof(((webtorch_form_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 147) },
+  { "flags", offsetof(webtorch_gap_t, flags),
+             sizeof(((webtorch_gap_t *)0)->flags),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "mask", offsetof(webtorch_gap_t, mask),
+            sizeof(((webtorch_gap_t *)0)->mask),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "len", offsetof(webtorch_gap_t, len),
+           sizeof(((webtorch_gap_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "value", offsetof(webtorch_gap_t, value),
+             sizeof(((webtorch_gap_t *)0)->value),
+             _CFFI_OP(_CFFI_OP_NOOP, 143) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 217) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 141) },
+             _CFFI_OP(_CFFI_OP_NOOP, 217) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3384,19 +4732,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
-  { "message", offsetof(webtorch_job_t, message),
-               sizeof(((webtorch_job_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 141) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "failure", offsetof(webtorch_job_t, failure),
+               sizeof(((webtorch_job_t *)0)->failure),
+               _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 131) },
+               _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 129) },
+             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+  { "caller", offsetof(webtorch_job_t, caller),
+              sizeof(((webtorch_job_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+  { "owner", offsetof(webtorch_job_t, owner),
+             sizeof(((webtorch_job_t *)0)->owner),
+             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3405,103 +4759,190 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 95) },
+            _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 156) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 156) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 96) },
+              _CFFI_OP(_CFFI_OP_NOOP, 156) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 98) },
+               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+  { "name", offsetof(webtorch_part_t, name),
+            sizeof(((webtorch_part_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 211) },
+  { "filename", offsetof(webtorch_part_t, filename),
+                sizeof(((webtorch_part_t *)0)->filename),
+                _CFFI_OP(_CFFI_OP_NOOP, 211) },
+  { "content_type", offsetof(webtorch_part_t, content_type),
+                    sizeof(((webtorch_part_t *)0)->content_type),
+                    _CFFI_OP(_CFFI_OP_NOOP, 211) },
+  { "headers", offsetof(webtorch_part_t, headers),
+               sizeof(((webtorch_part_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 211) },
+  { "data", offsetof(webtorch_part_t, data),
+            sizeof(((webtorch_part_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 211) },
+  { "is_file", offsetof(webtorch_part_t, is_file),
+               sizeof(((webtorch_part_t *)0)->is_file),
+               _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 217) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 217) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 137) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 217) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                _CFFI_OP(_CFFI_OP_NOOP, 217) },
+  { "more", offsetof(webtorch_reply_t, more),
+            sizeof(((webtorch_reply_t *)0)->more),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 7) },
-  { "method", offsetof(webtorch_request_t, method),
-              sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 141) },
-  { "path", offsetof(webtorch_request_t, path),
-            sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
-  { "args", offsetof(webtorch_request_t, args),
-            sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 141) },
+            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "data", offsetof(webtorch_request_t, data),
+            sizeof(((webtorch_request_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 74) },
+              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+  { "method", offsetof(webtorch_request_t, method),
+              sizeof(((webtorch_request_t *)0)->method),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "path", offsetof(webtorch_request_t, path),
+            sizeof(((webtorch_request_t *)0)->path),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "args", offsetof(webtorch_request_t, args),
+            sizeof(((webtorch_request_t *)0)->args),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
-  { "headers", offsetof(webtorch_request_t, headers),
-               sizeof(((webtorch_request_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 125) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
-  { "vars", offsetof(webtorch_request_t, vars),
-            sizeof(((webtorch_request_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 140) },
+  { "next", offsetof(webtorch_request_t, next),
+            sizeof(((webtorch_request_t *)0)->next),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "closing", offsetof(webtorch_request_t, closing),
+               sizeof(((webtorch_request_t *)0)->closing),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "place", offsetof(webtorch_request_t, place),
+             sizeof(((webtorch_request_t *)0)->place),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "other", offsetof(webtorch_request_t, other),
+             sizeof(((webtorch_request_t *)0)->other),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "states", offsetof(webtorch_request_t, states),
+              sizeof(((webtorch_request_t *)0)->states),
+              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "states_size", offsetof(webtorch_request_t, states_size),
+                   sizeof(((webtorch_request_t *)0)->states_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "handler", offsetof(webtorch_rows_t, handler),
+               sizeof(((webtorch_rows_t *)0)->handler),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "gather", offsetof(webtorch_rows_t, gather),
+              sizeof(((webtorch_rows_t *)0)->gather),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "caller", offsetof(webtorch_rows_t, caller),
+              sizeof(((webtorch_rows_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "rows", offsetof(webtorch_rows_t, rows),
+            sizeof(((webtorch_rows_t *)0)->rows),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "ninputs", offsetof(webtorch_rows_t, ninputs),
+               sizeof(((webtorch_rows_t *)0)->ninputs),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "inputs", offsetof(webtorch_rows_t, inputs),
+              sizeof(((webtorch_rows_t *)0)->inputs),
+              _CFFI_OP(_CFFI_OP_NOOP, 179) },
+  { "input_size", offsetof(webtorch_rows_t, input_size),
+                  sizeof(((webtorch_rows_t *)0)->input_size),
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "text", offsetof(webtorch_rows_t, text),
+            sizeof(((webtorch_rows_t *)0)->text),
+            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "text_len", offsetof(webtorch_rows_t, text_len),
+                sizeof(((webtorch_rows_t *)0)->text_len),
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "sizes", offsetof(webtorch_rows_t, sizes),
+             sizeof(((webtorch_rows_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+  { "status", offsetof(webtorch_rows_t, status),
+              sizeof(((webtorch_rows_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "result", offsetof(webtorch_rows_t, result),
+              sizeof(((webtorch_rows_t *)0)->result),
+              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+  { "result_len", offsetof(webtorch_rows_t, result_len),
+                  sizeof(((webtorch_rows_t *)0)->result_len),
+                  _CFFI_OP(_CFFI_OP_NOOP, 7) },
+  { "output_at", offsetof(webtorch_rows_t, output_at),
+                 sizeof(((webtorch_rows_t *)0)->output_at),
+                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "output_size", offsetof(webtorch_rows_t, output_size),
+                   sizeof(((webtorch_rows_t *)0)->output_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "text_at", offsetof(webtorch_rows_t, text_at),
+               sizeof(((webtorch_rows_t *)0)->text_at),
+               _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 156) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 105) },
+               _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "coroutine", offsetof(webtorch_schema_t, coroutine),
+                 sizeof(((webtorch_schema_t *)0)->coroutine),
+                 _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3516,10 +4957,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 138) },
+              _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 138) },
+               _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3534,13 +4975,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 93) },
+            _CFFI_OP(_CFFI_OP_NOOP, 153) },
+  { "stream", offsetof(webtorch_schema_t, stream),
+              sizeof(((webtorch_schema_t *)0)->stream),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "nstates", offsetof(webtorch_schema_t, nstates),
+               sizeof(((webtorch_schema_t *)0)->nstates),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 89) },
+            _CFFI_OP(_CFFI_OP_NOOP, 145) },
+  { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
+                 sizeof(((webtorch_schema_t *)0)->ncaptures),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "captures", offsetof(webtorch_schema_t, captures),
+                sizeof(((webtorch_schema_t *)0)->captures),
+                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+  { "nmasks", offsetof(webtorch_schema_t, nmasks),
+              sizeof(((webtorch_schema_t *)0)->nmasks),
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "noptional", offsetof(webtorch_schema_t, noptional),
+                 sizeof(((webtorch_schema_t *)0)->noptional),
+                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "gaps", offsetof(webtorch_schema_t, gaps),
+            sizeof(((webtorch_schema_t *)0)->gaps),
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3552,34 +5014,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 95) },
+               _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 95) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 95) },
+             _CFFI_OP(_CFFI_OP_NOOP, 155) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 96) },
+                _CFFI_OP(_CFFI_OP_NOOP, 156) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 87) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 105) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 105) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "threads", offsetof(webtorch_settings_t, threads),
+               sizeof(((webtorch_settings_t *)0)->threads),
+               _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -3588,25 +5053,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "at", offsetof(webtorch_span_t, at),
+          sizeof(((webtorch_span_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "len", offsetof(webtorch_span_t, len),
+           sizeof(((webtorch_span_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "coding", offsetof(webtorch_span_t, coding),
+              sizeof(((webtorch_span_t *)0)->coding),
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 91) },
+            _CFFI_OP(_CFFI_OP_NOOP, 149) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 105) },
+             _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 105) },
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 107) },
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 106) },
+                _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 6) },
@@ -3615,10 +5089,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 7) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
@@ -3640,57 +5114,75 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 121, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 187, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 122, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 188, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 124, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 4 },
-  { "$webtorch_header_t", 126, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 28, 2 },
-  { "$webtorch_job_t", 127, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 30, 7 },
-  { "$webtorch_params_t", 128, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 37, 9 },
-  { "$webtorch_reply_t", 130, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 46, 8 },
-  { "$webtorch_request_t", 132, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 54, 10 },
-  { "$webtorch_sample_t", 133, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 64, 5 },
-  { "$webtorch_schema_t", 134, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 69, 16 },
-  { "$webtorch_server_t", 135, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 85, 7 },
-  { "$webtorch_settings_t", 136, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 92, 10 },
-  { "$webtorch_spec_t", 137, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 102, 5 },
-  { "$webtorch_str_t", 141, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 107, 2 },
-  { "$webtorch_text_t", 142, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 109, 2 },
-  { "$webtorch_wanted_t", 143, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 111, 6 },
+  { "$webtorch_counters_t", 190, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 5 },
+  { "$webtorch_failure_t", 192, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 29, 5 },
+  { "$webtorch_form_t", 193, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 34, 12 },
+  { "$webtorch_gap_t", 194, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 46, 4 },
+  { "$webtorch_header_t", 198, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 50, 2 },
+  { "$webtorch_job_t", 199, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 52, 9 },
+  { "$webtorch_params_t", 200, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 61, 9 },
+  { "$webtorch_part_t", 201, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 70, 6 },
+  { "$webtorch_reply_t", 203, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 76, 9 },
+  { "$webtorch_request_t", 205, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 85, 15 },
+  { "$webtorch_rows_t", 206, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 100, 16 },
+  { "$webtorch_sample_t", 207, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 116, 5 },
+  { "$webtorch_schema_t", 208, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 121, 24 },
+  { "$webtorch_server_t", 209, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 145, 7 },
+  { "$webtorch_settings_t", 210, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 152, 11 },
+  { "$webtorch_span_t", 211, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 163, 3 },
+  { "$webtorch_spec_t", 212, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 166, 5 },
+  { "$webtorch_str_t", 217, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 171, 2 },
+  { "$webtorch_text_t", 218, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 173, 2 },
+  { "$webtorch_wanted_t", 219, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 175, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 121 },
-  { "webtorch_block_t", 122 },
-  { "webtorch_counters_t", 124 },
-  { "webtorch_header_t", 126 },
-  { "webtorch_job_t", 127 },
-  { "webtorch_params_t", 128 },
-  { "webtorch_reply_t", 130 },
-  { "webtorch_request_t", 132 },
-  { "webtorch_sample_t", 133 },
-  { "webtorch_schema_t", 134 },
-  { "webtorch_server_t", 135 },
-  { "webtorch_settings_t", 136 },
-  { "webtorch_spec_t", 137 },
-  { "webtorch_str_t", 141 },
-  { "webtorch_text_t", 142 },
-  { "webtorch_wanted_t", 143 },
+  { "webtorch_batch_t", 187 },
+  { "webtorch_block_t", 188 },
+  { "webtorch_counters_t", 190 },
+  { "webtorch_failure_t", 192 },
+  { "webtorch_form_t", 193 },
+  { "webtorch_gap_t", 194 },
+  { "webtorch_header_t", 198 },
+  { "webtorch_job_t", 199 },
+  { "webtorch_params_t", 200 },
+  { "webtorch_part_t", 201 },
+  { "webtorch_reply_t", 203 },
+  { "webtorch_request_t", 205 },
+  { "webtorch_rows_t", 206 },
+  { "webtorch_sample_t", 207 },
+  { "webtorch_schema_t", 208 },
+  { "webtorch_server_t", 209 },
+  { "webtorch_settings_t", 210 },
+  { "webtorch_span_t", 211 },
+  { "webtorch_spec_t", 212 },
+  { "webtorch_str_t", 217 },
+  { "webtorch_text_t", 218 },
+  { "webtorch_wanted_t", 219 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3700,12 +5192,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  85,  /* num_globals */
-  16,  /* num_struct_unions */
+  130,  /* num_globals */
+  22,  /* num_struct_unions */
   0,  /* num_enums */
-  16,  /* num_typenames */
+  22,  /* num_typenames */
   NULL,  /* no includes */
-  144,  /* num_types */
+  220,  /* num_types */
   1,  /* flags */
 };
 

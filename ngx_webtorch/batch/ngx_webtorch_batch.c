@@ -1,8 +1,10 @@
 
+#include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_posted.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
 
@@ -112,7 +114,7 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
 
     ngx_webtorch_batch_release_waiter(waiter);
 
-    (void) pthread_mutex_lock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
 
     switch (batch->state) {
 
@@ -135,12 +137,19 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
 
         break;
 
+    case NGX_WEBTORCH_BATCH_RUNNING:
+        if (batch->schema->coroutine) {
+            ngx_webtorch_async_cancel(batch);
+        }
+
+        break;
+
     default:
-        /* it is running or has run: the job stays until the batch is done */
+        /* it has run: the job stays until the batch is done */
         break;
     }
 
-    (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
 
     if (batch == runner->open && batch->api.njobs == 0) {
         runner->open = NULL;
@@ -159,7 +168,7 @@ ngx_webtorch_batch_set_weight(ngx_webtorch_batch_t *batch)
     if (batch->schema->kind == WEBTORCH_HANDLER) {
         request = batch->api.jobs[0].request;
         batch->weight = NGX_WEBTORCH_REQUEST_WEIGHT
-                        + (request ? request->body.len : 0);
+                        + (request ? request->body : 0);
         return;
     }
 
@@ -168,34 +177,52 @@ ngx_webtorch_batch_set_weight(ngx_webtorch_batch_t *batch)
 
 
 /*
- * The number of the batch and its jobs are in memory that workers share: if
- * this worker crashes in the call, another process logs them.
+ * The number of the last batch and the jobs that run are in memory that workers
+ * share: if this worker crashes in a call, another process logs them.  In a
+ * thread a call may wait until replaced models can be taken over.
  */
 
 void
-ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait)
+ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
+    ngx_webtorch_caller_t *caller)
 {
+    uint32_t                njobs;
+    ngx_uint_t             *waited, is_request, in_loop;
     ngx_webtorch_run_t     *run;
     ngx_webtorch_runner_t  *runner;
 
     runner = batch->runner;
     run = runner->run;
 
-    run->batch++;
-    run->jobs = batch->api.njobs;
+    njobs = batch->api.njobs;
+    is_request = (batch->schema->kind == WEBTORCH_HANDLER);
+    in_loop = (caller == &runner->loop);
 
-    if (runner->handler->stuck) {
-        runner->runs_in = pthread_self();
-        runner->in_loop = !wait;
-        __atomic_store_n(&runner->since, ngx_webtorch_clock_usec(),
-                         __ATOMIC_RELEASE);
+    /* other modes do not learn */
+    waited = (is_request && runner->handler->mode == NGX_WEBTORCH_MODE_AUTO)
+             ? &batch->waited : NULL;
+
+    (void) __atomic_fetch_add(&run->batch, 1, __ATOMIC_RELAXED);
+    (void) __atomic_fetch_add(&run->jobs, njobs, __ATOMIC_RELAXED);
+
+    ngx_webtorch_caller_begin(caller);
+    ngx_webtorch_posted_runner = runner;
+
+    if (is_request && in_loop) {
+        __atomic_store_n(&ngx_webtorch_posted.in_loop, runner,
+                         __ATOMIC_RELAXED);
     }
 
-    batch->elapsed = ngx_webtorch_python_run(&batch->api, wait);
+    batch->elapsed = ngx_webtorch_python_run(&batch->api, !in_loop, waited);
 
-    __atomic_store_n(&runner->since, 0, __ATOMIC_RELEASE);
+    if (is_request && in_loop) {
+        __atomic_store_n(&ngx_webtorch_posted.in_loop, NULL, __ATOMIC_RELAXED);
+    }
 
-    run->jobs = 0;
+    ngx_webtorch_posted_runner = NULL;
+    ngx_webtorch_caller_end(caller);
+
+    (void) __atomic_fetch_sub(&run->jobs, njobs, __ATOMIC_RELAXED);
 
     if (batch->api.shared) {
         ngx_webtorch_batch_copy_outputs(batch);
@@ -250,22 +277,6 @@ ngx_webtorch_batch_copy_outputs(ngx_webtorch_batch_t *batch)
 
     batch->api.shared = 0;
     batch->elapsed += ngx_webtorch_clock_usec() - start;
-}
-
-
-ngx_uint_t
-ngx_webtorch_batch_is_stuck(ngx_webtorch_runner_t *runner)
-{
-    uint64_t  since;
-
-    if (runner->handler->stuck == 0) {
-        return 0;
-    }
-
-    since = __atomic_load_n(&runner->since, __ATOMIC_ACQUIRE);
-
-    return since
-           && __atomic_load_n(&runner->reported, __ATOMIC_ACQUIRE) == since;
 }
 
 
@@ -526,7 +537,8 @@ ngx_webtorch_batch_find_oldest(ngx_webtorch_runner_t *runner)
     ngx_webtorch_waiter_t  *waiter, *oldest;
 
     oldest = NULL;
-    n = runner->handler->schema.nbound ? NGX_WEBTORCH_MAX_OPEN : 1;
+    n = ngx_webtorch_has_key(&runner->handler->schema)
+        ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     for (q = ngx_queue_head(&runner->batches);
          q != ngx_queue_sentinel(&runner->batches);

@@ -12,6 +12,8 @@
 #include <ngx_event.h>
 
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_caller.h"
+#include "ngx_webtorch_done.h"
 #include "ngx_webtorch_fifo.h"
 #include "ngx_webtorch_job.h"
 #include "ngx_webtorch_queue.h"
@@ -60,8 +62,13 @@ struct ngx_webtorch_batch_s {
     ngx_uint_t                   nholds;
     ngx_msec_t                   opened;
     ngx_uint_t                   elapsed; /* microseconds in Python */
+    ngx_uint_t                   waited;  /* the function of a request waited
+                                             for something */
     void                        *copies[WEBTORCH_MAX_TENSORS];  /* of outputs
                                              that may change */
+    ngx_uint_t                   cancelling;  /* mutex: see below */
+    ngx_queue_t                  cancelled;   /* mutex: of a coroutine, until
+                                                 asyncio's loop has seen it */
     ngx_webtorch_runner_t       *runner;
     ngx_webtorch_batch_t        *next;    /* in a fifo or runner->free */
     ngx_queue_t                  queue;   /* in runner->batches */
@@ -70,15 +77,14 @@ struct ngx_webtorch_batch_s {
 
 /*
  * One handler in one worker.  Used by the event loop only, except fields marked
- * "mutex", which ngx_webtorch_runner_threads.mutex protects.  The event loop
+ * "mutex", which ngx_webtorch_done.mutex protects.  The event loop
  * also owns the batches, each until it is put into "pending", and again after
  * the loop has taken it from there or from "done".
  */
 
 struct ngx_webtorch_runner_s {
     ngx_webtorch_handler_t  *handler;
-    ngx_webtorch_run_t      *run;         /* the batch that runs, for the log of
-                                             a crash; one runs at a time */
+    ngx_webtorch_run_t      *run;         /* what runs, for a crash's log */
     ngx_log_t               *log;
 
     ngx_webtorch_batch_t    *open;        /* the next rows are added to it */
@@ -92,7 +98,7 @@ struct ngx_webtorch_runner_s {
     size_t                   first_size;  /* bytes of rows that an empty batch
                                              makes room for */
 
-    ngx_uint_t               nthreaded;   /* batches given to the thread */
+    ngx_uint_t               nthreaded;   /* batches given to threads */
     ngx_uint_t               njobs;       /* in batches, with a waiter or not */
     ngx_uint_t               nwaiters;    /* and jobs without one */
     ngx_uint_t               nheld;       /* batches */
@@ -104,36 +110,46 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               npolls;
     ngx_webtorch_timer_t     timeout;     /* when the oldest waiter times out */
 
+    /* see ngx_webtorch_runner_spent() */
+    ngx_msec_t               turn;        /* of the event loop's last call */
+    ngx_uint_t               spent;       /* usec */
+
     /* mode=auto */
     uint64_t                 fast_weight; /* batch weight of a fast call */
     ngx_uint_t               penalty;     /* fast calls in the thread that the
                                              last slow one inline required */
     ngx_uint_t               penalty_left;
     ngx_uint_t               nfast;       /* fast calls inline in a row */
+    ngx_uint_t               slow;        /* as the last call in a thread was */
 
-    /* set around a call if the handler has "stuck="; atomic */
-    uint64_t                 since;       /* its start, microseconds; 0: none */
-    uint64_t                 reported;    /* "since" of the call found stuck */
-    pthread_t                runs_in;
-    ngx_uint_t               in_loop;     /* it runs in the event loop */
-
-    ngx_uint_t               started;     /* the thread */
-    pthread_t                thread;
+    ngx_webtorch_caller_t    loop;        /* the event loop */
+    ngx_webtorch_caller_t   *callers;     /* threads */
+    ngx_uint_t               ncallers;    /* atomic: threads that are started */
+    ngx_webtorch_timer_t     spread;      /* when more threads take over what is
+                                             pending */
+    ngx_uint_t               overdue;     /* "spread" has expired */
+    ngx_uint_t               waits;       /* atomic: calls wait for batches, so
+                                             they never run in the event loop */
     pthread_cond_t           cond;
     ngx_webtorch_fifo_t      pending;     /* mutex */
-    ngx_uint_t               waiting;     /* mutex: the thread is idle */
+    ngx_uint_t               npending;    /* mutex */
+    ngx_uint_t               nidle;       /* mutex: threads that wait */
+    ngx_uint_t               nwoken;      /* mutex: those that are signalled */
     ngx_uint_t               stop;        /* mutex */
+
+    /* asyncio's thread */
+    ngx_uint_t               ncoroutines; /* that run */
+    ngx_webtorch_runner_t   *beating;     /* the next, see
+                                             ngx_webtorch_async_beat() */
 };
 
 
 /* shared by the threads of all handlers in a worker */
 
 typedef struct {
-    pthread_mutex_t          mutex;
-    ngx_webtorch_fifo_t      done;        /* mutex: batches that have run */
-    ngx_uint_t               nthreaded;   /* batches given to all threads */
+    ngx_uint_t               nthreaded;   /* batches of functions of tensors
+                                             given to threads */
     ngx_int_t                torch;       /* threads of a torch operator */
-    ngx_fd_t                 fd;          /* eventfd: done is not empty */
 } ngx_webtorch_runner_threads_t;
 
 
@@ -141,14 +157,9 @@ typedef struct {
 webtorch_job_t *ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
 
-/*
- * In the event loop or in the thread.  wait: the call may wait until replaced
- * models can be taken over.
- */
-void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch, ngx_uint_t wait);
-
-/* whether a call has been running for longer than "stuck=" */
-ngx_uint_t ngx_webtorch_batch_is_stuck(ngx_webtorch_runner_t *runner);
+/* makes the call; in the thread of the caller, or in the event loop */
+void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
+    ngx_webtorch_caller_t *caller);
 
 /* sets the weight, before the place of the batch is chosen */
 void ngx_webtorch_batch_set_weight(ngx_webtorch_batch_t *batch);

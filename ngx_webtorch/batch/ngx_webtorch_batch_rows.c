@@ -68,9 +68,12 @@ ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner, const int64_t *sizes)
 
     batch->max_rows = (uint32_t) runner->handler->max_batch;
 
-    if (batch->schema->naxes) {
+    if (batch->schema->naxes || batch->schema->noptional) {
         ngx_webtorch_batch_set_sizes(batch, sizes);
     }
+
+    batch->api.sizes[WEBTORCH_ABSENT] = batch->schema->noptional
+                                        ? sizes[WEBTORCH_ABSENT] : 0;
 
     ngx_queue_insert_tail(&runner->batches, &batch->queue);
 
@@ -88,7 +91,8 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 
     schema = &runner->handler->schema;
     size = sizeof(ngx_webtorch_batch_t)
-           + (schema->naxes ? sizeof(webtorch_schema_t) : 0);
+           + (schema->naxes || schema->noptional ? sizeof(webtorch_schema_t)
+                                                 : 0);
 
     batch = ngx_calloc(size, runner->log);
     if (batch == NULL) {
@@ -97,14 +101,14 @@ ngx_webtorch_batch_create(ngx_webtorch_runner_t *runner)
 
     batch->schema = schema;
 
-    if (schema->naxes) {
+    if (schema->naxes || schema->noptional) {
         batch->schema = (webtorch_schema_t *) &batch[1];
         *batch->schema = *schema;
     }
 
     batch->row_weight = 1;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         batch->row_size += (size_t) schema->inputs[i].row_size;
     }
 
@@ -174,13 +178,13 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
 }
 
 
-/* prepares an empty batch for rows of these sizes */
+/* prepares an empty batch for rows of these sizes; absent inputs have none */
 
 static void
 ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
 {
     uint32_t            i;
-    uint64_t            size, capacity, max_rows;
+    uint64_t            size, row_size, capacity, max_rows;
     webtorch_batch_t   *api;
     webtorch_schema_t  *schema;
 
@@ -191,19 +195,29 @@ ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
     ngx_memcpy(api->sizes, sizes, schema->nbound * sizeof(int64_t));
 
     capacity = UINT32_MAX;
-    batch->row_weight = 0;
+    row_size = 0;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         ngx_webtorch_resolve(&batch->schema->inputs[i], &schema->inputs[i],
                              sizes);
 
-        size = (uint64_t) batch->schema->inputs[i].row_size;
-        batch->row_weight += size;
-        capacity = ngx_min(capacity, api->allocated[i] / size);
+        size = ngx_webtorch_buffer_row_size(schema, i, sizes);
+        batch->schema->inputs[i].row_size = (int64_t) size;
+
+        if (size) {
+            row_size += size;
+            capacity = ngx_min(capacity, api->allocated[i] / size);
+        }
     }
 
     api->capacity = (uint32_t) capacity;
-    batch->row_size = (size_t) batch->row_weight;
+    batch->row_size = (size_t) row_size;
+
+    if (schema->naxes == 0) {
+        return;
+    }
+
+    batch->row_weight = row_size;
 
     max_rows = ngx_min(batch->runner->handler->max_batch,
                        NGX_WEBTORCH_MAX_SIZE / batch->row_weight);
@@ -222,7 +236,8 @@ ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
         }
     }
 
-    return 1;
+    return batch->schema->noptional == 0
+           || batch->api.sizes[WEBTORCH_ABSENT] == sizes[WEBTORCH_ABSENT];
 }
 
 
@@ -245,7 +260,7 @@ ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
 
     ngx_webtorch_batch_free_inputs(batch);
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         api->inputs[i] = sink->data[i];
         api->allocated[i] = layout->rows * (size_t) schema->inputs[i].row_size;
         sink->data[i] = NULL;
@@ -318,7 +333,7 @@ ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
         sink->text = api->text + api->text_len;
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         sink->data[i] = (u_char *) api->inputs[i]
                         + api->rows * (size_t) schema->inputs[i].row_size;
     }
@@ -332,7 +347,7 @@ ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
 static ngx_int_t
 ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 {
-    void               *data[WEBTORCH_MAX_TENSORS];
+    void               *data[WEBTORCH_MAX_BUFFERS];
     uint32_t            i, capacity;
     webtorch_batch_t   *api;
     webtorch_schema_t  *schema;
@@ -356,7 +371,13 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 
     capacity = ngx_max(rows, ngx_min(capacity, batch->max_rows));
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        data[i] = NULL;
+
+        if (schema->inputs[i].row_size == 0) {
+            continue;
+        }
+
         data[i] = ngx_webtorch_buffer_alloc((size_t) capacity
                                         * (size_t) schema->inputs[i].row_size);
 
@@ -369,8 +390,8 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
         }
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
-        if (api->rows) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        if (api->rows && data[i]) {
             ngx_memcpy(data[i], api->inputs[i],
                        api->rows * (size_t) schema->inputs[i].row_size);
         }
@@ -490,8 +511,13 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
 
     ngx_webtorch_job_free(job);
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         size = (size_t) schema->inputs[i].row_size;
+
+        if (size == 0) {
+            continue;
+        }
+
         p = (u_char *) api->inputs[i] + first * size;
 
         if (last->rows == rows) {
@@ -558,7 +584,7 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
 
     size = 0;
 
-    for (i = 0; i < only->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(only->schema); i++) {
         size += only->api.allocated[i];
     }
 
@@ -613,7 +639,7 @@ ngx_webtorch_batch_free_inputs(ngx_webtorch_batch_t *batch)
         return;
     }
 
-    for (i = 0; i < batch->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(batch->schema); i++) {
         ngx_webtorch_defer_free(batch->api.inputs[i], batch->api.allocated[i]);
     }
 

@@ -19,7 +19,7 @@ ngx_webtorch_batch_t *ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner,
 /* puts a batch into the list of free ones */
 void ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch);
 
-/* whether the rows of a batch have these sizes of variable axes */
+/* whether the rows of a batch have these sizes and absent inputs */
 ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
     const int64_t *sizes);
 

@@ -22,24 +22,56 @@ struct ngx_webtorch_shared_s {
 };
 
 
+static size_t ngx_webtorch_headers_size(const webtorch_header_t *headers,
+    uint32_t n);
+static u_char *ngx_webtorch_copy_headers(u_char *p, webtorch_header_t *dst,
+    const webtorch_header_t *src, uint32_t n);
 static u_char *ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
     const webtorch_str_t *src);
 
 
 void
-ngx_webtorch_fail(webtorch_job_t *job, int status, const char *message,
-    size_t len)
+ngx_webtorch_fail(webtorch_job_t *job, int status,
+    const webtorch_failure_t *failure)
 {
-    free(job->message.data);
+    size_t               size;
+    u_char              *p;
+    webtorch_failure_t  *copy;
+
+    free(job->failure);
 
     job->status = status;
-    job->message.data = malloc(len + 1);
-    job->message.len = 0;
+    job->failure = NULL;
 
-    if (job->message.data) {
-        ngx_memcpy(job->message.data, message, len);
-        job->message.len = len;
+    if (failure == NULL) {
+        return;
     }
+
+    size = sizeof(webtorch_failure_t)
+           + failure->nheaders * sizeof(webtorch_header_t)
+           + failure->message.len + failure->code.len + 1 + failure->detail.len
+           + ngx_webtorch_headers_size(failure->headers, failure->nheaders);
+
+    copy = malloc(size);
+    if (copy == NULL) {
+        return;
+    }
+
+    *copy = *failure;
+    copy->headers = (webtorch_header_t *) &copy[1];
+
+    p = (u_char *) &copy->headers[failure->nheaders];
+
+    p = ngx_webtorch_copy_str(p, &copy->message, &failure->message);
+    p = ngx_webtorch_copy_str(p, &copy->code, &failure->code);
+    *p++ = '\0';
+
+    p = ngx_webtorch_copy_str(p, &copy->detail, &failure->detail);
+
+    (void) ngx_webtorch_copy_headers(p, copy->headers, failure->headers,
+                                     failure->nheaders);
+
+    job->failure = copy;
 }
 
 
@@ -48,17 +80,13 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 {
     size_t             size;
     u_char            *p;
-    uint32_t           i;
     webtorch_reply_t  *copy;
 
     size = sizeof(webtorch_reply_t)
            + reply->nheaders * sizeof(webtorch_header_t)
            + reply->content_type.len + reply->body.len + reply->file.len + 1
-           + reply->redirect.len + NGX_WEBTORCH_PADDING;
-
-    for (i = 0; i < reply->nheaders; i++) {
-        size += reply->headers[i].name.len + reply->headers[i].value.len;
-    }
+           + reply->redirect.len + NGX_WEBTORCH_PADDING
+           + ngx_webtorch_headers_size(reply->headers, reply->nheaders);
 
     copy = malloc(size);
     if (copy == NULL) {
@@ -80,12 +108,8 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 
     p = ngx_webtorch_copy_str(p, &copy->redirect, &reply->redirect);
 
-    for (i = 0; i < reply->nheaders; i++) {
-        p = ngx_webtorch_copy_str(p, &copy->headers[i].name,
-                                  &reply->headers[i].name);
-        p = ngx_webtorch_copy_str(p, &copy->headers[i].value,
-                                  &reply->headers[i].value);
-    }
+    p = ngx_webtorch_copy_headers(p, copy->headers, reply->headers,
+                                  reply->nheaders);
 
     /* system calls need a terminated path */
 
@@ -99,11 +123,87 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 }
 
 
+int
+ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type,
+    const char *body, size_t len)
+{
+    webtorch_reply_t  reply;
+
+    ngx_memzero(&reply, sizeof(webtorch_reply_t));
+
+    reply.status = status;
+    reply.tensor.ndim = -1;
+
+    reply.content_type.data = (char *) type;
+    reply.content_type.len = ngx_strlen(type);
+
+    reply.body.data = (char *) body;
+    reply.body.len = len;
+
+    return ngx_webtorch_reply(job, &reply);
+}
+
+
+int
+ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len)
+{
+    webtorch_reply_t  reply;
+
+    ngx_memzero(&reply, sizeof(webtorch_reply_t));
+
+    reply.status = 200;
+    reply.tensor.ndim = -1;
+    reply.more = 1;
+
+    reply.body.data = (char *) item;
+    reply.body.len = len;
+
+    return ngx_webtorch_reply(job, &reply);
+}
+
+
+static size_t
+ngx_webtorch_headers_size(const webtorch_header_t *headers, uint32_t n)
+{
+    size_t    size;
+    uint32_t  i;
+
+    size = 0;
+
+    for (i = 0; i < n; i++) {
+        size += headers[i].name.len + headers[i].value.len;
+    }
+
+    return size;
+}
+
+
+static u_char *
+ngx_webtorch_copy_headers(u_char *p, webtorch_header_t *dst,
+    const webtorch_header_t *src, uint32_t n)
+{
+    uint32_t  i;
+
+    for (i = 0; i < n; i++) {
+        p = ngx_webtorch_copy_str(p, &dst[i].name, &src[i].name);
+        p = ngx_webtorch_copy_str(p, &dst[i].value, &src[i].value);
+    }
+
+    return p;
+}
+
+
 static u_char *
 ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst, const webtorch_str_t *src)
 {
     dst->data = (char *) p;
     dst->len = src->len;
+
+    /* data of an empty string may be NULL, which memcpy() does not allow */
+
+    if (src->len == 0) {
+        return p;
+    }
 
     return ngx_cpymem(p, src->data, src->len);
 }
@@ -158,18 +258,26 @@ ngx_webtorch_release(void *p)
 size_t
 ngx_webtorch_request_size(webtorch_request_t *request)
 {
-    return request->size + (request->shared ? request->body.len : 0);
+    return request->size + (request->shared ? request->body : 0);
 }
 
 
 void
 ngx_webtorch_job_free(webtorch_job_t *job)
 {
+    ngx_webtorch_job_owner_t  *owner;
+
+    owner = job->owner;
+
+    if (owner) {
+        owner->released(owner, job);
+    }
+
     if (job->request) {
         ngx_webtorch_release(job->request->shared);
     }
 
-    free(job->message.data);
+    free(job->failure);
     free(job->request);
     free(job->reply);
 }

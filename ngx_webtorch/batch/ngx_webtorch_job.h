@@ -15,7 +15,24 @@
 #include "ngx_webtorch_api.h"
 
 
-typedef struct ngx_webtorch_shared_s  ngx_webtorch_shared_t;
+typedef struct ngx_webtorch_shared_s     ngx_webtorch_shared_t;
+typedef struct ngx_webtorch_job_owner_s  ngx_webtorch_job_owner_t;
+
+
+/* has rows that no other job may use before this one is over */
+
+struct ngx_webtorch_job_owner_s {
+    ngx_uint_t                 njobs;     /* that are not released */
+
+    /*
+     * Called once in the event loop when no call will use the job any more,
+     * also long after its waiter has timed out or was cancelled.  It must only
+     * post an event: the mutex of the threads may be held.  A job that did not
+     * run has no reply.
+     */
+    void                     (*released)(ngx_webtorch_job_owner_t *owner,
+                                         webtorch_job_t *job);
+};
 
 
 /*
@@ -28,6 +45,18 @@ ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped,
 
 /* bytes of a request and, if it is shared, its body */
 size_t ngx_webtorch_request_size(webtorch_request_t *request);
+
+/* free(), for replies and shared memory */
+void ngx_webtorch_free(void *p);
+
+/* the owner is told when the job is freed */
+static ngx_inline void
+ngx_webtorch_job_own(webtorch_job_t *job, ngx_webtorch_job_owner_t *owner)
+{
+    job->owner = owner;
+    owner->njobs++;
+}
+
 
 /* frees what a job owns; the job itself is in an array of its batch */
 void ngx_webtorch_job_free(webtorch_job_t *job);

@@ -3,6 +3,7 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
+#include "ngx_webtorch_stuck.h"
 
 
 /* iterations of the event loop that may keep a batch open without a delay */
@@ -25,6 +26,7 @@ static void ngx_webtorch_runner_close(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_close_others(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner);
+static ngx_uint_t ngx_webtorch_runner_spent(ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_run_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch);
 
@@ -47,7 +49,12 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     ngx_webtorch_fifo_init(&runner->ready);
     ngx_webtorch_fifo_init(&runner->pending);
     ngx_queue_init(&runner->batches);
-    (void) pthread_cond_init(&runner->cond, NULL);
+
+    runner->loop.runner = runner;
+
+    if (ngx_webtorch_runner_thread_init(runner, cycle) != NGX_OK) {
+        return NULL;
+    }
 
     /*
      * The timers are not cancelable: a worker that shuts down gracefully waits
@@ -70,7 +77,7 @@ ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held)
 {
     return runner->njobs >= runner->handler->queue
            || ngx_webtorch_queue_full(runner->handler->queue_size, held)
-           || ngx_webtorch_batch_is_stuck(runner);
+           || ngx_webtorch_stuck_blocks(runner);
 }
 
 
@@ -83,7 +90,7 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
 
     sizes = layout->sizes;
 
-    if (runner->handler->schema.nbound) {
+    if (ngx_webtorch_has_key(&runner->handler->schema)) {
         ngx_webtorch_runner_find_open(runner, sizes);
     }
 
@@ -122,7 +129,7 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 {
     ngx_webtorch_batch_t  *batch;
 
-    if (runner->handler->schema.nbound) {
+    if (ngx_webtorch_has_key(&runner->handler->schema)) {
         ngx_webtorch_runner_find_open(runner, layout->sizes);
     }
 
@@ -144,6 +151,52 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
     }
 
     return ngx_webtorch_batch_adopt_rows(batch, layout, sink);
+}
+
+
+ngx_int_t
+ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, void *const *data, const char *text)
+{
+    size_t                size, n;
+    uint32_t              i;
+    webtorch_text_t      *entry;
+    webtorch_schema_t    *schema;
+    ngx_webtorch_sink_t   sink;
+
+    schema = &runner->handler->schema;
+
+    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
+
+        ngx_memcpy(sink.data[i], data[i], layout->rows * size);
+
+        if (i >= schema->ninputs
+            || !ngx_webtorch_is_string(schema->inputs[i].dtype))
+        {
+            continue;
+        }
+
+        entry = sink.data[i];
+
+        for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
+            entry++->at += sink.at;
+        }
+    }
+
+    if (layout->text) {
+        ngx_memcpy(sink.text, text, layout->text);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -180,7 +233,9 @@ ngx_webtorch_runner_run(ngx_webtorch_runner_t *runner,
     ngx_webtorch_sink_t    sink;
     ngx_webtorch_batch_t  *batch;
 
-    if (!ngx_webtorch_runner_may_run_now(runner)) {
+    if (!ngx_webtorch_runner_may_run_now(runner)
+        || ngx_webtorch_runner_spent(runner) >= NGX_WEBTORCH_INLINE_LIMIT)
+    {
         return NGX_DECLINED;
     }
 
@@ -369,12 +424,10 @@ ngx_webtorch_runner_close_handler(ngx_event_t *ev)
 static void
 ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 {
-    ngx_uint_t             spent;
     ngx_webtorch_fifo_t    done;
     ngx_webtorch_batch_t  *batch;
     ngx_webtorch_place_e   place;
 
-    spent = 0;
     ngx_webtorch_fifo_init(&done);
 
     while ((batch = runner->ready.head) != NULL) {
@@ -389,12 +442,13 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 
         if (place == NGX_WEBTORCH_PLACE_LATER) {
             ngx_webtorch_runner_reopen(runner);
+            ngx_webtorch_runner_thread_set_spread(runner);
             ngx_webtorch_batch_set_timeout(runner);
             break;
         }
 
         if (place == NGX_WEBTORCH_PLACE_LOOP
-            && spent >= NGX_WEBTORCH_INLINE_LIMIT)
+            && ngx_webtorch_runner_spent(runner) >= NGX_WEBTORCH_INLINE_LIMIT)
         {
             /* a worker that shuts down gracefully waits for timers */
             ngx_webtorch_batch_set_timeout(runner);
@@ -411,8 +465,9 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 
         ngx_webtorch_runner_run_inline(runner, batch);
         ngx_webtorch_fifo_add(&done, batch);
-        spent += batch->elapsed;
     }
+
+    runner->overdue = 0;
 
     /* answered after all calls, so that each call finds the caches warm */
 
@@ -500,7 +555,7 @@ ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner)
 
     batch = runner->ready.head;
 
-    if (runner->handler->schema.nbound) {
+    if (ngx_webtorch_has_key(&runner->handler->schema)) {
         ngx_webtorch_runner_reopen_others(runner);
         return;
     }
@@ -548,16 +603,37 @@ ngx_webtorch_runner_reopen_others(ngx_webtorch_runner_t *runner)
 }
 
 
+/*
+ * Microseconds of calls in the event loop since it looked for events.  A client
+ * that has sent the next request, or the next chunk of a stream, is read when
+ * it is answered, in the same iteration of the loop: the time that nginx has
+ * cached does not change until other clients are looked for.
+ */
+
+static ngx_uint_t
+ngx_webtorch_runner_spent(ngx_webtorch_runner_t *runner)
+{
+    return (runner->turn == ngx_current_msec) ? runner->spent : 0;
+}
+
+
 static void
 ngx_webtorch_runner_run_inline(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
+    ngx_uint_t  spent;
+
+    spent = ngx_webtorch_runner_spent(runner);
+
     ngx_webtorch_batch_trim(runner, batch);
 
     batch->state = NGX_WEBTORCH_BATCH_RUNNING;
     batch->adopted = 1;
-    ngx_webtorch_batch_run(batch, 0);
+    ngx_webtorch_batch_run(batch, &runner->loop);
     batch->state = NGX_WEBTORCH_BATCH_DONE;
+
+    runner->turn = ngx_current_msec;
+    runner->spent = spent + batch->elapsed;
 
     ngx_webtorch_runner_learn(runner, batch, 1);
 }

@@ -29,6 +29,10 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held);
 ngx_int_t ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
+/* the same, and copies rows and text there */
+ngx_int_t ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, void *const *data, const char *text);
+
 /*
  * Makes rows and text, which are in buffers at the sink, an open batch of their
  * own instead of copying them into another one.  The batch owns what it sets to

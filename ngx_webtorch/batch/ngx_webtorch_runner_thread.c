@@ -1,4 +1,5 @@
 
+#include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_python.h"
@@ -13,20 +14,25 @@
 /* seconds that a worker which exits waits for a running handler */
 #define NGX_WEBTORCH_EXIT_TIMEOUT   1
 
+/* ms after which a call that runs is slow, see NGX_WEBTORCH_INLINE_LIMIT */
+#define NGX_WEBTORCH_SPREAD         1
 
+
+static void ngx_webtorch_runner_thread_wake(ngx_webtorch_runner_t *runner,
+    ngx_uint_t overdue);
+static void ngx_webtorch_runner_thread_spread_handler(ngx_event_t *ev);
 static ngx_int_t ngx_webtorch_runner_thread_start(
     ngx_webtorch_runner_t *runner);
-static ngx_int_t ngx_webtorch_runner_thread_stop(
-    ngx_webtorch_runner_t *runner);
 static void *ngx_webtorch_runner_thread_cycle(void *data);
+static ngx_webtorch_batch_t *ngx_webtorch_runner_thread_get(
+    ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev);
+static void ngx_webtorch_runner_thread_taken(ngx_webtorch_runner_t *runner,
+    ngx_uint_t n);
 static void ngx_webtorch_runner_thread_recall(ngx_webtorch_runner_t *runner);
 
 
-ngx_webtorch_runner_threads_t  ngx_webtorch_runner_threads = {
-    .mutex = PTHREAD_MUTEX_INITIALIZER,
-    .fd = -1
-};
+ngx_webtorch_runner_threads_t  ngx_webtorch_runner_threads;
 
 
 ngx_int_t
@@ -38,19 +44,19 @@ ngx_webtorch_runner_init_process(ngx_cycle_t *cycle, ngx_int_t torch)
 
     threads = &ngx_webtorch_runner_threads;
 
-    ngx_webtorch_fifo_init(&threads->done);
+    ngx_webtorch_fifo_init(&ngx_webtorch_done.batches);
     threads->nthreaded = 0;
     threads->torch = torch;
 
-    threads->fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+    ngx_webtorch_done.fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
-    if (threads->fd == -1) {
+    if (ngx_webtorch_done.fd == -1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
                       "eventfd() failed");
         return NGX_ERROR;
     }
 
-    c = ngx_get_connection(threads->fd, cycle->log);
+    c = ngx_get_connection(ngx_webtorch_done.fd, cycle->log);
     if (c == NULL) {
         return NGX_ERROR;
     }
@@ -94,16 +100,57 @@ ngx_webtorch_runner_exit_process(ngx_cycle_t *cycle, ngx_array_t *handlers)
 }
 
 
+ngx_int_t
+ngx_webtorch_runner_thread_init(ngx_webtorch_runner_t *runner,
+    ngx_cycle_t *cycle)
+{
+    ngx_uint_t  i;
+
+    runner->callers = ngx_pcalloc(cycle->pool,
+                                  runner->handler->threads
+                                  * sizeof(ngx_webtorch_caller_t));
+    if (runner->callers == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < runner->handler->threads; i++) {
+        runner->callers[i].runner = runner;
+    }
+
+    (void) pthread_cond_init(&runner->cond, NULL);
+
+    ngx_webtorch_timer_init(&runner->spread,
+                            ngx_webtorch_runner_thread_spread_handler,
+                            runner, cycle->log);
+
+    /* what waits for it has a timeout, which is not cancelable */
+    runner->spread.event.cancelable = 1;
+
+    return NGX_OK;
+}
+
+
 void
 ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
-    uint32_t    i;
-    ngx_uint_t  wake;
+    uint32_t   i;
+    ngx_int_t  rc;
 
-    if (!runner->started
-        && ngx_webtorch_runner_thread_start(runner) != NGX_OK)
-    {
+    if (runner->handler->schema.coroutine) {
+        ngx_webtorch_batch_set_timeout(runner);
+        rc = ngx_webtorch_async_submit(batch);
+
+        if (rc == NGX_OK) {
+            return;
+        }
+
+    } else {
+        rc = runner->ncallers ? NGX_OK
+                              : ngx_webtorch_runner_thread_start(runner);
+    }
+
+    if (rc != NGX_OK) {
         for (i = 0; i < batch->api.njobs; i++) {
             batch->api.jobs[i].status = 500;
         }
@@ -117,19 +164,93 @@ ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
 
     batch->state = NGX_WEBTORCH_BATCH_PENDING;
     runner->nthreaded++;
-    ngx_webtorch_runner_threads.nthreaded++;
 
-    (void) pthread_mutex_lock(&ngx_webtorch_runner_threads.mutex);
+    if (runner->handler->schema.kind != WEBTORCH_HANDLER) {
+        ngx_webtorch_runner_threads.nthreaded++;
+    }
+
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
 
     ngx_webtorch_fifo_add(&runner->pending, batch);
+    runner->npending++;
 
-    wake = runner->waiting;
-    runner->waiting = 0;
+    ngx_webtorch_runner_thread_wake(runner, 0);
 
-    (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+    if (runner->handler->threads > 1) {
+        ngx_webtorch_runner_thread_set_spread(runner);
+    }
+}
 
-    if (wake) {
+
+/*
+ * Lets more threads take what is pending.  Short calls are left to one thread,
+ * as several would pass the GIL around: until the last call has been slow or,
+ * as the timer shows, those that run are.  Called with the mutex, which is
+ * unlocked.
+ */
+
+static void
+ngx_webtorch_runner_thread_wake(ngx_webtorch_runner_t *runner,
+    ngx_uint_t overdue)
+{
+    ngx_uint_t  n, active, idle;
+
+    n = 0;
+    active = runner->ncallers - runner->nidle;
+
+    if (runner->npending > runner->nwoken) {
+        n = ngx_min(runner->npending - runner->nwoken,
+                    runner->handler->threads - active);
+
+        if (!overdue && !runner->slow) {
+            n = active ? 0 : 1;
+        }
+    }
+
+    idle = ngx_min(n, runner->nidle);
+    n -= idle;
+
+    runner->nidle -= idle;
+    runner->nwoken += idle;
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
+
+    while (idle--) {
         (void) pthread_cond_signal(&runner->cond);
+    }
+
+    while (n-- && ngx_webtorch_runner_thread_start(runner) == NGX_OK) {
+        /* void */
+    }
+}
+
+
+void
+ngx_webtorch_runner_thread_set_spread(ngx_webtorch_runner_t *runner)
+{
+    if (!runner->spread.event.timer_set) {
+        ngx_add_timer(&runner->spread.event, NGX_WEBTORCH_SPREAD);
+    }
+}
+
+
+static void
+ngx_webtorch_runner_thread_spread_handler(ngx_event_t *ev)
+{
+    ngx_webtorch_runner_t  *runner;
+
+    runner = ngx_webtorch_timer_data(ev);
+
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+
+    ngx_webtorch_runner_thread_wake(runner, 1);
+
+    if (runner->ready.head) {
+        runner->overdue = 1;
+
+        if (!runner->close.event.posted) {
+            ngx_post_event(&runner->close.event, &ngx_posted_events);
+        }
     }
 }
 
@@ -137,38 +258,61 @@ ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
 static ngx_int_t
 ngx_webtorch_runner_thread_start(ngx_webtorch_runner_t *runner)
 {
-    if (ngx_webtorch_thread_create(&runner->thread,
+    ngx_webtorch_caller_t  *caller;
+
+    caller = &runner->callers[runner->ncallers];
+
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+    runner->nwoken++;
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
+
+    if (ngx_webtorch_thread_create(&caller->thread,
                                    ngx_webtorch_runner_thread_cycle,
-                                   runner, runner->log)
+                                   caller, runner->log)
         != NGX_OK)
     {
+        (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+        runner->nwoken--;
+        (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
+
         return NGX_ERROR;
     }
 
-    runner->started = 1;
+    if (runner->handler->schema.kind == WEBTORCH_HANDLER) {
+        ngx_webtorch_caller_watch(caller);
+    }
+
+    __atomic_store_n(&runner->ncallers, runner->ncallers + 1,
+                     __ATOMIC_RELEASE);
 
     return NGX_OK;
 }
 
 
-/* NGX_BUSY: it is still running */
-
-static ngx_int_t
+ngx_int_t
 ngx_webtorch_runner_thread_stop(ngx_webtorch_runner_t *runner)
 {
-    if (!runner->started) {
-        return NGX_OK;
+    time_t      timeout;
+    ngx_uint_t  i;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+    runner->stop = 1;
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
+
+    (void) pthread_cond_broadcast(&runner->cond);
+
+    timeout = NGX_WEBTORCH_EXIT_TIMEOUT;
+
+    for (i = 0; i < runner->ncallers; i++) {
+        if (ngx_webtorch_thread_join(runner->callers[i].thread, timeout)
+            != NGX_OK)
+        {
+            /* the others have had the time, too */
+            timeout = 0;
+        }
     }
 
-    (void) pthread_mutex_lock(&ngx_webtorch_runner_threads.mutex);
-    runner->stop = 1;
-    (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
-
-    (void) pthread_cond_signal(&runner->cond);
-
-    if (ngx_webtorch_thread_join(runner->thread, NGX_WEBTORCH_EXIT_TIMEOUT)
-        == NGX_OK)
-    {
+    if (timeout) {
         return NGX_OK;
     }
 
@@ -183,52 +327,33 @@ ngx_webtorch_runner_thread_stop(ngx_webtorch_runner_t *runner)
 static void *
 ngx_webtorch_runner_thread_cycle(void *data)
 {
-    ngx_webtorch_runner_t *runner = data;
+    ngx_webtorch_caller_t *caller = data;
 
     void                   *state;
-    uint64_t                one;
-    ngx_uint_t              notify;
     pthread_mutex_t        *mutex;
     ngx_webtorch_batch_t   *batch;
+    ngx_webtorch_runner_t  *runner;
 
-    one = 1;
-    mutex = &ngx_webtorch_runner_threads.mutex;
+    runner = caller->runner;
+    mutex = &ngx_webtorch_done.mutex;
     state = ngx_webtorch_python_thread_begin(ngx_webtorch_runner_threads.torch);
 
     (void) pthread_mutex_lock(mutex);
 
-    for ( ;; ) {
+    runner->nwoken--;
 
-        while (runner->pending.head == NULL && !runner->stop) {
-            runner->waiting = 1;
-            (void) pthread_cond_wait(&runner->cond, mutex);
-        }
-
-        if (runner->stop) {
-            break;
-        }
-
-        batch = ngx_webtorch_fifo_get(&runner->pending);
-        batch->state = NGX_WEBTORCH_BATCH_RUNNING;
+    while ((batch = ngx_webtorch_runner_thread_get(runner)) != NULL) {
 
         (void) pthread_mutex_unlock(mutex);
 
         if (batch->api.njobs != 0) {
             batch->adopted = 1;
-            ngx_webtorch_batch_run(batch, 1);
+            ngx_webtorch_batch_run(batch, caller);
         }
+
+        ngx_webtorch_done_add(batch);
 
         (void) pthread_mutex_lock(mutex);
-
-        notify = (ngx_webtorch_runner_threads.done.head == NULL);
-        ngx_webtorch_fifo_add(&ngx_webtorch_runner_threads.done, batch);
-
-        if (notify) {
-            (void) pthread_mutex_unlock(mutex);
-            (void) !write(ngx_webtorch_runner_threads.fd, &one,
-                          sizeof(uint64_t));
-            (void) pthread_mutex_lock(mutex);
-        }
     }
 
     (void) pthread_mutex_unlock(mutex);
@@ -239,6 +364,42 @@ ngx_webtorch_runner_thread_cycle(void *data)
 }
 
 
+/* waits for a batch, with the mutex; NULL: the thread has to stop */
+
+static ngx_webtorch_batch_t *
+ngx_webtorch_runner_thread_get(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    while (runner->pending.head == NULL && !runner->stop) {
+
+        runner->nidle++;
+
+        (void) pthread_cond_wait(&runner->cond,
+                                 &ngx_webtorch_done.mutex);
+
+        /* a thread that is woken is not counted as idle */
+
+        if (runner->nwoken) {
+            runner->nwoken--;
+
+        } else {
+            runner->nidle--;
+        }
+    }
+
+    if (runner->stop) {
+        return NULL;
+    }
+
+    batch = ngx_webtorch_fifo_get(&runner->pending);
+    batch->state = NGX_WEBTORCH_BATCH_RUNNING;
+    runner->npending--;
+
+    return batch;
+}
+
+
 static void
 ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
 {
@@ -246,10 +407,10 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
     ngx_webtorch_batch_t   *batch, *next;
     ngx_webtorch_runner_t  *runner;
 
-    (void) pthread_mutex_lock(&ngx_webtorch_runner_threads.mutex);
-    done = ngx_webtorch_runner_threads.done;
-    ngx_webtorch_fifo_init(&ngx_webtorch_runner_threads.done);
-    (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
+    done = ngx_webtorch_done.batches;
+    ngx_webtorch_fifo_init(&ngx_webtorch_done.batches);
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
 
     if (ngx_webtorch_stuck_found()) {
         ngx_webtorch_stuck_handler();
@@ -259,8 +420,7 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
         next = batch->next;
         runner = batch->runner;
 
-        runner->nthreaded--;
-        ngx_webtorch_runner_threads.nthreaded--;
+        ngx_webtorch_runner_thread_taken(runner, 1);
 
         if (batch->api.njobs != 0) {
             ngx_webtorch_runner_learn(runner, batch, 0);
@@ -275,18 +435,34 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
             ngx_post_event(&runner->close.event, &ngx_posted_events);
         }
     }
+
+    ngx_webtorch_done.posted();
+}
+
+
+/* batches that threads have no more */
+
+static void
+ngx_webtorch_runner_thread_taken(ngx_webtorch_runner_t *runner, ngx_uint_t n)
+{
+    runner->nthreaded -= n;
+
+    if (runner->handler->schema.kind != WEBTORCH_HANDLER) {
+        ngx_webtorch_runner_threads.nthreaded -= n;
+    }
 }
 
 
 /*
- * "auto": takes back the batches that the thread has not begun with, if the
- * first is expected to be fast in the event loop.  They are before the others
- * that are ready, as they are older.
+ * "auto": takes back the batches that no thread has begun with, if the first is
+ * expected to be fast in the event loop.  They are before the others that are
+ * ready, as they are older.
  */
 
 static void
 ngx_webtorch_runner_thread_recall(ngx_webtorch_runner_t *runner)
 {
+    ngx_uint_t             n;
     ngx_webtorch_fifo_t    pending;
     ngx_webtorch_batch_t  *batch;
 
@@ -296,23 +472,26 @@ ngx_webtorch_runner_thread_recall(ngx_webtorch_runner_t *runner)
         return;
     }
 
+    n = 0;
     ngx_webtorch_fifo_init(&pending);
 
-    (void) pthread_mutex_lock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
 
     batch = runner->pending.head;
 
     if (batch && batch->weight <= 2 * runner->fast_weight) {
         ngx_webtorch_fifo_prepend(&pending, &runner->pending);
+        n = runner->npending;
+        runner->npending = 0;
     }
 
-    (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
 
     for (batch = pending.head; batch; batch = batch->next) {
         batch->state = NGX_WEBTORCH_BATCH_READY;
-        runner->nthreaded--;
-        ngx_webtorch_runner_threads.nthreaded--;
     }
+
+    ngx_webtorch_runner_thread_taken(runner, n);
 
     ngx_webtorch_fifo_prepend(&runner->ready, &pending);
 }
@@ -326,14 +505,15 @@ ngx_webtorch_runner_thread_reclaim(ngx_webtorch_runner_t *runner,
     ngx_queue_t           *q;
     ngx_webtorch_batch_t  *batch, *found;
 
-    if (!runner->started) {
+    if (runner->ncallers == 0) {
         return NULL;
     }
 
     found = NULL;
-    n = runner->handler->schema.nbound ? NGX_WEBTORCH_MAX_OPEN : 1;
+    n = ngx_webtorch_has_key(&runner->handler->schema)
+        ? NGX_WEBTORCH_MAX_OPEN : 1;
 
-    (void) pthread_mutex_lock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);
 
     for (q = ngx_queue_last(&runner->batches);
          n && runner->pending.head && q != ngx_queue_sentinel(&runner->batches);
@@ -346,16 +526,16 @@ ngx_webtorch_runner_thread_reclaim(ngx_webtorch_runner_t *runner,
             && ngx_webtorch_batch_has_sizes(batch, sizes))
         {
             ngx_webtorch_fifo_remove(&runner->pending, batch);
+            runner->npending--;
             found = batch;
             break;
         }
     }
 
-    (void) pthread_mutex_unlock(&ngx_webtorch_runner_threads.mutex);
+    (void) pthread_mutex_unlock(&ngx_webtorch_done.mutex);
 
     if (found) {
-        runner->nthreaded--;
-        ngx_webtorch_runner_threads.nthreaded--;
+        ngx_webtorch_runner_thread_taken(runner, 1);
     }
 
     return found;

@@ -29,7 +29,7 @@ typedef struct {
     pthread_cond_t    cond;
     ngx_uint_t        started;
     ngx_uint_t        stop;               /* mutex */
-    ngx_atomic_t      nstuck;             /* handlers */
+    ngx_atomic_t      nstuck;             /* calls */
 } ngx_webtorch_stuck_t;
 
 
@@ -37,7 +37,11 @@ static ngx_msec_t ngx_webtorch_stuck_min_time(ngx_array_t *handlers);
 static void *ngx_webtorch_stuck_cycle(void *data);
 static void ngx_webtorch_stuck_wait(void);
 static void ngx_webtorch_stuck_poll(void);
-static void ngx_webtorch_stuck_report(ngx_webtorch_runner_t *runner);
+static ngx_uint_t ngx_webtorch_stuck_poll_runner(
+    ngx_webtorch_runner_t *runner);
+static ngx_uint_t ngx_webtorch_stuck_poll_caller(
+    ngx_webtorch_caller_t *caller);
+static void ngx_webtorch_stuck_report(ngx_webtorch_caller_t *caller);
 static void ngx_webtorch_stuck_refuse_waiters(ngx_webtorch_runner_t *runner);
 static ngx_webtorch_waiter_t *ngx_webtorch_stuck_find_waiter(
     ngx_webtorch_runner_t *runner);
@@ -195,35 +199,15 @@ ngx_webtorch_stuck_wait(void)
 static void
 ngx_webtorch_stuck_poll(void)
 {
-    uint64_t                  since, one;
     ngx_uint_t                i, n;
-    ngx_webtorch_runner_t    *runner;
     ngx_webtorch_handler_t  **handler;
 
     n = 0;
     handler = ngx_webtorch_stuck.handlers->elts;
 
     for (i = 0; i < ngx_webtorch_stuck.handlers->nelts; i++) {
-        runner = handler[i]->runner;
-
-        if (handler[i]->stuck == 0 || runner == NULL) {
-            continue;
-        }
-
-        since = __atomic_load_n(&runner->since, __ATOMIC_ACQUIRE);
-
-        if (since == 0
-            || ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(), since)
-               < handler[i]->stuck * 1000)
-        {
-            continue;
-        }
-
-        n++;
-
-        if (runner->reported != since) {
-            ngx_webtorch_stuck_report(runner);
-            __atomic_store_n(&runner->reported, since, __ATOMIC_RELEASE);
+        if (handler[i]->stuck && handler[i]->runner) {
+            n += ngx_webtorch_stuck_poll_runner(handler[i]->runner);
         }
     }
 
@@ -231,18 +215,59 @@ ngx_webtorch_stuck_poll(void)
 
     if (n) {
         /* again in each poll, as the worker may have to wait for others */
-        one = 1;
-        (void) !write(ngx_webtorch_runner_threads.fd, &one, sizeof(uint64_t));
+        ngx_webtorch_done_notify();
     }
 }
 
 
-static void
-ngx_webtorch_stuck_report(ngx_webtorch_runner_t *runner)
+static ngx_uint_t
+ngx_webtorch_stuck_poll_runner(ngx_webtorch_runner_t *runner)
 {
-    ngx_uint_t  in_loop;
+    ngx_uint_t  i, n, stuck;
 
-    in_loop = runner->in_loop && ngx_process == NGX_PROCESS_WORKER;
+    n = runner->handler->schema.coroutine
+            ? 1 : __atomic_load_n(&runner->ncallers, __ATOMIC_ACQUIRE);
+    stuck = ngx_webtorch_stuck_poll_caller(&runner->loop);
+
+    for (i = 0; i < n; i++) {
+        stuck += ngx_webtorch_stuck_poll_caller(&runner->callers[i]);
+    }
+
+    return stuck;
+}
+
+
+static ngx_uint_t
+ngx_webtorch_stuck_poll_caller(ngx_webtorch_caller_t *caller)
+{
+    uint64_t  since;
+
+    since = __atomic_load_n(&caller->since, __ATOMIC_ACQUIRE);
+
+    if (since == 0
+        || ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(), since)
+           < caller->runner->handler->stuck * 1000)
+    {
+        return 0;
+    }
+
+    if (caller->reported != since) {
+        ngx_webtorch_stuck_report(caller);
+        __atomic_store_n(&caller->reported, since, __ATOMIC_RELEASE);
+    }
+
+    return 1;
+}
+
+
+static void
+ngx_webtorch_stuck_report(ngx_webtorch_caller_t *caller)
+{
+    ngx_uint_t              in_loop;
+    ngx_webtorch_runner_t  *runner;
+
+    runner = caller->runner;
+    in_loop = (caller == &runner->loop && ngx_process == NGX_PROCESS_WORKER);
 
     ngx_webtorch_log_error(NGX_LOG_ERR, runner->log, 0,
                            "webtorch handler \"%V\" has not returned for %M "
@@ -251,7 +276,7 @@ ngx_webtorch_stuck_report(ngx_webtorch_runner_t *runner)
                            &runner->handler->name, runner->handler->stuck,
                            in_loop ? ", the event loop waits for it and the "
                                      "worker exits" : "",
-                           (uint64_t) runner->runs_in);
+                           (uint64_t) caller->thread);
 
     (void) raise(ngx_webtorch_stuck_signal(ngx_webtorch_stuck.handlers));
 
@@ -261,9 +286,37 @@ ngx_webtorch_stuck_report(ngx_webtorch_runner_t *runner)
 }
 
 
+ngx_uint_t
+ngx_webtorch_stuck_blocks(ngx_webtorch_runner_t *runner)
+{
+    ngx_uint_t  i;
+
+    if (runner->handler->stuck == 0 || ngx_webtorch_stuck.nstuck == 0) {
+        return 0;
+    }
+
+    if (runner->handler->schema.coroutine) {
+        return ngx_webtorch_caller_is_stuck(runner->callers);
+    }
+
+    if (runner->ncallers < runner->handler->threads) {
+        return 0;
+    }
+
+    for (i = 0; i < runner->ncallers; i++) {
+        if (!ngx_webtorch_caller_is_stuck(&runner->callers[i])) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
 /*
- * The handler's requests are answered with 503, and the worker exits when no
- * other one does so.  It quits gracefully: all other requests are answered.
+ * The handler's requests are answered with 503 if no call can begin, and the
+ * worker exits when no other one does so.  It quits gracefully: all other
+ * requests are answered.
  */
 
 void
@@ -278,7 +331,7 @@ ngx_webtorch_stuck_handler(void)
     for (i = 0; i < ngx_webtorch_stuck.handlers->nelts; i++) {
         runner = handler[i]->runner;
 
-        if (runner && ngx_webtorch_batch_is_stuck(runner)) {
+        if (runner && ngx_webtorch_stuck_blocks(runner)) {
             ngx_webtorch_stuck_refuse_waiters(runner);
         }
     }

@@ -29,6 +29,9 @@ void ngx_webtorch_stuck_exit_process(void);
 /* whether a call is stuck in this worker */
 ngx_uint_t ngx_webtorch_stuck_found(void);
 
+/* whether no call of a handler can begin: all of its threads are stuck */
+ngx_uint_t ngx_webtorch_stuck_blocks(ngx_webtorch_runner_t *runner);
+
 /* called in the event loop when the thread has written to its eventfd */
 void ngx_webtorch_stuck_handler(void);
 

@@ -17,15 +17,13 @@
 #include "ngx_webtorch_api.h"
 
 
-#define NGX_WEBTORCH_VERSION       "0.1.0"
-
-
 #define ngx_webtorch_get_conf(cycle)                                          \
     ((ngx_webtorch_conf_t *) ngx_get_conf((cycle)->conf_ctx,                  \
                                           ngx_webtorch_module))
 
 
 typedef struct ngx_webtorch_zone_s      ngx_webtorch_zone_t;
+typedef struct ngx_webtorch_accept_s    ngx_webtorch_accept_t;
 
 
 typedef struct {
@@ -41,6 +39,8 @@ typedef struct {
     size_t                  zone_size;
     ngx_webtorch_zone_t    *zone;
     uint64_t                generation;   /* number of this configuration */
+
+    ngx_webtorch_accept_t  *accept;       /* NULL: a single worker */
 
     size_t                  worker_memory;
     ngx_flag_t              reload;       /* modules that change on disk are

@@ -15,6 +15,10 @@
 #include "ngx_webtorch_api.h"
 
 
+/* threads of a function of requests in a worker, by default and at most */
+#define NGX_WEBTORCH_THREADS       8
+#define NGX_WEBTORCH_MAX_THREADS   1024
+
 #define NGX_WEBTORCH_MODE_AUTO     0
 #define NGX_WEBTORCH_MODE_INLINE   1
 #define NGX_WEBTORCH_MODE_THREAD   2
@@ -42,8 +46,8 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              index;        /* in the configuration's handlers */
 
     ngx_uint_t              mode;
-    ngx_uint_t              threads;      /* 1: all calls run in one thread of
-                                             its own, 0: not set */
+    ngx_uint_t              threads;      /* most of its own in a worker; 0:
+                                             not set, until it is checked */
     ngx_uint_t              max_batch;    /* rows */
     ngx_msec_t              max_delay;
     ngx_uint_t              queue;        /* requests */
@@ -60,6 +64,25 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              policy;       /* a balancer's, not a handler */
     ngx_msec_t              interval;     /* between a policy's rounds */
 
+    ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or
+                                             NULL */
+
+    /* of a stream */
+    ngx_uint_t              max_streams;  /* in a worker */
+    ngx_msec_t              idle;         /* between chunks */
+    ngx_msec_t              resume;       /* time in which a client may come
+                                             back; 0: it may not */
+    size_t                  resume_buffer;    /* bytes of answers that are kept
+                                             for it */
+    ngx_str_t               origins;      /* of WebSockets; empty: same host */
+    ngx_str_t               protocols;
+    ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
+    ngx_uint_t              life_threads; /* of these calls */
+    ngx_webtorch_handler_t *opener;       /* of a generate function; or NULL */
+    ngx_uint_t              max_steps;    /* of a generation */
+    ngx_uint_t              loaded;       /* its schema is known in a worker */
+    void                   *streams;      /* in a worker, of http/stream */
+
     webtorch_schema_t       schema;
 
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
@@ -67,6 +90,9 @@ struct ngx_webtorch_handler_s {
 
     /* checks that the schema fits the directive, logs if it does not; or NULL */
     ngx_int_t             (*check)(ngx_cycle_t *cycle,
+                                   ngx_webtorch_handler_t *handler);
+    /* called when a worker has loaded it; or NULL */
+    ngx_int_t             (*start)(ngx_cycle_t *cycle,
                                    ngx_webtorch_handler_t *handler);
     void                   *data;
 };
@@ -78,6 +104,16 @@ ngx_int_t ngx_webtorch_handler_name(ngx_str_t *name);
 /* with the defaults of all options; NULL: no memory */
 ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
     ngx_str_t *name);
+
+/* sets the defaults of all options */
+void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
+
+/* those that open and close streams, when the schemas of all are known */
+ngx_int_t ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle,
+    ngx_array_t *handlers);
+
+/* sets the options that follow from the schema */
+void ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler);
 
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,

@@ -1,18 +1,4 @@
 
-/*
- * The order of calls over the processes:
- *
- *   master         start the interpreter, import, give up the GIL; never a
- *                  tensor operation, whose thread pool would not survive fork()
- *   fork()         the functions of Python around it, by pthread_atfork()
- *   its children   take the GIL, import handlers
- *   threads        a thread state each, for as long as the thread lives
- *   exit           no Py_Finalize(): torch does not survive it, and a handler
- *                  may be running still
- *
- * Only the main interpreter is used: torch does not support others.
- */
-
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -20,305 +6,57 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_fork.h"
 
-#include <pthread.h>
+#include <sys/resource.h>
 
 
 /* between looks for whether other batches still run, in microseconds */
 #define NGX_WEBTORCH_SWAP_WAIT  500
 
+/* microseconds that replaced models wait for functions of requests to return */
+#define NGX_WEBTORCH_SWAP_LATE  2000000
 
-static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
-    char *error);
-static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
-static void ngx_webtorch_python_freeze(void);
-static void ngx_webtorch_python_before_fork(void);
-static void ngx_webtorch_python_after_fork_parent(void);
-static void ngx_webtorch_python_after_fork_child(void);
-static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
-static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
+
+static void ngx_webtorch_python_set_captures(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema);
+static long ngx_webtorch_python_waits(void);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 
 
 /* of this process: kept over reloads, the module is linked with -z nodelete */
 
-static char            *ngx_webtorch_python_path;
-static PyThreadState   *ngx_webtorch_python_main;
-static pthread_t        ngx_webtorch_python_main_thread;
-static ngx_uint_t       ngx_webtorch_python_forking;
 static ngx_atomic_t     ngx_webtorch_python_nlearning;
 static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
 
 /* under the GIL */
 
-static ngx_uint_t       ngx_webtorch_python_running;    /* batches */
+static ngx_uint_t       ngx_webtorch_python_running;    /* batches of rows */
+static ngx_uint_t       ngx_webtorch_python_calls;      /* of functions of
+                                                           requests */
 static int              ngx_webtorch_python_swapped;    /* models, not taken */
+static ngx_uint_t       ngx_webtorch_python_swapped_at; /* microseconds */
 static ngx_uint_t       ngx_webtorch_python_refreshing; /* they are taken now */
 
 
-ngx_int_t
-ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
+/* names that are too long for a schema have been refused */
+
+static void
+ngx_webtorch_python_set_captures(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema)
 {
-    int          gc;
-    ngx_int_t    rc;
     ngx_str_t   *name;
     ngx_uint_t   i;
 
-    if (ngx_webtorch_python_path == NULL) {
-        if (ngx_webtorch_python_init(conf, error) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-    } else if (ngx_strcmp(ngx_webtorch_python_path, conf->python.data) != 0) {
-        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN,
-                            "\"webtorch_python\" is %V, but %s is running "
-                            "already: restart nginx to change it%Z",
-                            &conf->python, ngx_webtorch_python_path);
-        return NGX_ERROR;
-
-    } else {
-        PyEval_RestoreThread(ngx_webtorch_python_main);
-    }
-
-    /*
-     * What these imports make stays; to walk it again and again for garbage
-     * would take a third of the time that nginx needs to start.
-     */
-
-    gc = PyGC_Disable();
-
-    rc = ngx_webtorch_python_import("webtorch", error);
-
-    if (rc == NGX_OK) {
-        rc = ngx_webtorch_python_import("webtorch._worker.preload", error);
-    }
-
-    if (gc) {
-        PyGC_Enable();
-    }
-
-    name = conf->preload->elts;
-
-    for (i = 0; rc == NGX_OK && i < conf->preload->nelts; i++) {
-        rc = ngx_webtorch_python_import((char *) name[i].data, error);
-    }
-
-    ngx_webtorch_python_freeze();
-
-    ngx_webtorch_python_main = PyEval_SaveThread();
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_webtorch_python_init(ngx_webtorch_conf_t *conf, char *error)
-{
-    char      *path;
-    PyConfig   config;
-    PyStatus   status;
-
-    path = (char *) conf->python.data;
-
-    PyConfig_InitPythonConfig(&config);
-
-    config.install_signal_handlers = 0;
-    config.parse_argv = 0;
-    config.user_site_directory = 0;
-    config.safe_path = 1;
-    config.buffered_stdio = 0;
-
-    /* as if this interpreter ran, so that a virtual environment is found */
-
-    status = PyConfig_SetBytesString(&config, &config.program_name, path);
-
-    if (!PyStatus_Exception(status)) {
-        status = PyConfig_SetBytesString(&config, &config.executable, path);
-    }
-
-    if (!PyStatus_Exception(status)) {
-        status = Py_InitializeFromConfig(&config);
-    }
-
-    PyConfig_Clear(&config);
-
-    if (PyStatus_Exception(status)) {
-        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN,
-                            "could not start Python %s as %s: %s%Z",
-                            PY_VERSION, path,
-                            status.err_msg ? status.err_msg : "it exited");
-        return NGX_ERROR;
-    }
-
-    ngx_webtorch_python_main_thread = pthread_self();
-    ngx_webtorch_python_path = strdup(path);
-
-    if (ngx_webtorch_python_path == NULL
-        || pthread_atfork(ngx_webtorch_python_before_fork,
-                          ngx_webtorch_python_after_fork_parent,
-                          ngx_webtorch_python_after_fork_child)
-           != 0)
-    {
-        ngx_memcpy(error, "no memory", sizeof("no memory"));
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_webtorch_python_import(const char *name, char *error)
-{
-    char       what[256];
-    PyObject  *module;
-
-    module = PyImport_ImportModule(name);
-
-    if (module == NULL) {
-        (void) ngx_snprintf((u_char *) what, sizeof(what),
-                            "could not import \"%s\" with %s (Python %s)%Z",
-                            name, ngx_webtorch_python_path, PY_VERSION);
-        what[sizeof(what) - 1] = '\0';
-
-        return ngx_webtorch_python_error(what, error);
-    }
-
-    Py_DECREF(module);
-
-    return NGX_OK;
-}
-
-
-/* keeps the collector off what is shared with the workers, copy-on-write */
-
-static void
-ngx_webtorch_python_freeze(void)
-{
-    PyObject  *gc, *rc;
-
-    gc = PyImport_ImportModule("gc");
-    rc = gc ? PyObject_CallMethod(gc, "freeze", NULL) : NULL;
-
-    if (rc == NULL) {
-        PyErr_Clear();
-    }
-
-    Py_XDECREF(rc);
-    Py_XDECREF(gc);
-}
-
-
-/*
- * nginx forks in the main thread, which does not hold the GIL then: for a
- * daemon, the check, workers and a new binary.  A thread that holds the GIL
- * runs os.fork(), which calls Python's functions itself, or starts a program.
- */
-
-static void
-ngx_webtorch_python_before_fork(void)
-{
-    if (ngx_webtorch_python_main == NULL
-        || !pthread_equal(pthread_self(), ngx_webtorch_python_main_thread)
-        || PyGILState_Check())
-    {
+    if (handler->captures == NULL) {
         return;
     }
 
-    PyEval_RestoreThread(ngx_webtorch_python_main);
-    PyOS_BeforeFork();
+    name = handler->captures->elts;
 
-    ngx_webtorch_python_forking = 1;
-}
-
-
-static void
-ngx_webtorch_python_after_fork_parent(void)
-{
-    if (ngx_webtorch_python_forking) {
-        ngx_webtorch_python_forking = 0;
-
-        PyOS_AfterFork_Parent();
-        ngx_webtorch_python_main = PyEval_SaveThread();
-    }
-}
-
-
-static void
-ngx_webtorch_python_after_fork_child(void)
-{
-    if (ngx_webtorch_python_forking) {
-        ngx_webtorch_python_forking = 0;
-
-        PyOS_AfterFork_Child();
-        ngx_webtorch_python_main = PyEval_SaveThread();
-    }
-}
-
-
-ngx_int_t
-ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
-{
-    ngx_int_t  rc;
-
-    PyEval_RestoreThread(ngx_webtorch_python_main);
-
-    /*
-     * cffi's embedding takes PyCapsule_Type.tp_version_tag for a lock, once and
-     * up to Python 3.11, and waits for it to be 0, which it is no more after
-     * torch has been imported.
-     */
-
-    PyType_Modified(&PyCapsule_Type);
-
-    rc = ngx_webtorch_python_set_path(conf->path);
-
-    if (rc != NGX_OK) {
-        (void) ngx_webtorch_python_error("could not set sys.path", error);
-
-    } else {
-        /* what is short enough for the event loop is not worth a pool's wake-up */
-        ngx_webtorch_py_thread(1);
+    for (i = 0; i < handler->captures->nelts; i++) {
+        ngx_memcpy(schema->captures[i], name[i].data, name[i].len);
     }
 
-    ngx_webtorch_python_main = PyEval_SaveThread();
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_webtorch_python_set_path(ngx_array_t *path)
-{
-    int         rc;
-    PyObject   *list, *dir;
-    ngx_str_t  *name;
-    ngx_uint_t  i;
-
-    list = PySys_GetObject("path");                 /* borrowed */
-
-    if (list == NULL) {
-        return NGX_ERROR;
-    }
-
-    name = path->elts;
-
-    for (i = 0; i < path->nelts; i++) {
-        dir = PyUnicode_DecodeFSDefaultAndSize((char *) name[i].data,
-                                               (Py_ssize_t) name[i].len);
-        if (dir == NULL) {
-            return NGX_ERROR;
-        }
-
-        rc = PyList_Insert(list, (Py_ssize_t) i, dir);
-
-        Py_DECREF(dir);
-
-        if (rc != 0) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
+    schema->ncaptures = (uint32_t) handler->captures->nelts;
 }
 
 
@@ -332,6 +70,11 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
                             "its error is on stderr";
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
+    ngx_webtorch_python_set_captures(handler, schema);
+
+    if (handler->resume) {
+        schema->stream = WEBTORCH_STREAM_RESUME;
+    }
 
     /* if webtorch._worker.bridge does not import, cffi prints why and returns 0 */
 
@@ -379,6 +122,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.environment = environ;
     settings.reload = (conf->reload == 1);
     settings.stack_signal = stack_signal;
+    settings.threads = (int32_t) conf->threads;
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;
@@ -396,10 +140,10 @@ ngx_webtorch_python_loaded(void)
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_python_exit(void)
 {
-    ngx_webtorch_py_exit();
+    return ngx_webtorch_py_exit() ? NGX_BUSY : NGX_OK;
 }
 
 
@@ -411,11 +155,13 @@ ngx_webtorch_python_wait(void)
 
 
 ngx_uint_t
-ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
+ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
+    ngx_uint_t *waited)
 {
     int               rc;
+    long              waits;
     uint32_t          i;
-    ngx_uint_t        start, elapsed;
+    ngx_uint_t        start, elapsed, *running;
     PyGILState_STATE  gil;
 
     start = ngx_webtorch_clock_usec();
@@ -425,7 +171,12 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
     elapsed = ngx_webtorch_clock_usec() - start;
 
     ngx_webtorch_python_refresh_models(wait);
-    ngx_webtorch_python_running++;
+
+    running = batch->jobs[0].request ? &ngx_webtorch_python_calls
+                                     : &ngx_webtorch_python_running;
+    (*running)++;
+
+    waits = waited ? ngx_webtorch_python_waits() : 0;
 
     start = ngx_webtorch_clock_usec();
 
@@ -436,7 +187,11 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 
     elapsed += ngx_webtorch_clock_usec() - start;
 
-    ngx_webtorch_python_running--;
+    if (waited) {
+        *waited = (ngx_webtorch_python_waits() != waits);
+    }
+
+    (*running)--;
 
     PyGILState_Release(gil);
 
@@ -450,10 +205,27 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait)
 }
 
 
+/* how often this thread has given up the processor to wait for something */
+
+static long
+ngx_webtorch_python_waits(void)
+{
+    struct rusage  ru;
+
+    if (getrusage(RUSAGE_THREAD, &ru) == -1) {
+        return 0;
+    }
+
+    return ru.ru_nvcsw;
+}
+
+
 /*
  * Models that were replaced are taken while no batch runs in this process, so
  * that each batch has the old or the new ones.  The event loop does not wait:
- * what it runs beside a thread has the old ones yet.
+ * what it runs beside a thread has the old ones yet.  Functions of requests may
+ * take long, and nobody waits for them: there are the old models while some
+ * run, for two seconds at most.
  */
 
 static void
@@ -463,9 +235,17 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
 
     if (ngx_webtorch_python_models_replaced()) {
         ngx_webtorch_python_swapped = 1;
+        ngx_webtorch_python_swapped_at = ngx_webtorch_clock_usec();
     }
 
     while (ngx_webtorch_python_swapped) {
+
+        if (ngx_webtorch_python_calls
+            && ngx_webtorch_clock_usec() - ngx_webtorch_python_swapped_at
+               < NGX_WEBTORCH_SWAP_LATE)
+        {
+            return;
+        }
 
         if (ngx_webtorch_python_running == 0
             && ngx_webtorch_python_refreshing == 0)
@@ -560,36 +340,4 @@ ngx_webtorch_python_thread_end(void *state)
     PyEval_RestoreThread(state);
     PyThreadState_Clear(state);
     PyThreadState_DeleteCurrent();
-}
-
-
-/* "what: ModuleNotFoundError: No module named 'torch'"; clears the error */
-
-static ngx_int_t
-ngx_webtorch_python_error(const char *what, char *error)
-{
-    u_char      *last;
-    PyObject    *type, *value, *traceback, *text;
-    const char  *message;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-
-    text = value ? PyObject_Str(value) : NULL;
-    message = text ? PyUnicode_AsUTF8(text) : NULL;
-
-    last = ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN - 1,
-                        "%s: %s: %s", what,
-                        type ? ((PyTypeObject *) type)->tp_name : "error",
-                        message ? message : "");
-    *last = '\0';
-
-    PyErr_Clear();
-
-    Py_XDECREF(text);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
-
-    return NGX_ERROR;
 }

@@ -16,6 +16,12 @@
 #define NGX_WEBTORCH_MESSAGE_LEN  1024
 
 
+/*
+ * The path of the interpreter that runs nginx, if nginx is a library of it;
+ * else NULL.
+ */
+char *ngx_webtorch_python_host(void);
+
 /* starts the interpreter once in a process, and imports what is preloaded */
 ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
 
@@ -35,8 +41,8 @@ void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     int stack_signal, ngx_uint_t (*models_replaced)(void));
 void ngx_webtorch_python_loaded(void);
 
-/* before a worker exits */
-void ngx_webtorch_python_exit(void);
+/* before a worker exits; NGX_BUSY: a call is still running */
+ngx_int_t ngx_webtorch_python_exit(void);
 
 /* returns when this thread has had the GIL */
 void ngx_webtorch_python_wait(void);
@@ -46,7 +52,8 @@ void ngx_webtorch_python_wait(void);
  * time that it waited for the GIL; a call that may wait does so, when models
  * were replaced, until no other one runs
  */
-ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait);
+ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
+    ngx_uint_t *waited);
 
 /*
  * Takes models that were replaced, between two batches.  NGX_AGAIN: a batch or

@@ -2,14 +2,14 @@
 /*
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, abort,
- * thread, body, scratch, inflate, encode, send, error, request, accel, reply,
- * job, decode, load, negotiate, content, metadata, infer, protocol; a file
- * calls only those before it.
+ * thread, body, scratch, inflate, encode, send, error, failure, origin, cors,
+ * request, query, accel, reply, job, decode, load, negotiate, metadata,
+ * content, infer, protocol; a file calls only those before it.
  *
- * The folder includes headers of api/, tensor/, core/ and batch/, and nginx's
- * HTTP; never Python.h, nor headers of http/phases/ or module/.  This header
- * has what the whole folder and http/phases/ need, each other one belongs to
- * the .c of its name.
+ * The folder includes headers of api/, tensor/, core/, shared/ and batch/, and
+ * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This
+ * header has what the whole folder and http/phases/ need, each other one
+ * belongs to the .c of its name.
  */
 
 
@@ -23,13 +23,19 @@
 #include "ngx_webtorch_handler.h"
 
 
+typedef struct ngx_http_webtorch_cors_s  ngx_http_webtorch_cors_t;
+
+
 typedef struct {
     ngx_webtorch_handler_t      *handler;
     ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
+    ngx_array_t                 *captures;   /* names, of ngx_str_t; NULL:
+                                                none */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;
     ngx_uint_t                   client_abort;
+    ngx_http_webtorch_cors_t    *cors;    /* NULL: off */
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;

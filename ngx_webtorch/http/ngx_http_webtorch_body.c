@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_codec.h"
 
@@ -15,7 +16,6 @@ static void ngx_http_webtorch_body_cleanup(void *data);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
 static ngx_uint_t ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs);
-static size_t ngx_http_webtorch_body_size(ngx_chain_t *bufs);
 static ngx_int_t ngx_http_webtorch_copy_bufs(ngx_chain_t *bufs, u_char *p,
     ngx_log_t *log);
 static ngx_pool_cleanup_t *ngx_http_webtorch_take_large(ngx_http_request_t *r,
@@ -71,6 +71,8 @@ ngx_http_webtorch_body_begin(ngx_http_request_t *r,
     cln->handler = ngx_http_webtorch_body_cleanup;
     cln->data = ctx;
 
+    ngx_webtorch_accept_begin(r->connection->requests <= 1);
+
     /* a subrequest has the body of its parent */
 
     if (r != r->main || r->request_body) {
@@ -102,6 +104,8 @@ static void
 ngx_http_webtorch_body_cleanup(void *data)
 {
     ngx_http_webtorch_ctx_t *ctx = data;
+
+    ngx_webtorch_accept_end();
 
     ngx_webtorch_queue_release(&ctx->account, ctx->account.held);
 }
@@ -211,7 +215,7 @@ ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs)
 }
 
 
-static size_t
+size_t
 ngx_http_webtorch_body_size(ngx_chain_t *bufs)
 {
     size_t        size;

@@ -18,6 +18,9 @@
  */
 ngx_uint_t ngx_http_webtorch_body_complete(ngx_http_request_t *r);
 
+/* bytes of the buffers of a body, in memory or in files */
+size_t ngx_http_webtorch_body_size(ngx_chain_t *bufs);
+
 /* bytes that the next function copies; 0: it uses the body where it is */
 size_t ngx_http_webtorch_body_copied(ngx_http_request_t *r, ngx_uint_t padded);
 

@@ -14,6 +14,7 @@
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_load.h"
+#include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_negotiate.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_runner.h"
@@ -53,6 +54,10 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 
     schema = &ctx->handler->schema;
 
+    if (r->method == NGX_HTTP_OPTIONS && schema->kind != WEBTORCH_HANDLER) {
+        return ngx_http_webtorch_handler_metadata(r, ctx->handler);
+    }
+
     /* a request is refused by its headers before its body is read */
 
     if (!(ngx_http_webtorch_method(r) & schema->methods)) {
@@ -69,8 +74,10 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    ctx->padded = ctx->in->padded;
-    ctx->text = (ctx->in->encode != NULL);
+    /* a body of text/plain may be JSON */
+
+    ctx->padded = (ctx->in->padded || ctx->in == &ngx_webtorch_codec_torch7);
+    ctx->text = (ctx->in->encode != NULL && !ctx->in->binary);
 
     return ngx_http_webtorch_serve(r);
 }
@@ -258,6 +265,10 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
 
     if (ngx_webtorch_runner_full(ctx->handler->runner, ctx->account.held)) {
         return ngx_http_webtorch_busy(r);
+    }
+
+    if (ctx->query.len) {
+        return ngx_http_webtorch_add_body(r, ctx, &ctx->query);
     }
 
     padded = ngx_http_webtorch_is_padded(ctx);

@@ -12,6 +12,7 @@
 #include "ngx_http_webtorch_encode.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_job.h"
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_oip.h"
 #include "ngx_webtorch_queue.h"
@@ -58,6 +59,8 @@ struct ngx_http_webtorch_ctx_s {
     /* webtorch_handler */
     const ngx_webtorch_codec_t      *in;      /* the body's format */
     const ngx_webtorch_codec_t      *out;     /* the answer's */
+    const ngx_webtorch_codec_t      *json_out;   /* the answer's, if a body of
+                                                    text/plain is JSON */
 
     /* webtorch_inference_protocol */
     ngx_webtorch_model_t            *model;
@@ -68,6 +71,19 @@ struct ngx_http_webtorch_ctx_s {
     /* a body that is inflated or decoded in a thread, and what follows */
     ngx_http_webtorch_decoding_t    *decoding;
     void                           (*decoded)(ngx_http_request_t *r);
+
+    /*
+     * Of http/stream; owner of the job and answer are NULL if it has none.
+     * answer() is called with a job that has succeeded; NGX_DECLINED: the
+     * stream finalizes the request.
+     */
+    void                            *stream;
+    ngx_int_t                      (*answer)(ngx_http_request_t *r,
+                                             ngx_http_webtorch_ctx_t *ctx,
+                                             webtorch_job_t *job);
+    ngx_webtorch_job_owner_t        *owner;
+    uint32_t                         place;   /* of the request, see api */
+    ngx_str_t                        query;   /* in place of a body, or empty */
 
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;

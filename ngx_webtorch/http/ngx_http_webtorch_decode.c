@@ -59,15 +59,13 @@ static int ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink,
     size_t size, ngx_webtorch_error_t *err);
-static size_t ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
-    const ngx_webtorch_layout_t *layout);
 static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err);
 
 #if (NGX_THREADS)
-static ngx_uint_t ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *body);
+static ngx_uint_t ngx_http_webtorch_decode_is_large(
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static ngx_int_t ngx_http_webtorch_decode_count(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 static size_t ngx_http_webtorch_text_length(ngx_http_webtorch_ctx_t *ctx,
@@ -78,8 +76,6 @@ static ngx_int_t ngx_http_webtorch_decode_body(
 static int ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
-    ngx_http_webtorch_decoding_t *d);
-static ngx_int_t ngx_http_webtorch_copy_decoded(
     ngx_http_webtorch_decoding_t *d);
 static void ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
     void (*free)(void *p, size_t size));
@@ -154,7 +150,7 @@ ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
 
     /* when they are added, the batch counts the rows, and the body is freed */
 
-    size = ngx_http_webtorch_rows_size(ctx, layout);
+    size = ngx_webtorch_rows_size(&ctx->handler->schema, layout);
     size -= ngx_min(size, ctx->mapped + ctx->inflated);
 
     if (!ngx_webtorch_queue_fits(&ctx->account, size)) {
@@ -190,26 +186,6 @@ ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink, size_t size,
 }
 
 
-static size_t
-ngx_http_webtorch_rows_size(ngx_http_webtorch_ctx_t *ctx,
-    const ngx_webtorch_layout_t *layout)
-{
-    size_t              size;
-    uint32_t            i;
-    webtorch_schema_t  *schema;
-
-    size = layout->text;
-    schema = &ctx->handler->schema;
-
-    for (i = 0; i < schema->ninputs; i++) {
-        size += layout->rows * (size_t) ngx_webtorch_row_size(
-                                            &schema->inputs[i], layout->sizes);
-    }
-
-    return size;
-}
-
-
 /* training on one NaN would turn all parameters into NaN */
 
 static int
@@ -217,6 +193,7 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
     webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
+    int               missing, good;
     uint32_t          i;
     uint64_t          n;
     webtorch_spec_t  *spec;
@@ -227,13 +204,23 @@ ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
 
     for (i = 0; i < schema->ninputs; i++) {
         spec = &schema->inputs[i];
-        n = layout->rows * ngx_webtorch_row_size(spec, layout->sizes)
+
+        n = layout->rows * ngx_webtorch_buffer_row_size(schema, i,
+                                                        layout->sizes)
             / ngx_webtorch_dtypes[spec->dtype].size;
 
-        if (!ngx_webtorch_finite(spec->dtype, sink->data[i], n)) {
+        /* NaN is a missing element there */
+
+        missing = (schema->gaps[i].flags & WEBTORCH_MISSING) != 0;
+
+        good = missing ? ngx_webtorch_not_infinite(spec->dtype, sink->data[i],
+                                                   n)
+                       : ngx_webtorch_finite(spec->dtype, sink->data[i], n);
+
+        if (!good) {
             return ngx_webtorch_error(err, 422, "not_finite",
-                       "tensor \"%s\": NaN and infinities cannot be trained on",
-                       spec->name);
+                       "tensor \"%s\": %s cannot be trained on", spec->name,
+                       missing ? "infinities" : "NaN and infinities");
         }
     }
 
@@ -252,7 +239,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t  *d;
 
     if (!ngx_http_webtorch_thread_allowed(r)
-        || (body && !ngx_http_webtorch_is_large(ctx, body)))
+        || (body && !ngx_http_webtorch_decode_is_large(ctx, body)))
     {
         return NGX_DECLINED;
     }
@@ -322,7 +309,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
 
 
 static ngx_uint_t
-ngx_http_webtorch_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
+ngx_http_webtorch_decode_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
         return ctx->bomb || body->len >= NGX_WEBTORCH_LARGE_DEFLATED;
@@ -480,7 +467,7 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     d = (ngx_http_webtorch_decoding_t *) sink;
     schema = &d->ctx->handler->schema;
 
-    size = ngx_http_webtorch_rows_size(d->ctx, layout);
+    size = ngx_webtorch_rows_size(schema, layout);
 
     if (ngx_webtorch_queue_reserve(&d->ctx->account, size) != NGX_OK) {
         return ngx_http_webtorch_body_full(err);
@@ -488,8 +475,13 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
 
     d->held = size;
 
-    for (i = 0; i < schema->ninputs; i++) {
-        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
+
         sink->data[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
 
         if (sink->data[i] == NULL) {
@@ -557,7 +549,8 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_webtorch_runner_t  *runner;
 
     if (d->held < NGX_WEBTORCH_LARGE_SIZE) {
-        rc = ngx_http_webtorch_copy_decoded(d);
+        rc = ngx_webtorch_runner_copy(d->ctx->handler->runner, &d->ctx->layout,
+                                      d->sink.data, d->text);
 
     } else {
         runner = d->ctx->handler->runner;
@@ -576,46 +569,6 @@ ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
-ngx_http_webtorch_copy_decoded(ngx_http_webtorch_decoding_t *d)
-{
-    size_t                   size, n;
-    uint32_t                 i;
-    webtorch_text_t         *text;
-    webtorch_schema_t       *schema;
-    ngx_webtorch_sink_t      sink;
-    ngx_webtorch_layout_t   *layout;
-    ngx_webtorch_runner_t   *runner;
-
-    layout = &d->ctx->layout;
-    runner = d->ctx->handler->runner;
-    schema = &d->ctx->handler->schema;
-
-    if (ngx_webtorch_runner_reserve(runner, layout, &sink) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < schema->ninputs; i++) {
-        size = ngx_webtorch_row_size(&schema->inputs[i], layout->sizes);
-        ngx_memcpy(sink.data[i], d->sink.data[i], layout->rows * size);
-
-        if (ngx_webtorch_is_string(schema->inputs[i].dtype)) {
-            text = sink.data[i];
-
-            for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
-                text++->at += sink.at;
-            }
-        }
-    }
-
-    if (layout->text) {
-        ngx_memcpy(sink.text, d->text, layout->text);
-    }
-
-    return NGX_OK;
-}
-
-
 static void
 ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
     void (*free)(void *p, size_t size))
@@ -627,11 +580,11 @@ ngx_http_webtorch_decode_free(ngx_http_webtorch_decoding_t *d,
     schema = &d->ctx->handler->schema;
     layout = &d->ctx->layout;
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         if (d->sink.data[i]) {
             free(d->sink.data[i],
-                 layout->rows * ngx_webtorch_row_size(&schema->inputs[i],
-                                                      layout->sizes));
+                 layout->rows * ngx_webtorch_buffer_row_size(schema, i,
+                                                             layout->sizes));
             d->sink.data[i] = NULL;
         }
     }

@@ -10,15 +10,6 @@
 #include "ngx_http_webtorch_send.h"
 
 
-static ngx_int_t ngx_http_webtorch_error_header_filter(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_error_body_filter(ngx_http_request_t *r,
-    ngx_chain_t *in);
-static ngx_buf_t *ngx_http_webtorch_error_create(ngx_http_request_t *r,
-    const char *code, ngx_str_t *text);
-static void ngx_http_webtorch_error_clean(ngx_str_t *text);
-static ngx_int_t ngx_http_webtorch_retry_after(ngx_http_request_t *r);
-
-
 typedef struct {
     uint32_t     bit;
     ngx_uint_t   method;
@@ -31,6 +22,16 @@ typedef struct {
     const char  *code;
     ngx_str_t    text;
 } ngx_http_webtorch_status_t;
+
+
+static ngx_int_t ngx_http_webtorch_error_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_error_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+static ngx_buf_t *ngx_http_webtorch_error_create(ngx_http_request_t *r,
+    const char *code, ngx_str_t *text, ngx_str_t *detail);
+static void ngx_http_webtorch_error_clean(ngx_str_t *text);
+static ngx_http_webtorch_status_t *ngx_http_webtorch_status(ngx_uint_t status);
+static ngx_int_t ngx_http_webtorch_retry_after(ngx_http_request_t *r);
 
 
 static ngx_http_webtorch_method_t  ngx_http_webtorch_methods[] = {
@@ -51,24 +52,57 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
-/* nginx's own errors; the first entry is for all others */
+/*
+ * nginx's own errors, and the codes of those that handlers raise without one;
+ * the first entry is for all others.
+ */
 
 static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
     { 0, "error", ngx_string("the request failed") },
     { 400, "bad_request", ngx_string("the request is malformed") },
+    { 401, "unauthorized", ngx_string("credentials are missing or wrong") },
+    { 402, "payment_required", ngx_string("a payment is required") },
     { 403, "forbidden", ngx_string("access is denied") },
     { 404, "not_found", ngx_string("there is nothing at this address") },
+    { 405, "method_not_allowed", ngx_string("the method is not allowed here") },
+    { 406, "not_acceptable", ngx_string("there is no answer in a format that "
+                                        "the client accepts") },
     { 408, "request_timeout", ngx_string("the request took too long") },
+    { 409, "conflict", ngx_string("the request conflicts with what is there "
+                                  "already") },
+    { 410, "gone", ngx_string("what was at this address is gone") },
     { 411, "length_required", ngx_string("the length of the body is missing") },
     { 412, "precondition_failed", ngx_string("the precondition in the "
                                              "request's headers is false") },
     { 413, "too_large", ngx_string("the body is larger than "
                                    "\"client_max_body_size\" allows") },
+    { 414, "uri_too_long", ngx_string("the address is too long") },
+    { 415, "unsupported_media_type", ngx_string("the format of the body is not "
+                                                "supported") },
     { 416, "range_not_satisfiable", ngx_string("the file does not have this "
                                                "range") },
+    { 421, "misdirected_request", ngx_string("this server is not the one of "
+                                             "the request's host") },
+    { 422, "unprocessable_content", ngx_string("the content of the request is "
+                                               "not valid") },
+    { 423, "locked", ngx_string("what is at this address is locked") },
+    { 425, "too_early", ngx_string("the request was sent before the handshake "
+                                   "was complete") },
+    { 428, "precondition_required", ngx_string("the request must have a "
+                                               "precondition") },
+    { 429, "too_many_requests", ngx_string("the client sends too many "
+                                           "requests") },
+    { 431, "headers_too_large", ngx_string("the headers of the request are too "
+                                           "large") },
+    { 451, "unavailable_for_legal_reasons", ngx_string("the law forbids "
+                                                       "access") },
     { 500, "internal_error", ngx_string("the server failed, "
                                         "see its error log") },
+    { 501, "not_implemented", ngx_string("the server does not implement "
+                                         "this") },
+    { 502, "bad_gateway", ngx_string("the server behind this one failed") },
     { 503, "unavailable", ngx_string("the server is busy") },
+    { 504, "timeout", ngx_string("the server did not answer in time") },
 };
 
 
@@ -76,9 +110,17 @@ ngx_int_t
 ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, ngx_str_t *text)
 {
+    return ngx_http_webtorch_error_detail(r, status, code, text, NULL);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_error_detail(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, ngx_str_t *text, ngx_str_t *detail)
+{
     ngx_buf_t  *b;
 
-    b = ngx_http_webtorch_error_create(r, code, text);
+    b = ngx_http_webtorch_error_create(r, code, text, detail);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -90,28 +132,53 @@ ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
 
 static ngx_buf_t *
 ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
-    ngx_str_t *text)
+    ngx_str_t *text, ngx_str_t *detail)
 {
     size_t      len;
     ngx_buf_t  *b;
 
-    ngx_http_webtorch_error_clean(text);
-
-    len = sizeof("{\"error\": \"\", \"code\": \"\"}" CRLF) - 1
-          + text->len + ngx_escape_json(NULL, text->data, text->len)
-          + ngx_strlen(code);
+    len = ngx_http_webtorch_error_length(code, text, detail) + 1;
 
     b = ngx_create_temp_buf(r->pool, len);
     if (b == NULL) {
         return NULL;
     }
 
-    b->last = ngx_cpymem(b->last, "{\"error\": \"",
-                         sizeof("{\"error\": \"") - 1);
-    b->last = (u_char *) ngx_escape_json(b->last, text->data, text->len);
-    b->last = ngx_sprintf(b->last, "\", \"code\": \"%s\"}\n", code);
+    b->last = ngx_http_webtorch_error_write(b->last, code, text, detail);
+    *b->last++ = '\n';
 
     return b;
+}
+
+
+size_t
+ngx_http_webtorch_error_length(const char *code, ngx_str_t *text,
+    ngx_str_t *detail)
+{
+    ngx_http_webtorch_error_clean(text);
+
+    return sizeof("{\"error\": \"\", \"code\": \"\"}") - 1
+           + text->len + ngx_escape_json(NULL, text->data, text->len)
+           + ngx_strlen(code)
+           + (detail ? sizeof(", \"detail\": ") - 1 + detail->len : 0);
+}
+
+
+u_char *
+ngx_http_webtorch_error_write(u_char *p, const char *code, ngx_str_t *text,
+    ngx_str_t *detail)
+{
+    p = ngx_cpymem(p, "{\"error\": \"", sizeof("{\"error\": \"") - 1);
+    p = (u_char *) ngx_escape_json(p, text->data, text->len);
+    p = ngx_sprintf(p, "\", \"code\": \"%s\"", code);
+
+    if (detail) {
+        p = ngx_sprintf(p, ", \"detail\": %V", detail);
+    }
+
+    *p++ = '}';
+
+    return p;
 }
 
 
@@ -142,6 +209,46 @@ ngx_http_webtorch_error_clean(ngx_str_t *text)
 }
 
 
+const char *
+ngx_http_webtorch_status_code(ngx_uint_t status)
+{
+    /* the text of the status would say that nginx itself failed */
+
+    if (status == NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        return NULL;
+    }
+
+    /* nor did nginx wait in vain */
+
+    if (status == NGX_HTTP_GATEWAY_TIME_OUT) {
+        return "gateway_timeout";
+    }
+
+    if (ngx_http_webtorch_status(status) == ngx_http_webtorch_statuses) {
+        return NULL;
+    }
+
+    return ngx_http_webtorch_status(status)->code;
+}
+
+
+static ngx_http_webtorch_status_t *
+ngx_http_webtorch_status(ngx_uint_t status)
+{
+    ngx_uint_t  i;
+
+    for (i = 1; i < sizeof(ngx_http_webtorch_statuses)
+                    / sizeof(ngx_http_webtorch_status_t); i++)
+    {
+        if (ngx_http_webtorch_statuses[i].status == status) {
+            return &ngx_http_webtorch_statuses[i];
+        }
+    }
+
+    return &ngx_http_webtorch_statuses[0];
+}
+
+
 ngx_int_t
 ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text)
@@ -149,11 +256,7 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t  rc;
     ngx_str_t  s;
 
-    /* the client need not send the body */
-
-    r->expect_tested = 1;
-
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_discard_body(r);
 
     if (rc != NGX_OK) {
         return rc;
@@ -163,6 +266,17 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     s.len = ngx_strlen(text);
 
     return ngx_http_webtorch_error(r, status, code, &s);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_discard_body(ngx_http_request_t *r)
+{
+    /* the client need not send the body */
+
+    r->expect_tested = 1;
+
+    return ngx_http_discard_request_body(r);
 }
 
 
@@ -181,33 +295,73 @@ ngx_http_webtorch_method(ngx_http_request_t *r)
 }
 
 
-ngx_int_t
-ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+uint32_t
+ngx_http_webtorch_method_by_name(ngx_str_t *name)
 {
-    u_char      *p;
-    ngx_str_t    name, value;
-    ngx_uint_t   i;
+    ngx_uint_t                   i;
+    ngx_http_webtorch_method_t  *method;
 
-    ngx_str_set(&name, "Allow");
+    for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
+        method = &ngx_http_webtorch_methods[i];
 
-    value.data = ngx_pnalloc(r->pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
-                                             "PATCH, OPTIONS"));
-    if (value.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        if (method->name.len == name->len
+            && ngx_memcmp(method->name.data, name->data, name->len) == 0)
+        {
+            return method->bit;
+        }
     }
 
-    p = value.data;
+    return 0;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_method_names(ngx_pool_t *pool, uint32_t methods,
+    ngx_str_t *names)
+{
+    u_char      *p;
+    ngx_uint_t   i;
+
+    names->data = ngx_pnalloc(pool, sizeof("GET, HEAD, POST, PUT, DELETE, "
+                                           "PATCH, OPTIONS"));
+    if (names->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = names->data;
 
     for (i = 0; i < NGX_HTTP_WEBTORCH_NMETHODS; i++) {
         if (ngx_http_webtorch_methods[i].bit & methods) {
-            p = ngx_sprintf(p, "%s%V", (p == value.data) ? "" : ", ",
+            p = ngx_sprintf(p, "%s%V", (p == names->data) ? "" : ", ",
                             &ngx_http_webtorch_methods[i].name);
         }
     }
 
-    value.len = p - value.data;
+    names->len = p - names->data;
 
-    if (ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK) {
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_add_allow(ngx_http_request_t *r, uint32_t methods)
+{
+    ngx_str_t  name, value;
+
+    ngx_str_set(&name, "Allow");
+
+    if (ngx_http_webtorch_method_names(r->pool, methods, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
+{
+    if (ngx_http_webtorch_add_allow(r, methods) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -281,38 +435,6 @@ ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 }
 
 
-ngx_int_t
-ngx_http_webtorch_failed(ngx_http_request_t *r, webtorch_job_t *job,
-    const char *code)
-{
-    ngx_str_t                 text;
-    ngx_http_webtorch_ctx_t  *ctx;
-
-    if (job == NULL) {
-        ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
-
-        /* before the deadline: a call does not return, this one is not begun */
-
-        if ((ngx_msec_int_t) (ctx->waiter.deadline - ngx_current_msec) > 0) {
-            return ngx_http_webtorch_busy(r);
-        }
-
-        ngx_str_set(&text, "the handler did not answer in time");
-        return ngx_http_webtorch_error(r, 504, "timeout", &text);
-    }
-
-    if (job->message.len == 0) {
-        ngx_str_set(&text, "the handler failed, see the error log");
-        return ngx_http_webtorch_error(r, job->status, "handler_failed",
-                                       &text);
-    }
-
-    ngx_http_webtorch_get_str(&text, &job->message);
-
-    return ngx_http_webtorch_error(r, job->status, code, &text);
-}
-
-
 static ngx_int_t
 ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
 {
@@ -362,7 +484,6 @@ ngx_http_webtorch_error_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
     ngx_str_t                    text;
     ngx_buf_t                   *b;
-    ngx_uint_t                   i, n;
     ngx_chain_t                 *cl, out;
     ngx_http_webtorch_ctx_t     *ctx;
     ngx_http_webtorch_status_t  *status;
@@ -381,21 +502,10 @@ ngx_http_webtorch_error_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     ctx->replace = 0;
     ctx->answered = 1;
 
-    n = 0;
-
-    for (i = 1; i < sizeof(ngx_http_webtorch_statuses)
-                    / sizeof(ngx_http_webtorch_status_t); i++)
-    {
-        if (ngx_http_webtorch_statuses[i].status == r->headers_out.status) {
-            n = i;
-            break;
-        }
-    }
-
-    status = &ngx_http_webtorch_statuses[n];
+    status = ngx_http_webtorch_status(r->headers_out.status);
     text = status->text;
 
-    b = ngx_http_webtorch_error_create(r, status->code, &text);
+    b = ngx_http_webtorch_error_create(r, status->code, &text, NULL);
     if (b == NULL) {
         return NGX_ERROR;
     }

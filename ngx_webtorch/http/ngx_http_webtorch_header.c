@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch.h"
 
 
 /* a header of an answer that nginx's filters find by a member of headers_out */
@@ -16,7 +17,11 @@ static void ngx_http_webtorch_set_header_out(ngx_http_request_t *r,
     ngx_table_elt_t *h);
 static ngx_int_t ngx_http_webtorch_add_cache_control(ngx_http_request_t *r,
     ngx_table_elt_t *h);
+static void ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_header_mark_t *mark);
 static void ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_header_t *headers, uint32_t n);
 
 
 static ngx_http_webtorch_header_out_t  ngx_http_webtorch_headers_out[] = {
@@ -150,6 +155,26 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 }
 
 
+ngx_int_t
+ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_str_t  copy[2];
+
+    copy[0].len = name->len;
+    copy[0].data = ngx_pstrdup(r->pool, name);
+
+    copy[1].len = value->len;
+    copy[1].data = ngx_pstrdup(r->pool, value);
+
+    if (copy[0].data == NULL || copy[1].data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_add_header(r, &copy[0], &copy[1]);
+}
+
+
 static void
 ngx_http_webtorch_set_header_out(ngx_http_request_t *r, ngx_table_elt_t *h)
 {
@@ -231,7 +256,24 @@ ngx_http_webtorch_mark_headers(ngx_http_request_t *r,
 }
 
 
-void
+ngx_int_t
+ngx_http_webtorch_replace_headers(ngx_http_request_t *r, ngx_int_t rc,
+    ngx_http_webtorch_header_mark_t *mark, webtorch_header_t *headers,
+    uint32_t n)
+{
+    ngx_http_webtorch_clear_headers(r, mark);
+
+    if (rc == NGX_HTTP_UNAUTHORIZED
+        && ngx_http_webtorch_add_authenticate(r, headers, n) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return rc;
+}
+
+
+static void
 ngx_http_webtorch_clear_headers(ngx_http_request_t *r,
     ngx_http_webtorch_header_mark_t *mark)
 {
@@ -294,6 +336,57 @@ ngx_http_webtorch_clear_cache_control(ngx_http_request_t *r)
     }
 
 #endif
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
+    webtorch_header_t *headers, uint32_t n)
+{
+    uint32_t   i;
+    ngx_str_t  name, value;
+
+    for (i = 0; i < n; i++) {
+        ngx_http_webtorch_get_str(&name, &headers[i].name);
+        ngx_http_webtorch_get_str(&value, &headers[i].value);
+
+        if (name.len == sizeof("WWW-Authenticate") - 1
+            && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
+                               name.len)
+               == 0
+            && ngx_http_webtorch_copy_header(r, &name, &value) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_webtorch_has_header_out(ngx_http_request_t *r, const char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].hash && h[i].key.len == len
+                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
 }
 
 

@@ -3,6 +3,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
@@ -37,6 +38,7 @@ ngx_int_t
 ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
+    webtorch_job_t      *job;
     ngx_http_cleanup_t  *cln;
 
     cln = ngx_http_cleanup_add(r, 0);
@@ -47,8 +49,12 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     ctx->waiter.done = ngx_http_webtorch_job_done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
+    job = ngx_webtorch_runner_add(ctx->handler->runner, &ctx->layout,
                                   &ctx->waiter);
+
+    if (ctx->owner) {
+        ngx_webtorch_job_own(job, ctx->owner);
+    }
 
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;
@@ -67,6 +73,7 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job),
     ngx_str_t *body)
 {
+    webtorch_job_t       *job;
     webtorch_request_t   *request;
     ngx_http_cleanup_t   *cln;
     ngx_webtorch_sink_t   sink;
@@ -81,6 +88,8 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    request->place = ctx->place;
+
     ctx->layout.rows = 1;
 
     if (ngx_webtorch_runner_reserve(handler->runner, &ctx->layout, &sink)
@@ -94,8 +103,12 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
     ctx->waiter.done = done;
     ctx->waiter.data = r;
 
-    (void) ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
+    job = ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
     ngx_webtorch_batch_set_request(&ctx->waiter, request);
+
+    if (ctx->owner) {
+        ngx_webtorch_job_own(job, ctx->owner);
+    }
 
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;
@@ -138,7 +151,10 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
         return;
     }
 
-    ngx_http_webtorch_finalize(r, rc);
+    if (rc != NGX_DECLINED) {
+        ngx_http_webtorch_finalize(r, rc);
+    }
+
     ngx_http_run_posted_requests(c);
 }
 
@@ -156,7 +172,11 @@ ngx_http_webtorch_job_answer(ngx_http_request_t *r,
     schema = &ctx->handler->schema;
 
     if (job == NULL || job->status != 0) {
-        return ngx_http_webtorch_failed(r, job, "handler_error");
+        return ngx_http_webtorch_failed(r, job, NULL);
+    }
+
+    if (ctx->answer) {
+        return ctx->answer(r, ctx, job);
     }
 
     if (schema->kind != WEBTORCH_HANDLER) {

@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_runner.h"

@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_send.h"
 #include "ngx_webtorch_oip_reply.h"
 
@@ -12,7 +13,8 @@
 static ngx_int_t ngx_http_webtorch_describe(ngx_http_request_t *r,
     ngx_webtorch_model_t *model, ngx_uint_t config);
 static u_char *ngx_http_webtorch_write_tensors(u_char *p,
-    webtorch_spec_t *specs, uint32_t n, ngx_uint_t batched,
+    webtorch_schema_t *schema, ngx_uint_t inputs, ngx_uint_t config);
+static u_char *ngx_http_webtorch_write_gaps(u_char *p, webtorch_gap_t *gap,
     ngx_uint_t config);
 static u_char *ngx_http_webtorch_write_stats(u_char *p,
     ngx_webtorch_model_t *model);
@@ -35,6 +37,37 @@ ngx_http_webtorch_server_metadata(ngx_http_request_t *r,
         "\"model_repository\",\"statistics\"]}";
 
     return ngx_http_webtorch_send_json(r, json, json + sizeof(json) - 1);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_handler_metadata(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler)
+{
+    ngx_int_t             rc;
+    ngx_webtorch_model_t  model;
+
+    rc = ngx_http_webtorch_discard_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_webtorch_add_allow(r, handler->schema.methods
+                                       |WEBTORCH_OPTIONS)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memzero(&model, sizeof(ngx_webtorch_model_t));
+
+    /* names of modules and functions need no escapes */
+
+    model.json = handler->name;
+    model.handler = handler;
+
+    return ngx_http_webtorch_describe(r, &model, 0);
 }
 
 
@@ -85,12 +118,10 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     }
 
     p = ngx_sprintf(p, config ? "\"input\":[" : "\"inputs\":[");
-    p = ngx_http_webtorch_write_tensors(p, schema->inputs, schema->ninputs,
-                                        schema->batched, config);
+    p = ngx_http_webtorch_write_tensors(p, schema, 1, config);
 
     p = ngx_sprintf(p, config ? "],\"output\":[" : "],\"outputs\":[");
-    p = ngx_http_webtorch_write_tensors(p, schema->outputs, schema->noutputs,
-                                        schema->batched, config);
+    p = ngx_http_webtorch_write_tensors(p, schema, 0, config);
 
     p = ngx_sprintf(p, "]}");
 
@@ -99,12 +130,16 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
 
 
 static u_char *
-ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
-    ngx_uint_t batched, ngx_uint_t config)
+ngx_http_webtorch_write_tensors(u_char *p, webtorch_schema_t *schema,
+    ngx_uint_t inputs, ngx_uint_t config)
 {
-    int32_t      axis;
-    uint32_t     i;
-    const char  *comma;
+    int32_t           axis;
+    uint32_t          i, n;
+    const char       *comma;
+    webtorch_spec_t  *specs;
+
+    specs = inputs ? schema->inputs : schema->outputs;
+    n = inputs ? schema->ninputs : schema->noutputs;
 
     for (i = 0; i < n; i++) {
         p = ngx_sprintf(p, "%s{\"name\":\"%s\",\"%s%s\",\"%s\":[",
@@ -116,7 +151,7 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
 
         comma = "";
 
-        if (batched && !config) {
+        if (schema->batched && !config) {
             p = ngx_sprintf(p, "-1");
             comma = ",";
         }
@@ -128,10 +163,39 @@ ngx_http_webtorch_write_tensors(u_char *p, webtorch_spec_t *specs, uint32_t n,
             comma = ",";
         }
 
-        p = ngx_sprintf(p, "]}");
+        *p++ = ']';
+
+        if (inputs) {
+            p = ngx_http_webtorch_write_gaps(p, &schema->gaps[i], config);
+        }
+
+        *p++ = '}';
     }
 
     return p;
+}
+
+
+/* a configuration has no parameters of tensors */
+
+static u_char *
+ngx_http_webtorch_write_gaps(u_char *p, webtorch_gap_t *gap, ngx_uint_t config)
+{
+    ngx_uint_t  optional;
+
+    optional = (gap->flags & (WEBTORCH_OPTIONAL|WEBTORCH_DEFAULT)) != 0;
+
+    if (config) {
+        return optional ? ngx_sprintf(p, ",\"optional\":true") : p;
+    }
+
+    if (gap->flags == 0) {
+        return p;
+    }
+
+    return ngx_sprintf(p, ",\"parameters\":{\"optional\":%s,\"missing\":%s}",
+                       optional ? "true" : "false",
+                       (gap->flags & WEBTORCH_MISSING) ? "true" : "false");
 }
 
 

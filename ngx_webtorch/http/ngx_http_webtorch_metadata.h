@@ -16,6 +16,10 @@
 
 ngx_int_t ngx_http_webtorch_server_metadata(ngx_http_request_t *r,
     ngx_webtorch_model_t *model);
+/* the same as about a model, of the function of a location: for OPTIONS */
+ngx_int_t ngx_http_webtorch_handler_metadata(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler);
+
 ngx_int_t ngx_http_webtorch_model_metadata(ngx_http_request_t *r,
     ngx_webtorch_model_t *model);
 ngx_int_t ngx_http_webtorch_model_config(ngx_http_request_t *r,

@@ -4,6 +4,7 @@
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_load.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_codec_file.h"
 #include "ngx_webtorch_hint.h"
 
 
@@ -11,8 +12,13 @@
 #define NGX_HTTP_WEBTORCH_SHAPE  "Tensor-Shape"
 
 
+static ngx_int_t ngx_http_webtorch_choose_in(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_choose_out(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_refuse_types(ngx_http_request_t *r,
-    ngx_uint_t status, const char *text, uint32_t n, uint32_t strings);
+    ngx_uint_t status, const char *text, uint32_t n, uint32_t strings,
+    ngx_uint_t files);
 static ngx_int_t ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static int ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx,
@@ -34,58 +40,22 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_int_t           rc;
-    ngx_str_t           accept, *type;
     webtorch_schema_t  *schema;
 
     ctx->wire = &ngx_http_webtorch_formats;
 
     schema = &ctx->handler->schema;
-    type = r->headers_in.content_type ? &r->headers_in.content_type->value
-                                      : NULL;
 
-    ctx->in = (type == NULL) ? &ngx_webtorch_codec_json
-                             : ngx_webtorch_codec_by_type((char *) type->data,
-                                                          type->len);
+    rc = ngx_http_webtorch_choose_in(r, ctx);
 
-    if (ctx->in == NULL) {
-        if (schema->kind != WEBTORCH_HANDLER) {
-            return ngx_http_webtorch_refuse_types(r,
-                       NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                       "unknown content type: send application/json, "
-                       "or text/plain for Torch7's serialization; known are ",
-                       schema->ninputs, schema->input_strings);
-        }
-
-        ctx->in = &ngx_webtorch_codec_json;
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
-    if (schema->input_strings && !ctx->in->strings) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                   "unsupported_media_type",
-                   "this format carries no strings: send application/json");
-    }
+    rc = ngx_http_webtorch_choose_out(r, ctx);
 
-    ctx->out = ctx->in;
-    rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
-
-    if (rc == NGX_ERROR) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (rc == NGX_OK) {
-        ctx->out = ngx_webtorch_codec_by_accept((char *) accept.data,
-                                                accept.len, ctx->in,
-                                                schema->noutputs,
-                                                schema->output_strings);
-
-    } else if (!ngx_webtorch_codec_holds(ctx->in, schema->noutputs,
-                                         schema->output_strings))
-    {
-        ctx->out = &ngx_webtorch_codec_json;
-    }
-
-    if (schema->kind == WEBTORCH_HANDLER) {
-        return NGX_DECLINED;
+    if (rc != NGX_DECLINED || schema->kind == WEBTORCH_HANDLER) {
+        return rc;
     }
 
     if (ctx->out == NULL) {
@@ -96,7 +66,7 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         return ngx_http_webtorch_refuse_types(r, 406,
                    "no format in the header \"Accept\" is known: "
                    "accept application/json; known are ",
-                   schema->noutputs, schema->output_strings);
+                   schema->noutputs, schema->output_strings, 0);
     }
 
     if (ctx->in->decode == NULL) {
@@ -108,11 +78,144 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
 }
 
 
+ngx_int_t
+ngx_http_webtorch_negotiate_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_webtorch_choose_in(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ctx->in->decode == NULL) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unsupported_media_type",
+                   "this function takes no files of PyTorch: send "
+                   "application/json");
+    }
+
+    return ctx->in->shapeless ? ngx_http_webtorch_parse_shape_header(r, ctx)
+                              : NGX_DECLINED;
+}
+
+
+/* the format of the body; NGX_DECLINED: it is set */
+
+static ngx_int_t
+ngx_http_webtorch_choose_in(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_str_t          *type;
+    ngx_uint_t          files;
+    webtorch_schema_t  *schema;
+
+    schema = &ctx->handler->schema;
+
+    ctx->in = &ngx_webtorch_codec_json;
+
+    if (r->headers_in.content_type == NULL) {
+        return NGX_DECLINED;
+    }
+
+    type = &r->headers_in.content_type->value;
+    files = ngx_webtorch_codec_takes_files(schema);
+
+    if (files) {
+        ctx->in = ngx_webtorch_codec_of_files((char *) type->data, type->len);
+
+        if (ctx->in) {
+            ctx->layout.type = (char *) type->data;
+            ctx->layout.type_len = type->len;
+            return NGX_DECLINED;
+        }
+    }
+
+    ctx->in = ngx_webtorch_codec_by_type((char *) type->data, type->len);
+
+    if (schema->kind == WEBTORCH_HANDLER) {
+        ctx->in = ctx->in ? ctx->in : &ngx_webtorch_codec_json;
+        return NGX_DECLINED;
+    }
+
+    if (ctx->in == NULL) {
+        return ngx_http_webtorch_refuse_types(r,
+                   NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "unknown content type: send application/json, "
+                   "or text/plain for Torch7's serialization; known are ",
+                   schema->ninputs, schema->input_strings, files);
+    }
+
+    /* a browser sends JSON as text/plain, if nothing else is set */
+
+    if (ctx->in == &ngx_webtorch_codec_torch7) {
+        return NGX_DECLINED;
+    }
+
+    if (schema->input_strings && !ctx->in->strings) {
+        return ngx_http_webtorch_refuse_types(r,
+                   NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                   "this format carries no strings: send application/json; "
+                   "known are ",
+                   schema->ninputs, schema->input_strings, files);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* the format of the answer, NULL: none; NGX_DECLINED: it is set */
+
+static ngx_int_t
+ngx_http_webtorch_choose_out(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    accept;
+    webtorch_schema_t           *schema;
+    const ngx_webtorch_codec_t  *own;
+
+    schema = &ctx->handler->schema;
+
+    /* answers are not files */
+
+    own = (ctx->in == &ngx_webtorch_codec_file
+           || ctx->in == &ngx_webtorch_codec_files)
+          ? &ngx_webtorch_codec_json : ctx->in;
+
+    rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
+
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_DECLINED) {
+        ngx_str_set(&accept, "");
+    }
+
+    ctx->out = ngx_webtorch_codec_by_accept((char *) accept.data, accept.len,
+                                            own, schema->noutputs,
+                                            schema->output_strings);
+
+    if (ctx->in == &ngx_webtorch_codec_torch7) {
+        ctx->json_out = ngx_webtorch_codec_by_accept((char *) accept.data,
+                                                     accept.len,
+                                                     &ngx_webtorch_codec_json,
+                                                     schema->noutputs,
+                                                     schema->output_strings);
+    }
+
+    return NGX_DECLINED;
+}
+
+
 /* text: followed by the formats that can hold n tensors */
 
 static ngx_int_t
 ngx_http_webtorch_refuse_types(ngx_http_request_t *r, ngx_uint_t status,
-    const char *text, uint32_t n, uint32_t strings)
+    const char *text, uint32_t n, uint32_t strings, ngx_uint_t files)
 {
     u_char                       *p, *last, *buf;
     const char                   *separator;
@@ -133,6 +236,11 @@ ngx_http_webtorch_refuse_types(ngx_http_request_t *r, ngx_uint_t status,
             p = ngx_slprintf(p, last, "%s%s", separator, (*codec)->types[0]);
             separator = ", ";
         }
+    }
+
+    if (files) {
+        p = ngx_slprintf(p, last, ", multipart/form-data, image/*, audio/*, "
+                                  "video/*, application/octet-stream");
     }
 
     *p = '\0';
@@ -182,8 +290,32 @@ static int
 ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    if (ctx->in->decode((char *) body->data, body->len, &ctx->handler->schema,
-                        sink, &ctx->layout, err)
+    return ngx_http_webtorch_decode_format(ctx, body, &ctx->handler->schema,
+                                           sink, err);
+}
+
+
+int
+ngx_http_webtorch_decode_format(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
+    webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_error_t *err)
+{
+    if (ctx->in == &ngx_webtorch_codec_torch7) {
+
+        if (ngx_webtorch_hint_is_json((char *) body->data, body->len)) {
+            ctx->in = &ngx_webtorch_codec_json;
+            ctx->out = ctx->json_out;
+
+        } else if (schema->input_strings) {
+            return ngx_webtorch_error(err, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                       "unsupported_media_type",
+                       "text/plain is JSON or Torch7's serialization, which "
+                       "carries no strings: send application/json");
+        }
+    }
+
+    if (ctx->in->decode((char *) body->data, body->len, schema, sink,
+                        &ctx->layout, err)
         == 0)
     {
         return 0;

@@ -17,5 +17,17 @@
 ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 
+/* sets ctx->in and the shape, of a handler of tensors; returns the same */
+ngx_int_t ngx_http_webtorch_negotiate_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+
+/*
+ * Decodes a body of ctx->in with a schema that may have fewer inputs than the
+ * handler's; called in any thread.
+ */
+int ngx_http_webtorch_decode_format(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_error_t *err);
+
 
 #endif /* _NGX_HTTP_WEBTORCH_NEGOTIATE_H_INCLUDED_ */

@@ -245,9 +245,7 @@ ngx_http_webtorch_run_route(ngx_http_request_t *r,
     /* no other route reads a body */
 
     if (route->handler != ngx_http_webtorch_infer) {
-        r->expect_tested = 1;
-
-        rc = ngx_http_discard_request_body(r);
+        rc = ngx_http_webtorch_discard_body(r);
 
         if (rc != NGX_OK) {
             return rc;

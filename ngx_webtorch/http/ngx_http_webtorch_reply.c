@@ -10,10 +10,6 @@
 #include "ngx_http_webtorch_send.h"
 
 
-static ngx_int_t ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
-    webtorch_reply_t *reply);
-static ngx_int_t ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_bytes(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply);
 static ngx_int_t ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
@@ -51,49 +47,17 @@ ngx_http_webtorch_send_reply(ngx_http_request_t *r,
     /* nginx answers with an error instead */
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_webtorch_clear_headers(r, &mark);
-
-        if (rc == NGX_HTTP_UNAUTHORIZED
-            && ngx_http_webtorch_add_authenticate(r, reply) != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        rc = ngx_http_webtorch_replace_headers(r, rc, &mark, reply->headers,
+                                               reply->nheaders);
     }
 
     return rc;
 }
 
 
-/* a page of "error_page" for 401 needs this header of the reply */
-
-static ngx_int_t
-ngx_http_webtorch_add_authenticate(ngx_http_request_t *r,
-    webtorch_reply_t *reply)
-{
-    uint32_t   i;
-    ngx_str_t  name, value;
-
-    for (i = 0; i < reply->nheaders; i++) {
-        ngx_http_webtorch_get_str(&name, &reply->headers[i].name);
-        ngx_http_webtorch_get_str(&value, &reply->headers[i].value);
-
-        if (name.len == sizeof("WWW-Authenticate") - 1
-            && ngx_strncasecmp(name.data, (u_char *) "WWW-Authenticate",
-                               name.len)
-               == 0
-            && ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
 /* called when the answer is known to be the handler's, not an error */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_webtorch_add_reply_headers(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_reply_t *reply)
 {

@@ -4,43 +4,38 @@
 #include "ngx_http_webtorch_inflate.h"
 
 
+/* where the next length and the next string of a request are written */
+
+typedef struct {
+    uint32_t  *length;
+    u_char    *p;
+} ngx_http_webtorch_packing_t;
+
+
+static size_t ngx_http_webtorch_headers_size(ngx_http_request_t *r,
+    uint32_t *n);
 static ngx_int_t ngx_http_webtorch_get_vars(ngx_http_request_t *r,
     webtorch_schema_t *schema, ngx_str_t *vars, size_t *size);
-static u_char *ngx_http_webtorch_copy_headers(ngx_http_request_t *r,
-    webtorch_header_t *header, u_char *p);
-static u_char *ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
-    ngx_str_t *src);
+static void ngx_http_webtorch_pack_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_packing_t *packing);
+static void ngx_http_webtorch_pack(ngx_http_webtorch_packing_t *packing,
+    ngx_str_t *str);
+static u_char *ngx_http_webtorch_copy_str(u_char *p, ngx_str_t *src);
 
 
 webtorch_request_t *
 ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     ngx_str_t *body)
 {
-    u_char                 *p;
-    size_t                  size;
-    uint32_t                i, n;
-    ngx_str_t               vars[WEBTORCH_MAX_VARS];
-    ngx_list_part_t        *part;
-    ngx_table_elt_t        *h;
-    webtorch_request_t     *request;
-    ngx_webtorch_shared_t  *shared;
+    size_t                        size;
+    uint32_t                      i, n;
+    ngx_str_t                     vars[WEBTORCH_MAX_VARS];
+    webtorch_request_t           *request;
+    ngx_webtorch_shared_t        *shared;
+    ngx_http_webtorch_packing_t   packing;
 
-    n = 0;
     size = sizeof(webtorch_request_t) + r->method_name.len + r->uri.len
-           + r->args.len;
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_webtorch_is_coding(&h[i])) {
-                continue;
-            }
-
-            size += sizeof(webtorch_header_t) + h[i].key.len + h[i].value.len;
-            n++;
-        }
-    }
+           + r->args.len + ngx_http_webtorch_headers_size(r, &n);
 
     if (ngx_http_webtorch_get_vars(r, schema, vars, &size) != NGX_OK) {
         return NULL;
@@ -59,38 +54,73 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     }
 
     request->size = size;
+    request->body = body->len;
+    request->data = (char *) body->data;
     request->shared = shared;
+    request->method = (uint32_t) r->method_name.len;
+    request->path = (uint32_t) r->uri.len;
+    request->args = (uint32_t) r->args.len;
     request->nheaders = n;
-    request->headers = (webtorch_header_t *) &request[1];
     request->nvars = schema->nvars;
-    request->vars = (webtorch_str_t *) &request->headers[n];
+    request->next = 0;
+    request->closing = 0;
+    request->place = 0;
+    request->other = 0;
+    request->states = NULL;
+    request->states_size = 0;
 
-    p = (u_char *) &request->vars[schema->nvars];
+    packing.length = (uint32_t *) &request[1];
+    packing.p = (u_char *) (packing.length + 2 * n + schema->nvars);
 
-    if (shared) {
-        request->body.data = (char *) body->data;
-        request->body.len = body->len;
-
-    } else {
-        p = ngx_http_webtorch_copy_str(p, &request->body, body);
-    }
-
-    p = ngx_http_webtorch_copy_str(p, &request->method, &r->method_name);
-    p = ngx_http_webtorch_copy_str(p, &request->path, &r->uri);
-    p = ngx_http_webtorch_copy_str(p, &request->args, &r->args);
+    packing.p = ngx_http_webtorch_copy_str(packing.p, &r->method_name);
+    packing.p = ngx_http_webtorch_copy_str(packing.p, &r->uri);
+    packing.p = ngx_http_webtorch_copy_str(packing.p, &r->args);
 
     for (i = 0; i < schema->nvars; i++) {
+
         if (vars[i].data == NULL) {
-            request->vars[i].data = NULL;
+            *packing.length++ = WEBTORCH_NOT_SET;
             continue;
         }
 
-        p = ngx_http_webtorch_copy_str(p, &request->vars[i], &vars[i]);
+        ngx_http_webtorch_pack(&packing, &vars[i]);
     }
 
-    (void) ngx_http_webtorch_copy_headers(r, request->headers, p);
+    ngx_http_webtorch_pack_headers(r, &packing);
+
+    if (shared == NULL) {
+        (void) ngx_http_webtorch_copy_str(packing.p, body);
+    }
 
     return request;
+}
+
+
+static size_t
+ngx_http_webtorch_headers_size(ngx_http_request_t *r, uint32_t *n)
+{
+    size_t            size;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    *n = 0;
+    size = 0;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_webtorch_is_coding(&h[i])) {
+                continue;
+            }
+
+            size += 2 * sizeof(uint32_t) + h[i].key.len + h[i].value.len;
+            (*n)++;
+        }
+    }
+
+    return size;
 }
 
 
@@ -127,16 +157,16 @@ ngx_http_webtorch_get_vars(ngx_http_request_t *r, webtorch_schema_t *schema,
             vars[i].len = vv->len;
         }
 
-        *size += sizeof(webtorch_str_t) + vars[i].len;
+        *size += sizeof(uint32_t) + vars[i].len;
     }
 
     return NGX_OK;
 }
 
 
-static u_char *
-ngx_http_webtorch_copy_headers(ngx_http_request_t *r, webtorch_header_t *header,
-    u_char *p)
+static void
+ngx_http_webtorch_pack_headers(ngx_http_request_t *r,
+    ngx_http_webtorch_packing_t *packing)
 {
     ngx_uint_t        i;
     ngx_list_part_t  *part;
@@ -150,22 +180,24 @@ ngx_http_webtorch_copy_headers(ngx_http_request_t *r, webtorch_header_t *header,
                 continue;
             }
 
-            p = ngx_http_webtorch_copy_str(p, &header->name, &h[i].key);
-            p = ngx_http_webtorch_copy_str(p, &header->value, &h[i].value);
-            header++;
+            ngx_http_webtorch_pack(packing, &h[i].key);
+            ngx_http_webtorch_pack(packing, &h[i].value);
         }
     }
+}
 
-    return p;
+
+static void
+ngx_http_webtorch_pack(ngx_http_webtorch_packing_t *packing, ngx_str_t *str)
+{
+    *packing->length++ = (uint32_t) str->len;
+    packing->p = ngx_http_webtorch_copy_str(packing->p, str);
 }
 
 
 static u_char *
-ngx_http_webtorch_copy_str(u_char *p, webtorch_str_t *dst, ngx_str_t *src)
+ngx_http_webtorch_copy_str(u_char *p, ngx_str_t *src)
 {
-    dst->data = (char *) p;
-    dst->len = src->len;
-
     /* data of an empty string may be NULL, which memcpy() does not allow */
 
     if (src->len == 0) {

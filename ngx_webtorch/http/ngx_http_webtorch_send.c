@@ -27,7 +27,7 @@ typedef struct {
 } ngx_http_webtorch_posted_tensors_t;
 
 
-static ngx_uint_t ngx_http_webtorch_is_large(
+static ngx_uint_t ngx_http_webtorch_send_is_large(
     ngx_http_webtorch_tensors_t *tensors);
 static ngx_int_t ngx_http_webtorch_post_tensors(ngx_http_request_t *r,
     ngx_http_webtorch_tensors_t *tensors);
@@ -61,7 +61,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
     batch = tensors->batch;
     codec = tensors->codec;
 
-    if (ngx_http_webtorch_is_large(tensors)) {
+    if (ngx_http_webtorch_send_is_large(tensors)) {
         rc = ngx_http_webtorch_post_tensors(r, tensors);
 
         if (rc != NGX_DECLINED) {
@@ -109,7 +109,7 @@ ngx_http_webtorch_send_tensors(ngx_http_request_t *r,
 /* whether it takes long to encode the tensors, or to compute checksums */
 
 static ngx_uint_t
-ngx_http_webtorch_is_large(ngx_http_webtorch_tensors_t *tensors)
+ngx_http_webtorch_send_is_large(ngx_http_webtorch_tensors_t *tensors)
 {
     size_t    size;
     uint32_t  i, rows;
@@ -389,13 +389,13 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     ngx_chain_t              *cl;
     ngx_http_webtorch_ctx_t  *ctx;
 
-    if (ngx_http_webtorch_intercept(r, status)) {
-        r->read_event_handler = ngx_http_block_reading;
-        return (ngx_int_t) status;
+    rc = ngx_http_webtorch_send_head(r, status, type, (off_t) len);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
-    ctx->answered = 1;
 
     /* a thread counts what it encodes */
 
@@ -406,8 +406,34 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
         ngx_webtorch_queue_hold(&ctx->account, len);
     }
 
+    for (cl = out; cl->next; cl = cl->next) { /* void */ }
+
+    b = cl->buf;
+    b->last_buf = (r == r->main);
+    b->last_in_chain = 1;
+    b->sync = (len == 0 && !b->last_buf);
+
+    return ngx_http_output_filter(r, out);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_send_head(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, off_t len)
+{
+    ngx_int_t                 rc;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    if (ngx_http_webtorch_intercept(r, status)) {
+        r->read_event_handler = ngx_http_block_reading;
+        return (ngx_int_t) status;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+    ctx->answered = 1;
+
     r->headers_out.status = status;
-    r->headers_out.content_length_n = (off_t) len;
+    r->headers_out.content_length_n = len;
 
     ngx_http_webtorch_set_type(r, type);
 
@@ -433,18 +459,7 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
         ctx->answered = 0;
     }
 
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    for (cl = out; cl->next; cl = cl->next) { /* void */ }
-
-    b = cl->buf;
-    b->last_buf = (r == r->main);
-    b->last_in_chain = 1;
-    b->sync = (len == 0 && !b->last_buf);
-
-    return ngx_http_output_filter(r, out);
+    return rc;
 }
 
 

@@ -40,6 +40,14 @@ ngx_int_t ngx_http_webtorch_send_chain(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *type, ngx_chain_t *out, size_t len);
 
 /*
+ * The head of an answer whose body follows, of len bytes; -1: it ends when it
+ * does.  NGX_OK: it is sent, alone if r->header_only; or what the request is to
+ * be finalized with.
+ */
+ngx_int_t ngx_http_webtorch_send_head(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, off_t len);
+
+/*
  * Keeps the batch's outputs for the life of the request; NGX_DECLINED: too many
  * batches are kept; NGX_ERROR: no memory.
  */

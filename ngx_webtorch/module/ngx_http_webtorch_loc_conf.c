@@ -2,8 +2,10 @@
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_abort.h"
+#include "ngx_http_webtorch_captures.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_stream_conf.h"
 
 
 static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
@@ -27,6 +29,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->handler = NULL;
      *     conf->loader = NULL;
+     *     conf->captures = NULL;
      *     conf->protocol = 0;
      *     conf->thread_pool = NULL;
      */
@@ -34,6 +37,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
     conf->torch_load = NGX_CONF_UNSET;
     conf->intercept_errors = NGX_CONF_UNSET;
     conf->client_abort = NGX_CONF_UNSET_UINT;
+    conf->cors = NGX_CONF_UNSET_PTR;
 
     return conf;
 }
@@ -56,6 +60,18 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
     ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
+    ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
+
+    conf->captures = ngx_http_webtorch_captures(cf, prev->captures,
+                                                conf->handler != NULL);
+
+    if (conf->captures == NGX_CONF_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->handler) {
+        conf->handler->captures = conf->captures;
+    }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -74,6 +90,13 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
             clcf->handler = conf->protocol ? ngx_http_webtorch_protocol_handler
                                            : ngx_http_webtorch_content_handler;
         }
+    }
+
+    if (conf->handler
+        && ngx_http_webtorch_stream_add_location(cf, conf->handler, clcf)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     if (!conf->torch_load) {
@@ -105,6 +128,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     }
 
     loader->mode = NGX_WEBTORCH_MODE_THREAD;
+    loader->threads = 1;
     loader->max_batch = 1;
     loader->queue = conf->handler->queue;
     loader->queue_size = conf->handler->queue_size;

@@ -6,11 +6,13 @@
 
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_abort.h"
+#include "ngx_http_webtorch_cors.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
 
 
+static ngx_int_t ngx_http_webtorch_init(ngx_conf_t *cf);
 static void *ngx_http_webtorch_create_main_conf(ngx_conf_t *cf);
 
 
@@ -121,6 +123,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       offsetof(ngx_http_webtorch_loc_conf_t, client_abort),
       &ngx_http_webtorch_client_abort },
 
+    { ngx_string("webtorch_cors"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_webtorch_conf_cors,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("webtorch_inference_protocol"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_conf_protocol,
@@ -134,7 +143,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
 
 static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
     NULL,                                  /* preconfiguration */
-    ngx_http_webtorch_error_init,          /* postconfiguration */
+    ngx_http_webtorch_init,                /* postconfiguration */
 
     ngx_http_webtorch_create_main_conf,    /* create main configuration */
     NULL,                                  /* init main configuration */
@@ -161,6 +170,17 @@ ngx_module_t  ngx_http_webtorch_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+
+static ngx_int_t
+ngx_http_webtorch_init(ngx_conf_t *cf)
+{
+    if (ngx_http_webtorch_error_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_cors_init(cf);
+}
 
 
 /* the core module keeps the settings, for protocols other than HTTP, too */

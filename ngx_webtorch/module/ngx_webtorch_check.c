@@ -43,6 +43,10 @@ static ngx_int_t ngx_webtorch_check_parent(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf, ngx_fd_t fd, ngx_pid_t pid);
 static ngx_int_t ngx_webtorch_check_handler(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler, ngx_webtorch_report_t *report);
+static ngx_int_t ngx_webtorch_check_threads(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler);
+static ngx_int_t ngx_webtorch_check_coroutine(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler);
 static ngx_int_t ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
     ngx_webtorch_report_t *report);
 static void ngx_webtorch_check_log_exit(ngx_cycle_t *cycle,
@@ -332,30 +336,95 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
 
     handler->schema = report->schema;
 
-    if (handler->threads || report->schema.threads) {
-
-        if (handler->mode == NGX_WEBTORCH_MODE_INLINE) {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "webtorch handler \"%V\": \"mode=inline\" conflicts "
-                          "with \"threads=1\" in %V:%ui",
-                          &handler->name, &handler->file, handler->line);
-            return NGX_ERROR;
-        }
-
-        handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    if (ngx_webtorch_check_threads(cycle, handler) != NGX_OK) {
+        return NGX_ERROR;
     }
 
-    if (report->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
-        /* the event loop must not wait for another worker */
-        handler->mode = NGX_WEBTORCH_MODE_THREAD;
-    }
-
-    if (!report->schema.batched) {
-        /* a call is one request, which is answered when the call returns */
-        handler->max_batch = 1;
-    }
+    ngx_webtorch_handler_adapt(handler);
 
     return handler->check ? handler->check(cycle, handler) : NGX_OK;
+}
+
+
+/* the directive's number is used before the decorator's, unless that is 1 */
+
+static ngx_int_t
+ngx_webtorch_check_threads(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
+{
+    ngx_uint_t  n, own;
+
+    if (handler->schema.coroutine) {
+        return ngx_webtorch_check_coroutine(cycle, handler);
+    }
+
+    own = handler->schema.threads;
+    n = handler->threads ? handler->threads : own;
+
+    if (n > 1 && own == 1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": \"threads=%ui\" conflicts "
+                      "with \"threads=1\" of its decorator in %V:%ui",
+                      &handler->name, n, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
+    if (n > 1 && handler->schema.kind != WEBTORCH_HANDLER) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" takes the rows of many requests "
+                      "in one call: \"threads=%ui\" is for functions under "
+                      "@webtorch.handler in %V:%ui",
+                      &handler->name, n, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
+    if (n && handler->mode == NGX_WEBTORCH_MODE_INLINE) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": \"mode=inline\" conflicts "
+                      "with \"threads=%ui\" in %V:%ui",
+                      &handler->name, n, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
+    /* the items of a generator that were fast say nothing about the next */
+
+    if (n == 1
+        || ((handler->schema.stream & WEBTORCH_STREAM_ITEMS)
+            && handler->mode == NGX_WEBTORCH_MODE_AUTO))
+    {
+        handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
+
+    /* a stream's own functions of requests */
+    handler->life_threads = n ? n : NGX_WEBTORCH_THREADS;
+
+    if (n == 0) {
+        n = (handler->schema.kind == WEBTORCH_HANDLER) ? NGX_WEBTORCH_THREADS
+                                                       : 1;
+    }
+
+    handler->threads = n;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_check_coroutine(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler)
+{
+    if (handler->threads || handler->mode != NGX_WEBTORCH_MODE_AUTO) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" is a coroutine (\"async def\"), "
+                      "which runs in asyncio's loop: \"threads\" and \"mode\" "
+                      "cannot be set in %V:%ui",
+                      &handler->name, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
+    handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    handler->threads = 1;
+
+    return NGX_OK;
 }
 
 

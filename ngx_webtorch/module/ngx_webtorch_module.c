@@ -13,12 +13,15 @@
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
+#include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_learner.h"
+#include "ngx_webtorch_posted_rows.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_stuck.h"
+#include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
@@ -49,8 +52,9 @@ static ngx_int_t ngx_webtorch_exit_python(ngx_cycle_t *cycle);
 static void *ngx_webtorch_exit_thread(void *data);
 
 
-/* Python has begun to stop */
+/* Python has begun to stop, and a call still runs */
 static ngx_atomic_t  ngx_webtorch_exit_begun;
+static ngx_atomic_t  ngx_webtorch_exit_busy;
 
 
 static ngx_core_module_t  ngx_webtorch_module_ctx = {
@@ -176,6 +180,7 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
     }
 
     if (ngx_webtorch_check(cycle, conf) != NGX_OK
+        || ngx_webtorch_handlers_add_lives(cycle, &conf->handlers) != NGX_OK
         || ngx_webtorch_models_init(cycle, conf) != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -190,8 +195,24 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 static ngx_int_t
 ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 {
+    char             *host;
     u_char           *p;
     ngx_file_info_t   fi;
+
+    host = ngx_webtorch_python_host();
+
+    if (host) {
+        if (conf->python.len != 0) {
+            ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                          "\"webtorch_python\" is ignored, as nginx is a "
+                          "library of the interpreter %s", host);
+        }
+
+        conf->python.data = (u_char *) host;
+        conf->python.len = ngx_strlen(host);
+
+        return NGX_OK;
+    }
 
     if (conf->python.len == 0) {
         ngx_str_set(&conf->python, NGX_WEBTORCH_PYTHON);
@@ -261,6 +282,8 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
         ngx_webtorch_handover_announce(cycle, conf);
     }
 
+    ngx_webtorch_accept_init(cycle, conf);
+
     return NGX_OK;
 }
 
@@ -295,6 +318,8 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    ngx_webtorch_posted_init_process();
+
     ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_block_init();
@@ -313,10 +338,15 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     }
 
     ngx_webtorch_python_loaded();
+    ngx_webtorch_async_watch();
     ngx_webtorch_handover_init(conf, cycle->log);
     ngx_webtorch_memory_init(conf, cycle->log);
 
     ngx_webtorch_thread_restore_signals(&mask);
+
+    if (ngx_webtorch_accept_init_process(cycle, conf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_webtorch_balancers_init_process(cycle, conf);
     ngx_webtorch_learner_init_process(cycle, conf);
@@ -345,6 +375,11 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
+    if (handler->loaded && ngx_webtorch_schema_valid(&schema) == 0) {
+        handler->schema = schema;
+        ngx_webtorch_handler_adapt(handler);
+    }
+
     if (ngx_memcmp(&schema, &handler->schema, sizeof(schema)) != 0) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "webtorch handler \"%V\" has another signature than "
@@ -353,8 +388,17 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
-    if (!handler->policy) {
-        handler->runner = ngx_webtorch_runner_create(cycle, handler);
+    if (handler->policy) {
+        return;
+    }
+
+    handler->runner = ngx_webtorch_runner_create(cycle, handler);
+
+    if (handler->start
+        && handler->runner
+        && handler->start(cycle, handler) != NGX_OK)
+    {
+        handler->runner = NULL;
     }
 }
 
@@ -376,6 +420,12 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     rc = ngx_webtorch_learner_exit_process(cycle);
 
+    /* calls that wait for batches return now */
+
+    if (ngx_webtorch_posted_exit_process() != NGX_OK) {
+        rc = NGX_BUSY;
+    }
+
     if (ngx_webtorch_runner_exit_process(cycle, &conf->handlers) != NGX_OK) {
         rc = NGX_BUSY;
     }
@@ -389,6 +439,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     /* threads of applications may be running even if none of handlers is */
 
     if (rc == NGX_BUSY
+        || ngx_webtorch_exit_busy
         || ngx_webtorch_exit_without_destructors(cycle->log) != NGX_OK)
     {
         ngx_webtorch_exit_now(cycle);
@@ -450,7 +501,9 @@ ngx_webtorch_exit_thread(void *data)
     ngx_webtorch_python_wait();
     ngx_webtorch_exit_begun = 1;
 
-    ngx_webtorch_python_exit();
+    if (ngx_webtorch_python_exit() != NGX_OK) {
+        ngx_webtorch_exit_busy = 1;
+    }
 
     return NULL;
 }

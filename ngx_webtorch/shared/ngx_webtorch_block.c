@@ -471,7 +471,7 @@ ngx_webtorch_block_supersede(uint32_t id, uint32_t optimizer)
         other = &blocks[i];
 
         if (other->state == NGX_WEBTORCH_BLOCK_READY
-            && other->kind != NGX_WEBTORCH_BLOCK_COPY
+            && other->kind < NGX_WEBTORCH_BLOCK_COPY
             && other->version < versions[other->kind]
             && other->generation <= block->generation
             && ngx_strcmp(other->name, block->name) == 0)

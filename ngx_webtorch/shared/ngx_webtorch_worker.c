@@ -11,6 +11,7 @@
 
 
 static ngx_webtorch_slot_t *ngx_webtorch_worker_find_slot(ngx_log_t *log);
+static uint64_t ngx_webtorch_worker_new_serial(ngx_webtorch_slot_t *slot);
 static void ngx_webtorch_worker_log_crash(ngx_webtorch_slot_t *slot,
     ngx_log_t *log);
 static void ngx_webtorch_worker_free_slot(ngx_webtorch_slot_t *slot);
@@ -41,6 +42,7 @@ ngx_webtorch_worker_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         ngx_webtorch_robust_init(&slot->alive);
         (void) pthread_mutex_lock(&slot->alive);
         slot->generation = conf->generation;
+        slot->serial = ngx_webtorch_worker_new_serial(slot);
         slot->pid = ngx_pid;
 
         ngx_webtorch_worker_slot = slot;
@@ -80,6 +82,20 @@ ngx_webtorch_worker_find_slot(ngx_log_t *log)
     }
 
     return found;
+}
+
+
+/* the slot is found by the serial */
+
+static uint64_t
+ngx_webtorch_worker_new_serial(ngx_webtorch_slot_t *slot)
+{
+    ngx_webtorch_shared_zone_t  *shared;
+
+    shared = ngx_webtorch_zone.shared;
+
+    return ++shared->serial * NGX_WEBTORCH_MAX_WORKERS
+           + (uint64_t) (slot - shared->slots);
 }
 
 
@@ -247,4 +263,22 @@ ngx_webtorch_worker_alive(ngx_webtorch_slot_t *slot)
     }
 
     return ngx_webtorch_robust_held(&slot->alive);
+}
+
+
+uint64_t
+ngx_webtorch_worker_serial(void)
+{
+    return ngx_webtorch_worker_slot ? ngx_webtorch_worker_slot->serial : 0;
+}
+
+
+ngx_uint_t
+ngx_webtorch_worker_runs(uint64_t serial)
+{
+    ngx_webtorch_slot_t  *slot;
+
+    slot = &ngx_webtorch_zone.shared->slots[serial % NGX_WEBTORCH_MAX_WORKERS];
+
+    return slot->serial == serial && ngx_webtorch_worker_alive(slot);
 }

@@ -34,5 +34,11 @@ void ngx_webtorch_worker_remove_user(uint64_t *users);
 /* counts users that still run; called with the zone's lock */
 ngx_uint_t ngx_webtorch_worker_count_users(uint64_t *users);
 
+/* identifies this worker for as long as the zone exists; 0: it has no slot */
+uint64_t ngx_webtorch_worker_serial(void);
+
+/* whether a worker still runs; called with the zone's lock */
+ngx_uint_t ngx_webtorch_worker_runs(uint64_t serial);
+
 
 #endif /* _NGX_WEBTORCH_WORKER_H_INCLUDED_ */

@@ -8,7 +8,7 @@
 #define NGX_WEBTORCH_ZONE_VAR    "WEBTORCH_ZONE"
 
 /* to be changed with the layout if no size in it changes */
-#define NGX_WEBTORCH_ZONE_MAGIC  0x57544f5243480002
+#define NGX_WEBTORCH_ZONE_MAGIC  0x57544f5243480003
 
 
 static ngx_webtorch_zone_t *ngx_webtorch_zone_old(ngx_cycle_t *cycle,
@@ -218,6 +218,7 @@ ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared, ngx_str_t *name)
     ngx_webtorch_robust_init(&shared->training);
     ngx_webtorch_robust_init(&shared->saver);
     ngx_webtorch_robust_init(&shared->leaving);
+    ngx_webtorch_robust_init(&shared->streams);
 
     /* the directive has checked its length, the rest is zero */
     ngx_memcpy(shared->name, name->data, name->len);

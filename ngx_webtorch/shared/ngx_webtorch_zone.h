@@ -11,6 +11,9 @@
  *     handover  a reload: old workers serve until the new ones do
  *     leave     a worker exits when few clients have to wait for the next one
  *     memory    workers that outgrow webtorch_worker_memory
+ *     record    a stream that survives its worker: its states, its answers
+ *     segment   blocks of the zone with records
+ *     records   which worker has each, and when they expire
  *     upkeep    what a worker does for the zone while no batch does it
  *
  * A file calls only files above it in this list.  They include api/, core/ and
@@ -46,12 +49,12 @@
     ngx_align(sizeof(ngx_webtorch_shared_zone_t), 4096)
 
 
-/* the batch that a handler runs in a worker */
+/* what a handler runs in a worker; atomic, as threads run batches at once */
 
 typedef struct {
     u_char                  name[WEBTORCH_NAME_LEN];
-    uint64_t                batch;        /* its number in this worker */
-    uint32_t                jobs;         /* requests in it; 0: none runs */
+    uint64_t                batch;        /* the number of the last one */
+    uint32_t                jobs;         /* requests that run */
 } ngx_webtorch_run_t;
 
 
@@ -60,6 +63,7 @@ typedef struct {
     ngx_pid_t               pid;          /* 0: the slot is free */
     uint32_t                ready;        /* the worker is in its event loop */
     uint64_t                generation;   /* of its configuration */
+    uint64_t                serial;       /* identifies the worker, not 0 */
     uint32_t                nruns;
     ngx_webtorch_run_t      runs[NGX_WEBTORCH_MAX_RUNS];
 } ngx_webtorch_slot_t;
@@ -73,7 +77,10 @@ typedef enum {
 
 
 /* in addition to those of ngx_webtorch_api.h: what a step changes is here */
-#define NGX_WEBTORCH_BLOCK_COPY    2
+#define NGX_WEBTORCH_BLOCK_COPY     2
+
+/* records of streams, see ngx_webtorch_records.h */
+#define NGX_WEBTORCH_BLOCK_STREAMS  3
 
 
 /*
@@ -121,6 +128,9 @@ typedef struct {
     pthread_mutex_t         training;
     pthread_mutex_t         saver;
     pthread_mutex_t         leaving;
+    pthread_mutex_t         streams;      /* protects who has which record, and
+                                             blocks of records; with it the
+                                             zone is only tried to lock */
     uint64_t                generation;   /* number of configurations so far */
     uint64_t                in_force;     /* configuration of new workers */
     uint64_t                previous;     /* configuration before that one */
@@ -128,6 +138,11 @@ typedef struct {
     uint64_t                version;      /* of the last block */
     uint64_t                swaps;        /* number of blocks that were
                                              replaced so far */
+    uint64_t                serial;       /* of workers so far */
+    uint64_t                owner;        /* of records so far */
+    uint64_t                segments;     /* changes with blocks of records */
+    uint64_t                taken;        /* records that were taken over from
+                                             another worker so far */
     ngx_webtorch_slot_t     slots[NGX_WEBTORCH_MAX_WORKERS];
     ngx_webtorch_block_t    blocks[NGX_WEBTORCH_MAX_BLOCKS];
 } ngx_webtorch_shared_zone_t;

@@ -4,6 +4,7 @@
  */
 
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_parameter.h"
 
 #include <string.h>
 #include <strings.h>
@@ -18,11 +19,8 @@ typedef struct {
 } ngx_webtorch_range_t;
 
 
-static const char *ngx_webtorch_skip_space(const char *p, const char *end);
-static size_t ngx_webtorch_type_len(const char *type, size_t len);
 static unsigned ngx_webtorch_range_fits(const ngx_webtorch_range_t *range,
     const char *type);
-static unsigned ngx_webtorch_range_quality(const char *p, const char *end);
 static unsigned ngx_webtorch_type_quality(const char *type, const char *accept,
     size_t len);
 static unsigned ngx_webtorch_codec_quality(const ngx_webtorch_codec_t *codec,
@@ -38,24 +36,13 @@ const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[] = {
     &ngx_webtorch_codec_raw,
     &ngx_webtorch_codec_torch7,
     &ngx_webtorch_codec_torch,
+    &ngx_webtorch_codec_csv,
+    &ngx_webtorch_codec_arrow,
     NULL
 };
 
 
-static const char *
-ngx_webtorch_skip_space(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t')) {
-        p++;
-    }
-
-    return p;
-}
-
-
-/* returns the length of "type/subtype", without parameters */
-
-static size_t
+size_t
 ngx_webtorch_type_len(const char *type, size_t len)
 {
     const char  *p;
@@ -133,12 +120,7 @@ ngx_webtorch_range_fits(const ngx_webtorch_range_t *range, const char *type)
 }
 
 
-/*
- * Returns the parameter "q=0.75" in thousandths; 1000 if there is none, or a
- * malformed one.
- */
-
-static unsigned
+unsigned
 ngx_webtorch_range_quality(const char *p, const char *end)
 {
     unsigned  quality, digit;
@@ -150,7 +132,7 @@ ngx_webtorch_range_quality(const char *p, const char *end)
             return 1000;
         }
 
-        p = ngx_webtorch_skip_space(p + 1, end);
+        p = ngx_webtorch_parameter_skip(p + 1, end);
 
         if (end - p >= 3 && (*p == 'q' || *p == 'Q') && p[1] == '=') {
             break;
@@ -206,7 +188,7 @@ ngx_webtorch_type_quality(const char *type, const char *accept, size_t len)
             next = end;
         }
 
-        range.type = ngx_webtorch_skip_space(p, next);
+        range.type = ngx_webtorch_parameter_skip(p, next);
         range.len = ngx_webtorch_type_len(range.type,
                                           (size_t) (next - range.type));
         fits = ngx_webtorch_range_fits(&range, type);

@@ -46,13 +46,16 @@ struct ngx_webtorch_sink_s {
     int         (*reserve)(ngx_webtorch_sink_t *sink,
                            const ngx_webtorch_layout_t *layout,
                            ngx_webtorch_error_t *err);
-    void         *data[WEBTORCH_MAX_TENSORS];
+    void         *data[WEBTORCH_MAX_BUFFERS];
 
     /* layout->text bytes for strings, and their offset in the batch's text */
     char         *text;
     uint64_t      at;
 
-    /* bytes that the compressed members of a body may inflate to */
+    /*
+     * Bytes that the compressed members of a body may inflate to, and defaults
+     * may be filled in for.
+     */
     size_t        limit;
 
     /*
@@ -128,9 +131,13 @@ typedef struct {
 
     /* frame() computes checksums of all elements */
     unsigned      summed:1;
+
+    unsigned      binary:1;               /* encode() and no text */
 } ngx_webtorch_codec_t;
 
 
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_arrow;
+extern const ngx_webtorch_codec_t   ngx_webtorch_codec_csv;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_json;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npy;
 extern const ngx_webtorch_codec_t   ngx_webtorch_codec_npz;
@@ -142,6 +149,15 @@ extern const ngx_webtorch_codec_t   ngx_webtorch_codec_torch7;
 /* ends with NULL */
 extern const ngx_webtorch_codec_t  *const ngx_webtorch_codecs[];
 
+
+/* returns the length of "type/subtype", without parameters */
+size_t ngx_webtorch_type_len(const char *type, size_t len);
+
+/*
+ * Returns the parameter "q=0.75" of a media range in thousandths; 1000 if there
+ * is none, or a malformed one.
+ */
+unsigned ngx_webtorch_range_quality(const char *p, const char *end);
 
 /* finds a format by a Content-Type header; NULL: none */
 const ngx_webtorch_codec_t *ngx_webtorch_codec_by_type(const char *type,

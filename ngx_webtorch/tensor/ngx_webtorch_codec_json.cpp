@@ -1,13 +1,15 @@
 
 /*
- * JSON: rows [[a, b], [c, d]], one row [a, b], or tensors by name,
- * {"x": [[a, b]]}; elements are numbers or strings.  The answer has the layout
- * of the request.  simdjson parses; std::to_chars() writes a number as the
- * shortest text that is parsed to the same number.
+ * JSON: rows [[a, b], [c, d]], one row [a, b], tensors by name,
+ * {"x": [[a, b]]}, or records, [{"x": [a, b]}]; elements are numbers or
+ * strings.  The answer has the layout of the request.  simdjson parses;
+ * std::to_chars() writes a number as the shortest text that is parsed to the
+ * same number.
  */
 
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_json_read.hpp"
+#include "ngx_webtorch_json_records.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
 #include <cinttypes>
@@ -127,34 +129,28 @@ count_rows(const Decoder &d, const webtorch_spec_t &spec, Found &found)
 
 
 int
-find_named(const Decoder &d, const object &o, Found *found)
+find_named(const Decoder &d, const object &o, Found *found, uint32_t *seen)
 {
-    uint32_t  i, seen = 0;
+    uint32_t  i;
 
     for (auto field : o) {
 
-        i = ngx_webtorch_find_input(d.schema, field.key.data(),
-                                    field.key.size());
-
-        if (i == d.schema->ninputs) {
-            return ngx_webtorch_error_unknown(d.err, field.key.data(),
-                                              field.key.size(),
-                                              d.schema->inputs,
-                                              d.schema->ninputs);
+        if (find_input(d, field.key, &i) != 0) {
+            return -1;
         }
 
-        if (seen & (1u << i)) {
+        if (*seen & (1u << i)) {
             return ngx_webtorch_error_duplicate(d.err, &d.schema->inputs[i]);
         }
 
-        seen |= 1u << i;
-        found[i].value = field.value;
-    }
-
-    for (i = 0; i < d.schema->ninputs; i++) {
-        if (!(seen & (1u << i))) {
-            return ngx_webtorch_error_missing(d.err, &d.schema->inputs[i]);
+        if (field.value.is_null()
+            && ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_OPTIONAL))
+        {
+            continue;
         }
+
+        *seen |= 1u << i;
+        found[i].value = field.value;
     }
 
     return 0;
@@ -165,18 +161,20 @@ int
 find_tensors(const Decoder &d, const element &root, Found *found)
 {
     object                  o;
-    uint32_t                i;
+    uint32_t                i, first, seen = 0;
     ngx_webtorch_layout_t  *layout = d.layout;
 
+    layout->records = 0;
     layout->named = root.get(o) == simdjson::SUCCESS;
 
     if (layout->named) {
-        if (find_named(d, o, found) != 0) {
+        if (find_named(d, o, found, &seen) != 0) {
             return -1;
         }
 
     } else if (d.schema->ninputs == 1) {
         found[0].value = root;
+        seen = 1;
 
     } else {
         return ngx_webtorch_error(d.err, 422, "missing_tensor",
@@ -186,23 +184,33 @@ find_tensors(const Decoder &d, const element &root, Found *found)
 
     ngx_webtorch_unbind(d.schema, layout);
 
-    for (i = 0; i < d.schema->ninputs; i++) {
+    if (ngx_webtorch_gaps_absent(d.schema, seen, layout, d.err) != 0) {
+        return -1;
+    }
+
+    first = static_cast<uint32_t>(__builtin_ctz(seen));
+
+    for (i = first; i < d.schema->ninputs; i++) {
+        if (layout->absent & (1u << i)) {
+            continue;
+        }
+
         if (count_rows(d, d.schema->inputs[i], found[i]) != 0) {
             return -1;
         }
 
-        if (found[i].rows != found[0].rows
-            || found[i].single != found[0].single)
+        if (found[i].rows != found[first].rows
+            || found[i].single != found[first].single)
         {
-            return ngx_webtorch_error_rows(d.err, d.schema->inputs[0].name,
-                                           found[0].rows,
+            return ngx_webtorch_error_rows(d.err, d.schema->inputs[first].name,
+                                           found[first].rows,
                                            d.schema->inputs[i].name,
                                            found[i].rows);
         }
     }
 
-    layout->rows = found[0].rows;
-    layout->single = found[0].single;
+    layout->rows = found[first].rows;
+    layout->single = found[first].single;
 
     return 0;
 }
@@ -212,8 +220,13 @@ int
 decode_document(const Decoder &d, const element &root)
 {
     Found                 found[WEBTORCH_MAX_TENSORS];
+    array                 records;
     uint32_t              i;
     ngx_webtorch_sink_t  *sink = d.sink;
+
+    if (is_records(root) && root.get(records) == simdjson::SUCCESS) {
+        return decode_records(d, records);
+    }
 
     if (find_tensors(d, root, found) != 0) {
         return -1;
@@ -223,18 +236,23 @@ decode_document(const Decoder &d, const element &root)
         d.layout->text = 0;
 
         for (i = 0; i < d.schema->ninputs; i++) {
-            if (ngx_webtorch_is_string(d.schema->inputs[i].dtype)) {
+            if (!(d.layout->absent & (1u << i))
+                && ngx_webtorch_is_string(d.schema->inputs[i].dtype))
+            {
                 d.layout->text += count_text(found[i].value);
             }
         }
     }
 
-    if (sink->reserve(sink, d.layout, d.err) != 0) {
+    if (ngx_webtorch_gaps_reserve(d.schema, sink, d.layout, d.err) != 0) {
         return -1;
     }
 
     for (i = 0; i < d.schema->ninputs; i++) {
-        if (read_tensor(d, d.schema->inputs[i], found[i], sink->data[i]) != 0) {
+        if (!(d.layout->absent & (1u << i))
+            && read_tensor(d, d.schema->inputs[i], found[i], sink->data[i])
+               != 0)
+        {
             return -1;
         }
     }
@@ -288,6 +306,10 @@ bound(const webtorch_spec_t *specs, uint32_t n,
     size_t    size = 2 + kEscapedLen * layout->text;
     uint32_t  i;
 
+    if (layout->records) {
+        size += records_bound(specs, n, layout->rows);
+    }
+
     for (i = 0; i < n; i++) {
         /* an axis adds at most two brackets and a comma to each element */
         size += std::strlen(specs[i].name) + sizeof("\"\":[],")
@@ -296,30 +318,6 @@ bound(const webtorch_spec_t *specs, uint32_t n,
     }
 
     return size;
-}
-
-
-template <typename T>
-char *
-write_axes(char *p, const webtorch_spec_t &spec, int32_t axis, const T **v)
-{
-    if (axis == spec.ndim) {
-        return write_number(p, *(*v)++);
-    }
-
-    *p++ = '[';
-
-    for (int64_t i = 0; i < spec.shape[axis]; i++) {
-        if (i) {
-            *p++ = ',';
-        }
-
-        p = write_axes(p, spec, axis + 1, v);
-    }
-
-    *p++ = ']';
-
-    return p;
 }
 
 
@@ -366,6 +364,10 @@ encode(char *p, const webtorch_spec_t *specs, uint32_t n,
 {
     uint32_t  i;
 
+    if (layout->records) {
+        return write_records(p, specs, n, data, layout->rows);
+    }
+
     if (n == 1 && !layout->named) {
         return write_tensor(p, specs[0], data[0], layout);
     }
@@ -409,5 +411,6 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     nullptr,
     nullptr,
     nullptr,
+    0,
     0
 };

@@ -357,6 +357,14 @@ ngx_webtorch_npy_dtype(const ngx_webtorch_npy_t *npy)
         }
     }
 
+    if (strcmp(npy->descr, "<c8") == 0 || strcmp(npy->descr, "<c16") == 0) {
+        return ngx_webtorch_error(npy->err, 422, "wrong_dtype",
+                   "tensor \"%s\": found an array of dtype \"%s\", a "
+                   "conversion from %s would lose its imaginary part",
+                   npy->name, npy->descr,
+                   npy->descr[2] == '8' ? "complex64" : "complex128");
+    }
+
     return ngx_webtorch_error(npy->err, 422, "wrong_dtype",
                "tensor \"%s\": found an array of dtype \"%s\"%s", npy->name,
                npy->descr,
@@ -528,7 +536,7 @@ ngx_webtorch_npy_decode(const char *body, size_t len,
 
     layout->named = 0;
 
-    return ngx_webtorch_arrays_read(&array, schema, sink, layout, err);
+    return ngx_webtorch_arrays_read(&array, 1, schema, sink, layout, err);
 }
 
 

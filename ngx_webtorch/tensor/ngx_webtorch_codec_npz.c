@@ -23,6 +23,15 @@
      + 2 * (WEBTORCH_NAME_LEN + NGX_WEBTORCH_NPZ_SUFFIX_LEN))
 
 
+/* the inputs that a body has */
+
+typedef struct {
+    uint32_t                    seen;     /* bits of inputs */
+    ngx_webtorch_array_t        arrays[WEBTORCH_MAX_TENSORS];
+    ngx_webtorch_zip_file_t     files[WEBTORCH_MAX_TENSORS];
+} ngx_webtorch_npz_inputs_t;
+
+
 /* a member of an answer */
 
 typedef struct {
@@ -38,7 +47,7 @@ static uint32_t ngx_webtorch_npz_input(const webtorch_schema_t *schema,
     const ngx_webtorch_zip_member_t *member);
 static int ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
-    ngx_webtorch_array_t *arrays, ngx_webtorch_zip_file_t *files);
+    ngx_webtorch_npz_inputs_t *inputs);
 static int ngx_webtorch_npz_slow(const char *body, size_t len);
 static int ngx_webtorch_npz_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
@@ -94,14 +103,13 @@ ngx_webtorch_npz_input(const webtorch_schema_t *schema,
 
 static int
 ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
-    ngx_webtorch_sink_t *sink, ngx_webtorch_array_t *arrays,
-    ngx_webtorch_zip_file_t *files)
+    ngx_webtorch_sink_t *sink, ngx_webtorch_npz_inputs_t *inputs)
 {
-    size_t                     limit;
-    uint32_t                   i, seen;
-    ngx_webtorch_zip_member_t  member;
+    size_t                      limit;
+    uint32_t                    i;
+    ngx_webtorch_zip_file_t    *file;
+    ngx_webtorch_zip_member_t   member;
 
-    seen = 0;
     limit = sink->limit;
 
     while (zip->left) {
@@ -118,11 +126,12 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
                                               schema->ninputs);
         }
 
-        if (seen & (1u << i)) {
+        if (inputs->seen & (1u << i)) {
             return ngx_webtorch_error_duplicate(zip->err, &schema->inputs[i]);
         }
 
-        seen |= 1u << i;
+        inputs->seen |= 1u << i;
+        file = &inputs->files[i];
 
         if (member.deflated && member.size <= limit && sink->inflate
             && sink->inflate(sink, member.size, zip->err) != 0)
@@ -130,22 +139,16 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
             return -1;
         }
 
-        if (ngx_webtorch_zip_read(zip, &member, &limit, &files[i]) != 0) {
+        if (ngx_webtorch_zip_read(zip, &member, &limit, file) != 0) {
             return -1;
         }
 
-        if (ngx_webtorch_npy_parse(files[i].data, files[i].len,
-                                   schema->inputs[i].name, &arrays[i],
+        if (ngx_webtorch_npy_parse(file->data, file->len,
+                                   schema->inputs[i].name, &inputs->arrays[i],
                                    zip->err)
             != 0)
         {
             return -1;
-        }
-    }
-
-    for (i = 0; i < schema->ninputs; i++) {
-        if (!(seen & (1u << i))) {
-            return ngx_webtorch_error_missing(zip->err, &schema->inputs[i]);
         }
     }
 
@@ -200,11 +203,10 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    int                      rc;
-    uint32_t                 i;
-    ngx_webtorch_zip_t       zip;
-    ngx_webtorch_array_t     arrays[WEBTORCH_MAX_TENSORS];
-    ngx_webtorch_zip_file_t  files[WEBTORCH_MAX_TENSORS];
+    int                        rc;
+    uint32_t                   i;
+    ngx_webtorch_zip_t         zip;
+    ngx_webtorch_npz_inputs_t  inputs;
 
     if (ngx_webtorch_zip_open(&zip, ".npz", body, len, err) != 0) {
         return -1;
@@ -212,16 +214,18 @@ ngx_webtorch_npz_decode(const char *body, size_t len,
 
     layout->named = 1;
 
-    memset(files, 0, sizeof(files));
+    inputs.seen = 0;
+    memset(inputs.files, 0, sizeof(inputs.files));
 
-    rc = ngx_webtorch_npz_read(&zip, schema, sink, arrays, files);
+    rc = ngx_webtorch_npz_read(&zip, schema, sink, &inputs);
 
     if (rc == 0) {
-        rc = ngx_webtorch_arrays_read(arrays, schema, sink, layout, err);
+        rc = ngx_webtorch_arrays_read(inputs.arrays, inputs.seen, schema, sink,
+                                      layout, err);
     }
 
     for (i = 0; i < schema->ninputs; i++) {
-        ngx_webtorch_buffer_free(files[i].inflated);
+        ngx_webtorch_buffer_free(inputs.files[i].inflated);
     }
 
     return rc;

@@ -123,7 +123,7 @@ ngx_webtorch_raw_decode(const char *body, size_t len,
 
     layout->named = 0;
 
-    return ngx_webtorch_arrays_read(&array, schema, sink, layout, err);
+    return ngx_webtorch_arrays_read(&array, 1, schema, sink, layout, err);
 }
 
 

@@ -72,7 +72,8 @@ read_dtype(const Decoder &d, const webtorch_spec_t &spec, const object &entry,
     }
 
     return ngx_webtorch_error(d.err, 422, "wrong_dtype",
-               "tensor \"%s\": expected %s, found the dtype \"%.*s\"",
+               "tensor \"%s\": expected %s, found the dtype \"%.*s\", which "
+               "is not converted",
                spec.name, ngx_webtorch_dtypes[spec.dtype].name,
                static_cast<int>(name.size() < 64 ? name.size() : 64),
                name.data());
@@ -144,25 +145,25 @@ read_entry(const Decoder &d, std::string_view name, const element &value,
 
 int
 read_header(const Decoder &d, const object &header,
-    ngx_webtorch_array_t *arrays)
+    ngx_webtorch_array_t *arrays, uint32_t *seen)
 {
     size_t    size = 0;
-    uint32_t  i, seen = 0;
+    uint32_t  i;
+
+    *seen = 0;
 
     for (auto field : header) {
         if (field.key != "__metadata__"
-            && read_entry(d, field.key, field.value, arrays, &seen) != 0)
+            && read_entry(d, field.key, field.value, arrays, seen) != 0)
         {
             return -1;
         }
     }
 
     for (i = 0; i < d.schema->ninputs; i++) {
-        if (!(seen & (1u << i))) {
-            return ngx_webtorch_error_missing(d.err, &d.schema->inputs[i]);
+        if (*seen & (1u << i)) {
+            size += arrays[i].len;
         }
-
-        size += arrays[i].len;
     }
 
     if (size != d.data.size()) {
@@ -180,6 +181,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
 {
     element                root;
     object                 header;
+    uint32_t               seen;
     uint64_t               size;
     webtorch::Document     document;
     ngx_webtorch_array_t   arrays[WEBTORCH_MAX_TENSORS];
@@ -214,11 +216,11 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     Decoder  d = { schema, std::string_view(body + kLengthLen + size,
                                             len - kLengthLen - size), err };
 
-    if (read_header(d, header, arrays) != 0) {
+    if (read_header(d, header, arrays, &seen) != 0) {
         return -1;
     }
 
-    return ngx_webtorch_arrays_read(arrays, schema, sink, layout, err);
+    return ngx_webtorch_arrays_read(arrays, seen, schema, sink, layout, err);
 }
 
 
@@ -348,5 +350,6 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_safetensors = {
     nullptr,
     nullptr,
     text,
+    0,
     0
 };

@@ -14,6 +14,7 @@
 
 #include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_dtype.hpp"
+#include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_torch7_read.hpp"
 #include "ngx_webtorch_torch7_write.hpp"
 
@@ -162,8 +163,8 @@ read_header(Reader &in, Tensor *t)
 
 
 /*
- * Elements are text: each class of the dtype's kind fits, whether they are in
- * range is checked when they are read.
+ * Elements are text: each class of the dtype's kind fits, and integers are
+ * floats, too; whether they are in range is checked when they are read.
  */
 
 bool
@@ -172,6 +173,7 @@ fits_dtype(const Class &cls, int32_t dtype)
     ngx_webtorch_kind_e  kind = ngx_webtorch_dtypes[dtype].kind;
 
     return kind == ngx_webtorch_dtypes[cls.dtype].kind
+           || (kind == NGX_WEBTORCH_KIND_FLOAT)
            || (kind == NGX_WEBTORCH_KIND_BOOL && &cls == &kByte);
 }
 
@@ -339,7 +341,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
                    ngx_webtorch_shape(shape, t.size, t.ndim));
     }
 
-    if (sink->reserve(sink, layout, err) != 0
+    if (ngx_webtorch_gaps_reserve(schema, sink, layout, err) != 0
         || !read_tensor(in, t, spec.dtype, sink->data[0]))
     {
         return -1;
@@ -370,5 +372,6 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_torch7 = {
     nullptr,
     nullptr,
     nullptr,
+    0,
     0
 };

@@ -9,13 +9,17 @@
 #include <string.h>
 
 
-/* in a NaN and in an infinity all bits of the exponent (mask) are set */
-#define ngx_webtorch_all_finite(type, data, n, mask)                          \
+/*
+ * In a NaN and in an infinity all bits of the exponent (mask) are set; in an
+ * infinity no bit of the fraction is.
+ */
+#define ngx_webtorch_none(type, data, n, mask, nan)                           \
     do {                                                                      \
         const type  *p = data;                                                \
+        const type   bits = (nan) ? (type) -1 >> 1 : (mask);                  \
                                                                               \
         for (i = 0; i < n; i++) {                                             \
-            if ((p[i] & (mask)) == (mask)) {                                  \
+            if ((p[i] & bits) == (mask)) {                                    \
                 return 0;                                                     \
             }                                                                 \
         }                                                                     \
@@ -24,6 +28,8 @@
 
 static uint16_t ngx_webtorch_narrow(double v, int fraction);
 static float ngx_webtorch_bits_to_float(uint32_t bits);
+static int ngx_webtorch_check_floats(int32_t dtype, const void *data,
+    uint64_t n, int nan);
 
 
 const ngx_webtorch_dtype_t  ngx_webtorch_dtypes[NGX_WEBTORCH_NTYPES] = {
@@ -215,24 +221,40 @@ ngx_webtorch_bytes_bool(const void *data, size_t len)
 int
 ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n)
 {
+    return ngx_webtorch_check_floats(dtype, data, n, 0);
+}
+
+
+int
+ngx_webtorch_not_infinite(int32_t dtype, const void *data, uint64_t n)
+{
+    return ngx_webtorch_check_floats(dtype, data, n, 1);
+}
+
+
+/* returns 1 if no element is an infinity or, unless they are allowed, a NaN */
+
+static int
+ngx_webtorch_check_floats(int32_t dtype, const void *data, uint64_t n, int nan)
+{
     uint64_t  i;
 
     switch (dtype) {
 
     case WEBTORCH_FLOAT16:
-        ngx_webtorch_all_finite(uint16_t, data, n, 0x7c00);
+        ngx_webtorch_none(uint16_t, data, n, 0x7c00, nan);
         break;
 
     case WEBTORCH_BFLOAT16:
-        ngx_webtorch_all_finite(uint16_t, data, n, 0x7f80);
+        ngx_webtorch_none(uint16_t, data, n, 0x7f80, nan);
         break;
 
     case WEBTORCH_FLOAT32:
-        ngx_webtorch_all_finite(uint32_t, data, n, 0x7f800000);
+        ngx_webtorch_none(uint32_t, data, n, 0x7f800000, nan);
         break;
 
     case WEBTORCH_FLOAT64:
-        ngx_webtorch_all_finite(uint64_t, data, n, 0x7ff0000000000000);
+        ngx_webtorch_none(uint64_t, data, n, 0x7ff0000000000000, nan);
         break;
 
     default:

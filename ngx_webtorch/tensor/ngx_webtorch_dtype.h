@@ -62,6 +62,9 @@ int ngx_webtorch_bytes_bool(const void *data, size_t len);
 /* returns 1 if none of n elements is a NaN or an infinity */
 int ngx_webtorch_finite(int32_t dtype, const void *data, uint64_t n);
 
+/* returns 1 if none of n elements is an infinity; NaNs may be among them */
+int ngx_webtorch_not_infinite(int32_t dtype, const void *data, uint64_t n);
+
 
 #ifdef __cplusplus
 }

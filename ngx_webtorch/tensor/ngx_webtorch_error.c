@@ -28,6 +28,21 @@ ngx_webtorch_error(ngx_webtorch_error_t *err, int status, const char *code,
 }
 
 
+void
+ngx_webtorch_error_append(ngx_webtorch_error_t *err, const char *fmt, ...)
+{
+    size_t   used;
+    va_list  args;
+
+    used = strlen(err->text);
+
+    va_start(args, fmt);
+    (void) vsnprintf(err->text + used, NGX_WEBTORCH_ERROR_LEN - used, fmt,
+                     args);
+    va_end(args);
+}
+
+
 int
 ngx_webtorch_error_mismatch(ngx_webtorch_error_t *err, const char *code,
     const webtorch_schema_t *schema, const webtorch_spec_t *spec,
@@ -47,7 +62,6 @@ int
 ngx_webtorch_error_unknown(ngx_webtorch_error_t *err, const char *name,
     size_t len, const webtorch_spec_t *specs, uint32_t n)
 {
-    size_t    used;
     uint32_t  i;
 
     (void) ngx_webtorch_error(err, 422, "unknown_tensor",
@@ -55,11 +69,9 @@ ngx_webtorch_error_unknown(ngx_webtorch_error_t *err, const char *name,
                               (int) (len < 64 ? len : 64), name);
 
     for (i = 0; i < n; i++) {
-        used = strlen(err->text);
-
-        (void) snprintf(err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                        "%s\"%s\"", i ? ", " : ", the function has ",
-                        specs[i].name);
+        ngx_webtorch_error_append(err, "%s\"%s\"",
+                                  i ? ", " : ", the function has ",
+                                  specs[i].name);
     }
 
     return -1;

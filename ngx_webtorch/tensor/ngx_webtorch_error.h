@@ -26,6 +26,10 @@ typedef struct {
 } ngx_webtorch_error_t;
 
 
+/* adds to the text of an error that is set, as far as there is room */
+void ngx_webtorch_error_append(ngx_webtorch_error_t *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* all functions below set the error and return -1 */
 
 int ngx_webtorch_error(ngx_webtorch_error_t *err, int status, const char *code,

@@ -1,12 +1,15 @@
 
 #include "ngx_webtorch_hint.h"
 
-#include <stdio.h>
 #include <string.h>
 
 
 /* letters of an unexpected word that an error quotes */
 #define NGX_WEBTORCH_HINT_WORD  32
+
+/* a float of more digits before its point may be out of range, an integer is */
+#define NGX_WEBTORCH_HINT_FLOAT    308
+#define NGX_WEBTORCH_HINT_INTEGER  18
 
 
 typedef struct {
@@ -20,6 +23,9 @@ typedef struct {
     const char   *what;
     const char   *word;
     size_t        word_len;
+
+    const char   *large;                  /* the first number that may be out of
+                                             range */
 } ngx_webtorch_hint_json_t;
 
 
@@ -34,6 +40,7 @@ typedef struct {
 
 
 static int ngx_webtorch_hint_json(ngx_webtorch_hint_json_t *json);
+static void ngx_webtorch_hint_number(ngx_webtorch_hint_json_t *json);
 static int ngx_webtorch_hint_string(ngx_webtorch_hint_json_t *json);
 static int ngx_webtorch_hint_word(ngx_webtorch_hint_json_t *json);
 static int ngx_webtorch_hint_mark(ngx_webtorch_hint_json_t *json);
@@ -86,6 +93,14 @@ ngx_webtorch_error_json(ngx_webtorch_error_t *err, const char *format,
     }
 
     if (ngx_webtorch_hint_json(&json) == 0) {
+
+        if (json.large) {
+            return ngx_webtorch_error(err, 422, "out_of_range",
+                       "the number at byte %zu is out of range, floats have "
+                       "64 bits, as integers have",
+                       (size_t) (json.large - text) + 1);
+        }
+
         return ngx_webtorch_error(err, 400, "malformed_body", "invalid %s: %s",
                                   format, reason);
     }
@@ -135,11 +150,7 @@ ngx_webtorch_hint_json(ngx_webtorch_hint_json_t *json)
             rc = ngx_webtorch_hint_string(json);
 
         } else if (c == '-' || (c >= '0' && c <= '9')) {
-            while (json->p < json->end && *json->p
-                   && strchr("0123456789+-.eE", *json->p))
-            {
-                json->p++;
-            }
+            ngx_webtorch_hint_number(json);
 
             /* "-Infinity" */
             json->last = (json->p[-1] == '-') ? '-' : 'v';
@@ -163,6 +174,56 @@ ngx_webtorch_hint_json(ngx_webtorch_hint_json_t *json)
     }
 
     return 0;
+}
+
+
+/* only numbers that the parser refuses as out of range may be large */
+
+static void
+ngx_webtorch_hint_number(ngx_webtorch_hint_json_t *json)
+{
+    int          point, exponent, sign, e;
+    int64_t      digits;
+    const char  *start;
+
+    start = json->p;
+    point = 0;
+    exponent = 0;
+    sign = 1;
+    e = 0;
+    digits = 0;
+
+    for ( /* void */ ; json->p < json->end && *json->p; json->p++) {
+
+        if (*json->p >= '0' && *json->p <= '9') {
+
+            if (e) {
+                exponent = exponent < 100000 ? exponent * 10 + (*json->p - '0')
+                                             : exponent;
+            } else if (!point && (digits || *json->p != '0')) {
+                digits++;
+            }
+
+        } else if (*json->p == '.') {
+            point = 1;
+
+        } else if (*json->p == 'e' || *json->p == 'E') {
+            e = 1;
+
+        } else if (*json->p == '-') {
+            sign = e ? -1 : 1;
+
+        } else if (*json->p != '+') {
+            break;
+        }
+    }
+
+    if (json->large == NULL
+        && (digits + sign * exponent > NGX_WEBTORCH_HINT_FLOAT
+            || (!point && !e && digits > NGX_WEBTORCH_HINT_INTEGER)))
+    {
+        json->large = start;
+    }
 }
 
 
@@ -305,11 +366,31 @@ ngx_webtorch_hint_is_word(const ngx_webtorch_hint_json_t *json,
 }
 
 
+int
+ngx_webtorch_hint_is_json(const char *text, size_t len)
+{
+    const char  *end;
+
+    end = text + len;
+
+    /* a byte order mark is skipped by the parser, too */
+
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3;
+    }
+
+    while (text < end && memchr(" \t\r\n", *text, 4) != NULL) {
+        text++;
+    }
+
+    return text < end && memchr("[{\"-tfnNI", *text, 9) != NULL;
+}
+
+
 void
 ngx_webtorch_hint_format(ngx_webtorch_error_t *err,
     const ngx_webtorch_codec_t *codec, const char *body, size_t len)
 {
-    size_t                            used;
     const ngx_webtorch_hint_begin_t  *found;
 
     if (strcmp(err->code, "malformed_body") != 0 && !codec->shapeless) {
@@ -326,10 +407,7 @@ ngx_webtorch_hint_format(ngx_webtorch_error_t *err,
         return;
     }
 
-    used = strlen(err->text);
-
-    (void) snprintf(err->text + used, NGX_WEBTORCH_ERROR_LEN - used,
-                    "; the body looks like %s", found->text);
+    ngx_webtorch_error_append(err, "; the body looks like %s", found->text);
 }
 
 

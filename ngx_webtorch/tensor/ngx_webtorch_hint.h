@@ -23,6 +23,12 @@ int ngx_webtorch_error_json(ngx_webtorch_error_t *err, const char *format,
     const char *text, size_t len, const char *reason);
 
 /*
+ * Returns 1 if a text begins like JSON, and not like Torch7's serialization,
+ * which begins with a digit.
+ */
+int ngx_webtorch_hint_is_json(const char *text, size_t len);
+
+/*
  * If a body that could not be decoded looks like one of another format than
  * the codec's, the text of the error says so.
  */

@@ -11,6 +11,7 @@
 
 #include "ngx_webtorch_array.h"
 #include "ngx_webtorch_dtype.hpp"
+#include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_simdjson.hpp"
 
 #include <cinttypes>
@@ -101,6 +102,22 @@ type_name(const element &e)
     default:
         return "null";
     }
+}
+
+
+/* finds the input of a name; -1: there is none, err is set */
+
+inline int
+find_input(const Decoder &d, std::string_view name, uint32_t *i)
+{
+    *i = ngx_webtorch_find_input(d.schema, name.data(), name.size());
+
+    if (*i == d.schema->ninputs) {
+        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
+                                          d.schema->inputs, d.schema->ninputs);
+    }
+
+    return 0;
 }
 
 
@@ -370,6 +387,20 @@ store(const Decoder &d, const element &e, webtorch_text_t *p)
 }
 
 
+/* a null is a missing element, if the input may have such */
+
+template <typename T>
+bool
+store_missing(const Decoder &d, const webtorch_spec_t &spec, const element &e,
+    T *p)
+{
+    return e.is_null()
+           && ngx_webtorch_gaps_set(d.schema, d.sink,
+                  static_cast<uint32_t>(&spec - d.schema->inputs), p)
+              == 0;
+}
+
+
 /*
  * Stores the elements of a row from the given axis on, returns the end; nullptr
  * if the shape does not fit, or if an element is not a T, which sets the error.
@@ -384,7 +415,7 @@ read_row(const Decoder &d, const webtorch_spec_t &spec, const element &e,
     array  a;
 
     if (axis == spec.ndim) {
-        if (!store(d, e, p)) {
+        if (!store(d, e, p) && !store_missing(d, spec, e, p)) {
             wrong_element(d, spec, e);
             return nullptr;
         }

@@ -147,6 +147,32 @@ write_number(char *p, BFloat16 v)
 }
 
 
+/* writes the elements of a row from the given axis on, and advances v */
+
+template <typename T>
+char *
+write_axes(char *p, const webtorch_spec_t &spec, int32_t axis, const T **v)
+{
+    if (axis == spec.ndim) {
+        return write_number(p, *(*v)++);
+    }
+
+    *p++ = '[';
+
+    for (int64_t i = 0; i < spec.shape[axis]; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = write_axes(p, spec, axis + 1, v);
+    }
+
+    *p++ = ']';
+
+    return p;
+}
+
+
 } /* namespace webtorch::json */
 
 

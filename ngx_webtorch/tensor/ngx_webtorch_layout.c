@@ -4,26 +4,14 @@
  */
 
 #include "ngx_webtorch_layout.h"
+#include "ngx_webtorch_parameter.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 
-static const char *ngx_webtorch_shape_skip_space(const char *p,
-    const char *end);
 static const char *ngx_webtorch_first_with(const webtorch_schema_t *schema,
     int64_t axis);
-
-
-static const char *
-ngx_webtorch_shape_skip_space(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t')) {
-        p++;
-    }
-
-    return p;
-}
 
 
 int
@@ -34,7 +22,7 @@ ngx_webtorch_parse_shape(ngx_webtorch_shape_t *shape, const char *text,
     const char  *p, *end, *digits;
 
     end = text + len;
-    p = ngx_webtorch_shape_skip_space(text, end);
+    p = ngx_webtorch_parameter_skip(text, end);
 
     shape->ndim = 0;
 
@@ -59,7 +47,7 @@ ngx_webtorch_parse_shape(ngx_webtorch_shape_t *shape, const char *text,
 
         shape->sizes[shape->ndim++] = size;
 
-        p = ngx_webtorch_shape_skip_space(p, end);
+        p = ngx_webtorch_parameter_skip(p, end);
 
         if (p == end) {
             return 0;
@@ -69,7 +57,7 @@ ngx_webtorch_parse_shape(ngx_webtorch_shape_t *shape, const char *text,
             return -1;
         }
 
-        p = ngx_webtorch_shape_skip_space(p + 1, end);
+        p = ngx_webtorch_parameter_skip(p + 1, end);
     }
 }
 
@@ -121,6 +109,27 @@ ngx_webtorch_unbind(const webtorch_schema_t *schema,
     for (i = 0; i < schema->nbound; i++) {
         layout->sizes[i] = -1;
     }
+
+    layout->sizes[WEBTORCH_ABSENT] = 0;
+    layout->absent = 0;
+}
+
+
+size_t
+ngx_webtorch_rows_size(const webtorch_schema_t *schema,
+    const ngx_webtorch_layout_t *layout)
+{
+    size_t    size;
+    uint32_t  i;
+
+    size = layout->text;
+
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        size += layout->rows * (size_t) ngx_webtorch_buffer_row_size(schema, i,
+                                                                layout->sizes);
+    }
+
+    return size;
 }
 
 

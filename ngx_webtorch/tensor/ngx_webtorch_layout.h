@@ -34,16 +34,26 @@ typedef struct {
     uint32_t      rows;
     unsigned      single:1;               /* one row without a batch axis */
     unsigned      named:1;                /* tensors by name, {"x": ...} */
+    unsigned      records:1;              /* rows by name, [{"x": ...}, ...] */
 
     /* bytes of all strings: of inputs, set before their rows are reserved, or
        of outputs, set before they are encoded */
     size_t        text;
 
-    /* sizes of the inputs' variable axes, in the schema's order */
-    int64_t       sizes[WEBTORCH_MAX_AXES];
+    /*
+     * Sizes of the inputs' variable axes, in the schema's order; the last
+     * element is the bits of absent optional inputs.
+     */
+    int64_t       sizes[WEBTORCH_NSIZES];
 
     /* set before a body is decoded; NULL: the request has no such header */
     const ngx_webtorch_shape_t  *shape;
+
+    /* the header Content-Type of a form, set before its body is decoded */
+    const char   *type;
+    size_t        type_len;
+
+    uint32_t      absent;                 /* bits of inputs without rows */
 } ngx_webtorch_layout_t;
 
 
@@ -62,9 +72,16 @@ char *ngx_webtorch_write_sizes(char *p, const webtorch_spec_t *spec,
 uint32_t ngx_webtorch_array_shape(int64_t *shape, const webtorch_spec_t *spec,
     const ngx_webtorch_layout_t *layout);
 
-/* sets all variable axes to "no size yet", before the first input is bound */
+/*
+ * Sets all variable axes to "no size yet", and no input as absent, before the
+ * first input is bound.
+ */
 void ngx_webtorch_unbind(const webtorch_schema_t *schema,
     ngx_webtorch_layout_t *layout);
+
+/* returns the bytes of rows in memory, their masks and their text */
+size_t ngx_webtorch_rows_size(const webtorch_schema_t *schema,
+    const ngx_webtorch_layout_t *layout);
 
 /*
  * Binds variable axes: sets their sizes by the shape of an input's row, or

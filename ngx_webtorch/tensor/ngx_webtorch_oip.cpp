@@ -9,6 +9,7 @@
  */
 
 #include "ngx_webtorch_oip.h"
+#include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_oip_input.hpp"
 
@@ -129,7 +130,7 @@ add_all_outputs(const webtorch_schema_t *schema, bool binary,
     ngx_webtorch_oip_t *oip)
 {
     oip->noutputs = schema->noutputs;
-    oip->binary = binary ? (1u << schema->noutputs) - 1 : 0;
+    oip->binary = binary ? UINT32_MAX >> (32 - schema->noutputs) : 0;
 
     for (uint32_t i = 0; i < schema->noutputs; i++) {
         oip->outputs[i] = i;
@@ -219,8 +220,10 @@ ngx_webtorch_oip_decode(const char *body, size_t len, size_t header_len,
     if (parse_id(d, root, oip) != 0
         || parse_outputs(d, root, oip) != 0
         || parse_inputs(d, root, &inputs) != 0
-        || ngx_webtorch_arrays_check(inputs.arrays, schema, layout, err) != 0
-        || sink->reserve(sink, layout, err) != 0)
+        || ngx_webtorch_arrays_check(inputs.arrays, inputs.seen, schema, layout,
+                                     err)
+           != 0
+        || ngx_webtorch_gaps_reserve(schema, sink, layout, err) != 0)
     {
         return -1;
     }

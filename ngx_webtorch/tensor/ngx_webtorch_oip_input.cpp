@@ -15,12 +15,14 @@ namespace webtorch::oip {
 namespace {
 
 using webtorch::json::count_text;
+using webtorch::json::find_input;
 using webtorch::json::kMaxCounted;
 using webtorch::json::mismatch;
 using webtorch::json::most_elements;
 using webtorch::json::read_rows;
 using webtorch::json::read_shape;
 using webtorch::json::store;
+using webtorch::json::store_missing;
 using webtorch::json::wrong_element;
 
 
@@ -271,12 +273,8 @@ parse_input(const Decoder &d, const element &e, Inputs *inputs)
         return malformed(d, "an input has no name");
     }
 
-    i = ngx_webtorch_find_input(d.schema, name.data(), name.size());
-
-    if (i == d.schema->ninputs) {
-        return ngx_webtorch_error_unknown(d.err, name.data(), name.size(),
-                                          d.schema->inputs,
-                                          d.schema->ninputs);
+    if (find_input(d, name, &i) != 0) {
+        return -1;
     }
 
     const webtorch_spec_t &spec = d.schema->inputs[i];
@@ -304,21 +302,24 @@ parse_input(const Decoder &d, const element &e, Inputs *inputs)
 
 template <typename T>
 bool
-store_flat(const Decoder &d, const element &value, T *p, element *wrong)
+store_flat(const Decoder &d, const webtorch_spec_t &spec, const element &value,
+    T *p, element *wrong)
 {
     array  a;
 
     *wrong = value;
 
     if (value.get(a) != simdjson::SUCCESS) {
-        return store(d, value, p);
+        return store(d, value, p) || store_missing(d, spec, value, p);
     }
 
     for (element e : a) {
-        if (!store(d, e, p++)) {
+        if (!store(d, e, p) && !store_missing(d, spec, e, p)) {
             *wrong = e;
             return false;
         }
+
+        p++;
     }
 
     return true;
@@ -332,7 +333,7 @@ read_flat(const Decoder &d, const webtorch_spec_t &spec, const element &value,
 {
     element  wrong;
 
-    if (store_flat(d, value, p, &wrong)) {
+    if (store_flat(d, spec, value, p, &wrong)) {
         return 0;
     }
 
@@ -381,8 +382,7 @@ store_strings(const Decoder &d, std::string_view strings, void *data)
 int
 parse_inputs(const Decoder &d, const object &root, Inputs *inputs)
 {
-    array     a;
-    uint32_t  i;
+    array  a;
 
     if (root["inputs"].get(a) != simdjson::SUCCESS) {
         return malformed(d, "it has no \"inputs\"");
@@ -393,12 +393,6 @@ parse_inputs(const Decoder &d, const object &root, Inputs *inputs)
     for (element e : a) {
         if (parse_input(d, e, inputs) != 0) {
             return -1;
-        }
-    }
-
-    for (i = 0; i < d.schema->ninputs; i++) {
-        if (!(inputs->seen & (1u << i))) {
-            return ngx_webtorch_error_missing(d.err, &d.schema->inputs[i]);
         }
     }
 
@@ -419,8 +413,17 @@ read_inputs(const Decoder &d, const Inputs &inputs)
     for (i = 0; i < d.schema->ninputs; i++) {
         const ngx_webtorch_array_t &a = inputs.arrays[i];
 
+        if (d.layout->absent & (1u << i)) {
+            continue;
+        }
+
         if (a.data != nullptr) {
-            std::memcpy(sink->data[i], a.data, a.len);
+            if (ngx_webtorch_array_copy(&a, &d.schema->inputs[i],
+                                        sink->data[i], d.err)
+                != 0)
+            {
+                return -1;
+            }
 
         } else if (!inputs.strings[i].empty()) {
             store_strings(d, inputs.strings[i], sink->data[i]);

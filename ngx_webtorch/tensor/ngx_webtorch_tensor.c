@@ -57,6 +57,33 @@ ngx_webtorch_row_size(const webtorch_spec_t *spec, const int64_t *sizes)
 
 
 uint64_t
+ngx_webtorch_buffer_row_size(const webtorch_schema_t *schema, uint32_t buffer,
+    const int64_t *sizes)
+{
+    uint32_t  i;
+
+    i = buffer;
+
+    if (schema->noptional) {
+
+        if (buffer >= schema->ninputs) {
+            for (i = 0; i < schema->ninputs; i++) {
+                if (schema->gaps[i].mask == buffer) {
+                    break;
+                }
+            }
+        }
+
+        if (sizes[WEBTORCH_ABSENT] >> i & 1) {
+            return 0;
+        }
+    }
+
+    return ngx_webtorch_row_size(&schema->inputs[buffer], sizes);
+}
+
+
+uint64_t
 ngx_webtorch_rows_of(const webtorch_spec_t *spec, const int64_t *sizes,
     uint64_t elements)
 {
@@ -210,14 +237,23 @@ ngx_webtorch_schema_valid(const webtorch_schema_t *schema)
 
     if (schema->ninputs > WEBTORCH_MAX_TENSORS
         || schema->noutputs > WEBTORCH_MAX_TENSORS
+        || schema->nmasks > schema->ninputs
         || schema->naxes > WEBTORCH_MAX_AXES
         || schema->nbound > schema->naxes)
     {
         return -1;
     }
 
-    for (i = 0; i < schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
         if (ngx_webtorch_spec_valid(&schema->inputs[i], schema->nbound) != 0) {
+            return -1;
+        }
+    }
+
+    for (i = 0; i < schema->ninputs; i++) {
+        if (schema->gaps[i].mask >= ngx_webtorch_buffers(schema)
+            || schema->gaps[i].len > WEBTORCH_DEFAULT_LEN)
+        {
             return -1;
         }
     }

@@ -32,6 +32,24 @@ extern "C" {
     ((WEBTORCH_MAX_DIMS + 1) * (WEBTORCH_NAME_LEN + sizeof(", ")))
 
 
+/* returns the number of buffers of a batch: of inputs and of their masks */
+
+static inline uint32_t
+ngx_webtorch_buffers(const webtorch_schema_t *schema)
+{
+    return schema->ninputs + schema->nmasks;
+}
+
+
+/* returns 1 if requests of some sizes, or without some inputs, share no batch */
+
+static inline int
+ngx_webtorch_has_key(const webtorch_schema_t *schema)
+{
+    return schema->nbound || schema->noptional;
+}
+
+
 /* returns the number of elements of a row; all axes of the spec have sizes */
 uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
 
@@ -42,6 +60,13 @@ uint64_t ngx_webtorch_row_elements(const webtorch_spec_t *spec);
 /* returns the bytes of a row, UINT64_MAX on overflow */
 uint64_t ngx_webtorch_row_size(const webtorch_spec_t *spec,
     const int64_t *sizes);
+
+/*
+ * Returns the bytes of a row of a buffer.  It is 0 if the input is absent and
+ * has no default, by sizes[WEBTORCH_ABSENT]; its mask has none either.
+ */
+uint64_t ngx_webtorch_buffer_row_size(const webtorch_schema_t *schema,
+    uint32_t buffer, const int64_t *sizes);
 
 /* returns the number of whole rows in a number of elements */
 uint64_t ngx_webtorch_rows_of(const webtorch_spec_t *spec,

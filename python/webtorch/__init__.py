@@ -20,25 +20,38 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 
+    from webtorch._batches import BatchTimeoutError, QueueFullError
+    from webtorch._errors import HTTPError
+    from webtorch._gaps import Masked, Missing
+    from webtorch._generate import generate
     from webtorch._handlers import handler, infer, train
-    from webtorch._messages import HTTPError, Request, Response
     from webtorch._model import Model
     from webtorch._process import is_check, on_exit
+    from webtorch._request import Request
+    from webtorch._response import Response
     from webtorch._schema import SignatureError
+    from webtorch._streams import State, stream
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
     _MODULES = {
-        "HTTPError": "_messages",
+        "BatchTimeoutError": "_batches",
+        "HTTPError": "_errors",
+        "Masked": "_gaps",
+        "Missing": "_gaps",
         "Model": "_model",
-        "Request": "_messages",
-        "Response": "_messages",
+        "QueueFullError": "_batches",
+        "Request": "_request",
+        "Response": "_response",
         "SignatureError": "_schema",
+        "State": "_streams",
         "Strings": "_schema",
+        "generate": "_generate",
         "handler": "_handlers",
         "infer": "_handlers",
         "is_check": "_process",
         "on_exit": "_process",
+        "stream": "_streams",
         "train": "_handlers",
     }
 
@@ -58,15 +71,22 @@ else:
 
 
 __all__ = [
+    "BatchTimeoutError",
     "HTTPError",
+    "Masked",
+    "Missing",
     "Model",
+    "QueueFullError",
     "Request",
     "Response",
     "SignatureError",
+    "State",
     "Strings",
+    "generate",
     "handler",
     "infer",
     "is_check",
     "on_exit",
+    "stream",
     "train",
 ]

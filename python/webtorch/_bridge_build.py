@@ -1,7 +1,7 @@
 """Generates the C side of the bridge: `python -m webtorch._bridge_build`.
 
-The declarations of ngx_webtorch_api.h are cffi's cdef. The C that cffi generates from them is
-compiled into the nginx module, so that building the module needs no Python package.
+The declarations of ngx_webtorch_api.h and its numbers are cffi's cdef. The C that cffi generates
+from them is compiled into the nginx module, so that building the module needs no Python package.
 """
 
 import re
@@ -11,6 +11,7 @@ import cffi
 
 API = Path(__file__).resolve().parents[2] / "ngx_webtorch/api"
 HEADER = API / "ngx_webtorch_api.h"
+NUMBERS = API / "ngx_webtorch_api_numbers.h"
 GENERATED = API / "ngx_webtorch_bridge.c"
 
 PROLOGUE = """
@@ -32,7 +33,7 @@ def generate(path: Path) -> None:
     header = re.sub(r"__attribute__\(\(.*?\)\)", "", HEADER.read_text())
 
     builder = cffi.FFI()
-    builder.cdef(_marked(header) + _marked(header, "c "))
+    builder.cdef(_marked(NUMBERS.read_text()) + _marked(header) + _marked(header, "c "))
     builder.embedding_api(_marked(header, "python "))
     builder.set_source("webtorch._native", PROLOGUE)
     builder.embedding_init_code("from webtorch._worker import bridge")

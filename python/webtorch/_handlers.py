@@ -3,7 +3,9 @@
 import copy
 import functools
 import importlib
+import inspect
 import re
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,19 +14,25 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _strings, _torch
-from webtorch._messages import Request, Response
-from webtorch._schema import Schema, TensorSpec
+from webtorch import _batches, _strings, _torch
+from webtorch._arguments import Sources, bind
+from webtorch._gaps import Masked
+from webtorch._headers import check_headers
+from webtorch._request import Request
+from webtorch._schema import Schema, TensorSpec, fits
 from webtorch._training import progress, training
 
 MAX_VARIABLES = 16
 """Variables of nginx that a handler can have."""
 
+MAX_THREADS = 1024
+"""Threads that a handler can have in a worker, as in ngx_webtorch_handler.h."""
+
 # without the dollar; nginx's names of variables are in lower case
 _VARIABLE = re.compile(r"[a-z0-9_]{1,63}")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-"""The methods of HTTP that handlers can serve, in the order of their bits in ngx_webtorch_api.h."""
+"""The methods of HTTP that handlers can serve, in the order of their bits in the C API."""
 
 _NO_KEYWORDS: dict[str, Any] = {}
 
@@ -33,11 +41,12 @@ _SEVERAL = (tuple, list)
 
 
 class Kind(IntEnum):
-    """The kinds of handlers, numbered as in ngx_webtorch_api.h."""
+    """The kinds of handlers, numbered as in ngx_webtorch_api_numbers.h."""
 
     INFER = 0
     TRAIN = 1
     HANDLER = 2
+    STREAM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,66 @@ class TensorFunction:
         """Call the function itself."""
         return self._call(args, kwargs)
 
+    def batched(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute rows in a batch of this worker, together with those of requests and others.
+
+            @webtorch.handler
+            async def classify(request: webtorch.Request) -> dict[str, Any]:
+                x = decode(request.body)
+                scores = await output.batched(x.unsqueeze(0))
+                return {"best": int(scores.argmax())}
+
+        In a coroutine the result is awaited; nothing waits meanwhile. In other threads the call
+        waits. Where that would block the worker, the function is called itself: in the event loop
+        of nginx, for example while a module is imported, within functions of tensors, and outside
+        nginx.
+
+        Args:
+            args: The inputs of the function: tensors, NumPy arrays, numbers in lists, or strings in
+                lists, all with the same number of rows. A dtype is converted if its kind stays.
+            kwargs: The same by name.
+
+        Returns:
+            What the function returns for these rows: a tensor `[batch, ...]` or strings, or a tuple
+            of several.
+
+        Raises:
+            TypeError: The inputs do not match the annotations.
+            webtorch.QueueFullError: As many requests and calls wait as `queue=` allows, or they
+                hold `queue_size=` bytes.
+            webtorch.BatchTimeoutError: The rows were not computed within `timeout=`.
+            Exception: The function raised it for these rows.
+
+        """
+        return _batches.call(self, args, kwargs)
+
+    def result(self, outputs: Sequence[Any]) -> Any:
+        """Return outputs as the function does: one, a tuple, or a NamedTuple."""
+        if len(outputs) == 1 and self._result_type is tuple:
+            return outputs[0]
+        return self._result_type(outputs)
+
+    @property
+    def name(self) -> str:
+        """Module and name of the function, as `module:function`."""
+        return f"{self._function.__module__}:{self._function.__qualname__}"
+
+    @property
+    def wire_schema(self) -> Schema:
+        """The tensors that a client sends and receives.
+
+        Raises:
+            SignatureError: The annotations cannot be served.
+
+        """
+        return self.schema
+
+    @functools.cached_property
+    def _result_type(self) -> Callable[[Sequence[Any]], Any]:
+        """What makes a result of several outputs."""
+        annotation = typing.get_type_hints(self._function).get("return")
+        return getattr(annotation, "_make", tuple) if isinstance(annotation, type) else tuple
+
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call the function in the mode of its kind."""
         raise NotImplementedError
@@ -90,6 +159,9 @@ class TensorFunction:
 
         """
         return Schema.of(self._function)
+
+    def take_over(self, other: "TensorFunction") -> None:
+        """Continue what a handler keeps that this one replaces."""
 
     def serves_like(self, other: "Handler") -> bool:
         """Return whether another handler can serve the same requests."""
@@ -118,8 +190,20 @@ class TensorFunction:
         # before the call, which may change the shapes of its inputs
         sizes = self.schema.sizes_of(inputs) if self.schema.axes else None
 
-        result: Any = self._call(inputs, _NO_KEYWORDS)
+        return self._check(self._call(inputs, _NO_KEYWORDS), rows, sizes)
 
+    def _check(self, result: Any, rows: int, sizes: dict[str, int] | None) -> Sequence[Any]:
+        """Return what the function returned as outputs.
+
+        Args:
+            result: The function's value.
+            rows: Number of rows.
+            sizes: Sizes of variable axes by name; None without any.
+
+        Raises:
+            TypeError: It does not match the annotations.
+
+        """
         specs = self.schema.outputs
         if isinstance(result, Tensor) or (self._returns_strings and not isinstance(result, tuple)):
             result = (result,)
@@ -134,7 +218,7 @@ class TensorFunction:
                 or tensor.dtype is not spec.dtype
                 or (
                     tensor.shape != batch + spec.shape
-                    and (sizes is None or not _fits(tensor.shape, batch + spec.shape, sizes))
+                    and (sizes is None or not fits(tensor.shape, batch + spec.shape, sizes))
                 )
             ):
                 if not (spec.has_strings and _are_strings(tensor, spec, batch, sizes)):
@@ -252,10 +336,17 @@ class TensorFunction:
 def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
     """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
     index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-    return [
-        value[index] if isinstance(value, Tensor) else [copy.deepcopy(value[row]) for row in rows]
-        for value in inputs
-    ]
+
+    def take(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[index]
+        if value is None:
+            return None
+        if isinstance(value, Masked):
+            return Masked(take(value.values), value.mask[index])
+        return [copy.deepcopy(value[row]) for row in rows]
+
+    return [*map(take, inputs)]
 
 
 def _are_strings(
@@ -265,17 +356,9 @@ def _are_strings(
     expected = batch + spec.shape
     shape = _strings.shape(found)
     return (
-        _fits(shape, expected, {} if sizes is None else sizes)
+        fits(shape, expected, {} if sizes is None else sizes)
         and isinstance(spec.dtype, type)
         and _strings.matches(found, spec.dtype, shape)
-    )
-
-
-def _fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
-    """Compare a shape with sizes and names of axes; names without a size yet are added to sizes."""
-    return len(found) == len(expected) and all(
-        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
-        for size, axis in zip(found, expected, strict=True)
     )
 
 
@@ -321,7 +404,8 @@ class RequestFunction:
         function: The function.
         methods: Methods of HTTP that it serves.
         variables: Names of the nginx variables that its requests have.
-        threads: Number of threads of its own that run it; None: as the directive says.
+        threads: Number of calls that run at once in a worker; None: as the directive says.
+        content_type: Media type of what it yields; None: that of the first item.
 
     """
 
@@ -329,20 +413,31 @@ class RequestFunction:
 
     def __init__(
         self,
-        function: Callable[[Request], Any],
+        function: Callable[..., Any],
         methods: Sequence[str],
         variables: Sequence[str],
         threads: int | None,
+        content_type: str | None = None,
     ) -> None:
         self._function = function
         self.methods = tuple(methods)
         self.variables = tuple(variables)
         self.threads = threads
+        self.content_type = content_type
+        is_asynchronous_generator = inspect.isasyncgenfunction(function)
+        self.is_generator = is_asynchronous_generator or inspect.isgeneratorfunction(function)
+        self.is_coroutine = is_asynchronous_generator or inspect.iscoroutinefunction(function)
+        if content_type is not None:
+            if not self.is_generator:
+                raise ValueError("content_type is for generators: return a webtorch.Response")
+            check_headers((), content_type)
+        if self.is_coroutine and threads is not None:
+            raise ValueError('a coroutine ("async def") has no threads, it runs in asyncio\'s loop')
         functools.update_wrapper(self, function)
 
-    def __call__(self, request: Request) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
-        return self._function(request)
+        return self._function(*args, **kwargs)
 
     def serves_like(self, other: "Handler") -> bool:
         """Return whether another handler can serve the same requests."""
@@ -351,18 +446,41 @@ class RequestFunction:
             and self.methods == other.methods
             and self.variables == other.variables
             and self.threads == other.threads
+            and self.content_type == other.content_type
+            and self.is_coroutine == other.is_coroutine
+            and self.is_generator == other.is_generator
         )
 
-    def run(self, request: Request) -> Response:
-        """Answer a request; only training functions that it calls record gradients.
+    def bind(self, captures: Sequence[str] = ()) -> Callable[[Request], Any]:
+        """Return what calls the function for a request, with the arguments that it takes.
+
+        Args:
+            captures: Named captures of the location.
 
         Raises:
-            TypeError: The function returned a value that is not a response.
+            SignatureError: Nothing fills an argument, or its annotation or its default cannot be
+                used.
+
+        """
+        return bind(self._function, Sources(captures, self.variables, self.methods))
+
+    def run(self, call: Callable[[Request], Any], request: Request) -> Any:
+        """Call for a request; only training functions that are called record gradients.
+
+        Args:
+            call: What `bind` returned.
+            request: The request.
+
+        Raises:
             Exception: The function raised it.
 
         """
-        with torch.no_grad():
-            return Response.of(self._function(request))
+        before = torch.is_grad_enabled()
+        _torch.set_grad_enabled(False)
+        try:
+            return call(request)
+        finally:
+            _torch.set_grad_enabled(before)
 
 
 Handler = TensorFunction | RequestFunction
@@ -406,7 +524,7 @@ def train(function: Callable[..., Any]) -> TensorFunction:
 
 
 @overload
-def handler(function: Callable[[Request], Any]) -> RequestFunction: ...
+def handler(function: Callable[..., Any]) -> RequestFunction: ...
 
 
 @overload
@@ -415,24 +533,42 @@ def handler(
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
     threads: int | None = None,
-) -> Callable[[Callable[[Request], Any]], RequestFunction]: ...
+    content_type: str | None = None,
+) -> Callable[[Callable[..., Any]], RequestFunction]: ...
 
 
 def handler(
-    function: Callable[[Request], Any] | None = None,
+    function: Callable[..., Any] | None = None,
     *,
     methods: Sequence[str] = METHODS,
     variables: Sequence[str] = (),
     threads: int | None = None,
-) -> RequestFunction | Callable[[Callable[[Request], Any]], RequestFunction]:
-    """Make a function of a `webtorch.Request` a handler.
+    content_type: str | None = None,
+) -> RequestFunction | Callable[[Callable[..., Any]], RequestFunction]:
+    """Make a function of a request a handler.
 
         @webtorch.handler(methods=["GET"], variables=["remote_addr"])
         def whoami(request: webtorch.Request) -> dict[str, Any]:
             return {"address": request.variables["remote_addr"]}
 
-    The function returns a `webtorch.Response`, bytes, a str, a dict, which is sent as JSON, a
-    tensor, or the absolute pathlib.Path of a file.
+        @webtorch.handler(methods=["PUT"])
+        def store(id: int, flower: Flower, dry_run: bool = False) -> Flower: ...
+
+    Arguments are filled by their names and annotations: the request, named captures of the
+    location, the variables, arguments of the query, and the body as a dataclass, a TypedDict, a
+    msgspec.Struct or a pydantic model. A request in which one is missing or of another type is
+    answered with 422.
+
+    A function under `async def` runs in one asyncio loop for each worker, beside thousands of other
+    calls. When its request times out or its client has gone, it is cancelled.
+
+    A function that yields, under `def` or `async def`, answers with the items as they come: str and
+    bytes as they are, other values as lines of JSON, or as events if the client accepts
+    `text/event-stream`. A client that has gone ends it, so that `finally` blocks run.
+
+    Any other function returns a `webtorch.Response`, bytes, a str, a tensor, the absolute
+    pathlib.Path of a file, None for no body, or another value, which is sent as JSON; or a tuple of
+    that and a status, or of that, a status and headers.
 
     Args:
         function: The function, if the decorator is used without parentheses.
@@ -440,13 +576,17 @@ def handler(
             OPTIONS; others are answered with 405.
         variables: Names of nginx variables that its requests have, without the dollar, at most 16;
             by default none.
-        threads: 1 runs all calls in one thread of the handler's own, in each worker: for objects
-            that are bound to the thread in which they were created. By default the directive
-            decides where calls run.
+        threads: How many calls may run at once in each worker, in threads of the handler's own
+            that are started when calls are slow; at most 1024, by default 8. 1 runs all calls in
+            one thread, in the order of arrival: for objects that are bound to the thread in which
+            they were created. The directive may set another number, unless this is 1.
+        content_type: The media type of what a generator yields, for example `text/event-stream`. By
+            default it follows from the first item.
 
     Raises:
         ValueError: A method is unknown, a name is not that of a variable, there are more than 16
-            variables, or `threads` is another number than 1.
+            variables, `threads` is not a number from 1 to 1024, or it is given for a function under
+            `async def`, or `content_type` for one that does not yield.
 
     """
     if unknown := set(methods) - set(METHODS):
@@ -455,11 +595,13 @@ def handler(
         raise ValueError(f"{wrong} are not names of variables, as remote_addr is")
     if len(variables) > MAX_VARIABLES:
         raise ValueError(f"a handler has at most {MAX_VARIABLES} variables")
-    if threads not in (None, 1):
-        raise ValueError(f"threads is 1 or None, not {threads!r}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads is 1 to {MAX_THREADS} or None, not {threads!r}")
     if function is None:
-        return lambda decorated: RequestFunction(decorated, methods, variables, threads)
-    return RequestFunction(function, methods, variables, threads)
+        return lambda decorated: RequestFunction(
+            decorated, methods, variables, threads, content_type
+        )
+    return RequestFunction(function, methods, variables, threads, content_type)
 
 
 class HandlerNotFoundError(LookupError):
@@ -484,7 +626,7 @@ def find(name: str) -> Handler:
         raise HandlerNotFoundError(f'module "{module_name}" has no function "{function_name}"')
     if not isinstance(found, Handler):
         raise HandlerNotFoundError(
-            f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train '
-            "or @webtorch.handler"
+            f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train, '
+            "@webtorch.stream, @webtorch.generate or @webtorch.handler"
         )
     return found

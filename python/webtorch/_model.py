@@ -126,6 +126,9 @@ class Model:
             file that makes the model is. By default they are those of the module. They are not
             used if the model is in shared memory already, or has a checkpoint.
 
+    Attributes:
+        optimizer: The optimizer of this worker, or None. Its learning rates may be changed.
+
     Raises:
         ValueError: The name is taken, empty or too long, the weights do not fit, or the module or
             the optimizer cannot be used or cannot be shared by workers.
@@ -149,17 +152,16 @@ class Model:
         self.name = name
         self.module = module
         code = Path(sys._getframe(1).f_code.co_filename)
-        if weights is not None:
-            load_weights(module, weights, code.parent)
+        identity = 0 if weights is None else load_weights(module, weights, code.parent)
         _refuse_lazy(module)
         self._training = module.train()
         own = optimizer(module.parameters()) if optimizer else None
-        self._has_optimizer = own is not None
+        self.optimizer = own
         previous = models.previous(name)
         if previous:
             _copy_weights(module, previous.module)
         self._evaluation = EvalCopy(module)
-        self.state = _state.create_state(name, module, own, lock, code)
+        self.state = _state.create_state(name, module, own, lock, code, identity)
         if previous and isinstance(self.state, _state.LocalState):
             self.state.steps = previous.steps
         self.strict = self.state if isinstance(self.state, SharedState) and lock else None
@@ -197,7 +199,7 @@ class Model:
             FloatingPointError: The loss is not finite; the model is not changed.
 
         """
-        if not self._has_optimizer:
+        if self.optimizer is None:
             raise RuntimeError(f'model "{self.name}" has no optimizer')
 
         value = loss.item()

@@ -3,15 +3,16 @@
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
 
-from webtorch import _strings
+from webtorch import _gaps, _strings
+from webtorch._gaps import NO_GAPS, Gaps, Masked
 
 BATCH = "batch"
 """The name of the first axis of functions that take rows of many requests at once."""
@@ -32,12 +33,12 @@ DTYPES = {
     "float64": torch.float64,
 }
 """The dtypes that requests and answers can carry, by jaxtyping's names, in the order of their
-numbers in ngx_webtorch_api.h."""
+numbers in ngx_webtorch_api_numbers.h."""
 
 STRING_TYPES = (str, bytes)
-"""The types of strings; their numbers in ngx_webtorch_api.h follow those of DTYPES."""
+"""The types of strings; their numbers in ngx_webtorch_api_numbers.h follow those of DTYPES."""
 
-MAX_TENSORS = 16
+MAX_TENSORS = 32
 """Inputs of a function, and outputs."""
 
 MAX_DIMS = 8
@@ -87,17 +88,26 @@ class TensorSpec:
         name: Name of the tensor.
         dtype: dtype of its elements; `str` or `bytes` for strings.
         shape: Sizes and names of variable axes, without the batch axis.
+        gaps: What may be missing in an input.
 
     """
 
     name: str
     dtype: torch.dtype | type[str] | type[bytes]
     shape: tuple[int | str, ...]
+    gaps: Gaps = NO_GAPS
 
     @property
     def has_strings(self) -> bool:
         """Whether the elements are strings."""
         return self.dtype in STRING_TYPES
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the function gets a mask of missing elements."""
+        return self.gaps.missing and not (
+            isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
+        )
 
     def sizes(self) -> list[int]:
         """Return the shape of a tensor without variable axes."""
@@ -142,11 +152,15 @@ class Schema:
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
-        annotations = _input_annotations(function, hints)
+        parameters = inspect.signature(function).parameters
+        annotations = _input_annotations(parameters, hints)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
 
-        inputs = [_spec(name, annotation) for name, annotation in annotations.items()]
+        inputs = [
+            _input(name, annotation, parameters[name].default)
+            for name, annotation in annotations.items()
+        ]
         outputs = [_spec(*output) for output in _output_annotations(hints["return"])]
 
         if not inputs:
@@ -162,6 +176,7 @@ class Schema:
         axes = _variable_axes(spec for spec, _ in inputs + outputs)
         if len(axes) > MAX_AXES:
             raise SignatureError(f"it has more than {MAX_AXES} variable axes")
+        _check_gaps([spec for spec, _ in inputs], [spec for spec, _ in outputs])
 
         return cls(
             inputs=tuple(spec for spec, _ in inputs),
@@ -172,20 +187,49 @@ class Schema:
         )
 
     @functools.cached_property
+    def masks(self) -> tuple[tuple[int, int], ...]:
+        """The inputs with a mask: their index, and that of the mask in `buffers`."""
+        masked = [index for index, spec in enumerate(self.inputs) if spec.has_mask]
+        return tuple((index, len(self.inputs) + mask) for mask, index in enumerate(masked))
+
+    @functools.cached_property
+    def buffers(self) -> tuple[TensorSpec, ...]:
+        """The inputs as C has them, followed by their masks."""
+        masks = (self.inputs[index] for index, _ in self.masks)
+        return self.inputs + tuple(replace(spec, dtype=torch.bool, gaps=NO_GAPS) for spec in masks)
+
+    @functools.cached_property
+    def optional(self) -> tuple[int, ...]:
+        """The indexes of inputs for which the function may get None."""
+        return tuple(index for index, spec in enumerate(self.inputs) if spec.gaps.gives_none)
+
+    @functools.cached_property
     def _places(self) -> tuple[tuple[str, int, int], ...]:
-        """The first place of each variable axis in the inputs: name, input, dimension."""
-        return tuple(
-            next(
+        """The first place of each variable axis in the inputs: name, input, dimension.
+
+        An axis of optional inputs has its places in all of them.
+        """
+        places = []
+        for axis in self.axes[: self.bound]:
+            found = [
                 (axis, index, self.batched + spec.shape.index(axis))
                 for index, spec in enumerate(self.inputs)
                 if axis in spec.shape
-            )
-            for axis in self.axes[: self.bound]
-        )
+            ]
+            always = [place for place in found if place[1] not in self.optional]
+            places += always[:1] or found
+        return tuple(places)
 
     def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int]:
         """Return the sizes of the inputs' variable axes by name."""
-        return {axis: _strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
+        if not self.optional and not self.masks:
+            return {axis: _strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
+        values = [value.values if isinstance(value, Masked) else value for value in inputs]
+        return {
+            axis: _strings.shape(values[index])[dim]
+            for axis, index, dim in self._places
+            if values[index] is not None
+        }
 
     def place_of(self, axis: str) -> tuple[int, int]:
         """Return the first output that has a variable axis, and the axis' place in its shape."""
@@ -196,14 +240,44 @@ class Schema:
         )
 
 
+def _check_gaps(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse axes whose size is not known if an input is absent."""
+    always = _variable_axes(
+        spec for spec in inputs if not spec.gaps.optional and spec.gaps.default is None
+    )
+    for spec in inputs:
+        for axis in _variable_axes([spec]):
+            if spec.gaps.default is not None and axis not in always:
+                raise SignatureError(
+                    f'"{spec.name}" has a default, but if it is absent, no other tensor has its '
+                    f'axis "{axis}"'
+                )
+    for axis in _variable_axes(outputs):
+        if axis in _variable_axes(inputs) and axis not in always:
+            raise SignatureError(
+                f'the axis "{axis}" of its outputs is only in inputs that may be absent'
+            )
+
+
+def fits(found: Sequence[int], expected: Sequence[int | str], sizes: dict[str, int]) -> bool:
+    """Compare a shape with sizes and names of axes; names without a size yet are added to sizes."""
+    if found == expected:
+        return True
+    return len(found) == len(expected) and all(
+        size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        for size, axis in zip(found, expected, strict=True)
+    )
+
+
 def _variable_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
     """Return the names of variable axes in the order of their first places."""
     names = (axis for spec in specs for axis in spec.shape if isinstance(axis, str))
     return tuple(dict.fromkeys(names))
 
 
-def _input_annotations(function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters
+def _input_annotations(
+    parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
+) -> dict[str, Any]:
     for name, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise SignatureError(f'its parameter "{name}" is not a positional one')
@@ -220,6 +294,21 @@ def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
         items = typing.get_args(annotation)
         return [(f"output_{index}", item) for index, item in enumerate(items)]
     return [("output", annotation)]
+
+
+def _input(name: str, annotation: Any, value: Any) -> tuple[TensorSpec, bool]:
+    """Parse the annotation and the default of an input, which may have gaps."""
+    annotation, gaps = _gaps.split(annotation)
+    spec, batched = _spec(name, annotation)
+    if value is None and not gaps.optional:
+        raise SignatureError(
+            f'the default of "{name}" is None, its annotation must allow that: add "| None"'
+        )
+    try:
+        default = _gaps.default(value, spec.dtype, spec.shape)
+    except _gaps.DefaultError as error:
+        raise SignatureError(f'the default of "{name}" {error}') from error
+    return replace(spec, gaps=replace(gaps, default=default)), batched
 
 
 def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:

@@ -1,5 +1,6 @@
 """The place of a model's tensors: this process, or the zone that all workers share."""
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from torch.optim import Optimizer
 from webtorch._step import Step
 from webtorch._zone.interfaces import Source, Zone
 from webtorch._zone.shared_state import SharedState, is_sharable
+
+log = logging.getLogger("webtorch")
 
 
 class State(Protocol):
@@ -64,8 +67,17 @@ checks = False
 """Whether this process checks handlers: no other one has its models."""
 
 
+announces = False
+"""Whether this process logs what is the same in all workers."""
+
+
 def create_state(
-    name: str, module: nn.Module, optimizer: Optimizer | None, strict: bool, code: Path
+    name: str,
+    module: nn.Module,
+    optimizer: Optimizer | None,
+    strict: bool,
+    code: Path,
+    weights: int = 0,
 ) -> State:
     """Place a model's tensors where the configuration says, and return their state.
 
@@ -75,6 +87,7 @@ def create_state(
         optimizer: Its state is placed with the parameters; None if the model is not trained.
         strict: Whether all workers together make one step at a time.
         code: The file that makes the model; checkpoints name its version.
+        weights: Identifies the file that the module's weights are of; 0 if they are of none.
 
     Raises:
         MemoryError: The zone has no room for them.
@@ -84,4 +97,15 @@ def create_state(
     """
     if zone is None or not is_sharable(name, module, optimizer is not None):
         return LocalState(optimizer)
-    return SharedState(zone, name, module, optimizer, strict, code, source)
+    state = SharedState(zone, name, module, optimizer, strict, code, source, weights)
+    if state.is_of_other_weights and announces:
+        log.warning(
+            'model "%s" keeps what it has learned in the zone, %d steps, although the file that '
+            "weights= names is another one than when it began: %s",
+            name,
+            state.steps,
+            "put the file into the model's directory of webtorch_checkpoint to take it"
+            if source
+            else "restart nginx to take it",
+        )
+    return state

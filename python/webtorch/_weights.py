@@ -1,5 +1,7 @@
 """The weights that a model begins with."""
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 Weights = str | Path | Mapping[str, Tensor]
 
 
-def load_weights(module: nn.Module, weights: Weights, directory: Path) -> None:
+def load_weights(module: nn.Module, weights: Weights, directory: Path) -> int:
     """Load weights into a module.
 
     Args:
@@ -20,16 +22,21 @@ def load_weights(module: nn.Module, weights: Weights, directory: Path) -> None:
             safetensors file if its name ends so. Checkpoints of WebTorch are among these.
         directory: Where a relative path begins.
 
+    Returns:
+        A number that identifies the file and its last change; 0 for a state dict.
+
     Raises:
         OSError: The file cannot be read.
         ValueError: It is no such file, or its tensors do not fit the module.
 
     """
     source = ""
+    identity = 0
     if isinstance(weights, str | Path):
         path = directory / weights
         source = f" of {path}"
-        weights = _read(path)
+        identity = _identify(path)
+        weights = read_weights(path)
     state = module.state_dict(keep_vars=True)
     used = {
         key: tensor
@@ -46,10 +53,27 @@ def load_weights(module: nn.Module, weights: Weights, directory: Path) -> None:
         raise ValueError(f'the weights{source} do not fit the module: "{key}" is missing')
     for key in unexpected:
         raise ValueError(f'the weights{source} do not fit the module, which has no "{key}"')
+    return identity
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _identify(path: Path) -> int:
+    """Return a number of a file and its last change, at least 1 and below 2^64."""
+    found = path.stat()
+    text = f"{path} {found.st_mtime_ns} {found.st_size}"
+    return int.from_bytes(hashlib.sha256(os.fsencode(text)).digest()[:8], "little") | 1
+
+
+def read_weights(path: Path) -> Mapping[str, Any]:
+    """Read the tensors of a file of `torch.save()`, or of safetensors if its name ends so.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no such file.
+
+    """
     try:
+        # safetensors says of a file that may not be read that there is none
+        path.open("rb").close()
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -5,7 +5,8 @@
     with Client("http://127.0.0.1:8000") as client:
         y = client.infer("v1/output", x)
 
-It needs NumPy and requests. It needs torch for tensors as inputs and for the format "torch" only.
+It needs NumPy and requests. It needs torch for tensors as inputs and for the format "torch" only,
+and pyarrow for data frames other than those of polars.
 """
 
 import io
@@ -27,7 +28,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Input = ArrayLike | Tensor
+    Input = ArrayLike | Tensor | Any
 
 __all__ = ["Client", "ServerError"]
 
@@ -38,6 +39,23 @@ NPY = "application/x-npy"
 NPZ = "application/x-npz"
 JSON = "application/json"
 TORCH = "application/x-pytorch"
+ARROW = "application/vnd.apache.arrow.stream"
+
+DATATYPES = {
+    "BOOL": "bool",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    **{
+        f"{sign}INT{bits}": f"{sign.lower()}int{bits}"
+        for sign in ("", "U")
+        for bits in (8, 16, 32, 64)
+    },
+}
+"""NumPy's names of the dtypes that a signature names."""
+
+CONVERTED = ("float64", "int64")
+"""dtypes that NumPy chooses itself: arrays of others are sent as they are."""
 
 NUMBERS = "biufc"
 """Kinds of NumPy's dtypes of numbers: bool, integers, floats, complex."""
@@ -116,6 +134,7 @@ class Client:
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.format = format
+        self._signatures: dict[str, dict[str, str]] = {}
         self._session = requests.Session() if session is None else session
         self._owns_session = session is None
 
@@ -135,13 +154,17 @@ class Client:
 
         Args:
             path: Path of its location, relative to the client's url.
-            array: The only input of the function.
+            array: The only input of the function; or a data frame of pandas or polars, or another
+                table with the method `__arrow_c_stream__`, whose columns are the inputs. It is sent
+                as an Arrow stream.
             arrays: The inputs by name, instead of `array`. An input is a NumPy array or a tensor,
-                of any strides, byte order and device, or numbers in lists, which are sent as
-                float64, int64 or bool.
+                of any strides, byte order and device, or numbers in lists. Numbers in lists and
+                arrays of float64 and int64 are converted to the function's dtype if nothing is
+                lost but digits; the client asks the server for the dtypes once for each path.
 
         Returns:
-            The output, or a dict of the outputs by name if the function has several: tensors on the
+            A data frame or a table of the same library for a data frame or a table. Otherwise
+            the output, or a dict of the outputs by name if the function has several: tensors on the
             CPU if an input is a tensor or the format is `torch`, else NumPy arrays. Shapes and
             dtypes are those of the server's answer; in JSON, which has no dtypes, they are float64,
             int64 or bool.
@@ -151,20 +174,72 @@ class Client:
                 tensor of a dtype that NumPy does not have, such as bfloat16, or in the format
                 `torch` a tensor that is not dense.
             ValueError: An input is not an array of numbers.
+            ImportError: pyarrow, the extra `tables`, is not installed, and the table needs it.
             ServerError: The server answers with an error, or not with arrays.
             requests.RequestException: The server does not answer, or an input for JSON has a NaN.
 
         """
         if (array is None) != bool(arrays):
             raise TypeError("infer() takes either one array or several by name")
+        if _is_table(array):
+            return self._infer_table(path, array)
         given = arrays if array is None else {"": array}
         convert = _to_torch if self.format == "torch" else _to_numpy
         sent = {name: convert(name, value) for name, value in given.items()}
+        if self.format == "npy":
+            self._convert(path, sent)
         response = self._post(path, sent)
         received = _decode(response, self.format)
         if any(map(_is_tensor, given.values())):
             received = {name: _to_tensor(value) for name, value in received.items()}
         return received if len(received) > 1 else next(iter(received.values()))
+
+    def _infer_table(self, path: str, table: Any) -> Any:
+        headers = {"Content-Type": ARROW, "Accept": ARROW}
+        response = self._send(path, headers, data=_arrow(table))
+        found = _media_type(response)
+        if found != ARROW:
+            raise ServerError(f"the answer is not a table: its Content-Type is {found}", response)
+        try:
+            return _of_arrow(response.content, table)
+        except Exception as error:
+            # pyarrow and polars raise several types
+            raise ServerError(f"the answer is not a table: {error}", response) from error
+
+    def _convert(self, path: str, arrays: dict[str, Any]) -> None:
+        """Convert arrays of dtypes that NumPy has chosen to those of the function."""
+        if not any(array.dtype.name in CONVERTED for array in arrays.values()):
+            return
+        dtypes = self._dtypes(path)
+        for name, array in arrays.items():
+            dtype = dtypes.get(name) if name else next(iter(dtypes.values()), None)
+            if dtype is not None and array.dtype.name in CONVERTED:
+                arrays[name] = _cast(array, dtype)
+
+    def _dtypes(self, path: str) -> dict[str, str]:
+        """Return the dtypes of a function's inputs by name, empty if the server says none."""
+        known = self._signatures.get(path)
+        if known is not None:
+            return known
+        dtypes: dict[str, str] = {}
+        try:
+            response = self._session.request("OPTIONS", self._url(path), timeout=self.timeout)
+            if response.ok:
+                dtypes = {
+                    str(tensor["name"]): DATATYPES[tensor["datatype"]]
+                    for tensor in response.json()["inputs"]
+                    if tensor["datatype"] in DATATYPES
+                }
+        except requests.ConnectionError:
+            return {}
+        except (requests.RequestException, ValueError, TypeError, LookupError):
+            # another server, or a proxy: arrays are sent as they are
+            pass
+        self._signatures[path] = dtypes
+        return dtypes
+
+    def _url(self, path: str) -> str:
+        return f"{self.url}/{path.lstrip('/')}"
 
     def _post(self, path: str, arrays: Mapping[str, Any]) -> requests.Response:
         body: dict[str, Any]
@@ -182,17 +257,101 @@ class Client:
                 "Content-Type": NPY if "" in arrays else NPZ,
                 "Accept": f"{NPY}, {NPZ}",
             }
+        return self._send(path, headers, **body)
+
+    def _send(self, path: str, headers: Mapping[str, str], **body: Any) -> requests.Response:
         response = self._session.post(
-            f"{self.url}/{path.lstrip('/')}", headers=headers, timeout=self.timeout, **body
+            self._url(path), headers=headers, timeout=self.timeout, **body
         )
         if not response.ok:
             raise _error(response)
         return response
 
 
+def _cast(array: Array, dtype: str) -> Array:
+    """Convert an array; one that the dtype cannot hold is left for the server to refuse."""
+    if array.dtype == dtype or not np.can_cast(array.dtype, dtype, "same_kind"):
+        return array
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if array.dtype.kind == "i" and converted.dtype.kind == "i":
+        is_held = np.array_equal(converted, array)
+    else:
+        is_held = np.array_equal(np.isfinite(converted), np.isfinite(array))
+    return converted if is_held else array
+
+
+def _class_of(module: str, name: str) -> Any:
+    """Return a class of a module, or no class if the module is not imported."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def _is_table(value: object) -> bool:
+    """Return whether a value is a data frame or another table of Arrow's interface."""
+    return isinstance(value, _class_of("pandas", "DataFrame")) or (
+        hasattr(value, "__arrow_c_stream__")
+        # a column is no table
+        and not isinstance(value, (_class_of("pandas", "Series"), _class_of("polars", "Series")))
+    )
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'data frames need pyarrow, the extra "tables": pip install pyarrow'
+        ) from error
+    return pyarrow
+
+
+def _arrow(table: Any) -> bytes:
+    """Return a table as an Arrow stream; categories are sent as their values."""
+    file = io.BytesIO()
+    if isinstance(table, _class_of("polars", "DataFrame")):
+        import polars
+
+        categories = [
+            name
+            for name, dtype in table.schema.items()
+            if isinstance(dtype, (polars.Categorical, polars.Enum))
+        ]
+        frame = table.with_columns(polars.col(categories).cast(polars.String))
+        frame.write_ipc_stream(file, compat_level=polars.CompatLevel.oldest())
+        return file.getvalue()
+    pa = _pyarrow()
+    if isinstance(table, _class_of("pandas", "DataFrame")):
+        found = pa.Table.from_pandas(table, preserve_index=False)
+    else:
+        found = pa.table(table)
+    for index, column in enumerate(found.columns):
+        if pa.types.is_dictionary(column.type):
+            values = column.cast(column.type.value_type)
+            found = found.set_column(index, found.schema.names[index], values)
+    with pa.ipc.new_stream(file, found.schema) as stream:
+        stream.write_table(found)
+    return file.getvalue()
+
+
+def _of_arrow(body: bytes, table: Any) -> Any:
+    """Return an Arrow stream as a table of the library of another one."""
+    if isinstance(table, _class_of("polars", "DataFrame")):
+        import polars
+
+        return polars.read_ipc_stream(io.BytesIO(body))
+    found = _pyarrow().ipc.open_stream(body).read_all()
+    if not isinstance(table, _class_of("pandas", "DataFrame")):
+        return found
+    frame = found.to_pandas()
+    if len(frame) == len(table):
+        frame.index = table.index
+    return frame
+
+
 def _is_tensor(value: object) -> "TypeGuard[Tensor]":
     """Return whether a value is a tensor, without importing torch: a tensor's torch is imported."""
-    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
+    return isinstance(value, _class_of("torch", "Tensor"))
 
 
 def _to_numpy(name: str, value: Any) -> Array:
@@ -267,10 +426,14 @@ def _load_torch_file(body: bytes) -> "dict[str, Tensor]":
     return tensors
 
 
+def _media_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
+
+
 def _decode(response: requests.Response, format: Format) -> dict[str, Any]:
     """Return the arrays of an answer by name; the name of an unnamed one is ""."""
     arrays: dict[str, Any]
-    content_type = response.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
+    content_type = _media_type(response)
     try:
         if content_type == JSON:
             found = response.json()

@@ -25,9 +25,9 @@ def let(request):
 """
 
 SERVER = """
-location = /turn { webtorch_handler app:turn mode=thread; }
-location = /delayed { webtorch_handler app:turn mode=thread max_batch=64 max_delay=60s; }
-location = /impatient { webtorch_handler app:turn mode=thread timeout=2s; }
+location = /turn { webtorch_handler app:turn mode=thread threads=1; }
+location = /delayed { webtorch_handler app:turn mode=thread threads=1 max_batch=64 max_delay=60s; }
+location = /impatient { webtorch_handler app:turn mode=thread threads=1 timeout=2s; }
 location = /let { webtorch_handler app:let mode=thread; }
 """
 

@@ -38,7 +38,7 @@ webtorch_ignore_client_abort off;
 location = /gated { webtorch_handler app:gated mode=thread; }
 location = /gated/4 { webtorch_handler app:gated mode=thread max_batch=4; }
 location = /two { webtorch_handler app:two mode=thread; }
-location = /request { webtorch_handler app:gated_request mode=thread; client_max_body_size 1m; }
+location = /request { webtorch_handler app:gated_request threads=1; client_max_body_size 1m; }
 location = /slow/thread { webtorch_handler app:slow mode=thread max_batch=16; }
 location = /slow/auto { webtorch_handler app:slow max_batch=16; }
 location = /slow/inline { webtorch_handler app:slow mode=inline max_batch=16; }

@@ -60,7 +60,11 @@ def test_object_of_another_thread_is_explained(server):
     [
         ("webtorch_handler app:one mode=inline;", '"mode=inline" conflicts with "threads=1" in'),
         ("webtorch_handler app:any threads=1 mode=inline;", '"mode=inline" conflicts with'),
-        ("webtorch_handler app:any threads=2;", 'invalid parameter "threads=2"'),
+        ("webtorch_handler app:any threads=2 mode=inline;", '"mode=inline" conflicts with'),
+        ("webtorch_handler app:any threads=0;", 'invalid parameter "threads=0"'),
+        ("webtorch_handler app:any threads=1025;", 'invalid parameter "threads=1025"'),
+        ("webtorch_handler app:one threads=2;", 'conflicts with "threads=1" of its decorator in'),
+        ("webtorch_handler app:rows threads=2;", '"threads=2" is for functions under @webtorch'),
     ],
 )
 def test_refused(configured, location, message):
@@ -70,7 +74,7 @@ def test_refused(configured, location, message):
 
 
 def test_number_of_the_decorator(configured):
-    app = "import webtorch\n@webtorch.handler(threads=2)\ndef f(request): return ''"
+    app = "import webtorch\n@webtorch.handler(threads=0)\ndef f(request): return ''"
     status, output = configured("location / { webtorch_handler app:f; }", app).check()
     assert status == 1
-    assert "ValueError: threads is 1 or None, not 2" in output
+    assert "ValueError: threads is 1 to 1024 or None, not 0" in output

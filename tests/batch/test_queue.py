@@ -13,7 +13,7 @@ SERVER = (
 webtorch_ignore_client_abort off;
 location = /gated { webtorch_handler app:gated mode=thread queue=4; }
 location = /batch { webtorch_handler app:gated mode=thread queue=4 max_batch=2; }
-location = /request { webtorch_handler app:gated_request mode=thread queue=4; }
+location = /request { webtorch_handler app:gated_request mode=thread threads=1 queue=4; }
 location = /other { webtorch_handler app:affine queue=1; }
 """
 )

@@ -48,17 +48,17 @@ listen 127.0.0.1:{HTTP2} http2;
 http2_max_concurrent_streams 10000;
 keepalive_requests 100000;
 location = /gated {{ webtorch_handler app:gated mode=thread; }}
-location = /request {{ webtorch_handler app:gated_request mode=thread queue_size=1m; }}
+location = /request {{ webtorch_handler app:gated_request mode=thread threads=1 queue_size=1m; }}
 location = /floats {{ webtorch_handler app:gated_floats mode=thread max_batch=1 queue_size=1m; }}
 location = /rows {{ webtorch_handler app:gated mode=thread max_batch=1 queue_size=1m; }}
 location = /size {{ webtorch_handler app:size mode=thread queue_size=1m; }}
 location = /more {{ webtorch_handler app:size mode=thread queue_size=2m; }}
 location = /doubled {{ webtorch_handler app:doubled mode=thread max_batch=1; }}
 location = /large/floats {{ webtorch_handler app:gated_floats mode=thread; }}
-location = /large/request {{ webtorch_handler app:gated_request mode=thread; }}
+location = /large/request {{ webtorch_handler app:gated_request mode=thread threads=1; }}
 location = /large/buffered {{
     client_body_buffer_size 8m;
-    webtorch_handler app:gated_request mode=thread;
+    webtorch_handler app:gated_request mode=thread threads=1;
 }}
 location = /large/buffered/floats {{
     client_body_buffer_size 8m;
@@ -66,7 +66,7 @@ location = /large/buffered/floats {{
 }}
 location = /buffered {{
     client_body_buffer_size 8m;
-    webtorch_handler app:gated_request mode=thread queue_size=1m;
+    webtorch_handler app:gated_request mode=thread threads=1 queue_size=1m;
 }}
 """
 )

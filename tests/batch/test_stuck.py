@@ -41,7 +41,7 @@ def score(uri: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
 """
 
 SERVER = """
-location = /hang { webtorch_handler app:hang mode=thread stuck=500ms timeout=5s; }
+location = /hang { webtorch_handler app:hang threads=1 stuck=500ms timeout=5s; }
 location = /inline { webtorch_handler app:hang mode=inline stuck=500ms; }
 location = /hold_gil { webtorch_handler app:hold_gil mode=thread stuck=500ms timeout=1s; }
 location = /wait { webtorch_handler app:wait mode=thread; }

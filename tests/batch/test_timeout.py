@@ -35,7 +35,7 @@ SERVER = (
 location = /gated { webtorch_handler app:gated mode=thread timeout=300ms; }
 location = /gated/1 { webtorch_handler app:gated mode=thread timeout=300ms max_batch=1; }
 location = /gated/auto { webtorch_handler app:gated timeout=300ms; }
-location = /request { webtorch_handler app:gated_request mode=thread timeout=300ms; }
+location = /request { webtorch_handler app:gated_request threads=1 timeout=300ms; }
 location = /patient { webtorch_handler app:gated mode=thread timeout=30s; }
 location = /late { webtorch_handler app:late_upstream timeout=30s; }
 """

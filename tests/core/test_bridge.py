@@ -7,7 +7,7 @@ from webtorch import _bridge_build
 from webtorch._handlers import METHODS, Kind
 from webtorch._schema import DTYPES
 
-HEADER = _bridge_build.HEADER.read_text()
+HEADER = _bridge_build.NUMBERS.read_text() + _bridge_build.HEADER.read_text()
 STUB = _bridge_build.Path(_bridge_build.__file__).with_name("_native.pyi").read_text()
 
 

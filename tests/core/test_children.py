@@ -116,7 +116,10 @@ def test_children_have_no_sockets_of_nginx(start, mode):
         child = server.get(f"/{mode}/fork").json()["found"]
 
         def is_closed() -> bool:
-            files = [os.readlink(file) for file in Path(f"/proc/{child}/fd").iterdir()]
+            try:
+                files = [os.readlink(file) for file in Path(f"/proc/{child}/fd").iterdir()]
+            except FileNotFoundError:  # it is being closed
+                return False
             return not any(re.match(r"socket:|anon_inode:", file) for file in files)
 
         # fork() may return in the parent first

@@ -1,8 +1,14 @@
 """The environment of Python code in workers."""
 
+import math
 import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
+import requests
 
 APP = """
 import ctypes, os, subprocess
@@ -74,3 +80,87 @@ def test_environment_of_the_check(configured, monkeypatch):
     assert status == 0, output
     status, output = configured(SERVER, APP + "\nos.environ['MISSING']").check()
     assert status == 1 and "KeyError: 'MISSING'" in output
+
+
+USER_APP = """
+import getpass, os, pathlib, torch, webtorch
+from jaxtyping import Float32
+from torch import Tensor
+
+@torch.compile
+def curve(x):
+    return torch.sin(x) * 2 + 1
+
+@webtorch.infer
+def compiled(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+    return curve(x)
+
+def owner(path):
+    path = pathlib.Path(path)
+    while not path.exists():
+        path = path.parent
+    return path.owner()
+
+@webtorch.handler
+def user(request):
+    names = "HOME USER LOGNAME XDG_CACHE_HOME XDG_RUNTIME_DIR TORCHINDUCTOR_CACHE_DIR".split()
+    found = {name: os.environ.get(name) for name in names}
+    cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+    return found | {
+        "uid": os.geteuid(),
+        "writable": os.access(cache, os.W_OK),
+        "owner": owner(os.environ["TORCHINDUCTOR_CACHE_DIR"]) if os.geteuid() != 0 else None,
+    }
+"""
+
+USER_SERVER = """
+location = /user { webtorch_handler app:user; }
+location = /compiled { webtorch_handler app:compiled mode=thread timeout=900s; }
+"""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start workers as others")
+
+
+@as_root
+def test_compile_as_another_user(start, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/0")
+    server = start(USER_SERVER, USER_APP)
+    nobody = pwd.getpwnam("nobody")
+    found = server.get("/user").json()
+    assert found["HOME"] == nobody.pw_dir
+    assert found["USER"] == found["LOGNAME"] == found["owner"] == "nobody"
+    assert found["XDG_RUNTIME_DIR"] is None
+    assert found["writable"]
+    # a compiler may take minutes
+    answer = requests.post(server.url("/compiled"), json=[[0, 1]], timeout=900)
+    assert answer.json() == [[1, pytest.approx(2 * math.sin(1) + 1, abs=1e-5)]], answer.text
+
+
+@as_root
+def test_directories_that_the_configuration_sets(start):
+    given = tempfile.mkdtemp()
+    os.chmod(given, 0o777)
+    main = f"env HOME=/root; env XDG_CACHE_HOME={given}; env USER=somebody;"
+    found = start(USER_SERVER, USER_APP, main=main).get("/user").json()
+    assert (found["HOME"], found["USER"], found["LOGNAME"]) == ("/root", "somebody", "nobody")
+    assert found["TORCHINDUCTOR_CACHE_DIR"] == f"{given}/torchinductor"
+    shutil.rmtree(given)
+
+
+@as_root
+def test_directory_of_another_user_is_not_used(start, monkeypatch):
+    temporary = Path(tempfile.mkdtemp())
+    temporary.chmod(0o1777)
+    (temporary / "webtorch-nobody").mkdir()  # of root
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    found = start(USER_SERVER, USER_APP).get("/user").json()
+    assert found["XDG_CACHE_HOME"].startswith(f"{temporary}/webtorch-nobody-")
+    assert found["writable"]
+    shutil.rmtree(temporary)
+
+
+@as_root
+def test_same_user_keeps_its_environment(start, monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    found = start(USER_SERVER, USER_APP, main="user root;").get("/user").json()
+    assert found["HOME"] == "/somewhere"

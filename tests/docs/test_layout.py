@@ -24,7 +24,7 @@ ROOMS: list[str] = _ROOMS.replace("\\", "").split()
 SOURCES = sorted(path for path in C.rglob("ngx_*") if path.suffix in (".c", ".cpp"))
 HEADERS = sorted(path for path in C.rglob("ngx_*") if path.suffix in (".h", ".hpp"))
 
-STANDALONE = ("tensor", "features", "balance")
+STANDALONE = ("tensor", "frame", "features", "balance")
 """The rooms that need no header of nginx or Python."""
 
 MAX_LINES = 700
@@ -100,6 +100,17 @@ def test_layout_files_are_in_config():
     listed = set(re.findall(r"\$ngx_addon_dir/(\S+\.(?:c|cpp|h|hpp))\b", CONFIG))
     present = {str(path.relative_to(C)) for path in SOURCES + HEADERS}
     assert listed == present
+
+
+def test_layout_functions_have_names_of_their_own():
+    """Also static ones: a reader finds one definition of each name."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path != GENERATED:
+            for name in set(re.findall(r"^(ngx_\w+)\(", path.read_text(), re.M)):
+                places.setdefault(name, []).append(path.name)
+    several = [f"{name}: {', '.join(files)}" for name, files in places.items() if len(files) > 1]
+    assert not several, lines_of(several)
 
 
 def test_layout_files_are_short():

@@ -106,7 +106,7 @@ def test_expires_and_cache_control(server):
 def test_text_of_return_is_kept(server):
     answer = server.get("/returned")
     assert answer.status_code == 429 and answer.text == "slow down"
-    check_error(server.get("/returned/page"), 429, "error")
+    check_error(server.get("/returned/page"), 429, "too_many_requests")
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,10 @@ def empty(request): return webtorch.Response(status=204)
 def inject(request): return webtorch.Response("x", headers=[("X", "a\r\nSet-Cookie: evil=1")])
 
 @webtorch.handler
-def bad_json(request): return {"x": float("nan")}
+def not_json(request): return {"x": object()}
 
 @webtorch.handler
-def nothing(request): return None
+def bad_status(request): return "x", 700
 
 @webtorch.handler
 def tensor(request): return torch.tensor([[1.5, 2.5]])
@@ -151,7 +151,7 @@ def test_text_that_is_not_utf_8(server, name):
                 expected = path.decode(errors="surrogateescape")
                 assert answer.status == 200 and answer.json() == {"path": expected}
             else:
-                assert answer.status == 404 and answer.json()["code"] == "handler_error"
+                assert answer.status == 404 and answer.json()["code"] == "not_found"
 
 
 def test_bytes(server):
@@ -184,8 +184,8 @@ def test_empty_response(server):
     ("path", "message"),
     [
         ("/inject", "ValueError: the header X has control characters"),
-        ("/bad_json", "ValueError: Out of range float values are not JSON compliant"),
-        ("/nothing", "TypeError: a handler returns a webtorch.Response, bytes, a str, a dict, "),
+        ("/not_json", "TypeError: JSON cannot hold a builtins.object"),
+        ("/bad_status", "ValueError: status 700 is not one of 200 to 599"),
         ("/complex", "TypeError: a tensor of torch.complex64 cannot be sent"),
     ],
 )

@@ -89,7 +89,6 @@ def test_words_within_strings_are_not_errors(server):
 @pytest.mark.parametrize(
     ("content_type", "body", "text"),
     [
-        ("text/plain;charset=UTF-8", b"[[1,2]]", "JSON, whose content type is application/json"),
         (NPY, b' {"x": [[1, 2]]}', "JSON, whose content type is application/json"),
         (NPZ, npy(ROW), ".npy, whose content type is application/x-npy"),
         (JSON, npy(ROW), ".npy, whose content type is application/x-npy"),

@@ -36,7 +36,7 @@ HTTP = "webtorch_clients_zone clients:64k;"
 
 LOCATIONS = """
 location = {0}/gated {{ webtorch_handler app:gated mode=thread; {1} }}
-location = {0}/request {{ webtorch_handler app:gated_request mode=thread; {1} }}
+location = {0}/request {{ webtorch_handler app:gated_request mode=thread threads=1; {1} }}
 location = {0}/much {{ webtorch_handler app:much mode=thread; {1} }}
 location = {0}/scored {{ webtorch_access app:score mode=thread; {1} try_files /x /alive; }}
 """

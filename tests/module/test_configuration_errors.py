@@ -47,9 +47,9 @@ def refused(server) -> str:
     [
         ("x = 1", 'HandlerNotFoundError: module "app" has no function "f"'),
         ("def f(x): return x", '"f" is not decorated with @webtorch.infer'),
-        (f"{HEAD}\n@webtorch.handler\nasync def f(x): return 1", 'it is a coroutine ("async def")'),
-        (f"{HEAD}\n@webtorch.handler\ndef f(x): yield 1", 'it is a generator ("yield")'),
-        (f"{HEAD}\n@webtorch.handler\nasync def f(x): yield 1", "it is an asynchronous generator"),
+        (f"{HEAD}\n@webtorch.infer\ndef f(x): yield 1", 'it is a generator ("yield") of tensors'),
+        (f"{HEAD}\n@webtorch.infer\nasync def f(x): yield 1", "it is an asynchronous generator"),
+        (f"{HEAD}\n@webtorch.handler(threads=2)\nasync def f(x): return 1", "has no threads, it"),
         ("import nowhere", "ModuleNotFoundError: No module named 'nowhere' (.*app.py, line 1)"),
         ("def f(:", "SyntaxError: invalid syntax (app.py, line 1)"),
         ("\n\n1 / 0", "ZeroDivisionError: division by zero (.*app.py, line 3)"),

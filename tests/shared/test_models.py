@@ -1,6 +1,7 @@
 """Models that workers share: what one of them trains, all of them serve."""
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -159,3 +160,46 @@ def test_reloaded_code_that_changes_weights_is_refused(start):
     server.wait_for_log("the old code is still served")
     assert "pass them as Model(..., weights=...)" in server.log()
     assert about_each(server) == before
+
+
+def test_file_of_weights_that_has_changed(configured, tmp_path):
+    """The zone's weights are kept, which the log says at each reload, once for all workers."""
+    server = configured(
+        SERVER, app("nn.Linear(1, 1)", options=", weights='begin.pt'"), http=ZONE, workers=2
+    )
+    path = server.prefix / "app/begin.pt"
+    begin = {"weight": torch.tensor([[2.0]]), "bias": torch.tensor([1.0])}
+    torch.save(begin, path)
+    message = r"\[warn\].*model \"\w+\" keeps what it has learned in the zone, 1 steps, although"
+
+    def count() -> int:
+        return len(re.findall(message, server.log()))
+
+    server.start()
+    try:
+        assert server.post("/train", [[1.0]]).ok
+        server.reload()
+        before = about_each(server)
+        assert count() == 0
+        torch.save({key: 10 * value for key, value in begin.items()}, path)
+        for n in (1, 2):
+            server.reload()
+            assert about_each(server) == before
+            assert count() == n, server.log()
+        assert "restart nginx to take it" in server.log()
+    finally:
+        assert server.quit() == 0
+    server.start()
+    try:
+        assert about_each(server) == [{"steps": 0, "output": 30}] * 2
+        assert count() == 2
+        checkpoints = f"{ZONE} webtorch_checkpoint {tmp_path};"
+        tmp_path.chmod(0o777)
+        server.configure(http=checkpoints)
+        server.reload()
+        torch.save(begin, path)
+        server.reload()
+        server.wait_for_log("put the file into the model's directory of webtorch_checkpoint")
+    finally:
+        assert server.quit() == 0
+    assert not server.unexpected_in_log()

@@ -143,3 +143,17 @@ def test_memory_of_old_layouts_is_used_again(start):
         assert server.post("/train", [[1.0]]).ok
         assert server.get("/about").json()["steps"] == 1
     assert "the old code is still served" not in server.log()
+
+
+def test_arguments_of_new_code(start):
+    app = "import webtorch\n\n@webtorch.handler\ndef f{}: return {}\n"
+    location = r"location ~ ^/f/(?<id>\d+)$ { webtorch_handler app:f; }"
+    server = start(location, app.format("(request)", "[]"), http=ON)
+    assert server.get("/f/7?n=3").json() == []
+
+    server.write_app(app.format("(id: int, n: int = 1)", "[id, n]"))
+    wait_for(lambda: server.get("/f/7?n=3").json() == [7, 3], "the new arguments")
+
+    server.write_app(app.format("(request, other)", "[other]"))
+    server.wait_for_log('nothing fills its parameter "other"')
+    assert server.get("/f/7").json() == [7, 1]

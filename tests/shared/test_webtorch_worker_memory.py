@@ -53,7 +53,7 @@ GATED = (
     + SERVER
     + """
 location = /pid { webtorch_handler app:where; }
-location = /request { webtorch_handler app:gated_request mode=thread; }
+location = /request { webtorch_handler app:gated_request mode=thread threads=1; }
 """
 )
 LEAK = """

@@ -170,3 +170,144 @@ location /v2 { webtorch_inference_protocol; }
     + GATE_SERVER
     + "".join(f"location = /{name} {{ webtorch_handler app:{name}; }}\n" for name in KINDS)
 )
+
+TABLES_APP = """
+import torch, webtorch
+from jaxtyping import Bool, Float16, Float32, Float64, Int32, Int64, UInt8
+from torch import Tensor
+from typing import NamedTuple
+from webtorch import Missing, Strings
+
+class Both(NamedTuple):
+    total: Float64[Tensor, "batch"]
+    label: Strings[list[str], "batch"]
+
+@webtorch.infer
+def plain(
+    age: Float32[Tensor, "batch"], job: Strings[list[str], "batch"], n: Int64[Tensor, "batch"]
+) -> Both:
+    return Both(age.double() + n, [text.upper() for text in job])
+
+@webtorch.infer
+def pairs(x: Float32[Tensor, "batch 2"], n: UInt8[Tensor, "batch"]) -> Float32[Tensor, "batch 2"]:
+    return x * n[:, None]
+
+calls = []
+
+@webtorch.infer
+def optional(
+    x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch"] | None
+) -> Float32[Tensor, "batch"]:
+    return -x if y is None else x + y
+
+@webtorch.infer
+def missing(
+    x: Missing[Float32[Tensor, "batch"]],
+    n: Missing[Int64[Tensor, "batch"]],
+    b: Missing[Bool[Tensor, "batch"]],
+    s: Missing[Strings[list[str], "batch"]],
+) -> tuple[Float32[Tensor, "batch"], Int64[Tensor, "batch"], Strings[list[str], "batch"]]:
+    assert isinstance(n, webtorch.Masked) and b.mask.dtype == torch.bool
+    bits = x.isnan() + 2 * n.mask + 4 * b.mask + 8 * s.mask
+    return x, bits, [f"{v}{t}" for v, t in zip(n.values.tolist(), s.values)]
+
+@webtorch.infer
+def filled(
+    x: Float32[Tensor, "batch"],
+    y: Float32[Tensor, "batch 2"] = torch.tensor([1.5, 2.5]),
+    n: Int32[Tensor, "batch"] = 7,
+    s: Strings[list[str], "batch"] = "none",
+) -> tuple[Float32[Tensor, "batch"], Strings[list[str], "batch"]]:
+    return x + y.sum(dim=1) + n, s
+
+@webtorch.infer
+def texts(
+    x: Float32[Tensor, "batch"],
+    job: Strings[list[str], "batch"] | None = "unknown",
+    city: Missing[Strings[list[str], "batch"]] = "nowhere",
+    tags: Missing[Strings[list[list[str]], "batch 2"]] = "none",
+) -> Strings[list[str], "batch"]:
+    return [
+        ":".join([*row, *(tag if tag else "" for tag in two)])
+        for *row, two in zip(job, city.values, tags.values)
+    ]
+
+@webtorch.infer
+def wide(
+    x: Float32[Tensor, "batch"],
+    image: Missing[Int64[Tensor, "batch 3 224 224"]] | None = None,
+    text: Strings[list[list[str]], "batch 1000"] | None = None,
+) -> Float32[Tensor, "batch"]:
+    return -x if image is None else x + image.values.sum((1, 2, 3)) + image.mask.sum((1, 2, 3))
+
+@webtorch.infer
+def widening(
+    x: Float32[Tensor, "batch n"],
+    y: Float32[Tensor, "batch m"],
+    product: Float32[Tensor, "batch n m"] | None,
+) -> Float32[Tensor, "batch"]:
+    return -x.sum(1) if product is None else product.sum((1, 2)) + y.sum(1)
+
+@webtorch.infer
+def wide_default(
+    x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch 3 224 224"] = 1.0
+) -> Float32[Tensor, "batch"]:
+    return x + y.mean((1, 2, 3))
+
+@webtorch.infer
+def widening_default(
+    x: Float32[Tensor, "batch n"],
+    y: Float32[Tensor, "batch m"],
+    product: Float32[Tensor, "batch n m"] = 1.0,
+) -> Float32[Tensor, "batch"]:
+    return product.sum((1, 2))
+
+@webtorch.train
+def train_wide(
+    x: Float32[Tensor, "batch"], y: Float32[Tensor, "batch 1000"] | None
+) -> Float32[Tensor, "batch"]:
+    return x if y is None else x + y.sum(1)
+
+@webtorch.train
+def train(x: Missing[Float32[Tensor, "batch"]]) -> Float32[Tensor, "batch"]:
+    return x.nan_to_num(-1.0)
+
+@webtorch.infer
+def double(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+    return 2 * x
+
+@webtorch.infer
+def whole(x: Int32[Tensor, "batch"]) -> Int32[Tensor, "batch"]:
+    return x
+
+@webtorch.infer
+def half(x: Float16[Tensor, "batch"]) -> Float16[Tensor, "batch"]:
+    return x
+
+@webtorch.infer
+def flag(x: Bool[Tensor, "batch"]) -> Bool[Tensor, "batch"]:
+    return ~x
+"""
+_TABLES = [
+    "plain",
+    "pairs",
+    "optional",
+    "missing",
+    "filled",
+    "texts",
+    "widening",
+    "wide_default",
+    "widening_default",
+    "train_wide",
+    "train",
+    "double",
+    "whole",
+    "half",
+    "flag",
+]
+TABLES_SERVER = "client_max_body_size 16m;" + "".join(
+    f"location = /{name} {{ webtorch_handler app:{name}; }}\n" for name in _TABLES
+)
+TABLES_SERVER += "location = /wide { webtorch_handler app:wide queue_size=32m; }\n"
+TABLES_SERVER += "location = /large { client_max_body_size 32m; webtorch_handler app:whole; }\n"
+TABLES_SERVER += "location = /slow { webtorch_handler app:optional max_delay=300ms; }\n"

@@ -55,6 +55,12 @@ class Echo(BaseHTTPRequestHandler):
 
     server: "EchoServer"
 
+    def do_OPTIONS(self) -> None:
+        """Answer that there is no signature, and keep the connection."""
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_POST(self) -> None:
         """Answer."""
         body = self.rfile.read(int(self.headers["Content-Length"]))

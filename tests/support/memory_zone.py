@@ -14,7 +14,7 @@ class Block:
     def __init__(self, size: int) -> None:
         self.fresh = True
         self.memory = torch.zeros(size, dtype=torch.uint8)
-        self.counters = SimpleNamespace(steps=0, saved=0, seen=0)
+        self.counters = SimpleNamespace(steps=0, saved=0, seen=0, weights=0)
         self.previous = None
         self._copy: Any = None
 

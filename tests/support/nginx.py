@@ -343,13 +343,22 @@ class Nginx:
         ]
 
 
+def start_time(pid: int) -> str | None:
+    """Return when a process was started, in ticks since the boot; None if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
 def quit_cleanly(server: Nginx) -> None:
     """Stop a server gracefully; what is left of it then is a leak."""
     if server.process.poll() is not None:
         return
-    children = [pid for pid, _ in server.children()]
+    children = {pid: start_time(pid) for pid, _ in server.children()}
     assert server.quit() == 0, server.log()
-    left = [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+    # another process or thread may have got the number meanwhile
+    left = [pid for pid, start in children.items() if start and start_time(pid) == start]
     assert not left, f"processes {left} are left"
     assert not server.unexpected_in_log(), server.log()
 

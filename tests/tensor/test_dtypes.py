@@ -7,17 +7,29 @@ import numpy as np
 import pytest
 import torch
 
-from apps import DTYPES_APP as APP  # noqa: F401 - the server fixture reads it
-from apps import KINDS
+from apps import DTYPES_APP, KINDS
 from webtorch._schema import DTYPES
 
 INTEGERS = [name for name in KINDS if "int" in name]
 FLOATS = [name for name in KINDS if "float" in name]
 
+APP = DTYPES_APP + "".join(
+    f"""
+@webtorch.train
+def missing_{name}(
+    x: webtorch.Missing[jaxtyping.{KINDS[name]}[Tensor, "batch 2"]],
+) -> jaxtyping.{KINDS[name]}[Tensor, "batch 2"]:
+    return x.nan_to_num(-1.0)
+"""
+    for name in FLOATS
+)
+
 SERVER = "".join(
     f"location = /{name} {{ webtorch_handler app:{name}; }}\n"
     f"location = /train/{name} {{ webtorch_handler app:train_{name}; }}\n"
     for name in KINDS
+) + "".join(
+    f"location = /missing/{name} {{ webtorch_handler app:missing_{name}; }}\n" for name in FLOATS
 )
 
 
@@ -71,14 +83,26 @@ def test_floats_beyond_the_range(server, name):
         assert answer.json()["code"] == "out_of_range"
 
 
+TORCH7 = "4|1|3|V 1|18|torch.DoubleTensor|1|2|1|1|4|2|3|V 1|19|torch.DoubleStorage|2|0.5 {}|"
+
+
 @pytest.mark.parametrize("name", FLOATS)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_not_finite_not_trained_on(server, name, number):
-    tensor = "4|1|3|V 1|18|torch.DoubleTensor|1|2|1|1|4|2|3|V 1|19|torch.DoubleStorage|2|0.5 {}|"
-    assert server.post_text(f"/{name}", tensor.format(number)).ok
-    answer = server.post_text(f"/train/{name}", tensor.format(number))
+    assert server.post_text(f"/{name}", TORCH7.format(number)).ok
+    answer = server.post_text(f"/train/{name}", TORCH7.format(number))
     assert answer.status_code == 422 and answer.json()["code"] == "not_finite"
-    assert server.post_text(f"/train/{name}", tensor.format(0.25)).ok
+    assert server.post_text(f"/train/{name}", TORCH7.format(0.25)).ok
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_missing_elements_are_not_infinities(server, name):
+    largest = torch.finfo(DTYPES[name]).max
+    for number in (np.nan, largest, -largest, 0.0, -0.0):
+        assert server.post_text(f"/missing/{name}", TORCH7.format(number)).ok
+    for number in (np.inf, -np.inf):
+        answer = server.post_text(f"/missing/{name}", TORCH7.format(number))
+        assert answer.status_code == 422 and answer.json()["code"] == "not_finite"
 
 
 @pytest.mark.parametrize(

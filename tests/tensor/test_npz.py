@@ -221,7 +221,7 @@ def test_mismatches(server, save):
         return post(server, path, npz(SAVE[save], **arrays))
 
     expected = 'tensor "x": expected float32 [batch, 2], found '
-    check_error(send("/half", x=ROW.astype("f8")), 422, "wrong_dtype", expected + "float64 [1, 2]")
+    assert send("/half", x=ROW.astype("f8")).ok
     check_error(send("/half", x=ROW[:, :1]), 422, "wrong_shape", expected + "float32 [1, 1]")
     check_error(send("/half", x=ROW.astype(">f4")), 422, "wrong_dtype", 'tensor "x"')
     check_error(send("/half", x=np.array(["text"])), 422, "wrong_dtype", 'tensor "x"')

@@ -222,7 +222,7 @@ def test_empty_body(server):
 
 def test_mismatches(server):
     expected = 'tensor "x": expected float32 [batch, 2], found '
-    check_error(post(server, "/half", ROW.double()), 422, "wrong_dtype", f"{expected}float64")
+    assert post(server, "/half", ROW.double()).ok
     check_error(post(server, "/half", ROW[:, :1]), 422, "wrong_shape", f"{expected}float32 [1, 1]")
     check_error(post(server, "/half", {"y": ROW}), 422, "unknown_tensor", '"y"')
     check_error(post(server, "/half", {}), 422, "missing_tensor", '"x"')
@@ -230,7 +230,7 @@ def test_mismatches(server):
     assert post(server, "/two", ROW).status_code == 415
     answer = post(server, "/two", {"a": ROW, "ß": torch.tensor([True, False])})
     check_error(answer, 422, "wrong_shape", 'tensors "a" and "ß" differ in rows')
-    check_error(post(server, "/alone", torch.ones(2, 3)), 422, "wrong_dtype", "float32 [2, 3]")
+    assert post(server, "/alone", torch.ones(2, 3)).ok
 
 
 def test_not_finite_not_trained_on(server):
@@ -252,7 +252,7 @@ def test_not_finite_not_trained_on(server):
         {"x": {"x": ROW}},
         "text",
         None,
-        {f"x{number}": ROW for number in range(17)},
+        {f"x{number}": ROW for number in range(33)},
     ],
 )
 def test_other_values_are_refused(server, value):

@@ -1,7 +1,9 @@
 """Axes whose size a request chooses: in all formats, and batches of rows of the same size."""
 
 import concurrent.futures
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -444,6 +446,47 @@ def test_lengths_that_are_only_claimed(server):
     row = b"[" + b"1," * 999_999 + b"1]"
     body = b"[[" + row + b",[]" * 999_999 + b"]]"
     check_error(server.post("/transposed", data=body), 422, "wrong_shape", "in a ragged array")
+
+
+def members(files: dict[str, bytes]) -> bytes:
+    """Write files by name as a zip archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def claimed(dtype: str, shape: tuple[int, ...], data: bytes) -> bytes:
+    """Write an .npy file of any data under a header of any shape."""
+    file = io.BytesIO()
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + data
+
+
+# bytes of the rows, which are float32, or those of the float64 in the body exceed 64 bits
+@pytest.mark.parametrize("size", [2**60, 2**61, 2**61 + 1, 2**62, 2**62 + 1, 2**63 - 16])
+def test_sizes_beyond_all_memory(server, size):
+    data = np.ones(1).tobytes()
+    entry = {"dtype": "F64", "shape": [1, size], "data_offsets": [0, len(data)]}
+    header = json.dumps({"x": entry}).encode()
+    tensors = len(header).to_bytes(8, "little") + header + data
+    file = claimed("<f8", (1, size), data)
+
+    for body, content_type in (
+        (file, NPY),
+        (members({"x.npy": file}), NPZ),
+        (tensors, SAFETENSORS),
+    ):
+        answer = post(server, "/wide", body, content_type)
+        check_error(answer, 400, "malformed_body", 'tensor "x"', SHAPE_OF_DATA)
+    answer = post(server, "/wave", claimed("<f8", (size,), data), NPY)
+    check_error(answer, 400, "malformed_body", SHAPE_OF_DATA)
+    files = {"x.npy": claimed("<f8", (1, size, 3), data), "mask.npy": npy(np.ones((1, 1), bool))}
+    check_error(post(server, "/pooled", members(files), NPZ), 400, "malformed_body", SHAPE_OF_DATA)
+
+    assert load(post(server, "/wave", npy(np.ones(2)), NPY).content).tolist() == [-1, -1]
 
 
 def test_outputs_that_do_not_fit(start):

@@ -59,5 +59,7 @@ def test_imports_of_zone():
 
 def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
-    modules = ("bridge", "failures", "log", "policies", "request_runner", "tensor_runner")
+    modules = ("bridge", "coroutines", "failures", "generator_runner", "life_runner", "loading")
+    modules += ("log", "open_runner", "policies", "posting", "replies", "request_runner")
+    modules += ("requests", "tensor_runner")
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}

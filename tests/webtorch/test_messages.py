@@ -4,18 +4,7 @@ import pytest
 import torch
 
 from webtorch import HTTPError, Request, Response
-from webtorch._messages import RequestHeaders
-
-
-def request(**changes) -> Request:
-    fields = {
-        "method": "GET",
-        "path": "/",
-        "args": "",
-        "headers": RequestHeaders([]),
-        "body": memoryview(b""),
-    }
-    return Request(**fields | changes)
+from webtorch._headers import RequestHeaders
 
 
 def test_headers_are_found_in_any_case():
@@ -27,13 +16,37 @@ def test_headers_are_found_in_any_case():
 
 
 def test_query():
-    assert request(args="a=1&b=&a=%20").query() == {"a": ["1", " "], "b": [""]}
+    assert Request(args="a=1&b=&a=%20").query() == {"a": ["1", " "], "b": [""]}
+    assert Request().query() == {}
+
+
+def test_request_of_a_test():
+    request = Request("POST", "/f", "a=1", {"X-A": "1"}, b"[1]", {"uri": "/f"}, {"id": "7"})
+    assert (request.method, request.path, request.args) == ("POST", "/f", "a=1")
+    assert request.headers["x-a"] == "1" and request.json() == [1]
+    assert request.variables == {"uri": "/f"} and request.path_params == {"id": "7"}
+    request = Request()
+    assert (request.method, request.path, request.args, bytes(request.body)) == (
+        "GET",
+        "/",
+        "",
+        b"",
+    )
+    assert dict(request.headers) == {} and request.variables == {} and request.path_params == {}
+    with pytest.raises(AttributeError, match="nothing"):
+        request.nothing  # noqa: B018
+
+
+def test_cookies():
+    request = Request(headers={"Cookie": 'a=1; b="x\\"y"; a=2; bad; c=d=e, f'})
+    assert request.cookies == {"a": "1", "b": 'x"y', "c": "d=e, f"}
+    assert Request().cookies == {}
 
 
 def test_json_too_deep():
     with pytest.raises(HTTPError) as caught:
-        request(body=memoryview(b"[" * 100000)).json()
-    assert caught.value.status == 400
+        Request(body=b"[" * 100000).json()
+    assert caught.value.status == 400 and caught.value.code == "malformed_body"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +59,10 @@ def test_json_too_deep():
         ({"a": 1}, b'{"a":1}', "application/json"),
         (Response([1, 2]), b"[1,2]", "application/json"),
         (Response("x", content_type="text/html"), b"x", "text/html"),
+        (Response("x", headers={"X": "1"}), b"x", "text/plain; charset=utf-8"),
+        ([1, None], b"[1,null]", "application/json"),
+        (None, b"", "application/octet-stream"),
+        (True, b"true", "application/json"),
     ],
 )
 def test_results(result, body, content_type):
@@ -58,10 +75,48 @@ def test_tensor_is_left_to_its_codec():
         response.encoded()
 
 
-@pytest.mark.parametrize("result", [None, 1, object()])
-def test_other_results(result):
-    with pytest.raises(TypeError, match="a handler returns"):
-        Response.of(result)
+def test_results_with_a_status():
+    response = Response.of(({"a": 1}, 201))
+    assert response.status == 201 and response.encoded()[0] == b'{"a":1}'
+    response = Response.of((None, 303, {"Location": "/x"}))
+    assert response.status == 303 and response.checked_headers() == ([("Location", "/x")], None)
+    response = Response.of((Response("x", headers={"A": "1"}), 404, [("B", "2")]))
+    assert response.status == 404 and response.checked_headers()[0] == [("A", "1"), ("B", "2")]
+    assert Response.of(None).status == 204
+    with pytest.raises(ValueError, match="status 5"):
+        Response.of((1, 5))
+
+
+@pytest.mark.parametrize("result", [(1, "2"), (1, True), (1, 200, "x"), (1,), (1, 2, 3, 4)])
+def test_other_tuples_are_lists(result):
+    response = Response.of(result)
+    assert response.status == 200 and response.encoded()[0].startswith(b"[1")
+
+
+def test_unknown_class():
+    with pytest.raises(TypeError, match="JSON cannot hold a builtins"):
+        Response.of(object()).encoded()
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "detail"),
+    [
+        (HTTPError(404), "Not Found", "Not Found"),
+        (HTTPError(404, "gone"), "gone", "gone"),
+        (HTTPError(404, message="gone"), "gone", "gone"),
+        (HTTPError(422, [{"field": "age"}]), "Unprocessable Entity", [{"field": "age"}]),
+        (HTTPError(422, {"a": 1}, message="no"), "no", {"a": 1}),
+        (HTTPError(499), "status 499", "status 499"),
+    ],
+)
+def test_errors(error, message, detail):
+    assert error.message == str(error) == message and error.detail == detail
+
+
+@pytest.mark.parametrize("code", ["", "a b", 'a"', "a" * 65])
+def test_codes_that_are_refused(code):
+    with pytest.raises(ValueError, match="code"):
+        HTTPError(400, code=code)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +136,8 @@ def test_other_results(result):
 def test_headers_that_are_refused(name, value):
     with pytest.raises(ValueError, match="header"):
         Response("", headers=[(name, value)])
+    with pytest.raises(ValueError, match="header"):
+        HTTPError(400, headers={name: value})
 
 
 @pytest.mark.parametrize("status", [0, 100, 199, 600])

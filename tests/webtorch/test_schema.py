@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from webtorch import SignatureError
+from webtorch import Missing, SignatureError, Strings
+from webtorch._gaps import Gaps
 from webtorch._schema import Schema, TensorSpec
 
 
@@ -84,3 +85,48 @@ def test_describe():
     spec = TensorSpec("x", torch.float32, (3, 4))
     assert spec.describe(True) == "float32 [batch, 3, 4]"
     assert TensorSpec("x", torch.bool, ()).describe(False) == "bool []"
+
+
+def test_gaps():
+    def f(
+        a: Missing[Int64[Tensor, "batch"]] | None,
+        b: Missing[Float32[Tensor, "batch 2"]],
+        c: Strings[list[str], "batch"] | None = None,
+        d: Float32[Tensor, "batch 2"] = (1, 2.5),
+        e: Strings[list[str], "batch"] = "x",
+    ) -> Float32[Tensor, "batch"]: ...
+
+    schema = Schema.of(f)
+    gaps = [spec.gaps for spec in schema.inputs]
+    assert gaps[:3] == [Gaps(True, True), Gaps(False, True), Gaps(True)]
+    assert gaps[3].default == torch.tensor([1, 2.5]).numpy().tobytes()
+    assert gaps[4].default == b"x"
+    assert schema.masks == ((0, 5),) and schema.optional == (0, 2)
+    assert schema.buffers[5] == TensorSpec("a", torch.bool, ())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "text"),
+    [
+        (Float32[Tensor, "batch"], None, "must allow that"),
+        (Int64[Tensor, "batch"], 1.5, "torch.float32, which is not converted to torch.int64"),
+        (UInt8[Tensor, "batch"], 256, "out of range of torch.uint8"),
+        (Float32[Tensor, "batch 2"], [1.0, 2.0, 3.0], r"shape of a row, \[2\]"),
+        (Float32[Tensor, "batch"], "x", "is not a number, but str"),
+        (Strings[list[str], "batch"], b"x", "is not str, but bytes"),
+        (Strings[list[str], "batch"], 300 * "x", "more than 256 bytes"),
+        (Float32[Tensor, "batch seq"], 0.0, 'no other tensor has its axis "seq"'),
+        (Float32[Tensor, "batch out"] | None, None, "only in inputs that may be absent"),
+    ],
+    ids=[*map(str, range(9))],
+)
+def test_defaults_that_cannot_be_served(annotation, default, text):
+    def f(y, x=default): ...
+
+    f.__annotations__ = {
+        "y": Float32[Tensor, "batch"],
+        "x": annotation,
+        "return": Float32[Tensor, "batch out" if "only" in text else "batch"],
+    }
+    with pytest.raises(SignatureError, match=text):
+        Schema.of(f)

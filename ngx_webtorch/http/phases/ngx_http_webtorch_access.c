@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch_access.h"
+#include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_score.h"
@@ -28,6 +29,7 @@ struct ngx_http_webtorch_access_s {
 
 static char *ngx_http_webtorch_access_option(ngx_conf_t *cf,
     ngx_http_webtorch_access_t *access, ngx_str_t *option);
+static ngx_uint_t ngx_http_webtorch_access_stream(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_access_body(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_body_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
@@ -186,7 +188,8 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     }
 
     if (access->fh.body && !ctx->body_read
-        && (r->headers_in.content_length_n > 0 || r->headers_in.chunked))
+        && (r->headers_in.content_length_n > 0 || r->headers_in.chunked)
+        && !ngx_http_webtorch_access_stream(r))
     {
         return ngx_http_webtorch_access_body(r);
     }
@@ -209,6 +212,21 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     ngx_http_webtorch_suspend(r);
 
     return NGX_AGAIN;
+}
+
+
+/* a stream's body has no end that could be waited for, and no limit */
+
+static ngx_uint_t
+ngx_http_webtorch_access_stream(ngx_http_request_t *r)
+{
+    ngx_http_webtorch_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+
+    return wlcf->handler
+           && wlcf->handler->schema.kind == WEBTORCH_STREAM
+           && !(wlcf->handler->schema.stream & WEBTORCH_STREAM_GENERATE);
 }
 
 

@@ -66,11 +66,17 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     if (schema->kind == WEBTORCH_HANDLER) {
         why = "is a function of requests, one of tensors is needed";
 
+    } else if (schema->kind == WEBTORCH_STREAM) {
+        why = "is a function of streams, one of tensors is needed";
+
     } else if (!schema->batched) {
         why = "takes one row, an axis \"batch\" is needed";
 
     } else if (schema->naxes > 1 || schema->naxes != schema->nbound) {
         why = "has more variable axes than that of tokens, sizes are needed";
+
+    } else if (schema->nmasks) {
+        why = "has masks of missing elements, of features none is missing";
 
     } else if (!fh->any_output
                && (schema->noutputs == 0

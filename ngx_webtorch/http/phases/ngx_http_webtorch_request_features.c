@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_request_features.h"
+#include "ngx_http_webtorch_body.h"
 
 
 /* headers that are columns of "request" */
@@ -13,7 +14,7 @@ typedef struct {
 static void ngx_http_webtorch_header_features(ngx_http_request_t *r,
     ngx_webtorch_request_features_t *request);
 static ngx_uint_t ngx_http_webtorch_is_address(ngx_str_t *host);
-static uint64_t ngx_http_webtorch_body_size(ngx_http_request_t *r);
+static uint64_t ngx_http_webtorch_request_body_size(ngx_http_request_t *r);
 
 
 static ngx_http_webtorch_known_header_t  ngx_http_webtorch_known_headers[] = {
@@ -80,7 +81,7 @@ ngx_http_webtorch_request_features(ngx_http_request_t *r,
         request->flags |= 1U << NGX_WEBTORCH_REQUEST_HOST_IS_ADDRESS;
     }
 
-    request->body = ngx_http_webtorch_body_size(r);
+    request->body = ngx_http_webtorch_request_body_size(r);
 
     ngx_http_webtorch_header_features(r, request);
 }
@@ -154,22 +155,12 @@ ngx_http_webtorch_is_address(ngx_str_t *host)
 
 
 static uint64_t
-ngx_http_webtorch_body_size(ngx_http_request_t *r)
+ngx_http_webtorch_request_body_size(ngx_http_request_t *r)
 {
-    uint64_t      size;
-    ngx_chain_t  *cl;
-
     if (r->headers_in.content_length_n >= 0) {
         return r->headers_in.content_length_n;
     }
 
-    size = 0;
-
-    if (r->request_body && !r->request_body_no_buffering) {
-        for (cl = r->request_body->bufs; cl; cl = cl->next) {
-            size += ngx_buf_size(cl->buf);
-        }
-    }
-
-    return size;
+    return (r->request_body && !r->request_body_no_buffering)
+               ? ngx_http_webtorch_body_size(r->request_body->bufs) : 0;
 }

@@ -4,6 +4,7 @@ import errno
 import re
 
 from webtorch import _process
+from webtorch._worker import access
 
 # of what another process has: a port, the lock of a file, a file that must be new
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EBUSY, errno.EEXIST, errno.ETXTBSY}
@@ -21,6 +22,8 @@ def on_import(error: BaseException) -> str | None:
         A text, or None if there is nothing to add to the exception.
 
     """
+    if complaint := access.complaint_about(error):
+        return complaint
     number = error.errno if isinstance(error, OSError) else None
     if number not in _TAKEN and "locked" not in str(error):
         return None

@@ -14,11 +14,17 @@ from typing import Any
 
 import torch
 
+from webtorch import _batches
 from webtorch._native import ffi, lib
 from webtorch._worker import environment, log, programs
+from webtorch._worker.coroutines import Loop
+from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
 from webtorch._worker.policies import PolicyRunner
+from webtorch._worker.posting import Posting
 from webtorch._worker.process import Process, Settings
+from webtorch._worker.request_runner import RequestRunner
+from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._zone.shared_state import refresh_all
 from webtorch.balancer import PolicyError
 
@@ -34,7 +40,19 @@ _run: dict[int, Callable[[int, int, int, Any], None]] = {}
 # runners of policies, by the number of the handler
 _policies: dict[int, PolicyRunner] = {}
 
+# runners of handlers under `async def`, by the number of the handler
+_coroutines: dict[int, RequestRunner] = {}
+
+# runners of handlers that yield, under `def`
+_generators: list[GeneratorRunner] = []
+
+# runners of functions of tensors, by the number of the handler
+_tensor_runners: dict[int, TensorRunner] = {}
+
+_posting = Posting(_tensor_runners, _run)
+
 _process: Process | None = None
+_loop: Loop | None = None
 
 
 def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -47,7 +65,7 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
 
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_init(settings: Any) -> None:
-    global _process
+    global _process, _loop
     # A crash writes a traceback. nginx makes descriptor 2 a copy of its error log, also when it
     # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
     # the old number may become a client's connection.
@@ -72,18 +90,33 @@ def ngx_webtorch_py_init(settings: Any) -> None:
         ),
         reload_handlers,
     )
+    _loop = Loop(_coroutines, _posting, settings.threads)
+    if not settings.check:
+        _batches.batches = _posting
+        # nothing computes batches in a forked child
+        os.register_at_fork(after_in_child=_forget_batches)
 
 
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_start() -> None:
+    if _coroutines and _loop:
+        _loop.start()
     if _process:
         _process.start()
 
 
-@ffi.def_extern(onerror=_on_error)
-def ngx_webtorch_py_exit() -> None:
+def _forget_batches() -> None:
+    _batches.batches = None
+
+
+@ffi.def_extern(error=1, onerror=_on_error)
+def ngx_webtorch_py_exit() -> int:
+    is_busy = bool(_loop and not _loop.stop())
+    for runner in _generators:
+        runner.close_all()
     if _process:
         _process.exit()
+    return int(is_busy)
 
 
 @ffi.def_extern()
@@ -103,7 +136,14 @@ def ngx_webtorch_py_refresh_models() -> int:
 def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: int) -> int:
     text = ffi.string(name).decode()
     try:
-        _run[index] = load_handler(text, schema).run
+        runner = load_handler(text, schema)
+        _run[index] = runner.run
+        if isinstance(runner, RequestRunner) and runner.handler.is_coroutine:
+            _coroutines[index] = runner
+        elif isinstance(runner, GeneratorRunner):
+            _generators.append(runner)
+        elif isinstance(runner, TensorRunner):
+            _tensor_runners[index] = runner
     except BaseException as failure:
         return _refuse(text, failure, error, size)
     return 0

@@ -4,10 +4,16 @@ import math
 import time
 from typing import Any
 
-from webtorch._messages import HTTPError
-from webtorch._native import lib
+from webtorch import _json
+from webtorch._errors import HTTPError
+from webtorch._headers import check_headers
+from webtorch._native import ffi, lib
 from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
+from webtorch._worker.replies import point, set_headers
+
+raised: dict[int, list[BaseException]] = {}
+"""For each caller that waits for rows, by its number in C's jobs: what the call has raised."""
 
 
 class Failures:
@@ -34,13 +40,33 @@ class Failures:
         self._unlogged = 0
 
     def answer(self, job: Any, error: BaseException) -> None:
-        """Answer a request: an HTTPError with its message, others with 500 and no details."""
-        if isinstance(error, HTTPError):
-            message = error.message.encode(errors="replace")
-            lib.ngx_webtorch_fail(job, error.status, message, len(message))
+        """Answer a request: an HTTPError with its details, others with 500 and none.
+
+        Callers in this process get the exception itself, unless they wait no more.
+        """
+        if job.caller:
+            if (found := raised.get(job.caller)) is not None:
+                found.append(error)
+            lib.ngx_webtorch_fail(job, 500, ffi.NULL)
             return
-        self._log(error)
-        lib.ngx_webtorch_fail(job, 500, b"", 0)
+        if isinstance(error, HTTPError):
+            try:
+                _send(job, error)
+            except Exception as failure:  # its detail or its headers cannot be sent
+                failure.__cause__ = error
+                error = failure
+            else:
+                return
+        self.log(error)
+        lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+
+    def log(self, error: BaseException) -> None:
+        """Log an exception, unless several of its kind were logged in this interval."""
+        try:
+            self._log(error)
+        except Exception as failure:  # of its __str__, for example
+            kind = type(error).__name__
+            log_error(f'handler "{self._name}" failed: {kind}, which cannot be logged: {failure!r}')
 
     def _log(self, error: BaseException) -> None:
         now = time.monotonic()
@@ -57,6 +83,18 @@ class Failures:
         if hint := advice.on_call(error):
             log_error(f'handler "{self._name}": {hint}')
         self._unlogged = 0
+
+
+def _send(job: Any, error: HTTPError) -> None:
+    """Hand an error for the client over to C, which copies it."""
+    failure = ffi.new("webtorch_failure_t *")
+    keep: list[Any] = []
+    point(failure.message, error.message.encode(errors="replace"), keep)
+    point(failure.code, (error.code or "").encode(), keep)
+    if not isinstance(error.detail, str):
+        point(failure.detail, _json.encode(error.detail), keep)
+    set_headers(failure, check_headers(error.headers)[0], keep)
+    lib.ngx_webtorch_fail(job, error.status, failure)
 
 
 def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:

@@ -11,18 +11,25 @@ import torch
 
 import webtorch
 from webtorch import _handlers
-from webtorch._handlers import Handler, HandlerNotFoundError, TensorFunction
+from webtorch._generate import GenerateFunction
+from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
+from webtorch._native import lib
+from webtorch._resumable import ResumableFunction
 from webtorch._schema import SignatureError
+from webtorch._streams import StreamFunction
 from webtorch._worker import advice
+from webtorch._worker.generator_runner import GeneratorRunner
+from webtorch._worker.life_runner import LIFE, LifeRunner
 from webtorch._worker.log import log_exception
+from webtorch._worker.open_runner import OPEN, OpenRunner
 from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.schema_writer import write_schema
+from webtorch._worker.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
-Runner = TensorRunner | RequestRunner
+Runner = TensorRunner | RequestRunner | LifeRunner
 
 # their messages are complete without a traceback
 _EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError)
@@ -38,26 +45,62 @@ def load_handler(name: str, schema: Any) -> Runner:
 
     Args:
         name: `module:function`.
-        schema: A webtorch_schema_t, all of it zero.
+        schema: A webtorch_schema_t, all of it zero but what C sets before.
 
     Raises:
         Exception: It cannot be served; `describe_failure` says why.
 
     """
+    if name.endswith(LIFE):
+        return _load_life(name, schema)
+    if name.endswith(OPEN):
+        return _load_open(name, schema)
+
     before = set(models)
+    handler: Handler | None = None
     try:
         with models.importing():
             handler = _find(name)
+        if schema.stream & lib.WEBTORCH_STREAM_RESUME:
+            handler = _resumable(handler)
         write_schema(schema, handler)
+        runner: Runner
+        if isinstance(handler, TensorFunction):
+            runner = TensorRunner(name, handler)
+        else:
+            kind = GeneratorRunner if handler.is_generator else RequestRunner
+            runner = kind(name, handler, read_captures(schema))
+    except SignatureError as error:
+        models.discard(models.keys() - before)
+        raise (_placed(error, handler) if handler else error) from error.__cause__
     except BaseException:
         models.discard(models.keys() - before)
         raise
 
-    runner: Runner
-    if isinstance(handler, TensorFunction):
-        runner = TensorRunner(name, handler)
-    else:
-        runner = RequestRunner(name, handler)
+    _runners.append(runner)
+    return runner
+
+
+def _load_life(name: str, schema: Any) -> Runner:
+    """Return what begins and ends the streams of a handler, which is loaded already."""
+    handler = _find(name)
+    if not isinstance(handler, StreamFunction):
+        raise HandlerNotFoundError(f'"{name}" is not of a stream')
+    schema.kind = Kind.HANDLER
+    write_values(schema, ())
+    life: StreamFunction | ResumableFunction = handler
+    if schema.stream & lib.WEBTORCH_STREAM_RESUME:
+        life = _resumable(handler)
+    runner = LifeRunner(name, life, read_captures(schema))
+    _runners.append(runner)
+    return runner
+
+
+def _load_open(name: str, schema: Any) -> Runner:
+    """Return what begins the generations of a handler, which is loaded already."""
+    handler = _find(name)
+    write_schema(schema, handler)
+    runner = OpenRunner(name, handler)  # type: ignore[arg-type]
     _runners.append(runner)
     return runner
 
@@ -71,31 +114,73 @@ def reload_handlers() -> None:
 
     """
     with models.rebuild():
-        found = [_find(runner.name) for runner in _runners]
+        found = [_find_again(runner) for runner in _runners]
         for runner, handler in zip(_runners, found, strict=True):
             if not runner.handler.serves_like(handler):
                 raise SignatureError(
                     f'"{runner.name}" has another signature or other options: reload nginx'
                 )
-    for runner, handler in zip(_runners, found, strict=True):
-        runner.handler = handler
+        replacements = [
+            runner.prepare(handler) for runner, handler in zip(_runners, found, strict=True)
+        ]
+    for replace in replacements:
+        replace()
     current = models.shared_states()
     retire_all_but(current)
     for shared in current:
         shared.supersede()
 
 
+def _find_again(runner: Runner) -> Handler:
+    handler = _find(runner.name)
+    is_resumable = isinstance(runner.handler, ResumableFunction)
+    return _resumable(handler) if is_resumable else handler
+
+
+def _resumable(handler: Handler) -> ResumableFunction:
+    """Return a stream whose states are in the memory that workers share.
+
+    Raises:
+        SignatureError: It is not a stream, or has states that cannot be there.
+
+    """
+    if type(handler) is not StreamFunction:
+        raise _placed(SignatureError('"resume=" is for functions under @webtorch.stream'), handler)
+    try:
+        return ResumableFunction(handler)
+    except SignatureError as error:
+        raise _placed(error, handler) from error.__cause__
+
+
+def _placed(error: SignatureError, handler: Handler) -> SignatureError:
+    """Return an error with the place of the function that it is about."""
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    if code is None:
+        return error
+    return SignatureError(f"{error} ({code.co_filename}, line {code.co_firstlineno})")
+
+
 def _find(name: str) -> Handler:
-    """Import a handler that a plain call runs."""
-    handler = _handlers.find(name)
+    """Import a handler that a call or a coroutine runs."""
+    handler = _handlers.find(name.removesuffix(LIFE).removesuffix(OPEN))
+    if name.endswith(OPEN):
+        if not isinstance(handler, GenerateFunction):
+            raise HandlerNotFoundError(f'"{name}" is not of a generate function')
+        return handler.served_as(name.removesuffix(OPEN)).opener
     function = inspect.getattr_static(handler, "__wrapped__")
-    for is_kind, kind in (
-        (inspect.iscoroutinefunction, 'a coroutine ("async def")'),
-        (inspect.isasyncgenfunction, 'an asynchronous generator ("async def" with "yield")'),
-        (inspect.isgeneratorfunction, 'a generator ("yield")'),
-    ):
-        if is_kind(function):
-            raise SignatureError(f"it is {kind}, which is not supported")
+    if not isinstance(handler, TensorFunction):
+        return handler
+    kind = None
+    if inspect.isasyncgenfunction(function):
+        kind = 'an asynchronous generator ("async def" with "yield") of tensors'
+    elif inspect.isgeneratorfunction(function):
+        kind = 'a generator ("yield") of tensors'
+    elif inspect.iscoroutinefunction(function):
+        kind = 'a coroutine ("async def") of tensors'
+    if kind:
+        raise _placed(SignatureError(f"it is {kind}, which is not supported"), handler)
+    if isinstance(handler, StreamFunction):
+        return handler.served_as(name.removesuffix(LIFE))
     return handler
 
 

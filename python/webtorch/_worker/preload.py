@@ -10,5 +10,6 @@ import torch._dynamo  # noqa: F401
 import webtorch._handlers
 import webtorch._model
 import webtorch._process
+import webtorch._worker.access
 import webtorch._worker.environment
 import webtorch._worker.saver  # noqa: F401

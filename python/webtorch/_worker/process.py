@@ -54,6 +54,7 @@ class Process:
         _process.checks = settings.check
         threads: list[Saver | Watcher] = []
         _state.checks = settings.check
+        _state.announces = settings.worker == 0 and not settings.check
         if settings.zone:
             _state.zone = zone = NginxZone()
             if settings.checkpoints:

@@ -8,12 +8,23 @@ from typing import Any
 
 import torch
 
+from webtorch._gaps import Gaps
+from webtorch._generate import GenerateFunction
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
 from webtorch._model import models
+from webtorch._resumable import ResumableFunction
 from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
+from webtorch._streams import StreamFunction
 
 PAIR = 2
 """int64 numbers of a string in C's rows: offset and length."""
+
+# as in ngx_webtorch_api_numbers.h
+_OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
+_STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS, _STREAM_GENERATE = 1, 2, 4, 8, 16
+
+# kinds whose calls may train
+_TRAINING = (Kind.TRAIN, Kind.HANDLER)
 
 _METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
 _DTYPES: dict[Any, int] = {
@@ -25,7 +36,7 @@ def write_schema(target: Any, handler: Handler) -> None:
     """Describe a handler.
 
     Args:
-        target: A webtorch_schema_t, all of it zero.
+        target: A webtorch_schema_t, all of it zero but what C sets before.
         handler: The handler.
 
     Raises:
@@ -35,13 +46,43 @@ def write_schema(target: Any, handler: Handler) -> None:
     target.methods = sum(_METHODS[method] for method in handler.methods)
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
+        if isinstance(handler, StreamFunction | ResumableFunction):
+            target.stream |= _stream_flags(handler)
+        if isinstance(handler, ResumableFunction):
+            target.nstates = len(handler.signature.states)
     else:
-        target.nvars = len(handler.variables)
-        for index, name in enumerate(handler.variables):
-            target.vars[index] = name.encode()
+        write_values(target, handler.variables)
         target.threads = handler.threads or 0
+        target.coroutine = handler.is_coroutine
+        if handler.is_generator:
+            target.stream = _STREAM_ITEMS | _STREAM_CLOSE
     target.kind = handler.kind
-    target.waits = handler.kind != Kind.INFER and any(s.strict for s in models.shared_states())
+    target.waits = handler.kind in _TRAINING and any(s.strict for s in models.shared_states())
+
+
+def _stream_flags(handler: StreamFunction | ResumableFunction) -> int:
+    return (
+        _STREAM_OPEN * handler.has_open
+        | _STREAM_CLOSE * handler.has_close
+        | _STREAM_DONE * handler.signature.has_done
+        | _STREAM_GENERATE * isinstance(handler, GenerateFunction)
+    )
+
+
+def write_values(target: Any, variables: Sequence[str]) -> None:
+    """Describe the values that C evaluates for requests: variables, then the captures."""
+    values = [*variables, *(name.lower() for name in read_captures(target))]
+    target.nvars = len(values)
+    for index, name in enumerate(values):
+        target.vars[index] = name.encode()
+
+
+def read_captures(source: Any) -> list[str]:
+    """Return the named captures of a handler's location, from a webtorch_schema_t."""
+    return [
+        b"".join(source.captures[index]).partition(b"\0")[0].decode(errors="surrogateescape")
+        for index in range(source.ncaptures)
+    ]
 
 
 def _write_tensors(target: Any, schema: Schema) -> None:
@@ -54,10 +95,24 @@ def _write_tensors(target: Any, schema: Schema) -> None:
     target.nbound = schema.bound
     for index, name in enumerate(schema.axes):
         target.axes[index] = name.encode()
-    for index, spec in enumerate(schema.inputs):
+    for index, spec in enumerate(schema.buffers):
         write_spec(target.inputs[index], spec.name, spec.dtype, numbered_shape(schema, spec))
+    for index, spec in enumerate(schema.inputs):
+        _write_gaps(target.gaps[index], spec.gaps)
+    for index, mask in schema.masks:
+        target.gaps[index].mask = mask
+    target.nmasks = len(schema.masks)
+    target.noptional = len(schema.optional)
     for index, spec in enumerate(schema.outputs):
         write_spec(target.outputs[index], spec.name, spec.dtype, numbered_shape(schema, spec))
+
+
+def _write_gaps(target: Any, gaps: Gaps) -> None:
+    target.flags = _OPTIONAL * gaps.optional | _MISSING * gaps.missing
+    if gaps.default is not None:
+        target.flags |= _DEFAULT
+        target.len = len(gaps.default)
+        target.value[0 : len(gaps.default)] = gaps.default
 
 
 def write_spec(target: Any, name: str, dtype: Any, shape: Sequence[int]) -> None:

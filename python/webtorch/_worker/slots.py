@@ -90,7 +90,7 @@ class VariableSlot(Slot):
         self._sizes = batch.sizes
         self._bound = schema.bound
         self._shapes = [
-            numbered_shape(schema, spec) + [PAIR] * spec.has_strings for spec in schema.inputs
+            numbered_shape(schema, spec) + [PAIR] * spec.has_strings for spec in schema.buffers
         ]
         self._reported = [
             (number, *schema.place_of(axis))
@@ -110,7 +110,10 @@ class VariableSlot(Slot):
         for base, numbered in zip(self._bases, self._shapes, strict=True):
             row = [sizes[-1 - size] if size < 0 else size for size in numbered]
             shape = torch.Size([rows, *row] if self._batched else row)
-            views.append(base[: shape.numel()].view(shape))
+            flat = base[: shape.numel()]
+            # an absent input has no elements of its own
+            is_whole = flat.numel() == shape.numel()
+            views.append(flat.view(shape) if is_whole else flat[:1].expand(shape))
         return views
 
     def report(self, outputs: Sequence[Any]) -> None:

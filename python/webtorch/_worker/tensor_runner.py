@@ -6,13 +6,14 @@ several times slower than in a loop: each line that runs for every batch counts.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from webtorch import _strings
+from webtorch._gaps import Masked
 from webtorch._handlers import Span, TensorFunction
 from webtorch._native import ffi, lib
 from webtorch._training import progress
@@ -23,6 +24,7 @@ from webtorch._worker.slots import Slot, VariableSlot, is_shared
 # looking up an attribute of lib takes longer than the comparison
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
 _DROP_SLOT = lib.WEBTORCH_DROP_SLOT
+_ABSENT = lib.WEBTORCH_ABSENT
 
 
 class TensorRunner:
@@ -41,6 +43,7 @@ class TensorRunner:
         self._shared_from = self._min_rows_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        self._has_gaps = bool(handler.schema.optional or handler.schema.masks)
         self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
         self._slots: dict[int, Slot] = {}
         # C reads the outputs of a batch until it uses its slot again
@@ -48,6 +51,15 @@ class TensorRunner:
         self._texts: dict[int, list[bytes]] = {}
         # C's addresses of outputs that are dropped when C has cleared them
         self._dropped: dict[int, Any] = {}
+
+    def prepare(self, handler: Any) -> Callable[[], None]:
+        """Return a function that takes a handler with the same schema instead."""
+
+        def replace() -> None:
+            handler.take_over(self.handler)
+            self.handler = handler
+
+        return replace
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch: one call for all of its requests, unless that fails.
@@ -75,8 +87,8 @@ class TensorRunner:
             slot = self._slots[number] = self._adopt(generation, batch)
 
         inputs: Sequence[Any] = slot.inputs(rows)
-        if self._takes_strings:
-            inputs = self._decode(inputs, batch)
+        if self._takes_strings or self._has_gaps:
+            inputs = self._prepare(inputs, batch)
         progress.begin()
         try:
             outputs: Sequence[Any] = self.handler.run(inputs, rows)
@@ -84,7 +96,7 @@ class TensorRunner:
             changed = slot.is_written() or progress.has_stepped()
             if self._takes_strings:
                 # the lists may have been changed
-                inputs = self._decode(slot.inputs(rows), batch)
+                inputs = self._prepare(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
 
@@ -136,23 +148,47 @@ class TensorRunner:
         """Return a slot over C's buffers, which are freed with the last tensor over them."""
         schema = self.handler.schema
         bases = []
-        for index, spec in enumerate(schema.inputs):
-            memory = ffi.gc(ffi.cast("char *", batch.inputs[index]), lib.ngx_webtorch_buffer_free)
-            buffer = ffi.buffer(memory, batch.allocated[index])
+        for index, spec in enumerate(schema.buffers):
             dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
-            flat = torch.frombuffer(buffer, dtype=dtype)
+            if batch.allocated[index]:
+                memory = ffi.cast("char *", batch.inputs[index])
+                memory = ffi.gc(memory, lib.ngx_webtorch_buffer_free)
+                buffer = ffi.buffer(memory, batch.allocated[index])
+                flat = torch.frombuffer(buffer, dtype=dtype)
+            else:
+                # of an absent input, in whose place the function gets None
+                flat = torch.zeros(1, dtype=dtype)
             if not schema.axes:
-                flat = flat.view(batch.capacity, *spec.sizes(), *[PAIR] * spec.has_strings)
+                shape = batch.capacity, *spec.sizes(), *[PAIR] * spec.has_strings
+                flat = flat.view(shape) if batch.allocated[index] else flat.expand(shape)
             bases.append(flat)
         if schema.axes:
             return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
 
+    def _prepare(self, buffers: Sequence[Tensor], batch: Any) -> list[Any]:
+        """Return what the function gets for C's buffers: strings, masks and None."""
+        schema = self.handler.schema
+        inputs: list[Any] = [*buffers[: len(schema.inputs)]]
+        absent = batch.sizes[_ABSENT] if schema.optional else 0
+        if absent:
+            for index in schema.optional:
+                if absent >> index & 1:
+                    inputs[index] = None
+        if self._takes_strings:
+            inputs = self._decode(inputs, batch)
+        for index, mask in schema.masks:
+            if inputs[index] is not None:
+                inputs[index] = Masked(inputs[index], buffers[mask])
+        return inputs
+
     def _decode(self, inputs: Sequence[Tensor], batch: Any) -> list[Any]:
         """Return the inputs with strings for offsets and lengths in the batch's text."""
         text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
         return [
-            _strings.decode(value, text, spec.dtype) if isinstance(spec.dtype, type) else value
+            _strings.decode(value, text, spec.dtype)
+            if isinstance(spec.dtype, type) and value is not None
+            else value
             for spec, value in zip(self.handler.schema.inputs, inputs, strict=True)
         ]
 

@@ -19,8 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from webtorch._errors import HTTPError
 from webtorch._handlers import handler
-from webtorch._messages import HTTPError, Request, Response
+from webtorch._request import Request
+from webtorch._response import Response
 from webtorch._schema import DTYPES, MAX_TENSORS
 
 NPY = "application/x-npy"

@@ -195,7 +195,7 @@ def read(path: Path, model: Contents) -> Loaded:
         OSError: It cannot be read.
 
     """
-    metadata = _check_sum(path)
+    metadata = check_sum(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -257,7 +257,7 @@ def _metadata(shared: SharedState, steps: int, sequence: int) -> dict[str, str]:
     }
 
 
-def _read_metadata(path: Path) -> tuple[dict[str, str], int]:
+def read_metadata(path: Path) -> tuple[dict[str, str], int]:
     """Return the metadata of a file and the offset of its data.
 
     Raises:
@@ -278,9 +278,9 @@ def _read_metadata(path: Path) -> tuple[dict[str, str], int]:
     return metadata if isinstance(metadata, dict) else {}, 8 + size
 
 
-def _check_sum(path: Path) -> dict[str, str]:
+def check_sum(path: Path) -> dict[str, str]:
     """Compare a file with the checksum in its metadata, if there is one; return the metadata."""
-    metadata, begin = _read_metadata(path)
+    metadata, begin = read_metadata(path)
     expected = metadata.get("crc32")
     if expected is not None:
         crc = 0
@@ -303,7 +303,7 @@ def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found
     """Describe a file; its header is read once as long as the file is the same."""
     if path.stem.isdecimal():
         with contextlib.suppress(DamagedError, KeyError, ValueError, TypeError):
-            metadata, _ = _read_metadata(path)
+            metadata, _ = read_metadata(path)
             written = datetime.fromisoformat(metadata["time"]).timestamp()
             return Found(path, int(metadata["sequence"]), written, put)
     return Found(path, 0, changed, put)

@@ -30,6 +30,9 @@ class Counters(Protocol):
     seen: int
     """Files whose inode changed until then are known; nanoseconds since 1970."""
 
+    weights: int
+    """Identifies the file of `Model(..., weights=)` when the model began; 0 if there was none."""
+
 
 class Kind(enum.IntEnum):
     """What a block has, as C numbers it."""

@@ -21,7 +21,10 @@ class PrivateBlock:
         self.memory = block.memory.clone()
         counters = block.counters
         self.counters: Counters = SimpleNamespace(
-            steps=counters.steps, saved=counters.saved, seen=counters.seen
+            steps=counters.steps,
+            saved=counters.saved,
+            seen=counters.seen,
+            weights=counters.weights,
         )
 
     def is_same(self, other: Any) -> bool:

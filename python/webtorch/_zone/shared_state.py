@@ -43,6 +43,7 @@ class SharedState:
         strict: Whether all workers together make one step at a time.
         code: The file that makes the model; checkpoints name its version.
         source: The checkpoints, used if no worker has the model in memory; None if there are none.
+        weights: Identifies the file that the module's weights are of; 0 if they are of none.
 
     Raises:
         MemoryError: The zone has no room.
@@ -59,6 +60,7 @@ class SharedState:
         strict: bool,
         code: Path,
         source: Source | None,
+        weights: int = 0,
     ) -> None:
         self.name = name
         self.strict = strict
@@ -93,7 +95,10 @@ class SharedState:
         """Layout of a checkpoint: of the tensors of both blocks."""
 
         self._memory = Memory(zone, name, self._tensors, prototypes, strict)
+        self._weights = weights
         self.blocks = self._attach(source)
+        self.is_of_other_weights = bool(weights) and self.blocks.counters.weights != weights
+        """Whether the zone has kept the model although its file of weights has changed."""
         self._pointers: list[int] = []
         self._bind()
         self.retired = False
@@ -252,6 +257,7 @@ class SharedState:
                     self._copy_state(views, tensors, steps or 0)
                 blocks.counters.steps = self.zone.SAME_STEPS if steps is None else steps
                 blocks.counters.seen = seen
+                blocks.counters.weights = latest.counters.weights
             except BaseException:
                 for block in reversed(made):
                     block.discard()
@@ -303,6 +309,7 @@ class SharedState:
         if self._fill_from_memory(blocks, views):
             return
         counters = blocks.counters
+        counters.weights = self._weights
         loaded = source.load(self) if source else None
         if loaded is not None:
             self._copy_tensors(views, loaded.tensors)
@@ -329,6 +336,7 @@ class SharedState:
         blocks.counters.steps = counters.steps
         blocks.counters.saved = counters.saved
         blocks.counters.seen = counters.seen
+        blocks.counters.weights = counters.weights
         if blocks.optimizer:
             self._continue_from(views, _views(blocks.optimizer), counters.steps)
         return True

@@ -192,7 +192,7 @@ def test_client_abort(start):
         GATE_SERVER
         + """
         location = /noted { webtorch_handler app:noted; }
-        location = /gated { webtorch_handler app:gated_request mode=thread;
+        location = /gated { webtorch_handler app:gated_request mode=thread threads=1;
                             webtorch_log app:note mode=thread max_delay=0; }
         """,
         APP,

@@ -2,8 +2,8 @@
 
 Usage: .venv/bin/python tests/tensor/codec/fuzz.py TARGET [OPTIONS]
 
-A target is json, npy, npz, raw, safetensors, torch7, torch, oip, accept,
-features or fields; options are libFuzzer's.
+A target is arrow, csv, json, npy, npz, raw, safetensors, torch7, torch, oip, accept, features,
+fields, multipart, lines, rows or websocket; options are libFuzzer's.
 
 New inputs are kept in build/fuzz/TARGET/corpus, inputs that fail in build/fuzz/TARGET.
 """
@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "ngx_webtorch"
 
-ROOMS = ("api", "tensor", "features")  # the includes
-FUZZED = ("tensor", "features")  # their sources are linked to each target
-CODECS = ("json", "npy", "npz", "raw", "safetensors", "torch7")
+ROOMS = ("api", "tensor", "frame", "features")  # the includes
+FUZZED = ("tensor", "frame", "features")  # their sources are linked to each target
+CODECS = ("arrow", "csv", "json", "npy", "npz", "raw", "safetensors", "torch7")
+FRAMES = ("lines", "rows", "websocket")
 TARGETS = {
     **{name: ("fuzz_codec.c", f"-DFUZZ_CODEC=ngx_webtorch_codec_{name}") for name in CODECS},
     "oip": ("fuzz_oip.c", "-D_GNU_SOURCE"),
@@ -28,7 +29,13 @@ TARGETS = {
     "accept": ("fuzz_accept.c",),
     "features": ("fuzz_features.c",),
     "fields": ("fuzz_fields.c",),
+    "multipart": ("fuzz_multipart.c", "-D_GNU_SOURCE"),
+    **{name: ("fuzz_frame.c", f"-DFUZZ_FRAME=fuzz_{name}") for name in FRAMES},
 }
+# a line of CSV with a gap has one byte, its row has defaults of several inputs
+TARGETS["csv"] += ("-DFUZZ_MAX_FACTOR=16",)
+# a bit of Arrow's bool becomes a number of 8 bytes
+TARGETS["arrow"] += ("-DFUZZ_MAX_FACTOR=80",)
 # zlib inflates one byte of a deflated member to 1032 bytes at most
 TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
 

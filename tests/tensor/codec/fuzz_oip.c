@@ -30,6 +30,7 @@ fuzz_decode(const char *text, size_t len, size_t json, fuzz_rows_t *rows,
     ngx_webtorch_error_t   err;
 
     rows->sink.reserve = fuzz_reserve;
+    rows->sink.limit = FUZZ_LIMIT;
 
     body = fuzz_body(text, len);
     memset(&err, 0, sizeof(err));
@@ -202,7 +203,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         schema = fuzz_schemas[i];
         schema.noutputs = schema.ninputs;
-        memcpy(schema.outputs, schema.inputs, sizeof(schema.inputs));
+        memcpy(schema.outputs, schema.inputs, sizeof(schema.outputs));
 
         memset(&rows, 0, sizeof(rows));
         memset(&layout, 0, sizeof(layout));

@@ -40,8 +40,9 @@
 typedef struct {
     ngx_webtorch_sink_t        sink;
     const webtorch_schema_t   *schema;
-    webtorch_spec_t            specs[WEBTORCH_MAX_TENSORS];   /* with sizes */
+    webtorch_spec_t            specs[WEBTORCH_MAX_BUFFERS];   /* with sizes */
     char                      *text;      /* the bytes of all strings */
+    uint64_t                   bytes;     /* of all inputs */
     uint32_t                   rows;
     int                        calls;
 } fuzz_rows_t;
@@ -56,6 +57,47 @@ typedef struct {
 
 
 static const webtorch_schema_t  fuzz_schemas[] = {
+    { .batched = 1, .ninputs = 4, .input_strings = 1,
+      .nmasks = 2, .noptional = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT32, 4),
+                  fuzz_spec_0("label", WEBTORCH_INT64, 8),
+                  fuzz_spec_0("s", WEBTORCH_STR, 16),
+                  fuzz_spec_0("mask", WEBTORCH_BOOL, 1),
+                  fuzz_spec_0("label", WEBTORCH_BOOL, 1),
+                  fuzz_spec_0("s", WEBTORCH_BOOL, 1) },
+      .gaps = { { .flags = WEBTORCH_MISSING },
+                { .flags = WEBTORCH_MISSING, .mask = 4 },
+                { .flags = WEBTORCH_MISSING, .mask = 5 },
+                { .flags = WEBTORCH_OPTIONAL } } },
+    { .batched = 1, .ninputs = 3, .input_strings = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT64, 8),
+                  fuzz_spec_1("label", WEBTORCH_INT16, 2, 2),
+                  fuzz_spec_0("s", WEBTORCH_STR, 16) },
+      .gaps = { { 0 },
+                { .flags = WEBTORCH_DEFAULT, .len = 4, .value = "abc" },
+                { .flags = WEBTORCH_DEFAULT, .len = 3, .value = "xyz" } } },
+    { .batched = 1, .ninputs = 4, .input_strings = 1, .nmasks = 2,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT32, 4),
+                  fuzz_spec_0("label", WEBTORCH_STR, 16),
+                  fuzz_spec_0("s", WEBTORCH_STR, 16),
+                  fuzz_spec_1("mask", WEBTORCH_BYTES, 16, 2),
+                  fuzz_spec_0("s", WEBTORCH_BOOL, 1),
+                  fuzz_spec_1("mask", WEBTORCH_BOOL, 1, 2) },
+      .gaps = { { 0 },
+                { .flags = WEBTORCH_OPTIONAL|WEBTORCH_DEFAULT, .len = 7,
+                  .value = "unknown" },
+                { .flags = WEBTORCH_MISSING|WEBTORCH_DEFAULT, .mask = 4,
+                  .len = 5, .value = "empty" },
+                { .flags = WEBTORCH_MISSING|WEBTORCH_DEFAULT, .mask = 5,
+                  .len = 3, .value = "two" } } },
+    { .batched = 1, .ninputs = 3, .nmasks = 1, .noptional = 1,
+      .inputs = { fuzz_spec_0("x", WEBTORCH_FLOAT32, 4),
+                  fuzz_spec_1("mask", WEBTORCH_INT64, 8, 500),
+                  fuzz_spec_1("label", WEBTORCH_FLOAT32, 4, 1000),
+                  fuzz_spec_1("mask", WEBTORCH_BOOL, 1, 500) },
+      .gaps = { { 0 },
+                { .flags = WEBTORCH_OPTIONAL|WEBTORCH_MISSING, .mask = 3 },
+                { .flags = WEBTORCH_DEFAULT, .len = 4, .value = "abc" } } },
     { .batched = 1, .ninputs = 2, .input_strings = 1,
       .naxes = 1, .nbound = 1, .axes = { "n" },
       .inputs = { { "x", WEBTORCH_STR, 1, { -1 }, 16 },
@@ -106,7 +148,7 @@ fuzz_release(fuzz_rows_t *rows)
 {
     uint32_t  i;
 
-    for (i = 0; i < rows->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(rows->schema); i++) {
         free(rows->sink.data[i]);
         rows->sink.data[i] = NULL;
     }
@@ -122,6 +164,7 @@ static int
 fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
+    size_t        size;
     uint32_t      i;
     fuzz_rows_t  *rows = (fuzz_rows_t *) sink;
 
@@ -134,13 +177,19 @@ fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
 
     rows->rows = layout->rows;
 
-    for (i = 0; i < rows->schema->ninputs; i++) {
+    for (i = 0; i < ngx_webtorch_buffers(rows->schema); i++) {
         ngx_webtorch_resolve(&rows->specs[i], &rows->schema->inputs[i],
                              layout->sizes);
 
-        sink->data[i] = malloc((size_t) rows->specs[i].row_size * rows->rows);
+        size = rows->rows * ngx_webtorch_buffer_row_size(rows->schema, i,
+                                                         layout->sizes);
+        sink->data[i] = malloc(size);
 
         fuzz_check(sink->data[i] != NULL, "no memory");
+
+        if (i < rows->schema->ninputs) {
+            rows->bytes += size;
+        }
     }
 
     if (layout->text) {
@@ -152,6 +201,27 @@ fuzz_reserve(ngx_webtorch_sink_t *sink, const ngx_webtorch_layout_t *layout,
     sink->at = 0;
 
     return 0;
+}
+
+
+/* absent inputs get rows of zeros, to be encoded as others are */
+
+static void
+fuzz_set_absent(fuzz_rows_t *rows, const ngx_webtorch_layout_t *layout)
+{
+    uint32_t  i;
+
+    for (i = 0; i < ngx_webtorch_buffers(rows->schema); i++) {
+
+        if (ngx_webtorch_buffer_row_size(rows->schema, i, layout->sizes)) {
+            continue;
+        }
+
+        free(rows->sink.data[i]);
+        rows->sink.data[i] = calloc(rows->rows,
+                                    (size_t) rows->specs[i].row_size);
+        fuzz_check(rows->sink.data[i] != NULL, "no memory");
+    }
 }
 
 
@@ -217,6 +287,8 @@ fuzz_decoded(int rc, const ngx_webtorch_error_t *err, fuzz_rows_t *rows,
 
     fuzz_check(rows->calls == 1, "rows were not reserved");
     fuzz_check(rows->rows == layout->rows, "not as many rows as were reserved");
+
+    fuzz_set_absent(rows, layout);
 
     if (rows->schema->input_strings) {
         fuzz_check(rows->sink.at == layout->text, "not all of the text");
@@ -313,15 +385,9 @@ fuzz_same(const webtorch_spec_t *spec, const void *a, const void *b,
 static void
 fuzz_allocated(const fuzz_rows_t *rows, size_t size)
 {
-    uint64_t  bytes;
-    uint32_t  i;
-
-    for (bytes = 0, i = 0; i < rows->schema->ninputs; i++) {
-        bytes += rows->rows * (uint64_t) rows->specs[i].row_size;
-    }
-
     fuzz_check((rows->rows <= 1 && rows->schema->naxes == 0)
-               || bytes <= FUZZ_MAX_FACTOR * size * rows->schema->ninputs,
+               || rows->bytes <= FUZZ_MAX_FACTOR * size * rows->schema->ninputs
+                                 + FUZZ_LIMIT,
                "more is allocated than the body can hold");
 }
 

@@ -1,0 +1,372 @@
+
+/*
+ * A generate function: the tensors of a request are rows of its open function,
+ * which writes the states of a generation.  Then each step is a job without
+ * inputs, as a chunk of a stream is one, and rows of all generations are one
+ * call.
+ */
+
+#include "ngx_http_webtorch_generate.h"
+#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_failure.h"
+#include "ngx_http_webtorch_abort.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_negotiate.h"
+#include "ngx_http_webtorch_query.h"
+#include "ngx_http_webtorch_stream_chunk.h"
+#include "ngx_http_webtorch_stream_content.h"
+#include "ngx_http_webtorch_stream_format.h"
+#include "ngx_http_webtorch_stream_head.h"
+#include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_pump.h"
+#include "ngx_http_webtorch_stream_table.h"
+#include "ngx_http_webtorch_stream_turn.h"
+#include "ngx_http_webtorch_whole.h"
+#include "ngx_webtorch_runner.h"
+
+
+static ngx_int_t ngx_http_webtorch_generate_admit(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler);
+static ngx_int_t ngx_http_webtorch_generate_new(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler);
+static ngx_int_t ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static int ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_generate_produce(
+    ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_generate_answer(
+    ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
+
+
+static const ngx_http_webtorch_wire_t  ngx_http_webtorch_generate_wire = {
+    ngx_http_webtorch_generate_decode,
+    NULL
+};
+
+
+ngx_int_t
+ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                      rc;
+    ngx_http_webtorch_ctx_t       *ctx;
+    ngx_http_webtorch_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+
+    ctx = ngx_http_webtorch_get_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->handler = wlcf->handler;
+
+    rc = ngx_http_webtorch_generate_admit(r, wlcf->handler);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_webtorch_generate_new(r, ctx, wlcf->handler);
+    }
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_webtorch_generate_negotiate(r, ctx);
+    }
+
+    return (rc == NGX_DECLINED) ? ngx_http_webtorch_serve(r) : rc;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_admit(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler)
+{
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "webtorch handler \"%V\", which generates, is used in a "
+                      "subrequest", &handler->name);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!(ngx_http_webtorch_method(r) & handler->schema.methods)) {
+        return ngx_http_webtorch_not_allowed(r, handler->schema.methods);
+    }
+
+    /* an EventSource comes back after the end, which this status prevents */
+
+    if (r->method == NGX_HTTP_GET
+        && ngx_http_webtorch_find_header(r, "last-event-id"))
+    {
+        return NGX_HTTP_NO_CONTENT;
+    }
+
+    return ngx_http_webtorch_job_available(r, handler);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_new(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler)
+{
+    ngx_int_t                         rc;
+    webtorch_schema_t                *wire;
+    ngx_http_webtorch_stream_t       *st;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    conf = handler->data;
+
+    rc = ngx_http_webtorch_stream_new(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    /* its schema is known in a worker */
+
+    wire = &conf->open_wire;
+
+    if (wire->nmasks == 0 && handler->opener->runner) {
+        *wire = handler->opener->schema;
+
+        /* the row of states remains among the buffers, in front of masks */
+        wire->ninputs--;
+        wire->nmasks++;
+    }
+
+    st = ctx->stream;
+    st->produce = ngx_http_webtorch_generate_produce;
+    st->fail = ngx_http_webtorch_stream_fail;
+
+    ctx->handler = handler->opener;
+    ctx->answer = ngx_http_webtorch_generate_begun;
+    ctx->owner = &st->owner;
+    ctx->place = st->places[0];
+
+    return ngx_http_webtorch_admit(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
+{
+    ngx_int_t                    rc;
+    ngx_http_webtorch_stream_t  *st;
+
+    st = ctx->stream;
+
+    if (r->method == NGX_HTTP_GET) {
+        ctx->in = &ngx_webtorch_codec_json;
+
+        if (ngx_http_webtorch_query_body(r, &st->conf->open_wire, &ctx->query)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+    } else {
+        rc = ngx_http_webtorch_negotiate_body(r, ctx);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    ctx->wire = &ngx_http_webtorch_generate_wire;
+    ctx->padded = (ctx->in->padded || ctx->in == &ngx_webtorch_codec_torch7);
+    ctx->text = (ctx->in->encode != NULL && !ctx->in->binary);
+
+    rc = ngx_http_webtorch_stream_negotiate_answer(r, st);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_WHOLE
+        && ngx_http_webtorch_whole_create(st) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* called in any thread */
+
+static int
+ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
+    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
+{
+    int64_t                          *place;
+    webtorch_schema_t                *wire;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    /* in a thread, the stream may have ended */
+
+    conf = ctx->handler->data;
+    wire = &conf->open_wire;
+
+    if (ngx_http_webtorch_decode_format(ctx, body, wire, sink, err) != 0) {
+        return -1;
+    }
+
+    if (ctx->layout.rows != 1) {
+        return ngx_webtorch_error(err, 422, "wrong_shape",
+                                  "a generation begins with one row, found "
+                                  "%" PRIu32 " rows", ctx->layout.rows);
+    }
+
+    place = sink->data[wire->ninputs];
+    *place = ctx->place;
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job)
+{
+    ngx_http_webtorch_stream_t  *st;
+
+    st = ctx->stream;
+
+    ngx_http_webtorch_stream_opened(st);
+    ngx_http_webtorch_stream_answer_only(st);
+
+    if (st->out_framing != NGX_HTTP_WEBTORCH_FRAMING_WHOLE) {
+
+        r->headers_out.status = NGX_HTTP_OK;
+
+        if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+    }
+
+    ngx_http_webtorch_stream_turn(st);
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_produce(ngx_http_webtorch_stream_t *st)
+{
+    int64_t                *places;
+    webtorch_job_t         *job;
+    ngx_webtorch_sink_t     sink;
+    ngx_webtorch_runner_t  *runner;
+
+    runner = st->handler->runner;
+
+    ngx_memzero(&st->layout, sizeof(ngx_webtorch_layout_t));
+
+    st->layout.rows = 1;
+    st->layout.single = 1;
+
+    if (ngx_webtorch_runner_reserve(runner, &st->layout, &sink) != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    places = sink.data[0];
+    places[0] = st->read;
+    places[1] = st->write;
+
+    st->waiter.done = ngx_http_webtorch_generate_stepped;
+    st->waiter.data = st;
+
+    job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
+    ngx_webtorch_job_own(job, &st->owner);
+
+    st->in_call = 1;
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job)
+{
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_webtorch_ctx_t     *ctx;
+    ngx_http_webtorch_stream_t  *st;
+
+    st = waiter->data;
+    r = st->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    st->in_call = 0;
+
+    if (job == NULL || job->status != 0) {
+
+        if (st->whole) {
+            ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+            ctx->waiter.deadline = waiter->deadline;
+
+            ngx_http_webtorch_finalize(r,
+                                       ngx_http_webtorch_failed(r, job, NULL));
+            ngx_http_run_posted_requests(c);
+            return;
+        }
+
+        (void) ngx_http_webtorch_stream_chunk_failed(st, job);
+
+        st->fail(st);
+        st->failure = NULL;
+
+    } else if (ngx_http_webtorch_generate_answer(st, job) != NGX_OK) {
+        st->fail(st);
+    }
+
+    ngx_http_webtorch_stream_turn(st);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job)
+{
+    uint32_t          i;
+    const void       *data[WEBTORCH_MAX_TENSORS];
+    webtorch_spec_t  *specs;
+
+    specs = ngx_webtorch_batch_specs(&st->waiter);
+
+    for (i = 0; i < st->conf->wire.noutputs; i++) {
+        data[i] = ngx_webtorch_batch_output(&st->waiter, job, i);
+    }
+
+    if (st->whole) {
+
+        if (ngx_http_webtorch_whole_add(st, specs, data) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_http_webtorch_stream_answer(st, specs, data) != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    st->nsteps++;
+
+    if (ngx_http_webtorch_stream_chunk_done(st, job)
+        || st->nsteps >= st->handler->max_steps)
+    {
+        st->ended = 1;
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,81 @@
+
+#include "ngx_http_webtorch_stream_http.h"
+#include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_stream_format.h"
+#include "ngx_http_webtorch_stream_head.h"
+#include "ngx_http_webtorch_stream_input.h"
+#include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_pump.h"
+#include "ngx_http_webtorch_stream_resume.h"
+
+
+static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
+static void ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st);
+
+
+ngx_int_t
+ngx_http_webtorch_stream_http(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_webtorch_stream_negotiate(r, st);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    st->start = ngx_http_webtorch_stream_http_start;
+    st->read_chunk = ngx_http_webtorch_stream_read;
+    st->fail = ngx_http_webtorch_stream_fail;
+
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_SSE) {
+        st->ping = ngx_http_webtorch_stream_add_ping;
+    }
+
+    r->request_body_no_buffering = 1;
+
+    rc = ngx_http_read_client_request_body(r,
+                                   ngx_http_webtorch_stream_http_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    return NGX_DONE;
+}
+
+
+/* called at once, with as much of the body as has come with the headers */
+
+static void
+ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r)
+{
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_http_webtorch_stream_begin(ctx->stream);
+}
+
+
+static void
+ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_request_t  *r;
+
+    r = st->request;
+
+    r->headers_out.status = NGX_HTTP_OK;
+
+    if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
+        return;
+    }
+
+    if (ngx_http_webtorch_stream_replay(st) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
+    ngx_http_webtorch_stream_pump(st);
+}

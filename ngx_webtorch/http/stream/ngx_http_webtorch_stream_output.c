@@ -1,0 +1,393 @@
+
+#include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_ws.h"
+
+
+/* bytes around a payload, at most */
+#define NGX_HTTP_WEBTORCH_STREAM_AROUND                                       \
+    (sizeof("event: error\nid: \ndata: \n\n") + NGX_INT64_LEN)
+
+
+static size_t ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
+    webtorch_spec_t *specs, const void **data, uint32_t n);
+static u_char *ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st,
+    u_char *p, webtorch_spec_t *specs, const void **data, uint32_t n);
+static u_char *ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st,
+    size_t size);
+static u_char *ngx_http_webtorch_stream_begin_frame(
+    ngx_http_webtorch_stream_t *st, u_char *p, ngx_uint_t error);
+static void ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
+    u_char *start, u_char *last, ngx_uint_t opcode);
+
+
+ngx_int_t
+ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
+    webtorch_spec_t *specs, const void **data)
+{
+    u_char    *p, *start;
+    uint32_t   n;
+
+    n = st->conf->wire.noutputs;
+
+    p = ngx_http_webtorch_stream_reserve(st,
+            ngx_http_webtorch_stream_bound(st, specs, data, n));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    start = ngx_http_webtorch_stream_begin_frame(st, p, 0);
+    p = ngx_http_webtorch_stream_encode(st, start, specs, data, n);
+
+    ngx_http_webtorch_stream_end_frame(st, start, p,
+        st->binary ? NGX_WEBTORCH_WS_BINARY : NGX_WEBTORCH_WS_TEXT);
+
+    st->nanswers++;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_webtorch_stream_drop_answer(ngx_http_webtorch_stream_t *st)
+{
+    st->answers[st->filling].bytes.len = st->answer_at;
+    st->answers[st->filling].n--;
+    st->nanswers--;
+}
+
+
+const u_char *
+ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st)
+{
+    return (u_char *) st->answers[st->filling].bytes.data + st->payload_at;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st, uint64_t n)
+{
+    size_t       len;
+    u_char      *p, *start;
+    ngx_uint_t   kind;
+
+    len = ngx_webtorch_record_answer(&st->claim, n, &kind);
+
+    p = ngx_http_webtorch_stream_reserve(st, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    start = ngx_http_webtorch_stream_begin_frame(st, p, 0);
+    p = ngx_webtorch_record_copy(&st->claim, n, start);
+
+    ngx_http_webtorch_stream_end_frame(st, start, p,
+        (kind & NGX_HTTP_WEBTORCH_KIND_BINARY) ? NGX_WEBTORCH_WS_BINARY
+                                               : NGX_WEBTORCH_WS_TEXT);
+
+    st->nanswers++;
+
+    return NGX_OK;
+}
+
+
+static size_t
+ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
+    webtorch_spec_t *specs, const void **data, uint32_t n)
+{
+    uint32_t  i;
+
+    if (st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_RAW) {
+        return (size_t) specs[0].row_size;
+    }
+
+    st->layout.text = 0;
+
+    for (i = 0; i < n; i++) {
+        st->layout.text += ngx_webtorch_text_size(&specs[i], data[i], 1);
+    }
+
+    if (st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT) {
+        return st->layout.text;
+    }
+
+    return ngx_webtorch_codec_json.bound(specs, n, &st->layout);
+}
+
+
+static u_char *
+ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st, u_char *p,
+    webtorch_spec_t *specs, const void **data, uint32_t n)
+{
+    const webtorch_text_t  *text;
+
+    switch (st->out_payload) {
+
+    case NGX_HTTP_WEBTORCH_PAYLOAD_RAW:
+        return ngx_cpymem(p, data[0], (size_t) specs[0].row_size);
+
+    case NGX_HTTP_WEBTORCH_PAYLOAD_TEXT:
+        text = data[0];
+
+        if (text->len == 0) {
+            return p;
+        }
+
+        return ngx_cpymem(p, (void *) (uintptr_t) text->at, text->len);
+
+    default: /* NGX_HTTP_WEBTORCH_PAYLOAD_JSON */
+        return (u_char *) ngx_webtorch_codec_json.encode((char *) p, specs, n,
+                                                         data, &st->layout);
+    }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st)
+{
+    u_char     *p, *start;
+    ngx_str_t   text, detail, *json;
+
+    json = NULL;
+
+    if (st->failure) {
+        ngx_http_webtorch_get_str(&text, &st->failure->message);
+        ngx_http_webtorch_get_str(&detail, &st->failure->detail);
+
+        if (detail.len) {
+            json = &detail;
+        }
+
+    } else {
+        text.data = (u_char *) st->err.text;
+        text.len = ngx_strlen(st->err.text);
+    }
+
+    p = ngx_http_webtorch_stream_reserve(st,
+            ngx_http_webtorch_error_length(st->err.code, &text, json));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* rows of a fixed size are followed by it, too */
+
+    start = ngx_http_webtorch_stream_begin_frame(st, p, 1);
+    p = ngx_http_webtorch_error_write(start, st->err.code, &text, json);
+
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_NONE) {
+        *p++ = '\n';
+    }
+
+    ngx_http_webtorch_stream_end_frame(st, start, p, NGX_WEBTORCH_WS_TEXT);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st)
+{
+    if (st->whole == NULL) {
+
+        if (st->inline_end) {
+            (void) ngx_http_webtorch_stream_add_bytes(st, (u_char *) "\n", 1);
+        }
+
+        (void) ngx_http_webtorch_stream_add_error(st);
+    }
+
+    st->ended = 1;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st)
+{
+    return ngx_http_webtorch_stream_add_bytes(st, (u_char *) ": ping\n\n",
+                                              sizeof(": ping\n\n") - 1);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_item(ngx_http_webtorch_stream_t *st,
+    const u_char *data, size_t len)
+{
+    st->answers[st->filling].n++;
+    st->nanswers++;
+
+    return ngx_http_webtorch_stream_add_bytes(st, data, len);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_bytes(ngx_http_webtorch_stream_t *st,
+    const u_char *data, size_t len)
+{
+    u_char  *p;
+
+    p = ngx_http_webtorch_stream_reserve(st, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, data, len);
+    st->answers[st->filling].bytes.len += len;
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_webtorch_stream_full(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_webtorch_answer_t  *answer;
+
+    answer = &st->answers[st->filling];
+
+    return answer->n >= NGX_HTTP_WEBTORCH_MAX_ANSWERS
+           || answer->bytes.len >= NGX_HTTP_WEBTORCH_MAX_ANSWER;
+}
+
+
+ngx_http_webtorch_answer_t *
+ngx_http_webtorch_stream_take_answer(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_webtorch_answer_t  *answer;
+
+    answer = &st->answers[st->filling];
+
+    if (st->sending || answer->bytes.len == 0) {
+        return NULL;
+    }
+
+    ngx_memzero(&answer->buf, sizeof(ngx_buf_t));
+
+    answer->buf.pos = (u_char *) answer->bytes.data;
+    answer->buf.last = answer->buf.pos + answer->bytes.len;
+    answer->buf.start = answer->buf.pos;
+    answer->buf.end = answer->buf.last;
+    answer->buf.temporary = 1;
+    answer->buf.flush = 1;
+
+    st->sending = 1;
+    st->filling ^= 1;
+
+    return answer;
+}
+
+
+void
+ngx_http_webtorch_stream_sent(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_webtorch_answer_t  *answer;
+
+    answer = &st->answers[st->filling ^ 1];
+
+    ngx_webtorch_message_reset(&answer->bytes);
+    answer->n = 0;
+    st->sending = 0;
+}
+
+
+/* the end of the answers that wait, with room for a payload of so many bytes */
+
+static u_char *
+ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st, size_t size)
+{
+    char                    *p;
+    ngx_webtorch_message_t  *m;
+
+    m = &st->answers[st->filling].bytes;
+    size += m->len + NGX_HTTP_WEBTORCH_STREAM_AROUND;
+
+    if (size > m->size) {
+        size = ngx_max(size, 2 * m->size);
+
+        p = ngx_webtorch_buffer_realloc(m->data, size);
+        if (p == NULL) {
+            return NULL;
+        }
+
+        m->data = p;
+        m->size = size;
+    }
+
+    return (u_char *) m->data + m->len;
+}
+
+
+/* returns where the payload begins */
+
+static u_char *
+ngx_http_webtorch_stream_begin_frame(ngx_http_webtorch_stream_t *st, u_char *p,
+    ngx_uint_t error)
+{
+    switch (st->out_framing) {
+
+    case NGX_HTTP_WEBTORCH_FRAMING_SSE:
+        if (error) {
+            p = ngx_cpymem(p, "event: error\n", sizeof("event: error\n") - 1);
+
+        } else {
+            p = ngx_sprintf(p, "id: %uL\n", st->nanswers);
+        }
+
+        return ngx_cpymem(p, "data: ", sizeof("data: ") - 1);
+
+    case NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET:
+        return p + NGX_WEBTORCH_WS_HEADER;
+
+    default:
+        return p;
+    }
+}
+
+
+static void
+ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
+    u_char *start, u_char *last, ngx_uint_t opcode)
+{
+    u_char                      *p;
+    size_t                       len;
+    ngx_http_webtorch_answer_t  *answer;
+
+    answer = &st->answers[st->filling];
+    p = last;
+
+    switch (st->out_framing) {
+
+    case NGX_HTTP_WEBTORCH_FRAMING_LINES:
+        *p++ = LF;
+        break;
+
+    case NGX_HTTP_WEBTORCH_FRAMING_SSE:
+        *p++ = LF;
+        *p++ = LF;
+        break;
+
+    case NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET:
+        len = (size_t) (last - start);
+        p = ngx_webtorch_ws_header((u_char *) answer->bytes.data
+                                   + answer->bytes.len, (unsigned) opcode, len);
+        ngx_memmove(p, start, len);
+        p += len;
+        break;
+
+    default: /* NGX_HTTP_WEBTORCH_FRAMING_NONE */
+        break;
+    }
+
+    st->answer_at = answer->bytes.len;
+    st->payload_len = (size_t) (last - start);
+    st->payload_at = (size_t) (start - (u_char *) answer->bytes.data);
+
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET) {
+        st->payload_at = (size_t) (p - (u_char *) answer->bytes.data)
+                         - st->payload_len;
+    }
+
+    answer->bytes.len = (size_t) (p - (u_char *) answer->bytes.data);
+    answer->n++;
+}

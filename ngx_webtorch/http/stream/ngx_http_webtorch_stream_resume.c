@@ -1,0 +1,388 @@
+
+#include "ngx_http_webtorch_stream_resume.h"
+#include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_table.h"
+
+#include <sys/random.h>
+
+
+static ngx_int_t ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st,
+    ngx_log_t *log);
+static ngx_int_t ngx_http_webtorch_stream_add_record(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_str_t *id);
+static ngx_int_t ngx_http_webtorch_stream_parameter(ngx_http_request_t *r,
+    const char *header, const char *name, ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_stream_parse_offset(ngx_http_request_t *r,
+    uint64_t *offset);
+static ngx_int_t ngx_http_webtorch_stream_refuse(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_uint_t status, const char *code,
+    const char *text);
+static ngx_uint_t ngx_http_webtorch_stream_kind(ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_replay_answers(
+    ngx_http_webtorch_stream_t *st);
+
+
+ngx_int_t
+ngx_http_webtorch_stream_join(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st)
+{
+    ngx_str_t  id;
+
+    if (ngx_http_webtorch_stream_parameter(r, "stream-id", "stream_id", &id)
+        == NGX_OK)
+    {
+        return ngx_http_webtorch_stream_take_record(r, st, &id);
+    }
+
+    if (st->handler->resume) {
+        return ngx_http_webtorch_stream_add_record(r, st);
+    }
+
+    return (ngx_http_webtorch_stream_set_id(st, r->connection->log) == NGX_OK)
+               ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_stream_set_id(ngx_http_webtorch_stream_t *st, ngx_log_t *log)
+{
+    u_char  random[NGX_HTTP_WEBTORCH_ID_LEN / 2];
+
+    if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
+        ngx_log_error(NGX_LOG_ERR, log, ngx_errno, "getrandom() failed");
+        return NGX_ERROR;
+    }
+
+    (void) ngx_hex_dump(st->id, random, sizeof(random));
+    st->id_len = NGX_HTTP_WEBTORCH_ID_LEN;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_stream_add_record(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st)
+{
+    if (st->conf->records == NULL
+        || ngx_webtorch_records_add(st->conf->records, st->handler->resume,
+                                    &st->claim)
+           != NGX_OK)
+    {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "no_room",
+                   "\"webtorch_zone\" has no room for another stream");
+    }
+
+    ngx_http_webtorch_stream_enlist(st);
+
+    ngx_webtorch_records_id(&st->claim, st->id);
+    st->id_len = NGX_WEBTORCH_RECORD_ID;
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_str_t *id)
+{
+    ngx_int_t  rc;
+
+    if (ngx_http_webtorch_stream_parse_offset(r, &st->from) != NGX_OK) {
+        return ngx_http_webtorch_stream_refuse(r, st, NGX_HTTP_BAD_REQUEST,
+                   "bad_offset", "the offset of the stream is not a number");
+    }
+
+    rc = NGX_DECLINED;
+
+    if (st->conf->records) {
+        rc = ngx_webtorch_records_take(st->conf->records, id, st->from,
+                                       &st->claim);
+    }
+
+    switch (rc) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_ERROR:
+        return ngx_http_webtorch_stream_refuse(r, st, NGX_HTTP_BAD_REQUEST,
+                   "bad_offset", "the stream has not answered so many chunks");
+
+    case NGX_ABORT:
+        return ngx_http_webtorch_stream_refuse(r, st, 410, "answers_gone",
+                   "the answers from this offset on are not kept any more");
+
+    default: /* NGX_DECLINED */
+        return ngx_http_webtorch_stream_refuse(r, st, NGX_HTTP_NOT_FOUND,
+                   "unknown_stream",
+                   "there is no such stream, or it has expired");
+    }
+
+    ngx_http_webtorch_stream_enlist(st);
+
+    ngx_memcpy(st->id, id->data, id->len);
+    st->id_len = id->len;
+
+    st->resumed = 1;
+    st->opened = 1;
+    st->nanswers = st->from;
+
+    return NGX_DECLINED;
+}
+
+
+/* a header, or an argument where headers cannot be set */
+
+static ngx_int_t
+ngx_http_webtorch_stream_parameter(ngx_http_request_t *r, const char *header,
+    const char *name, ngx_str_t *value)
+{
+    ngx_str_t  *found;
+
+    found = ngx_http_webtorch_find_header(r, header);
+
+    if (found) {
+        *value = *found;
+        return NGX_OK;
+    }
+
+    return ngx_http_arg(r, (u_char *) name, ngx_strlen(name), value);
+}
+
+
+/* 0 if there is none */
+
+static ngx_int_t
+ngx_http_webtorch_stream_parse_offset(ngx_http_request_t *r, uint64_t *offset)
+{
+    off_t      n;
+    ngx_str_t  value;
+
+    *offset = 0;
+
+    if (ngx_http_webtorch_stream_parameter(r, "stream-offset", "stream_offset",
+                                           &value)
+        != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    n = ngx_atoof(value.data, value.len);
+
+    if (n == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    *offset = (uint64_t) n;
+
+    return NGX_OK;
+}
+
+
+/* browsers see a close code, but no status of a handshake */
+
+static ngx_int_t
+ngx_http_webtorch_stream_refuse(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st, ngx_uint_t status, const char *code,
+    const char *text)
+{
+    if (r->method != NGX_HTTP_GET) {
+        return ngx_http_webtorch_refuse(r, status, code, text);
+    }
+
+    (void) ngx_webtorch_error(&st->err, (int) status, code, "%s", text);
+    st->refused = 1;
+
+    return NGX_DECLINED;
+}
+
+
+void
+ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
+    ngx_webtorch_sink_t *sink)
+{
+    u_char                      *row;
+    uint32_t                     i;
+    ngx_webtorch_record_form_t  *form;
+
+    form = st->claim.form;
+    row = ngx_webtorch_record_row(&st->claim);
+
+    for (i = 0; i < form->nstates; i++) {
+        ngx_memcpy(sink->data[st->conf->wire.ninputs + i], row + form->at[i],
+                   form->state_size[i]);
+    }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_commit(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job, ngx_uint_t done)
+{
+    uint32_t                      i, first;
+    const void                   *states[WEBTORCH_MAX_TENSORS];
+    ngx_webtorch_record_chunk_t   chunk;
+
+    first = st->handler->schema.noutputs - st->claim.form->nstates;
+
+    for (i = 0; i < st->claim.form->nstates; i++) {
+        states[i] = ngx_webtorch_batch_output(&st->waiter, job, first + i);
+    }
+
+    chunk.states = states;
+    chunk.answer = ngx_http_webtorch_stream_payload(st);
+    chunk.len = st->payload_len;
+    chunk.kind = ngx_http_webtorch_stream_kind(st);
+    chunk.done = done;
+
+    if (ngx_webtorch_record_commit(&st->claim, &chunk) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_http_webtorch_stream_drop_answer(st);
+
+    return ngx_http_webtorch_stream_taken_over(st);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_taken_over(ngx_http_webtorch_stream_t *st)
+{
+    return ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "taken_over",
+                              "another client continues the stream");
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_stream_kind(ngx_http_webtorch_stream_t *st)
+{
+    ngx_uint_t  binary;
+
+    switch (st->out_payload) {
+
+    case NGX_HTTP_WEBTORCH_PAYLOAD_RAW:
+        binary = 1;
+        break;
+
+    case NGX_HTTP_WEBTORCH_PAYLOAD_TEXT:
+        binary = (st->conf->wire.outputs[0].dtype == WEBTORCH_BYTES);
+        break;
+
+    default: /* NGX_HTTP_WEBTORCH_PAYLOAD_JSON */
+        binary = 0;
+        break;
+    }
+
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET) {
+        binary = st->binary;
+    }
+
+    return st->out_payload | (binary ? NGX_HTTP_WEBTORCH_KIND_BINARY : 0);
+}
+
+
+uint64_t
+ngx_http_webtorch_stream_offset(ngx_http_webtorch_stream_t *st)
+{
+    return st->claim.record ? ngx_webtorch_record_offset(&st->claim) : 0;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  done;
+
+    if (!st->resumed) {
+        return NGX_OK;
+    }
+
+    /* another worker may take the stream over, and write other answers */
+
+    if (ngx_webtorch_record_lock(&st->claim) != NGX_OK) {
+        (void) ngx_http_webtorch_stream_taken_over(st);
+        st->fail(st);
+        return NGX_OK;
+    }
+
+    rc = ngx_http_webtorch_stream_replay_answers(st);
+    done = ngx_webtorch_record_done(&st->claim) || st->claim.record->closed;
+
+    ngx_webtorch_record_unlock(&st->claim);
+
+    if (rc == NGX_DECLINED) {
+        (void) ngx_webtorch_error(&st->err, NGX_HTTP_CONFLICT, "wrong_format",
+                   "answers that the client does not have were encoded in "
+                   "another format");
+        st->fail(st);
+        return NGX_OK;
+    }
+
+    if (rc == NGX_OK && done) {
+        st->ended = 1;
+
+        if (st->end) {
+            st->end(st);
+        }
+    }
+
+    return rc;
+}
+
+
+/* NGX_DECLINED: the client does not take their format */
+
+static ngx_int_t
+ngx_http_webtorch_stream_replay_answers(ngx_http_webtorch_stream_t *st)
+{
+    uint64_t    n, offset;
+    ngx_uint_t  kind;
+
+    offset = ngx_webtorch_record_offset(&st->claim);
+
+    for (n = st->from; n < offset; n++) {
+
+        (void) ngx_webtorch_record_answer(&st->claim, n, &kind);
+
+        if (st->out_framing != NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET
+            && (kind & ~NGX_HTTP_WEBTORCH_KIND_BINARY) != st->out_payload)
+        {
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_webtorch_stream_repeat(st, n) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_webtorch_stream_is_fatal(ngx_http_webtorch_stream_t *st)
+{
+    if (st->failure) {
+        /* the function raised it */
+        return 1;
+    }
+
+    switch (st->err.status) {
+
+    case NGX_HTTP_REQUEST_TIME_OUT:        /* idle */
+    case NGX_HTTP_CONFLICT:
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        return 0;
+
+    default:
+        return 1;
+    }
+}

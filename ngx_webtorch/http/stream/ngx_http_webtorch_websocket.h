@@ -1,0 +1,17 @@
+
+/* A stream whose chunks are messages of a WebSocket. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_WEBSOCKET_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_WEBSOCKET_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_stream.h"
+
+
+/* a GET; returns what the request's handler returns */
+ngx_int_t ngx_http_webtorch_websocket(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_WEBSOCKET_H_INCLUDED_ */

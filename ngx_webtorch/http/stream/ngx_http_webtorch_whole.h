@@ -1,0 +1,20 @@
+
+/* The rows of a stream as one JSON document, which is sent at its end. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_WHOLE_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_WHOLE_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_stream.h"
+
+
+/* NGX_ERROR: no memory */
+ngx_int_t ngx_http_webtorch_whole_create(ngx_http_webtorch_stream_t *st);
+
+/* adds a row; NGX_ERROR: no memory */
+ngx_int_t ngx_http_webtorch_whole_add(ngx_http_webtorch_stream_t *st,
+    webtorch_spec_t *specs, const void **data);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_WHOLE_H_INCLUDED_ */

@@ -1,0 +1,161 @@
+"""Requests of custom handlers."""
+
+import http.cookies
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from webtorch._errors import HTTPError
+from webtorch._forms import Files, Form, read_form
+from webtorch._headers import Headers, RequestHeaders
+
+_decode_json = msgspec.json.Decoder().decode
+
+
+class Request:
+    r"""A request to a custom handler; it may be kept after the call.
+
+        @webtorch.handler
+        def echo(request: webtorch.Request) -> bytes:
+            return bytes(request.body)
+
+    nginx makes the requests that handlers get. Tests make their own, as in
+    `Request("POST", "/flowers", body=b'{"name": "iris"}')`.
+
+    Args:
+        method: Method of HTTP, by default GET.
+        path: The decoded path, without the arguments; by default `/`.
+        args: The arguments as a client sends them; by default none.
+        headers: A mapping or pairs of names and values; by default none.
+        body: The body; by default empty.
+        variables: Variables of nginx by name; by default none.
+        path_params: Named captures of the location by name; by default none.
+
+    Attributes:
+        method: Method of HTTP, for example `GET`.
+        path: The decoded path, without the arguments.
+        args: The part of the target after the `?`, as the client sent it; empty without one.
+        headers: The headers by name, in any case.
+        body: The decoded body, a read-only view of memory. A large one is not copied.
+        variables: The nginx variables that the handler is declared with, by name; None stands for
+            a variable that is not set.
+        path_params: The named captures of the location's regular expression, by name, as `id` is
+            one of `location ~ ^/flowers/(?<id>\d+)$`.
+
+    """
+
+    __slots__ = (
+        "_cookies",
+        "_form",
+        "args",
+        "body",
+        "headers",
+        "method",
+        "path",
+        "path_params",
+        "variables",
+    )
+
+    method: str
+    path: str
+    args: str
+    headers: RequestHeaders
+    body: memoryview
+    variables: Mapping[str, str | None]
+    path_params: Mapping[str, str]
+    _cookies: Mapping[str, str]
+    _form: tuple[Form, Files]
+
+    def __init__(
+        self,
+        method: str = "GET",
+        path: str = "/",
+        args: str = "",
+        headers: Headers = (),
+        body: bytes | bytearray | memoryview = b"",
+        variables: Mapping[str, str | None] | None = None,
+        path_params: Mapping[str, str] | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.args = args
+        self.headers = headers if isinstance(headers, RequestHeaders) else RequestHeaders(headers)
+        self.body = memoryview(body).toreadonly()
+        self.variables = {} if variables is None else variables
+        self.path_params = {} if path_params is None else path_params
+
+    def __repr__(self) -> str:
+        return f"Request({self.method!r}, {self.path!r}, {self.args!r}, {len(self.body)} bytes)"
+
+    def __getattr__(self, name: str) -> Any:
+        """Read an attribute that was not asked for before."""
+        if name == "_cookies":
+            value: Any = _read_cookies(self.headers.get("Cookie", ""))
+        elif name == "_form":
+            value = read_form(self.headers.get("Content-Type", ""), self.body)
+        else:
+            raise AttributeError(f"a request has no {name!r}")
+        setattr(self, name, value)
+        return value
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies by name; of two with one name the first."""
+        return self._cookies
+
+    @property
+    def files(self) -> Files:
+        """The files of the form that the body is, by the names of their fields.
+
+        Raises:
+            HTTPError: As `form()` does.
+
+        """
+        return self._form[1]
+
+    def query(self) -> dict[str, list[str]]:
+        """Return the decoded arguments by name, each with all of its values."""
+        return parse_qs(self.args, keep_blank_values=True) if self.args else {}
+
+    def form(self) -> Form:
+        """Return the fields of the form that the body is, by name.
+
+        The body is of `multipart/form-data` or `application/x-www-form-urlencoded`. Fields are
+        text, files are in `files`. A body that is empty has no fields.
+
+        Raises:
+            HTTPError: The body is of another type (415), malformed (400), or has more than 1000
+                fields or a name of more than 8192 bytes (413, 400).
+
+        """
+        return self._form[0]
+
+    def json(self) -> Any:
+        """Parse the body as JSON.
+
+        Raises:
+            HTTPError: The body is not JSON; the status is 400.
+
+        """
+        try:
+            return _decode_json(self.body)
+        except (ValueError, RecursionError) as error:
+            raise invalid_json(error) from None
+
+
+def invalid_json(error: BaseException | str) -> HTTPError:
+    """Return the error for a body that is not JSON."""
+    return HTTPError(HTTPStatus.BAD_REQUEST, f"invalid JSON: {error}", code="malformed_body")
+
+
+def _read_cookies(text: str) -> dict[str, str]:
+    """Read a header Cookie as browsers write it: `name=value; name=value`."""
+    cookies: dict[str, str] = {}
+    for pair in text.split(";"):
+        name, equals, value = pair.partition("=")
+        if equals and name.strip():
+            cookies.setdefault(name.strip(), http.cookies._unquote(value.strip()))
+    return cookies

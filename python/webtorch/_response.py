@@ -1,0 +1,132 @@
+"""Answers of custom handlers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from webtorch import _json
+from webtorch._headers import Headers, check_headers, pairs
+
+BINARY = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer of a custom handler.
+
+        return webtorch.Response({"stored": 3}, status=201, headers={"Location": "/items/3"})
+
+    Attributes:
+        body: Bytes or text; None for no body; a tensor, which is sent in the format that the
+            request accepts, or in that of `content_type`; the absolute path of a file, which nginx
+            sends, ranges of it included; or any other value, which is sent as JSON. By default it
+            is empty.
+        status: Status of HTTP, 200 to 599; by default 200.
+        headers: A mapping or pairs of names and values, by default none. They may be a dict or a
+            list that is added to, and are checked again when the answer is sent. A `Content-Type`
+            among them is the content type. Headers that nginx writes are refused.
+            `X-Accel-Redirect` lets another location of nginx answer instead.
+        content_type: The media type. By default it follows from the type of the body, or from the
+            extension of the file and nginx's `types`.
+
+    Raises:
+        TypeError: The value of a header is not a str.
+        ValueError: The status or a header is not allowed, or the path is relative or has a NUL.
+
+    """
+
+    body: Any = b""
+    status: int = 200
+    headers: Headers = field(default=())
+    content_type: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"status {self.status} is not one of 200 to 599")
+        if isinstance(self.body, Path):
+            _check_path(self.body)
+        self.checked_headers()
+
+    @classmethod
+    def of(cls, result: Any) -> "Response":
+        """Return a value that a handler returned as a response.
+
+        A tuple whose second item is an int is a body and a status, and headers if it has a third.
+
+        Raises:
+            TypeError: The headers are of a wrong type.
+            ValueError: The status or a header is not allowed.
+
+        """
+        if isinstance(result, cls):
+            return result
+        if result is None:
+            return cls(b"", 204)
+        if type(result) is tuple and _has_status(result):
+            body, status, *headers = result
+            response = cls(body, status, *headers)
+            return _merged(body, response) if isinstance(body, cls) else response
+        return cls(result)
+
+    def checked_headers(self) -> tuple[list[tuple[str, str]], str | None]:
+        """Return the headers as they are now, without Content-Type, and the content type, if any.
+
+        Raises:
+            TypeError: The value of a header is not a str.
+            ValueError: A header is not allowed, or not as often as it is there.
+
+        """
+        if not self.headers and self.content_type is None:
+            return [], None
+        return check_headers(self.headers, self.content_type, isinstance(self.body, Path))
+
+    def encoded(self) -> tuple[bytes, str]:
+        """Return the body as bytes, and its content type, which is the body's by default.
+
+        Raises:
+            TypeError: The body is a tensor or a file, or it has values that JSON does not have.
+
+        """
+        body = self.body
+        if isinstance(body, Tensor | Path):
+            raise TypeError("tensors and files are not encoded here")
+        if body is None:
+            return b"", self.content_type or ""
+        if isinstance(body, bytes | bytearray | memoryview):
+            return bytes(body), self.content_type or BINARY
+        if isinstance(body, str):
+            return encode(body), self.content_type or TEXT
+        return _json.encode(body), self.content_type or JSON
+
+
+def encode(text: str) -> bytes:
+    """Encode a text as UTF-8, surrogates as the bytes that they stand for (PEP 383)."""
+    return text.encode(errors="surrogateescape")
+
+
+def _has_status(result: tuple[Any, ...]) -> bool:
+    """Return whether a tuple is a body, a status and, if there are three items, headers."""
+    return (
+        (len(result) == 2 or (len(result) == 3 and isinstance(result[2], Mapping | list | tuple)))
+        and isinstance(result[1], int)
+        and not isinstance(result[1], bool)
+    )
+
+
+def _merged(inner: Response, outer: Response) -> Response:
+    """Return the response of a tuple whose body is a response itself."""
+    headers = [*pairs(inner.headers), *pairs(outer.headers)]
+    return Response(inner.body, outer.status, headers, inner.content_type)
+
+
+def _check_path(path: Path) -> None:
+    """Refuse a path that is another file for the system than for Python."""
+    if not path.is_absolute():
+        raise ValueError(f"the path {path} is relative")
+    if "\0" in str(path):
+        raise ValueError(f"the path {str(path)!r} has a NUL")

@@ -1,0 +1,72 @@
+"""Coroutines of handlers, step by step."""
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import torch
+
+from webtorch import _torch
+
+
+class Steps(Coroutine[Any, Any, None]):
+    """A coroutine of a handler, as a task of asyncio runs it.
+
+    The grad mode belongs to the thread: each step sets that of the coroutine and puts back that of
+    the thread. Nothing that the coroutine raises ends the loop.
+
+    Args:
+        coroutine: The coroutine.
+
+    """
+
+    __slots__ = ("_coroutine", "_grad", "is_cancelled")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._grad = False
+        self.is_cancelled = False
+
+    def send(self, value: Any) -> Any:
+        """Run the next step."""
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an exception in the next step."""
+        return self._step(self._coroutine.throw, *error)
+
+    def close(self) -> None:
+        """Close the coroutine, as one that is garbage."""
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise TypeError("a call of a handler is not awaited")
+
+    def __getattr__(self, name: str) -> Any:
+        # cr_frame and the like, which asyncio's debugging and other libraries read
+        return getattr(self._coroutine, name)
+
+    def _returned(self, value: Any) -> None:
+        """Take what the coroutine has returned."""
+        raise NotImplementedError
+
+    def _raised(self, error: BaseException) -> None:
+        """Take what it has raised."""
+        raise NotImplementedError
+
+    def _ended(self) -> None:
+        """Do what follows both."""
+        raise NotImplementedError
+
+    def _step(self, step: Callable[..., Any], *values: Any) -> Any:
+        _torch.set_grad_enabled(self._grad)
+        try:
+            return step(*values)
+        except StopIteration as stop:
+            self._returned(stop.value)
+        except BaseException as error:
+            self._raised(error)
+        finally:
+            self._grad = torch.is_grad_enabled()
+            _torch.set_grad_enabled(False)
+        self._ended()
+        raise StopIteration

@@ -1,0 +1,214 @@
+"""nginx as a child of the command: start, log, reloads and stop."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from webtorch.cli._errors import Failure
+from webtorch.cli._nginx import Nginx
+from webtorch.cli._terminal import Terminal
+
+RELOAD = 90.0
+"""Seconds that new workers may take to import their functions."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Server:
+    """An nginx in the foreground, with a directory of its own.
+
+    Args:
+        nginx: What to run.
+        terminal: Where its log goes.
+
+    """
+
+    def __init__(self, nginx: Nginx, terminal: Terminal) -> None:
+        self._nginx = nginx
+        self._terminal = terminal
+        self._prefix = Path(tempfile.mkdtemp(prefix="webtorch-"))
+        self._process: subprocess.Popen[str] | None = None
+        self._log: threading.Thread | None = None
+        self._interrupts = 0
+        self._refused = threading.Event()
+
+    def __enter__(self) -> "Server":
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it and remove its directory."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.terminate()
+            self._process.wait()
+        if self._log is not None:
+            self._log.join()
+        shutil.rmtree(self._prefix, ignore_errors=True)
+
+    @property
+    def configuration(self) -> Path:
+        """The file of the configuration."""
+        return self._prefix / "nginx.conf"
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return a command line for nginx."""
+        prefix = ["-p", f"{self._prefix}/", "-c", str(self.configuration)]
+        return [*self._nginx.command, *prefix, *arguments]
+
+    def start(self, configuration: str) -> None:
+        """Start nginx; its log goes to the terminal until it ends."""
+        self.configuration.write_text(configuration)
+        self._process = subprocess.Popen(
+            self.command("-g", "daemon off;"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # Ctrl-C is for the command alone, which stops nginx gracefully
+            process_group=0,
+            preexec_fn=_end_with(os.getpid()),
+        )
+        self._log = threading.Thread(target=self._copy_log, name="log", daemon=True)
+        self._log.start()
+
+    def reload(self, configuration: str) -> bool:
+        """Let new workers replace the old ones; return whether they have.
+
+        nginx logs why it refuses a configuration, and continues with the old one.
+        """
+        if self._process is None or not self.is_running():
+            return False
+        old = self._workers()
+        self._refused.clear()
+        self.configuration.write_text(configuration)
+        self._process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + RELOAD
+        while self.is_running() and not self._refused.is_set() and time.monotonic() < end:
+            now = self._workers()
+            if now and not now & old:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _workers(self) -> set[int]:
+        """Return the workers that accept requests."""
+        assert self._process is not None
+        found = set()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    title = (entry / "cmdline").read_bytes()
+                    if (
+                        parent == self._process.pid
+                        and b"worker process" in title
+                        and b"shutting down" not in title
+                    ):
+                        found.add(int(entry.name))
+        return found
+
+    def wait(self) -> int:
+        """Wait for the end of nginx; return its exit status, a signal as a negative number."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def is_running(self) -> bool:
+        """Return whether nginx has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_until_ready(self, url: str) -> bool:
+        """Wait until a worker answers; return False if nginx has ended instead."""
+        # the certificate may be of any name
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        while self.is_running():
+            try:
+                with direct.open(f"{url}/", timeout=5):
+                    return True
+            except urllib.error.HTTPError as answer:
+                answer.close()
+                return True
+            except OSError:
+                time.sleep(0.02)
+        return False
+
+    def stop(self) -> None:
+        """Stop gracefully: answers in flight are sent; at once if that was asked for before."""
+        self._interrupts += 1
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT if self._interrupts == 1 else signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Stop nginx when this process gets a signal that would end it."""
+
+        def handle(*_: object) -> None:
+            self.stop()
+
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is under nohup
+            numbers.append(signal.SIGHUP)
+        before = [signal.signal(number, handle) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, previous in zip(numbers, before, strict=True):
+                signal.signal(number, previous)
+
+    def _copy_log(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._terminal.record(line)
+                if "[emerg]" in line:
+                    self._refused.set()
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """Return a function that lets a child end when the command does, however that is."""
+    libc = ctypes.CDLL(None)
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def find_port(host: str, port: int) -> int:
+    """Return a port on which nginx can listen: the given one, or any free one for 0.
+
+    Raises:
+        Failure: It cannot listen.
+
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        reason = str(error.strerror).lower()
+        hint = "--port" if port else "--host"
+        raise Failure(f"cannot listen on {host}:{port} ({reason}), see {hint}.") from error

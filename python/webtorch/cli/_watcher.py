@@ -1,0 +1,57 @@
+"""Changes of files."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+POLL = 0.1
+"""Seconds between polls."""
+
+Signature = tuple[int, int]
+"""A file's modification time in nanoseconds since 1970, and its size in bytes."""
+
+
+class Watcher:
+    """Polls files.
+
+    Args:
+        files: The files.
+
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._files: set[Path] = set()
+        self._seen: dict[Path, Signature] = {}
+        self.watch(files)
+
+    def watch(self, files: Iterable[Path]) -> None:
+        """Watch further files; those that are watched already are compared with what they were."""
+        for file in set(files) - self._files:
+            self._files.add(file)
+            if found := _signature(file):
+                self._seen[file] = found
+
+    def changed(self) -> list[Path]:
+        """Return the files that have changed since they were seen, and are there."""
+        found = []
+        for file in self._files:
+            # an editor may remove a file before it writes it
+            signature = _signature(file)
+            if signature and signature != self._seen.get(file):
+                self._seen[file] = signature
+                found.append(file)
+        return sorted(found)
+
+    def wait(self) -> list[Path]:
+        """Wait for a change; return the changed files."""
+        while not (found := self.changed()):
+            time.sleep(POLL)
+        return found
+
+
+def _signature(file: Path) -> Signature | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

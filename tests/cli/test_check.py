@@ -1,0 +1,120 @@
+"""`webtorch check`, `webtorch run`: configurations, and applications."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from nginx import BINARY, DEADLINE, MODULE, free_port, release_port, wait_for
+
+APP = """
+import webtorch
+from jaxtyping import Float32
+from torch import Tensor
+
+@webtorch.infer
+def double(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+    return 2 * x
+"""
+
+CONF = """
+pid nginx.pid;
+error_log stderr;
+events {}
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    webtorch_path .;
+    server {
+        listen 127.0.0.1:PORT;
+        location = /double { webtorch_handler app:double; }
+    }
+}
+"""
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    nginx = ["--nginx", BINARY.path, *(["--module", str(MODULE)] if BINARY.load_module else [])]
+    return [sys.executable, "-m", "webtorch", name, *arguments, *nginx]
+
+
+@pytest.fixture
+def conf(tmp_path: Path):
+    port = free_port()
+    (tmp_path / "app.py").write_text(APP)
+    path = tmp_path / "nginx.conf"
+    # pytest's directory is closed to nobody, who would run the workers of root
+    user = "user root;" if os.geteuid() == 0 else ""
+    path.write_text(user + CONF.replace("PORT", str(port)))
+    yield path
+    release_port(port)
+
+
+def check(conf: Path, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        command("check", *arguments),
+        capture_output=True,
+        text=True,
+        cwd=conf.parent,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_check_application(conf):
+    status, output = check(conf, "app.py")
+    assert status == 0
+    assert "infer double (x: float32 [batch, 2]) -> float32 [batch, 2]\n" in output
+
+
+def test_check_handler_that_cannot_be_served(conf):
+    handler = "\n@webtorch.handler\ndef item(request, id):\n    return id\n"
+    (conf.parent / "app.py").write_text(APP + handler)
+    status, output = check(conf, "app.py")
+    assert status == 1
+    assert 'nothing fills its parameter "id"' in output
+    line = len(APP.splitlines()) + 2
+    assert f'File "{conf.parent}/app.py", line {line}, in item\n' in output
+
+
+def test_check_broken_configuration(conf):
+    conf.write_text(conf.read_text().replace("app:double", "app:triple"))
+    status, output = check(conf, "nginx.conf", "-p", ".")
+    assert status == 1
+    assert 'has no function "triple"' in output
+    assert f"{conf}:" in output
+
+
+def test_run_configuration(conf):
+    status, output = check(conf, "nginx.conf", "-p", ".")
+    assert status == 0, output
+    assert "test is successful" in output
+
+    port = int(conf.read_text().partition("127.0.0.1:")[2].partition(";")[0])
+    process = subprocess.Popen(command("run", "-p", "."), cwd=conf.parent)
+    try:
+
+        def answer() -> requests.Response | None:
+            assert process.poll() is None
+            try:
+                return requests.post(
+                    f"http://127.0.0.1:{port}/double", json=[[1, 2]], timeout=DEADLINE
+                )
+            except requests.ConnectionError:
+                return None
+
+        assert wait_for(answer, "nginx to answer").json() == [[2, 4]]
+        os.kill(process.pid, signal.SIGQUIT)
+        assert process.wait(DEADLINE) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

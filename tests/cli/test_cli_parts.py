@@ -1,0 +1,236 @@
+"""Parts of the command line that need no nginx."""
+
+import io
+import json
+import re
+import shlex
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from webtorch.cli import cli
+from webtorch.cli._configuration import Settings, write
+from webtorch.cli._discovery import Application
+from webtorch.cli._errors import Failure
+from webtorch.cli._examples import curl, order
+from webtorch.cli._functions import Function, Tensor
+from webtorch.cli._nginx import Nginx
+from webtorch.cli._serve import _Serving
+from webtorch.cli._server import find_port
+from webtorch.cli._target import Target
+from webtorch.cli._terminal import Terminal
+
+URL = "http://127.0.0.1:8000/f"
+
+
+def infer(*inputs: Tensor, batched: bool = True) -> Function:
+    return Function("f", "infer", ("POST", "PUT"), batched, inputs, (Tensor("output", "bool", ()),))
+
+
+def body_of(function: Function) -> object:
+    """Return the document that the example sends."""
+    command = curl(function, URL)
+    assert "\n" not in command
+    if "|" in command:
+        program, command = command.split(" | ")
+        assert shlex.split(command) == ["curl", "--json", "@-", URL]
+        done = subprocess.run(program, shell=True, capture_output=True, check=True)
+        return json.loads(done.stdout)
+    (_, _, body, url) = shlex.split(command)
+    assert url == URL
+    return json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (infer(Tensor("x", "float32", (2,))), [[0.5, 0.5]]),
+        (infer(Tensor("x", "float64", ()), batched=False), 0.5),
+        (infer(Tensor("x", "int64", ("seq",))), [[1, 1, 1, 1]]),
+        (infer(Tensor("x", "str", ()), Tensor("y", "bool", ())), {"x": ["text"], "y": [True]}),
+        (infer(Tensor("x", "float32", (3, "height", 64))), [[[[0.5] * 64] * 32] * 3]),
+        (
+            infer(Tensor("x", "str", (300,)), Tensor("y", "uint8", (300, 1)), batched=False),
+            {"x": ["text"] * 300, "y": [[1]] * 300},
+        ),
+    ],
+    ids=["row", "scalar", "variable", "names", "image", "long names"],
+)
+def test_example_body(function, expected):
+    assert body_of(function) == expected
+
+
+def test_example_of_request_function():
+    assert curl(Function("f", "handler", ("GET", "POST")), URL, ["-k"]) == f"curl -k {URL}"
+    assert curl(Function("f", "handler", ("POST",)), URL) == f"curl --json '{{}}' {URL}"
+    assert curl(Function("f", "handler", ("PUT",)), URL) == f"curl -X PUT --json '{{}}' {URL}"
+
+
+def test_example_order():
+    page = Function("page", "handler", ("GET",))
+    train = Function("train", "train", ("POST",))
+    assert order([train, page, infer()]) == [infer(), page, train]
+
+
+def test_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "package/inner"
+    package.mkdir(parents=True)
+    for file in ("package/__init__.py", "package/inner/__init__.py", "package/inner/serve.py"):
+        (tmp_path / file).touch()
+    (tmp_path / "main.py").touch()
+    (tmp_path / "two-words.py").touch()
+    assert Target.find(".") == Target(tmp_path, "main")
+    assert Target.find("main.py") == Target(tmp_path, "main")
+    assert Target.find("main") == Target(tmp_path, "main")
+    assert Target.find("package/inner/serve.py") == Target(tmp_path, "package.inner.serve")
+    assert Target.find("package.inner.serve") == Target(tmp_path, "package.inner.serve")
+    assert Target.find("package/__init__.py") == Target(tmp_path, "package")
+    for wrong in ("package", "other.py", "other", "two-words.py", "a b"):
+        with pytest.raises(Failure):
+            Target.find(wrong)
+
+
+def settings(**changes: object) -> Settings:
+    values: dict[str, object] = {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "workers": "1",
+        "zone": "auto",
+        "checkpoint": None,
+        "preload": (),
+        "max_body_size": "16m",
+        "access_log": "off",
+        "log_level": "warn",
+        "certificate": None,
+        "key": None,
+    }
+    return Settings(**(values | changes))  # type: ignore[arg-type]
+
+
+def conf(version: tuple[int, ...] = (1, 31, 5), state: int = 0, **changes: object) -> str:
+    nginx = Nginx(("/usr/sbin/nginx",), version, Path("/m.so"), None)
+    application = Application((infer(Tensor("x", "float32", (2,))),), state=state)
+    return write(settings(**changes), Target(Path("/srv/my app"), "app"), application, nginx)
+
+
+def test_configuration():
+    text = conf()
+    assert 'webtorch_path "/srv/my app";' in text
+    assert "location = /f {\n            webtorch_handler app:f;" in text
+    assert "webtorch_zone" not in text
+    assert "webtorch_zone models:18m;" in conf(state=1 << 20)
+    assert "webtorch_zone models:64m;" in conf(state=1 << 20, zone="64m")
+    assert "webtorch_zone" not in conf(state=1 << 20, zone="off")
+    checkpoint = conf(zone="off", checkpoint=Path("/var/lib/models"))
+    assert "webtorch_zone models:16m;" in checkpoint
+    assert "webtorch_checkpoint /var/lib/models;" in checkpoint
+    assert "webtorch_preload torch numpy;" in conf(preload=("numpy",))
+
+
+def test_configuration_of_many_functions():
+    tensors = tuple(
+        Tensor(f"input_{index}", "float32", ("\N{GREEK SMALL LETTER MU}" * 30, 2))
+        for index in range(32)
+    )
+    functions = tuple(
+        Function(f"f_{index}", "infer", ("POST",), True, tensors, tensors[:1])
+        for index in range(100)
+    )
+    nginx = Nginx(("/usr/sbin/nginx",), (1, 31, 5), Path("/m.so"), None)
+    target = Target(Path("/srv"), "app")
+    text = write(settings(), target, Application(functions), nginx)
+    assert max(len(line.encode()) for line in text.splitlines()) < 4096
+    index = "".join(re.findall(r"set \$functions '(?:\$\{functions\})?(.*)';", text))
+    assert json.loads(index) == {one.name: f"infer {one.signature()}" for one in functions}
+
+
+def test_configuration_of_tls():
+    text = conf(certificate=Path("/c.pem"), key=Path("/k.pem"), host="::")
+    assert "listen [::]:8000 ssl;\n        http2 on;" in text
+    assert "ssl_certificate_key /k.pem;" in text
+    assert "listen 127.0.0.1:8000 ssl http2;" in conf((1, 22, 1), certificate=Path("/c.pem"))
+    assert settings(certificate=Path("/c.pem"), host="::").url == "https://[::1]:8000"
+
+
+def test_port():
+    assert find_port("127.0.0.1", 0) > 0
+    with pytest.raises(Failure, match=r"203\.0\.113\.1:0 \(.*\), see --host"):
+        find_port("203.0.113.1", 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(Failure, match=f"127.0.0.1:{port} .*, see --port"):
+            find_port("127.0.0.1", port)
+
+
+def test_example_after_reload_with_a_certificate(capsys):
+    class Stop(Exception):
+        pass
+
+    class Watcher:
+        changes = iter([[Path("/srv/app.py")]])
+
+        def wait(self):
+            changed = next(self.changes, None)
+            if changed is None:
+                raise Stop
+            return changed
+
+        def watch(self, files):
+            pass
+
+    page = Function("page", "handler", ("GET",))
+    serving = _Serving(
+        settings(certificate=Path("/c.pem")),
+        Target(Path("/srv"), "app"),
+        Nginx(("/usr/sbin/nginx",), (1, 31, 5), Path("/m.so"), None),
+        Terminal(io.StringIO()),
+        SimpleNamespace(read=lambda _: Application((page,))),
+    )
+    with pytest.raises(Stop):
+        serving._follow(SimpleNamespace(reload=lambda _: True), Watcher(), Application())
+    assert capsys.readouterr().out == "  curl -k https://127.0.0.1:8000/page\n"
+
+
+class Console(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+RECORD = "2026/11/29 11:00:00 [error] 12#12: *3 "
+TRACE = 'Traceback (most recent call last):\n  File "/a.py", line 3, in f\nValueError: no\n'
+
+
+def test_terminal_without_colors():
+    stream = io.StringIO()
+    Terminal(stream).record(RECORD + "message\n")
+    Terminal(stream).trace(TRACE)
+    assert stream.getvalue() == RECORD + "message\n" + TRACE
+
+
+def test_terminal_with_colors(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Console()
+    terminal = Terminal(stream)
+    for line in ["message\n", *TRACE.splitlines(True)]:
+        terminal.record(RECORD + "webtorch: " + line)
+    terminal.record("printed\n")
+    plain = "error: message\n" + TRACE + "printed\n"
+    text = stream.getvalue()
+    assert "\x1b[31mValueError\x1b[0m: no" in text
+    assert click.unstyle(text) == plain
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Terminal(Console()).has_colors
+
+
+def test_help_names_environment_variables():
+    done = CliRunner().invoke(cli, ["serve", "--help"], auto_envvar_prefix="WEBTORCH")
+    assert done.exit_code == 0
+    for name in ("PORT", "WORKERS", "CHECKPOINT", "RELOAD", "SSL_CERTIFICATE", "PRINT_CONF"):
+        assert f"WEBTORCH_SERVE_{name}" in done.output
+    assert "webtorch serve app.py --reload\n" in done.output

@@ -1,0 +1,500 @@
+"""Arguments of custom handlers, outside nginx: what fills them, and signatures that are refused."""
+
+import dataclasses
+import enum
+import functools
+import sys
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pydantic
+import pytest
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from webtorch import HTTPError, Request, Response, SignatureError
+from webtorch._arguments import Sources, bind
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+
+
+@dataclass
+class Flower:
+    name: str
+    petals: list[float] = field(default_factory=list)
+    day: date | None = None
+    ripe: bool = False
+
+
+class Struct(msgspec.Struct):
+    name: str
+    petals: list[float] = []
+
+
+class Dictionary(TypedDict):
+    name: str
+
+
+class Tuple(NamedTuple):
+    name: str
+    size: int = 1
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    size: Annotated[int, pydantic.Field(ge=1)] = 1
+    petals: list[float] = []
+
+
+@dataclass
+class Vase:
+    flowers: list[Model]
+
+
+class Other:
+    name: str
+
+
+@dataclass
+class LoginRequest:
+    name: str
+
+
+def call(function, request, captures=(), variables=(), methods=("POST",)):
+    return bind(function, Sources(captures, variables, methods))(request)
+
+
+def refused(function, **sources) -> str:
+    with pytest.raises(SignatureError) as caught:
+        bind(function, Sources(**sources))
+    return str(caught.value)
+
+
+def failure(function, request, **sources) -> HTTPError:
+    with pytest.raises(HTTPError) as caught:
+        call(function, request, **sources)
+    return caught.value
+
+
+def body(text: str, kind: str = "application/json") -> Request:
+    return Request("POST", "/", "", {"Content-Type": kind}, text.encode())
+
+
+def named_request(request):
+    return request
+
+
+def first(r):
+    return r
+
+
+def annotated(x: int, given: Request):
+    return given
+
+
+def in_quotes(x: int, given: "Request"):
+    return given
+
+
+def for_type_checkers(given: "missing.Request"):
+    return given
+
+
+def positional(r, /, x: int):
+    return r
+
+
+@pytest.mark.parametrize(
+    "function", [named_request, first, annotated, in_quotes, for_type_checkers, positional]
+)
+def test_request(function):
+    request = Request(args="x=1")
+    assert call(function, request) is request
+
+
+def test_body_whose_class_is_named_like_a_request():
+    def function(request, login: "LoginRequest"):
+        return login
+
+    assert call(function, body('{"name": "a"}')) == LoginRequest("a")
+
+
+def test_positional_arguments_with_defaults():
+    def function(x: int, y: int = 2, /, z: int = 3):
+        return x, y, z
+
+    assert call(function, Request(args="x=1")) == (1, 2, 3)
+    assert call(function, Request(args="x=1&y=4&z=5")) == (1, 4, 5)
+    assert failure(function, Request(args="y=4")).status == 422
+
+
+def test_no_arguments():
+    assert call(lambda: 3, Request()) == 3
+
+
+def test_request_by_keyword():
+    def function(*, request):
+        return request.path
+
+    assert call(function, Request(path="/a")) == "/a"
+
+
+def test_wrapped_function():
+    def decorator(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    @decorator
+    def known(request, x: int):
+        return request.path, x
+
+    def unknown(*args, **kwargs):
+        return len(args), kwargs
+
+    assert call(known, Request(args="x=1")) == ("/", 1)
+    assert call(unknown, Request()) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (str, "a%20b", "a b"),
+        (int, "-3", -3),
+        (float, "1e3", 1000.0),
+        (bool, "true", True),
+        (bool, "On", True),
+        (bool, "0", False),
+        (bool, "no", False),
+        (Color, "red", Color.RED),
+        (Size, "1", Size.SMALL),
+        (Literal["a", "b"], "b", "b"),
+        (Literal[1, 2], "2", 2),
+        (date, "2020-01-02", date(2020, 1, 2)),
+        (datetime, "2020-01-02T03:04:05", datetime(2020, 1, 2, 3, 4, 5)),
+        (timedelta, "P1D", timedelta(1)),
+        (UUID, "00000000-0000-0000-0000-000000000001", UUID(int=1)),
+        (Decimal, "1.50", Decimal("1.50")),
+        (int | None, "4", 4),
+        (str | int, "x", "x"),
+        (Annotated[int, msgspec.Meta(ge=1)], "4", 4),
+        (Annotated[int, pydantic.Field(ge=1)], "4", 4),
+        (pydantic.HttpUrl, "http://a.example/", pydantic.HttpUrl("http://a.example/")),
+    ],
+)
+def test_query(kind, text, value):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = kind
+    assert call(function, Request(args=f"x={text}")) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (list[int], [1, 2]),
+        (set[int], {1, 2}),
+        (tuple[int, ...], (1, 2)),
+        (list[str], ["1", "2"]),
+        (list[Annotated[int, pydantic.Field(ge=1)]], [1, 2]),
+        (int, 2),
+    ],
+)
+def test_several_values_of_the_query(kind, value):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = kind
+    assert call(function, Request(args="x=1&x=2")) == value
+
+
+def test_defaults():
+    def function(x: int = 5, *, y: list[str] | None = None, f: Flower | None = None):
+        return x, y, f
+
+    assert call(function, Request()) == (5, None, None)
+    assert call(function, Request(args="x=6&y=a")) == (6, ["a"], None)
+
+
+def test_captures_and_variables():
+    def function(itemId: int, name, remote_addr: str, page: int | None = None):
+        return itemId, name, remote_addr, page
+
+    sources = {"captures": ("itemid", "name", "page"), "variables": ("remote_addr",)}
+    request = Request(
+        variables={"remote_addr": "::1"}, path_params={"itemid": "7", "name": "", "page": ""}
+    )
+    assert call(function, request, **sources) == (7, "", "::1", None)
+    error = failure(function, Request(path_params={"itemid": "x", "name": "y"}), **sources)
+    assert error.status == 422
+    assert error.detail == [
+        {"field": "itemid", "in": "path argument", "message": "expected int, found str"},
+        {"field": "remote_addr", "in": "variable", "message": "it is missing"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Flower, Flower("iris", [1.0])),
+        (Struct, Struct("iris", [1.0])),
+        (Dictionary, {"name": "iris"}),
+        (Model, Model(name="iris", petals=[1.0])),
+        (Flower | None, Flower("iris", [1.0])),
+        (dict[str, Any], {"name": "iris", "petals": [1]}),
+        (dict, {"name": "iris", "petals": [1]}),
+    ],
+)
+def test_body(kind, value):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = kind
+    assert call(function, body('{"name": "iris", "petals": [1]}')) == value
+
+
+def test_lists_in_the_body():
+    def function(x: list[Flower]):
+        return x
+
+    def models(x: list[Model]):
+        return x
+
+    def tuples(x: Tuple):
+        return x
+
+    def vase(x: Vase):
+        return x
+
+    assert call(function, body('[{"name": "iris"}]')) == [Flower("iris")]
+    assert call(models, body('[{"name": "iris"}]')) == [Model(name="iris")]
+    assert call(tuples, body('["iris"]')) == Tuple("iris")
+    assert call(vase, body('{"flowers": [{"name": "iris"}]}')) == Vase([Model(name="iris")])
+
+
+def test_several_arguments_of_the_body():
+    def function(a: Flower, b: Model, c: Struct | None = None):
+        return a, b, c
+
+    text = '{"a": {"name": "x"}, "b": {"name": "y"}, "d": 1}'
+    assert call(function, body(text)) == (Flower("x"), Model(name="y"), None)
+    error = failure(function, body('{"a": {"name": 1}, "c": {}}'))
+    assert [each["field"] for each in error.detail] == ["a.name", "b", "c.name"]
+    assert failure(function, body("[]")).detail[0]["message"] == "expected object"
+    assert failure(function, body("{")).code == "malformed_body"
+
+
+@pytest.mark.parametrize("kind", [Flower, Struct, Model])
+def test_body_that_is_a_form(kind):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = kind
+    form = "application/x-www-form-urlencoded"
+    found = call(function, body("name=iris&petals=1&petals=2.5", form))
+    assert found.name == "iris" and found.petals == [1.0, 2.5]
+    # curl --data names JSON so
+    assert call(function, body('{"name": "iris"}', form)).name == "iris"
+    error = failure(function, body("petals=x&name=a", form))
+    assert error.status == 422 and error.detail[0]["field"] == "petals.0"
+
+
+def test_form_with_a_checkbox():
+    def function(x: Flower):
+        return x.ripe, x.day
+
+    form = "application/x-www-form-urlencoded"
+    assert call(function, body("name=a&ripe=true&day=2020-01-02", form)) == (True, date(2020, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "message"),
+    [
+        ('{"name": 1}', "name", "expected str, found int"),
+        ("{}", "name", "it is missing"),
+        ('{"name": "a", "petals": [1, "b"]}', "petals.1", "expected float, found str"),
+        ("[]", "body", "expected object, found array"),
+        ("", "x", "it is missing"),
+    ],
+)
+def test_body_of_another_type(text, field, message):
+    def function(x: Flower):
+        return x
+
+    error = failure(function, body(text))
+    assert error.status == 422 and error.code == "invalid_argument"
+    assert error.detail[0]["message"] == message
+    assert error.detail[0]["field"] == field
+
+
+def test_body_that_pydantic_refuses():
+    def function(x: Model):
+        return x
+
+    error = failure(function, body('{"size": 0}'))
+    assert error.status == 422
+    assert [each["field"] for each in error.detail] == ["name", "size"]
+    assert "greater than or equal to 1" in error.message
+
+
+@pytest.mark.parametrize("kind", [Flower, Model])
+@pytest.mark.parametrize("text", ["{", '{"name": "a"} x', "\0", "[" * 100000])
+def test_body_that_is_not_json(kind, text):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = kind
+    error = failure(function, body(text))
+    assert error.status in (400, 422)
+    assert error.code == "malformed_body" or text.startswith("[[")
+
+
+def test_errors_are_short():
+    def function(x: int, color: Color, flower: Flower):
+        return x
+
+    request = Request(
+        "POST", "/", "x=" + "a" * 10000 + "&color=" + "b" * 10000, body=b'{"name": 1}'
+    )
+    error = failure(function, request)
+    assert [each["field"] for each in error.detail] == ["x", "color", "name"]
+    assert len(error.message) < 2000
+
+
+# --- signatures that are refused ---
+
+
+def test_argument_without_a_source():
+    assert 'nothing fills its parameter "id"' in refused(lambda request, id: 1)
+    assert "(?<id>...)" in refused(lambda request, id: 1)
+
+
+def test_unknown_classes():
+    def function(x: Other):
+        return x
+
+    def inner(x: list[Other]):
+        return x
+
+    def field_of_a_dataclass(x: dataclasses.make_dataclass("D", [("x", Other)])):
+        return x
+
+    def result() -> Other:
+        return Other()
+
+    def results() -> list[Other] | None:
+        return None
+
+    assert 'nothing can be converted to Other, of its parameter "x"' in refused(function)
+    assert "nothing can be converted to Other" in refused(inner)
+    assert "nothing can be converted to Other" in refused(field_of_a_dataclass)
+    assert "it returns Other, which cannot be answered" in refused(result)
+    assert "it returns Other" in refused(results)
+
+
+def test_results_that_can_be_answered():
+    def response() -> Response | Flower | Model | None:
+        return None
+
+    def several() -> tuple[dict[str, Any], int]:
+        return {}, 200
+
+    def arrays() -> dict[str, np.ndarray]:
+        return {}
+
+    def tensor() -> Float32[Tensor, "2"]:
+        return torch.ones(2)
+
+    def numbers() -> list[np.float32]:
+        return []
+
+    def anything() -> Any:
+        return None
+
+    def unknown() -> "Nowhere":
+        return None
+
+    for function in (response, several, arrays, tensor, numbers, anything, unknown):
+        bind(function, Sources())
+
+
+def test_tensors():
+    def function(x: Float32[Tensor, "batch 2"]):
+        return x
+
+    assert "use @webtorch.infer" in refused(function)
+
+
+def test_defaults_that_would_not_be_used():
+    def function(request=None):
+        return request
+
+    assert 'the default of its parameter "request" would not be used' in refused(function)
+
+    class Query:
+        pass
+
+    Query.__module__ = "fastapi.params"
+
+    def other(q: int = Query()):
+        return q
+
+    assert "would not be used" in refused(other)
+
+
+def test_body_of_get():
+    def function(flower: Flower):
+        return flower
+
+    assert "have none" in refused(function, methods=("GET", "HEAD"))
+    bind(function, Sources(methods=("GET", "POST")))
+
+
+def test_captures_of_other_types():
+    def function(id: Flower):
+        return id
+
+    def several(id: list[int]):
+        return id
+
+    assert "is filled with one text" in refused(function, captures=("id",))
+    assert "is filled with one text" in refused(several, captures=("id",))
+
+
+@pytest.mark.parametrize("kind", [Any, bytes, Flower | Struct])
+def test_annotations_without_a_meaning(kind):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = kind
+    assert 'its parameter "x"' in refused(function)
+
+
+def test_package_that_is_not_installed(monkeypatch):
+    def function(x: Annotated[int, pydantic.Field(ge=1)]):
+        return x
+
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    assert "pip install webtorch[pydantic]" in refused(function)
+
+
+def test_annotations_that_cannot_be_read():
+    def function(x: "Nowhere"):
+        return x
+
+    assert "its annotations cannot be read" in refused(function)

@@ -1,0 +1,116 @@
+"""JSON of custom handlers: what it can hold."""
+
+import dataclasses
+import datetime
+import enum
+import json
+import math
+import pathlib
+import uuid
+from decimal import Decimal
+
+import msgspec
+import numpy as np
+import pydantic
+import pytest
+import torch
+
+from webtorch import _json
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: np.float32
+
+
+class Flower(pydantic.BaseModel):
+    name: str
+    size: float = math.nan
+    day: datetime.date | None = None
+
+
+class Aliased(pydantic.BaseModel):
+    flower_name: str = pydantic.Field(alias="flowerName")
+
+
+class Struct(msgspec.Struct):
+    name: str
+
+
+class Text(str):
+    """A class that libraries make of texts."""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, 2.5, None, True, "x"]}, '{"a":[1,2.5,null,true,"x"]}'),
+        (math.nan, "null"),
+        ([-math.inf], "[null]"),
+        (2**70, str(2**70)),
+        (np.float32(0.1), "0.1"),
+        (np.float64(0.1), "0.1"),
+        (np.float16(0.1), "0.1"),
+        (np.int64(3), "3"),
+        (np.bool_(True), "true"),
+        (np.arange(3), "[0,1,2]"),
+        (np.array([[1.5, np.nan]]), "[[1.5,null]]"),
+        (np.arange(6).reshape(2, 3)[:, ::2], "[[0,2],[3,5]]"),
+        (np.float32([0.1, 0, 1e-30, -np.inf]), "[0.1,0.0,1e-30,null]"),
+        (np.array(5), "5"),
+        (np.array(["a"]), '["a"]'),
+        (np.array([{"a": np.int8(1)}], dtype=object), '[{"a":1}]'),
+        (np.datetime64("2020-01-02"), '"2020-01-02"'),
+        (np.array(["2020-01-02", "NaT"], "datetime64[D]"), '["2020-01-02",null]'),
+        (torch.tensor([0.1], requires_grad=True), "[0.1]"),
+        (torch.tensor(2), "2"),
+        (torch.ones(1, dtype=torch.bfloat16), "[1.0]"),
+        ({np.int64(1): np.float32(0.5), Color.RED: 1}, '{"1":0.5,"red":1}'),
+        (datetime.datetime(2020, 1, 2, 3, 4, 5), '"2020-01-02T03:04:05"'),
+        (datetime.date(2020, 1, 2), '"2020-01-02"'),
+        (Decimal("1.50"), '"1.50"'),
+        (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        (Color.RED, '"red"'),
+        (Point(1, np.float32(2)), '{"x":1,"y":2.0}'),
+        (Struct("a"), '{"name":"a"}'),
+        ([Flower(name="a")], '[{"name":"a","size":null,"day":null}]'),
+        (Aliased(flowerName="a"), '{"flowerName":"a"}'),
+        ({1}, "[1]"),
+        (b"a", '"YQ=="'),
+        (pathlib.PurePosixPath("/a"), '"/a"'),
+        (Text("a"), '"a"'),
+        ("\udcff", '"\\udcff"'),
+        ([Flower(name="a"), "\udcff", math.inf], None),
+        (Aliased(flowerName="\udcff"), '{"flowerName":"\\udcff"}'),
+    ],
+)
+def test_values(value, text):
+    encoded = _json.encode(value)
+    assert _json.encoder_of(type(value))(value) == encoded
+    parsed = json.loads(encoded)
+    if text is None:
+        assert parsed == [{"name": "a", "size": None, "day": None}, "\udcff", None]
+    else:
+        assert encoded.decode() == text
+
+
+@pytest.mark.parametrize(
+    "value", [object(), {"a": lambda: 1}, 1j, np.complex64(1), {(1, 2): 3}, {"\udcff": object()}]
+)
+def test_values_that_are_refused(value):
+    with pytest.raises(TypeError):
+        _json.encode(value)
+
+
+def test_float32_is_short_and_exact():
+    random = np.random.default_rng(1)
+    powers = np.float32(10) ** random.integers(-30, 30, 20000).astype(np.float32)
+    values = (random.random(20000).astype(np.float32) - np.float32(0.5)) * powers
+    encoded = _json.encode(values)
+    assert np.array_equal(np.float32(json.loads(encoded)), values)
+    assert len(encoded) < len(json.dumps(values.tolist())) * 0.8
