@@ -3,6 +3,21 @@
 #include "ngx_http_webtorch_body_part.h"
 
 
+/* the search for the field of a window */
+
+typedef struct {
+    ngx_webtorch_windows_t  *windows;
+    uint32_t                 window;
+    u_char                  *name;
+    size_t                   len;
+} ngx_http_webtorch_field_search_t;
+
+
+static void ngx_http_webtorch_field_read(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
+    void *data);
+static void ngx_http_webtorch_field_find(void *data,
+    const ngx_webtorch_field_t *field);
 static void ngx_http_webtorch_field_headers(ngx_http_request_t *r,
     ngx_webtorch_fields_t *fields, ngx_webtorch_part_t *type);
 
@@ -22,6 +37,27 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r,
     const ngx_webtorch_text_features_t *text,
     const ngx_webtorch_windows_t **found)
 {
+    ngx_webtorch_windows_t  *windows;
+
+    windows = &ngx_http_webtorch_windows;
+
+    ngx_http_webtorch_field_read(r, text, ngx_webtorch_windows_field, windows);
+
+    *found = windows;
+
+    if (ngx_http_webtorch_fields.unread) {
+        return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
+    }
+
+    return windows->full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_field_read(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
+    void *data)
+{
     ngx_webtorch_part_t      type, encoding, method;
     ngx_webtorch_fields_t   *fields;
     ngx_webtorch_windows_t  *windows;
@@ -32,7 +68,7 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r,
     ngx_webtorch_windows_init(windows, ngx_http_webtorch_numbers,
                               ngx_http_webtorch_number_windows,
                               NGX_WEBTORCH_MAX_NUMBERS);
-    ngx_webtorch_fields_init(fields, ngx_webtorch_windows_field, windows);
+    ngx_webtorch_fields_init(fields, handler, data);
 
     fields->work = ngx_http_webtorch_field_work;
     fields->work_size = sizeof(ngx_http_webtorch_field_work);
@@ -52,14 +88,48 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r,
     method.len = r->method_name.len;
 
     ngx_webtorch_windows_request(windows, fields, &method);
+}
 
-    *found = windows;
 
-    if (fields->unread) {
-        return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
+size_t
+ngx_http_webtorch_field_name(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, uint32_t window, u_char *name)
+{
+    ngx_http_webtorch_field_search_t  search;
+
+    search.windows = &ngx_http_webtorch_windows;
+    search.window = window;
+    search.name = name;
+    search.len = 0;
+
+    ngx_http_webtorch_field_read(r, text, ngx_http_webtorch_field_find,
+                                 &search);
+
+    if (search.len == 0 && window + 1 == search.windows->nwindows) {
+        search.len = sizeof("request") - 1;
+        ngx_memcpy(name, "request", search.len);
     }
 
-    return windows->full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
+    return search.len;
+}
+
+
+static void
+ngx_http_webtorch_field_find(void *data, const ngx_webtorch_field_t *field)
+{
+    uint32_t                           first;
+    ngx_http_webtorch_field_search_t  *search;
+
+    search = data;
+    first = search->windows->nwindows;
+
+    ngx_webtorch_windows_field(search->windows, field);
+
+    if (search->window >= first && search->window < search->windows->nwindows)
+    {
+        search->len = ngx_min(field->name_len, NGX_WEBTORCH_FIELD_NAME);
+        ngx_memcpy(search->name, field->name, search->len);
+    }
 }
 
 

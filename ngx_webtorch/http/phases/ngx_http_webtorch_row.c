@@ -210,6 +210,27 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
 }
 
 
+size_t
+ngx_http_webtorch_row_field(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, uint32_t window, u_char *name)
+{
+    ngx_webtorch_text_features_t  *text;
+
+    r = r->main;
+    text = &ngx_http_webtorch_text;
+
+    ngx_http_webtorch_parts(r, text);
+
+    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)
+        || ngx_http_webtorch_body_part(r, fh->body, &text->body) != NGX_OK)
+    {
+        return 0;
+    }
+
+    return ngx_http_webtorch_field_name(r, text, window, name);
+}
+
+
 static ngx_uint_t
 ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *fh,
     uint32_t features)

@@ -11,7 +11,7 @@ from wire import connections
 
 APP = '''
 import torch
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Float64, Int32, Int64, UInt8
 from torch import Tensor
 
 import webtorch
@@ -30,6 +30,24 @@ def score(
 @webtorch.infer
 def first(numbers: Int32[Tensor, "batch 3"]) -> Float64[Tensor, "batch 1"]:
     return (numbers.long().sum(1, keepdim=True) % 99991).double()
+
+
+@webtorch.infer
+def where(
+    numbers: Int32[Tensor, "batch n"],
+    windows: Int64[Tensor, "batch n"],
+    bytes: UInt8[Tensor, "batch 1024"],
+) -> tuple[Float64[Tensor, "batch 1"], Int64[Tensor, "batch 1"], UInt8[Tensor, "batch 8"]]:
+    """Return a window that the request asks for, and a kind."""
+    text = "".join(map(chr, bytes[0].tolist()))
+    chosen, kind = text.split("at=")[1].split(chr(30))[0].split(",")
+    window = int(windows.max()) if chosen == "last" else int(chosen)
+    name = [*kind.encode(), *[0] * 8][:8]
+    return (
+        torch.tensor([[1.0]]).double(),
+        torch.tensor([[window]]),
+        torch.tensor([name], dtype=torch.uint8),
+    )
 '''
 
 SERVER = """
@@ -37,6 +55,11 @@ add_header Score "$webtorch_access_verdict $webtorch_access_score" always;
 location / { webtorch_access app:score body=16k threshold=1e9; ECHO }
 location /strict/ { webtorch_access app:score body=16k threshold=1e9 on_error=deny; ECHO }
 location /first/ { webtorch_access app:first threshold=1e9; ECHO }
+location /where/ {
+    webtorch_access app:where body=16k max_batch=1 dry_run;
+    add_header Where "$webtorch_access_field $webtorch_access_kind" always;
+    ECHO
+}
 location = /ok { add_header Passed 1; return 200; }
 """.replace("ECHO", "proxy_pass http://127.0.0.1:$server_port/ok;")
 
@@ -109,3 +132,32 @@ def test_fields_that_are_too_deep_are_an_error(server, body):
     answer = server.post("/", data=body, headers=kinds)
     assert (answer.status_code, answer.headers["Score"].split()) == (200, ["error"])
     assert server.post("/strict/", data=body, headers=kinds).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("0,sqli", "path sqli"),
+        ("1,lfi", "path.1 lfi"),
+        ("2,xss", "query.q xss"),
+        ("last,scanner9", "request scanner9"),
+        ("9999,xss", " xss"),
+        ("-1,xss", " xss"),
+        ("body,nosql", "body.user.name nosql"),
+        ("0,", "path "),
+    ],
+    ids=["path", "part", "query", "request", "large", "negative", "body", "no_kind"],
+)
+def test_field_and_kind_of_a_denial(server, chosen, expected):
+    body = {"a": ["x y"], "user": {"name": "one two"}}
+    if chosen.startswith("body"):
+        # fields have a window each: path, a part of it, query, headers, "a"
+        names = [
+            server.post(f"/where/a%20b?q=a+b&at={each},", json=body).headers["Where"].strip()
+            for each in range(3, 12)
+        ]
+        chosen = chosen.replace("body", str(3 + names.index("body.user.name")))
+    answer = server.post(f"/where/a%20b?q=a+b&at={chosen}", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["Where"].strip() == expected.strip()
+    assert server.get("/").headers.get("Where") is None
