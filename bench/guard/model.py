@@ -9,6 +9,8 @@ from reading import Numbers
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from webtorch.detect import FieldClassifier
+
 NUMBERS = 1 << 20
 HIDDEN = 32
 
@@ -143,6 +145,25 @@ def fit(
             schedule.step()
             total += float(loss.detach())
         print(f"epoch {epoch}: {total / (len(order) // size):.4f}", flush=True)
+
+
+@torch.no_grad()
+def published(net: Net, words: Words, kinds: tuple[str, ...], shift: float) -> FieldClassifier:
+    """Return the classifier of the package that computes the same.
+
+    Args:
+        net: The net.
+        words: Its numbers.
+        kinds: Names of its kinds.
+        shift: The logit whose probability is to be 0.5.
+
+    """
+    classifier = FieldClassifier(torch.from_numpy(words.known), kinds)
+    classifier.table.copy_(torch.cat([net.linear.weight, net.table.weight], 1))
+    classifier.bias.copy_(net.bias)
+    classifier.out.load_state_dict(net.out.state_dict())
+    classifier.shift.fill_(shift)
+    return classifier
 
 
 @torch.no_grad()

@@ -1,12 +1,13 @@
 """Trains a net on the fields of requests, and reports it by leaving sites and lists out.
 
-    .venv/bin/python bench/guard/train.py [--folds 4] [--only FOLD ...]
+    .venv/bin/python bench/guard/train.py [--folds 4] [--only FOLD ...] [--out weights.safetensors]
 
 Data: recorded requests of real-dev.jsonl.gz (MIT, Apache-2.0 and BSD, see its README), attacks of
 HttpParamsDataset (MIT) in train.tsv.gz, lists of the OWASP Core Rule Set (Apache-2.0), names and
 prose of Faker (MIT), and templates in normal.py and attacks.py. A fold is tested on sites, rules
 and lists that it has not learned. Thresholds are those at which a share of its normal requests is
-denied.
+denied. With --out a FieldClassifier of webtorch.detect is written that has learned all of it. Needs
+the package faker, and the lists' folder as $CRS_RULES.
 """
 
 import argparse
@@ -37,6 +38,11 @@ SHARED = Path(os.environ.get("WEBTORCH_DETECT_DATA", ROOT.parent / "shared/detec
 REAL = SHARED / "real-dev.jsonl.gz"
 TABLE = SHARED / "train.tsv.gz"
 RECORDED = ("form", "graphql", "json", "multipart", "other", "page", "query", "xml")
+SHARES = (0.001, 0.005, 0.01)
+DATA = (
+    "recorded requests and attacks of real-dev (MIT, Apache-2.0, BSD), attacks of HttpParamsDataset"
+    " (MIT), lists of the OWASP Core Rule Set (Apache-2.0), Faker (MIT), templates of WebTorch"
+)
 GENERATED = 40  # groups of generated requests
 
 
@@ -118,14 +124,15 @@ def train_rows(real: list[Row], held: "set[str]", options: argparse.Namespace) -
     return kept + generated(kept, options.normal, options.attacks, 1)
 
 
-def report(rows: list[Row], scores: np.ndarray) -> None:
+def report(rows: list[Row], scores: np.ndarray) -> list[float]:
+    """Print a table, and return the logits at which `SHARES` of normal requests are denied."""
     labels = np.array([each.label for each in rows])
     kinds = np.array([each.kind for each in rows])
     recorded = (labels == 0) & ~np.isin(
         kinds, ("crs-negative", "gotestwaf-falsepos", "upload", "tensor")
     )
     normals = np.sort(scores[recorded])[::-1]
-    thresholds = [normals[int(share * len(normals))] for share in (0.001, 0.005, 0.01)]
+    thresholds = [float(normals[int(share * len(normals))]) for share in SHARES]
     print("| | n | at 0.1 % | 0.5 % | 1 % |\n|---|---|---|---|---|")
 
     def line(name: str, mask: np.ndarray) -> None:
@@ -144,6 +151,26 @@ def report(rows: list[Row], scores: np.ndarray) -> None:
             for value in sorted(set(values[mask])):
                 line(f"{kind} {value}", mask & (values == value))
     print("thresholds", " ".join(f"{each:.2f}" for each in thresholds))
+    return thresholds
+
+
+def trained(
+    rows: list[Row], reader: Reader, options: argparse.Namespace
+) -> tuple[model.Net, model.Words, model.Data]:
+    begin = time.time()
+    data = model.Data([reader.read(each.request) for each in rows])
+    words = model.Words(data, [each.group for each in rows], options.least)
+    print(f"{len(rows)} requests, {len(words)} numbers", time.time() - begin, flush=True)
+    net = model.Net(len(words), len(traffic.FAMILIES))
+    model.fit(
+        net,
+        data,
+        words,
+        np.array([each.label for each in rows], np.float32),
+        np.array([traffic.kind_of(each.family) if each.label else -1 for each in rows]),
+        epochs=options.epochs,
+    )
+    return net, words, data
 
 
 def main() -> None:
@@ -155,7 +182,14 @@ def main() -> None:
     parser.add_argument("--attacks", type=int, default=9000)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--least", type=int, default=3)
-    parser.add_argument("--dump", type=Path)
+    parser.add_argument("--out", type=Path, help="weights of a net that has learned all rows")
+    parser.add_argument(
+        "--denied",
+        type=float,
+        choices=SHARES,
+        default=0.005,
+        help="part of the normal requests that a threshold of 0.5 would have denied in the folds",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -167,37 +201,20 @@ def main() -> None:
     for fold in options.only or range(options.folds):
         begin = time.time()
         held = {each.group for each in real if fold_of(each.group, options.folds) == fold}
-        rows = train_rows(real, held, options)
-        data = model.Data([reader.read(each.request) for each in rows])
-        words = model.Words(data, [each.group for each in rows], options.least)
-        print(
-            f"fold {fold}: {len(rows)} requests, {len(words)} numbers",
-            time.time() - begin,
-            flush=True,
-        )
-        net = model.Net(len(words), len(traffic.FAMILIES))
-        model.fit(
-            net,
-            data,
-            words,
-            np.array([each.label for each in rows], np.float32),
-            np.array([traffic.kind_of(each.family) if each.label else -1 for each in rows]),
-            epochs=options.epochs,
-        )
+        net, words, _ = trained(train_rows(real, held, options), reader, options)
         test = [each for each in real if each.group in held]
         scores = model.scores(net, model.Data([reader.read(each.request) for each in test]), words)
         tested += test
         found.append(scores)
         print("fold", fold, time.time() - begin)
         report(test, scores)
-        if options.dump:
-            torch.save((net.state_dict(), words.known), f"{options.dump}.{fold}")
     print("all folds")
-    report(tested, np.concatenate(found))
-    if options.dump:
-        import pickle
-
-        options.dump.write_bytes(pickle.dumps((tested, np.concatenate(found))))
+    thresholds = report(tested, np.concatenate(found))
+    if options.out:
+        net, words, _ = trained(train_rows(real, set(), options), reader, options)
+        kinds = tuple(name for name, _ in traffic.FAMILIES)
+        shift = thresholds[SHARES.index(options.denied)]
+        model.published(net, words, kinds, shift).save(options.out, {"data": DATA})
 
 
 if __name__ == "__main__":
