@@ -49,6 +49,8 @@ def test_new_project(tmp_path, monkeypatch, template):
     if os.geteuid() == 0:  # pytest's directory is closed to nobody
         conf.write_text("user root;\n" + conf.read_text())
     webtorch(project, "webtorch", "check", "nginx.conf", "--prefix", ".")
+    if template in SERVED:
+        webtorch(project, "webtorch", "check", "app.py")
 
 
 def test_new_does_not_overwrite(tmp_path):

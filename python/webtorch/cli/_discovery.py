@@ -15,11 +15,14 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from webtorch.cli._errors import Failure
 from webtorch.cli._functions import Function
 from webtorch.cli._target import Target
+
+if TYPE_CHECKING:
+    from webtorch._model import Model
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def _in_child(order: Mapping[str, str]) -> str:
                 with os.fdopen(writable, "w") as answer:
                     json.dump(_import(Path(order["root"]), order["module"]), answer)
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -256,14 +261,14 @@ def _tensor(spec: Any) -> Any:
     return Tensor(spec.name, dtype, tuple(spec.shape))
 
 
-def _size(model: Any) -> int:
+def _size(model: "Model") -> int:
     """Return the bytes of a model's parameters and buffers, for a trained one with its optimizer's.
 
     Optimizers keep up to two tensors for each parameter; with a lock there are copies of all.
     """
     tensors = [*model.module.parameters(), *model.module.buffers()]
     size: int = sum(one.numel() * one.element_size() for one in tensors)
-    return size * (4 if model._has_optimizer else 1) * (2 if model.strict else 1)
+    return size * (4 if model.optimizer else 1) * (2 if model.strict else 1)
 
 
 def explain(error: BaseException, root: Path) -> str:
