@@ -10,6 +10,8 @@
 #include <strings.h>
 
 
+static int ngx_webtorch_content_begins_json(const unsigned char *p,
+    size_t len);
 static int ngx_webtorch_content_is_form(const unsigned char *p, size_t len);
 
 
@@ -201,7 +203,8 @@ ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     p = (const unsigned char *) body->data;
     told = ngx_webtorch_content_type(type);
 
-    if (told == NGX_WEBTORCH_TYPE_JSON
+    if ((told == NGX_WEBTORCH_TYPE_JSON
+         && ngx_webtorch_content_begins_json(p, body->len))
         || ((*p == '{' || *p == '[')
             && ngx_webtorch_json_is_valid(p, body->len)))
     {
@@ -217,6 +220,27 @@ ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     }
 
     return 0;
+}
+
+
+/*
+ * As lenient parsers do.  A part that begins otherwise is text to applications
+ * that do not look at its type.
+ */
+
+static int
+ngx_webtorch_content_begins_json(const unsigned char *p, size_t len)
+{
+    size_t  i;
+
+    i = (len > 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) ? 3 : 0;
+
+    while (i < len && p[i] <= ' ') {
+        i++;
+    }
+
+    return i < len
+           && (p[i] == '{' || p[i] == '[' || p[i] == '"' || p[i] == '/');
 }
 
 

@@ -409,6 +409,16 @@ ngx_webtorch_escapes(unsigned char *p, size_t len, uint32_t *decoded)
             } else if (p[i + 1] == 'u') {
                 used = ngx_webtorch_code(p + i + 2, len - i - 2, 4, &c);
                 n = (used == 4) ? 6 : 1;
+
+            } else if (p[i + 1] >= '0' && p[i + 1] <= '3'
+                       && p[i + 2] >= '0' && p[i + 2] <= '7'
+                       && p[i + 3] >= '0' && p[i + 3] <= '7')
+            {
+                /* octal, in quoted cookies */
+
+                c = (uint32_t) ((p[i + 1] - '0') << 6 | (p[i + 2] - '0') << 3
+                                | (p[i + 3] - '0'));
+                n = 4;
             }
         }
 

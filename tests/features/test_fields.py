@@ -360,6 +360,7 @@ def test_charset_unread(library, charset):
         (b"\\x27 or", "escape"),
         (b"\\u0027 or", "escape"),
         (b"\\u{27} or", "escape"),
+        (b"\\047 or", "escape"),
         (b"%C0%A7%20or", "overlong"),
         (b"%E0%80%A7%20or", "overlong"),
         (b"%FC%80%80%80%80%A7%20or", "overlong"),
