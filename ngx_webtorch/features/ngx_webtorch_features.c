@@ -6,6 +6,7 @@
 #include "ngx_webtorch_hash.h"
 #include "ngx_webtorch_text.h"
 #include "ngx_webtorch_tokens.h"
+#include "ngx_webtorch_window.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,12 @@ static const ngx_webtorch_feature_t  ngx_webtorch_features[] = {
     { "parameters", 1 << WEBTORCH_INT32,
       NGX_WEBTORCH_PARAMETER, NGX_WEBTORCH_SEGMENTS, 1, 0,
       "int32 [batch, 3, 64]" },
+    { "numbers", 1 << WEBTORCH_INT32,
+      0, NGX_WEBTORCH_MAX_NUMBERS, 0, 1,
+      "int32 [batch, 1 to 65536, or an axis]" },
+    { "windows", 1 << WEBTORCH_INT64,
+      0, NGX_WEBTORCH_MAX_NUMBERS, 0, 1,
+      "int64 [batch, 1 to 65536, or an axis]" },
     { "request", 1 << WEBTORCH_FLOAT32,
       0, NGX_WEBTORCH_REQUEST_COLUMNS, 0, 0, "float32 [batch, 1 to 45]" },
     { "client", 1 << WEBTORCH_FLOAT32,

@@ -53,7 +53,19 @@ class Request(ctypes.Structure):
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("features") / "features.so"
     subprocess.run(
-        ["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", *INCLUDES, *SOURCES, "-lm", "-o", path],
+        [
+            "cc",
+            "-std=gnu11",
+            "-O1",
+            "-shared",
+            "-fPIC",
+            *INCLUDES,
+            *SOURCES,
+            "-lz",
+            "-lm",
+            "-o",
+            path,
+        ],
         check=True,
     )
     return ctypes.CDLL(str(path))

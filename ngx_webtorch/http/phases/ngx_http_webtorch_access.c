@@ -37,6 +37,8 @@ static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx, ngx_http_webtorch_verdict_e verdict,
     const char *why);
+static void ngx_http_webtorch_access_log(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx);
 static ngx_uint_t ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_access_decide(ngx_http_request_t *r,
@@ -198,6 +200,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     ctx->verdict = NGX_HTTP_WEBTORCH_NO_VERDICT;
     ctx->denied = 0;
     ctx->scored = 0;
+    ngx_memzero(&ctx->reason, sizeof(ngx_http_webtorch_reason_t));
     ctx->waiter.done = ngx_http_webtorch_access_done;
     ctx->waiter.data = r;
 
@@ -315,18 +318,32 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 
             if (ctx->verdict != NGX_HTTP_WEBTORCH_ALLOW) {
                 ctx->denied = 1;
-
-                ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                              "access denied by webtorch handler \"%V\"%s, "
-                              "score: %.4f",
-                              &ctx->access->fh.handler->name,
-                              ctx->access->dry_run ? ", dry run" : "",
-                              ctx->score);
+                ngx_http_webtorch_reason(r, &ctx->access->fh, waiter, job,
+                                         &ctx->reason);
+                ngx_http_webtorch_access_log(r, ctx);
             }
         }
     }
 
     ngx_http_webtorch_resume(r);
+}
+
+
+static void
+ngx_http_webtorch_access_log(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx)
+{
+    ngx_http_webtorch_reason_t  *reason;
+
+    reason = &ctx->reason;
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "access denied by webtorch handler \"%V\"%s, score: %.4f"
+                  "%s%V%s%V",
+                  &ctx->access->fh.handler->name,
+                  ctx->access->dry_run ? ", dry run" : "", ctx->score,
+                  reason->field.len ? ", field: " : "", &reason->field,
+                  reason->kind.len ? ", kind: " : "", &reason->kind);
 }
 
 
@@ -445,6 +462,33 @@ ngx_http_webtorch_access_variable(ngx_http_request_t *r,
     n = snprintf((char *) v->data, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%.6g",
                  ctx->score);
     v->len = (unsigned) n;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_access_reason_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                       *value;
+    ngx_http_webtorch_phases_ctx_t  *ctx;
+
+    ctx = ngx_http_webtorch_phases_ctx(r, 0);
+
+    value = (ctx == NULL) ? NULL
+                          : (ngx_str_t *) ((char *) &ctx->reason + data);
+
+    if (value == NULL || value->len == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->data = value->data;
+    v->len = (unsigned) value->len;
 
     return NGX_OK;
 }

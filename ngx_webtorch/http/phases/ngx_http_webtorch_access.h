@@ -22,5 +22,9 @@ ngx_int_t ngx_http_webtorch_access_passed(ngx_http_request_t *r);
 ngx_int_t ngx_http_webtorch_access_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+/* data: the offset of a string in the reason of a denial */
+ngx_int_t ngx_http_webtorch_access_reason_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
 
 #endif /* _NGX_HTTP_WEBTORCH_ACCESS_H_INCLUDED_ */

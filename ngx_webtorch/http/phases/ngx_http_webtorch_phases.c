@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_access.h"
 #include "ngx_http_webtorch_clients.h"
 #include "ngx_http_webtorch_log.h"
+#include "ngx_http_webtorch_reason.h"
 #include "ngx_http_webtorch_variable.h"
 
 
@@ -93,6 +94,16 @@ static ngx_http_variable_t  ngx_http_webtorch_phases_vars[] = {
 
     { ngx_string("webtorch_access_score"), NULL,
       ngx_http_webtorch_access_variable, 1, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("webtorch_access_field"), NULL,
+      ngx_http_webtorch_access_reason_variable,
+      offsetof(ngx_http_webtorch_reason_t, field),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("webtorch_access_kind"), NULL,
+      ngx_http_webtorch_access_reason_variable,
+      offsetof(ngx_http_webtorch_reason_t, kind),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };

@@ -7,6 +7,7 @@
 
 
 #include "ngx_http_webtorch_phases.h"
+#include "ngx_http_webtorch_reason.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_statistics.h"
 
@@ -40,6 +41,7 @@ typedef struct {
     ngx_http_webtorch_access_t      *access;  /* that gave the verdict */
     ngx_http_webtorch_verdict_e      verdict;
     double                           score;
+    ngx_http_webtorch_reason_t       reason;  /* of a denial */
     ngx_webtorch_waiter_t            waiter;
 
     ngx_uint_t                       uri_changes;  /* left when refused */

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_row.h"
 #include "ngx_http_webtorch_body_part.h"
 #include "ngx_http_webtorch_clients.h"
+#include "ngx_http_webtorch_field_features.h"
 #include "ngx_http_webtorch_outcome.h"
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_request_features.h"
@@ -9,11 +10,14 @@
 #include "ngx_webtorch_tokens.h"
 
 
-/* features of tokens, and those of all the text */
+/* features of tokens, of fields, and those of all the text */
 
 #define NGX_HTTP_WEBTORCH_TOKENS                                              \
     (1U << NGX_WEBTORCH_FEATURE_TOKENS | 1U << NGX_WEBTORCH_FEATURE_SEGMENTS  \
      | 1U << NGX_WEBTORCH_FEATURE_PARAMETERS)
+
+#define NGX_HTTP_WEBTORCH_FIELDS                                              \
+    (1U << NGX_WEBTORCH_FEATURE_NUMBERS | 1U << NGX_WEBTORCH_FEATURE_WINDOWS)
 
 #define NGX_HTTP_WEBTORCH_TEXTS                                               \
     (1U << NGX_WEBTORCH_FEATURE_NGRAMS | 1U << NGX_WEBTORCH_FEATURE_BYTES     \
@@ -29,14 +33,19 @@ static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
 
 /* the event loop's: the features of one request at a time */
 
-static ngx_webtorch_text_features_t  ngx_http_webtorch_text;
-static ngx_webtorch_tokens_t         ngx_http_webtorch_tokens;
+static ngx_webtorch_text_features_t   ngx_http_webtorch_text;
+static ngx_webtorch_tokens_t          ngx_http_webtorch_tokens;
+static const ngx_webtorch_windows_t  *ngx_http_webtorch_row_windows;
+
+/* the size of the variable axis, which tokens and numbers may share */
+static uint32_t  ngx_http_webtorch_row_size;
 
 
 ngx_int_t
 ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout)
 {
+    uint32_t                         size;
     ngx_int_t                        rc;
     ngx_uint_t                       client;
     ngx_webtorch_text_features_t    *text;
@@ -50,6 +59,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
 
     ngx_memzero(layout, sizeof(ngx_webtorch_layout_t));
     layout->rows = 1;
+    ngx_http_webtorch_row_size = 0;
 
     client = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_CLIENTS);
 
@@ -65,7 +75,9 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
         ngx_http_webtorch_clients_arrive(r, ctx, text);
     }
 
-    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
+    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS
+                                   | NGX_HTTP_WEBTORCH_FIELDS))
+    {
         rc = ngx_http_webtorch_body_part(r, fh->body, &text->body);
 
         if (rc == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional) {
@@ -76,14 +88,34 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
             return rc;
         }
 
+    }
+
+    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
         ngx_webtorch_features_text(text);
+    }
+
+    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
+        rc = ngx_http_webtorch_field_features(r, text,
+                                              &ngx_http_webtorch_row_windows);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        ngx_http_webtorch_row_size =
+            ngx_webtorch_windows_size(ngx_http_webtorch_row_windows);
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TOKENS)) {
         ngx_webtorch_cut(&ngx_http_webtorch_tokens, text);
 
-        layout->sizes[0] = ngx_webtorch_tokens_size(&ngx_http_webtorch_tokens);
+        size = ngx_webtorch_tokens_size(&ngx_http_webtorch_tokens);
+
+        if (size > ngx_http_webtorch_row_size) {
+            ngx_http_webtorch_row_size = size;
+        }
     }
+
+    layout->sizes[0] = ngx_http_webtorch_row_size;
 
     return NGX_OK;
 }
@@ -111,7 +143,7 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
         k = (uint32_t) spec->shape[spec->ndim - 1];
 
         if (spec->shape[spec->ndim - 1] < 0) {
-            k = ngx_webtorch_tokens_size(tokens);
+            k = ngx_http_webtorch_row_size;
         }
 
         switch (fh->inputs[i]) {
@@ -134,6 +166,16 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
 
         case NGX_WEBTORCH_FEATURE_PARAMETERS:
             ngx_webtorch_features_parameters(sink->data[i], tokens);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_NUMBERS:
+            ngx_webtorch_features_numbers(sink->data[i], k,
+                                          ngx_http_webtorch_row_windows);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_WINDOWS:
+            ngx_webtorch_features_windows(sink->data[i], k,
+                                          ngx_http_webtorch_row_windows);
             break;
 
         case NGX_WEBTORCH_FEATURE_REQUEST:
@@ -165,6 +207,27 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
             break;
         }
     }
+}
+
+
+size_t
+ngx_http_webtorch_row_field(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, uint32_t window, u_char *name)
+{
+    ngx_webtorch_text_features_t  *text;
+
+    r = r->main;
+    text = &ngx_http_webtorch_text;
+
+    ngx_http_webtorch_parts(r, text);
+
+    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)
+        || ngx_http_webtorch_body_part(r, fh->body, &text->body) != NGX_OK)
+    {
+        return 0;
+    }
+
+    return ngx_http_webtorch_field_name(r, text, window, name);
 }
 
 

@@ -22,5 +22,13 @@ ngx_int_t ngx_http_webtorch_row_measure(ngx_http_request_t *r,
 void ngx_http_webtorch_row_write(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_sink_t *sink);
 
+/*
+ * Copies the name of the field that a window of the request belongs to, see
+ * ngx_http_webtorch_field_name().  The features that were measured last are
+ * not valid any more.
+ */
+size_t ngx_http_webtorch_row_field(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, uint32_t window, u_char *name);
+
 
 #endif /* _NGX_HTTP_WEBTORCH_ROW_H_INCLUDED_ */

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_score.h"
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body_part.h"
+#include "ngx_http_webtorch_field_features.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_webtorch_runner.h"
 
@@ -138,6 +139,10 @@ ngx_http_webtorch_score_strerror(ngx_int_t rc)
     const char  *why;
 
     why = ngx_http_webtorch_body_part_strerror(rc);
+
+    if (why == NULL) {
+        why = ngx_http_webtorch_field_features_strerror(rc);
+    }
 
     if (why) {
         return why;

@@ -8,17 +8,19 @@
     ) -> Float32[Tensor, "batch 1"]:
         return classifier(tokens, segments)
 
-`PayloadClassifier` detects attacks by the payload of a request, `Anomaly` requests that are new to
-a site, and `FloodDetector` the clients of a flood. They are modules of PyTorch, and their inputs
-are features that nginx computes. `Payloads` are these features of requests, and `Recent` keeps the
-last ones. `corpus` and `table` have labelled requests, from which `python -m webtorch.detect`
-trains a `PayloadClassifier`.
+`PayloadClassifier` detects attacks by the payload of a request, `FieldClassifier` by all of its
+fields, with headers, cookies and structured bodies, `Anomaly` requests that are new to a site, and
+`FloodDetector` the clients of a flood. They are modules of PyTorch, and their inputs are features
+that nginx computes. `Payloads` are these features of requests, and `Recent` keeps the last ones.
+`corpus` and `table` have labelled requests, from which `python -m webtorch.detect` trains a
+`PayloadClassifier`.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from webtorch.detect._anomaly import Anomaly
+    from webtorch.detect._fields import FieldClassifier
     from webtorch.detect._flood import FloodDetector
     from webtorch.detect._payload import PayloadClassifier
     from webtorch.detect._payloads import Payloads
@@ -27,6 +29,7 @@ else:
     # imported when they are first used, as in the package itself
     _MODULES = {
         "Anomaly": "_anomaly",
+        "FieldClassifier": "_fields",
         "FloodDetector": "_flood",
         "PayloadClassifier": "_payload",
         "Payloads": "_payloads",
@@ -48,4 +51,11 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["Anomaly", "FloodDetector", "PayloadClassifier", "Payloads", "Recent"]
+__all__ = [
+    "Anomaly",
+    "FieldClassifier",
+    "FloodDetector",
+    "PayloadClassifier",
+    "Payloads",
+    "Recent",
+]

@@ -1,0 +1,262 @@
+
+/* UTF-8 and UTF-16 as parsers take them, and what is text at all. */
+
+#include "ngx_webtorch_charset.h"
+#include "ngx_webtorch_field.h"
+
+#include <string.h>
+
+
+#define NGX_WEBTORCH_REPLACEMENT  0xfffd
+
+
+static int ngx_webtorch_charset_sequence(const unsigned char *p, size_t len,
+    uint32_t *c, int *overlong);
+
+
+/*
+ * Overlong UTF-8, full-width characters and other slashes, as the ASCII that
+ * they stand for or are converted to.
+ */
+
+size_t
+ngx_webtorch_charset_ascii(unsigned char *p, size_t len, uint32_t *decoded)
+{
+    int             n, overlong;
+    size_t          i;
+    uint32_t        c;
+    unsigned char  *to;
+
+    for (i = 0; i < len && p[i] < 0x80; i++) {
+        /* void */
+    }
+
+    to = p + i;
+
+    while (i < len) {
+
+        if (p[i] < 0x80) {
+            *to++ = p[i++];
+            continue;
+        }
+
+        n = ngx_webtorch_charset_sequence(p + i, len - i, &c, &overlong);
+
+        if (n == 0) {
+            *to++ = p[i++];
+            continue;
+        }
+
+        if (c == 0x2215 || c == 0x2044) {
+            *decoded |= NGX_WEBTORCH_DECODED_WIDE;
+            *to++ = '/';
+
+        } else if (c == 0x2216) {
+            *decoded |= NGX_WEBTORCH_DECODED_WIDE;
+            *to++ = '\\';
+
+        } else if (overlong && c < 0x80) {
+            *decoded |= NGX_WEBTORCH_DECODED_OVERLONG;
+            *to++ = (unsigned char) c;
+
+        } else if (c >= 0xff01 && c <= 0xff5e) {
+            *decoded |= NGX_WEBTORCH_DECODED_WIDE;
+            *to++ = (unsigned char) (c - 0xff01 + '!');
+
+        } else {
+            memmove(to, p + i, (size_t) n);
+            to += n;
+        }
+
+        i += (size_t) n;
+    }
+
+    return (size_t) (to - p);
+}
+
+
+/* returns the bytes of a sequence of UTF-8; 0: it is not one */
+
+static int
+ngx_webtorch_charset_sequence(const unsigned char *p, size_t len, uint32_t *c,
+    int *overlong)
+{
+    int  i, n;
+
+    static const uint32_t  least[] = {
+        0, 0, 0x80, 0x800, 0x10000, 0x200000, 0x4000000
+    };
+
+    /* once there were sequences of 5 and 6 bytes */
+
+    n = (p[0] >= 0xfe) ? 0 : (p[0] >= 0xfc) ? 6 : (p[0] >= 0xf8) ? 5
+        : (p[0] >= 0xf0) ? 4 : (p[0] >= 0xe0) ? 3 : (p[0] >= 0xc0) ? 2 : 0;
+
+    if (n == 0 || len < (size_t) n) {
+        return 0;
+    }
+
+    *c = p[0] & (0xffU >> (n + 1));
+
+    for (i = 1; i < n; i++) {
+
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+
+        *c = *c << 6 | (p[i] & 0x3f);
+    }
+
+    *overlong = (*c < least[n]);
+
+    return n;
+}
+
+
+/* UTF-16 of ASCII: every other byte is zero */
+
+size_t
+ngx_webtorch_charset_zeros(unsigned char *p, size_t len, uint32_t *decoded)
+{
+    size_t  i, zeros[2];
+
+    if (len < 6 || memchr(p, '\0', len) == NULL) {
+        return len;
+    }
+
+    zeros[0] = 0;
+    zeros[1] = 0;
+
+    for (i = 0; i < len; i++) {
+        zeros[i & 1] += (p[i] == 0);
+    }
+
+    for (i = 0; i < 2; i++) {
+
+        if (zeros[i] >= len / 2 - len / 8 && zeros[1 - i] <= len / 16) {
+            *decoded |= NGX_WEBTORCH_DECODED_UTF16;
+
+            return ngx_webtorch_charset_utf16(p, len, p, len, i == 0);
+        }
+    }
+
+    return len;
+}
+
+
+size_t
+ngx_webtorch_charset_utf16(unsigned char *p, size_t size,
+    const unsigned char *from, size_t len, int big)
+{
+    size_t          i;
+    uint32_t        c, high;
+    unsigned char  *to, *last, buffer[4], *end;
+
+    to = p;
+    last = p + size;
+    high = 0;
+
+    for (i = 0; i + 1 < len; i += 2) {
+        c = big ? (uint32_t) from[i] << 8 | from[i + 1]
+                : (uint32_t) from[i + 1] << 8 | from[i];
+
+        if (c >= 0xd800 && c < 0xdc00) {
+            high = c;
+            continue;
+        }
+
+        if (high && c >= 0xdc00 && c < 0xe000) {
+            c = 0x10000 + ((high - 0xd800) << 10) + (c - 0xdc00);
+        }
+
+        high = 0;
+        end = ngx_webtorch_charset_utf8(buffer, c);
+
+        /* in place, what is written must not overtake what is read */
+
+        if (end - buffer > last - to
+            || (p == from && to + (end - buffer) > p + i + 2))
+        {
+            if (p != from) {
+                break;
+            }
+
+            *to++ = '?';
+            continue;
+        }
+
+        memcpy(to, buffer, (size_t) (end - buffer));
+        to += end - buffer;
+    }
+
+    return (size_t) (to - p);
+}
+
+
+int
+ngx_webtorch_charset_is_text(const unsigned char *p, size_t len)
+{
+    int       n, overlong;
+    size_t    i, bad;
+    uint32_t  c;
+
+    bad = 0;
+
+    for (i = 0; i < len; i += (size_t) n) {
+        n = 1;
+
+        if (p[i] >= 0x80) {
+            n = ngx_webtorch_charset_sequence(p + i, len - i, &c, &overlong);
+
+            if (n == 0 || overlong || (n == 3 && c >= 0xd800 && c < 0xe000)
+                || c > NGX_WEBTORCH_LAST_CHAR)
+            {
+                bad++;
+                n = 1;
+            }
+
+        } else if (p[i] < ' ' && p[i] != '\t' && p[i] != '\n' && p[i] != '\r') {
+            bad++;
+
+        } else if (p[i] == 0x7f) {
+            bad++;
+        }
+    }
+
+    /* one in 16 may be broken */
+
+    return bad <= len / 16;
+}
+
+
+unsigned char *
+ngx_webtorch_charset_utf8(unsigned char *p, uint32_t c)
+{
+    if (c < 0x80) {
+        *p++ = (unsigned char) c;
+        return p;
+    }
+
+    if (c > NGX_WEBTORCH_LAST_CHAR) {
+        c = NGX_WEBTORCH_REPLACEMENT;
+    }
+
+    if (c < 0x800) {
+        *p++ = (unsigned char) (0xc0 | c >> 6);
+
+    } else {
+        if (c < 0x10000) {
+            *p++ = (unsigned char) (0xe0 | c >> 12);
+
+        } else {
+            *p++ = (unsigned char) (0xf0 | c >> 18);
+            *p++ = (unsigned char) (0x80 | (c >> 12 & 0x3f));
+        }
+
+        *p++ = (unsigned char) (0x80 | (c >> 6 & 0x3f));
+    }
+
+    *p++ = (unsigned char) (0x80 | (c & 0x3f));
+
+    return p;
+}

@@ -1,0 +1,263 @@
+
+/* What a body or a part is: by its type, and by a look at it. */
+
+#include "ngx_webtorch_content.h"
+#include "ngx_webtorch_charset.h"
+#include "ngx_webtorch_fields_json.h"
+#include "ngx_webtorch_fields_xml.h"
+
+#include <string.h>
+#include <strings.h>
+
+
+static int ngx_webtorch_content_begins_json(const unsigned char *p,
+    size_t len);
+static int ngx_webtorch_content_is_form(const unsigned char *p, size_t len);
+
+
+ngx_webtorch_type_e
+ngx_webtorch_content_type(const ngx_webtorch_part_t *header)
+{
+    size_t               i;
+    ngx_webtorch_part_t  type;
+
+    static const struct {
+        const char           *word;
+        ngx_webtorch_type_e   type;
+    }  types[] = {
+        { "multipart/", NGX_WEBTORCH_TYPE_MULTIPART },
+        { "x-www-form-urlencoded", NGX_WEBTORCH_TYPE_FORM },
+        { "graphql", NGX_WEBTORCH_TYPE_GRAPHQL },
+        { "protobuf", NGX_WEBTORCH_TYPE_NONE },
+        { "json", NGX_WEBTORCH_TYPE_JSON },
+        { "xml", NGX_WEBTORCH_TYPE_XML },
+        { "soap", NGX_WEBTORCH_TYPE_XML },
+        { "text/", NGX_WEBTORCH_TYPE_TEXT },
+        { "image/", NGX_WEBTORCH_TYPE_BINARY },
+        { "audio/", NGX_WEBTORCH_TYPE_BINARY },
+        { "video/", NGX_WEBTORCH_TYPE_BINARY },
+        { "zip", NGX_WEBTORCH_TYPE_BINARY }
+    };
+
+    /* without parameters */
+
+    for (i = 0; i < header->len && header->data[i] != ';'; i++) { /* void */ }
+
+    type.data = header->data;
+    type.len = i;
+
+    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (ngx_webtorch_content_contains(&type, types[i].word)) {
+            return types[i].type;
+        }
+    }
+
+    return NGX_WEBTORCH_TYPE_NONE;
+}
+
+
+ngx_webtorch_type_e
+ngx_webtorch_content_look(const ngx_webtorch_part_t *body)
+{
+    size_t                i;
+    const unsigned char  *p, *end;
+
+    p = (const unsigned char *) body->data;
+
+    if (ngx_webtorch_content_is_binary(p, body->len)) {
+        return NGX_WEBTORCH_TYPE_BINARY;
+    }
+
+    for (i = 0; i < body->len && p[i] <= ' '; i++) { /* void */ }
+
+    if (i == body->len) {
+        return NGX_WEBTORCH_TYPE_TEXT;
+    }
+
+    switch (p[i]) {
+
+    case '{':
+    case '[':
+        return NGX_WEBTORCH_TYPE_JSON;
+
+    case '<':
+        if (i + 1 < body->len
+            && (p[i + 1] == '?' || p[i + 1] == '!'
+                || ((p[i + 1] | 0x20) >= 'a' && (p[i + 1] | 0x20) <= 'z')))
+        {
+            return NGX_WEBTORCH_TYPE_XML;
+        }
+
+        break;
+
+    case '-':
+        end = memchr(p + i, '\n', body->len - i);
+
+        if (end && i + 1 < body->len && p[i + 1] == '-'
+            && (size_t) (p + body->len - end) > 20
+            && strncasecmp((const char *) end + 1, "content-", 8) == 0)
+        {
+            return NGX_WEBTORCH_TYPE_MULTIPART;
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    if (ngx_webtorch_json_is_valid(p, body->len)) {
+        return NGX_WEBTORCH_TYPE_JSON;
+    }
+
+    return ngx_webtorch_content_is_form(p + i, body->len - i)
+           ? NGX_WEBTORCH_TYPE_FORM : NGX_WEBTORCH_TYPE_TEXT;
+}
+
+
+/* a usual name and "=" at the begin, and no lines */
+
+static int
+ngx_webtorch_content_is_form(const unsigned char *p, size_t len)
+{
+    size_t                i;
+    const unsigned char  *end;
+
+    for (i = 0; i < len && i < NGX_WEBTORCH_FIELD_NAME; i++) {
+        if (p[i] <= ' ' || p[i] == '<' || p[i] == '{' || p[i] == ':'
+            || p[i] == '"' || p[i] == ',')
+        {
+            return 0;
+        }
+
+        if (p[i] == '=') {
+            end = memchr(p, '\n', len);
+            return i && (end == NULL || end >= p + len - 2);
+        }
+    }
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
+{
+    size_t  i, n;
+
+    static const struct {
+        const char  *bytes;
+        size_t       len;
+    }  magics[] = {
+        { "\x89PNG\r\n", 6 }, { "GIF8", 4 }, { "\xff\xd8\xff", 3 },
+        { "PK\x03\x04", 4 }, { "PK\x05\x06", 4 }, { "%PDF-", 5 },
+        { "\x1f\x8b", 2 }, { "RIFF", 4 }, { "OggS", 4 }, { "ID3", 3 },
+        { "\x93NUMPY", 6 }, { "BZh", 3 }, { "\xfd" "7zXZ", 5 },
+        { "7z\xbc\xaf", 4 }, { "\x00\x00\x01\x00", 4 }, { "wOFF", 4 },
+        { "wOF2", 4 }, { "\x7f" "ELF", 4 }, { "fLaC", 4 }, { "PAR1", 4 },
+        { "ARROW1", 6 }, { "OTTO", 4 }, { "\x00\x01\x00\x00", 4 },
+        { "II*\x00", 4 }, { "MM\x00*", 4 }
+    };
+
+    /* a magic of letters is believed only before bytes that are no text */
+
+    n = (len < NGX_WEBTORCH_BODY_LOOK) ? len : NGX_WEBTORCH_BODY_LOOK;
+
+    if (!ngx_webtorch_charset_is_text(p, n)) {
+
+        /* a tensor in safetensors has a length of 8 bytes before its text */
+
+        for (i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
+            if (len >= magics[i].len
+                && memcmp(p, magics[i].bytes, magics[i].len) == 0)
+            {
+                return 1;
+            }
+        }
+
+        if (len > 8 && p[8] == '{' && p[5] == 0 && p[6] == 0 && p[7] == 0) {
+            return 1;
+        }
+
+        /* half of the bytes are no text at all */
+
+        for (i = 0, len = 0; i < n; i++) {
+            len += (p[i] < ' ' && p[i] != '\n' && p[i] != '\r' && p[i] != '\t')
+                   || p[i] >= 0x7f;
+        }
+
+        return len > n / 4;
+    }
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body)
+{
+    ngx_webtorch_type_e   told;
+    const unsigned char  *p;
+
+    p = (const unsigned char *) body->data;
+    told = ngx_webtorch_content_type(type);
+
+    if ((told == NGX_WEBTORCH_TYPE_JSON
+         && ngx_webtorch_content_begins_json(p, body->len))
+        || ((*p == '{' || *p == '[')
+            && ngx_webtorch_json_is_valid(p, body->len)))
+    {
+        ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p, body->len);
+        return 1;
+    }
+
+    if (told == NGX_WEBTORCH_TYPE_XML
+        || (body->len > 5 && memcmp(p, "<?xml", 5) == 0))
+    {
+        ngx_webtorch_fields_xml(fields, p, body->len);
+        return 1;
+    }
+
+    return 0;
+}
+
+
+/*
+ * As lenient parsers do.  A part that begins otherwise is text to applications
+ * that do not look at its type.
+ */
+
+static int
+ngx_webtorch_content_begins_json(const unsigned char *p, size_t len)
+{
+    size_t  i;
+
+    i = (len > 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) ? 3 : 0;
+
+    while (i < len && p[i] <= ' ') {
+        i++;
+    }
+
+    return i < len
+           && (p[i] == '{' || p[i] == '[' || p[i] == '"' || p[i] == '/');
+}
+
+
+/* word: in lower case */
+
+int
+ngx_webtorch_content_contains(const ngx_webtorch_part_t *text, const char *word)
+{
+    size_t  i, n;
+
+    n = strlen(word);
+
+    for (i = 0; i + n <= text->len; i++) {
+        if (strncasecmp(text->data + i, word, n) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}

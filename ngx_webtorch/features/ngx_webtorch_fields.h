@@ -1,0 +1,106 @@
+
+/* Reads a request as fields: the value of each name, at each place. */
+
+
+#ifndef _NGX_WEBTORCH_FIELDS_H_INCLUDED_
+#define _NGX_WEBTORCH_FIELDS_H_INCLUDED_
+
+
+#include "ngx_webtorch_decoding.h"
+#include "ngx_webtorch_field.h"
+#include "ngx_webtorch_text.h"
+
+
+/*
+ * A request that is read.  It is large, and has no pointers to memory of its
+ * own: one of them serves all requests of a thread.
+ */
+
+typedef struct ngx_webtorch_fields_s  ngx_webtorch_fields_t;
+
+struct ngx_webtorch_fields_s {
+    ngx_webtorch_field_pt  handler;
+    void                  *data;
+
+    /* reads a value that is a document of its own; returns 0 if it is none */
+    int                  (*format)(ngx_webtorch_fields_t *fields,
+                               const ngx_webtorch_field_t *field);
+
+    /* memory for a body that is inflated or in UTF-16; may be NULL */
+    unsigned char         *work;
+    size_t                 work_size;
+
+    uint32_t               unread;        /* NGX_WEBTORCH_UNREAD_... */
+    uint32_t               odd;           /* NGX_WEBTORCH_ODD_... */
+    uint32_t               count;         /* of fields */
+    uint32_t               numbers;       /* values that are no fields */
+    uint32_t               nested;
+
+    size_t                 name_len;
+    char                   name[NGX_WEBTORCH_FIELD_NAME];
+
+    unsigned char          value[NGX_WEBTORCH_FIELD_NESTED]
+                                [NGX_WEBTORCH_FIELD_PIECE];
+    unsigned char          scratch[NGX_WEBTORCH_FIELD_PIECE];
+};
+
+
+/* a value as it is in the request */
+
+typedef struct {
+    ngx_webtorch_place_e   place;
+    ngx_webtorch_coding_e  coding;
+    uint32_t               flags;
+    const unsigned char   *data;
+    size_t                 len;
+} ngx_webtorch_raw_t;
+
+
+void ngx_webtorch_fields_init(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_field_pt handler, void *data);
+
+/* the target as received, in the order in which they are called */
+void ngx_webtorch_fields_path(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *path);
+void ngx_webtorch_fields_query(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *query);
+
+void ngx_webtorch_fields_header(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
+
+/* type and encoding: of the headers Content-Type and Content-Encoding */
+void ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *encoding,
+    const ngx_webtorch_part_t *body);
+
+
+/* for readers of formats */
+
+/* decodes a value, and calls the handler for each of its pieces */
+void ngx_webtorch_fields_value(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_raw_t *raw);
+
+/* a name; calls the handler only if it is no usual one */
+void ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, ngx_webtorch_coding_e coding,
+    const unsigned char *data, size_t len);
+
+/*
+ * Appends to the name, after a dot if there is something before; returns the
+ * length to which it is set back by ngx_webtorch_fields_leave().
+ */
+size_t ngx_webtorch_fields_enter(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_coding_e coding, const unsigned char *data, size_t len);
+
+static inline void
+ngx_webtorch_fields_leave(ngx_webtorch_fields_t *fields, size_t len)
+{
+    fields->name_len = len;
+}
+
+/* parameters: "name=value", with "&" between */
+void ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
+
+
+#endif /* _NGX_WEBTORCH_FIELDS_H_INCLUDED_ */

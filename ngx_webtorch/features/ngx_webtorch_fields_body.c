@@ -1,0 +1,417 @@
+
+/* A body: its encoding, its charset, and its format. */
+
+#include "ngx_webtorch_charset.h"
+#include "ngx_webtorch_content.h"
+#include "ngx_webtorch_fields_graphql.h"
+#include "ngx_webtorch_fields_json.h"
+#include "ngx_webtorch_fields_multipart.h"
+#include "ngx_webtorch_fields_xml.h"
+
+#include <string.h>
+#include <strings.h>
+#include <zlib.h>
+
+
+/* bytes that zlib allocates at most for a window of 32 KB */
+#define NGX_WEBTORCH_BODY_INFLATE  (48 * 1024)
+
+
+static int ngx_webtorch_fields_format(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_field_t *field);
+static int ngx_webtorch_body_decode(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *encoding, ngx_webtorch_part_t *body);
+static int ngx_webtorch_body_inflate(ngx_webtorch_fields_t *fields, int bits,
+    ngx_webtorch_part_t *body);
+static void *ngx_webtorch_body_alloc(void *opaque, unsigned int items,
+    unsigned int size);
+static void ngx_webtorch_body_free(void *opaque, void *address);
+static int ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, ngx_webtorch_part_t *body);
+static void ngx_webtorch_body_text(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *body);
+
+
+void
+ngx_webtorch_fields_init(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_field_pt handler, void *data)
+{
+    fields->handler = handler;
+    fields->format = ngx_webtorch_fields_format;
+    fields->data = data;
+    fields->work = NULL;
+    fields->work_size = 0;
+    fields->unread = 0;
+    fields->odd = 0;
+    fields->count = 0;
+    fields->numbers = 0;
+    fields->nested = 0;
+    fields->name_len = 0;
+}
+
+
+void
+ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *encoding,
+    const ngx_webtorch_part_t *received)
+{
+    size_t                name;
+    ngx_webtorch_part_t   body;
+    ngx_webtorch_type_e   told, seen;
+    const unsigned char  *p;
+
+    body = *received;
+
+    if (body.len == 0
+        || !ngx_webtorch_body_decode(fields, encoding, &body)
+        || !ngx_webtorch_body_charset(fields, type, &body))
+    {
+        return;
+    }
+
+    name = ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_NONE,
+                                     (const unsigned char *) "body", 4);
+
+    p = (const unsigned char *) body.data;
+    told = ngx_webtorch_content_type(type);
+
+    if (told == NGX_WEBTORCH_TYPE_MULTIPART) {
+        ngx_webtorch_fields_multipart(fields, type, p, body.len);
+        goto done;
+    }
+
+    seen = ngx_webtorch_content_look(&body);
+
+    if (told != NGX_WEBTORCH_TYPE_NONE && told != seen
+        && told != NGX_WEBTORCH_TYPE_TEXT && told != NGX_WEBTORCH_TYPE_GRAPHQL)
+    {
+        fields->odd |= NGX_WEBTORCH_ODD_TYPE;
+    }
+
+    /* what it is counts, as applications often do not ask for the type */
+
+    switch (seen) {
+
+    case NGX_WEBTORCH_TYPE_JSON:
+        ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p, body.len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_XML:
+        ngx_webtorch_fields_xml(fields, p, body.len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_MULTIPART:
+        ngx_webtorch_fields_multipart(fields, type, p, body.len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_BINARY:
+        break;
+
+    case NGX_WEBTORCH_TYPE_FORM:
+        if (told == NGX_WEBTORCH_TYPE_TEXT) {
+            ngx_webtorch_body_text(fields, &body);
+            break;
+        }
+
+        ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_FORM, p, body.len);
+        break;
+
+    default:
+        if (told == NGX_WEBTORCH_TYPE_FORM) {
+            ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_FORM, p,
+                                     body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_JSON) {
+            ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p,
+                                     body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_XML) {
+            ngx_webtorch_fields_xml(fields, p, body.len);
+
+        } else if (told != NGX_WEBTORCH_TYPE_GRAPHQL
+                   || !ngx_webtorch_fields_graphql(fields,
+                                             NGX_WEBTORCH_CODING_NONE, p,
+                                             body.len))
+        {
+            ngx_webtorch_body_text(fields, &body);
+        }
+
+        break;
+    }
+
+done:
+
+    ngx_webtorch_fields_leave(fields, name);
+}
+
+
+/* returns 0 if the body cannot be read */
+
+static int
+ngx_webtorch_body_decode(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *encoding, ngx_webtorch_part_t *body)
+{
+    const unsigned char  *p;
+
+    if (encoding->len == 0
+        || (encoding->len == 8
+            && strncasecmp(encoding->data, "identity", 8) == 0))
+    {
+        return 1;
+    }
+
+    p = (const unsigned char *) body->data;
+
+    if (ngx_webtorch_content_contains(encoding, "gzip")
+        || ngx_webtorch_content_contains(encoding, "deflate"))
+    {
+        if (body->len > 2 && p[0] == 0x1f && p[1] == 0x8b) {
+            return ngx_webtorch_body_inflate(fields, 16 + MAX_WBITS, body);
+        }
+
+        if (body->len > 2 && (p[0] & 0x0f) == 8
+            && ((uint32_t) p[0] << 8 | p[1]) % 31 == 0)
+        {
+            return ngx_webtorch_body_inflate(fields, MAX_WBITS, body);
+        }
+
+        /* without an encoding in fact, or deflate without its header */
+
+        if (ngx_webtorch_charset_is_text(p, body->len < NGX_WEBTORCH_BODY_LOOK
+                                             ? body->len
+                                             : NGX_WEBTORCH_BODY_LOOK))
+        {
+            fields->odd |= NGX_WEBTORCH_ODD_TYPE;
+            return 1;
+        }
+
+        if (ngx_webtorch_content_contains(encoding, "deflate")) {
+            return ngx_webtorch_body_inflate(fields, -MAX_WBITS, body);
+        }
+    }
+
+    fields->unread |= NGX_WEBTORCH_UNREAD_ENCODING;
+
+    return 0;
+}
+
+
+/* zlib's state is at the end of the memory for the body */
+
+static int
+ngx_webtorch_body_inflate(ngx_webtorch_fields_t *fields, int bits,
+    ngx_webtorch_part_t *body)
+{
+    int             rc;
+    z_stream        stream;
+    ngx_webtorch_part_t  arena;
+
+    if (fields->work_size <= NGX_WEBTORCH_BODY_INFLATE
+        || (const unsigned char *) body->data == fields->work)
+    {
+        fields->unread |= NGX_WEBTORCH_UNREAD_ENCODING;
+        return 0;
+    }
+
+    arena.data = (const char *) fields->work + fields->work_size
+                 - NGX_WEBTORCH_BODY_INFLATE;
+    arena.len = NGX_WEBTORCH_BODY_INFLATE;
+
+    memset(&stream, 0, sizeof(z_stream));
+
+    stream.zalloc = ngx_webtorch_body_alloc;
+    stream.zfree = ngx_webtorch_body_free;
+    stream.opaque = &arena;
+
+    if (inflateInit2(&stream, bits) != Z_OK) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_ENCODING;
+        return 0;
+    }
+
+    stream.next_in = (unsigned char *) body->data;
+    stream.avail_in = (uInt) body->len;
+    stream.next_out = fields->work;
+    stream.avail_out = (uInt) (fields->work_size - NGX_WEBTORCH_BODY_INFLATE);
+
+    rc = inflate(&stream, Z_FINISH);
+
+    body->data = (const char *) fields->work;
+    body->len = (size_t) stream.total_out;
+
+    (void) inflateEnd(&stream);
+
+    if (rc == Z_BUF_ERROR && stream.avail_out == 0) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_SIZE;
+
+    } else if (rc != Z_STREAM_END) {
+        fields->odd |= NGX_WEBTORCH_ODD_END;
+    }
+
+    /* what is there is read in any case */
+
+    return body->len != 0;
+}
+
+
+static void *
+ngx_webtorch_body_alloc(void *opaque, unsigned int items, unsigned int size)
+{
+    size_t                n;
+    void                 *p;
+    ngx_webtorch_part_t  *arena;
+
+    arena = opaque;
+    n = ((size_t) items * size + 63) & ~(size_t) 63;
+
+    /* the memory may begin anywhere */
+
+    p = (void *) (((uintptr_t) arena->data + 63) & ~(uintptr_t) 63);
+
+    if ((uintptr_t) p + n > (uintptr_t) arena->data + arena->len) {
+        return NULL;
+    }
+
+    arena->len -= (size_t) ((uintptr_t) p + n - (uintptr_t) arena->data);
+    arena->data = (const char *) p + n;
+
+    return p;
+}
+
+
+static void
+ngx_webtorch_body_free(void *opaque, void *address)
+{
+    (void) opaque;
+    (void) address;
+}
+
+
+/* UTF-16 by its mark or its charset; ASCII and its supersets are as they are */
+
+static int
+ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, ngx_webtorch_part_t *body)
+{
+    int                   big, wide;
+    size_t                i, skip;
+    const unsigned char  *p;
+
+    static const char *const  unread[] = {
+        "charset=utf-7", "charset=\"utf-7", "charset=utf-32", "charset=ibm",
+        "charset=cp037", "charset=cp500", "charset=cp875", "charset=cp1026",
+        "charset=ebcdic", "charset=\"ibm", "charset=\"utf-32"
+    };
+
+    for (i = 0; i < sizeof(unread) / sizeof(unread[0]); i++) {
+        if (ngx_webtorch_content_contains(type, unread[i])) {
+            fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
+            break;
+        }
+    }
+
+    p = (const unsigned char *) body->data;
+
+    if (body->len > 3 && p[0] == 0xef && p[1] == 0xbb && p[2] == 0xbf) {
+        body->data += 3;
+        body->len -= 3;
+        return 1;
+    }
+
+    if (body->len < 4) {
+        return 1;
+    }
+
+    wide = 0;
+    skip = 0;
+    big = 0;
+
+    if ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff)) {
+        wide = 1;
+        big = (p[0] == 0xfe);
+        skip = 2;
+
+    } else if (ngx_webtorch_content_contains(type, "utf-16")) {
+        wide = 1;
+        big = (p[0] == 0);
+
+    } else if ((p[0] == 0) != (p[1] == 0) && (p[2] == 0) == (p[0] == 0)
+               && (p[3] == 0) == (p[1] == 0)
+               && (p[0] == '<' || p[1] == '<' || p[0] == '{' || p[1] == '{'))
+    {
+        wide = 1;
+        big = (p[0] == 0);
+    }
+
+    if (!wide) {
+        return 1;
+    }
+
+    /* the decoded body is read, and cannot be decoded to where it is */
+
+    if (fields->work_size == 0 || p == fields->work) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
+        return 1;
+    }
+
+    if ((body->len - skip) / 2 > fields->work_size) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_SIZE;
+    }
+
+    body->len = ngx_webtorch_charset_utf16(fields->work, fields->work_size,
+                                            p + skip, body->len - skip, big);
+    body->data = (const char *) fields->work;
+
+    return 1;
+}
+
+
+/* a body of lines is a field for each piece of it */
+
+static void
+ngx_webtorch_body_text(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *body)
+{
+    ngx_webtorch_raw_t  raw;
+
+    raw.place = NGX_WEBTORCH_PLACE_TEXT;
+    raw.coding = NGX_WEBTORCH_CODING_NONE;
+    raw.flags = 0;
+    raw.data = (const unsigned char *) body->data;
+    raw.len = body->len;
+
+    ngx_webtorch_fields_value(fields, &raw);
+}
+
+
+/* JSON in a value, unless it is cut; returns 1 if it was read */
+
+static int
+ngx_webtorch_fields_format(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_field_t *field)
+{
+    size_t        len;
+    unsigned char  c;
+
+    if (fields->nested + 1 == NGX_WEBTORCH_FIELD_NESTED
+        || (field->flags & (NGX_WEBTORCH_FIELD_KEY | NGX_WEBTORCH_FIELD_MORE)))
+    {
+        return 0;
+    }
+
+    c = field->value[0];
+    len = field->len;
+
+    if (c != '{' && c != '[') {
+        return 0;
+    }
+
+    if (!ngx_webtorch_json_is_valid(field->value, len)) {
+        return 0;
+    }
+
+    fields->nested++;
+    ngx_webtorch_fields_json(fields, field->place, field->value, len);
+    fields->nested--;
+
+    return 1;
+}

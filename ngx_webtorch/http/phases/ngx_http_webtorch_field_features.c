@@ -1,0 +1,189 @@
+
+#include "ngx_http_webtorch_field_features.h"
+#include "ngx_http_webtorch_body_part.h"
+
+
+/* the search for the field of a window */
+
+typedef struct {
+    ngx_webtorch_windows_t  *windows;
+    uint32_t                 window;
+    u_char                  *name;
+    size_t                   len;
+} ngx_http_webtorch_field_search_t;
+
+
+static void ngx_http_webtorch_field_read(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
+    void *data);
+static void ngx_http_webtorch_field_find(void *data,
+    const ngx_webtorch_field_t *field);
+static void ngx_http_webtorch_field_headers(ngx_http_request_t *r,
+    ngx_webtorch_fields_t *fields, ngx_webtorch_part_t *type);
+
+
+/* the event loop's: one request at a time */
+
+static ngx_webtorch_fields_t   ngx_http_webtorch_fields;
+static ngx_webtorch_windows_t  ngx_http_webtorch_windows;
+
+static int32_t  ngx_http_webtorch_numbers[NGX_WEBTORCH_MAX_NUMBERS];
+static int32_t  ngx_http_webtorch_number_windows[NGX_WEBTORCH_MAX_NUMBERS];
+static u_char   ngx_http_webtorch_field_work[2 * NGX_WEBTORCH_TEXT_SIZE];
+
+
+ngx_int_t
+ngx_http_webtorch_field_features(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text,
+    const ngx_webtorch_windows_t **found)
+{
+    ngx_webtorch_windows_t  *windows;
+
+    windows = &ngx_http_webtorch_windows;
+
+    ngx_http_webtorch_field_read(r, text, ngx_webtorch_windows_field, windows);
+
+    *found = windows;
+
+    if (ngx_http_webtorch_fields.unread) {
+        return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
+    }
+
+    return windows->full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_field_read(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
+    void *data)
+{
+    ngx_webtorch_part_t      type, encoding, method;
+    ngx_webtorch_fields_t   *fields;
+    ngx_webtorch_windows_t  *windows;
+
+    fields = &ngx_http_webtorch_fields;
+    windows = &ngx_http_webtorch_windows;
+
+    ngx_webtorch_windows_init(windows, ngx_http_webtorch_numbers,
+                              ngx_http_webtorch_number_windows,
+                              NGX_WEBTORCH_MAX_NUMBERS);
+    ngx_webtorch_fields_init(fields, handler, data);
+
+    fields->work = ngx_http_webtorch_field_work;
+    fields->work_size = sizeof(ngx_http_webtorch_field_work);
+
+    ngx_memzero(&type, sizeof(ngx_webtorch_part_t));
+    ngx_memzero(&encoding, sizeof(ngx_webtorch_part_t));
+
+    ngx_webtorch_fields_path(fields, &text->path);
+    ngx_webtorch_fields_query(fields, &text->query);
+    ngx_http_webtorch_field_headers(r, fields, &type);
+
+    /* the body is inflated already */
+
+    ngx_webtorch_fields_body(fields, &type, &encoding, &text->body);
+
+    method.data = (char *) r->method_name.data;
+    method.len = r->method_name.len;
+
+    ngx_webtorch_windows_request(windows, fields, &method);
+}
+
+
+size_t
+ngx_http_webtorch_field_name(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, uint32_t window, u_char *name)
+{
+    ngx_http_webtorch_field_search_t  search;
+
+    search.windows = &ngx_http_webtorch_windows;
+    search.window = window;
+    search.name = name;
+    search.len = 0;
+
+    ngx_http_webtorch_field_read(r, text, ngx_http_webtorch_field_find,
+                                 &search);
+
+    if (search.len == 0 && window + 1 == search.windows->nwindows) {
+        search.len = sizeof("request") - 1;
+        ngx_memcpy(name, "request", search.len);
+    }
+
+    return search.len;
+}
+
+
+static void
+ngx_http_webtorch_field_find(void *data, const ngx_webtorch_field_t *field)
+{
+    uint32_t                           first;
+    ngx_http_webtorch_field_search_t  *search;
+
+    search = data;
+    first = search->windows->nwindows;
+
+    ngx_webtorch_windows_field(search->windows, field);
+
+    if (search->window >= first && search->window < search->windows->nwindows)
+    {
+        search->len = ngx_min(field->name_len, NGX_WEBTORCH_FIELD_NAME);
+        ngx_memcpy(search->name, field->name, search->len);
+    }
+}
+
+
+static void
+ngx_http_webtorch_field_headers(ngx_http_request_t *r,
+    ngx_webtorch_fields_t *fields, ngx_webtorch_part_t *type)
+{
+    ngx_uint_t            i;
+    ngx_list_part_t      *part;
+    ngx_table_elt_t      *h;
+    ngx_webtorch_part_t   name, value;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        name.data = (char *) h[i].key.data;
+        name.len = h[i].key.len;
+        value.data = (char *) h[i].value.data;
+        value.len = h[i].value.len;
+
+        ngx_webtorch_fields_header(fields, &name, &value);
+    }
+
+    if (r->headers_in.content_type) {
+        type->data = (char *) r->headers_in.content_type->value.data;
+        type->len = r->headers_in.content_type->value.len;
+    }
+}
+
+
+const char *
+ngx_http_webtorch_field_features_strerror(ngx_int_t rc)
+{
+    switch (rc) {
+
+    case NGX_HTTP_WEBTORCH_FIELDS_UNREAD:
+        return "the body's charset is not known, or it is too deep or long";
+
+    case NGX_HTTP_WEBTORCH_FIELDS_MANY:
+        return "the fields have more than 65536 numbers";
+
+    default:
+        return NULL;
+    }
+}

@@ -1,0 +1,40 @@
+
+/* The fields of a request, as windows of numbers. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_FIELD_FEATURES_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_FIELD_FEATURES_H_INCLUDED_
+
+
+#include <ngx_http.h>
+
+#include "ngx_webtorch_window.h"
+
+
+/* why fields cannot be in the features */
+
+#define NGX_HTTP_WEBTORCH_FIELDS_UNREAD  5
+#define NGX_HTTP_WEBTORCH_FIELDS_MANY    6
+
+
+/*
+ * Reads target, headers and body, which the text has as parts.  The windows
+ * are valid until the next call.  NGX_OK, or a code from above.
+ */
+ngx_int_t ngx_http_webtorch_field_features(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text,
+    const ngx_webtorch_windows_t **windows);
+
+/*
+ * Reads the request once more, and copies the name of the field that a window
+ * belongs to, at most NGX_WEBTORCH_FIELD_NAME bytes; "request" for the last
+ * window.  The length of the name; 0: there is no such window.
+ */
+size_t ngx_http_webtorch_field_name(ngx_http_request_t *r,
+    const ngx_webtorch_text_features_t *text, uint32_t window, u_char *name);
+
+/* the reason that a code stands for; NULL: it is not one of this file */
+const char *ngx_http_webtorch_field_features_strerror(ngx_int_t rc);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_FIELD_FEATURES_H_INCLUDED_ */

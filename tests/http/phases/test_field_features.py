@@ -1,0 +1,163 @@
+"""The features `numbers` and `windows`: the fields of a request as a model gets them."""
+
+import json
+from base64 import b64encode
+
+import pytest
+
+from fields import build, row
+from nginx import Nginx, quit_cleanly
+from wire import connections
+
+APP = '''
+import torch
+from jaxtyping import Float64, Int32, Int64, UInt8
+from torch import Tensor
+
+import webtorch
+
+
+@webtorch.infer
+def score(
+    numbers: Int32[Tensor, "batch n"], windows: Int64[Tensor, "batch n"]
+) -> Float64[Tensor, "batch 1"]:
+    """Return a number of six digits that depends on all of a row."""
+    assert numbers.shape == windows.shape
+    sums = (numbers.long() * (windows + 1)).sum(1, keepdim=True)
+    return (sums % 99991).double()
+
+
+@webtorch.infer
+def first(numbers: Int32[Tensor, "batch 3"]) -> Float64[Tensor, "batch 1"]:
+    return (numbers.long().sum(1, keepdim=True) % 99991).double()
+
+
+@webtorch.infer
+def where(
+    numbers: Int32[Tensor, "batch n"],
+    windows: Int64[Tensor, "batch n"],
+    bytes: UInt8[Tensor, "batch 1024"],
+) -> tuple[Float64[Tensor, "batch 1"], Int64[Tensor, "batch 1"], UInt8[Tensor, "batch 8"]]:
+    """Return a window that the request asks for, and a kind."""
+    text = "".join(map(chr, bytes[0].tolist()))
+    chosen, kind = text.split("at=")[1].split(chr(30))[0].split(",")
+    window = int(windows.max()) if chosen == "last" else int(chosen)
+    name = [*kind.encode(), *[0] * 8][:8]
+    return (
+        torch.tensor([[1.0]]).double(),
+        torch.tensor([[window]]),
+        torch.tensor([name], dtype=torch.uint8),
+    )
+'''
+
+SERVER = """
+add_header Score "$webtorch_access_verdict $webtorch_access_score" always;
+location / { webtorch_access app:score body=16k threshold=1e9; ECHO }
+location /strict/ { webtorch_access app:score body=16k threshold=1e9 on_error=deny; ECHO }
+location /first/ { webtorch_access app:first threshold=1e9; ECHO }
+location /where/ {
+    webtorch_access app:where body=16k max_batch=1 dry_run;
+    add_header Where "$webtorch_access_field $webtorch_access_kind" always;
+    ECHO
+}
+location = /ok { add_header Passed 1; return 200; }
+""".replace("ECHO", "proxy_pass http://127.0.0.1:$server_port/ok;")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("fields"))
+
+
+@pytest.fixture(scope="module")
+def shared_server():
+    server = Nginx(SERVER, APP)
+    try:
+        server.start()
+        yield server
+        quit_cleanly(server)
+    finally:
+        server.stop()
+
+
+def message(method, target, headers, body=b"") -> bytes:
+    lines = [b"%s %s HTTP/1.1" % (method, target), *(b"%s: %s" % each for each in headers)]
+    return b"\r\n".join([*lines, b"", body])
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "body"),
+    [
+        (b"GET", b"/a%20b/c?id=1%27+or+1&q=red+shoes", [(b"Cookie", b"a=<b>; c=d")], b""),
+        (b"PUT", b"/" + b"x" * 3000, [(b"X-Api", b"${jndi:x}"), (b"Referer", b"/?a=%27")], b""),
+        (b"POST", b"/", [(b"Content-Type", b"application/json")], b'{"a": ["<script>", 1]}'),
+        (b"POST", b"/", [(b"Content-Type", b"application/json")], b'{"a": ' * 20 + b'"b"'),
+        (
+            b"POST",
+            b"/",
+            [(b"Content-Type", b"multipart/form-data; boundary=x")],
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
+        ),
+        (b"POST", b"/", [(b"Content-Type", b"text/plain")], b"some words, " * 1000),
+        (b"POST", b"/", [(b"Authorization", b"Basic " + b64encode(b"a:b"))], b"c=d&e=f"),
+    ],
+    ids=["target", "headers", "json", "json_cut", "multipart", "long", "form"],
+)
+def test_fields_are_those_of_the_library(server, library, method, target, headers, body):
+    headers = [(b"Host", b"localhost"), *headers]
+    if body:
+        headers.append((b"Content-Length", str(len(body)).encode()))
+    numbers, windows = row(library, method, target, headers, body)
+    expected = sum(a * (b + 1) for a, b in zip(numbers, windows, strict=True)) % 99991
+    with connections(server, 1) as (wire,):
+        wire.send(message(method, target, headers, body))
+        answer = wire.answer()
+    verdict, score = answer.headers["score"].split()
+    assert (verdict, int(score)) == ("allow", expected)
+
+
+def test_fields_of_a_fixed_size(server, library):
+    headers = [(b"Host", b"localhost")]
+    numbers, _ = row(library, b"GET", b"/first/", headers)
+    with connections(server, 1) as (wire,):
+        wire.send(message(b"GET", b"/first/", headers))
+        assert wire.answer().headers["score"] == f"allow {sum(numbers[:3]) % 99991}"
+
+
+@pytest.mark.parametrize(
+    "body", [json.dumps({"a": "b"}).replace("{", '{"x": ' * 90 + "{").encode(), b"[" * 200]
+)
+def test_fields_that_are_too_deep_are_an_error(server, body):
+    kinds = {"Content-Type": "application/json"}
+    answer = server.post("/", data=body, headers=kinds)
+    assert (answer.status_code, answer.headers["Score"].split()) == (200, ["error"])
+    assert server.post("/strict/", data=body, headers=kinds).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("0,sqli", "path sqli"),
+        ("1,lfi", "path.1 lfi"),
+        ("2,xss", "query.q xss"),
+        ("last,scanner9", "request scanner9"),
+        ("9999,xss", " xss"),
+        ("-1,xss", " xss"),
+        ("body,nosql", "body.user.name nosql"),
+        ("0,", "path "),
+    ],
+    ids=["path", "part", "query", "request", "large", "negative", "body", "no_kind"],
+)
+def test_field_and_kind_of_a_denial(server, chosen, expected):
+    body = {"a": ["x y"], "user": {"name": "one two"}}
+    if chosen.startswith("body"):
+        # fields have a window each: path, a part of it, query, headers, "a"
+        names = [
+            server.post(f"/where/a%20b?q=a+b&at={each},", json=body).headers["Where"].strip()
+            for each in range(3, 12)
+        ]
+        chosen = chosen.replace("body", str(3 + names.index("body.user.name")))
+    answer = server.post(f"/where/a%20b?q=a+b&at={chosen}", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["Where"].strip() == expected.strip()
+    assert server.get("/").headers.get("Where") is None
