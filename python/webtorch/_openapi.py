@@ -305,14 +305,14 @@ def _of_requests(
 def _parameter(
     name: str, place: str, annotation: Any, required: bool, components: dict[str, Any]
 ) -> dict[str, Any]:
-    schema = _schema(annotation, components)
+    schema = schema_of(annotation, components)
     return {"name": name, "in": place, "required": required, "schema": schema}
 
 
 def _body(taken: Arguments, components: dict[str, Any]) -> dict[str, Any] | None:
     if not taken.body:
         return None
-    schemas = {name: _schema(kind, components) for name, kind in taken.body.items()}
+    schemas = {name: schema_of(kind, components) for name, kind in taken.body.items()}
     required = [name for name in schemas if name in taken.required]
     if len(schemas) == 1:
         schema = next(iter(schemas.values()))
@@ -349,14 +349,14 @@ def _answers(handler: RequestFunction, components: dict[str, Any]) -> dict[str, 
     elif isinstance(annotation, type) and issubclass(annotation, Response):
         return any_answer
     else:
-        schema = _schema(annotation, components)
+        schema = schema_of(annotation, components)
         if not schema:
             return any_answer
         content = {"application/json": {"schema": schema}}
     return {"200": {"description": "What the function returns.", "content": content}}
 
 
-def _schema(annotation: Any, components: dict[str, Any]) -> dict[str, Any]:
+def schema_of(annotation: Any, components: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an annotation, whose classes are components; empty: any value."""
     if hasattr(annotation, "model_json_schema"):
         schema: dict[str, Any] = annotation.model_json_schema(

@@ -5,6 +5,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from webtorch.cli._functions import Function, Tensor
 
@@ -16,6 +17,9 @@ SIZE = 4
 
 IMAGE_SIZE = 32
 """Size of a variable axis of images, which many networks halve several times."""
+
+WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
+"""Methods for a body, those that are used for one more often first."""
 
 IMAGE_AXES = {"height", "width", "h", "w", "rows", "cols", "columns"}
 
@@ -31,11 +35,13 @@ def curl(function: Function, url: str, options: Sequence[str] = ()) -> str:
     """
     command = shlex.join(["curl", *options])
     if not function.has_tensors:
-        if "GET" in function.methods:
+        if function.query:
+            url = shlex.quote(f"{url}?{urlencode(function.query)}")
+        if function.body is None and "GET" in function.methods:
             return f"{command} {url}"
-        (method, *_) = function.methods
+        method = next(each for each in (*WITH_BODY, *function.methods) if each in function.methods)
         how = "" if method == "POST" else f" -X {method}"
-        return f"{command}{how} --json '{{}}' {url}"
+        return f"{command}{how} --json {shlex.quote(function.body or '{}')} {url}"
     if sum(math.prod(_shape(function, one)) for one in function.inputs) <= LONGEST:
         body = json.dumps(document(function), ensure_ascii=False)
         if len(body) <= LONGEST:
