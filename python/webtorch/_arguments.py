@@ -495,8 +495,8 @@ def _convert_json(
     try:
         values[argument.name] = argument.conversion.from_json(text)
     except (ValueError, RecursionError) as error:
-        if _conversion.is_malformed(error):
-            raise invalid_json(error) from None
+        if reason := _conversion.malformed(error):
+            raise invalid_json(reason) from None
         problems += argument.conversion.explain(error, argument.place, "", prefix)
 
 

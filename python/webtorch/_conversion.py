@@ -207,17 +207,19 @@ _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
 )
 
 
-def is_malformed(error: BaseException) -> bool:
-    """Return whether an error is that of a text that is not JSON at all."""
+def malformed(error: BaseException) -> str | None:
+    """Return why a text is not JSON at all; None: the error is that of a value in it."""
     if isinstance(error, RecursionError):
-        return True
+        return str(error)
     if _is_of_pydantic(type(error)):
         found: Any = error
         # a body may have many errors, each of which takes time to describe
-        return bool(found.error_count() == 1 and found.errors()[0]["type"] == "json_invalid")
-    return isinstance(error, UnicodeDecodeError | msgspec.DecodeError) and not isinstance(
-        error, msgspec.ValidationError
-    )
+        if found.error_count() != 1 or found.errors()[0]["type"] != "json_invalid":
+            return None
+        message: str = found.errors()[0]["msg"]
+        return message.removeprefix("Invalid JSON: ")
+    is_of_text = isinstance(error, UnicodeDecodeError | msgspec.DecodeError)
+    return str(error) if is_of_text and not isinstance(error, msgspec.ValidationError) else None
 
 
 # --- texts ---

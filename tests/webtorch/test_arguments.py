@@ -299,6 +299,13 @@ def test_several_arguments_of_the_body():
     assert failure(function, body("[]")).detail[0]["message"] == "expected object"
     assert failure(function, body("{")).code == "malformed_body"
 
+    def by_pydantic(model: Model):
+        return model
+
+    error = failure(by_pydantic, body('{"name": 1}x'))
+    assert (error.code, str(error).count("\n")) == ("malformed_body", 0)
+    assert "trailing characters at line 1 column 12" in str(error)
+
 
 @pytest.mark.parametrize("kind", [Flower, Struct, Model])
 def test_body_that_is_a_form(kind):
