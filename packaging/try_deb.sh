@@ -80,6 +80,7 @@ requests=$(wc -l </tmp/statuses)
 
 # logs
 logrotate --force /etc/logrotate.d/libnginx-mod-http-webtorch || fail 'logs are not rotated'
+[ "$(stat -c %U:%a /var/log/webtorch)" = root:755 ] || fail 'workers can put links to /var/log/webtorch'
 [ -e /var/log/webtorch/access.log.1 ] || fail 'there is no rotated log'
 answers 'there is no answer after the rotation'
 tries=0

@@ -35,7 +35,8 @@ ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ctx->handler = model->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, model->handler);
+
     ctx->model = model;
     ctx->wire = &ngx_http_webtorch_generate_oip;
     ctx->json = -1;

@@ -12,6 +12,7 @@ from webtorch._errors import HTTPError
 from webtorch._handlers import TensorFunction, handler
 from webtorch._model import Model, models
 from webtorch._request import Request
+from webtorch._streams import StreamFunction
 from webtorch._versions import DEFAULT, VersionError
 from webtorch._worker import loading
 from webtorch._worker.follower import Follower
@@ -172,7 +173,8 @@ def index(body: Body) -> Any:
     """Return the versions of functions and their states."""
     found = []
     for name, function in _functions().items():
-        used = models_of(function)
+        # requests of streams name no version
+        used = set() if isinstance(function, StreamFunction) else models_of(function)
         loaded = {model.version for each in used for model in models.versions(each).values()}
         stored = {
             version

@@ -111,7 +111,12 @@ def tensor_functions() -> list[Function]:
     return [*reversed(found.values())]
 
 
-versions.functions = tensor_functions
+def _of_versions() -> list[Function]:
+    """Return those whose requests may name a version: a stream keeps that of its `open`."""
+    return [each for each in tensor_functions() if not isinstance(each.function, StreamFunction)]
+
+
+versions.functions = _of_versions
 
 
 def _load_life(name: str, schema: Any) -> Runner:

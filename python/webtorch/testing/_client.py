@@ -187,13 +187,15 @@ class Client:
         if served is None:
             return [_not_found() for _ in messages]
         with self._lock:
-            served.failures.errors.clear()
+            for _, one in self._locations:
+                one.failures.errors.clear()
             if isinstance(served.handler, TensorFunction):
                 found = self._send_tensors(served, messages)
             else:
                 found = [self._send_request(served, one, captures, 0) for one in messages]
-            if self._raises and served.failures.errors:
-                raise served.failures.errors[0]
+            errors = [error for _, one in self._locations for error in one.failures.errors]
+            if self._raises and errors:
+                raise errors[0]
         return [
             Response(one.status_code, one.headers.items_as_sent(), b"", [])
             if message.method == "HEAD"
@@ -253,8 +255,9 @@ class Client:
             return error
         variables = {**_variables(message), **self._variables, **captures}
         lower = {name.lower(): value for name, value in variables.items()}
+        failed = len(served.failures.errors)
         answer = served.call(message, lower, self._loop)
-        if not answer.status or served.failures.errors:
+        if not answer.status or len(served.failures.errors) > failed:
             return _served.handler_failed()
         if answer.failure is not None:
             return _served.failed(answer)
