@@ -67,6 +67,8 @@ struct ngx_webtorch_handler_s {
     ngx_uint_t              keep_open;    /* its batches are kept open for
                                              requests of later iterations */
     ngx_uint_t              policy;       /* a balancer's, not a handler */
+    ngx_uint_t              deferred;     /* of webtorch_log: no request waits
+                                             for its rows */
     ngx_msec_t              interval;     /* between a policy's rounds */
 
     ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or

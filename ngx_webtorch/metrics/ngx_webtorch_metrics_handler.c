@@ -194,7 +194,7 @@ ngx_webtorch_metrics_refused(ngx_webtorch_handler_t *handler,
 
     ngx_webtorch_metrics_add(&m->refused[reason], 1);
 
-    if (reason > NGX_WEBTORCH_REFUSED_STUCK) {
+    if (reason > NGX_WEBTORCH_REFUSED_STUCK || handler->deferred) {
         return;
     }
 

@@ -23,7 +23,8 @@ typedef enum {
     NGX_WEBTORCH_REFUSED_TIMEOUT,         /* timeout= */
     NGX_WEBTORCH_REFUSED_STREAMS,         /* max_streams= */
     NGX_WEBTORCH_REFUSED_RESUME,          /* there is no such stream */
-    NGX_WEBTORCH_REFUSED_BODY,            /* it does not fit the signature */
+    NGX_WEBTORCH_REFUSED_BODY,            /* it does not fit the signature, or
+                                             cannot be read in phases */
     NGX_WEBTORCH_REFUSED_LOOP,            /* not for the event loop now */
     NGX_WEBTORCH_NREFUSED
 } ngx_webtorch_refused_e;

@@ -270,7 +270,7 @@ ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
         return;
     }
 
-    if (ngx_webtorch_runner_full(handler->runner, 0)) {
+    if (!handler->deferred && ngx_webtorch_runner_full(handler->runner, 0)) {
         ngx_http_webtorch_health_add(a, "queue of %V is full", &handler->name);
         return;
     }

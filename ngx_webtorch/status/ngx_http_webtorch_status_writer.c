@@ -172,7 +172,8 @@ ngx_http_webtorch_status_seconds(u_char *p, uint64_t usec)
 u_char *
 ngx_http_webtorch_status_number(u_char *p, double n)
 {
-    int  len;
+    int      len;
+    u_char  *comma;
 
     if (isnan(n)) {
         return ngx_cpymem(p, "NaN", 3);
@@ -188,6 +189,14 @@ ngx_http_webtorch_status_number(u_char *p, double n)
 
     if (strtod((char *) p, NULL) != n) {
         len = snprintf((char *) p, NGX_HTTP_WEBTORCH_STATUS_NUMBER, "%.17g", n);
+    }
+
+    /* of a locale that the application has set */
+
+    comma = ngx_strlchr(p, p + len, ',');
+
+    if (comma) {
+        *comma = '.';
     }
 
     return p + len;

@@ -33,6 +33,7 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
     rc = ngx_http_webtorch_row_measure(r, fh, &layout);
 
     if (rc != NGX_OK) {
+        ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
         return rc;
     }
 

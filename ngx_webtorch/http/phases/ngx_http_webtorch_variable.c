@@ -418,6 +418,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     rc = ngx_http_webtorch_row_measure(value->request, fh, &layout);
 
     if (rc != NGX_OK) {
+        ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
         ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
                                     ngx_http_webtorch_score_strerror(rc));
         return rc;

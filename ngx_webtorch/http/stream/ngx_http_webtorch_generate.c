@@ -298,6 +298,10 @@ ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
 
     st = ctx->stream;
 
+    /* the time until the steps have ended is not that of encoding */
+
+    ctx->run = 0;
+
     ngx_http_webtorch_stream_opened(st);
 
     if (ctx->oip
