@@ -264,13 +264,11 @@ class Model:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
         if _versions.table and (other := chosen(self)) is not self:
             return other(*args, **kwargs)
-        if not torch.is_grad_enabled():
+        # of a frozen model: training mode would change buffers, as those of batch normalization
+        if not torch.is_grad_enabled() or self.state.frozen:
             output = self._evaluation(*args, **kwargs)
             self._members.gather(EVALUATION)
             return output
-        if self.state.frozen:
-            # training mode would change buffers, as those of batch normalization
-            return self._evaluation(*args, **kwargs)
         if training.held_by_this_thread():
             training.use(self)
         return self._training(*args, **kwargs)
