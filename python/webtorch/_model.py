@@ -209,6 +209,7 @@ class Model:
             self._imported = _fingerprint(module)
             self._guards = [*_guard(module)]
         self._counts = Counts(key)
+        self._counts.load(True)
         models[key] = self
 
     def add_version(self, version: str) -> "Model":
@@ -227,6 +228,10 @@ class Model:
         made = type(self).__new__(type(self))
         made._begin(self.name, version, copy_module(self._module), self._maker, has_files=True)
         return made
+
+    def count_unloaded(self) -> None:
+        """Note that requests cannot choose the version any more."""
+        self._counts.load(False)
 
     def _refuse_another_architecture(self) -> None:
         for version, other in models.versions(self.name).items():
