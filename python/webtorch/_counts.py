@@ -12,8 +12,11 @@ class Counts:
 
     def __init__(self, name: str) -> None:
         self._cells: Cells = own_cells(Wanted(Kind.MODEL, name))
-        self._cells.ints[self.LOADED] = 1
         self._steps = 0  # of this worker since its start, at most as many as the mean is of
+
+    def load(self, loaded: bool) -> None:
+        """Note whether this worker has the model."""
+        self._cells.ints[self.LOADED] = int(loaded)
 
     def step(self, loss: float) -> None:
         """Count a step; the mean is that of about the last hundred."""

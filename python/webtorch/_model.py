@@ -209,6 +209,7 @@ class Model:
             self._imported = _fingerprint(module)
             self._guards = [*_guard(module)]
         self._counts = Counts(key)
+        self._counts.load(True)
         models[key] = self
 
     def add_version(self, version: str) -> "Model":
@@ -227,6 +228,10 @@ class Model:
         made = type(self).__new__(type(self))
         made._begin(self.name, version, copy_module(self._module), self._maker, has_files=True)
         return made
+
+    def count_unloaded(self) -> None:
+        """Note that requests cannot choose the version any more."""
+        self._counts.load(False)
 
     def _refuse_another_architecture(self) -> None:
         for version, other in models.versions(self.name).items():
@@ -264,13 +269,11 @@ class Model:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
         if _versions.table and (other := chosen(self)) is not self:
             return other(*args, **kwargs)
-        if not torch.is_grad_enabled():
+        # of a frozen model: training mode would change buffers, as those of batch normalization
+        if not torch.is_grad_enabled() or self.state.frozen:
             output = self._evaluation(*args, **kwargs)
             self._members.gather(EVALUATION)
             return output
-        if self.state.frozen:
-            # training mode would change buffers, as those of batch normalization
-            return self._evaluation(*args, **kwargs)
         if training.held_by_this_thread():
             training.use(self)
         return self._training(*args, **kwargs)

@@ -146,7 +146,17 @@ def test_version_that_cannot_be_used_is_refused(start, directory):
 
 
 def test_version_of_the_code_without_a_zone(start):
-    app = APP + '    webtorch.Model("scale", net(2), lambda p: optim.SGD(p, lr=0.1), version="2")\n'
+    # the model is found beside many other objects, and a module that has no attributes
+    app = APP.replace(
+        "return model(x), torch", "return model(x[:len(words)] if lazy else x), torch"
+    )
+    app += """
+    import types
+    words = {f"word {n}": n for n in range(20000)}
+    lazy = types.ModuleType("lazy")
+    lazy.__getattr__ = lambda name: {}[name]
+"""
+    app += '    webtorch.Model("scale", net(2), lambda p: optim.SGD(p, lr=0.1), version="2")\n'
     server = start(SERVER, app)
     assert weight(server, "/output") == 1
     assert weight(server, "/two") == weight(server, "/any?version=2") == 2

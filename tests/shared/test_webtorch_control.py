@@ -22,6 +22,7 @@ SERVER = """
     location = /any { webtorch_handler app:output model=scale@$arg_version; }
     location = /train { webtorch_handler app:train model=scale@$arg_version max_batch=1; }
     location /v2 { webtorch_inference_protocol; }
+    location = /status { webtorch_status; }
     location /control {
         auth_basic            operators;
         auth_basic_user_file  %s;
@@ -98,9 +99,20 @@ def test_control_of_versions(start, directory, users):
     # all workers that serve have followed an order when it is answered
     ordered(server, "/models/scale/unload", version="3")
     assert set(of_each(server, "/any?version=3")) == {"unknown_version"}
+    assert (
+        'webtorch_model_workers{model="scale@3"} 0' in server.get("/status?format=prometheus").text
+    )
     put(directory, 3, 5)
+    # an order that cannot be written is not followed by the worker that has it
+    (directory / ".orders.json.tmp").mkdir()
+    assert order(server, "/models/scale/load", version="3").status_code == 500
+    assert set(of_each(server, "/any?version=3")) == {"unknown_version"}
+    (directory / ".orders.json.tmp").rmdir()
     ordered(server, "/models/scale/load", version="3")
     assert set(of_each(server, "/any?version=3")) == {5}
+    assert (
+        'webtorch_model_workers{model="scale@3"} 2' in server.get("/status?format=prometheus").text
+    )
     put(directory, 3, 6)
     ordered(server, "/v2/repository/models/output/load", parameters={"version": "3"})
     wait_for(lambda: set(of_each(server, "/any?version=3")) == {6}, "the file of the load")
@@ -138,6 +150,16 @@ def test_control_of_versions(start, directory, users):
     assert server.post("/train?version=", [[1.0]]).ok
     assert weight(server, "/output") == pytest.approx(0.8)
 
+    # a load leaves a version that is loaded, unless it names it; then it can be rolled back
+    ordered(server, "/models/scale/load")
+    ordered(server, "/v2/repository/models/output/load")
+    assert infer(server, "")[1] == pytest.approx(0.8)
+    described = ordered(server, "/models/scale/load", version="1")
+    assert [file["step"] for file in version(described, "1")["checkpoints"]] == [0, 1, 0]
+    assert infer(server, "")[1] == 1
+    ordered(server, "/models/scale/rollback", step=1)
+    assert infer(server, "")[1] == pytest.approx(0.8)
+
     # promote: the version's weights, and those before can be rolled back to
     described = ordered(server, "/models/scale/promote", version="2")
     assert infer(server, "")[1] == 2
@@ -148,10 +170,26 @@ def test_control_of_versions(start, directory, users):
     ordered(server, "/models/scale/promote", version="1", to="3")
     assert of_each(server, "/any?version=3") == [pytest.approx(0.8)] * 2
 
+    # weights that are not finite are not promoted; they can be replaced and unloaded
+    def diverge():
+        assert server.post("/train?version=3", [[1.7e19]]).ok
+        check_error(order(server, "/models/scale/checkpoint", version="3"), 409, "conflict")
+
+    diverge()
+    refused = order(server, "/models/scale/promote", version="3")
+    check_error(refused, 409, "conflict", 'the weights of "scale@3" are not finite')
+    assert infer(server, "")[1] == pytest.approx(0.8)
+    ordered(server, "/models/scale/promote", version="1", to="3")
+    assert of_each(server, "/any?version=3") == [pytest.approx(0.8)] * 2
+    diverge()
+    ordered(server, "/models/scale/unload", version="3")
+    assert set(of_each(server, "/any?version=3")) == {"unknown_version"}
+
     log = server.log()
     for text in ('unload of "scale"', 'promote of "scale"', 'repository_load of "output"'):
         assert f"control: {text}" in log
     assert 'by 127.0.0.1, user "eva"' in log
+    assert 'by 127.0.0.1, user "eva" failed: IsADirectoryError' in log
 
 
 def test_control_requests_that_are_wrong(start, directory, users):
@@ -191,6 +229,22 @@ def test_control_requests_that_are_wrong(start, directory, users):
     assert order(server, "/models/scale/freeze").ok
     evil = {**EVA, "Origin": "https://evil.example"}
     check_error(server.post("/control/models/scale/unfreeze", headers=evil), 403, "wrong_origin")
+    evil["Origin"] = "http://["
+    check_error(server.post("/control/models/scale/unfreeze", headers=evil), 403, "wrong_origin")
+    refused("/models/a%250Ab/freeze", 404, "unknown_model")
+    assert 'control: freeze of "a\\nb" {}, by' in server.log()
+    # a file of another program
+    header = b'{"__metadata__": {"step": 5}}'
+    path = directory / "scale@2/number.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    path.chmod(0o644)
+    described = server.get("/control/models/scale", headers=EVA).json()
+    assert 5 in {file["step"] for file in version(described, "2")["checkpoints"]}
+    refused("/models/scale/rollback", 409, "conflict", version="2", step=5)
+    path.unlink()
+    (directory / ".orders.json").write_text("{")
+    refused("/models/scale/freeze", 409, "conflict", "is damaged", version="2")
+    (directory / ".orders.json").unlink()
     put(directory, 4, 4, size=3)
     refused("/models/scale/load", 404, "unknown_version", "F32 [1, 3]", version="4")
     assert "control: freeze" in server.log()
@@ -233,7 +287,10 @@ def test_roll_back_loses_no_request(start, directory, users):
     for thread in threads:
         thread.start()
     wait_for(lambda: len(answers) > 100, "answers before the roll back")
-    ordered(server, "/models/scale/rollback", version="2", file=good["file"])
+    described = ordered(server, "/models/scale/rollback", version="2", file=good["file"])
+    # also of a worker that does not use the weights yet
+    described = version(described, "2")
+    assert (described["steps"], described["saved"]) == (good["step"], good["step"])
     count = len(answers)
     wait_for(lambda: len(answers) > count + 200, "answers after it")
     is_over.set()

@@ -1,5 +1,6 @@
 """The function of webtorch_control: what operators order by HTTP."""
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -17,8 +18,17 @@ from webtorch._versions import DEFAULT, VersionError
 from webtorch._worker import loading
 from webtorch._worker.follower import Follower
 from webtorch._worker.versions import models_of, versions
-from webtorch._zone.checkpoint import Checkpoints, DamagedError, Found, read, read_metadata
-from webtorch._zone.orders import Ordered
+from webtorch._zone.checkpoint import (
+    Checkpoints,
+    DamagedError,
+    Found,
+    Loaded,
+    NotFiniteError,
+    read,
+    read_metadata,
+    refuse_not_finite,
+)
+from webtorch._zone.orders import DamagedOrdersError, Ordered
 from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
@@ -45,31 +55,51 @@ def control(request: Request) -> Any:
 
 def _run(request: Request, action: Callable[..., Any], names: list[str], body: Body) -> Any:
     try:
-        result = action(*names, body)
+        result = _logged(request, action, names, body)
     except VersionError as error:
         raise HTTPError(404, str(error), code="unknown_version") from error
-    except DamagedError as error:
+    except (DamagedError, NotFiniteError, DamagedOrdersError) as error:
         raise HTTPError(409, str(error)) from error
     except MemoryError as error:
         raise HTTPError(503, str(error) or "no memory", code="no_room") from error
-    if action in _CHANGES:
-        user = request.variables.get("remote_user")
-        log.warning(
-            'control: %s of "%s" %s, by %s%s',
-            action.__name__,
-            "/".join(names),
-            dict(body),
-            request.variables.get("remote_addr"),
-            f', user "{user}"' if user else "",
-        )
     return result
+
+
+def _logged(request: Request, action: Callable[..., Any], names: list[str], body: Body) -> Any:
+    """Call an action; log it if it changes something, also one that fails half done."""
+    outcome = ""
+    try:
+        return action(*names, body)
+    except BaseException as error:
+        outcome = f" failed: {error!r}"
+        raise
+    finally:
+        if action in _CHANGES:
+            user = request.variables.get("remote_user")
+            # in JSON a name from a client cannot begin a line of its own
+            log.warning(
+                "control: %s of %s %s, by %s%s%s",
+                action.__name__,
+                json.dumps("/".join(names)),
+                dict(body),
+                request.variables.get("remote_addr"),
+                f", user {json.dumps(user)}" if user else "",
+                outcome,
+            )
 
 
 def _refuse_other_origins(request: Request) -> None:
     """Refuse pages of other sites, which a browser would send with the operator's credentials."""
     origin = request.headers.get("Origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("Host"):
+    if origin and _host(origin) != request.headers.get("Host"):
         raise HTTPError(403, "pages of other sites may not use this", code="wrong_origin")
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # for example "http://["
+        return None
 
 
 def _body(request: Request, keys: Mapping[str, type]) -> Body:
@@ -121,8 +151,7 @@ def rollback(name: str, body: Body) -> Any:
     model = _model(name, body)
     shared = _shared(model)
     checkpoints = _checkpoints()
-    file = _chosen_file(model, body)
-    loaded = read(file.path, shared)
+    loaded = _read(_chosen_file(model, body), shared)
     shared.replace(loaded.tensors, loaded.steps, None)
     checkpoints.save(shared, always=True)
     return get_model(name, {})
@@ -136,9 +165,10 @@ def promote(name: str, body: Body) -> Any:
     target = _shared(_model(name, {"version": body.get("to", DEFAULT)}))
     if source is target:
         raise HTTPError(422, '"version" and "to" are the same', code="invalid_argument")
-    # so that it can be rolled back
-    _checkpoints().save(target, always=not _has_own(target))
     tensors, steps = source.copy()
+    refuse_not_finite(source, tensors)
+    # so that it can be rolled back
+    _save_if_finite(target, always=not _has_own(target))
     target.replace(tensors, steps, None)
     _checkpoints().save(target, always=True)
     return get_model(name, {})
@@ -155,8 +185,8 @@ def unfreeze(name: str, body: Body) -> Any:
 
 
 def load(name: str, body: Body) -> Any:
-    """Load a version, or load the latest of its files again."""
-    _load(name, _version(body))
+    """Load a version; one that is loaded and named takes the latest of its files again."""
+    _load(name, _version(body), again="version" in body)
     return get_model(name, {})
 
 
@@ -190,8 +220,9 @@ def index(body: Body) -> Any:
 
 def repository_load(name: str, body: Body) -> Any:
     """Load a version of the models of a function, or all versions that have files."""
+    again = "version" in body.get("parameters", {})
     for model, version in _of_function(name, body, stored=True):
-        _load(model, version)
+        _load(model, version, again)
     return {}
 
 
@@ -233,32 +264,47 @@ def _of_function(name: str, body: Body, stored: bool) -> list[tuple[str, str]]:
 # --- what they share ---
 
 
-def _load(name: str, version: str) -> None:
+def _load(name: str, version: str, again: bool) -> None:
     key = _versions.key_of(name, version)
     if not models.versions(name):
         raise _unknown_model(name)
-    checkpoints = _checkpoints()
+    _checkpoints()
     if model := models.get(key):
-        shared = _shared(model)
-        loaded = checkpoints.load(shared)
-        if loaded is None:
-            raise VersionError(f'model "{key}": {checkpoints.describe_missing(key)}')
-        shared.replace(loaded.tensors, loaded.steps, loaded.seen)
+        if again:
+            _load_again(_shared(model))
         return
     # an error is raised before other workers try it
     versions.add(name, version)
     added = {key}
-    _order(
-        lambda ordered: replace(
-            ordered, loaded=ordered.loaded | added, unloaded=ordered.unloaded - added
+    try:
+        _order(
+            lambda ordered: replace(
+                ordered, loaded=ordered.loaded | added, unloaded=ordered.unloaded - added
+            )
         )
-    )
+    except BaseException:
+        # other workers do not have it
+        versions.follow((), added)
+        raise
+
+
+def _load_again(shared: SharedState) -> None:
+    """Replace the weights by those of the latest file; a checkpoint is written before."""
+    checkpoints = _checkpoints()
+    loaded = checkpoints.load(shared)
+    if loaded is None:
+        raise VersionError(f'model "{shared.name}": {checkpoints.describe_missing(shared.name)}')
+    is_later = _save_if_finite(shared)
+    shared.replace(loaded.tensors, loaded.steps, loaded.seen)
+    if is_later:
+        # a restart would load what was replaced
+        checkpoints.save(shared, always=True)
 
 
 def _unload(model: Model) -> None:
     if reason := _reason_to_stay(model):
         raise HTTPError(409, f'version "{model.version}" of "{model.name}" {reason}')
-    _checkpoints().save(_shared(model))
+    _save_if_finite(_shared(model))
     removed = {model.key}
     _order(
         lambda ordered: replace(
@@ -343,6 +389,15 @@ def _files(model: Model) -> list[Found]:
     return _state.source.files(model.key) if isinstance(_state.source, Checkpoints) else []
 
 
+def _save_if_finite(shared: SharedState, always: bool = False) -> bool:
+    """Write a checkpoint as `Checkpoints.save`, of weights that are worth it; log others."""
+    try:
+        return _checkpoints().save(shared, always)
+    except NotFiniteError as error:
+        log.warning("there is no checkpoint of what is replaced or unloaded: %s", error)
+        return False
+
+
 def _has_own(shared: SharedState) -> bool:
     """Return whether checkpoints were written."""
     return any(file.sequence for file in _checkpoints().files(shared.name))
@@ -365,17 +420,25 @@ def _chosen_file(model: Model, body: Body) -> Found:
     else:
         found = files[1:]
     if not found:
-        raise HTTPError(
-            404,
-            f'model "{model.key}" has no such checkpoint',
-            code="unknown_file",
-        )
+        raise _unknown_file(model.key)
     return found[0]
+
+
+def _read(file: Found, shared: SharedState) -> Loaded:
+    try:
+        return read(file.path, shared)
+    except FileNotFoundError:  # later checkpoints have taken its place
+        raise _unknown_file(shared.name) from None
+
+
+def _unknown_file(key: str) -> HTTPError:
+    return HTTPError(404, f'model "{key}" has no such checkpoint', code="unknown_file")
 
 
 def _step(file: Found) -> int | None:
     try:
-        step = read_metadata(file.path)[0].get("step", "")
+        # another program may have written a number
+        step = str(read_metadata(file.path)[0].get("step", ""))
     except (OSError, DamagedError):
         return None
     return int(step) if step.isdecimal() else None
@@ -387,9 +450,15 @@ def _describe_file(file: Found) -> dict[str, Any]:
 
 def _describe(model: Model) -> dict[str, Any]:
     state = model.state
-    found = {"name": model.name, "version": model.version, "steps": state.steps}
+    found: dict[str, Any] = {"name": model.name, "version": model.version}
     if isinstance(state, SharedState):
-        found |= {"saved": state.blocks.counters.saved, "frozen": state.frozen}
+        # this worker may not use the latest blocks yet
+        with state.pinned() as blocks:
+            counters = blocks.counters
+            found |= {"steps": counters.steps, "saved": counters.saved}
+            found["frozen"] = bool(counters.frozen)
+    else:
+        found["steps"] = state.steps
     return found | {"trained": model.optimizer is not None, "of_code": model.is_of_code}
 
 

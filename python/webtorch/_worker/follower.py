@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from webtorch._zone.orders import Ordered, Orders
+from webtorch._zone.orders import DamagedOrdersError, Ordered, Orders
 from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
@@ -26,6 +26,9 @@ class Loader(Protocol):
 
     def follow(self, loaded: Iterable[str], unloaded: Iterable[str]) -> None:
         """Load and unload versions, unless they are so already."""
+
+    def forget(self) -> None:
+        """Release versions that were unloaded long ago."""
 
 
 class Workers(Protocol):
@@ -63,6 +66,8 @@ class Follower(threading.Thread):
         self._workers = workers
         self._lock = threading.Lock()
         self._stamp: object = None
+        self._failed = False
+        self._last = Ordered()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -74,28 +79,46 @@ class Follower(threading.Thread):
         """Poll until `stop` is called."""
         while not self._stopping.wait(POLL):
             if self.orders.stamp() != self._stamp:
-                try:
-                    self.follow()
-                except Exception as error:
-                    log.error("the orders of operators could not be followed", exc_info=error)
+                self.follow()
+            self._loader.forget()
 
-    def follow(self) -> Ordered:
-        """Follow the orders now; return them."""
+    def follow(self) -> None:
+        """Follow the orders now, or log why not: what was followed before stays then."""
         with self._lock:
             # what is written after this is read again
             self._stamp = self.orders.stamp()
-            ordered = self.orders.read()
-            self._loader.follow(ordered.loaded, ordered.unloaded)
-            for shared in self._states():
-                shared.set_frozen(shared.name in ordered.frozen)
-            self._workers.set_followed(ordered.number)
-        return ordered
+            try:
+                self._follow()
+            except Exception as error:
+                # it is tried again with each poll
+                self._stamp = None
+                if not self._failed:
+                    log.error("the orders of operators could not be followed", exc_info=error)
+                self._failed = True
+            else:
+                self._failed = False
+
+    def _follow(self) -> None:
+        ordered = self._last = self.orders.read()
+        self._loader.follow(ordered.loaded, ordered.unloaded)
+        for shared in self._states():
+            shared.set_frozen(shared.name in ordered.frozen)
+        self._workers.set_followed(ordered.number)
+
+    def unloaded(self) -> frozenset[str]:
+        """Return the versions that are unloaded; if that cannot be read, those of before."""
+        try:
+            return self.orders.read().unloaded
+        except (OSError, DamagedOrdersError) as error:
+            log.error("the orders of operators could not be read: %s", error)
+            return self._last.unloaded
 
     def order(self, change: Callable[[Ordered], Ordered]) -> None:
-        """Write an order, and wait until all workers that serve have followed it.
+        """Write an order, and wait until all workers that serve have followed it, or PATIENCE.
 
         Raises:
             OSError: The order cannot be written.
+            DamagedOrdersError: The file of those before is damaged.
 
         """
         number = self.orders.change(change).number

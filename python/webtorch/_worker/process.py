@@ -102,7 +102,7 @@ class Process:
 
     def _unloaded(self) -> frozenset[str]:
         follower = control.follower
-        return follower.orders.read().unloaded if follower else frozenset()
+        return follower.unloaded() if follower else frozenset()
 
     def _reload(self) -> None:
         try:

@@ -1,14 +1,18 @@
 """Versions of models that requests of this worker may choose; it touches cffi."""
 
+import contextlib
 import itertools
 import logging
 import sys
 import threading
 import time
 import types
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from webtorch import _state, _versions
 from webtorch._model import Model, models
@@ -24,6 +28,9 @@ GRACE = 300.0
 
 MAX_VISITED = 10_000
 """Objects that are searched for the models of a function."""
+
+_PLAIN = str, bytes, int, float, complex, type(None), Tensor
+"""Types of values that hold no models."""
 
 _FOREIGN = {*sys.stdlib_module_names, "numpy", "torch", "webtorch"}
 
@@ -109,6 +116,7 @@ class Versions:
                 model = models.get(key)
                 if model and not model.is_of_code and not self.is_named(key):
                     del models[key]
+                    model.count_unloaded()
                     if isinstance(model.state, SharedState):
                         model.state.retire()
             self.publish()
@@ -140,7 +148,7 @@ class Versions:
             for spec in self._numbers.keys() - wanted.keys():
                 lib.ngx_webtorch_choice_set(spec.encode(), 0)
                 self._dropped.append((time.monotonic() + GRACE, self._numbers.pop(spec)))
-            self._forget()
+            self.forget()
 
     def _wanted(self, functions: Iterable[Function]) -> dict[str, Mapping[str, Model]]:
         """Return models by their names for each name that C finds."""
@@ -159,13 +167,16 @@ class Versions:
                         wanted[spec] = {**wanted.get(spec, {}), name: model}
         return wanted
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Release versions that were unloaded long ago."""
+        if not self._dropped:
+            return
         now = time.monotonic()
-        for due, number in [*self._dropped]:
-            if due < now:
-                self._dropped.remove((due, number))
-                _versions.table.pop(number, None)
+        with self.lock:
+            for due, number in [*self._dropped]:
+                if due < now:
+                    self._dropped.remove((due, number))
+                    _versions.table.pop(number, None)
 
 
 def _names() -> list[str]:
@@ -179,26 +190,41 @@ def models_of(function: Any) -> set[str]:
     of the application hold, not values that are computed.
     """
     found: set[str] = set()
-    seen: set[int] = set()
-    pending = [function]
-    while pending and len(seen) < MAX_VISITED:
-        value = pending.pop()
+    # kept: an object that a property has made would be freed, and its id used again
+    seen: dict[int, Any] = {}
+    # nearest first: what is far away is cut off
+    pending = deque([function])
+    while pending:
+        value = pending.popleft()
         if id(value) in seen:
             continue
-        seen.add(id(value))
-        if isinstance(value, Model):
-            found.add(value.name)
-        elif isinstance(value, types.FunctionType):
-            pending.extend(_used_by(value))
-        elif isinstance(value, types.MethodType):
-            pending.extend((value.__func__, value.__self__))
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-        elif not isinstance(value, (types.ModuleType, type)):
-            pending.extend(getattr(value, "__dict__", {}).values())
+        if len(seen) == MAX_VISITED:
+            log.warning("more than %d objects are in reach of %r", MAX_VISITED, function)
+            break
+        seen[id(value)] = value
+        # code of objects may run, such as that of lazy ones
+        with contextlib.suppress(Exception):
+            if isinstance(value, Model):
+                found.add(value.name)
+            else:
+                # not isinstance(), which asks lazy objects for their class
+                held = _held_by(value)
+                pending.extend(each for each in held if not issubclass(type(each), _PLAIN))
     return found
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    if isinstance(value, types.FunctionType):
+        return _used_by(value)
+    if isinstance(value, types.MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [*value]
+    if isinstance(value, dict):
+        return [*value.values()]
+    if isinstance(value, (types.ModuleType, type)):
+        return ()
+    return [*getattr(value, "__dict__", {}).values()]
 
 
 def _used_by(function: types.FunctionType) -> Iterable[Any]:
@@ -218,7 +244,10 @@ def _used_by(function: types.FunctionType) -> Iterable[Any]:
             value = function.__globals__.get(name)
             if isinstance(value, types.ModuleType):
                 if value.__name__.partition(".")[0] not in _FOREIGN:
-                    yield from (getattr(value, each, None) for each in code.co_names)
+                    for each in code.co_names:
+                        # modules may make attributes when they are used
+                        with contextlib.suppress(Exception):
+                            yield getattr(value, each, None)
             elif value is not None:
                 yield value
 

@@ -46,6 +46,10 @@ class DamagedError(Exception):
     """A file is not a checkpoint of this model, or it is damaged."""
 
 
+class NotFiniteError(ValueError):
+    """The weights of a model are not finite: training could not continue from them."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A file of a model."""
@@ -139,23 +143,28 @@ class Checkpoints:
         missing = f"there are no safetensors files in {self.directory(name)}"
         return self._refused.get(name, missing)
 
-    def save(self, shared: SharedState, always: bool = False) -> None:
+    def save(self, shared: SharedState, always: bool = False) -> bool:
         """Write a checkpoint if the model has made steps since the last one; delete old ones.
 
         Args:
             shared: The state of the model.
             always: Whether to write one in any case, which takes the place of no other one.
 
+        Returns:
+            Whether one was written.
+
         Raises:
             OSError: The file cannot be written; earlier files are kept.
-            ValueError: The weights are not finite: training could not continue from them.
+            NotFiniteError: The weights are not finite.
 
         """
         with shared.pinned() as blocks:
             counters = blocks.counters
-            if counters.steps != counters.saved or always:
-                with locked(self._root):
-                    self._save(shared, blocks, always)
+            if counters.steps == counters.saved and not always:
+                return False
+            with locked(self._root):
+                self._save(shared, blocks, always)
+        return True
 
     def _save(self, shared: SharedState, blocks: Blocks, always: bool) -> None:
         directory = self.directory(shared.name)
@@ -164,8 +173,7 @@ class Checkpoints:
             _sync_directory(self._root)
 
         tensors, steps = _stable(shared, blocks)
-        if not all(_is_finite(tensors[key]) for key in shared.parameters):
-            raise ValueError("its weights are not finite")
+        refuse_not_finite(shared, tensors)
 
         ours = [file for file in self.files(shared.name) if file.sequence]
         sequence = ours[0].sequence + 1 if ours else 1
@@ -240,9 +248,21 @@ def read(path: Path, model: Contents) -> Loaded:
         if not _is_finite(tensors[key]):
             raise DamagedError(f'parameter "{key}" has elements that are not finite')
 
-    steps = metadata.get("step", "")
+    # another program may have written a number
+    steps = str(metadata.get("step", ""))
     known = steps.isdecimal() and int(steps) < MAX_STEPS
     return Loaded(tensors, int(steps) if known else None)
+
+
+def refuse_not_finite(model: Contents, tensors: Mapping[str, Tensor]) -> None:
+    """Raise an error if parameters of a model are not finite.
+
+    Raises:
+        NotFiniteError: They are not.
+
+    """
+    if not all(_is_finite(tensors[key]) for key in model.parameters):
+        raise NotFiniteError(f'the weights of "{model.name}" are not finite')
 
 
 def _is_finite(tensor: Tensor) -> bool:

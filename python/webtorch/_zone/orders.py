@@ -30,6 +30,10 @@ class Ordered:
     """Models that are not trained."""
 
 
+class DamagedOrdersError(Exception):
+    """The file of the orders is not one: they are not known."""
+
+
 class Orders:
     """The file.
 
@@ -43,12 +47,25 @@ class Orders:
         self._path = root / FILE
 
     def read(self) -> Ordered:
-        """Return the orders; those of a file that is missing or damaged are none."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found = json.loads(self._path.read_text())
+        """Return the orders; without a file there are none.
+
+        Raises:
+            OSError: The file cannot be read.
+            DamagedOrdersError: It is damaged.
+
+        """
+        try:
+            text = self._path.read_text()
+        except FileNotFoundError:
+            return Ordered()
+        try:
+            found = json.loads(text)
             sets = (frozenset(found[key]) for key in _SETS)
             return Ordered(int(found["number"]), *sets)
-        return Ordered()
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedOrdersError(
+                f"{self._path} is damaged: {error!r}; correct it, or remove it to drop all orders"
+            ) from error
 
     def stamp(self) -> object:
         """Return what differs when the file has changed."""
@@ -61,7 +78,8 @@ class Orders:
         """Change the orders, in one process at a time; return them.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: The file cannot be read or written.
+            DamagedOrdersError: It is damaged.
 
         """
         with locked(self._root):

@@ -42,9 +42,9 @@ class ZoneBlock:
         """Free it."""
         lib.ngx_webtorch_block_discard(self._id)
 
-    def is_same(self, other: "ZoneBlock") -> bool:
+    def is_same(self, other: Any) -> bool:
         """Compare two blocks: an id is not used again while a process uses its block."""
-        return bool(self._id == other._id)
+        return isinstance(other, ZoneBlock) and bool(self._id == other._id)
 
     def supersede(self, optimizer: "ZoneBlock | None") -> None:
         """Hide earlier blocks of a model and its optimizer."""
