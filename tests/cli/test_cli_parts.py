@@ -202,7 +202,8 @@ def test_example_after_reload_with_a_certificate(capsys):
     )
     with pytest.raises(Stop):
         serving._follow(SimpleNamespace(reload=lambda _: True), Watcher(), Application())
-    assert capsys.readouterr().out == "  curl -k https://127.0.0.1:8000/page\n"
+    expected = "\nhandler /page GET\n  curl -k https://127.0.0.1:8000/page\n"
+    assert capsys.readouterr().out == expected
 
 
 class Console(io.StringIO):
