@@ -1,9 +1,9 @@
 """Clients of streams with `resume=`: they come back when a connection or a worker is lost."""
 
-import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -26,9 +26,10 @@ def stream(url: str, rows: Sequence[Any], ahead: int = 8) -> Iterator[Any]:
                 hello = receive(ws)
                 id, sent = hello["stream_id"], hello["stream_offset"]
                 while done < len(rows):
-                    while sent < min(done + ahead, len(rows)):
-                        ws.send(json.dumps(rows[sent]))
-                        sent += 1
+                    with suppress(ConnectionClosed):  # answers that have come are read first
+                        while sent < min(done + ahead, len(rows)):
+                            ws.send(json.dumps(rows[sent]))
+                            sent += 1
                     answer = receive(ws)
                     done += 1
                     yield answer
@@ -64,9 +65,9 @@ def stream_http(server: Nginx, path: str, rows: Sequence[Any], ahead: int = 8) -
     while done < len(rows):
         assert time.monotonic() < end, f"{done} of {len(rows)} answers"
         back = [f"Stream-Id: {id}", f"Stream-Offset: {done}"] if id else []
-        with contextlib.suppress(OSError, EOFError):
+        with suppress(OSError, EOFError):
             client = Duplex(server, path, *back)
-            with contextlib.closing(client):
+            with closing(client):
                 status = client.head()
                 assert status not in (404, 410), status
                 if status != 200:
