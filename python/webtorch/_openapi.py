@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 import webtorch
+from webtorch import _handlers
 from webtorch._arguments import Arguments, arguments
 from webtorch._handlers import Handler, RequestFunction, TensorFunction
 from webtorch._response import Response
@@ -387,8 +389,16 @@ def _pydantic_schema(annotation: Any, components: dict[str, Any]) -> dict[str, A
 # --- the handler of webtorch_openapi ---
 
 
-_documents: dict[str, Mapping[str, Any]] = {}
-"""Documents by the locations of their servers, which do not change while a worker runs."""
+@dataclass(frozen=True)
+class _Known:
+    """A document that was made, and the functions that it describes."""
+
+    handlers: Sequence[Handler]
+    document: Mapping[str, Any]
+
+
+_documents: dict[str, _Known] = {}
+"""The last document of each server, by its locations."""
 
 
 @webtorch.handler(methods=["GET", "HEAD"], variables=["webtorch_locations"])
@@ -399,14 +409,25 @@ def serve(request: webtorch.Request) -> Mapping[str, Any]:
 
 def of_locations(locations: str) -> Mapping[str, Any]:
     """Return the document of locations, a line each: modifier, function and location."""
-    from webtorch import _handlers
+    lines = [line.split(" ", 2) for line in locations.splitlines()]
+    known = _documents.get(locations)
+    if known:
+        # webtorch_reload makes other functions of changed code; until they are there, and if they
+        # cannot be made, the old ones are served
+        served = [_imported(name) for _, name, _ in lines]
+        if None in served or served == known.handlers:
+            return known.document
+    handlers = [_handlers.find(name) for _, name, _ in lines]
+    found = (
+        operation(modifier.replace("-", ""), location, handler)
+        for (modifier, _, location), handler in zip(lines, handlers, strict=True)
+    )
+    known = _Known(handlers, document(one for one in found if one))
+    _documents[locations] = known
+    return known.document
 
-    if locations not in _documents:
-        found = []
-        for line in locations.splitlines():
-            modifier, name, location = line.split(" ", 2)
-            one = operation(modifier.replace("-", ""), location, _handlers.find(name))
-            if one is not None:
-                found.append(one)
-        _documents[locations] = document(found)
-    return _documents[locations]
+
+def _imported(name: str) -> Handler | None:
+    """Return a function of a module that is imported; None: it is not."""
+    module, _, function = name.partition(":")
+    return getattr(sys.modules.get(module), function, None)

@@ -1,11 +1,14 @@
 """webtorch_openapi, `webtorch openapi`, `webtorch bench` and `webtorch models`."""
 
 import json
+import sys
+from types import ModuleType
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
+import webtorch
 from webtorch import _openapi
 from webtorch.cli import cli
 
@@ -172,6 +175,33 @@ def test_command_prints_the_document(tmp_path):
     (tmp_path / "broken_app.py").write_text("import nothing_of_that_name")
     done = run("openapi", str(tmp_path / "broken_app.py"))
     assert done.exit_code == 1 and "nothing_of_that_name" in done.output
+
+
+def test_document_follows_changed_code(monkeypatch):
+    def module(summary: str) -> ModuleType:
+        made = ModuleType("described_again")
+
+        @webtorch.handler(methods=["GET"])
+        def page(request):
+            pass
+
+        page.__doc__ = summary
+        made.page = page
+        return made
+
+    def summary() -> str:
+        document = _openapi.of_locations("= described_again:page /page")
+        return document["paths"]["/page"]["get"]["summary"]
+
+    monkeypatch.setitem(sys.modules, "described_again", module("One."))
+    first = _openapi.of_locations("= described_again:page /page")
+    assert summary() == "One."
+    assert _openapi.of_locations("= described_again:page /page") is first
+    # while it is imported
+    monkeypatch.delitem(sys.modules, "described_again")
+    assert summary() == "One."
+    monkeypatch.setitem(sys.modules, "described_again", module("Two."))
+    assert summary() == "Two."
 
 
 def test_regular_expressions_as_paths():
