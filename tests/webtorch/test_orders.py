@@ -1,5 +1,6 @@
 """The orders of operators: files that cannot be read change nothing."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from nginx import wait_for
 from webtorch._worker import follower
 from webtorch._worker.follower import Follower
-from webtorch._zone.orders import FILE, DamagedOrdersError, Ordered, Orders
+from webtorch._zone.orders import FILE, LOCK, DamagedOrdersError, Ordered, Orders
 
 DAMAGED = ["", "{", "[]", '{"number": 3}', '{"number": [], "loaded": [], "unloaded": []}']
 
@@ -30,6 +31,30 @@ def test_damaged_orders_are_kept(tmp_path, number):
     assert path.read_text() == DAMAGED[number]
     path.unlink()
     assert orders.read() == Ordered()
+
+
+def test_orders_are_on_the_disk_or_not_there(tmp_path, monkeypatch):
+    orders = Orders(tmp_path)
+    synced = []
+    sync = os.fsync
+
+    def note(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    ordered = orders.change(freeze)
+    # the name, too
+    assert synced == [str(tmp_path / f"{FILE}.tmp"), str(tmp_path)]
+
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        orders.change(freeze)
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, LOCK}
+    assert orders.read() == ordered
 
 
 def test_worker_that_cannot_read_orders_tries_again(tmp_path, monkeypatch, caplog):

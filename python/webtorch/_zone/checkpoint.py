@@ -26,6 +26,7 @@ from torch import Tensor
 from webtorch import __version__
 from webtorch._counts import Counts
 from webtorch._zone.blocks import Blocks
+from webtorch._zone.files import sync_directory, written
 from webtorch._zone.interfaces import Contents
 from webtorch._zone.layout import Layout
 from webtorch._zone.orders import locked
@@ -170,7 +171,7 @@ class Checkpoints:
         directory = self.directory(shared.name)
         if not directory.exists():
             directory.mkdir(mode=0o700)
-            _sync_directory(self._root)
+            sync_directory(self._root)
 
         tensors, steps = _stable(shared, blocks)
         refuse_not_finite(shared, tensors)
@@ -205,24 +206,14 @@ def write(
 
     """
     # one name for all files, so that the draft of a worker that was killed is overwritten
-    draft = path.with_name(".draft.tmp")
-    try:
-        with draft.open("wb") as file:
-            header = _framed(layout.header({**metadata, "crc32": "0" * 8}))
-            file.write(header)
-            crc = 0
-            for chunk in _chunks(tensors[key] for key in layout.entries):
-                crc = zlib.crc32(chunk, crc)
-                file.write(chunk)
-            file.seek(0)
-            file.write(_framed(layout.header({**metadata, "crc32": f"{crc:08x}"})))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    with written(path, path.with_name(".draft.tmp")) as file:
+        file.write(_framed(layout.header({**metadata, "crc32": "0" * 8})))
+        crc = 0
+        for chunk in _chunks(tensors[key] for key in layout.entries):
+            crc = zlib.crc32(chunk, crc)
+            file.write(chunk)
+        file.seek(0)
+        file.write(_framed(layout.header({**metadata, "crc32": f"{crc:08x}"})))
 
 
 def read(path: Path, model: Contents) -> Loaded:
@@ -358,12 +349,3 @@ def _found(path: Path, inode: int, size: int, changed: float, put: int) -> Found
             written = datetime.fromisoformat(metadata["time"]).timestamp()
             return Found(path, int(metadata["sequence"]), written, put)
     return Found(path, 0, changed, put)
-
-
-def _sync_directory(path: Path) -> None:
-    """Sync the names in a directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from webtorch._zone.files import written
+
 FILE = ".orders.json"
 LOCK = ".lock"
 _SETS = ("loaded", "unloaded", "frozen")
@@ -87,12 +89,8 @@ class Orders:
             ordered = replace(change(before), number=before.number + 1)
             sets = {key: sorted(getattr(ordered, key)) for key in _SETS}
             text = json.dumps({"number": ordered.number, **sets})
-            draft = self._root / f"{FILE}.tmp"
-            with draft.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            with written(self._path, self._root / f"{FILE}.tmp") as file:
+                file.write(text.encode())
         return ordered
 
 
