@@ -5,7 +5,9 @@ import json
 import re
 import shlex
 import socket
+import socketserver
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from webtorch.cli import cli
+from webtorch.cli import _load, cli
 from webtorch.cli._configuration import Settings, write
 from webtorch.cli._discovery import Application
 from webtorch.cli._errors import Failure
@@ -204,6 +206,44 @@ def test_example_after_reload_with_a_certificate(capsys):
         serving._follow(SimpleNamespace(reload=lambda _: True), Watcher(), Application())
     expected = "\nhandler /page GET\n  curl -k https://127.0.0.1:8000/page\n"
     assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["nonsense", "HTTP/1.1 what", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size"],
+    ids=["head", "status", "chunk"],
+)
+def test_connections_with_malformed_answers_are_closed(monkeypatch, answer):
+    class Malformed(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if self.request.recv(4096):
+                self.request.sendall(f"{answer}\r\n\r\n".encode())
+                self.request.recv(4096)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Malformed)
+    server.daemon_threads = True
+    server.block_on_close = False
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        client = _load.Client(_load.Target(url, "POST", {}, b"[]"), 2)
+        connect = client._connect
+        writers = []
+
+        async def note():
+            reader, writer = await connect()
+            writers.append(writer)
+            return reader, writer
+
+        monkeypatch.setattr(client, "_connect", note)
+        result = client.run(0.2, lambda result: None)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert result.requests == 0 and result.broken > 0
+    assert len(writers) > 1 and all(writer.is_closing() for writer in writers)
 
 
 class Console(io.StringIO):

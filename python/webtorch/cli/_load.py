@@ -191,8 +191,10 @@ class Client:
                     reader, writer = await self._connect()
                 writer.write(self._request)
                 status, is_kept = await self._read(reader)
-            except (OSError, EOFError, ValueError):
+            except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
                 self.result.broken += 1
+                if writer:
+                    writer.close()
                 writer = None
                 await asyncio.sleep(0.01)
                 continue
