@@ -2,7 +2,10 @@
 
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +139,16 @@ def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
     servers = Backends(getattr(request.module, "BACKENDS", 3))
     yield servers
     servers.close()
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Make a directory that workers can write to."""
+    # not below pytest's directory, which workers of another user may not enter
+    path = Path(tempfile.mkdtemp(prefix="webtorch-"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 import os
 import re
-import shutil
 import signal
-import tempfile
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
@@ -71,12 +68,10 @@ def app(make, module="", options="", after=""):
 
 
 @pytest.fixture
-def directory():
-    # not below pytest's directory, which workers of another user may not enter
-    path = Path(tempfile.mkdtemp(prefix="webtorch-"))
-    path.chmod(0o755)
-    yield path / "saved"
-    shutil.rmtree(path)
+def directory(directory):
+    # nginx makes it before workers have another user
+    directory.chmod(0o755)
+    return directory / "saved"
 
 
 @pytest.mark.parametrize("http", ["", ZONE])

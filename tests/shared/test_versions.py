@@ -1,10 +1,7 @@
 """Versions of models: the same code with other weights, for some of the requests."""
 
-import shutil
-import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -21,15 +18,6 @@ SERVER = """
     location = /later { webtorch_handler app:later model=scale@$arg_version; }
     location /v2 { webtorch_inference_protocol; }
 """
-
-
-@pytest.fixture
-def directory():
-    # not below pytest's directory, which workers of another user may not enter
-    path = Path(tempfile.mkdtemp(prefix="webtorch-"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
 
 
 def test_version_of_a_location_and_of_a_request(start, directory):

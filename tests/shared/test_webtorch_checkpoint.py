@@ -5,9 +5,7 @@ import os
 import re
 import shutil
 import signal
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,12 +22,10 @@ def http(directory, options="interval=1s", zone="models:1m"):
 
 
 @pytest.fixture
-def directory():
-    # not below pytest's directory, which workers of another user may not enter
-    path = Path(tempfile.mkdtemp(prefix="webtorch-"))
-    path.chmod(0o755)
-    yield path / "models"
-    shutil.rmtree(path)
+def directory(directory):
+    # nginx makes it before workers have another user
+    directory.chmod(0o755)
+    return directory / "models"
 
 
 def files(directory):

@@ -2,11 +2,8 @@
 
 import base64
 import os
-import shutil
 import signal
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 import requests
@@ -29,15 +26,6 @@ SERVER = """
         webtorch_control;
     }
 """
-
-
-@pytest.fixture
-def directory():
-    # not below pytest's directory, which workers of another user may not enter
-    path = Path(tempfile.mkdtemp(prefix="webtorch-"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
