@@ -37,7 +37,7 @@ build_deb() {
     fi
 }
 
-# The version of the package names the nginx whose ABI it is bound to.
+# Prints the changelog, whose version becomes that of the package: VERSION
 changelog() {
     cat <<END
 webtorch ($1) unstable; urgency=medium
