@@ -117,6 +117,7 @@ class Labelled(Generic[_Child]):
     def __init__(self, metric: "_Metric", names: Sequence[str]) -> None:
         self._metric = metric
         self._names = tuple(names)
+        self._set = frozenset(names)
         self._children: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
         self._is_full = False
@@ -131,7 +132,7 @@ class Labelled(Generic[_Child]):
             ValueError: The names are not those of the metric.
 
         """
-        if values.keys() != set(self._names):
+        if values.keys() != self._set:
             raise ValueError(f"the labels of {self._metric.name} are {', '.join(self._names)}")
         key = tuple(str(values[name]) for name in self._names)
         child = self._children.get(key)
