@@ -8,6 +8,7 @@ it has raised and caught an AttributeError. User code has no reference to the co
 do without both.
 """
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Iterator
@@ -75,13 +76,8 @@ def copy_module(module: nn.Module) -> nn.Module:
     for part in module.modules():
         for tensor in _computed(vars(part)):
             own.setdefault(id(tensor), tensor.detach().clone())
-    try:
+    with _explained("a version"):
         return copy.deepcopy(module, own)
-    except Exception as error:
-        raise ValueError(
-            "a version needs a copy of the module, copy.deepcopy() of it raises "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def _copy(module: nn.Module) -> nn.Module:
@@ -90,20 +86,27 @@ def _copy(module: nn.Module) -> nn.Module:
     for part in module.modules():
         for tensor in _computed(vars(part)):
             same.setdefault(id(tensor), tensor.detach())
-    try:
+    with _explained("evaluation"):
         made = copy.deepcopy(module, same)
         parts = [*zip(module.modules(), made.modules(), strict=True)]
-    except Exception as error:
-        raise ValueError(
-            "evaluation needs a copy of the module, copy.deepcopy() of it raises "
-            f"{type(error).__name__}: {error}"
-        ) from error
     for part, twin in parts:
         if isinstance(part, ScriptModule):  # copied in C++, with its tensors
             members: tuple[Any, ...] = part._parameters, part._buffers
             for name, tensor in itertools.chain.from_iterable(each.items() for each in members):
                 setattr(twin, name, tensor)
     return made
+
+
+@contextlib.contextmanager
+def _explained(purpose: str) -> Iterator[None]:
+    """Turn any error into a ValueError that says what the copy is for."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{purpose} needs a copy of the module, copy.deepcopy() of it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _computed(value: Any) -> Iterator[Tensor]:
