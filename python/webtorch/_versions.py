@@ -1,7 +1,7 @@
 """Versions of models: which of them the calls of a request use."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -46,6 +46,22 @@ def check(version: str) -> None:
         raise ValueError(
             f'version {version!r} is not a string of 1 to 64 letters, digits, ".", "_" and "-"'
         )
+
+
+def using(number: int, call: Callable[..., Any], *args: Any) -> Any:
+    """Call a function with versions that a request has chosen, which tasks that it makes have, too.
+
+    Args:
+        number: A number in `table`.
+        call: The function.
+        args: Its arguments.
+
+    """
+    token = selected.set(number)
+    try:
+        return call(*args)
+    finally:
+        selected.reset(token)
 
 
 def chosen(model: Any) -> Any:

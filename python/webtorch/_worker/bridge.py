@@ -160,11 +160,7 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
 def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
     # in most servers requests choose no versions
     if _versions.table and (number := batch.sizes[_CHOICE]):
-        token = _versions.selected.set(number)
-        try:
-            _run[handler](slot, generation, rows, batch)
-        finally:
-            _versions.selected.reset(token)
+        _versions.using(number, _run[handler], slot, generation, rows, batch)
     else:
         _run[handler](slot, generation, rows, batch)
     return 0

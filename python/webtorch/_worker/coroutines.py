@@ -153,11 +153,7 @@ class Loop(threading.Thread):
     def _begin(self, batch: Any) -> None:
         if _versions.table and (number := batch.sizes[lib.WEBTORCH_CHOICE]):
             # the task copies the context
-            token = _versions.selected.set(number)
-            try:
-                self._begin_call(batch)
-            finally:
-                _versions.selected.reset(token)
+            _versions.using(number, self._begin_call, batch)
         else:
             self._begin_call(batch)
 
