@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from types import ModuleType
 from typing import Any, overload
 
 import torch
@@ -632,6 +633,15 @@ def handler(
             decorated, methods, variables, threads, content_type
         )
     return RequestFunction(function, methods, variables, threads, content_type)
+
+
+def handlers_of(module: ModuleType) -> dict[str, Handler]:
+    """Return the handlers of a module by their names in it, but for those with an underscore."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and isinstance(value, Handler)
+    }
 
 
 class HandlerNotFoundError(LookupError):

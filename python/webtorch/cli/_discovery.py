@@ -224,12 +224,10 @@ def _functions(module: Any) -> list[Function]:
         SignatureError: One of them cannot be served; a note has its place.
 
     """
-    from webtorch._handlers import RequestFunction, TensorFunction
+    from webtorch._handlers import RequestFunction, handlers_of
 
     found = []
-    for name, value in vars(module).items():
-        if name.startswith("_") or not isinstance(value, TensorFunction | RequestFunction):
-            continue
+    for name, value in handlers_of(module).items():
         summary = next(iter((value.__doc__ or "").strip().splitlines()), "")
         try:
             if isinstance(value, RequestFunction):

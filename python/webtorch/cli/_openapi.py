@@ -43,16 +43,14 @@ def openapi(
 
 def _document(target: Target, title: str, version: str, server: str) -> object:
     from webtorch import _openapi, _process
-    from webtorch._handlers import RequestFunction, TensorFunction
+    from webtorch._handlers import handlers_of
 
     _process.checks = True
     sys.path.insert(0, str(target.root))
     try:
         module = importlib.import_module(target.module)
         found = [
-            _openapi.Operation(f"/{name}", value)
-            for name, value in vars(module).items()
-            if not name.startswith("_") and isinstance(value, TensorFunction | RequestFunction)
+            _openapi.Operation(f"/{name}", handler) for name, handler in handlers_of(module).items()
         ]
         return _openapi.document(found, title, version, server)
     except Exception as error:

@@ -12,8 +12,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from webtorch._handlers import Handler, RequestFunction, TensorFunction
+from webtorch._handlers import Handler, RequestFunction, TensorFunction, handlers_of
 from webtorch._headers import Headers, pairs
+from webtorch._streams import StreamFunction
 from webtorch.cli._target import Target
 from webtorch.testing import _served
 from webtorch.testing._messages import File, Message, Response
@@ -288,9 +289,9 @@ def _respond(answer: Answer, handler: Handler) -> Response:
         body, guessed = found
         kind = kind or guessed
     if isinstance(handler, RequestFunction) and handler.is_generator:
-        body = b"".join(answer.keep)
+        body = b"".join(answer.items)
         ours = [("Content-Type", kind)] if kind else []
-        return Response(answer.status, [*ours, *answer.headers], body, answer.keep)
+        return Response(answer.status, [*ours, *answer.headers], body, answer.items)
     return _served.response(answer.status, kind, body, answer.headers)
 
 
@@ -302,16 +303,10 @@ def _functions(app: Any) -> dict[str, Handler]:
         if str(target.root) not in sys.path:
             sys.path.insert(0, str(target.root))
         app = importlib.import_module(target.module)
-    return {
-        name: value
-        for name, value in vars(app).items()
-        if not name.startswith("_") and isinstance(value, TensorFunction | RequestFunction)
-    }
+    return handlers_of(app)
 
 
 def _own_locations(functions: Mapping[str, Handler]) -> dict[str, Handler]:
-    from webtorch._streams import StreamFunction
-
     return {
         f"/{name}": found
         for name, found in functions.items()

@@ -28,8 +28,11 @@ class Answer:
         headers: Names and values.
         content_type: Empty: by the tensor's format, or by the file's name.
         body: Bytes; None if the answer is a tensor, a file or a redirect.
-        reply: The tensor, file or redirect, a webtorch_reply_t.
-        keep: Memory that the reply points to.
+        file: The file whose content is the body; None: none.
+        redirect: Path of the location that answers; empty: none.
+        tensor: The tensor, a webtorch_reply_t; None: none.
+        keep: Memory that the tensor points to.
+        items: What a generator has yielded.
         more: Whether other items may follow.
 
     """
@@ -44,6 +47,7 @@ class Answer:
         self.redirect = ""
         self.tensor: Any = None
         self.keep: list[Any] = []
+        self.items: list[bytes] = []
         self.more = False
 
 

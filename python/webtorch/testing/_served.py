@@ -103,9 +103,7 @@ class Served:
         groups: list[list[tuple[int, Any]]] = []
         keep: list[Any] = []
         for index, message in enumerate(messages):
-            exchange = ffi.gc(
-                lib.ngx_webtorch_exchange_create(self._schema), lib.ngx_webtorch_exchange_free
-            )
+            exchange = self._exchange()
             request = _message(message, keep)
             request.limit = limit
             if lib.ngx_webtorch_exchange_decode(exchange, request) != 0:
@@ -122,6 +120,11 @@ class Served:
             for (index, _), response in zip(group, found, strict=True):
                 responses[index] = response
         return [response for response in responses if response is not None]
+
+    def _exchange(self) -> Any:
+        return ffi.gc(
+            lib.ngx_webtorch_exchange_create(self._schema), lib.ngx_webtorch_exchange_free
+        )
 
     def _run_batch(self, exchanges: Sequence[Any]) -> list[Response]:
         batch, jobs = _batch(len(exchanges))
@@ -189,14 +192,12 @@ class Served:
             if job[0].status or not answer.more:
                 break
             request.next = 1
-        head.keep = items
+        head.items = items
         return head
 
     def negotiate(self, message: Message) -> Any:
         """Return an exchange that encodes a tensor for a request."""
-        exchange = ffi.gc(
-            lib.ngx_webtorch_exchange_create(self._schema), lib.ngx_webtorch_exchange_free
-        )
+        exchange = self._exchange()
         keep: list[Any] = []
         lib.ngx_webtorch_exchange_negotiate(exchange, _message(message, keep))
         return exchange
