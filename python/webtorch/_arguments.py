@@ -139,6 +139,7 @@ class Arguments:
         body: The body, or its members if there are several.
         required: Names of those without a default.
         has_request: Whether it takes the request itself.
+        returned: What it is annotated to return; None without, or if that cannot be evaluated.
 
     """
 
@@ -147,6 +148,7 @@ class Arguments:
     body: Mapping[str, Any]
     required: Collection[str]
     has_request: bool
+    returned: Any
 
 
 def arguments(
@@ -178,6 +180,7 @@ def arguments(
         annotations(plan.body),
         {one.key for one in (*plan.captures, *plan.query, *plan.body) if not one.has_default},
         bool(plan.requests),
+        hints.returned,
     )
 
 

@@ -121,8 +121,9 @@ def document(
         item = paths.setdefault(one.path, {})
         if isinstance(one.handler, TensorFunction):
             item["options"] = _metadata(_unique(f"{_name(one.handler)}_options", names))
+        described = _entry(one, components)
         for method in one.handler.methods:
-            entry = _entry(one, components)
+            entry = dict(described)
             if method in ("GET", "HEAD", "DELETE", "OPTIONS"):
                 entry.pop("requestBody", None)
             entry["operationId"] = _unique(f"{_name(one.handler)}_{method.lower()}", names)
@@ -300,7 +301,10 @@ def _of_requests(
         found["requestBody"] = body
     elif taken.has_request:
         found["requestBody"] = {"content": {"*/*": {}}}
-    found["responses"] = {**_answers(handler, components), **_errors(["422", "500", "503", "504"])}
+    found["responses"] = {
+        **_answers(handler, taken.returned, components),
+        **_errors(["422", "500", "503", "504"]),
+    }
     return found
 
 
@@ -326,14 +330,10 @@ def _body(taken: Arguments, components: dict[str, Any]) -> dict[str, Any] | None
     }
 
 
-def _answers(handler: RequestFunction, components: dict[str, Any]) -> dict[str, Any]:
+def _answers(
+    handler: RequestFunction, annotation: Any, components: dict[str, Any]
+) -> dict[str, Any]:
     """Return the answers of success; what a function returns in a Response is not known."""
-    try:
-        annotation = typing.get_type_hints(inspect.unwrap(handler), include_extras=True).get(
-            "return"
-        )
-    except Exception:
-        annotation = None
     any_answer = {"2XX": {"description": "What the function returns.", "content": {"*/*": {}}}}
     if handler.is_generator:
         kind = handler.content_type or "*/*"
