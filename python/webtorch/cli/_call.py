@@ -4,7 +4,6 @@ import http.client
 import io
 import json
 import mimetypes
-import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ import click
 
 from webtorch.cli._errors import Failure
 from webtorch.cli._options import option
+from webtorch.cli._tls import tls_context
 
 TYPES = {
     ".json": "application/json",
@@ -166,11 +166,8 @@ def send(
         ValueError: The address is malformed.
 
     """
-    context = ssl.create_default_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+    handler = urllib.request.HTTPSHandler(context=tls_context(insecure))
+    opener = urllib.request.build_opener(handler)
     try:
         with opener.open(request, timeout=timeout) as answer:
             return answer.status, answer.headers, answer.read()

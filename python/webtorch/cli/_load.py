@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from webtorch.cli._errors import Failure
+from webtorch.cli._tls import tls_context
 
 SCRIPT = """
 wrk.method = %(method)s
@@ -139,10 +139,7 @@ class Client:
         self._request = "\r\n".join(lines).encode() + target.body
         self._is_head = target.method == "HEAD"
         self._connections = connections
-        self._context = ssl.create_default_context() if self._is_tls else None
-        if self._context and insecure:
-            self._context.check_hostname = False
-            self._context.verify_mode = ssl.CERT_NONE
+        self._context = tls_context(insecure) if self._is_tls else None
         self.result = Result()
 
     def run(self, seconds: float, progress: Callable[[Result], None]) -> Result:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 from webtorch.cli._errors import Failure
 from webtorch.cli._nginx import Nginx
 from webtorch.cli._terminal import Terminal
+from webtorch.cli._tls import tls_context
 
 RELOAD = 90.0
 """Seconds that new workers may take to import their functions."""
@@ -133,11 +133,9 @@ class Server:
     def wait_until_ready(self, url: str) -> bool:
         """Wait until a worker answers; return False if nginx has ended instead."""
         # the certificate may be of any name
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         direct = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=tls_context(insecure=True)),
         )
         while self.is_running():
             try:
