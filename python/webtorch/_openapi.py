@@ -1,6 +1,7 @@
 """Documents of OpenAPI 3.1: what functions take and answer, from their signatures."""
 
 import inspect
+import itertools
 import re
 import sys
 import typing
@@ -15,11 +16,14 @@ from torch import Tensor
 import webtorch
 from webtorch import _handlers
 from webtorch._arguments import Arguments, arguments
+from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, RequestFunction, TensorFunction
 from webtorch._response import Response
 from webtorch._schema import TensorSpec
+from webtorch._streams import StreamFunction
 
 REF = "#/components/schemas/{name}"
+_PYDANTIC_REF = REF.replace("{name}", "{model}")
 
 _CAPTURE = re.compile(r"\(\?P?<(\w+)>((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*)\)")
 
@@ -123,7 +127,7 @@ def document(
             item["options"] = _metadata(_unique(f"{_name(one.handler)}_options", names))
         described = _entry(one, components)
         for method in one.handler.methods:
-            entry = dict(described)
+            entry = described | _of_method(one.handler, method)
             if method in ("GET", "HEAD", "DELETE", "OPTIONS"):
                 entry.pop("requestBody", None)
             entry["operationId"] = _unique(f"{_name(one.handler)}_{method.lower()}", names)
@@ -160,6 +164,8 @@ def _entry(one: Operation, components: dict[str, Any]) -> dict[str, Any]:
     if description.strip():
         entry["description"] = description.strip()
     entry["tags"] = [handler.kind.name.lower()]
+    if isinstance(handler, GenerateFunction):
+        return entry | _of_generations(handler)
     if isinstance(handler, TensorFunction):
         return entry | _of_tensors(handler)
     return entry | _of_requests(handler, one.captures, components)
@@ -193,7 +199,7 @@ def _of_tensors(handler: TensorFunction) -> dict[str, Any]:
     # a text that a client generates is hardly a table
     body.pop("text/csv", None)
     answer = _tensors_content(schema.outputs, schema.batched, is_input=False)
-    if handler.kind.name == "STREAM":
+    if isinstance(handler, StreamFunction):
         lines: dict[str, Any] = {"application/jsonl": {}}
         body, answer = body | lines, answer | lines
     return {
@@ -212,10 +218,69 @@ def _of_tensors(handler: TensorFunction) -> dict[str, Any]:
     }
 
 
-def _tensors_content(specs: Sequence[TensorSpec], batched: bool, is_input: bool) -> dict[str, Any]:
+def _of_generations(handler: GenerateFunction) -> dict[str, Any]:
+    """Describe requests of one row, whose answers have a row for each step."""
+    schema = handler.wire_schema
+    body = _tensors_content(schema.inputs, handler.opener.schema.batched, is_input=True, most=1)
+    body.pop("text/csv", None)
+    steps = {
+        spec.name: {"type": "array", "items": _array(spec, False, is_input=False)}
+        for spec in schema.outputs
+    }
+    whole = {"type": "object", "required": [*steps], "properties": steps}
+    answer: dict[str, Any] = {
+        "application/json": {"schema": whole},
+        **{kind: {} for kind in ("application/x-ndjson", "application/jsonl", "text/event-stream")},
+    }
+    if len(schema.outputs) == 1:
+        (spec,) = schema.outputs
+        answer["text/plain" if spec.has_strings else "application/octet-stream"] = {}
+    return {
+        "requestBody": {
+            "description": "The tensors that a generation begins with.",
+            "required": True,
+            "content": body,
+        },
+        "responses": {
+            "200": {
+                "description": "The outputs of all steps, at once as JSON or as they come.",
+                "content": answer,
+            },
+            "204": {"description": "An EventSource has come back after the end."},
+            **_errors(_ERRORS),
+        },
+    }
+
+
+def _of_method(handler: Handler, method: str) -> dict[str, Any]:
+    """Return what a method has that others have not."""
+    if method != "GET":
+        return {}
+    if isinstance(handler, GenerateFunction):
+        specs = handler.wire_schema.inputs
+        return {"parameters": [_tensor_parameter(spec) for spec in specs]}
+    if isinstance(handler, StreamFunction):
+        opened = {"101": {"description": "A WebSocket, whose messages are chunks."}}
+        return {"responses": {**opened, **_errors(["400", "503"])}}
+    return {}
+
+
+def _tensor_parameter(spec: TensorSpec) -> dict[str, Any]:
+    """Return an argument of the query: a text as it is, any other tensor in JSON."""
+    found = {"name": spec.name, "in": "query", "required": not _is_optional(spec, is_input=True)}
+    schema = _array(spec, False, is_input=True)
+    if spec.has_strings and not spec.shape:
+        return {**found, "schema": schema}
+    return {**found, "content": {"application/json": {"schema": schema}}}
+
+
+def _tensors_content(
+    specs: Sequence[TensorSpec], batched: bool, is_input: bool, most: int | None = None
+) -> dict[str, Any]:
     several = len(specs) > 1
     strings = any(spec.has_strings for spec in specs)
-    content: dict[str, Any] = {"application/json": {"schema": _json(specs, batched, is_input)}}
+    schema = _json(specs, batched, is_input, most)
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
     for media_type, (holds_several, holds_strings) in _FORMATS.items():
         if (holds_several or not several) and (holds_strings or not strings):
             content[media_type] = {}
@@ -226,13 +291,23 @@ def _tensors_content(specs: Sequence[TensorSpec], batched: bool, is_input: bool)
     return content
 
 
-def _json(specs: Sequence[TensorSpec], batched: bool, is_input: bool) -> dict[str, Any]:
-    """Return the schema of tensors in JSON: by name, as rows, or a single one as it is."""
-    optional = {
-        spec.name
-        for spec in specs
-        if spec.gaps.optional or (is_input and spec.gaps.default is not None)
-    }
+def _is_optional(spec: TensorSpec, is_input: bool) -> bool:
+    return spec.gaps.optional or (is_input and spec.gaps.default is not None)
+
+
+def _json(
+    specs: Sequence[TensorSpec], batched: bool, is_input: bool, most: int | None
+) -> dict[str, Any]:
+    """Return the schema of tensors in JSON: by name, as rows, or a single one as it is.
+
+    Args:
+        specs: The tensors.
+        batched: Whether they have a batch axis.
+        is_input: Whether a client sends them.
+        most: Rows that a batch has at most; None: any number.
+
+    """
+    optional = {spec.name for spec in specs if _is_optional(spec, is_input)}
     row = {
         "type": "object",
         "properties": {spec.name: _array(spec, False, is_input) for spec in specs},
@@ -241,11 +316,12 @@ def _json(specs: Sequence[TensorSpec], batched: bool, is_input: bool) -> dict[st
     }
     if not batched:
         return {"anyOf": [_array(specs[0], False, is_input), row]} if len(specs) == 1 else row
-    rows = row | {"properties": {spec.name: _array(spec, True, is_input) for spec in specs}}
-    records = {"type": "array", "items": row, "minItems": 1}
-    forms: list[dict[str, Any]] = [rows, row, records]
+    limit = {} if most is None else {"maxItems": most}
+    batches = {spec.name: _array(spec, True, is_input) | limit for spec in specs}
+    records = {"type": "array", "items": row, "minItems": 1} | limit
+    forms: list[dict[str, Any]] = [row | {"properties": batches}, row, records]
     if len(specs) == 1:
-        forms = [_array(specs[0], True, is_input), _array(specs[0], False, is_input), *forms]
+        forms = [batches[specs[0].name], _array(specs[0], False, is_input), *forms]
     return {"anyOf": forms}
 
 
@@ -361,29 +437,62 @@ def _answers(
 def schema_of(annotation: Any, components: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an annotation, whose classes are components; empty: any value."""
     if hasattr(annotation, "model_json_schema"):
-        schema: dict[str, Any] = annotation.model_json_schema(
-            ref_template=REF.replace("{name}", "{model}")
-        )
-        components.update(schema.pop("$defs", {}))
-        components[annotation.__name__] = schema
-        return {"$ref": REF.format(name=annotation.__name__)}
+        schema: dict[str, Any] = annotation.model_json_schema(ref_template=_PYDANTIC_REF)
+        defined = schema.pop("$defs", {})
+        if "$ref" not in schema:
+            # a model that refers to itself is among the definitions already
+            name = re.sub(r"[^\w.-]", "_", annotation.__name__)
+            defined[name] = schema
+            schema = {"$ref": REF.format(name=name)}
+        return _added(schema, defined, components)
     try:
         (found,), defined = msgspec.json.schema_components([annotation], ref_template=REF)
     except Exception:
         return _pydantic_schema(annotation, components)
-    components.update(defined)
-    return found
+    return _added(found, defined, components)
 
 
 def _pydantic_schema(annotation: Any, components: dict[str, Any]) -> dict[str, Any]:
     try:
         from pydantic import TypeAdapter
 
-        schema = TypeAdapter(annotation).json_schema(ref_template=REF.replace("{name}", "{model}"))
+        schema = TypeAdapter(annotation).json_schema(ref_template=_PYDANTIC_REF)
     except Exception:
         return {}
-    components.update(schema.pop("$defs", {}))
-    return schema
+    return _added(schema, schema.pop("$defs", {}), components)
+
+
+def _added(
+    schema: dict[str, Any], defined: Mapping[str, Any], components: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a schema whose definitions were added to the components.
+
+    Classes of several modules may have the same name. Those that differ from the components of
+    their names get a number.
+    """
+    for number in itertools.count(1):
+        names = {
+            REF.format(name=name): REF.format(name=name if number == 1 else f"{name}_{number}")
+            for name in defined
+        }
+        renamed = {
+            names[REF.format(name=name)].rpartition("/")[2]: _renamed(each, names)
+            for name, each in defined.items()
+        }
+        if all(components.get(name, each) == each for name, each in renamed.items()):
+            break
+    components.update(renamed)
+    found: dict[str, Any] = _renamed(schema, names)
+    return found
+
+
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    """Return a schema with other references, which are in the mapping of a discriminator, too."""
+    if isinstance(schema, dict):
+        return {key: _renamed(value, names) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_renamed(value, names) for value in schema]
+    return names.get(schema, schema) if isinstance(schema, str) else schema
 
 
 # --- the handler of webtorch_openapi ---

@@ -2,18 +2,21 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from types import ModuleType
 
 import msgspec
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
 import webtorch
 from webtorch import _openapi
-from webtorch.cli import cli
+from webtorch.cli import _bench, cli
 
 APP = r"""
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch, webtorch
 from jaxtyping import Bool, Float32, Int64
@@ -36,6 +39,22 @@ def two(a: Int64[Tensor, "batch"], b: Bool[Tensor, "batch n"]) -> Int64[Tensor, 
 def text(s: webtorch.Strings[list[str], "batch"]) -> webtorch.Strings[list[str], "batch"]:
     return s
 
+class Step(NamedTuple):
+    n: Int64[Tensor, "batch"]
+    left: webtorch.State[Int64[Tensor, "batch"]]
+    at: webtorch.State[Int64[Tensor, "batch"]]
+    done: Bool[Tensor, "batch"]
+
+@webtorch.generate
+def count(
+    left: webtorch.State[Int64[Tensor, "batch"]], at: webtorch.State[Int64[Tensor, "batch"]]
+) -> Step:
+    return Step(at, left - 1, at + 1, left == 1)
+
+@count.open
+def begin(start: Int64[Tensor, ""], n: Int64[Tensor, ""] = 3) -> tuple[Tensor, Tensor]:
+    return n, start
+
 class Point(BaseModel):
     x: int = Field(ge=0, le=10)
 
@@ -56,6 +75,7 @@ SERVER = r"""
 location = /double { webtorch_handler app:double; }
 location /two { webtorch_handler app:two; }
 location = /text { webtorch_handler app:text; }
+location = /count { webtorch_handler app:count; }
 location = /add { webtorch_handler app:add; }
 location ~ ^/items/(?<number>\d+)\.json$ { webtorch_handler app:item; }
 location ~ /(a|b)$ { webtorch_handler app:double; }
@@ -104,6 +124,7 @@ def test_document_of_a_server(server):
         "/double": ["options", "post", "put"],
         "/two": ["options", "post", "put"],
         "/text": ["options", "post", "put"],
+        "/count": ["get", "options", "post", "put"],
         "/add": ["post"],
         "/items/{number}.json": ["get"],
     }
@@ -156,6 +177,31 @@ def test_schemas_say_what_is_accepted(server, path, good, bad):
         assert set(answer.json()) >= {"error", "code"}
 
 
+def test_generations_are_described_as_they_are_served(server):
+    """A request has one row, an answer a row for each step."""
+    item = server.get("/openapi.json").json()["paths"]["/count"]
+    body = item["post"]["requestBody"]["content"]["application/json"]["schema"]
+    answers = item["post"]["responses"]["200"]["content"]
+    for value in ({"start": 5}, {"start": 5, "n": 2}):
+        answer = server.post("/count", json=value)
+        assert accepts(body, value) and answer.status_code == 200, answer.text
+        assert accepts(answers["application/json"]["schema"], answer.json()), answer.text
+    for value in ({"n": 2}, {"start": "x"}, {"start": [5, 6]}):
+        answer = server.post("/count", json=value)
+        assert not accepts(body, value) and answer.status_code == 422, answer.text
+    for kind in answers:
+        answer = server.post("/count", json={"start": 5}, headers={"Accept": kind})
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == kind
+    assert "text/plain" not in answers and "application/x-npy" not in answers
+    get = item["get"]
+    assert {each["name"]: each["required"] for each in get["parameters"]} == {
+        "start": True,
+        "n": False,
+    }
+    assert "requestBody" not in get and "200" in get["responses"]
+    assert server.get("/count?start=5&n=1").json() == {"n": [5]}
+
+
 def test_media_types_are_those_of_the_server(server):
     answer = server.post("/two", data=b"x", headers={"Content-Type": "image/png"})
     known = set(answer.json()["error"].partition("known are ")[2].split(", "))
@@ -171,7 +217,7 @@ def test_command_prints_the_document(tmp_path):
     document = json.loads(done.output)
     assert document["servers"] == [{"url": "https://example.com"}]
     assert document["info"] == {"title": "described", "version": "1"}
-    assert list(document["paths"]) == ["/double", "/two", "/text", "/add", "/item"]
+    assert list(document["paths"]) == ["/double", "/two", "/text", "/count", "/add", "/item"]
     (tmp_path / "broken_app.py").write_text("import nothing_of_that_name")
     done = run("openapi", str(tmp_path / "broken_app.py"))
     assert done.exit_code == 1 and "nothing_of_that_name" in done.output
@@ -202,6 +248,49 @@ def test_document_follows_changed_code(monkeypatch):
     assert summary() == "One."
     monkeypatch.setitem(sys.modules, "described_again", module("Two."))
     assert summary() == "Two."
+
+
+def test_classes_of_the_same_name_have_schemas_of_their_own():
+    def made(kind: type) -> webtorch._handlers.RequestFunction:
+        @dataclass
+        class Inner:
+            value: kind
+
+        @dataclass
+        class Error:
+            inner: Inner
+
+        class Node(BaseModel):
+            value: kind
+            children: list["Node"] = []
+
+        @webtorch.handler(methods=["POST"])
+        def nodes(node: Node) -> Error: ...
+
+        nodes.__wrapped__.__annotations__ = {"node": Node, "return": Error}
+        return nodes
+
+    handlers = [made(int), made(str), made(int)]
+    document = _openapi.document(
+        _openapi.Operation(f"/{index}", handler) for index, handler in enumerate(handlers)
+    )
+    schemas = document["components"]["schemas"]
+
+    def at(schema):
+        return schemas[schema["$ref"].rpartition("/")[2]]
+
+    kinds = []
+    for index in range(3):
+        entry = document["paths"][f"/{index}"]["post"]
+        body = entry["requestBody"]["content"]["application/json"]["schema"]
+        node = at(body)
+        assert node["properties"]["children"]["items"] == body
+        answer = at(entry["responses"]["200"]["content"]["application/json"]["schema"])
+        inner = at(answer["properties"]["inner"])
+        kinds.append((node["properties"]["value"]["type"], inner["properties"]["value"]["type"]))
+        failure = entry["responses"]["422"]["content"]["application/json"]["schema"]
+        assert set(at(failure)["properties"]) == {"error", "code", "detail"}
+    assert kinds == [("integer", "integer"), ("string", "string"), ("integer", "integer")]
 
 
 def test_regular_expressions_as_paths():
@@ -246,10 +335,48 @@ def test_models_of_a_server(server):
     done = run("models", server.url(""))
     assert done.exit_code == 0, done.output
     head, *lines = [line.split() for line in done.output.splitlines()]
-    assert head == ["MODEL", "STATE", "REQUESTS", "FAILED", "ROWS", "CALLS", "SIGNATURE"]
+    names = ["MODEL", "VERSIONS", "STATE", "REQUESTS", "FAILED", "ROWS", "CALLS", "SIGNATURE"]
+    assert head == names
     rows = {line[0]: line for line in lines}
-    assert set(rows) == {"double", "two", "text"}
-    assert rows["double"][1] == "READY" and int(rows["double"][4]) >= int(rows["double"][5]) >= 1
-    assert " ".join(rows["two"][6:]) == "(a: int64 [batch], b: bool [batch, n]) -> int64 [batch]"
+    assert set(rows) == {"double", "two", "text", "count"}
+    assert rows["double"][1:3] == ["1", "READY"]
+    assert int(rows["double"][5]) >= int(rows["double"][6]) >= 1
+    assert " ".join(rows["two"][7:]) == "(a: int64 [batch], b: bool [batch, n]) -> int64 [batch]"
     done = run("models", server.url("/v3"))
     assert done.exit_code == 1 and "answered 404" in done.output
+
+
+def test_models_with_versions_and_without_signature(monkeypatch):
+    counts = {"inference_stats": {"success": {"count": 5}, "fail": {"count": 2}},
+              "inference_count": 9, "execution_count": 4}  # fmt: skip
+    bare = {"name": "app:bare", "inputs": [],
+            "outputs": [{"name": "n", "datatype": "INT64", "shape": []}]}  # fmt: skip
+    answers = {
+        "repository/index": [
+            {"name": "a", "version": "1", "state": "READY"},
+            {"name": "a", "version": "new.2", "state": "READY"},
+            {"name": "gone", "version": "1", "state": "UNAVAILABLE"},
+        ],
+        "models/a/stats": {"model_stats": [counts]},
+        "models/gone/stats": {"model_stats": [counts]},
+        "models/a": bare,
+    }
+    prefix = "http://localhost/v2/"
+    monkeypatch.setattr(_bench, "_get", lambda url, method="GET": answers[url.removeprefix(prefix)])
+    done = run("models", "localhost")
+    assert done.exit_code == 0, done.output
+    _, *lines = [line.split() for line in done.output.splitlines()]
+    assert lines == [
+        ["a", "1,", "new.2", "READY", "5", "2", "9", "4", "()", "->", "int64", "[]"],
+        ["gone", "1", "UNAVAILABLE", "5", "2", "9", "4", "-"],
+    ]
+
+
+def test_bench_of_heads(server):
+    """An answer to HEAD has the length of a body that does not come."""
+    done = run("bench", server.url("/openapi.json"), "-X", "HEAD", "-d", "0.2", "-c", "1", "--json")
+    assert done.exit_code == 0, done.output
+    found = msgspec.json.decode(done.output)
+    assert found["requests"] > 0 and found["errors"] == {"status": 0, "connection": 0}
+    done = run("bench", server.url("/openapi.json"), "-X", "HEAD", "--client", "wrk")
+    assert done.exit_code == 1 and "waits for the body of a HEAD" in done.output
