@@ -1,6 +1,5 @@
 """`webtorch bench` and `webtorch models`."""
 
-import http.client
 import json
 import sys
 import threading
@@ -11,12 +10,13 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from webtorch.cli._call import full_url, prepare, send
+from webtorch.cli._call import full_url, prepare, send_or_fail
 from webtorch.cli._errors import Failure
 from webtorch.cli._examples import document
 from webtorch.cli._functions import Function, Tensor
 from webtorch.cli._load import Client, Result, Target, describe, find_wrk, run_wrk
 from webtorch.cli._options import option
+from webtorch.cli._text import table
 
 DTYPES = {
     "BOOL": "bool",
@@ -93,7 +93,10 @@ def bench(
 
     wrk = find_wrk(target, insecure) if client != "own" else None
     if client == "wrk" and wrk is None:
-        raise Failure("there is no wrk, or it cannot check the certificate: see --client, -k.")
+        raise Failure(
+            "there is no wrk, or it cannot do this: it checks no certificates (see -k) and waits "
+            "for the body of a HEAD; see --client."
+        )
     progress = _Progress(duration, f"{connections} connections, {'wrk' if wrk else 'own client'}")
     if wrk:
         with progress:
@@ -116,22 +119,16 @@ def _try(target: Target, insecure: bool) -> None:
     request = urllib.request.Request(
         target.url, target.body or None, dict(target.headers), method=target.method
     )
-    status, _, answer = _send(request, insecure)
+    status, _, answer = send_or_fail(request, insecure=insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
         raise Failure(f"{target.url} answered {status}: give DATA, see --help.")
 
 
-def _send(request: urllib.request.Request, insecure: bool = False) -> tuple[int, Any, bytes]:
-    try:
-        return send(request, insecure=insecure)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Failure(f"{request.full_url}: {getattr(error, 'reason', error)}") from error
-
-
 def _ask(url: str, insecure: bool) -> Function | None:
     """Return the function of tensors at an address; None: it is none."""
-    status, _, answer = _send(urllib.request.Request(url, method="OPTIONS"), insecure)
+    asked = urllib.request.Request(url, method="OPTIONS")
+    status, _, answer = send_or_fail(asked, insecure=insecure)
     try:
         return _function(json.loads(answer)) if status == 200 else None
     except (ValueError, LookupError, TypeError):
@@ -140,7 +137,8 @@ def _ask(url: str, insecure: bool) -> Function | None:
 
 def _function(found: Any) -> Function:
     """Read the metadata of the inference protocol."""
-    batched = found["inputs"][0]["shape"][:1] == [-1]
+    # a function that generates may have no inputs
+    batched = bool(found["inputs"]) and found["inputs"][0]["shape"][:1] == [-1]
 
     def tensors(items: Any) -> tuple[Tensor, ...]:
         return tuple(
@@ -245,9 +243,12 @@ def models(url: str) -> None:
     base = full_url(url).rstrip("/")
     if not urlsplit(base).path:
         base += "/v2"
-    rows = [("MODEL", "STATE", "REQUESTS", "FAILED", "ROWS", "CALLS", "SIGNATURE")]
+    found: dict[str, list[Any]] = {}
     for entry in _get(f"{base}/repository/index", "POST"):
-        address = f"{base}/models/{quote(entry['name'], safe=':')}"
+        found.setdefault(entry["name"], []).append(entry)
+    rows = [("MODEL", "VERSIONS", "STATE", "REQUESTS", "FAILED", "ROWS", "CALLS", "SIGNATURE")]
+    for name, versions in found.items():
+        address = f"{base}/models/{quote(name, safe=':')}"
         (stats,) = _get(f"{address}/stats")["model_stats"]
         counts = stats["inference_stats"]
         numbers = (
@@ -256,16 +257,16 @@ def models(url: str) -> None:
             stats["inference_count"],
             stats["execution_count"],
         )
-        signature = _function(_get(address)).signature()
-        rows.append((entry["name"], entry["state"], *map(str, numbers), signature))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for *cells, last in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        click.echo("  ".join([*padded, last]))
+        state = versions[0]["state"]
+        # what is not loaded is not known
+        signature = _function(_get(address)).signature() if state == "READY" else "-"
+        numbered = ", ".join(entry["version"] for entry in versions)
+        rows.append((name, numbered, state, *map(str, numbers), signature))
+    click.echo("\n".join(table(rows)))
 
 
 def _get(url: str, method: str = "GET") -> Any:
-    status, _, answer = _send(urllib.request.Request(url, method=method))
+    status, _, answer = send_or_fail(urllib.request.Request(url, method=method))
     if status != 200:
         raise Failure(f"{url} answered {status}: is webtorch_inference_protocol there?")
     try:

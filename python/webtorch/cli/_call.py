@@ -176,6 +176,21 @@ def send(
             return error.code, error.headers, error.read()
 
 
+def send_or_fail(
+    request: urllib.request.Request, timeout: float = 60.0, insecure: bool = False
+) -> tuple[int, Message, bytes]:
+    """Send a request as `send` does.
+
+    Raises:
+        Failure: There is no answer of HTTP, or the address is malformed.
+
+    """
+    try:
+        return send(request, timeout, insecure)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Failure(f"{request.full_url}: {getattr(error, 'reason', error)}") from error
+
+
 def _print(answer: bytes, kind: str, raw: bool) -> None:
     """Print an answer; arrays are shown as NumPy does, unless the output is a pipe."""
     stream = sys.stdout.buffer

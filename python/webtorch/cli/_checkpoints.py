@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from webtorch.cli._errors import Failure
+from webtorch.cli._text import table
 
 root_argument = click.argument(
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path)
@@ -36,10 +37,7 @@ def list_files(directory: Path) -> None:
                 steps = _metadata(found.path).get("step", "-")
                 when = datetime.fromtimestamp(found.time).isoformat(" ", "seconds")
                 rows.append((model, steps, when, f"{size:,}", str(found.path)))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for *cells, path in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        click.echo("  ".join([*padded, path]))
+    click.echo("\n".join(table(rows)))
 
 
 @checkpoints.command()

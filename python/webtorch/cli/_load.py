@@ -74,8 +74,10 @@ class Result:
 
 def find_wrk(target: Target, insecure: bool) -> str | None:
     """Return the path of wrk, if it can send the requests."""
-    # it checks no certificate, and knows no header that a script sets twice
-    return None if target.url.startswith("https:") and not insecure else shutil.which("wrk")
+    # it checks no certificate, and waits for the body of an answer to HEAD
+    if target.method == "HEAD" or (target.url.startswith("https:") and not insecure):
+        return None
+    return shutil.which("wrk")
 
 
 def run_wrk(path: str, target: Target, connections: int, seconds: float) -> Result:
