@@ -1,6 +1,7 @@
 
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_stuck.h"
@@ -89,11 +90,8 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t  *batch;
 
     sizes = layout->sizes;
-    runner->chosen |= (sizes[WEBTORCH_CHOICE] != 0);
 
-    if (ngx_webtorch_runner_has_key(runner)) {
-        ngx_webtorch_runner_find_open(runner, sizes);
-    }
+    ngx_webtorch_runner_find_open(runner, sizes);
 
     if (runner->open == NULL
         && ngx_webtorch_runner_open(runner, sizes) != NGX_OK)
@@ -130,11 +128,7 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 {
     ngx_webtorch_batch_t  *batch;
 
-    runner->chosen |= (layout->sizes[WEBTORCH_CHOICE] != 0);
-
-    if (ngx_webtorch_runner_has_key(runner)) {
-        ngx_webtorch_runner_find_open(runner, layout->sizes);
-    }
+    ngx_webtorch_runner_find_open(runner, layout->sizes);
 
     if (runner->open && runner->open->api.njobs) {
         ngx_webtorch_runner_close(runner);
@@ -200,6 +194,27 @@ ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
     }
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_webtorch_runner_take(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink, char **text,
+    size_t size)
+{
+    ngx_int_t  rc;
+
+    if (size < NGX_WEBTORCH_LARGE_SIZE) {
+        return ngx_webtorch_runner_copy(runner, layout, sink->data, *text);
+    }
+
+    sink->text = *text;
+
+    rc = ngx_webtorch_runner_adopt(runner, layout, sink);
+
+    *text = sink->text;
+
+    return rc;
 }
 
 
@@ -300,6 +315,12 @@ ngx_webtorch_runner_find_open(ngx_webtorch_runner_t *runner,
     const int64_t *sizes)
 {
     ngx_webtorch_batch_t  *batch;
+
+    runner->chosen |= (sizes[WEBTORCH_CHOICE] != 0);
+
+    if (!ngx_webtorch_runner_has_key(runner)) {
+        return;
+    }
 
     batch = runner->open;
 

@@ -42,6 +42,14 @@ ngx_int_t ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
 /*
+ * Copies rows and text from buffers with so many bytes together, or adopts them
+ * if they are many.  The codec has advanced the sink's text.
+ */
+ngx_int_t ngx_webtorch_runner_take(ngx_webtorch_runner_t *runner,
+    const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink, char **text,
+    size_t size);
+
+/*
  * Adds the rows that were reserved or adopted last as a job; waiter: NULL if
  * none waits.
  */

@@ -12,7 +12,6 @@ struct ngx_webtorch_exchange_s {
     ngx_webtorch_formats_t    formats;
     ngx_webtorch_layout_t     layout;
     ngx_webtorch_shape_t      shape;
-    void                     *rows[WEBTORCH_MAX_BUFFERS];
     char                     *text;       /* all strings of the rows */
     ngx_webtorch_error_t      err;        /* status 0: there is none */
 
@@ -32,9 +31,12 @@ typedef struct {
 } ngx_webtorch_exchange_tensors_t;
 
 
+static int ngx_webtorch_exchange_choose_in(ngx_webtorch_exchange_t *x,
+    const webtorch_message_t *request);
+static void ngx_webtorch_exchange_choose_out(ngx_webtorch_exchange_t *x,
+    const webtorch_message_t *request);
 static int ngx_webtorch_exchange_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
-static int ngx_webtorch_exchange_no_memory(ngx_webtorch_error_t *err);
 static void ngx_webtorch_exchange_copy_rows(ngx_webtorch_exchange_t *x,
     webtorch_batch_t *batch);
 static int ngx_webtorch_exchange_write(ngx_webtorch_exchange_t *x,
@@ -72,7 +74,7 @@ ngx_webtorch_exchange_free(ngx_webtorch_exchange_t *x)
     uint32_t  i;
 
     for (i = 0; i < WEBTORCH_MAX_BUFFERS; i++) {
-        ngx_webtorch_buffer_free(x->rows[i]);
+        ngx_webtorch_buffer_free(x->sink.data[i]);
     }
 
     ngx_webtorch_buffer_free(x->text);
@@ -87,15 +89,9 @@ ngx_webtorch_exchange_negotiate(ngx_webtorch_exchange_t *x,
 {
     /* a function of requests refuses no format of a body */
 
-    (void) ngx_webtorch_formats_choose_in(&x->formats, x->schema,
-                                          request->content_type.data
-                                          ? &request->content_type : NULL,
-                                          &x->layout, &x->err);
+    (void) ngx_webtorch_exchange_choose_in(x, request);
 
-    ngx_webtorch_formats_choose_out(&x->formats, x->schema,
-                                    request->accept.data ? request->accept.data
-                                                         : "",
-                                    request->accept.len);
+    ngx_webtorch_exchange_choose_out(x, request);
 }
 
 
@@ -103,19 +99,11 @@ int
 ngx_webtorch_exchange_decode(ngx_webtorch_exchange_t *x,
     const webtorch_message_t *request)
 {
-    if (ngx_webtorch_formats_choose_in(&x->formats, x->schema,
-                                       request->content_type.data
-                                       ? &request->content_type : NULL,
-                                       &x->layout, &x->err)
-        != 0)
-    {
+    if (ngx_webtorch_exchange_choose_in(x, request) != 0) {
         return -1;
     }
 
-    ngx_webtorch_formats_choose_out(&x->formats, x->schema,
-                                    request->accept.data ? request->accept.data
-                                                         : "",
-                                    request->accept.len);
+    ngx_webtorch_exchange_choose_out(x, request);
 
     if (x->formats.out == NULL) {
         return ngx_webtorch_formats_not_acceptable(x->schema, &x->err);
@@ -151,10 +139,30 @@ ngx_webtorch_exchange_decode(ngx_webtorch_exchange_t *x,
         return -1;
     }
 
-    memcpy(x->sink.data, x->rows, sizeof(x->rows));
-
     return ngx_webtorch_formats_check_finite(x->schema, &x->sink, &x->layout,
                                              &x->err);
+}
+
+
+static int
+ngx_webtorch_exchange_choose_in(ngx_webtorch_exchange_t *x,
+    const webtorch_message_t *request)
+{
+    return ngx_webtorch_formats_choose_in(&x->formats, x->schema,
+                                          request->content_type.data
+                                          ? &request->content_type : NULL,
+                                          &x->layout, &x->err);
+}
+
+
+static void
+ngx_webtorch_exchange_choose_out(ngx_webtorch_exchange_t *x,
+    const webtorch_message_t *request)
+{
+    ngx_webtorch_formats_choose_out(&x->formats, x->schema,
+                                    request->accept.data ? request->accept.data
+                                                         : "",
+                                    request->accept.len);
 }
 
 
@@ -162,48 +170,22 @@ static int
 ngx_webtorch_exchange_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
-    size_t                    size;
-    uint32_t                  i;
     ngx_webtorch_exchange_t  *x;
 
     x = (ngx_webtorch_exchange_t *) sink;
 
-    for (i = 0; i < ngx_webtorch_buffers(x->schema); i++) {
-        size = ngx_webtorch_buffer_row_size(x->schema, i, layout->sizes);
-
-        if (size == 0) {
-            continue;
-        }
-
-        x->rows[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
-
-        if (x->rows[i] == NULL) {
-            return ngx_webtorch_exchange_no_memory(err);
-        }
+    if (ngx_webtorch_rows_alloc(x->schema, layout, sink->data, &x->text, err)
+        != 0)
+    {
+        return -1;
     }
 
-    if (layout->text) {
-        x->text = ngx_webtorch_buffer_alloc(layout->text);
+    /* a codec advances sink->text while it writes strings */
 
-        if (x->text == NULL) {
-            return ngx_webtorch_exchange_no_memory(err);
-        }
-    }
-
-    /* a codec advances these while it writes */
-
-    memcpy(sink->data, x->rows, sizeof(x->rows));
     sink->text = x->text;
     sink->at = 0;
 
     return 0;
-}
-
-
-static int
-ngx_webtorch_exchange_no_memory(ngx_webtorch_error_t *err)
-{
-    return ngx_webtorch_error(err, 500, "no_memory", "no memory");
 }
 
 
@@ -313,7 +295,7 @@ ngx_webtorch_exchange_copy_rows(ngx_webtorch_exchange_t *x,
         }
 
         to = (char *) batch->inputs[i] + batch->rows * size;
-        memcpy(to, x->rows[i], x->layout.rows * size);
+        memcpy(to, x->sink.data[i], x->layout.rows * size);
 
         if (!ngx_webtorch_is_string(schema->inputs[i].dtype)) {
             continue;
@@ -441,7 +423,7 @@ ngx_webtorch_exchange_write(ngx_webtorch_exchange_t *x,
                                                 tensors->n, tensors->layout)
                        + 1);
     if (x->answer == NULL) {
-        return ngx_webtorch_exchange_no_memory(&x->err);
+        return ngx_webtorch_error(&x->err, 500, "no_memory", "no memory");
     }
 
     end = ngx_webtorch_codec_encode(tensors->codec, x->answer, tensors->specs,

@@ -52,10 +52,9 @@ static ngx_int_t
 ngx_http_webtorch_choose_name(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, u_char *name, u_char *last)
 {
-    u_char     *p, text[WEBTORCH_CHOICE_LEN + 64];
-    uint32_t    number;
-    ngx_int_t   rc;
-    ngx_str_t   key;
+    u_char     text[WEBTORCH_CHOICE_LEN + 64];
+    uint32_t   number;
+    ngx_str_t  key;
 
     key.data = name;
     key.len = last - name;
@@ -63,22 +62,14 @@ ngx_http_webtorch_choose_name(ngx_http_request_t *r,
     number = ngx_webtorch_choice_find(&key);
 
     if (number == 0) {
-        rc = ngx_http_webtorch_discard_body(r);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
         key.data++;
         key.len--;
 
-        p = ngx_snprintf(text, sizeof(text), "version \"%V\" is not loaded",
-                         &key);
-        key.data = text;
-        key.len = p - text;
+        (void) ngx_snprintf(text, sizeof(text),
+                            "version \"%V\" is not loaded%Z", &key);
 
-        return ngx_http_webtorch_error(r, NGX_HTTP_NOT_FOUND,
-                                       "unknown_version", &key);
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_FOUND,
+                                        "unknown_version", (char *) text);
     }
 
     ctx->layout.sizes[WEBTORCH_CHOICE] = number;

@@ -42,6 +42,7 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 {
     ngx_int_t                      rc;
     webtorch_schema_t             *schema;
+    const ngx_webtorch_codec_t    *in;
     ngx_http_webtorch_ctx_t       *ctx;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
@@ -82,8 +83,10 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 
     /* a body of text/plain may be JSON */
 
-    ctx->padded = (ctx->in->padded || ctx->in == &ngx_webtorch_codec_torch7);
-    ctx->text = (ctx->in->encode != NULL && !ctx->in->binary);
+    in = ctx->formats.in;
+
+    ctx->padded = (in->padded || in == &ngx_webtorch_codec_torch7);
+    ctx->text = (in->encode != NULL && !in->binary);
 
     return ngx_http_webtorch_serve(r);
 }
@@ -376,7 +379,7 @@ ngx_http_webtorch_add_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
 
     /* the inference protocol sets no format */
 
-    if (ctx->in && ctx->in->decode == NULL && body->len) {
+    if (ctx->formats.in && ctx->formats.in->decode == NULL && body->len) {
         return ngx_http_webtorch_load(r, ctx, body);
     }
 

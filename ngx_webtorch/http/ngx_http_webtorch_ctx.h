@@ -12,6 +12,7 @@
 #include "ngx_http_webtorch_encode.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_job.h"
 #include "ngx_webtorch_model.h"
 #include "ngx_webtorch_oip.h"
@@ -58,10 +59,7 @@ struct ngx_http_webtorch_ctx_s {
     ngx_webtorch_layout_t            layout;
 
     /* webtorch_handler */
-    const ngx_webtorch_codec_t      *in;      /* the body's format */
-    const ngx_webtorch_codec_t      *out;     /* the answer's */
-    const ngx_webtorch_codec_t      *json_out;   /* the answer's, if a body of
-                                                    text/plain is JSON */
+    ngx_webtorch_formats_t           formats;
 
     /* webtorch_inference_protocol */
     ngx_webtorch_model_t            *model;

@@ -14,13 +14,8 @@
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_scratch.h"
 #include "ngx_http_webtorch_thread.h"
-#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_runner.h"
-
-
-/* bytes that parsers of text allocate at most for each byte of it */
-#define NGX_HTTP_WEBTORCH_SCRATCH_FACTOR  14
 
 
 typedef struct {
@@ -234,7 +229,7 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
     d->ctx = ctx;
     d->log = r->connection->log;
     d->decode = (ctx->handler->schema.kind != WEBTORCH_HANDLER
-                 && (ctx->in == NULL || ctx->in->decode));
+                 && (ctx->formats.in == NULL || ctx->formats.in->decode));
 
     if (body) {
         d->body = *body;
@@ -267,12 +262,16 @@ ngx_http_webtorch_decode_post(ngx_http_request_t *r,
 static ngx_uint_t
 ngx_http_webtorch_decode_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
+    const ngx_webtorch_codec_t  *in;
+
+    in = ctx->formats.in;
+
     if (ctx->coding != NGX_HTTP_WEBTORCH_IDENTITY) {
         return ctx->bomb || body->len >= NGX_WEBTORCH_LARGE_DEFLATED;
     }
 
     if (ctx->handler->schema.kind == WEBTORCH_HANDLER
-        || (ctx->in && ctx->in->decode == NULL))
+        || (in && in->decode == NULL))
     {
         return 0;
     }
@@ -285,8 +284,7 @@ ngx_http_webtorch_decode_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
         return 1;
     }
 
-    return ctx->in && ctx->in->slow
-           && ctx->in->slow((char *) body->data, body->len);
+    return in && in->slow && in->slow((char *) body->data, body->len);
 }
 
 
@@ -295,17 +293,21 @@ ngx_http_webtorch_decode_is_large(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 static size_t
 ngx_http_webtorch_text_length(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
+    const ngx_webtorch_codec_t  *in;
+
     if (ctx->text) {
         return body->len;
     }
 
     /* the inference protocol sets no format */
 
-    if (ctx->in == NULL) {
+    in = ctx->formats.in;
+
+    if (in == NULL) {
         return ngx_min((size_t) ctx->json, body->len);
     }
 
-    return ctx->in->text ? ctx->in->text((char *) body->data, body->len) : 0;
+    return in->text ? in->text((char *) body->data, body->len) : 0;
 }
 
 
@@ -416,7 +418,6 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     size_t                         size;
-    uint32_t                       i;
     webtorch_schema_t             *schema;
     ngx_http_webtorch_decoding_t  *d;
 
@@ -431,28 +432,10 @@ ngx_http_webtorch_thread_reserve(ngx_webtorch_sink_t *sink,
 
     d->held = size;
 
-    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
-        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
-
-        if (size == 0) {
-            continue;
-        }
-
-        sink->data[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
-
-        if (sink->data[i] == NULL) {
-            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                      "no_memory", "no memory");
-        }
-    }
-
-    if (layout->text) {
-        d->text = ngx_webtorch_buffer_alloc(layout->text);
-
-        if (d->text == NULL) {
-            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                      "no_memory", "no memory");
-        }
+    if (ngx_webtorch_rows_alloc(schema, layout, sink->data, &d->text, err)
+        != 0)
+    {
+        return -1;
     }
 
     /* a codec advances sink->text while it writes strings */
@@ -501,23 +484,10 @@ static ngx_int_t
 ngx_http_webtorch_add_decoded(ngx_http_request_t *r,
     ngx_http_webtorch_decoding_t *d)
 {
-    ngx_int_t               rc;
-    ngx_webtorch_runner_t  *runner;
-
-    if (d->held < NGX_WEBTORCH_LARGE_SIZE) {
-        rc = ngx_webtorch_runner_copy(d->ctx->handler->runner, &d->ctx->layout,
-                                      d->sink.data, d->text);
-
-    } else {
-        runner = d->ctx->handler->runner;
-        d->sink.text = d->text;
-
-        rc = ngx_webtorch_runner_adopt(runner, &d->ctx->layout, &d->sink);
-
-        d->text = d->sink.text;
-    }
-
-    if (rc != NGX_OK) {
+    if (ngx_webtorch_runner_take(d->ctx->handler->runner, &d->ctx->layout,
+                                 &d->sink, &d->text, d->held)
+        != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

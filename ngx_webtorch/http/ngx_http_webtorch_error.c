@@ -150,13 +150,6 @@ ngx_http_webtorch_error_clean(ngx_str_t *text)
 }
 
 
-const char *
-ngx_http_webtorch_status_code(ngx_uint_t status)
-{
-    return ngx_webtorch_status_code((int) status);
-}
-
-
 ngx_int_t
 ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text)

@@ -22,9 +22,6 @@ ngx_int_t ngx_http_webtorch_error(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_http_webtorch_error_detail(ngx_http_request_t *r,
     ngx_uint_t status, const char *code, ngx_str_t *text, ngx_str_t *detail);
 
-/* the code of an error that a handler raises; NULL: the status has none */
-const char *ngx_http_webtorch_status_code(ngx_uint_t status);
-
 /*
  * The JSON of an error without a newline: its bytes, which replaces in the text
  * what is not UTF-8, and after that the JSON; returns the end.  detail: JSON,
@@ -35,7 +32,7 @@ size_t ngx_http_webtorch_error_length(const char *code, ngx_str_t *text,
 u_char *ngx_http_webtorch_error_write(u_char *p, const char *code,
     ngx_str_t *text, ngx_str_t *detail);
 
-/* an error before or after the body is read; the text is ASCII */
+/* an error before or after the body is read */
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);
 

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
+#include "ngx_webtorch_status.h"
 
 
 static ngx_int_t ngx_http_webtorch_not_done(ngx_http_request_t *r);
@@ -89,7 +90,7 @@ ngx_http_webtorch_send_failure(ngx_http_request_t *r, webtorch_job_t *job,
     }
 
     if (code == NULL) {
-        code = ngx_http_webtorch_status_code((ngx_uint_t) job->status);
+        code = ngx_webtorch_status_code(job->status);
     }
 
     ngx_http_webtorch_get_str(&text, &failure->message);

@@ -5,8 +5,8 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
-#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_oip_reply.h"
 

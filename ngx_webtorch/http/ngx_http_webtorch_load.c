@@ -54,8 +54,9 @@ ngx_http_webtorch_load(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
         return ngx_http_webtorch_busy(r);
     }
 
-    if (ctx->in->check((char *) body->data, body->len, &err) != 0) {
-        ngx_webtorch_hint_format(&err, ctx->in, (char *) body->data, body->len);
+    if (ctx->formats.in->check((char *) body->data, body->len, &err) != 0) {
+        ngx_webtorch_hint_format(&err, ctx->formats.in, (char *) body->data,
+                                 body->len);
         return ngx_http_webtorch_bad_body(r, &err);
     }
 
@@ -114,8 +115,8 @@ ngx_http_webtorch_add_loaded(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->in = ngx_webtorch_codec_by_type(reply->content_type.data,
-                                         reply->content_type.len);
+    ctx->formats.in = ngx_webtorch_codec_by_type(reply->content_type.data,
+                                                 reply->content_type.len);
 
     ngx_webtorch_queue_hold(&ctx->account, reply->body.len);
 

@@ -29,9 +29,6 @@ static u_char *ngx_http_webtorch_write_stats(u_char *p,
     ngx_webtorch_model_t *model);
 static u_char *ngx_http_webtorch_write_state(u_char *p,
     ngx_webtorch_model_t *model, const char *version);
-static ngx_int_t ngx_http_webtorch_send_list(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, const char *head, const char *tail,
-    u_char *(*write)(u_char *p, ngx_webtorch_model_t *model));
 static ngx_int_t ngx_http_webtorch_send_json(ngx_http_request_t *r, u_char *p,
     u_char *last);
 
@@ -120,7 +117,7 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
         handler->describe(handler, schema);
     }
 
-    n = ngx_http_webtorch_versions(r, handler, &versions);
+    n = config ? 0 : ngx_http_webtorch_versions(r, handler, &versions);
 
     start = ngx_pnalloc(r->pool,
                         model->json.len + n * WEBTORCH_CHOICE_LEN
@@ -238,8 +235,44 @@ ngx_int_t
 ngx_http_webtorch_model_stats(ngx_http_request_t *r,
     ngx_webtorch_model_t *model)
 {
-    return ngx_http_webtorch_send_list(r, model, "{\"model_stats\":[", "]}",
-                                       ngx_http_webtorch_write_stats);
+    size_t                size;
+    u_char               *start, *p;
+    ngx_uint_t            i, n;
+    ngx_webtorch_conf_t  *wcf;
+
+    n = 1;
+
+    if (model == NULL) {
+        wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
+
+        model = wcf->models.elts;
+        n = wcf->models.nelts;
+    }
+
+    size = sizeof("{\"model_stats\":[]}");
+
+    for (i = 0; i < n; i++) {
+        size += NGX_HTTP_WEBTORCH_ENTRY_LEN + model[i].json.len;
+    }
+
+    start = ngx_pnalloc(r->pool, size);
+    if (start == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = ngx_sprintf(start, "{\"model_stats\":[");
+
+    for (i = 0; i < n; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = ngx_http_webtorch_write_stats(p, &model[i]);
+    }
+
+    p = ngx_sprintf(p, "]}");
+
+    return ngx_http_webtorch_send_json(r, start, p);
 }
 
 
@@ -354,54 +387,6 @@ ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model,
                        &model->json, version,
                        loaded ? "READY" : "UNAVAILABLE",
                        loaded ? "" : "not loaded, see the error log");
-}
-
-
-/* model NULL: all models */
-
-static ngx_int_t
-ngx_http_webtorch_send_list(ngx_http_request_t *r, ngx_webtorch_model_t *model,
-    const char *head, const char *tail,
-    u_char *(*write)(u_char *p, ngx_webtorch_model_t *model))
-{
-    size_t                size;
-    u_char               *start, *p;
-    ngx_uint_t            i, n;
-    ngx_webtorch_conf_t  *wcf;
-
-    n = 1;
-
-    if (model == NULL) {
-        wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
-
-        model = wcf->models.elts;
-        n = wcf->models.nelts;
-    }
-
-    size = ngx_strlen(head) + ngx_strlen(tail);
-
-    for (i = 0; i < n; i++) {
-        size += NGX_HTTP_WEBTORCH_ENTRY_LEN + model[i].json.len;
-    }
-
-    start = ngx_pnalloc(r->pool, size);
-    if (start == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    p = ngx_sprintf(start, "%s", head);
-
-    for (i = 0; i < n; i++) {
-        if (i) {
-            *p++ = ',';
-        }
-
-        p = write(p, &model[i]);
-    }
-
-    p = ngx_sprintf(p, "%s", tail);
-
-    return ngx_http_webtorch_send_json(r, start, p);
 }
 
 

@@ -15,10 +15,6 @@ static ngx_int_t ngx_http_webtorch_choose_in(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_choose_out(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
-static void ngx_http_webtorch_formats_get(ngx_http_webtorch_ctx_t *ctx,
-    ngx_webtorch_formats_t *formats);
-static void ngx_http_webtorch_formats_set(ngx_http_webtorch_ctx_t *ctx,
-    ngx_webtorch_formats_t *formats);
 static ngx_int_t ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static int ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx,
@@ -59,7 +55,7 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         return rc;
     }
 
-    if (ctx->out == NULL) {
+    if (ctx->formats.out == NULL) {
         if (ngx_http_webtorch_add_vary(r) != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
@@ -69,12 +65,12 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
         return ngx_http_webtorch_refuse(r, err.status, err.code, err.text);
     }
 
-    if (ctx->in->decode == NULL) {
+    if (ctx->formats.in->decode == NULL) {
         return ngx_http_webtorch_load_allowed(r);
     }
 
-    return ctx->in->shapeless ? ngx_http_webtorch_parse_shape_header(r, ctx)
-                              : NGX_DECLINED;
+    return ctx->formats.in->shapeless
+               ? ngx_http_webtorch_parse_shape_header(r, ctx) : NGX_DECLINED;
 }
 
 
@@ -90,15 +86,15 @@ ngx_http_webtorch_negotiate_body(ngx_http_request_t *r,
         return rc;
     }
 
-    if (ctx->in->decode == NULL) {
+    if (ctx->formats.in->decode == NULL) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
                    "unsupported_media_type",
                    "this function takes no files of PyTorch: send "
                    "application/json");
     }
 
-    return ctx->in->shapeless ? ngx_http_webtorch_parse_shape_header(r, ctx)
-                              : NGX_DECLINED;
+    return ctx->formats.in->shapeless
+               ? ngx_http_webtorch_parse_shape_header(r, ctx) : NGX_DECLINED;
 }
 
 
@@ -108,13 +104,10 @@ static ngx_int_t
 ngx_http_webtorch_choose_in(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    int                      rc;
-    ngx_str_t               *value;
-    webtorch_str_t           type;
-    ngx_webtorch_error_t     err;
-    ngx_webtorch_formats_t   formats;
-
-    ngx_http_webtorch_formats_get(ctx, &formats);
+    int                    rc;
+    ngx_str_t             *value;
+    webtorch_str_t         type;
+    ngx_webtorch_error_t   err;
 
     if (r->headers_in.content_type) {
         value = &r->headers_in.content_type->value;
@@ -122,12 +115,10 @@ ngx_http_webtorch_choose_in(ngx_http_request_t *r,
         type.len = value->len;
     }
 
-    rc = ngx_webtorch_formats_choose_in(&formats, &ctx->handler->schema,
+    rc = ngx_webtorch_formats_choose_in(&ctx->formats, &ctx->handler->schema,
                                         r->headers_in.content_type ? &type
                                                                    : NULL,
                                         &ctx->layout, &err);
-
-    ngx_http_webtorch_formats_set(ctx, &formats);
 
     return rc ? ngx_http_webtorch_refuse(r, err.status, err.code, err.text)
               : NGX_DECLINED;
@@ -140,9 +131,8 @@ static ngx_int_t
 ngx_http_webtorch_choose_out(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_int_t                rc;
-    ngx_str_t                accept;
-    ngx_webtorch_formats_t   formats;
+    ngx_int_t  rc;
+    ngx_str_t  accept;
 
     rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
 
@@ -154,34 +144,10 @@ ngx_http_webtorch_choose_out(ngx_http_request_t *r,
         ngx_str_set(&accept, "");
     }
 
-    ngx_http_webtorch_formats_get(ctx, &formats);
-
-    ngx_webtorch_formats_choose_out(&formats, &ctx->handler->schema,
+    ngx_webtorch_formats_choose_out(&ctx->formats, &ctx->handler->schema,
                                     (char *) accept.data, accept.len);
 
-    ngx_http_webtorch_formats_set(ctx, &formats);
-
     return NGX_DECLINED;
-}
-
-
-static void
-ngx_http_webtorch_formats_get(ngx_http_webtorch_ctx_t *ctx,
-    ngx_webtorch_formats_t *formats)
-{
-    formats->in = ctx->in;
-    formats->out = ctx->out;
-    formats->json_out = ctx->json_out;
-}
-
-
-static void
-ngx_http_webtorch_formats_set(ngx_http_webtorch_ctx_t *ctx,
-    ngx_webtorch_formats_t *formats)
-{
-    ctx->in = formats->in;
-    ctx->out = formats->out;
-    ctx->json_out = formats->json_out;
 }
 
 
@@ -233,21 +199,13 @@ ngx_http_webtorch_decode_format(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_error_t *err)
 {
-    int                      rc;
-    webtorch_str_t           text;
-    ngx_webtorch_formats_t   formats;
+    webtorch_str_t  text;
 
     text.data = (char *) body->data;
     text.len = body->len;
 
-    ngx_http_webtorch_formats_get(ctx, &formats);
-
-    rc = ngx_webtorch_formats_decode(&formats, &text, schema, sink,
-                                     &ctx->layout, err);
-
-    ngx_http_webtorch_formats_set(ctx, &formats);
-
-    return rc;
+    return ngx_webtorch_formats_decode(&ctx->formats, &text, schema, sink,
+                                       &ctx->layout, err);
 }
 
 
@@ -260,7 +218,7 @@ ngx_http_webtorch_format_answer(ngx_http_request_t *r,
 
     schema = &ctx->handler->schema;
 
-    if (ctx->out->shapeless
+    if (ctx->formats.out->shapeless
         && (schema->naxes || ctx->layout.shape)
         && ngx_http_webtorch_add_shape(r, ctx, &specs[0]) != NGX_OK)
     {
@@ -272,7 +230,7 @@ ngx_http_webtorch_format_answer(ngx_http_request_t *r,
     }
 
     tensors.status = NGX_HTTP_OK;
-    tensors.codec = ctx->out;
+    tensors.codec = ctx->formats.out;
     tensors.specs = specs;
     tensors.n = schema->noutputs;
     tensors.data = data;

@@ -10,20 +10,20 @@
 
 
 /*
- * Sets ctx->in, ctx->out, ctx->wire and the shape that a header has.
+ * Sets ctx->formats, ctx->wire and the shape that a header has.
  * NGX_DECLINED: both formats are known; a @webtorch.handler also gets other
- * bodies, and its ctx->out may be NULL.
+ * bodies, and its ctx->formats.out may be NULL.
  */
 ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 
-/* sets ctx->in and the shape, of a handler of tensors; returns the same */
+/* the same of the body alone, of a handler of tensors */
 ngx_int_t ngx_http_webtorch_negotiate_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 
 /*
- * Decodes a body of ctx->in with a schema that may have fewer inputs than the
- * handler's; called in any thread.
+ * Decodes a body of ctx->formats.in with a schema that may have fewer inputs
+ * than the handler's; called in any thread.
  */
 int ngx_http_webtorch_decode_format(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,

@@ -119,7 +119,7 @@ ngx_http_webtorch_send_reply_tensor(ngx_http_request_t *r,
     ngx_http_webtorch_tensors_t   tensors;
     const ngx_webtorch_codec_t   *codec;
 
-    codec = ctx->out;
+    codec = ctx->formats.out;
 
     if (reply->content_type.len) {
         codec = ngx_webtorch_codec_by_type(reply->content_type.data,

@@ -14,6 +14,10 @@
 #include <ngx_core.h>
 
 
+/* bytes that parsers of text allocate at most for each byte of it */
+#define NGX_HTTP_WEBTORCH_SCRATCH_FACTOR  14
+
+
 /* waits until so many bytes may be used; not in the event loop */
 void ngx_http_webtorch_scratch_get(size_t size);
 void ngx_http_webtorch_scratch_put(size_t size);

@@ -9,9 +9,9 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_encode.h"
 #include "ngx_http_webtorch_header.h"
-#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_metrics_handler.h"
 
 

@@ -3,10 +3,6 @@
 #include "ngx_http_webtorch_ctx.h"
 
 
-/* ms; a worker that shuts down gracefully waits for timers */
-#define NGX_HTTP_WEBTORCH_THREAD_TIMEOUT  60000
-
-
 typedef struct {
     ngx_pool_cleanup_pt       handler;
     void                     *data;

@@ -14,6 +14,10 @@
 #include "ngx_webtorch_defer.h"
 
 
+/* of a task, ms; a worker that shuts down gracefully waits for timers */
+#define NGX_HTTP_WEBTORCH_THREAD_TIMEOUT  60000
+
+
 /* whether a request may wait for a thread */
 ngx_uint_t ngx_http_webtorch_thread_allowed(ngx_http_request_t *r);
 

@@ -14,6 +14,8 @@ static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
 static char *ngx_http_webtorch_set_model(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_webtorch_handler_t *handler,
     ngx_str_t *option);
+static char *ngx_http_webtorch_serve_function(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *name);
 static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 
@@ -215,13 +217,7 @@ ngx_http_webtorch_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_str_set(&name, "webtorch._openapi:serve");
 
-    wlcf->handler = ngx_webtorch_handler_add(cf, &name);
-    if (wlcf->handler == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    return ngx_http_webtorch_serve_location(cf, wlcf,
-                                            ngx_http_webtorch_content_handler);
+    return ngx_http_webtorch_serve_function(cf, wlcf, &name);
 }
 
 
@@ -306,13 +302,7 @@ ngx_http_webtorch_conf_control(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_str_set(&name, "webtorch._worker.control:control");
 
-    wlcf->handler = ngx_webtorch_handler_add(cf, &name);
-    if (wlcf->handler == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    return ngx_http_webtorch_serve_location(cf, wlcf,
-                                            ngx_http_webtorch_content_handler);
+    return ngx_http_webtorch_serve_function(cf, wlcf, &name);
 }
 
 
@@ -356,6 +346,20 @@ ngx_http_webtorch_conf_protocol(ngx_conf_t *cf, ngx_command_t *cmd,
 
     return ngx_http_webtorch_serve_location(cf, wlcf,
                                            ngx_http_webtorch_protocol_handler);
+}
+
+
+static char *
+ngx_http_webtorch_serve_function(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *name)
+{
+    wlcf->handler = ngx_webtorch_handler_add(cf, name);
+    if (wlcf->handler == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
 }
 
 

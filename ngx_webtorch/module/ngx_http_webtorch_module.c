@@ -180,7 +180,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
-    ngx_http_webtorch_openapi_add_variables,   /* preconfiguration */
+    ngx_http_webtorch_openapi_add_variable,   /* preconfiguration */
     ngx_http_webtorch_init,                /* postconfiguration */
 
     ngx_http_webtorch_create_main_conf,    /* create main configuration */

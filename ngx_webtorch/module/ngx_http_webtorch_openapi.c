@@ -21,29 +21,19 @@ static const char *ngx_http_webtorch_location_modifier(
     ngx_http_core_loc_conf_t *clcf);
 
 
-static ngx_http_variable_t  ngx_http_webtorch_openapi_vars[] = {
-
-    { ngx_string("webtorch_locations"), NULL,
-      ngx_http_webtorch_locations_variable, 0, 0, 0 },
-
-      ngx_http_null_variable
-};
-
-
 ngx_int_t
-ngx_http_webtorch_openapi_add_variables(ngx_conf_t *cf)
+ngx_http_webtorch_openapi_add_variable(ngx_conf_t *cf)
 {
-    ngx_http_variable_t  *var, *v;
+    ngx_http_variable_t  *var;
 
-    for (v = ngx_http_webtorch_openapi_vars; v->name.len; v++) {
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
+    static ngx_str_t  name = ngx_string("webtorch_locations");
 
-        var->get_handler = v->get_handler;
-        var->data = v->data;
+    var = ngx_http_add_variable(cf, &name, 0);
+    if (var == NULL) {
+        return NGX_ERROR;
     }
+
+    var->get_handler = ngx_http_webtorch_locations_variable;
 
     return NGX_OK;
 }

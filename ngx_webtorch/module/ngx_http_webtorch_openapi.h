@@ -14,7 +14,7 @@
 #include "ngx_webtorch_handler.h"
 
 
-ngx_int_t ngx_http_webtorch_openapi_add_variables(ngx_conf_t *cf);
+ngx_int_t ngx_http_webtorch_openapi_add_variable(ngx_conf_t *cf);
 
 /* adds the location that is being read to those of its server */
 ngx_int_t ngx_http_webtorch_openapi_add(ngx_conf_t *cf,

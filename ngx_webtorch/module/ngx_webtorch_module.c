@@ -14,7 +14,6 @@
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_async.h"
-#include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_learner.h"
 #include "ngx_webtorch_posted_rows.h"
 #include "ngx_webtorch_python.h"

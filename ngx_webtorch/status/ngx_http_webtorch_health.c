@@ -1,8 +1,8 @@
 
 #include "ngx_http_webtorch_health.h"
-#include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_header.h"
-#include "ngx_http_webtorch_send.h"
+#include "ngx_http_webtorch_status.h"
 #include "ngx_http_webtorch_status_snapshot.h"
 #include "ngx_http_webtorch_status_writer.h"
 #include "ngx_webtorch_clock.h"
@@ -140,34 +140,22 @@ ngx_http_webtorch_health_handler(ngx_http_request_t *r)
     ngx_http_webtorch_loc_conf_t       *wlcf;
     ngx_http_webtorch_health_answer_t   answer;
 
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
+    ngx_memzero(&answer, sizeof(ngx_http_webtorch_health_answer_t));
 
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_status_begin(r, &answer.w);
 
     if (rc != NGX_OK) {
         return rc;
     }
 
-    if (ngx_http_webtorch_get_ctx(r) == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
     health = wlcf->health;
-
-    ngx_memzero(&answer, sizeof(ngx_http_webtorch_health_answer_t));
 
     answer.json = ngx_http_webtorch_health_wants_json(r);
     answer.verbose = (ngx_http_arg(r, (u_char *) "verbose", 7, &value)
                       == NGX_OK
                       || (r->args.len == 7
                           && ngx_memcmp(r->args.data, "verbose", 7) == 0));
-
-    if (ngx_http_webtorch_status_writer_init(&answer.w, r->pool) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
 
     if (answer.json) {
         ngx_http_webtorch_status_puts(&answer.w, "{\"reasons\":[");
@@ -393,11 +381,7 @@ static ngx_int_t
 ngx_http_webtorch_health_send(ngx_http_request_t *r,
     ngx_http_webtorch_health_t *health, ngx_http_webtorch_health_answer_t *a)
 {
-    size_t      len;
-    ngx_str_t   name, value, type;
-    ngx_uint_t  status;
-
-    status = a->nreasons ? NGX_HTTP_SERVICE_UNAVAILABLE : NGX_HTTP_OK;
+    ngx_str_t  type;
 
     if (a->json) {
         ngx_str_set(&type, "application/json");
@@ -413,20 +397,8 @@ ngx_http_webtorch_health_send(ngx_http_request_t *r,
                                              : "ok\n");
     }
 
-    if (a->w.failed) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_str_set(&name, "Cache-Control");
-    ngx_str_set(&value, "no-store");
-
-    if (ngx_http_webtorch_add_vary(r) != NGX_OK
-        || ngx_http_webtorch_add_header(r, &name, &value) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    len = a->w.len + (size_t) (a->w.buf->last - a->w.buf->pos);
-
-    return ngx_http_webtorch_send_chain(r, status, &type, a->w.out, len);
+    return ngx_http_webtorch_status_send(r, a->nreasons
+                                            ? NGX_HTTP_SERVICE_UNAVAILABLE
+                                            : NGX_HTTP_OK,
+                                         &a->w, &type);
 }

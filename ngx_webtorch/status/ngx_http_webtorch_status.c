@@ -1,12 +1,12 @@
 
 #include "ngx_http_webtorch_status.h"
+#include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
 #include "ngx_http_webtorch_status_json.h"
 #include "ngx_http_webtorch_status_page.h"
 #include "ngx_http_webtorch_status_text.h"
-#include "ngx_http_webtorch_ctx.h"
 
 
 typedef enum {
@@ -36,14 +36,11 @@ static ngx_int_t ngx_http_webtorch_status_get_arg(ngx_http_request_t *r,
     const char *name, ngx_str_t *value);
 static ngx_uint_t ngx_http_webtorch_status_format(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_webtorch_status_accept(ngx_str_t *accept);
-static ngx_uint_t ngx_http_webtorch_status_quality(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_webtorch_status_type(u_char *p, size_t len);
 static ngx_int_t ngx_http_webtorch_status_parse_scopes(ngx_http_request_t *r,
     ngx_uint_t *scopes);
 static ngx_int_t ngx_http_webtorch_status_parse_names(ngx_http_request_t *r,
     ngx_uint_t *names);
-static ngx_int_t ngx_http_webtorch_status_send(ngx_http_request_t *r,
-    ngx_http_webtorch_status_writer_t *w, ngx_str_t *type);
 
 
 static ngx_http_webtorch_status_type_t  ngx_http_webtorch_status_types[] = {
@@ -99,18 +96,10 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
     ngx_http_webtorch_status_writer_t   w;
     ngx_http_webtorch_status_wanted_t   wanted;
 
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
-
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_webtorch_status_begin(r, &w);
 
     if (rc != NGX_OK) {
         return rc;
-    }
-
-    if (ngx_http_webtorch_get_ctx(r) == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_memzero(&wanted, sizeof(ngx_http_webtorch_status_wanted_t));
@@ -148,10 +137,6 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
 
     wanted.openmetrics = (format == NGX_HTTP_WEBTORCH_STATUS_OPENMETRICS);
 
-    if (ngx_http_webtorch_status_writer_init(&w, r->pool) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     if (format == NGX_HTTP_WEBTORCH_STATUS_HTML) {
         ngx_http_webtorch_status_get_page(&page);
         ngx_http_webtorch_status_write(&w, page.data, page.len);
@@ -170,7 +155,7 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
         }
     }
 
-    return ngx_http_webtorch_status_send(r, &w,
+    return ngx_http_webtorch_status_send(r, NGX_HTTP_OK, &w,
                                 &ngx_http_webtorch_status_types[format].type);
 }
 
@@ -254,7 +239,7 @@ ngx_http_webtorch_status_accept(ngx_str_t *accept)
         }
 
         type = ngx_http_webtorch_status_type(p, (size_t) (last - p));
-        quality = ngx_http_webtorch_status_quality(p, last);
+        quality = ngx_webtorch_range_quality((char *) p, (char *) last);
 
         if (type != NGX_HTTP_WEBTORCH_STATUS_UNKNOWN && quality > best) {
             best = quality;
@@ -266,62 +251,23 @@ ngx_http_webtorch_status_accept(ngx_str_t *accept)
 }
 
 
-/* thousandths */
-
-static ngx_uint_t
-ngx_http_webtorch_status_quality(u_char *p, u_char *last)
-{
-    ngx_uint_t  n, unit;
-
-    for ( /* void */ ; p + 3 < last; p++) {
-
-        if (*p != ';') {
-            continue;
-        }
-
-        for (p++; p < last && *p == ' '; p++) { /* void */ }
-
-        if (last - p < 3 || (*p | 0x20) != 'q' || p[1] != '=') {
-            p--;
-            continue;
-        }
-
-        p += 2;
-        n = (*p == '1') ? 1000 : 0;
-
-        if (last - p > 1 && p[1] == '.') {
-            for (p += 2, unit = 100;
-                 p < last && *p >= '0' && *p <= '9';
-                 p++, unit /= 10)
-            {
-                n += unit * (*p - '0');
-            }
-        }
-
-        return ngx_min(n, 1000);
-    }
-
-    return 1000;
-}
-
-
 static ngx_uint_t
 ngx_http_webtorch_status_type(u_char *p, size_t len)
 {
     ngx_str_t   *accept;
     ngx_uint_t   i;
 
-    if (len >= 3 && ngx_memcmp(p, "*/*", 3) == 0) {
+    len = ngx_webtorch_type_len((char *) p, len);
+
+    if (len == 3 && ngx_memcmp(p, "*/*", 3) == 0) {
         return NGX_HTTP_WEBTORCH_STATUS_HTML;
     }
 
     for (i = 0; i < NGX_HTTP_WEBTORCH_STATUS_UNKNOWN; i++) {
         accept = &ngx_http_webtorch_status_types[i].accept;
 
-        if (len >= accept->len
-            && ngx_strncasecmp(p, accept->data, accept->len) == 0
-            && (len == accept->len || p[accept->len] == ';'
-                || p[accept->len] == ' '))
+        if (len == accept->len
+            && ngx_strncasecmp(p, accept->data, len) == 0)
         {
             break;
         }
@@ -396,8 +342,34 @@ ngx_http_webtorch_status_parse_names(ngx_http_request_t *r, ngx_uint_t *names)
 }
 
 
-static ngx_int_t
-ngx_http_webtorch_status_send(ngx_http_request_t *r,
+ngx_int_t
+ngx_http_webtorch_status_begin(ngx_http_request_t *r,
+    ngx_http_webtorch_status_writer_t *w)
+{
+    ngx_int_t  rc;
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_webtorch_get_ctx(r) == NULL
+        || ngx_http_webtorch_status_writer_init(w, r->pool) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_status_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_webtorch_status_writer_t *w, ngx_str_t *type)
 {
     size_t      len;
@@ -424,5 +396,5 @@ ngx_http_webtorch_status_send(ngx_http_request_t *r,
         w->buf->temporary = 0;
     }
 
-    return ngx_http_webtorch_send_chain(r, NGX_HTTP_OK, type, w->out, len);
+    return ngx_http_webtorch_send_chain(r, status, type, w->out, len);
 }

@@ -17,9 +17,19 @@
 
 #include <ngx_http.h>
 
+#include "ngx_http_webtorch_status_writer.h"
+
 
 char *ngx_http_webtorch_status_conf(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* begins an answer to GET or HEAD; NGX_OK or an HTTP status */
+ngx_int_t ngx_http_webtorch_status_begin(ngx_http_request_t *r,
+    ngx_http_webtorch_status_writer_t *w);
+
+/* sends what was written, which no cache keeps */
+ngx_int_t ngx_http_webtorch_status_send(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_http_webtorch_status_writer_t *w, ngx_str_t *type);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_STATUS_H_INCLUDED_ */

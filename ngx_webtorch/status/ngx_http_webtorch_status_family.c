@@ -23,6 +23,8 @@ static void ngx_http_webtorch_family_line(ngx_http_webtorch_family_t *f,
     const char *word, size_t len, const char *text);
 static u_char *ngx_http_webtorch_sample_begin(ngx_http_webtorch_family_t *f,
     const ngx_http_webtorch_sample_t *sample);
+static void ngx_http_webtorch_sample_put(ngx_http_webtorch_family_t *f,
+    const ngx_http_webtorch_sample_t *sample, uint64_t n);
 static void ngx_http_webtorch_sample_end(ngx_http_webtorch_family_t *f,
     u_char *p);
 static void ngx_http_webtorch_sample_buckets(ngx_http_webtorch_family_t *f,
@@ -211,6 +213,18 @@ ngx_http_webtorch_sample_begin(ngx_http_webtorch_family_t *f,
 
 
 static void
+ngx_http_webtorch_sample_put(ngx_http_webtorch_family_t *f,
+    const ngx_http_webtorch_sample_t *sample, uint64_t n)
+{
+    u_char  *p;
+
+    p = ngx_http_webtorch_sample_begin(f, sample);
+
+    ngx_http_webtorch_sample_end(f, ngx_http_webtorch_status_digits(p, n));
+}
+
+
+static void
 ngx_http_webtorch_sample_end(ngx_http_webtorch_family_t *f, u_char *p)
 {
     *p++ = '\n';
@@ -222,12 +236,9 @@ void
 ngx_http_webtorch_sample(ngx_http_webtorch_family_t *f, ngx_str_t *labels,
     uint64_t n)
 {
-    u_char                      *p;
-    ngx_http_webtorch_sample_t   sample = { "", labels, NULL };
+    ngx_http_webtorch_sample_t  sample = { "", labels, NULL };
 
-    p = ngx_http_webtorch_sample_begin(f, &sample);
-
-    ngx_http_webtorch_sample_end(f, ngx_http_webtorch_status_digits(p, n));
+    ngx_http_webtorch_sample_put(f, &sample, n);
 }
 
 
@@ -278,15 +289,11 @@ void
 ngx_http_webtorch_sample_rows(ngx_http_webtorch_family_t *f,
     ngx_str_t *labels, const uint64_t *rows, uint64_t n)
 {
-    u_char                      *p;
-    ngx_http_webtorch_sample_t   sum = { "_sum", labels, NULL };
+    ngx_http_webtorch_sample_t  sum = { "_sum", labels, NULL };
 
     ngx_http_webtorch_sample_buckets(f, labels, rows,
                                      ngx_http_webtorch_status_rows_le);
-
-    p = ngx_http_webtorch_sample_begin(f, &sum);
-
-    ngx_http_webtorch_sample_end(f, ngx_http_webtorch_status_digits(p, n));
+    ngx_http_webtorch_sample_put(f, &sum, n);
 }
 
 
@@ -296,7 +303,6 @@ static void
 ngx_http_webtorch_sample_buckets(ngx_http_webtorch_family_t *f,
     ngx_str_t *labels, const uint64_t *buckets, const char **le)
 {
-    u_char                      *p;
     uint64_t                     count;
     ngx_http_webtorch_sample_t   sample = { "_bucket", labels, NULL };
 
@@ -306,18 +312,13 @@ ngx_http_webtorch_sample_buckets(ngx_http_webtorch_family_t *f,
         count += *buckets;
         sample.le = *le;
 
-        p = ngx_http_webtorch_sample_begin(f, &sample);
-
-        ngx_http_webtorch_sample_end(f,
-                                  ngx_http_webtorch_status_digits(p, count));
+        ngx_http_webtorch_sample_put(f, &sample, count);
     }
 
     sample.suffix = "_count";
     sample.le = NULL;
 
-    p = ngx_http_webtorch_sample_begin(f, &sample);
-
-    ngx_http_webtorch_sample_end(f, ngx_http_webtorch_status_digits(p, count));
+    ngx_http_webtorch_sample_put(f, &sample, count);
 }
 
 

@@ -14,6 +14,9 @@
 /* bytes of a label's name, quotes and a value with escapes */
 #define NGX_HTTP_WEBTORCH_LABELS  (2 * NGX_WEBTORCH_METRICS_KEY + 256)
 
+#define ngx_http_webtorch_cell(item, offset)                                  \
+    (*(uint64_t *) ((u_char *) (item)->cells + (offset)))
+
 
 typedef struct {
     ngx_http_webtorch_status_writer_t        *w;

@@ -9,6 +9,7 @@ typedef struct {
     const char                 *type;
     const char                 *help;
     uint64_t                  (*get)(ngx_http_webtorch_status_item_t *item);
+    size_t                      offset;   /* in the cells, if get is NULL */
 } ngx_http_webtorch_other_t;
 
 
@@ -28,21 +29,7 @@ static uint64_t ngx_http_webtorch_get_success(
     ngx_http_webtorch_status_item_t *item);
 static uint64_t ngx_http_webtorch_get_failure(
     ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_rows(
-    ngx_http_webtorch_status_item_t *item);
 static uint64_t ngx_http_webtorch_get_calls(
-    ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_running(
-    ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_request_time(
-    ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_queue_time(
-    ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_decode_time(
-    ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_spent_time(
-    ngx_http_webtorch_status_item_t *item);
-static uint64_t ngx_http_webtorch_get_encode_time(
     ngx_http_webtorch_status_item_t *item);
 static void ngx_http_webtorch_vllm_success(ngx_http_webtorch_family_t *f);
 
@@ -53,39 +40,47 @@ static void ngx_http_webtorch_vllm_success(ngx_http_webtorch_family_t *f);
 
 static const ngx_http_webtorch_other_t  ngx_http_webtorch_triton[] = {
     { "nv_inference_request_success", "counter",
-      "Requests whose status is below 400.", ngx_http_webtorch_get_success },
+      "Requests whose status is below 400.",
+      ngx_http_webtorch_get_success, 0 },
     { "nv_inference_request_failure", "counter",
-      "Other requests.", ngx_http_webtorch_get_failure },
+      "Other requests.",
+      ngx_http_webtorch_get_failure, 0 },
     { "nv_inference_count", "counter",
-      "Rows of all calls.", ngx_http_webtorch_get_rows },
+      "Rows of all calls.",
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, nrows) },
     { "nv_inference_exec_count", "counter",
-      "Calls.", ngx_http_webtorch_get_calls },
+      "Calls.",
+      ngx_http_webtorch_get_calls, 0 },
     { "nv_inference_request_duration_us", "counter",
-      "Time of requests.", ngx_http_webtorch_get_request_time },
+      "Time of requests.",
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, request.sum) },
     { "nv_inference_queue_duration_us", "counter",
       "Time that requests waited for their call.",
-      ngx_http_webtorch_get_queue_time },
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, queue.sum) },
     { "nv_inference_compute_input_duration_us", "counter",
       "Time from the bodies of requests to their rows.",
-      ngx_http_webtorch_get_decode_time },
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, decode.sum) },
     { "nv_inference_compute_infer_duration_us", "counter",
       "Time that requests were in calls.",
-      ngx_http_webtorch_get_spent_time },
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, spent) },
     { "nv_inference_compute_output_duration_us", "counter",
       "Time from the end of calls until answers are sent.",
-      ngx_http_webtorch_get_encode_time },
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, encode.sum) },
     { "nv_inference_pending_request_count", "gauge",
-      "Requests in queues.", ngx_http_webtorch_snapshot_waiting },
-    { NULL, NULL, NULL, NULL }
+      "Requests in queues.",
+      ngx_http_webtorch_snapshot_waiting, 0 },
+    { NULL, NULL, NULL, NULL, 0 }
 };
 
 
 static const ngx_http_webtorch_other_t  ngx_http_webtorch_vllm[] = {
     { "vllm:num_requests_running", "gauge",
-      "Requests in calls.", ngx_http_webtorch_get_running },
+      "Requests in calls.",
+      NULL, offsetof(ngx_webtorch_handler_metrics_t, running) },
     { "vllm:num_requests_waiting", "gauge",
-      "Requests in queues.", ngx_http_webtorch_snapshot_waiting },
-    { NULL, NULL, NULL, NULL }
+      "Requests in queues.",
+      ngx_http_webtorch_snapshot_waiting, 0 },
+    { NULL, NULL, NULL, NULL, 0 }
 };
 
 
@@ -183,7 +178,9 @@ ngx_http_webtorch_other_numbers(ngx_http_webtorch_family_t *f,
             labels.len = ngx_sprintf(labels.data + labels.len, "%s", more)
                          - labels.data;
 
-            ngx_http_webtorch_sample(f, &labels, other->get(&item[i]));
+            ngx_http_webtorch_sample(f, &labels, other->get
+                ? other->get(&item[i])
+                : ngx_http_webtorch_cell(&item[i], other->offset));
         }
     }
 }
@@ -228,13 +225,6 @@ ngx_http_webtorch_get_failure(ngx_http_webtorch_status_item_t *item)
 
 
 static uint64_t
-ngx_http_webtorch_get_rows(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->nrows;
-}
-
-
-static uint64_t
 ngx_http_webtorch_get_calls(ngx_http_webtorch_status_item_t *item)
 {
     uint64_t    sum;
@@ -247,48 +237,6 @@ ngx_http_webtorch_get_calls(ngx_http_webtorch_status_item_t *item)
     }
 
     return sum;
-}
-
-
-static uint64_t
-ngx_http_webtorch_get_running(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->running;
-}
-
-
-static uint64_t
-ngx_http_webtorch_get_request_time(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->request.sum;
-}
-
-
-static uint64_t
-ngx_http_webtorch_get_queue_time(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->queue.sum;
-}
-
-
-static uint64_t
-ngx_http_webtorch_get_decode_time(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->decode.sum;
-}
-
-
-static uint64_t
-ngx_http_webtorch_get_spent_time(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->spent;
-}
-
-
-static uint64_t
-ngx_http_webtorch_get_encode_time(ngx_http_webtorch_status_item_t *item)
-{
-    return ngx_http_webtorch_item_metrics(item)->encode.sum;
 }
 
 

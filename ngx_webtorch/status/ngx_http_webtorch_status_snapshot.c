@@ -1,11 +1,8 @@
 
 #include "ngx_http_webtorch_status_snapshot.h"
-#include "ngx_http_webtorch_status_writer.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_space.h"
-
-#include <math.h>
 
 
 static ngx_int_t ngx_http_webtorch_snapshot_arrays(ngx_pool_t *pool,

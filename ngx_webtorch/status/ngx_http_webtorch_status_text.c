@@ -48,11 +48,6 @@ static void ngx_http_webtorch_text_stages(ngx_http_webtorch_family_t *f);
 static void ngx_http_webtorch_text_custom(ngx_http_webtorch_family_t *f);
 
 
-
-#define ngx_http_webtorch_cell(item, offset)                                  \
-    (*(uint64_t *) ((u_char *) (item)->cells + (offset)))
-
-
 const char  *ngx_http_webtorch_status_refused[] = {
     "queue", "queue_size", "stuck", "not_loaded", "timeout", "max_streams",
     "resume", "body", "event_loop", NULL

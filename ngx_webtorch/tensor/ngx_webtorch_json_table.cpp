@@ -200,22 +200,21 @@ find_columns(Table &t)
 }
 
 
-/* returns the number of braces, which is that of records in a plain table */
+/*
+ * Returns how many records the text has room for: each has all gaps, a value of
+ * a byte or more behind each of them, and the braces.
+ */
 
 size_t
-count_braces(const Table &t)
+max_records(const Table &t)
 {
-    size_t      n = 1;
-    const char *p = t.p;
+    size_t  size = sizeof("},{") - 1;
 
-    while ((p = static_cast<const char *>(
-                    std::memchr(p, '{', static_cast<size_t>(t.end - p)))))
-    {
-        n++;
-        p++;
+    for (uint32_t k = 0; k < t.d.schema->ninputs; k++) {
+        size += t.columns[k].len + 1;
     }
 
-    return n;
+    return (static_cast<size_t>(t.end - t.p) + sizeof(",{") - 1) / size;
 }
 
 
@@ -420,12 +419,7 @@ decode_table(const Decoder &d, const char *text)
         return 1;
     }
 
-    rows = count_braces(t);
-
-    if (rows >= kMaxCounted) {
-        return 1;
-    }
-
+    rows = max_records(t);
     memory = alloc_rows(t, rows);
 
     if (!memory) {
@@ -433,6 +427,10 @@ decode_table(const Decoder &d, const char *text)
     }
 
     rows = read_records(t, rows);
+
+    if (rows >= kMaxCounted) {
+        return 1;
+    }
 
     return rows ? store_rows(t, static_cast<uint32_t>(rows)) : 1;
 }

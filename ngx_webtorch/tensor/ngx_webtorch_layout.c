@@ -4,6 +4,7 @@
  */
 
 #include "ngx_webtorch_layout.h"
+#include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_parameter.h"
 
 #include <inttypes.h>
@@ -130,6 +131,38 @@ ngx_webtorch_rows_size(const webtorch_schema_t *schema,
     }
 
     return size;
+}
+
+
+int
+ngx_webtorch_rows_alloc(const webtorch_schema_t *schema,
+    const ngx_webtorch_layout_t *layout, void **data, char **text,
+    ngx_webtorch_error_t *err)
+{
+    size_t    size;
+    uint32_t  i;
+
+    for (i = 0; i < ngx_webtorch_buffers(schema); i++) {
+        size = ngx_webtorch_buffer_row_size(schema, i, layout->sizes);
+
+        if (size == 0) {
+            continue;
+        }
+
+        data[i] = ngx_webtorch_buffer_alloc(layout->rows * size);
+
+        if (data[i] == NULL) {
+            return ngx_webtorch_error(err, 500, "no_memory", "no memory");
+        }
+    }
+
+    if (layout->text == 0) {
+        return 0;
+    }
+
+    *text = ngx_webtorch_buffer_alloc(layout->text);
+
+    return *text ? 0 : ngx_webtorch_error(err, 500, "no_memory", "no memory");
 }
 
 

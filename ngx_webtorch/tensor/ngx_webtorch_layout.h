@@ -85,6 +85,15 @@ size_t ngx_webtorch_rows_size(const webtorch_schema_t *schema,
     const ngx_webtorch_layout_t *layout);
 
 /*
+ * Allocates the buffers of rows and of their text, see ngx_webtorch_buffer.h;
+ * inputs without rows and a layout without text get none.  -1: no memory, err
+ * is set; the caller frees what was allocated.
+ */
+int ngx_webtorch_rows_alloc(const webtorch_schema_t *schema,
+    const ngx_webtorch_layout_t *layout, void **data, char **text,
+    ngx_webtorch_error_t *err);
+
+/*
  * Binds variable axes: sets their sizes by the shape of an input's row, or
  * compares them with those that another input has set.  0: the shape fits,
  * 1: a fixed axis differs, -1: a variable one does, err is set.

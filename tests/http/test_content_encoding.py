@@ -4,13 +4,11 @@ import gzip
 import json
 import os
 import random
-import re
 import zlib
-from pathlib import Path
 
 import pytest
 
-from nginx import body_of
+from nginx import body_of, peak_memory
 from wire import chunked, connections, raw_deflate, request
 
 APP = '''
@@ -310,13 +308,6 @@ def test_no_limit(wire):
     body = gzip.compress(bytes(30 * MIB))
     wire.send(request("/unlimited", body, "Content-Encoding: gzip"))
     assert wire.answer().body == b"%d" % (30 * MIB)
-
-
-def peak_memory(server) -> int:
-    """Return the most KiB that the only worker has ever had in memory."""
-    (pid,) = server.workers()
-    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(peak)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lambda data: gzip.compress(data) * 5])

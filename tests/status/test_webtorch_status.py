@@ -57,6 +57,12 @@ def handler(server: Nginx, name: str, **labels: str) -> float:
     return value(scrape(server), name, **labels)
 
 
+def pids(server: Nginx) -> list[float]:
+    """Return those of workers that have gauges, sorted."""
+    samples = scrape(server).items()
+    return sorted(number for key, number in samples if key[0] == "webtorch_worker_pid")
+
+
 def kill_worker(server: Nginx) -> None:
     """Kill one of two workers, and wait for another one."""
     old = set(server.workers())
@@ -115,17 +121,9 @@ def test_status_counts_over_kills_and_reloads():
         assert value(samples, "webtorch_worker_crashes_total") == 1
         assert value(samples, "webtorch_reloads_total") == 2
         assert value(samples, "webtorch_zone_size_bytes") == 4 * 1024 * 1024
-        pids = [number for key, number in samples.items() if key[0] == "webtorch_worker_pid"]
         wait_for(
-            lambda: (
-                sorted(
-                    number
-                    for key, number in scrape(nginx).items()
-                    if key[0] == "webtorch_worker_pid"
-                )
-                == sorted(nginx.workers())
-            ),
-            lambda: f"gauges of exited workers to vanish: {pids}",
+            lambda: pids(nginx) == sorted(nginx.workers()),
+            lambda: f"gauges of exited workers to vanish: {pids(nginx)}",
         )
 
 

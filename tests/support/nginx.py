@@ -351,6 +351,13 @@ def start_time(pid: int) -> str | None:
         return None
 
 
+def peak_memory(server: Nginx) -> int:
+    """Return the most KiB that the only worker has ever had in memory."""
+    (pid,) = server.workers()
+    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(peak)
+
+
 def quit_cleanly(server: Nginx) -> None:
     """Stop a server gracefully; what is left of it then is a leak."""
     if server.process.poll() is not None:

@@ -13,6 +13,7 @@ from answers import check_error
 from apps import TABLES_APP as APP  # noqa: F401 - the server fixture reads them
 from apps import TABLES_SERVER as SERVER  # noqa: F401
 from files import npy, npz
+from nginx import peak_memory
 
 NPY = "application/x-npy"
 
@@ -94,6 +95,9 @@ TABLES = [
     '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","n":1,"z":1}]',
     '[{"age":1,"age":1,"n":1},{"age":1,"age":1,"n":1}]',
     '[{"age":1,"job":"a","n":1}] 2',
+    '[{"age":1,"job":"' + "{" * 5000 + '","n":1},{"age":1,"job":"{},{","n":1}]',
+    '[{"age":1,"job":"","n":1}]',
+    "[" + ",".join(['{"age":1,"job":"","n":1}'] * 999) + "]",
 ]
 
 
@@ -112,6 +116,37 @@ def test_plain_tables_and_other_records(server):
     assert plain.text == other.text
     not_utf8 = b'[{"age":1,"job":"a","n":1},{"age":1,"job":"\xff","n":1}]'
     check_error(post(server, "/plain", not_utf8, "application/json"), 400, "malformed_body")
+
+
+BRACES_APP = """
+import webtorch
+from jaxtyping import Int64
+from torch import Tensor
+from webtorch import Missing, Strings
+
+@webtorch.infer
+def f(
+    text: Strings[list[str], "batch"],
+    ARGUMENTS
+) -> Int64[Tensor, "batch"]:
+    return m0.values
+""".replace("ARGUMENTS", ", ".join(f'm{k}: Missing[Int64[Tensor, "batch"]]' for k in range(16)))
+
+
+def test_braces_in_a_string_take_no_memory(start):
+    """Rows are allocated for records, of which a table has as many as its text has room for."""
+    server = start(
+        "client_max_body_size 16m; location = /f { webtorch_handler app:f; }", BRACES_APP
+    )
+
+    def peak_after(brace: str) -> int:
+        record = {"text": brace * (8 << 20)} | {f"m{k}": k + 7 for k in range(16)}
+        assert server.post("/f", [record]).json() == [{"output": 7}]
+        return peak_memory(server)
+
+    # the mask of a column has a byte for each row: 128 MB of them otherwise
+    before = peak_after("}")
+    assert peak_after("{") - before < 64 * 1024
 
 
 def test_a_name_twice_in_a_record(server):

@@ -7,7 +7,6 @@
  */
 
 #include "ngx_http_webtorch_generate.h"
-#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
@@ -205,12 +204,13 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_int_t                    rc;
+    const ngx_webtorch_codec_t  *in;
     ngx_http_webtorch_stream_t  *st;
 
     st = ctx->stream;
 
     if (r->method == NGX_HTTP_GET) {
-        ctx->in = &ngx_webtorch_codec_json;
+        ctx->formats.in = &ngx_webtorch_codec_json;
 
         if (ngx_http_webtorch_query_body(r, &st->conf->open_wire, &ctx->query)
             != NGX_OK)
@@ -227,8 +227,10 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     }
 
     ctx->wire = &ngx_http_webtorch_generate_wire;
-    ctx->padded = (ctx->in->padded || ctx->in == &ngx_webtorch_codec_torch7);
-    ctx->text = (ctx->in->encode != NULL && !ctx->in->binary);
+    in = ctx->formats.in;
+
+    ctx->padded = (in->padded || in == &ngx_webtorch_codec_torch7);
+    ctx->text = (in->encode != NULL && !in->binary);
 
     rc = ngx_http_webtorch_stream_negotiate_answer(r, st);
 

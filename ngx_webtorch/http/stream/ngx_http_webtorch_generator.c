@@ -7,11 +7,7 @@
  */
 
 #include "ngx_http_webtorch_generator.h"
-#include "ngx_http_webtorch_abort.h"
-#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_content.h"
-#include "ngx_http_webtorch_failure.h"
-#include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_send.h"
@@ -23,7 +19,6 @@
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_stream_turn.h"
-#include "ngx_webtorch_runner.h"
 
 
 static ngx_int_t ngx_http_webtorch_generator_begun(ngx_http_request_t *r,

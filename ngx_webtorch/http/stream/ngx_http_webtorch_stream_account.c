@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_account.h"
+#include "ngx_http_webtorch_body.h"
 
 
 /* bytes of a message that is small */
@@ -46,10 +47,7 @@ ngx_http_webtorch_stream_count_chunk(ngx_http_webtorch_stream_t *st)
         return NGX_OK;
     }
 
-    return ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
-                              "queue_full",
-                              "requests hold as many bytes as \"queue_size\" "
-                              "allows");
+    return ngx_http_webtorch_body_full(&st->err);
 }
 
 

@@ -1,11 +1,10 @@
 
 #include "ngx_http_webtorch_stream_chunk.h"
-#include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_decode.h"
 #include "ngx_http_webtorch_stream_resume.h"
-#include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_runner.h"
+#include "ngx_webtorch_status.h"
 
 
 static ngx_int_t ngx_http_webtorch_stream_refuse_chunk(
@@ -115,7 +114,6 @@ static ngx_int_t
 ngx_http_webtorch_stream_add_decoded(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_chunk_t *chunk)
 {
-    ngx_int_t               rc;
     ngx_webtorch_runner_t  *runner;
 
     runner = st->handler->runner;
@@ -135,19 +133,10 @@ ngx_http_webtorch_stream_add_decoded(ngx_http_webtorch_stream_t *st,
 
     ngx_http_webtorch_stream_set_states(st, &chunk->sink);
 
-    if (chunk->account.held < NGX_WEBTORCH_LARGE_SIZE) {
-        rc = ngx_webtorch_runner_copy(runner, &chunk->layout, chunk->sink.data,
-                                      chunk->text);
-
-    } else {
-        chunk->sink.text = chunk->text;
-
-        rc = ngx_webtorch_runner_adopt(runner, &chunk->layout, &chunk->sink);
-
-        chunk->text = chunk->sink.text;
-    }
-
-    if (rc != NGX_OK) {
+    if (ngx_webtorch_runner_take(runner, &chunk->layout, &chunk->sink,
+                                 &chunk->text, chunk->account.held)
+        != NGX_OK)
+    {
         return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
@@ -211,7 +200,7 @@ ngx_http_webtorch_stream_chunk_failed(ngx_http_webtorch_stream_t *st,
         code = failure->code.data;
 
     } else {
-        code = ngx_http_webtorch_status_code((ngx_uint_t) job->status);
+        code = ngx_webtorch_status_code(job->status);
     }
 
     st->err.status = job->status;

@@ -1,19 +1,13 @@
 
 #include "ngx_http_webtorch_stream_decode.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_scratch.h"
 #include "ngx_http_webtorch_stream_account.h"
-#include "ngx_webtorch_buffer.h"
+#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_utf8.h"
-
-
-/* bytes that parsers of text allocate at most for each byte of it */
-#define NGX_HTTP_WEBTORCH_CHUNK_SCRATCH  14
-
-/* ms; a worker that shuts down gracefully waits for timers */
-#define NGX_HTTP_WEBTORCH_CHUNK_TIMEOUT  60000
 
 
 #if (NGX_THREADS)
@@ -275,7 +269,7 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
                                   "too many requests wait for a thread");
     }
 
-    ngx_add_timer(&t->task.event, NGX_HTTP_WEBTORCH_CHUNK_TIMEOUT);
+    ngx_add_timer(&t->task.event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
 
     st->message.data = NULL;
     st->message.len = 0;
@@ -298,7 +292,7 @@ ngx_http_webtorch_chunk_thread(void *data, ngx_log_t *log)
     size = ngx_http_webtorch_stream_counted(&chunk->message);
 
     scratch = (chunk->payload == NGX_HTTP_WEBTORCH_PAYLOAD_JSON)
-                  ? NGX_HTTP_WEBTORCH_CHUNK_SCRATCH * chunk->message.len : 0;
+                  ? NGX_HTTP_WEBTORCH_SCRATCH_FACTOR * chunk->message.len : 0;
 
     ngx_http_webtorch_scratch_get(scratch);
 
@@ -320,7 +314,6 @@ ngx_http_webtorch_chunk_allocate(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
 {
     size_t                      size;
-    uint32_t                    i;
     ngx_http_webtorch_chunk_t  *chunk;
 
     chunk = (ngx_http_webtorch_chunk_t *) sink;
@@ -332,34 +325,14 @@ ngx_http_webtorch_chunk_allocate(ngx_webtorch_sink_t *sink,
     size = ngx_webtorch_rows_size(chunk->schema, layout);
 
     if (ngx_webtorch_queue_reserve(&chunk->account, size) != NGX_OK) {
-        return ngx_webtorch_error(err, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                  "queue_full",
-                                  "requests hold as many bytes as "
-                                  "\"queue_size\" allows");
+        return ngx_http_webtorch_body_full(err);
     }
 
-    for (i = 0; i < ngx_webtorch_buffers(chunk->schema); i++) {
-        size = ngx_webtorch_buffer_row_size(chunk->schema, i, layout->sizes);
-
-        if (size == 0) {
-            continue;
-        }
-
-        sink->data[i] = ngx_webtorch_buffer_alloc(size);
-
-        if (sink->data[i] == NULL) {
-            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                      "no_memory", "no memory");
-        }
-    }
-
-    if (layout->text) {
-        chunk->text = ngx_webtorch_buffer_alloc(layout->text);
-
-        if (chunk->text == NULL) {
-            return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                      "no_memory", "no memory");
-        }
+    if (ngx_webtorch_rows_alloc(chunk->schema, layout, sink->data, &chunk->text,
+                                err)
+        != 0)
+    {
+        return -1;
     }
 
     /* a codec advances sink->text while it writes strings */

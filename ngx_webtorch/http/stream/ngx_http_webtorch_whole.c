@@ -3,7 +3,6 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_send.h"
-#include "ngx_webtorch_tensor.h"
 
 
 /* bytes of all outputs, which the event loop encodes at once */
