@@ -274,6 +274,19 @@ typedef struct {
 } webtorch_server_t;
 
 
+/* a server of a balancer as operators see it */
+
+typedef struct {
+    char      name[WEBTORCH_NAME_LEN];    /* the beginning of its address */
+    int32_t   state;                      /* WEBTORCH_PEER_UP and so on */
+    uint32_t  backup;
+    uint32_t  inflight;                   /* requests */
+    float     error;                      /* share of failed outcomes */
+    uint64_t  picks;                      /* requests that were sent to it */
+    uint64_t  ejections;
+} webtorch_peer_t;
+
+
 /* a finished request of a balancer */
 
 typedef struct {
@@ -530,6 +543,16 @@ int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *pa
 
 /* factors of the servers' costs, if this worker is still the learner; -1: one is not finite, or not above 0 */
 int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
+
+/*
+ * For operators: copies the names of balancers in the order of their numbers,
+ * returns how many there are; copies servers that the configuration has,
+ * returns how many; ejects a server, or returns it.  -1: there is none of that
+ * address.
+ */
+uint32_t ngx_webtorch_balancer_names(webtorch_str_t *names, uint32_t n);
+uint32_t ngx_webtorch_balancer_peers(uint32_t balancer, webtorch_peer_t *peers, uint32_t n);
+int ngx_webtorch_balancer_order(uint32_t balancer, const char *address, size_t len, int out);
 
 /*
  * Opens a form by the request's header Content-Type; the body must stay in

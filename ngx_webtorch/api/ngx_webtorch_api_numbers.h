@@ -55,6 +55,12 @@
    describes the handler */
 #define WEBTORCH_STREAM_RESUME 32
 
+/* of a balancer's server: how it gets requests */
+#define WEBTORCH_PEER_UP      0
+#define WEBTORCH_PEER_EJECTED 1           /* it has failed */
+#define WEBTORCH_PEER_OUT     2           /* ejected by an operator */
+#define WEBTORCH_PEER_DOWN    3           /* "down" in the configuration */
+
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
 #define WEBTORCH_POST         4

@@ -1248,244 +1248,260 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char const *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(char const *, uint32_t)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t)
+/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t)
 /*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, char *, size_t)
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, char *, size_t)
 /*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /*  9 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char *
+/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // char *
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, size_t, int)
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 15 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t *
-/* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t const *)
-/* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 22 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t const *
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, float const *, uint32_t)
-/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // float const *
-/* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t)
-/* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 21 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 22 */ _CFFI_OP(_CFFI_OP_POINTER, 242), // webtorch_schema_t *
+/* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, webtorch_schema_t const *)
+/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 28 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 29 */ _CFFI_OP(_CFFI_OP_POINTER, 242), // webtorch_schema_t const *
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, float const *, uint32_t)
 /* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 33 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // float const *
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, uint32_t)
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_batch_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, webtorch_params_t const *)
+/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 218), // webtorch_params_t const *
-/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(void)
+/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 220), // webtorch_batch_t *
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_batch_t *)
-/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
-/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t *
-/* 52 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_part_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, char const *, size_t)
-/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_job_t *
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, webtorch_params_t const *)
+/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 233), // webtorch_params_t const *
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(void)
+/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_batch_t *)
+/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
+/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_form_t *
+/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 57),
+/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 234), // webtorch_part_t *
+/* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, char const *, size_t)
+/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_job_t *
 /* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t const *
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_wanted_t const *
-/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_block_t *
-/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t const *
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_span_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // uint64_t *
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_sample_t *
-/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
+/* 75 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 77 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_reply_t const *
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 253), // webtorch_wanted_t const *
+/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_block_t *
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_form_t const *
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 245), // webtorch_span_t const *
+/* 92 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
 /* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_server_t *
-/* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
-/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
-/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // webtorch_batch_t * *
+/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_sample_t *
+/* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
+/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 235), // webtorch_peer_t *
+/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // webtorch_rows_t * *
-/* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 90), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
-/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 114 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 115 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 116 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // double const *
-/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int)
-/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 107 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_server_t *
+/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
+/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 116 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // webtorch_batch_t * *
+/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 120 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // webtorch_rows_t * *
+/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int, char const *, size_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 125 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t)
-/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t, uint32_t)
-/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_str_t *
+/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 96), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 129 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 130 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 131 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // double const *
 /* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint64_t)
-/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(int)
+/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void *)
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // void *
-/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void)
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(int, char const *, size_t)
+/* 139 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 140 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 141 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t const *
-/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_rows_t *)
-/* 149 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t *
-/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_settings_t const *)
-/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // webtorch_settings_t const *
-/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t const *
-/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
-/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 159 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[16][64]
-/* 160 */ (_cffi_opcode_t)(16),
-/* 161 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[256]
-/* 162 */ (_cffi_opcode_t)(256),
-/* 163 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[32][64]
-/* 164 */ (_cffi_opcode_t)(32),
-/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[512]
-/* 166 */ (_cffi_opcode_t)(512),
-/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[64]
-/* 168 */ (_cffi_opcode_t)(64),
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[74]
-/* 170 */ (_cffi_opcode_t)(74),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[8][64]
-/* 172 */ (_cffi_opcode_t)(8),
-/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // float[8]
-/* 176 */ (_cffi_opcode_t)(8),
-/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 175), // float[8][8]
-/* 178 */ (_cffi_opcode_t)(8),
-/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
-/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t)
-/* 182 */ _CFFI_OP(_CFFI_OP_POINTER, 34), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // int(*)(void)
-/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 185 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[10]
-/* 187 */ (_cffi_opcode_t)(10),
-/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[8]
-/* 189 */ (_cffi_opcode_t)(8),
-/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
-/* 191 */ (_cffi_opcode_t)(32),
-/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
-/* 193 */ (_cffi_opcode_t)(64),
-/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // uintptr_t[32]
-/* 196 */ (_cffi_opcode_t)(32),
-/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[32]
-/* 198 */ (_cffi_opcode_t)(32),
-/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[64]
-/* 200 */ (_cffi_opcode_t)(64),
-/* 201 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void(*)(int)
-/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void(*)(void)
-/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // void(*)(webtorch_settings_t const *)
-/* 204 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_counters_t *
-/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t *
-/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_gap_t[32]
-/* 214 */ (_cffi_opcode_t)(32),
-/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_header_t *
-/* 216 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 220 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t *
-/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
-/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_request_t *
-/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
-/* 224 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
-/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
-/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
-/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
-/* 228 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
-/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
-/* 230 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
-/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[32]
-/* 232 */ (_cffi_opcode_t)(32),
-/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[64]
-/* 234 */ (_cffi_opcode_t)(64),
-/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
-/* 236 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
-/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
+/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(uint32_t)
+/* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(uint32_t, uint32_t)
+/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(uint64_t)
+/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 152 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(void *)
+/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // void *
+/* 155 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(void)
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 159 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
+/* 160 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_failure_t const *
+/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(webtorch_rows_t *)
+/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_rows_t *
+/* 165 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(webtorch_settings_t const *)
+/* 167 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // webtorch_settings_t const *
+/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 164), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_rows_t const *
+/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
+/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // char[16][64]
+/* 175 */ (_cffi_opcode_t)(16),
+/* 176 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[256]
+/* 177 */ (_cffi_opcode_t)(256),
+/* 178 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // char[32][64]
+/* 179 */ (_cffi_opcode_t)(32),
+/* 180 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[512]
+/* 181 */ (_cffi_opcode_t)(512),
+/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[64]
+/* 183 */ (_cffi_opcode_t)(64),
+/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[74]
+/* 185 */ (_cffi_opcode_t)(74),
+/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // char[8][64]
+/* 187 */ (_cffi_opcode_t)(8),
+/* 188 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 189 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 189), // float[8]
+/* 191 */ (_cffi_opcode_t)(8),
+/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 190), // float[8][8]
+/* 193 */ (_cffi_opcode_t)(8),
+/* 194 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
+/* 195 */ _CFFI_OP(_CFFI_OP_POINTER, 19), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 196 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(uint32_t, uint32_t)
+/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 40), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 198 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // int(*)(void)
+/* 199 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 200 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 200), // int64_t[10]
+/* 202 */ (_cffi_opcode_t)(10),
+/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 200), // int64_t[8]
+/* 204 */ (_cffi_opcode_t)(8),
+/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
+/* 206 */ (_cffi_opcode_t)(32),
+/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
+/* 208 */ (_cffi_opcode_t)(64),
+/* 209 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 210 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // uintptr_t[32]
+/* 211 */ (_cffi_opcode_t)(32),
+/* 212 */ _CFFI_OP(_CFFI_OP_ARRAY, 154), // void *[32]
+/* 213 */ (_cffi_opcode_t)(32),
+/* 214 */ _CFFI_OP(_CFFI_OP_ARRAY, 154), // void *[64]
+/* 215 */ (_cffi_opcode_t)(64),
+/* 216 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // void(*)(int)
+/* 217 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // void(*)(void)
+/* 218 */ _CFFI_OP(_CFFI_OP_POINTER, 166), // void(*)(webtorch_settings_t const *)
+/* 219 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 220 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_counters_t *
+/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 224 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_failure_t *
+/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 227), // webtorch_gap_t[32]
+/* 229 */ (_cffi_opcode_t)(32),
+/* 230 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_header_t *
+/* 231 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 232 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 233 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 234 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
+/* 236 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_reply_t *
+/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
+/* 238 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_request_t *
+/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
+/* 240 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
+/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
+/* 242 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
+/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
+/* 244 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
+/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
+/* 246 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
+/* 247 */ _CFFI_OP(_CFFI_OP_ARRAY, 246), // webtorch_spec_t[32]
+/* 248 */ (_cffi_opcode_t)(32),
+/* 249 */ _CFFI_OP(_CFFI_OP_ARRAY, 246), // webtorch_spec_t[64]
+/* 250 */ (_cffi_opcode_t)(64),
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
+/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
+/* 253 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1645,6 +1661,21 @@ static void _cffi_checkfld_typedef_webtorch_part_t(webtorch_part_t *p)
   (void)((p->is_file) | 0);  /* check that 'webtorch_part_t.is_file' is an integer */
 }
 struct _cffi_align_typedef_webtorch_part_t { char x; webtorch_part_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_peer_t(webtorch_peer_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { char(*tmp)[64] = &p->name; (void)tmp; }
+  (void)((p->state) | 0);  /* check that 'webtorch_peer_t.state' is an integer */
+  (void)((p->backup) | 0);  /* check that 'webtorch_peer_t.backup' is an integer */
+  (void)((p->inflight) | 0);  /* check that 'webtorch_peer_t.inflight' is an integer */
+  { float *tmp = &p->error; (void)tmp; }
+  (void)((p->picks) | 0);  /* check that 'webtorch_peer_t.picks' is an integer */
+  (void)((p->ejections) | 0);  /* check that 'webtorch_peer_t.ejections' is an integer */
+}
+struct _cffi_align_typedef_webtorch_peer_t { char x; webtorch_peer_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_reply_t(webtorch_reply_t *p)
@@ -2036,10 +2067,10 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(105), arg0, (char **)&x0);
+      _cffi_type(116), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(116), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2078,10 +2109,10 @@ _cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(45), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2146,10 +2177,10 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(105), arg0, (char **)&x0);
+      _cffi_type(116), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(116), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2171,6 +2202,168 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_async_take _cffi_d_ngx_webtorch_async_take
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_balancer_names(webtorch_str_t * x0, uint32_t x1)
+{
+  return ngx_webtorch_balancer_names(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_names(PyObject *self, PyObject *args)
+{
+  webtorch_str_t * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_names", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(124), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(124), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_names(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_names _cffi_d_ngx_webtorch_balancer_names
+#endif
+
+static int _cffi_d_ngx_webtorch_balancer_order(uint32_t x0, char const * x1, size_t x2, int x3)
+{
+  return ngx_webtorch_balancer_order(x0, x1, x2, x3);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_order(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  char const * x1;
+  size_t x2;
+  int x3;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_order", 4, 4, &arg0, &arg1, &arg2, &arg3))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x3 = _cffi_to_c_int(arg3, int);
+  if (x3 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_order(x0, x1, x2, x3); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_order _cffi_d_ngx_webtorch_balancer_order
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_balancer_peers(uint32_t x0, webtorch_peer_t * x1, uint32_t x2)
+{
+  return ngx_webtorch_balancer_peers(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_balancer_peers(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  webtorch_peer_t * x1;
+  uint32_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_balancer_peers", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(102), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(102), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, uint32_t);
+  if (x2 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_balancer_peers(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_balancer_peers _cffi_d_ngx_webtorch_balancer_peers
 #endif
 
 static int _cffi_d_ngx_webtorch_balancer_publish(uint32_t x0, webtorch_params_t const * x1)
@@ -2198,10 +2391,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg1, (char **)&x1);
+      _cffi_type(49), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(49), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2250,19 +2443,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(90), arg1, (char **)&x1);
+      _cffi_type(96), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(90), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(96), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(91), arg2, (char **)&x2);
+      _cffi_type(97), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(91), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(97), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2313,10 +2506,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg1, (char **)&x1);
+      _cffi_type(33), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(33), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2367,10 +2560,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(96), arg1, (char **)&x1);
+      _cffi_type(107), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(96), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(107), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2417,10 +2610,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(79), arg0, (char **)&x0);
+      _cffi_type(85), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(85), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2430,10 +2623,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(81), arg2, (char **)&x2);
+      _cffi_type(87), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(81), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(87), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2768,10 +2961,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg0, (char **)&x0);
+      _cffi_type(154), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(154), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2886,10 +3079,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(69), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2899,10 +3092,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(146), arg2, (char **)&x2);
+      _cffi_type(161), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(146), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(161), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2945,19 +3138,19 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(84), arg0, (char **)&x0);
+      _cffi_type(90), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(90), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(85), arg1, (char **)&x1);
+      _cffi_type(91), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(85), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(91), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3013,10 +3206,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(57), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3085,19 +3278,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(57), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg1, (char **)&x1);
+      _cffi_type(65), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(65), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3233,10 +3426,10 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(117), arg4, (char **)&x4);
+      _cffi_type(132), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(117), arg4, (char **)&x4,
+    if (_cffi_convert_array_argument(_cffi_type(132), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3252,7 +3445,7 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(90));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(96));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3331,10 +3524,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg0, (char **)&x0);
+      _cffi_type(154), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(154), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3375,19 +3568,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(69), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(76), arg1, (char **)&x1);
+      _cffi_type(82), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(76), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(82), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3434,10 +3627,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(69), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3506,10 +3699,10 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(69), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3555,10 +3748,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(164), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(164), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3625,10 +3818,10 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(109), arg0, (char **)&x0);
+      _cffi_type(120), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(109), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(120), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3665,10 +3858,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(164), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(164), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3724,10 +3917,10 @@ _cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(23), arg2, (char **)&x2);
+      _cffi_type(29), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(23), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(29), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3762,10 +3955,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(155), arg0, (char **)&x0);
+      _cffi_type(170), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(155), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(170), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3777,7 +3970,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(149));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(164));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3822,10 +4015,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(164), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(164), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4533,6 +4726,42 @@ static int _cffi_const_WEBTORCH_PATCH(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_PEER_DOWN(unsigned long long *o)
+{
+  int n = (WEBTORCH_PEER_DOWN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PEER_DOWN) | 0);  /* check that WEBTORCH_PEER_DOWN is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PEER_EJECTED(unsigned long long *o)
+{
+  int n = (WEBTORCH_PEER_EJECTED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PEER_EJECTED) | 0);  /* check that WEBTORCH_PEER_EJECTED is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PEER_OUT(unsigned long long *o)
+{
+  int n = (WEBTORCH_PEER_OUT) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PEER_OUT) | 0);  /* check that WEBTORCH_PEER_OUT is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_PEER_UP(unsigned long long *o)
+{
+  int n = (WEBTORCH_PEER_UP) <= 0;
+  *o = (unsigned long long)((WEBTORCH_PEER_UP) | 0);  /* check that WEBTORCH_PEER_UP is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_PERCENT_LATIN1(unsigned long long *o)
 {
   int n = (WEBTORCH_PERCENT_LATIN1) <= 0;
@@ -4828,6 +5057,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PEER_DOWN", (void *)_cffi_const_WEBTORCH_PEER_DOWN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PEER_EJECTED", (void *)_cffi_const_WEBTORCH_PEER_EJECTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PEER_OUT", (void *)_cffi_const_WEBTORCH_PEER_OUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_PEER_UP", (void *)_cffi_const_WEBTORCH_PEER_UP, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PERCENT_LATIN1", (void *)_cffi_const_WEBTORCH_PERCENT_LATIN1, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PERCENT_UTF8", (void *)_cffi_const_WEBTORCH_PERCENT_UTF8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PLAIN", (void *)_cffi_const_WEBTORCH_PLAIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4854,65 +5087,68 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 102), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 47), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 113), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 53), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_balancer_names },
+  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 13), (void *)_cffi_d_ngx_webtorch_balancer_order },
+  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 100), (void *)_cffi_d_ngx_webtorch_balancer_peers },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 153), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 143), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 112), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 99), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 203), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 181), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 180), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 179), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 182), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 202), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 201), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 67), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_free },
-  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 20), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 158), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 89), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 56), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 63), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 138), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 127), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 110), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 150), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 198), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 196), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 195), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 194), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 198), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 197), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 216), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 153), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 80), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 68), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 163), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 119), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 163), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 26), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 169), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 163), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -4942,25 +5178,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 69) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 192) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 186) },
+             _CFFI_OP(_CFFI_OP_NOOP, 201) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -4975,7 +5211,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                _CFFI_OP(_CFFI_OP_NOOP, 222) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4987,19 +5223,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 222) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 100) },
+             _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 100) },
+             _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 100) },
+            _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 100) },
+               _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5008,28 +5244,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 235) },
+               _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 235) },
+              _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 100) },
+           _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 100) },
+          _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5044,19 +5280,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 169) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 229) },
+               _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5068,13 +5304,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 161) },
+             _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 235) },
+             _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5083,28 +5319,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 209) },
+               _CFFI_OP(_CFFI_OP_NOOP, 224) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 222) },
+               _CFFI_OP(_CFFI_OP_NOOP, 238) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 100) },
+              _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+              _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 139) },
+             _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5113,82 +5349,103 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 177) },
+               _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 229) },
+                _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 229) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 229) },
+               _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 199) },
+  { "name", offsetof(webtorch_peer_t, name),
+            sizeof(((webtorch_peer_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 182) },
+  { "state", offsetof(webtorch_peer_t, state),
+             sizeof(((webtorch_peer_t *)0)->state),
+             _CFFI_OP(_CFFI_OP_NOOP, 199) },
+  { "backup", offsetof(webtorch_peer_t, backup),
+              sizeof(((webtorch_peer_t *)0)->backup),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "inflight", offsetof(webtorch_peer_t, inflight),
+                sizeof(((webtorch_peer_t *)0)->inflight),
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "error", offsetof(webtorch_peer_t, error),
+             sizeof(((webtorch_peer_t *)0)->error),
+             _CFFI_OP(_CFFI_OP_NOOP, 189) },
+  { "picks", offsetof(webtorch_peer_t, picks),
+             sizeof(((webtorch_peer_t *)0)->picks),
+             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+  { "ejections", offsetof(webtorch_peer_t, ejections),
+                 sizeof(((webtorch_peer_t *)0)->ejections),
+                 _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 230) },
+              _CFFI_OP(_CFFI_OP_NOOP, 246) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 100) },
+            _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 100) },
+            _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+              _CFFI_OP(_CFFI_OP_NOOP, 154) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5221,7 +5478,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5230,7 +5487,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 100) },
+              _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5239,25 +5496,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 197) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+             _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5266,10 +5523,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 11) },
@@ -5278,28 +5535,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5314,10 +5571,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 233) },
+              _CFFI_OP(_CFFI_OP_NOOP, 249) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 231) },
+               _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5332,7 +5589,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+            _CFFI_OP(_CFFI_OP_NOOP, 186) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5344,13 +5601,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 163) },
+            _CFFI_OP(_CFFI_OP_NOOP, 178) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5359,10 +5616,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 213) },
+            _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 161) },
+             _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5374,37 +5631,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+             _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5413,34 +5670,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 100) },
+          _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 100) },
+           _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+             _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                _CFFI_OP(_CFFI_OP_NOOP, 200) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5449,10 +5706,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 100) },
+          _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 100) },
+           _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5474,75 +5731,78 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 205, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 220, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 206, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 221, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 208, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 223, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 6 },
-  { "$webtorch_failure_t", 210, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 225, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 30, 5 },
-  { "$webtorch_form_t", 211, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 226, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 35, 12 },
-  { "$webtorch_gap_t", 212, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_gap_t", 227, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 47, 4 },
-  { "$webtorch_header_t", 216, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 231, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 51, 2 },
-  { "$webtorch_job_t", 217, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 232, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 53, 10 },
-  { "$webtorch_params_t", 218, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 233, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 63, 9 },
-  { "$webtorch_part_t", 219, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_part_t", 234, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 72, 6 },
-  { "$webtorch_reply_t", 221, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 78, 9 },
-  { "$webtorch_request_t", 223, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 87, 15 },
-  { "$webtorch_rows_t", 224, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 102, 17 },
-  { "$webtorch_sample_t", 225, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 119, 5 },
-  { "$webtorch_schema_t", 226, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 124, 25 },
-  { "$webtorch_server_t", 227, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 149, 7 },
-  { "$webtorch_settings_t", 228, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 156, 11 },
-  { "$webtorch_span_t", 229, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 167, 3 },
-  { "$webtorch_spec_t", 230, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 170, 5 },
-  { "$webtorch_str_t", 235, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 175, 2 },
-  { "$webtorch_text_t", 236, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 177, 2 },
-  { "$webtorch_wanted_t", 237, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 179, 6 },
+  { "$webtorch_peer_t", 235, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 78, 7 },
+  { "$webtorch_reply_t", 237, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 85, 9 },
+  { "$webtorch_request_t", 239, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 94, 15 },
+  { "$webtorch_rows_t", 240, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 109, 17 },
+  { "$webtorch_sample_t", 241, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 126, 5 },
+  { "$webtorch_schema_t", 242, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 131, 25 },
+  { "$webtorch_server_t", 243, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 156, 7 },
+  { "$webtorch_settings_t", 244, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 163, 11 },
+  { "$webtorch_span_t", 245, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 174, 3 },
+  { "$webtorch_spec_t", 246, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 177, 5 },
+  { "$webtorch_str_t", 251, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 182, 2 },
+  { "$webtorch_text_t", 252, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 184, 2 },
+  { "$webtorch_wanted_t", 253, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 186, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 205 },
-  { "webtorch_block_t", 206 },
-  { "webtorch_counters_t", 208 },
-  { "webtorch_failure_t", 210 },
-  { "webtorch_form_t", 211 },
-  { "webtorch_gap_t", 212 },
-  { "webtorch_header_t", 216 },
-  { "webtorch_job_t", 217 },
-  { "webtorch_params_t", 218 },
-  { "webtorch_part_t", 219 },
-  { "webtorch_reply_t", 221 },
-  { "webtorch_request_t", 223 },
-  { "webtorch_rows_t", 224 },
-  { "webtorch_sample_t", 225 },
-  { "webtorch_schema_t", 226 },
-  { "webtorch_server_t", 227 },
-  { "webtorch_settings_t", 228 },
-  { "webtorch_span_t", 229 },
-  { "webtorch_spec_t", 230 },
-  { "webtorch_str_t", 235 },
-  { "webtorch_text_t", 236 },
-  { "webtorch_wanted_t", 237 },
+  { "webtorch_batch_t", 220 },
+  { "webtorch_block_t", 221 },
+  { "webtorch_counters_t", 223 },
+  { "webtorch_failure_t", 225 },
+  { "webtorch_form_t", 226 },
+  { "webtorch_gap_t", 227 },
+  { "webtorch_header_t", 231 },
+  { "webtorch_job_t", 232 },
+  { "webtorch_params_t", 233 },
+  { "webtorch_part_t", 234 },
+  { "webtorch_peer_t", 235 },
+  { "webtorch_reply_t", 237 },
+  { "webtorch_request_t", 239 },
+  { "webtorch_rows_t", 240 },
+  { "webtorch_sample_t", 241 },
+  { "webtorch_schema_t", 242 },
+  { "webtorch_server_t", 243 },
+  { "webtorch_settings_t", 244 },
+  { "webtorch_span_t", 245 },
+  { "webtorch_spec_t", 246 },
+  { "webtorch_str_t", 251 },
+  { "webtorch_text_t", 252 },
+  { "webtorch_wanted_t", 253 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5552,12 +5812,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  145,  /* num_globals */
-  22,  /* num_struct_unions */
+  152,  /* num_globals */
+  23,  /* num_struct_unions */
   0,  /* num_enums */
-  22,  /* num_typenames */
+  23,  /* num_typenames */
   NULL,  /* no includes */
-  238,  /* num_types */
+  254,  /* num_types */
   1,  /* flags */
 };
 

@@ -88,9 +88,13 @@ ngx_webtorch_balance_find(ngx_webtorch_balance_t *b, uint64_t id, uint64_t now)
             return i;
         }
 
+        /* an operator's order is kept as long as another place is free */
+
         if (b->servers[i].inflight == 0
             && (old == NGX_WEBTORCH_BALANCE_NONE
-                || r->used < b->records[old].used))
+                || r->out < b->records[old].out
+                || (r->out == b->records[old].out
+                    && r->used < b->records[old].used)))
         {
             old = i;
         }

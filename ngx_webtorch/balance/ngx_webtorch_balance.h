@@ -86,6 +86,7 @@ typedef struct {
     uint64_t   cold;                    /* last time that it lost its keys */
     uint64_t   picks;                   /* for metrics, as are ejections */
     uint64_t   ejections;
+    uint32_t   out;                     /* ejected by an operator */
     float      peak;                    /* peak EWMA of latency, seconds */
     float      trend;                   /* log2 of fast to slow mean */
     float      fast;                    /* means of service times, seconds */

@@ -131,6 +131,35 @@ ngx_webtorch_balance_answer(ngx_webtorch_balance_t *b,
 }
 
 
+void
+ngx_webtorch_balance_order(ngx_webtorch_balance_t *b, uint32_t server,
+    uint32_t out, uint64_t now)
+{
+    ngx_webtorch_balance_server_t  *s;
+    ngx_webtorch_balance_record_t  *r;
+
+    s = &b->servers[server];
+    r = &b->records[server];
+
+    if (out) {
+        r->out = 1;
+        return;
+    }
+
+    if (s->probe) {
+        /* the next request shows whether it works again */
+        s->probe = now;
+        r->backoff = 0;
+
+    } else if (r->out) {
+        s->limit = NGX_WEBTORCH_BALANCE_RETURN_LIMIT;
+    }
+
+    r->out = 0;
+    r->evidence = 0;
+}
+
+
 /*
  * A server is ejected when its failures are evidence that it is broken: they
  * are more frequent than those of all servers.

@@ -30,5 +30,12 @@ void ngx_webtorch_balance_end(ngx_webtorch_balance_t *b, uint32_t worker,
     ngx_webtorch_balance_request_t *req,
     ngx_webtorch_balance_outcome_e outcome, uint64_t now);
 
+/*
+ * An operator ejects a server, which gets no request until it is returned, or
+ * returns one, whatever has ejected it: it gets few requests at first.
+ */
+void ngx_webtorch_balance_order(ngx_webtorch_balance_t *b, uint32_t server,
+    uint32_t out, uint64_t now);
+
 
 #endif /* _NGX_WEBTORCH_BALANCE_OUTCOME_H_INCLUDED_ */

@@ -83,6 +83,7 @@ ngx_http_webtorch_upstream_create_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->balancer = NULL;
+     *     conf->upstream = NULL;
      *     conf->groups = NULL;
      *     conf->failures = { 0 };
      *     conf->fail_status = 0;
@@ -159,8 +160,11 @@ ngx_http_webtorch_upstream_balancer(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
+    wucf->upstream = uscf;
+
     wucf->balancer->policy = policy;
     wucf->balancer->watch = ngx_http_webtorch_upstream_watch;
+    wucf->balancer->data = wucf;
 
     if (uscf->peer.init_upstream) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,

@@ -27,6 +27,7 @@ typedef struct ngx_http_webtorch_upstream_group_s
 
 typedef struct {
     ngx_webtorch_balancer_t             *balancer;
+    ngx_http_upstream_srv_conf_t        *upstream;
     ngx_int_t                            key;     /* index of a variable */
     ngx_http_webtorch_upstream_group_t  *groups;  /* servers, backup ones */
 

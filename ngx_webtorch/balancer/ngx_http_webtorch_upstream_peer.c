@@ -1,32 +1,8 @@
 
 #include "ngx_http_webtorch_upstream_peer.h"
+#include "ngx_http_webtorch_upstream_map.h"
 #include "ngx_http_webtorch_upstream_outcome.h"
 #include "ngx_webtorch_clock.h"
-
-
-/* a peer that may be picked */
-
-typedef struct {
-    ngx_http_upstream_rr_peer_t           *peer;
-    ngx_uint_t                             index;     /* in all peers */
-} ngx_http_webtorch_upstream_choice_t;
-
-
-/* the servers, or the backup servers, as this process has seen them last */
-
-struct ngx_http_webtorch_upstream_group_s {
-    ngx_http_upstream_rr_peers_t          *peers;
-    ngx_uint_t                             config;
-    ngx_uint_t                             n;
-    uint32_t                               generation;  /* of numbers */
-
-    ngx_uint_t                             allocated;
-    ngx_webtorch_balance_candidate_t      *servers;   /* of all peers */
-
-    /* scratch space of one pick */
-    ngx_webtorch_balance_candidate_t      *candidates;
-    ngx_http_webtorch_upstream_choice_t   *choices;
-};
 
 
 static ngx_int_t ngx_http_webtorch_upstream_init_peer(ngx_http_request_t *r,
@@ -39,14 +15,11 @@ static ngx_http_webtorch_upstream_choice_t *ngx_http_webtorch_upstream_pick(
 static ngx_uint_t ngx_http_webtorch_upstream_find_candidates(
     ngx_http_webtorch_upstream_peer_t *wp, ngx_peer_connection_t *pc,
     ngx_http_webtorch_upstream_group_t *group);
-static ngx_int_t ngx_http_webtorch_upstream_map(
-    ngx_http_webtorch_upstream_conf_t *conf,
-    ngx_http_webtorch_upstream_group_t *group,
-    ngx_http_upstream_rr_peers_t *peers);
-static ngx_int_t ngx_http_webtorch_upstream_grow(
-    ngx_http_webtorch_upstream_group_t *group, ngx_uint_t n);
 static ngx_uint_t ngx_http_webtorch_upstream_is_usable(
     ngx_http_upstream_rr_peer_t *peer);
+static ngx_uint_t ngx_http_webtorch_upstream_is_out(
+    ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_webtorch_balance_candidate_t *candidate);
 static ngx_uint_t ngx_http_webtorch_upstream_find_backup(
     ngx_http_webtorch_upstream_conf_t *conf,
     ngx_http_upstream_rr_peers_t *peers);
@@ -391,7 +364,9 @@ ngx_http_webtorch_upstream_find_candidates(
 #if (NGX_HTTP_UPSTREAM_SID)
     peer = ngx_http_upstream_get_rr_peer_by_sid(&wp->rrp, pc->hint, &i, 0);
 
-    if (peer && group->servers[i].server != NGX_WEBTORCH_BALANCE_NONE) {
+    if (peer
+        && !ngx_http_webtorch_upstream_is_out(wp->conf, &group->servers[i]))
+    {
         /* a session stays on its server, whatever that costs */
         group->candidates[0] = group->servers[i];
         group->choices[0].peer = peer;
@@ -414,7 +389,7 @@ ngx_http_webtorch_upstream_find_candidates(
         }
 
         if (!ngx_http_webtorch_upstream_is_usable(peer)
-            || group->servers[i].server == NGX_WEBTORCH_BALANCE_NONE)
+            || ngx_http_webtorch_upstream_is_out(wp->conf, &group->servers[i]))
         {
             continue;
         }
@@ -429,122 +404,29 @@ ngx_http_webtorch_upstream_find_candidates(
 }
 
 
-/*
- * Finds the numbers of the peers' servers, if peers or numbers have changed
- * since the last call.  The peers are locked.
- */
-
-static ngx_int_t
-ngx_http_webtorch_upstream_map(ngx_http_webtorch_upstream_conf_t *conf,
-    ngx_http_webtorch_upstream_group_t *group,
-    ngx_http_upstream_rr_peers_t *peers)
-{
-    uint32_t                           server;
-    uint64_t                           id, now;
-    ngx_uint_t                         config, i, n;
-    ngx_webtorch_balance_t            *b;
-    ngx_http_upstream_rr_peer_t       *peer;
-    ngx_webtorch_balance_candidate_t  *candidate;
-
-    b = &conf->balancer->memory->balance;
-    config = 0;
-
-#if (NGX_HTTP_UPSTREAM_ZONE && nginx_version >= 1027003)
-    if (peers->config) {
-        config = *peers->config;
-    }
-#endif
-
-    if (group->peers == peers && group->config == config
-        && group->generation == b->generation)
-    {
-        return NGX_OK;
-    }
-
-    for (n = 0, peer = peers->peer; peer; peer = peer->next) {
-        n++;
-    }
-
-    if (ngx_http_webtorch_upstream_grow(group, n) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    now = ngx_webtorch_clock_usec();
-
-    ngx_shmtx_lock(conf->balancer->mutex);
-
-    for (peer = peers->peer, i = 0; peer; peer = peer->next, i++) {
-        id = ngx_webtorch_balance_hash(peer->name.data, peer->name.len);
-        server = ngx_webtorch_balance_find(b, id, now);
-
-        if (server != NGX_WEBTORCH_BALANCE_NONE) {
-            ngx_webtorch_balance_reserve(b, server + 1);
-
-            (void) ngx_cpystrn(conf->balancer->memory->names[server],
-                               peer->name.data,
-                               ngx_min(peer->name.len + 1,
-                                       NGX_WEBTORCH_BALANCER_SERVER_NAME));
-        }
-
-        candidate = &group->servers[i];
-
-        candidate->server = server;
-        candidate->scale = 1.0f / (float) ngx_max(peer->weight, 1);
-        candidate->max_fails = (uint32_t) peer->max_fails;
-        candidate->fail_timeout = (float) peer->fail_timeout;
-    }
-
-    group->generation = b->generation;
-
-    ngx_shmtx_unlock(conf->balancer->mutex);
-
-    group->peers = peers;
-    group->config = config;
-    group->n = n;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_upstream_grow(ngx_http_webtorch_upstream_group_t *group,
-    ngx_uint_t n)
-{
-    if (n <= group->allocated) {
-        return NGX_OK;
-    }
-
-    /* doubled, as the pool frees smaller arrays at the end of the cycle only */
-
-    group->peers = NULL;
-    group->allocated = 0;
-
-    n = ngx_max(2 * n, 8);
-
-    group->servers = ngx_palloc(ngx_cycle->pool,
-                            n * sizeof(ngx_webtorch_balance_candidate_t));
-    group->candidates = ngx_palloc(ngx_cycle->pool,
-                            n * sizeof(ngx_webtorch_balance_candidate_t));
-    group->choices = ngx_palloc(ngx_cycle->pool,
-                            n * sizeof(ngx_http_webtorch_upstream_choice_t));
-
-    if (group->servers == NULL || group->candidates == NULL
-        || group->choices == NULL)
-    {
-        return NGX_ERROR;
-    }
-
-    group->allocated = n;
-
-    return NGX_OK;
-}
-
-
 static ngx_uint_t
 ngx_http_webtorch_upstream_is_usable(ngx_http_upstream_rr_peer_t *peer)
 {
     return !peer->down
            && (peer->max_conns == 0 || peer->conns < peer->max_conns);
+}
+
+
+/*
+ * Whether it has no number, or an operator has ejected it.  That is read
+ * without the mutex: a request that is picked while an order is given may
+ * follow the old one.
+ */
+
+static ngx_uint_t
+ngx_http_webtorch_upstream_is_out(ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_webtorch_balance_candidate_t *candidate)
+{
+    if (candidate->server == NGX_WEBTORCH_BALANCE_NONE) {
+        return 1;
+    }
+
+    return conf->balancer->memory->balance.records[candidate->server].out;
 }
 
 
@@ -577,7 +459,7 @@ ngx_http_webtorch_upstream_find_backup(ngx_http_webtorch_upstream_conf_t *conf,
             server = &group->servers[i];
 
             if (!ngx_http_webtorch_upstream_is_usable(peer)
-                || server->server == NGX_WEBTORCH_BALANCE_NONE)
+                || ngx_http_webtorch_upstream_is_out(conf, server))
             {
                 continue;
             }

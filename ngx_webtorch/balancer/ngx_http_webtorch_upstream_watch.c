@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_upstream_watch.h"
+#include "ngx_http_webtorch_upstream_map.h"
 #include "ngx_http_webtorch_upstream_outcome.h"
 #include "ngx_webtorch_clock.h"
 
@@ -29,6 +30,8 @@ ngx_http_webtorch_upstream_watch(ngx_webtorch_balancer_t *balancer)
 
     now = ngx_webtorch_clock_usec();
     balancer->watches++;
+
+    ngx_http_webtorch_upstream_map_all(balancer->data);
 
     for (i = 0;
          i < NGX_HTTP_WEBTORCH_UPSTREAM_WATCHED

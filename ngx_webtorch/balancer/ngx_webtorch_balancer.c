@@ -24,7 +24,6 @@
 
 static ngx_int_t ngx_webtorch_balancer_init_zone(ngx_shm_zone_t *zone,
     void *data);
-static ngx_webtorch_balancer_t *ngx_webtorch_balancer_get(uint32_t index);
 
 
 /* of the configuration that this worker runs with */
@@ -181,7 +180,7 @@ ngx_webtorch_balancers_exit_process(ngx_webtorch_conf_t *conf)
 }
 
 
-static ngx_webtorch_balancer_t *
+ngx_webtorch_balancer_t *
 ngx_webtorch_balancer_get(uint32_t index)
 {
     return ngx_webtorch_balancers[index];

@@ -73,6 +73,11 @@ struct ngx_webtorch_balancer_s {
     ngx_queue_t                      requests;
     ngx_uint_t                       watches;  /* calls of the handler */
     void                           (*watch)(ngx_webtorch_balancer_t *balancer);
+    void                            *data;     /* of the watch */
+
+    /* of each server, under the mutex of the memory: the groups that have it,
+       see ngx_webtorch_balancer_order.c */
+    u_char                           groups[NGX_WEBTORCH_BALANCE_SERVERS];
 
     /* under the mutex of the learner's thread */
     ngx_uint_t                       elected;  /* this process learns */
@@ -88,6 +93,9 @@ ngx_webtorch_balancer_t *ngx_webtorch_balancer_add(ngx_conf_t *cf,
 void ngx_webtorch_balancers_init_process(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 void ngx_webtorch_balancers_exit_process(ngx_webtorch_conf_t *conf);
+
+/* by its index in conf->balancers, in a worker */
+ngx_webtorch_balancer_t *ngx_webtorch_balancer_get(uint32_t index);
 
 
 #endif /* _NGX_WEBTORCH_BALANCER_H_INCLUDED_ */

@@ -17,6 +17,8 @@ static double ngx_http_webtorch_server_error(
     ngx_http_webtorch_status_server_t *server);
 static double ngx_http_webtorch_server_ejected(
     ngx_http_webtorch_status_server_t *server);
+static double ngx_http_webtorch_server_out(
+    ngx_http_webtorch_status_server_t *server);
 static double ngx_http_webtorch_server_ejections(
     ngx_http_webtorch_status_server_t *server);
 
@@ -44,6 +46,9 @@ ngx_http_webtorch_status_balancers(ngx_http_webtorch_family_t *f)
           ngx_http_webtorch_server_ejections },
         { "webtorch_balancer_ejected", "gauge", NULL,
           "1: the server is ejected.", ngx_http_webtorch_server_ejected },
+        { "webtorch_balancer_out", "gauge", NULL,
+          "1: an operator has ejected the server.",
+          ngx_http_webtorch_server_out },
         { "webtorch_balancer_in_flight", "gauge", NULL,
           "Requests without an answer yet.",
           ngx_http_webtorch_server_inflight },
@@ -162,6 +167,13 @@ static double
 ngx_http_webtorch_server_ejected(ngx_http_webtorch_status_server_t *server)
 {
     return server->server.ejected;
+}
+
+
+static double
+ngx_http_webtorch_server_out(ngx_http_webtorch_status_server_t *server)
+{
+    return (double) server->out;
 }
 
 

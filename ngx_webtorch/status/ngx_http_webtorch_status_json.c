@@ -439,11 +439,13 @@ ngx_http_webtorch_json_balancers(ngx_http_webtorch_status_writer_t *w,
             ngx_http_webtorch_json_begin(w, k, &server[k].name);
             ngx_http_webtorch_json_printf(w, ",\"picks\":%uL,"
                                           "\"ejections\":%uL,\"ejected\":%s,"
+                                          "\"out\":%s,"
                                           "\"in_flight\":%uD",
                                           server[k].picks,
                                           server[k].ejections,
                                           server[k].server.ejected
                                           ? "true" : "false",
+                                          server[k].out ? "true" : "false",
                                           server[k].server.inflight);
             ngx_http_webtorch_json_number(w, "service",
                                           server[k].server.service);

@@ -146,7 +146,12 @@ ngx_http_webtorch_problems_of_servers(ngx_http_webtorch_problems_t *p)
         server = sb[i].servers.elts;
 
         for (k = 0; k < sb[i].servers.nelts; k++) {
-            if (server[k].server.ejected) {
+            if (server[k].out) {
+                ngx_http_webtorch_problem(p, "an operator has ejected server "
+                                          "%V of upstream %V", &server[k].name,
+                                          &sb[i].balancer->name);
+
+            } else if (server[k].server.ejected) {
                 ngx_http_webtorch_problem(p, "server %V of upstream %V is "
                                           "ejected", &server[k].name,
                                           &sb[i].balancer->name);

@@ -398,7 +398,8 @@ ngx_http_webtorch_snapshot_servers(ngx_pool_t *pool,
     for (i = 0; i < n; i++) {
         s = &b->servers[i];
 
-        if (b->records[i].id == 0 || memory->names[i][0] == '\0') {
+        if (sb->balancer->groups[i] == 0) {
+            /* of another configuration */
             continue;
         }
 
@@ -414,6 +415,7 @@ ngx_http_webtorch_snapshot_servers(ngx_pool_t *pool,
         server->server.concurrency = s->concurrency;
         server->server.error = s->error;
 
+        server->out = b->records[i].out;
         server->picks = b->records[i].picks;
         server->ejections = b->records[i].ejections;
     }

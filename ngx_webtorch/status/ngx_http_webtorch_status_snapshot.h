@@ -39,6 +39,7 @@ typedef struct {
 typedef struct {
     ngx_str_t                        name;
     webtorch_server_t                server;
+    ngx_uint_t                       out;        /* ejected by an operator */
     uint64_t                         picks;
     uint64_t                         ejections;
 } ngx_http_webtorch_status_server_t;

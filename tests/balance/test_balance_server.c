@@ -99,6 +99,57 @@ server_place_is_reused(void)
 
 
 static void
+server_place_keeps_an_order(void)
+{
+    uint32_t  i, place;
+
+    setup(2);
+    place = ngx_webtorch_balance_find(b, 50, now);
+    ngx_webtorch_balance_order(b, place, 1, now);
+
+    for (i = 100; i < 100 + 2 * NGX_WEBTORCH_BALANCE_SERVERS; i++) {
+        now += 1000;
+        (void) ngx_webtorch_balance_find(b, i, now);
+    }
+
+    check(b->records[place].id == 50 && b->records[place].out);
+
+    /* its place is used when all others have requests */
+
+    for (i = 0; i < NGX_WEBTORCH_BALANCE_SERVERS; i++) {
+        b->servers[i].inflight = (i != place);
+    }
+
+    check(ngx_webtorch_balance_find(b, 4711, now) == place);
+    check(b->records[place].out == 0);
+}
+
+
+static void
+server_is_returned(void)
+{
+    setup(2);
+
+    ngx_webtorch_balance_order(b, 0, 1, now);
+    ngx_webtorch_balance_order(b, 0, 0, now);
+    check(b->records[0].out == 0 && b->servers[0].limit == 2);
+
+    /* one that failures have ejected as well is probed at once */
+
+    b->servers[1].probe = now + 10 * SECOND;
+    ngx_webtorch_balance_order(b, 1, 1, now);
+    ngx_webtorch_balance_order(b, 1, 0, now);
+    check(b->servers[1].probe == now && b->servers[1].limit == 0);
+
+    /* one that is not out keeps what it has */
+
+    b->servers[0].limit = 0;
+    ngx_webtorch_balance_order(b, 0, 0, now);
+    check(b->servers[0].limit == 0);
+}
+
+
+static void
 server_place_loses_its_keys(void)
 {
     float                           all[1] = { 0.5f };
@@ -168,6 +219,8 @@ const test_case_t  test_server_cases[] = {
     test_case(reserve_evicts_keys),
     test_case(reserve_columns),
     test_case(server_place_is_reused),
+    test_case(server_place_keeps_an_order),
+    test_case(server_is_returned),
     test_case(server_place_loses_its_keys),
     test_case(worker_reap),
     { NULL, NULL }

@@ -15,7 +15,7 @@ from webtorch._model import Model, models
 from webtorch._request import Request
 from webtorch._streams import StreamFunction
 from webtorch._versions import DEFAULT, VersionError
-from webtorch._worker import loading
+from webtorch._worker import loading, peers
 from webtorch._worker.follower import Follower
 from webtorch._worker.versions import models_of, versions
 from webtorch._zone.checkpoint import (
@@ -56,6 +56,12 @@ def control(request: Request) -> Any:
 def _run(request: Request, action: Callable[..., Any], names: list[str], body: Body) -> Any:
     try:
         result = _logged(request, action, names, body)
+    except peers.UnknownPeerError as error:
+        raise HTTPError(
+            404,
+            str(error),
+            code="unknown_server",
+        ) from error
     except VersionError as error:
         raise HTTPError(404, str(error), code="unknown_version") from error
     except (DamagedError, NotFiniteError, DamagedOrdersError) as error:
@@ -259,6 +265,36 @@ def _of_function(name: str, body: Body, stored: bool) -> list[tuple[str, str]]:
         if model in used and (stored or not _reason_to_stay(models.versions(model)[version]))
     ]
     return sorted(found)
+
+
+# --- balancers ---
+
+
+def list_balancers(body: Body) -> Any:
+    """Return all upstreams with a balancer."""
+    return peers.describe()
+
+
+def get_balancer(name: str, body: Body) -> Any:
+    """Return the servers of an upstream."""
+    return peers.describe_upstream(name)
+
+
+def eject_server(name: str, body: Body) -> Any:
+    """Eject a server until it is returned."""
+    return _order_server(name, body, True)
+
+
+def return_server(name: str, body: Body) -> Any:
+    """Return a server that an operator or failures have ejected."""
+    return _order_server(name, body, False)
+
+
+def _order_server(name: str, body: Body, out: bool) -> Any:
+    if "server" not in body:
+        raise HTTPError(422, '"server" is missing', code="invalid_argument")
+    peers.order(name, body["server"], out=out)
+    return peers.describe_upstream(name)
 
 
 # --- what they share ---
@@ -488,10 +524,13 @@ _CHANGES = {
     unload,
     repository_load,
     repository_unload,
+    eject_server,
+    return_server,
 }
 
 _VERSION = {"version": str}
 _PARAMETERS = {"parameters": dict}
+_SERVER = {"server": str}
 
 _ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]]] = [
     (re.compile(path + "/?$"), method, action, keys)
@@ -508,5 +547,9 @@ _ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]
         (r"/models/([^/]+)/load", "POST", load, _VERSION),
         (r"/models/([^/]+)/unload", "POST", unload, _VERSION),
         (r"/models/([^/]+)", "GET", get_model, {}),
+        (r"/balancers", "GET", list_balancers, {}),
+        (r"/balancers/([^/]+)/eject", "POST", eject_server, _SERVER),
+        (r"/balancers/([^/]+)/return", "POST", return_server, _SERVER),
+        (r"/balancers/([^/]+)", "GET", get_balancer, {}),
     )
 ]

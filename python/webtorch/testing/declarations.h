@@ -41,6 +41,11 @@
 
 #define WEBTORCH_STREAM_RESUME 32
 
+#define WEBTORCH_PEER_UP      0
+#define WEBTORCH_PEER_EJECTED 1
+#define WEBTORCH_PEER_OUT     2
+#define WEBTORCH_PEER_DOWN    3
+
 #define WEBTORCH_GET          1
 #define WEBTORCH_HEAD         2
 #define WEBTORCH_POST         4
@@ -286,6 +291,16 @@ typedef struct {
 } webtorch_server_t;
 
 typedef struct {
+    char      name[WEBTORCH_NAME_LEN];
+    int32_t   state;
+    uint32_t  backup;
+    uint32_t  inflight;
+    float     error;
+    uint64_t  picks;
+    uint64_t  ejections;
+} webtorch_peer_t;
+
+typedef struct {
     uint32_t  server;
     int32_t   outcome;
     float     latency;
@@ -421,6 +436,10 @@ uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *ser
 int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
 
 int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
+
+uint32_t ngx_webtorch_balancer_names(webtorch_str_t *names, uint32_t n);
+uint32_t ngx_webtorch_balancer_peers(uint32_t balancer, webtorch_peer_t *peers, uint32_t n);
+int ngx_webtorch_balancer_order(uint32_t balancer, const char *address, size_t len, int out);
 
 int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type, size_t content_type_len, const char *body, size_t len);
 
