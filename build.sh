@@ -9,12 +9,13 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 NGINX=/usr/sbin/nginx               # not in the PATH of every user
 NGINX_DEV=/usr/share/nginx/src      # where nginx-dev keeps headers and configure
 MODULE=ngx_http_webtorch_module.so
+FORMATS=libwebtorch_formats.so      # what webtorch.testing loads
 JOBS=$(nproc)
 WORKERS=$((JOBS * 2))               # tests at once
 
 BUILD_PACKAGES=(nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl)
 TEST_PACKAGES=(chromium cppcheck shellcheck clang-14 libclang-rt-14-dev nghttp2-client openssl
-               espeak-ng)
+               espeak-ng prometheus)
 STATIC_PACKAGES=(libpcre2-dev libssl-dev)
 
 declare -A WHY=(
@@ -35,6 +36,10 @@ declare -A WHY=(
     [nghttp2-client]='HTTP/2 clients for the tests'
     [openssl]='makes certificates for the tests of TLS'
     [espeak-ng]='speaks in the tests of streams of audio'
+    [debhelper]='builds the Debian package'
+    [dpkg-dev]='builds the Debian package'
+    [fakeroot]='builds the Debian package as any user'
+    [prometheus]='checks the rules of alerts (Debian also starts the server, on port 9090)'
     [libpcre2-dev]='regular expressions of nginx'
     [libssl-dev]='TLS of nginx'
 )
@@ -57,6 +62,7 @@ help() {
                           OPTIONS go to its configure
 ./build.sh wheel [SOURCE] build dist/webtorch-*.whl with an nginx inside, of the tree SOURCE or of
                           the release that packaging/wheel.sh names
+./build.sh deb            build dist/libnginx-mod-http-webtorch_*.deb for Debian's nginx
 ./build.sh packages       build what dist/ has, and try it on a bare Debian (as root)
 ./build.sh lock           write the versions of Python packages in .venv to requirements.lock
 ./build.sh help           this text
@@ -180,7 +186,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
 options = [extras[name] for name in ("client", "examples", "online", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
-    name = re.match("[a-z0-9-]+", package)[0]
+    name = re.match("[A-Za-z0-9-]+", package)[0]
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -214,13 +220,22 @@ build_module() {
 
     make -s -j "$JOBS" -C "$tree" -f objs/Makefile modules
 
-    if [[ $tree/objs/$MODULE -nt build/modules/$MODULE ]]; then
+    if [[ $tree/objs/$MODULE -nt build/modules/$MODULE || ! -e build/modules/$FORMATS ]]; then
         # renamed, not overwritten: a running nginx may have the old file mapped
         mkdir -p build/modules
         cp "$tree/objs/$MODULE" "build/modules/$MODULE.new"
         mv "build/modules/$MODULE.new" "build/modules/$MODULE"
+        link_formats "$tree" "build/modules/$FORMATS"
         say "built build/modules/$MODULE for nginx $(nginx_version "$NGINX_DEV")"
     fi
+}
+
+# Links the formats of tensors, which need no nginx, as a library: TREE FILE
+link_formats() {
+    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange}/*.o -Wl,-z,relro -Wl,-z,now \
+        -Wl,-z,defs -Wl,--version-script="$ROOT/ngx_webtorch/exchange/formats.map" \
+        -lsimdjson -lz -lstdc++ -lm
+    mv "$2.new" "$2"
 }
 
 # Configures the nginx of a source tree in a directory of ours, unless that is
@@ -333,6 +348,8 @@ compile_strictly() {
 
 # shellcheck source=packaging/wheel.sh
 source "$ROOT/packaging/wheel.sh"
+# shellcheck source=packaging/deb.sh
+source "$ROOT/packaging/deb.sh"
 # shellcheck source=packaging/try.sh
 source "$ROOT/packaging/try.sh"
 
@@ -434,6 +451,7 @@ main() {
         test) run_tests "${@:2}" ;;
         static) build_static "${@:2}" ;;
         wheel) build_wheel "${@:2}" ;;
+        deb) build_deb ;;
         packages) build_packages "${@:2}" ;;
         lock) lock_python_packages ;;
         help | -h | --help) help ;;

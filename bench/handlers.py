@@ -39,6 +39,7 @@ location = /flower { webtorch_handler handlers_app:flower; }
 location = /wait { webtorch_handler handlers_app:wait; }
 location = /wait_async { webtorch_handler handlers_app:wait_async queue=2000; }
 location = /alone { webtorch_handler handlers_app:alone; }
+location = /without { webtorch_handler handlers_app:without; }
 location = /together { webtorch_handler handlers_app:together; }
 location = /picture { webtorch_handler handlers_app:picture; }
 """
@@ -128,10 +129,16 @@ def pictures(settings: Settings) -> Row:
 
 
 def batched(settings: Settings) -> Row:
-    """Rows of async handlers that are computed together, against one call for each."""
+    """Rows of async handlers that are computed together, against one call for each.
+
+    The same handler without the function shows what there would be if batches cost nothing.
+    """
     with start() as server:
         ratios = compare(server, "/together", settings, "/alone")
-    return at_least("batched() from async handlers, ratio to calls", 5, ratios)
+        without = compare(server, "/without", settings, "/alone")
+    limit = median(without["ratios"])
+    name = f"batched() from async handlers, ratio to calls (without the function {limit:.2f})"
+    return at_least(name, 5, {**ratios, "without": without["ratios"]})
 
 
 def seconds_of(path: str, calls: int) -> float:

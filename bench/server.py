@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -56,6 +56,7 @@ class Server:
         events: text for the events block. By default a worker accepts all connections that wait:
             one in each round is too few for 1000, the last of which would wait for seconds.
         main: text for the main context.
+        tool: a command that nginx is run by, for example valgrind.
 
     """
 
@@ -71,7 +72,9 @@ class Server:
         listen: str = "",
         events: str = "multi_accept on;",
         main: str = "",
+        tool: Sequence[str] = (),
     ) -> None:
+        self._tool = tool
         self.workers = workers
         self._environment = {**os.environ, **(environment or {})}
         self._listen = listen
@@ -109,7 +112,11 @@ class Server:
         begin = time.perf_counter()
         conf = self._prefix / "nginx.conf"
         self._process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"],
+            [
+                *self._tool,
+                "/usr/sbin/nginx",
+                *("-p", f"{self._prefix}/", "-c", str(conf), "-g", "daemon off;"),
+            ],
             env=self._environment,
         )
         self._wait()

@@ -7,7 +7,7 @@ build/generate.pt:
     ./build.sh run nginx-conf/generate.conf
     curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:3000/v1/write?prompt=nginx+'
 
-In a page: `new EventSource("/v1/write?prompt=nginx+").onmessage = event => ...`.
+<http://localhost:3000/generate.html> shows what it writes with an `EventSource`.
 """
 
 import sys

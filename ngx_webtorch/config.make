@@ -12,3 +12,12 @@ $ngx_obj:	CFLAGS += -std=c++17
 
 END
 done
+
+# the assembler includes the page
+
+cat << END                                                    >> $NGX_MAKEFILE
+
+$NGX_OBJS/addon/status/ngx_http_webtorch_status_page.$ngx_objext: \
+	$ngx_addon_dir/status/status.html
+
+END

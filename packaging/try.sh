@@ -5,10 +5,12 @@ TRY_SUITE=bookworm
 TRY_MIRROR=http://deb.debian.org/debian
 TRY_PORT=${TRY_PORT:-8099}
 
-# Builds the packages and tries them; as root, who makes the chroot.
+# Builds the packages and tries them; as root, who makes the chroots.
 build_packages() {
     build_wheel "$@"
+    build_deb
     try_wheel
+    try_deb
 }
 
 # A user installs the wheel, makes a project, serves it, and sends the first line
@@ -16,14 +18,10 @@ build_packages() {
 try_wheel() {
     local chroot=$ROOT/build/packages/$TRY_SUITE
 
-    ((EUID == 0)) || die 'packages are tried as root, who makes a chroot.'
-    command -v debootstrap >/dev/null || die 'packages need debootstrap: apt-get install debootstrap'
-
-    once "$chroot.made" "$TRY_SUITE" make_chroot "$chroot"
-    rm -rf "$chroot/opt/site" "$chroot/opt/dist" "$chroot/home/someone"
-    mkdir -p "$chroot/opt/dist"
-    cp -al .venv/lib/python3.*/site-packages "$chroot/opt/site"
-    rm -rf "$chroot"/opt/site/*webtorch* "$chroot"/opt/site/*.pth "$chroot"/opt/site/pip*
+    require_chroots
+    once "$chroot.made" "$TRY_SUITE" make_chroot "$chroot" python3,python3-venv,python3-pip,curl
+    rm -rf "$chroot/home/someone"
+    add_site "$chroot"
     cp dist/webtorch-*.whl "$chroot/opt/dist/"
     cp packaging/try_wheel.sh "$chroot/opt/"
 
@@ -31,16 +29,62 @@ try_wheel() {
     unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "
         mount -t proc proc /proc
         useradd --create-home --shell /bin/bash someone
-        chmod -R a+rX /opt
         su - someone -c 'PORT=$TRY_PORT sh /opt/try_wheel.sh'
         userdel someone" | tee build/packages/wheel.txt
     grep -q '^ok' build/packages/wheel.txt || die 'the wheel does not work, see above.'
 }
 
+# An administrator installs the package and Debian's nginx by the five commands of
+# docs/install.md, upgrades it under load, removes and purges it.
+try_deb() {
+    local chroot=$ROOT/build/packages/$TRY_SUITE-nginx package
+
+    require_chroots
+    say "making a chroot of $TRY_SUITE alone"
+    rm -rf "$chroot"
+    make_chroot "$chroot" curl,ca-certificates,logrotate
+    add_site "$chroot"
+    package=$(echo dist/libnginx-mod-http-webtorch_*.deb)
+    cp "$package" "$chroot/opt/dist/libnginx-mod-http-webtorch.deb"
+    repack "$package" "$chroot/opt/dist/newer.deb"
+    cp packaging/try_deb.sh "$chroot/opt/"
+
+    say "trying $package on a bare $TRY_SUITE"
+    unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "
+        mount -t proc proc /proc
+        PORT=$TRY_PORT sh /opt/try_deb.sh" | tee build/packages/deb.txt
+    grep -q '^ok' build/packages/deb.txt || die 'the package does not work, see above.'
+}
+
+# Packs a package again as the next version: PACKAGE FILE
+repack() {
+    local tree=build/packages/newer
+
+    rm -rf "$tree"
+    dpkg-deb -R "$1" "$tree"
+    sed -i 's/^Version: .*/&+1/' "$tree/DEBIAN/control"
+    dpkg-deb --root-owner-group -b "$tree" "$2" >/dev/null
+}
+
+require_chroots() {
+    ((EUID == 0)) || die 'packages are tried as root, who makes a chroot.'
+    command -v debootstrap >/dev/null || die 'packages need debootstrap: apt-get install debootstrap'
+}
+
+# The Python packages of .venv, in place of downloads: CHROOT
+add_site() {
+    rm -rf "$1/opt/site" "$1/opt/dist"
+    mkdir -p "$1/opt/dist"
+    cp -al .venv/lib/python3.*/site-packages "$1/opt/site"
+    rm -rf "$1"/opt/site/*webtorch* "$1"/opt/site/*.pth "$1"/opt/site/pip*
+    chmod -R a+rX "$1/opt"
+}
+
+# A bare Debian with some more packages: CHROOT PACKAGES
 make_chroot() {
-    say "making a chroot of $TRY_SUITE with Python and pip alone"
+    say "making a chroot of $TRY_SUITE with $2"
     rm -rf "$1"
     mkdir -p "$(dirname "$1")"
-    debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,curl \
+    debootstrap --variant=minbase --include="$2" \
         "$TRY_SUITE" "$1" "$TRY_MIRROR" >"$1.log"
 }

@@ -42,6 +42,11 @@ async def alone(request: webtorch.Request) -> Tensor:
 
 
 @webtorch.handler
+async def without(request: webtorch.Request) -> Tensor:
+    return torch.tensor(request.json())
+
+
+@webtorch.handler
 async def together(request: webtorch.Request) -> Tensor:
     return await output.batched(torch.tensor(request.json()))
 

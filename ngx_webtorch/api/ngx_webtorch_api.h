@@ -101,6 +101,10 @@ typedef struct {
     uint32_t         noptional;           /* inputs with WEBTORCH_OPTIONAL and
                                              no default: Python gets None */
     webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];       /* of inputs */
+
+    /* "model=" as far as it has no variables, which C sets before Python
+       describes the handler; empty: not set */
+    char             model[WEBTORCH_CHOICE_LEN];
 } webtorch_schema_t;
 
 
@@ -202,6 +206,7 @@ typedef struct {
 
     /* of variable axes; in a result those of outputs, too */
     int64_t    sizes[WEBTORCH_MAX_AXES];
+    uint32_t   choice;                    /* as in a batch's sizes */
 
     int32_t    status;                    /* 0, of HTTP, or one of these above */
     char      *result;                    /* outputs, then the text */
@@ -218,6 +223,8 @@ typedef struct {
     uint32_t             first;           /* row */
     uint32_t             rows;
     int32_t              status;          /* 0, or HTTP status of the failure */
+    uint32_t             expired;         /* C only; its time was over in the
+                                             call */
     webtorch_failure_t  *failure;         /* NULL: details are only logged */
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
@@ -246,8 +253,9 @@ typedef struct {
     uint64_t         text_len;
 
     /*
-     * Sizes of variable axes, Python sets those that only outputs have; the
-     * last element is the bits of absent optional inputs.
+     * Sizes of variable axes, Python sets those that only outputs have; then
+     * the bits of absent optional inputs, and the number of the versions of
+     * models that the call uses, 0: those that the code names.
      */
     int64_t          sizes[WEBTORCH_NSIZES];
 } webtorch_batch_t;
@@ -361,6 +369,7 @@ typedef struct {
     uint64_t         weights;             /* identifies the file of "weights="
                                              when it began; 0: there was none */
     uint32_t         undo;                /* the snapshot is complete */
+    uint32_t         frozen;              /* training makes no steps */
 } webtorch_counters_t;
 
 
@@ -491,6 +500,13 @@ void ngx_webtorch_rows_cancel(webtorch_rows_t *rows);
 uint32_t ngx_webtorch_rows_finished(webtorch_rows_t **rows, uint32_t n);
 void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
+/*
+ * Versions that requests may choose, by "=model@version", or of all models of
+ * a function by "/module:function@version".  Number 0: no longer; -1: there are
+ * too many, or the name is too long.
+ */
+int ngx_webtorch_choice_set(const char *name, uint32_t number);
+
 /* frees an input buffer that Python owns */
 void ngx_webtorch_buffer_free(void *p);
 
@@ -555,6 +571,16 @@ void ngx_webtorch_block_detach(uint32_t id);
  */
 void ngx_webtorch_block_supersede(uint32_t id, uint32_t optimizer);
 
+/* the block of a version that is unloaded is not found any more */
+void ngx_webtorch_block_retire(uint32_t id);
+
+/*
+ * The number of the last order of an operator that this worker has followed,
+ * and how many workers that serve have not followed an order.
+ */
+void ngx_webtorch_orders_followed(uint64_t number);
+uint32_t ngx_webtorch_orders_behind(uint64_t number);
+
 /* counts a step, in any worker */
 void ngx_webtorch_block_step(uint32_t id);
 
@@ -579,6 +605,9 @@ void ngx_webtorch_saver_resign(void);
 
 /* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);
+
+/* the cells of a metric in this worker, see metrics/; NULL: it is not counted */
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
 /* cdef: c end */
 

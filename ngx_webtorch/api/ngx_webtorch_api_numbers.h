@@ -75,7 +75,13 @@
 
 /* the index in sizes[] of the bits of absent optional inputs */
 #define WEBTORCH_ABSENT       8
-#define WEBTORCH_NSIZES       9
+
+/* the index in sizes[] of the number of the versions that the calls use */
+#define WEBTORCH_CHOICE       9
+#define WEBTORCH_NSIZES       10
+
+/* a model or a function, "@", a version and a zero byte */
+#define WEBTORCH_CHOICE_LEN   256
 
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096
@@ -127,6 +133,16 @@
 
 /* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
+
+/* what a metric's cells are, see metrics/ */
+#define WEBTORCH_METRIC_COUNTER    0
+#define WEBTORCH_METRIC_HISTOGRAM  1
+#define WEBTORCH_METRIC_SUM        2
+#define WEBTORCH_METRIC_MAX        3
+#define WEBTORCH_METRIC_MIN        4
+#define WEBTORCH_METRIC_MEAN       5
+#define WEBTORCH_METRIC_MODEL      6
+#define WEBTORCH_METRIC_STAGE      7
 
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4

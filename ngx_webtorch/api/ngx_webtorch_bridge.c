@@ -1248,226 +1248,244 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, char *, size_t)
-/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  5 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // char const *
-/*  6 */ _CFFI_OP(_CFFI_OP_POINTER, 140), // char *
-/*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/*  8 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 10 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 11 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 12 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_schema_t *
-/* 13 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, char const *, webtorch_schema_t const *)
-/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_schema_t const *
-/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, float const *, uint32_t)
-/* 22 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // float const *
-/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, uint32_t)
-/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(char const *, uint32_t)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char const *
+/*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t)
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, char *, size_t)
+/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  9 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char *
+/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 15 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t *
+/* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
+/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t const *)
+/* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 22 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t const *
+/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, float const *, uint32_t)
+/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // float const *
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t)
 /* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 33 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 35 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_batch_t *
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(uint32_t, webtorch_params_t const *)
+/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 36 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 200), // webtorch_params_t const *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_batch_t *
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(void)
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_batch_t *)
-/* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 35),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 47 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_form_t *
-/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 50 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 47),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // webtorch_part_t *
-/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, char const *, size_t)
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 199), // webtorch_job_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 66 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_reply_t const *
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, webtorch_params_t const *)
+/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 218), // webtorch_params_t const *
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(void)
+/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_batch_t *)
+/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
+/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t *
+/* 52 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_part_t *
+/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, char const *, size_t)
+/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_job_t *
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
+/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 65), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_wanted_t const *
-/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // webtorch_block_t *
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // webtorch_form_t const *
-/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_span_t const *
-/* 82 */ _CFFI_OP(_CFFI_OP_NOOP, 6),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // uint64_t *
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 207), // webtorch_sample_t *
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 91 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // webtorch_server_t *
-/* 93 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(void)
-/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 35), // webtorch_batch_t * *
-/* 99 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 1), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 131), // webtorch_rows_t * *
-/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(int)
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
+/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t const *
+/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_wanted_t const *
+/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_block_t *
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t const *
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_span_t const *
+/* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // uint64_t *
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_sample_t *
+/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_server_t *
+/* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
+/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // webtorch_batch_t * *
+/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(int, char const *, size_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 110 */ _CFFI_OP(_CFFI_OP_NOOP, 5),
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(uint32_t)
-/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(uint32_t, uint32_t)
-/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 109 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // webtorch_rows_t * *
+/* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 90), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 114 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 115 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 116 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // double const *
 /* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(void *)
-/* 121 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // void *
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int)
+/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(void)
-/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 126 */ _CFFI_OP(_CFFI_OP_NOOP, 59),
-/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_failure_t const *
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_rows_t *)
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_rows_t *
-/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION, 186), // void()(webtorch_settings_t const *)
-/* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_settings_t const *
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION, 131), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 137 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_rows_t const *
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 6), // char * *
-/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 141 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[16][64]
-/* 142 */ (_cffi_opcode_t)(16),
-/* 143 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[256]
-/* 144 */ (_cffi_opcode_t)(256),
-/* 145 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[32][64]
-/* 146 */ (_cffi_opcode_t)(32),
-/* 147 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[512]
-/* 148 */ (_cffi_opcode_t)(512),
-/* 149 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[64]
-/* 150 */ (_cffi_opcode_t)(64),
-/* 151 */ _CFFI_OP(_CFFI_OP_ARRAY, 140), // char[74]
-/* 152 */ (_cffi_opcode_t)(74),
-/* 153 */ _CFFI_OP(_CFFI_OP_ARRAY, 149), // char[8][64]
-/* 154 */ (_cffi_opcode_t)(8),
-/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 156 */ _CFFI_OP(_CFFI_OP_ARRAY, 155), // float[8]
-/* 157 */ (_cffi_opcode_t)(8),
-/* 158 */ _CFFI_OP(_CFFI_OP_ARRAY, 156), // float[8][8]
-/* 159 */ (_cffi_opcode_t)(8),
-/* 160 */ _CFFI_OP(_CFFI_OP_POINTER, 3), // int(*)(uint32_t, char const *, char *, size_t)
-/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 9), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 162 */ _CFFI_OP(_CFFI_OP_POINTER, 26), // int(*)(uint32_t, uint32_t)
-/* 163 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 41), // int(*)(void)
-/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 166 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 166), // int64_t[8]
-/* 168 */ (_cffi_opcode_t)(8),
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 166), // int64_t[9]
-/* 170 */ (_cffi_opcode_t)(9),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[32]
-/* 172 */ (_cffi_opcode_t)(32),
-/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 7), // size_t[64]
-/* 174 */ (_cffi_opcode_t)(64),
-/* 175 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 176), // uintptr_t[32]
-/* 178 */ (_cffi_opcode_t)(32),
-/* 179 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // void *[32]
-/* 180 */ (_cffi_opcode_t)(32),
-/* 181 */ _CFFI_OP(_CFFI_OP_ARRAY, 121), // void *[64]
-/* 182 */ (_cffi_opcode_t)(64),
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 105), // void(*)(int)
-/* 184 */ _CFFI_OP(_CFFI_OP_POINTER, 123), // void(*)(void)
-/* 185 */ _CFFI_OP(_CFFI_OP_POINTER, 133), // void(*)(webtorch_settings_t const *)
-/* 186 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 188 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 189 */ _CFFI_OP(_CFFI_OP_POINTER, 190), // webtorch_counters_t *
-/* 190 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 191 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // webtorch_failure_t *
-/* 192 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 193 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 194 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // webtorch_gap_t[32]
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int, char const *, size_t)
+/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 125 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t)
+/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t, uint32_t)
+/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint64_t)
+/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void *)
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // void *
+/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void)
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
+/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t const *
+/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_rows_t *)
+/* 149 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t *
+/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_settings_t const *)
+/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // webtorch_settings_t const *
+/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t const *
+/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
+/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 159 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[16][64]
+/* 160 */ (_cffi_opcode_t)(16),
+/* 161 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[256]
+/* 162 */ (_cffi_opcode_t)(256),
+/* 163 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[32][64]
+/* 164 */ (_cffi_opcode_t)(32),
+/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[512]
+/* 166 */ (_cffi_opcode_t)(512),
+/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[64]
+/* 168 */ (_cffi_opcode_t)(64),
+/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[74]
+/* 170 */ (_cffi_opcode_t)(74),
+/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[8][64]
+/* 172 */ (_cffi_opcode_t)(8),
+/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // float[8]
+/* 176 */ (_cffi_opcode_t)(8),
+/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 175), // float[8][8]
+/* 178 */ (_cffi_opcode_t)(8),
+/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
+/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t)
+/* 182 */ _CFFI_OP(_CFFI_OP_POINTER, 34), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // int(*)(void)
+/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 185 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[10]
+/* 187 */ (_cffi_opcode_t)(10),
+/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[8]
+/* 189 */ (_cffi_opcode_t)(8),
+/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
+/* 191 */ (_cffi_opcode_t)(32),
+/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
+/* 193 */ (_cffi_opcode_t)(64),
+/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // uintptr_t[32]
 /* 196 */ (_cffi_opcode_t)(32),
-/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // webtorch_header_t *
-/* 198 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 199 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 200 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 201 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // webtorch_reply_t *
-/* 203 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
-/* 204 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_request_t *
-/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
-/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
-/* 207 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
-/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
-/* 209 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
-/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
-/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
-/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_spec_t[32]
+/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[32]
+/* 198 */ (_cffi_opcode_t)(32),
+/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[64]
+/* 200 */ (_cffi_opcode_t)(64),
+/* 201 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void(*)(int)
+/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void(*)(void)
+/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // void(*)(webtorch_settings_t const *)
+/* 204 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_counters_t *
+/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t *
+/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_gap_t[32]
 /* 214 */ (_cffi_opcode_t)(32),
-/* 215 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_spec_t[64]
-/* 216 */ (_cffi_opcode_t)(64),
-/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
-/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
-/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
+/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_header_t *
+/* 216 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 220 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t *
+/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
+/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_request_t *
+/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
+/* 224 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
+/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
+/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
+/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
+/* 228 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
+/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
+/* 230 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
+/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[32]
+/* 232 */ (_cffi_opcode_t)(32),
+/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[64]
+/* 234 */ (_cffi_opcode_t)(64),
+/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
+/* 236 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
+/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1489,7 +1507,7 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   { uintptr_t(*tmp)[32] = &p->outputs; (void)tmp; }
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
-  { int64_t(*tmp)[9] = &p->sizes; (void)tmp; }
+  { int64_t(*tmp)[10] = &p->sizes; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1520,6 +1538,7 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
   (void)((p->weights) | 0);  /* check that 'webtorch_counters_t.weights' is an integer */
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
+  (void)((p->frozen) | 0);  /* check that 'webtorch_counters_t.frozen' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
 
@@ -1586,6 +1605,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   (void)((p->first) | 0);  /* check that 'webtorch_job_t.first' is an integer */
   (void)((p->rows) | 0);  /* check that 'webtorch_job_t.rows' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_job_t.status' is an integer */
+  (void)((p->expired) | 0);  /* check that 'webtorch_job_t.expired' is an integer */
   { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
   { webtorch_request_t * *tmp = &p->request; (void)tmp; }
   { webtorch_reply_t * *tmp = &p->reply; (void)tmp; }
@@ -1681,6 +1701,7 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
   { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
+  (void)((p->choice) | 0);  /* check that 'webtorch_rows_t.choice' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
   { char * *tmp = &p->result; (void)tmp; }
   (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
@@ -1732,6 +1753,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->nmasks) | 0);  /* check that 'webtorch_schema_t.nmasks' is an integer */
   (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
   { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
+  { char(*tmp)[256] = &p->model; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -2014,10 +2036,10 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(98), arg0, (char **)&x0);
+      _cffi_type(105), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2056,10 +2078,10 @@ _cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(35), arg0, (char **)&x0);
+      _cffi_type(39), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(35), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2124,10 +2146,10 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(98), arg0, (char **)&x0);
+      _cffi_type(105), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2176,10 +2198,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg1, (char **)&x1);
+      _cffi_type(43), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(43), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2228,19 +2250,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(86), arg1, (char **)&x1);
+      _cffi_type(90), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(86), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(90), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(87), arg2, (char **)&x2);
+      _cffi_type(91), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(87), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(91), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2291,10 +2313,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(23), arg1, (char **)&x1);
+      _cffi_type(27), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(23), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(27), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2345,10 +2367,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(92), arg1, (char **)&x1);
+      _cffi_type(96), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(96), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2395,10 +2417,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(75), arg0, (char **)&x0);
+      _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(75), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2408,10 +2430,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(77), arg2, (char **)&x2);
+      _cffi_type(81), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(77), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(81), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2571,6 +2593,34 @@ _cffi_f_ngx_webtorch_block_restore(PyObject *self, PyObject *arg0)
 #  define _cffi_f_ngx_webtorch_block_restore _cffi_d_ngx_webtorch_block_restore
 #endif
 
+static void _cffi_d_ngx_webtorch_block_retire(uint32_t x0)
+{
+  ngx_webtorch_block_retire(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_block_retire(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_block_retire(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_block_retire _cffi_d_ngx_webtorch_block_retire
+#endif
+
 static void _cffi_d_ngx_webtorch_block_snapshot(uint32_t x0, uint32_t x1)
 {
   ngx_webtorch_block_snapshot(x0, x1);
@@ -2718,10 +2768,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(121), arg0, (char **)&x0);
+      _cffi_type(139), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(121), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2739,6 +2789,54 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
 }
 #else
 #  define _cffi_f_ngx_webtorch_buffer_free _cffi_d_ngx_webtorch_buffer_free
+#endif
+
+static int _cffi_d_ngx_webtorch_choice_set(char const * x0, uint32_t x1)
+{
+  return ngx_webtorch_choice_set(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_choice_set(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_choice_set", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_choice_set(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_choice_set _cffi_d_ngx_webtorch_choice_set
 #endif
 
 static int _cffi_d_ngx_webtorch_exiting(void)
@@ -2788,10 +2886,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg0, (char **)&x0);
+      _cffi_type(63), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2801,10 +2899,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(128), arg2, (char **)&x2);
+      _cffi_type(146), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(128), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(146), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2847,28 +2945,28 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(80), arg0, (char **)&x0);
+      _cffi_type(84), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(80), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(81), arg1, (char **)&x1);
+      _cffi_type(85), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(81), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(85), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(6), arg2, (char **)&x2);
+      _cffi_type(10), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(6), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(10), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2915,19 +3013,19 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(47), arg0, (char **)&x0);
+      _cffi_type(51), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(47), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg1, (char **)&x1);
+      _cffi_type(1), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2937,10 +3035,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg3, (char **)&x3);
+      _cffi_type(1), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2987,19 +3085,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(47), arg0, (char **)&x0);
+      _cffi_type(51), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(47), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(55), arg1, (char **)&x1);
+      _cffi_type(59), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(55), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3048,10 +3146,10 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg1, (char **)&x1);
+      _cffi_type(1), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3075,6 +3173,151 @@ _cffi_f_ngx_webtorch_log(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_log _cffi_d_ngx_webtorch_log
 #endif
 
+static uint64_t * _cffi_d_ngx_webtorch_metrics_open(int x0, char const * x1, char const * x2, char const * x3, double const * x4, uint32_t x5)
+{
+  return ngx_webtorch_metrics_open(x0, x1, x2, x3, x4, x5);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
+{
+  int x0;
+  char const * x1;
+  char const * x2;
+  char const * x3;
+  double const * x4;
+  uint32_t x5;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint64_t * result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+  PyObject *arg5;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_metrics_open", 6, 6, &arg0, &arg1, &arg2, &arg3, &arg4, &arg5))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(117), arg4, (char **)&x4);
+  if (datasize != 0) {
+    x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(117), arg4, (char **)&x4,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x5 = _cffi_to_c_int(arg5, uint32_t);
+  if (x5 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_metrics_open(x0, x1, x2, x3, x4, x5); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(90));
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_metrics_open _cffi_d_ngx_webtorch_metrics_open
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_orders_behind(uint64_t x0)
+{
+  return ngx_webtorch_orders_behind(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_orders_behind(PyObject *self, PyObject *arg0)
+{
+  uint64_t x0;
+  uint32_t result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, uint64_t);
+  if (x0 == (uint64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_orders_behind(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_orders_behind _cffi_d_ngx_webtorch_orders_behind
+#endif
+
+static void _cffi_d_ngx_webtorch_orders_followed(uint64_t x0)
+{
+  ngx_webtorch_orders_followed(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_orders_followed(PyObject *self, PyObject *arg0)
+{
+  uint64_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint64_t);
+  if (x0 == (uint64_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_orders_followed(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_orders_followed _cffi_d_ngx_webtorch_orders_followed
+#endif
+
 static void _cffi_d_ngx_webtorch_release(void * x0)
 {
   ngx_webtorch_release(x0);
@@ -3088,10 +3331,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(121), arg0, (char **)&x0);
+      _cffi_type(139), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(121), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3132,19 +3375,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg0, (char **)&x0);
+      _cffi_type(63), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg1, (char **)&x1);
+      _cffi_type(76), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(76), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3191,10 +3434,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg0, (char **)&x0);
+      _cffi_type(63), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3204,19 +3447,19 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg2, (char **)&x2);
+      _cffi_type(1), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg3, (char **)&x3);
+      _cffi_type(1), arg3, (char **)&x3);
   if (datasize != 0) {
     x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg3, (char **)&x3,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg3, (char **)&x3,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3263,19 +3506,19 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg0, (char **)&x0);
+      _cffi_type(63), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg1, (char **)&x1);
+      _cffi_type(1), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3312,10 +3555,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(149), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3382,10 +3625,10 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(102), arg0, (char **)&x0);
+      _cffi_type(109), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(102), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(109), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3422,10 +3665,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(149), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3472,19 +3715,19 @@ _cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(5), arg1, (char **)&x1);
+      _cffi_type(1), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(5), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(19), arg2, (char **)&x2);
+      _cffi_type(23), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(19), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(23), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3519,10 +3762,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(137), arg0, (char **)&x0);
+      _cffi_type(155), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(137), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(155), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3534,7 +3777,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(131));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(149));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3579,10 +3822,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(149), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3791,6 +4034,24 @@ static int _cffi_const_WEBTORCH_BYTES(unsigned long long *o)
   int n = (WEBTORCH_BYTES) <= 0;
   *o = (unsigned long long)((WEBTORCH_BYTES) | 0);  /* check that WEBTORCH_BYTES is an integer */
   if (!_cffi_check_int(*o, n, 14U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_CHOICE(unsigned long long *o)
+{
+  int n = (WEBTORCH_CHOICE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_CHOICE) | 0);  /* check that WEBTORCH_CHOICE is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_CHOICE_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_CHOICE_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_CHOICE_LEN) | 0);  /* check that WEBTORCH_CHOICE_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
     n |= 2;
   return n;
 }
@@ -4101,6 +4362,78 @@ static int _cffi_const_WEBTORCH_MESSAGE_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_METRIC_COUNTER(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_COUNTER) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_COUNTER) | 0);  /* check that WEBTORCH_METRIC_COUNTER is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_HISTOGRAM(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_HISTOGRAM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_HISTOGRAM) | 0);  /* check that WEBTORCH_METRIC_HISTOGRAM is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MAX(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MAX) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MAX) | 0);  /* check that WEBTORCH_METRIC_MAX is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MEAN(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MEAN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MEAN) | 0);  /* check that WEBTORCH_METRIC_MEAN is an integer */
+  if (!_cffi_check_int(*o, n, 5U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MIN(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MIN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MIN) | 0);  /* check that WEBTORCH_METRIC_MIN is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_MODEL(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_MODEL) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_MODEL) | 0);  /* check that WEBTORCH_METRIC_MODEL is an integer */
+  if (!_cffi_check_int(*o, n, 6U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_STAGE(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_STAGE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_STAGE) | 0);  /* check that WEBTORCH_METRIC_STAGE is an integer */
+  if (!_cffi_check_int(*o, n, 7U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_METRIC_SUM(unsigned long long *o)
+{
+  int n = (WEBTORCH_METRIC_SUM) <= 0;
+  *o = (unsigned long long)((WEBTORCH_METRIC_SUM) | 0);  /* check that WEBTORCH_METRIC_SUM is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MISSING(unsigned long long *o)
 {
   int n = (WEBTORCH_MISSING) <= 0;
@@ -4150,7 +4483,7 @@ static int _cffi_const_WEBTORCH_NSIZES(unsigned long long *o)
 {
   int n = (WEBTORCH_NSIZES) <= 0;
   *o = (unsigned long long)((WEBTORCH_NSIZES) | 0);  /* check that WEBTORCH_NSIZES is an integer */
-  if (!_cffi_check_int(*o, n, 9U))
+  if (!_cffi_check_int(*o, n, 10U))
     n |= 2;
   return n;
 }
@@ -4440,6 +4773,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_CHOICE", (void *)_cffi_const_WEBTORCH_CHOICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_CHOICE_LEN", (void *)_cffi_const_WEBTORCH_CHOICE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4474,6 +4809,14 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_COUNTER", (void *)_cffi_const_WEBTORCH_METRIC_COUNTER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_HISTOGRAM", (void *)_cffi_const_WEBTORCH_METRIC_HISTOGRAM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MAX", (void *)_cffi_const_WEBTORCH_METRIC_MAX, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MEAN", (void *)_cffi_const_WEBTORCH_METRIC_MEAN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MIN", (void *)_cffi_const_WEBTORCH_METRIC_MIN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_MODEL", (void *)_cffi_const_WEBTORCH_METRIC_MODEL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_STAGE", (void *)_cffi_const_WEBTORCH_METRIC_STAGE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_METRIC_SUM", (void *)_cffi_const_WEBTORCH_METRIC_SUM, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MISSING", (void *)_cffi_const_WEBTORCH_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4511,678 +4854,695 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 95), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 43), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 37), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 21), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 116), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 79), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 46), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 164), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 185), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 162), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 161), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 160), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 164), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 163), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 184), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 63), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 58), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 101), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_free },
-  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 136), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 130), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 41), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 102), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 47), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_block_strict },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 143), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 112), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 99), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 203), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 181), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 180), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 179), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 182), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 202), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 201), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 67), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 20), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "handler", offsetof(webtorch_batch_t, handler),
                sizeof(((webtorch_batch_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "slot", offsetof(webtorch_batch_t, slot),
             sizeof(((webtorch_batch_t *)0)->slot),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "generation", offsetof(webtorch_batch_t, generation),
                   sizeof(((webtorch_batch_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "njobs", offsetof(webtorch_batch_t, njobs),
              sizeof(((webtorch_batch_t *)0)->njobs),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "rows", offsetof(webtorch_batch_t, rows),
             sizeof(((webtorch_batch_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "capacity", offsetof(webtorch_batch_t, capacity),
                 sizeof(((webtorch_batch_t *)0)->capacity),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "retained", offsetof(webtorch_batch_t, retained),
                 sizeof(((webtorch_batch_t *)0)->retained),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "shared", offsetof(webtorch_batch_t, shared),
               sizeof(((webtorch_batch_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 59) },
+            _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 181) },
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 173) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 177) },
+               _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 169) },
+             _CFFI_OP(_CFFI_OP_NOOP, 186) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
-          _CFFI_OP(_CFFI_OP_NOOP, 1) },
+          _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "fresh", offsetof(webtorch_block_t, fresh),
              sizeof(((webtorch_block_t *)0)->fresh),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "data", offsetof(webtorch_block_t, data),
             sizeof(((webtorch_block_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "size", offsetof(webtorch_block_t, size),
             sizeof(((webtorch_block_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 7) },
+            _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
-                  _CFFI_OP(_CFFI_OP_NOOP, 5) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "old_len", offsetof(webtorch_block_t, old_len),
                sizeof(((webtorch_block_t *)0)->old_len),
-               _CFFI_OP(_CFFI_OP_NOOP, 7) },
+               _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "old_data", offsetof(webtorch_block_t, old_data),
                 sizeof(((webtorch_block_t *)0)->old_data),
-                _CFFI_OP(_CFFI_OP_NOOP, 6) },
+                _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 175) },
+             _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 175) },
+             _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+            _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 175) },
+               _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "frozen", offsetof(webtorch_counters_t, frozen),
+              sizeof(((webtorch_counters_t *)0)->frozen),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 217) },
+               _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 217) },
+              _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+               _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+           _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+          _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "max_parts", offsetof(webtorch_form_t, max_parts),
                  sizeof(((webtorch_form_t *)0)->max_parts),
-                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "last", offsetof(webtorch_form_t, last),
             sizeof(((webtorch_form_t *)0)->last),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary_len", offsetof(webtorch_form_t, boundary_len),
                     sizeof(((webtorch_form_t *)0)->boundary_len),
-                    _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 151) },
+                _CFFI_OP(_CFFI_OP_NOOP, 169) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 211) },
+               _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 147) },
+               _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "mask", offsetof(webtorch_gap_t, mask),
             sizeof(((webtorch_gap_t *)0)->mask),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "len", offsetof(webtorch_gap_t, len),
            sizeof(((webtorch_gap_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 1) },
+           _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 143) },
+             _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 217) },
+             _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "rows", offsetof(webtorch_job_t, rows),
             sizeof(((webtorch_job_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+  { "expired", offsetof(webtorch_job_t, expired),
+               sizeof(((webtorch_job_t *)0)->expired),
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 191) },
+               _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 204) },
+               _CFFI_OP(_CFFI_OP_NOOP, 222) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+              _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+             _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "hidden", offsetof(webtorch_params_t, hidden),
               sizeof(((webtorch_params_t *)0)->hidden),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 155) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 155) },
+                _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 155) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 156) },
+              _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 158) },
+               _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 211) },
+            _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 211) },
+               _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 211) },
+            _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 217) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+               _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 217) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 217) },
+                _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+            _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 175) },
+            _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+              _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "next", offsetof(webtorch_request_t, next),
             sizeof(((webtorch_request_t *)0)->next),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "closing", offsetof(webtorch_request_t, closing),
                sizeof(((webtorch_request_t *)0)->closing),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "place", offsetof(webtorch_request_t, place),
              sizeof(((webtorch_request_t *)0)->place),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "other", offsetof(webtorch_request_t, other),
              sizeof(((webtorch_request_t *)0)->other),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "states", offsetof(webtorch_request_t, states),
               sizeof(((webtorch_request_t *)0)->states),
-              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gather", offsetof(webtorch_rows_t, gather),
               sizeof(((webtorch_rows_t *)0)->gather),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "ninputs", offsetof(webtorch_rows_t, ninputs),
                sizeof(((webtorch_rows_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 179) },
+              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+  { "choice", offsetof(webtorch_rows_t, choice),
+              sizeof(((webtorch_rows_t *)0)->choice),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
-              _CFFI_OP(_CFFI_OP_NOOP, 6) },
+              _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "result_len", offsetof(webtorch_rows_t, result_len),
                   sizeof(((webtorch_rows_t *)0)->result_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 7) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
-               _CFFI_OP(_CFFI_OP_NOOP, 7) },
+               _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 155) },
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 155) },
+                _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 156) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "ninputs", offsetof(webtorch_schema_t, ninputs),
                sizeof(((webtorch_schema_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "noutputs", offsetof(webtorch_schema_t, noutputs),
                 sizeof(((webtorch_schema_t *)0)->noutputs),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 215) },
+              _CFFI_OP(_CFFI_OP_NOOP, 233) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 213) },
+               _CFFI_OP(_CFFI_OP_NOOP, 231) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
-                     _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "output_strings", offsetof(webtorch_schema_t, output_strings),
                       sizeof(((webtorch_schema_t *)0)->output_strings),
-                      _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "naxes", offsetof(webtorch_schema_t, naxes),
              sizeof(((webtorch_schema_t *)0)->naxes),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "nbound", offsetof(webtorch_schema_t, nbound),
               sizeof(((webtorch_schema_t *)0)->nbound),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 153) },
+            _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "nstates", offsetof(webtorch_schema_t, nstates),
                sizeof(((webtorch_schema_t *)0)->nstates),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 145) },
+            _CFFI_OP(_CFFI_OP_NOOP, 163) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
-                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 141) },
+                _CFFI_OP(_CFFI_OP_NOOP, 159) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "noptional", offsetof(webtorch_schema_t, noptional),
                  sizeof(((webtorch_schema_t *)0)->noptional),
-                 _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 213) },
+  { "model", offsetof(webtorch_schema_t, model),
+             sizeof(((webtorch_schema_t *)0)->model),
+             _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inflight", offsetof(webtorch_server_t, inflight),
                 sizeof(((webtorch_server_t *)0)->inflight),
-                _CFFI_OP(_CFFI_OP_NOOP, 1) },
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "ejected", offsetof(webtorch_server_t, ejected),
                sizeof(((webtorch_server_t *)0)->ejected),
-               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 155) },
+               _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 155) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 155) },
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 156) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
-              _CFFI_OP(_CFFI_OP_NOOP, 1) },
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 139) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 165) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
-             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "checkpoint", offsetof(webtorch_settings_t, checkpoint),
                   sizeof(((webtorch_settings_t *)0)->checkpoint),
-                  _CFFI_OP(_CFFI_OP_NOOP, 5) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+          _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+           _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 149) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 188) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 166) },
+                _CFFI_OP(_CFFI_OP_NOOP, 185) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 6) },
+            _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 7) },
+           _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 175) },
+          _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 175) },
+           _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 5) },
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "kind", offsetof(webtorch_wanted_t, kind),
             sizeof(((webtorch_wanted_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "undo", offsetof(webtorch_wanted_t, undo),
             sizeof(((webtorch_wanted_t *)0)->undo),
-            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "layout", offsetof(webtorch_wanted_t, layout),
               sizeof(((webtorch_wanted_t *)0)->layout),
-              _CFFI_OP(_CFFI_OP_NOOP, 5) },
+              _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "layout_len", offsetof(webtorch_wanted_t, layout_len),
                   sizeof(((webtorch_wanted_t *)0)->layout_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 7) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "size", offsetof(webtorch_wanted_t, size),
             sizeof(((webtorch_wanted_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 7) },
+            _CFFI_OP(_CFFI_OP_NOOP, 11) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 187, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 205, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 188, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 206, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 190, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 5 },
-  { "$webtorch_failure_t", 192, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 29, 5 },
-  { "$webtorch_form_t", 193, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 34, 12 },
-  { "$webtorch_gap_t", 194, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 46, 4 },
-  { "$webtorch_header_t", 198, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 50, 2 },
-  { "$webtorch_job_t", 199, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 52, 9 },
-  { "$webtorch_params_t", 200, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 61, 9 },
-  { "$webtorch_part_t", 201, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 70, 6 },
-  { "$webtorch_reply_t", 203, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 76, 9 },
-  { "$webtorch_request_t", 205, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 85, 15 },
-  { "$webtorch_rows_t", 206, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 100, 16 },
-  { "$webtorch_sample_t", 207, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 116, 5 },
-  { "$webtorch_schema_t", 208, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 121, 24 },
-  { "$webtorch_server_t", 209, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 145, 7 },
-  { "$webtorch_settings_t", 210, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 152, 11 },
-  { "$webtorch_span_t", 211, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 163, 3 },
-  { "$webtorch_spec_t", 212, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 166, 5 },
-  { "$webtorch_str_t", 217, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 171, 2 },
-  { "$webtorch_text_t", 218, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 173, 2 },
-  { "$webtorch_wanted_t", 219, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 175, 6 },
+  { "$webtorch_counters_t", 208, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 6 },
+  { "$webtorch_failure_t", 210, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 30, 5 },
+  { "$webtorch_form_t", 211, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 35, 12 },
+  { "$webtorch_gap_t", 212, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 47, 4 },
+  { "$webtorch_header_t", 216, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 51, 2 },
+  { "$webtorch_job_t", 217, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 53, 10 },
+  { "$webtorch_params_t", 218, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 63, 9 },
+  { "$webtorch_part_t", 219, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 72, 6 },
+  { "$webtorch_reply_t", 221, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 78, 9 },
+  { "$webtorch_request_t", 223, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 87, 15 },
+  { "$webtorch_rows_t", 224, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 102, 17 },
+  { "$webtorch_sample_t", 225, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 119, 5 },
+  { "$webtorch_schema_t", 226, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 124, 25 },
+  { "$webtorch_server_t", 227, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 149, 7 },
+  { "$webtorch_settings_t", 228, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 156, 11 },
+  { "$webtorch_span_t", 229, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 167, 3 },
+  { "$webtorch_spec_t", 230, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 170, 5 },
+  { "$webtorch_str_t", 235, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 175, 2 },
+  { "$webtorch_text_t", 236, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 177, 2 },
+  { "$webtorch_wanted_t", 237, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 179, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 187 },
-  { "webtorch_block_t", 188 },
-  { "webtorch_counters_t", 190 },
-  { "webtorch_failure_t", 192 },
-  { "webtorch_form_t", 193 },
-  { "webtorch_gap_t", 194 },
-  { "webtorch_header_t", 198 },
-  { "webtorch_job_t", 199 },
-  { "webtorch_params_t", 200 },
-  { "webtorch_part_t", 201 },
-  { "webtorch_reply_t", 203 },
-  { "webtorch_request_t", 205 },
-  { "webtorch_rows_t", 206 },
-  { "webtorch_sample_t", 207 },
-  { "webtorch_schema_t", 208 },
-  { "webtorch_server_t", 209 },
-  { "webtorch_settings_t", 210 },
-  { "webtorch_span_t", 211 },
-  { "webtorch_spec_t", 212 },
-  { "webtorch_str_t", 217 },
-  { "webtorch_text_t", 218 },
-  { "webtorch_wanted_t", 219 },
+  { "webtorch_batch_t", 205 },
+  { "webtorch_block_t", 206 },
+  { "webtorch_counters_t", 208 },
+  { "webtorch_failure_t", 210 },
+  { "webtorch_form_t", 211 },
+  { "webtorch_gap_t", 212 },
+  { "webtorch_header_t", 216 },
+  { "webtorch_job_t", 217 },
+  { "webtorch_params_t", 218 },
+  { "webtorch_part_t", 219 },
+  { "webtorch_reply_t", 221 },
+  { "webtorch_request_t", 223 },
+  { "webtorch_rows_t", 224 },
+  { "webtorch_sample_t", 225 },
+  { "webtorch_schema_t", 226 },
+  { "webtorch_server_t", 227 },
+  { "webtorch_settings_t", 228 },
+  { "webtorch_span_t", 229 },
+  { "webtorch_spec_t", 230 },
+  { "webtorch_str_t", 235 },
+  { "webtorch_text_t", 236 },
+  { "webtorch_wanted_t", 237 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5192,12 +5552,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  130,  /* num_globals */
+  145,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */
   NULL,  /* no includes */
-  220,  /* num_types */
+  238,  /* num_types */
   1,  /* flags */
 };
 

@@ -84,6 +84,8 @@ typedef struct {
     uint64_t   probing;                 /* start of the probe in flight; or 0 */
     uint64_t   tried;                   /* last probe because of silence */
     uint64_t   cold;                    /* last time that it lost its keys */
+    uint64_t   picks;                   /* for metrics, as are ejections */
+    uint64_t   ejections;
     float      peak;                    /* peak EWMA of latency, seconds */
     float      trend;                   /* log2 of fast to slow mean */
     float      fast;                    /* means of service times, seconds */

@@ -230,6 +230,10 @@ ngx_webtorch_balance_eject(ngx_webtorch_balance_t *b,
     r->backoff = r->backoff < req->fail_timeout ? r->backoff
                                                 : req->fail_timeout;
 
+    if (s->probe == 0) {
+        r->ejections++;
+    }
+
     s->probe = now + (uint64_t) (r->backoff * 1e6f);
     s->limit = 0;
 

@@ -352,6 +352,7 @@ ngx_http_webtorch_upstream_pick(ngx_http_webtorch_upstream_peer_t *wp,
     }
 
     ngx_webtorch_balance_begin(b, balancer->place, &wp->balance, now);
+    b->records[wp->balance.server].picks++;
 
     ngx_shmtx_unlock(balancer->mutex);
 
@@ -478,6 +479,11 @@ ngx_http_webtorch_upstream_map(ngx_http_webtorch_upstream_conf_t *conf,
 
         if (server != NGX_WEBTORCH_BALANCE_NONE) {
             ngx_webtorch_balance_reserve(b, server + 1);
+
+            (void) ngx_cpystrn(conf->balancer->memory->names[server],
+                               peer->name.data,
+                               ngx_min(peer->name.len + 1,
+                                       NGX_WEBTORCH_BALANCER_SERVER_NAME));
         }
 
         candidate = &group->servers[i];

@@ -28,6 +28,10 @@
 #define NGX_WEBTORCH_BALANCER_PLACES  NGX_WEBTORCH_BALANCE_ALL_OTHERS
 
 
+/* bytes of a server's address that are kept, and a zero byte */
+#define NGX_WEBTORCH_BALANCER_SERVER_NAME  64
+
+
 /*
  * In shared memory, under its mutex.  nginx keeps the memory over reloads, so
  * that workers of several configurations use it at once; a new binary starts
@@ -40,6 +44,10 @@ typedef struct {
 
     /* each is held by the process whose place it is, for its life */
     pthread_mutex_t                  alive[NGX_WEBTORCH_BALANCER_PLACES];
+
+    /* addresses of servers, with a zero byte, for metrics */
+    u_char                           names[NGX_WEBTORCH_BALANCE_SERVERS]
+                                          [NGX_WEBTORCH_BALANCER_SERVER_NAME];
 
     uint32_t                         learner;      /* its place */
     ngx_pid_t                        learner_pid;  /* 0: no process learns */

@@ -3,6 +3,7 @@
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_fork.h"
+#include "ngx_webtorch_metrics_handler.h"
 
 #include <sys/eventfd.h>
 
@@ -146,6 +147,8 @@ ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n)
         }
 
         batch->state = NGX_WEBTORCH_BATCH_RUNNING;
+        batch->started = ngx_webtorch_clock_usec();
+        batch->in_loop = 0;
         ngx_webtorch_async_add_call(batch->runner);
         batches[i++] = &batch->api;
     }
@@ -201,6 +204,8 @@ ngx_webtorch_async_done(webtorch_batch_t *api)
 
     batch = ngx_queue_data(api, ngx_webtorch_batch_t, api);
 
+    batch->elapsed = ngx_webtorch_clock_usec() - batch->started;
+
     ngx_webtorch_async_remove_call(batch->runner);
 
     ngx_webtorch_fifo_add(&ngx_webtorch_async.done, batch);
@@ -252,6 +257,7 @@ ngx_webtorch_async_add_call(ngx_webtorch_runner_t *runner)
 {
     (void) __atomic_fetch_add(&runner->run->batch, 1, __ATOMIC_RELAXED);
     (void) __atomic_fetch_add(&runner->run->jobs, 1, __ATOMIC_RELAXED);
+    ngx_webtorch_metrics_running(runner->handler, 1);
 
     if (ngx_webtorch_async.ncalls++ == 0) {
         __atomic_store_n(&ngx_webtorch_async.caller.ncalls, 1,
@@ -275,6 +281,7 @@ ngx_webtorch_async_remove_call(ngx_webtorch_runner_t *runner)
     ngx_webtorch_runner_t  **p;
 
     (void) __atomic_fetch_sub(&runner->run->jobs, 1, __ATOMIC_RELAXED);
+    ngx_webtorch_metrics_running(runner->handler, -1);
 
     if (--ngx_webtorch_async.ncalls == 0) {
         __atomic_store_n(&ngx_webtorch_async.caller.ncalls, 0,

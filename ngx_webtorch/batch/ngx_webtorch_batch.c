@@ -1,9 +1,12 @@
 
 #include "ngx_webtorch_async.h"
+#include "ngx_webtorch_batch_measure.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_metrics_worker.h"
 #include "ngx_webtorch_posted.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
@@ -22,8 +25,8 @@
 
 static void ngx_webtorch_batch_copy_outputs(ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch);
-static void ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch);
 static size_t ngx_webtorch_batch_output_size(ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_batch_expire(ngx_webtorch_waiter_t *waiter);
 static ngx_webtorch_waiter_t *ngx_webtorch_batch_find_oldest(
     ngx_webtorch_runner_t *runner);
 static void ngx_webtorch_batch_release_waiter(ngx_webtorch_waiter_t *waiter);
@@ -67,6 +70,8 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
         waiter->job = job;
         waiter->batch = batch;
         waiter->deadline = ngx_current_msec + runner->handler->timeout;
+        waiter->added = runner->handler->metrics ? ngx_webtorch_clock_usec()
+                                                 : 0;
 
     } else {
         batch->nposted++;
@@ -74,6 +79,7 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
 
     runner->njobs++;
     runner->nwaiters++;
+    ngx_webtorch_metrics_jobs(runner->handler, 1);
 
     return job;
 }
@@ -96,9 +102,10 @@ ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
 }
 
 
-void
+ngx_int_t
 ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
 {
+    ngx_int_t               rc;
     webtorch_job_t         *job;
     ngx_webtorch_batch_t   *batch;
     ngx_webtorch_runner_t  *runner;
@@ -106,9 +113,10 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
     job = waiter->job;
 
     if (job == NULL) {
-        return;
+        return NGX_OK;
     }
 
+    rc = NGX_DECLINED;
     batch = waiter->batch;
     runner = batch->runner;
 
@@ -126,7 +134,9 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
             break;
         }
 
+        rc = NGX_OK;
         runner->njobs--;
+        ngx_webtorch_metrics_jobs(runner->handler, -1);
 
         /* the search for the oldest waiter need not pass the empty batch */
 
@@ -155,6 +165,8 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
         runner->open = NULL;
         ngx_webtorch_batch_free(batch);
     }
+
+    return rc;
 }
 
 
@@ -186,10 +198,11 @@ void
 ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_caller_t *caller)
 {
-    uint32_t                njobs;
-    ngx_uint_t             *waited, is_request, in_loop;
-    ngx_webtorch_run_t     *run;
-    ngx_webtorch_runner_t  *runner;
+    uint32_t                     njobs;
+    ngx_uint_t                  *waited, is_request, in_loop;
+    ngx_webtorch_run_t          *run;
+    ngx_webtorch_runner_t       *runner;
+    ngx_webtorch_python_time_t   time;
 
     runner = batch->runner;
     run = runner->run;
@@ -204,6 +217,7 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
 
     (void) __atomic_fetch_add(&run->batch, 1, __ATOMIC_RELAXED);
     (void) __atomic_fetch_add(&run->jobs, njobs, __ATOMIC_RELAXED);
+    ngx_webtorch_metrics_running(runner->handler, (ngx_int_t) njobs);
 
     ngx_webtorch_caller_begin(caller);
     ngx_webtorch_posted_runner = runner;
@@ -213,7 +227,17 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
                          __ATOMIC_RELAXED);
     }
 
-    batch->elapsed = ngx_webtorch_python_run(&batch->api, !in_loop, waited);
+    ngx_webtorch_python_run(&batch->api, !in_loop, waited, &time);
+
+    batch->elapsed = time.gil + time.call;
+    batch->started = time.started;
+    batch->in_loop = in_loop;
+
+    ngx_webtorch_metrics_gil(time.gil);
+
+    if (in_loop) {
+        ngx_webtorch_metrics_mark = time.ended;
+    }
 
     if (is_request && in_loop) {
         __atomic_store_n(&ngx_webtorch_posted.in_loop, NULL, __ATOMIC_RELAXED);
@@ -223,6 +247,7 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_caller_end(caller);
 
     (void) __atomic_fetch_sub(&run->jobs, njobs, __ATOMIC_RELAXED);
+    ngx_webtorch_metrics_running(runner->handler, - (ngx_int_t) njobs);
 
     if (batch->api.shared) {
         ngx_webtorch_batch_copy_outputs(batch);
@@ -293,6 +318,8 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
     ngx_webtorch_batch_count(batch);
 
+    ngx_webtorch_batch_measure(batch);
+
     if (batch->schema->naxes) {
         ngx_webtorch_batch_resolve(batch);
     }
@@ -310,6 +337,8 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
     }
 
     runner->njobs -= batch->api.njobs;
+    ngx_webtorch_metrics_jobs(runner->handler,
+                              - (ngx_int_t) batch->api.njobs);
     ngx_webtorch_batch_del_waiters(runner, batch->nposted);
 
     ngx_webtorch_queue_sub(batch->held);
@@ -341,34 +370,6 @@ ngx_webtorch_batch_resolve(ngx_webtorch_batch_t *batch)
     for (i = 0; i < schema->noutputs; i++) {
         ngx_webtorch_resolve(&batch->schema->outputs[i], &schema->outputs[i],
                              batch->api.sizes);
-    }
-}
-
-
-static void
-ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
-{
-    uint32_t               i;
-    ngx_time_t            *tp;
-    webtorch_job_t        *job;
-    ngx_webtorch_stats_t  *stats;
-
-    stats = &batch->runner->handler->stats;
-    tp = ngx_timeofday();
-
-    stats->batches++;
-    stats->last = (uint64_t) tp->sec * 1000 + tp->msec;
-
-    for (i = 0; i < batch->api.njobs; i++) {
-        job = &batch->api.jobs[i];
-
-        if (job->status != 0) {
-            stats->failed++;
-            continue;
-        }
-
-        stats->served++;
-        stats->rows += job->rows;
     }
 }
 
@@ -510,14 +511,33 @@ ngx_webtorch_batch_timeout_handler(ngx_event_t *ev)
             break;
         }
 
-        ngx_webtorch_batch_cancel(waiter);
-
+        ngx_webtorch_batch_expire(waiter);
         waiter->done(waiter, NULL);
     }
 
     if (!ev->timer_set) {
         ngx_add_timer(ev, waiter->deadline - ngx_current_msec);
     }
+}
+
+
+/* a job that is in a call already is not counted again when that is over */
+
+static void
+ngx_webtorch_batch_expire(ngx_webtorch_waiter_t *waiter)
+{
+    uint64_t                 added;
+    ngx_int_t                rc;
+    ngx_webtorch_handler_t  *handler;
+
+    handler = waiter->batch->runner->handler;
+    added = waiter->job->caller ? 0 : waiter->added;
+
+    waiter->job->expired = 1;
+
+    rc = ngx_webtorch_batch_cancel(waiter);
+
+    ngx_webtorch_batch_measure_expired(handler, added, rc == NGX_OK);
 }
 
 
@@ -537,7 +557,7 @@ ngx_webtorch_batch_find_oldest(ngx_webtorch_runner_t *runner)
     ngx_webtorch_waiter_t  *waiter, *oldest;
 
     oldest = NULL;
-    n = ngx_webtorch_has_key(&runner->handler->schema)
+    n = ngx_webtorch_runner_has_key(runner)
         ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     for (q = ngx_queue_head(&runner->batches);

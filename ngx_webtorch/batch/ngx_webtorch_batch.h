@@ -4,9 +4,9 @@
  * its rows to its handler's open batch as a job and waits for the answer; the
  * batch runs in the event loop or in the handler's thread.
  *
- * This folder includes headers of api, tensor, core, shared, and nginx's core
- * and events.  It includes neither HTTP nor Python.h.  Other folders include
- * this header, ngx_webtorch_runner.h and ngx_webtorch_job.h.
+ * This folder includes headers of api, tensor, core, metrics, shared, and of
+ * nginx's core and events.  It includes neither HTTP nor Python.h.  Other
+ * folders include this header, ngx_webtorch_runner.h and ngx_webtorch_job.h.
  */
 
 
@@ -36,6 +36,8 @@ struct ngx_webtorch_waiter_s {
     webtorch_job_t         *job;          /* NULL: it waits for no job */
     ngx_webtorch_batch_t   *batch;
     ngx_msec_t              deadline;
+    uint64_t                added;        /* us of the clock; 0: the handler is
+                                             not counted */
 
     /*
      * Called once in the event loop.  The job and the outputs of the batch are
@@ -52,10 +54,10 @@ void ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
     webtorch_request_t *request);
 
 /*
- * The request ends: its job is removed from the batch, unless the batch is
- * running already.
+ * The request ends: its job is removed from the batch.  NGX_DECLINED: the batch
+ * is running already, the job stays in it without a waiter.
  */
-void ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
+ngx_int_t ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter);
 
 /* from within done(): the outputs, with the sizes of their axes in the batch */
 webtorch_spec_t *ngx_webtorch_batch_specs(ngx_webtorch_waiter_t *waiter);

@@ -18,6 +18,7 @@
 #include "ngx_webtorch_job.h"
 #include "ngx_webtorch_queue.h"
 #include "ngx_webtorch_runner.h"
+#include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_worker.h"
 
@@ -61,7 +62,10 @@ struct ngx_webtorch_batch_s {
     ngx_webtorch_batch_state_e   state;
     ngx_uint_t                   nholds;
     ngx_msec_t                   opened;
-    ngx_uint_t                   elapsed; /* microseconds in Python */
+    ngx_uint_t                   elapsed; /* microseconds in Python, and for
+                                             the GIL */
+    uint64_t                     started; /* us of the clock */
+    ngx_uint_t                   in_loop; /* it has run in the event loop */
     ngx_uint_t                   waited;  /* the function of a request waited
                                              for something */
     void                        *copies[WEBTORCH_MAX_TENSORS];  /* of outputs
@@ -90,6 +94,7 @@ struct ngx_webtorch_runner_s {
     ngx_webtorch_batch_t    *open;        /* the next rows are added to it */
     ngx_webtorch_fifo_t      others;      /* open batches for other sizes */
     ngx_uint_t               nothers;
+    ngx_uint_t               chosen;      /* requests have chosen versions */
     ngx_webtorch_fifo_t      ready;
     ngx_webtorch_batch_t    *free;
     ngx_queue_t              batches;     /* not free, the oldest first */
@@ -151,6 +156,15 @@ typedef struct {
                                              given to threads */
     ngx_int_t                torch;       /* threads of a torch operator */
 } ngx_webtorch_runner_threads_t;
+
+
+/* whether some requests share no batch with others */
+
+static ngx_inline ngx_uint_t
+ngx_webtorch_runner_has_key(ngx_webtorch_runner_t *runner)
+{
+    return runner->chosen || ngx_webtorch_has_key(&runner->handler->schema);
+}
 
 
 /* adds the rows that were reserved last as a job */

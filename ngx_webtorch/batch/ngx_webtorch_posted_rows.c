@@ -135,7 +135,7 @@ ngx_webtorch_posted_handler(void)
         ngx_queue_init(&posted->cancel);
 
         if (posted->waiter.job) {
-            ngx_webtorch_batch_cancel(&posted->waiter);
+            (void) ngx_webtorch_batch_cancel(&posted->waiter);
             ngx_queue_remove(&posted->queue);
             ngx_webtorch_posted_end(posted, WEBTORCH_ROWS_CANCELLED);
         }
@@ -179,6 +179,7 @@ ngx_webtorch_posted_accept(ngx_webtorch_posted_t *posted)
     layout.rows = posted->api.rows;
     layout.text = posted->api.text_len;
     ngx_memcpy(layout.sizes, posted->api.sizes, sizeof(posted->api.sizes));
+    layout.sizes[WEBTORCH_CHOICE] = posted->api.choice;
 
     if (ngx_webtorch_posted_write(posted, runner, &layout) != NGX_OK) {
         ngx_webtorch_posted_end(posted, 500);

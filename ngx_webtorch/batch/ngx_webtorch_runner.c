@@ -89,8 +89,9 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t  *batch;
 
     sizes = layout->sizes;
+    runner->chosen |= (sizes[WEBTORCH_CHOICE] != 0);
 
-    if (ngx_webtorch_has_key(&runner->handler->schema)) {
+    if (ngx_webtorch_runner_has_key(runner)) {
         ngx_webtorch_runner_find_open(runner, sizes);
     }
 
@@ -129,7 +130,9 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 {
     ngx_webtorch_batch_t  *batch;
 
-    if (ngx_webtorch_has_key(&runner->handler->schema)) {
+    runner->chosen |= (layout->sizes[WEBTORCH_CHOICE] != 0);
+
+    if (ngx_webtorch_runner_has_key(runner)) {
         ngx_webtorch_runner_find_open(runner, layout->sizes);
     }
 
@@ -555,7 +558,7 @@ ngx_webtorch_runner_reopen(ngx_webtorch_runner_t *runner)
 
     batch = runner->ready.head;
 
-    if (ngx_webtorch_has_key(&runner->handler->schema)) {
+    if (ngx_webtorch_runner_has_key(runner)) {
         ngx_webtorch_runner_reopen_others(runner);
         return;
     }

@@ -2,6 +2,8 @@
 #include "ngx_webtorch_async.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
@@ -416,6 +418,8 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
         ngx_webtorch_stuck_handler();
     }
 
+    ngx_webtorch_metrics_mark = ngx_webtorch_clock_usec();
+
     for (batch = done.head; batch; batch = next) {
         next = batch->next;
         runner = batch->runner;
@@ -510,7 +514,7 @@ ngx_webtorch_runner_thread_reclaim(ngx_webtorch_runner_t *runner,
     }
 
     found = NULL;
-    n = ngx_webtorch_has_key(&runner->handler->schema)
+    n = ngx_webtorch_runner_has_key(runner)
         ? NGX_WEBTORCH_MAX_OPEN : 1;
 
     (void) pthread_mutex_lock(&ngx_webtorch_done.mutex);

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_webtorch_stuck.h"
+#include "ngx_webtorch_batch_measure.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handover.h"
@@ -357,7 +358,8 @@ ngx_webtorch_stuck_refuse_waiters(ngx_webtorch_runner_t *runner)
     ngx_webtorch_waiter_t  *waiter;
 
     while ((waiter = ngx_webtorch_stuck_find_waiter(runner)) != NULL) {
-        ngx_webtorch_batch_cancel(waiter);
+        (void) ngx_webtorch_batch_cancel(waiter);
+        ngx_webtorch_batch_measure_stuck(runner->handler);
         waiter->done(waiter, NULL);
     }
 }

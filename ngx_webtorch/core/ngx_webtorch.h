@@ -33,6 +33,8 @@ typedef struct {
     ngx_int_t               threads;      /* of a torch operator */
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
     ngx_array_t             models;       /* of ngx_webtorch_model_t */
+    ngx_array_t            *locations;    /* of handlers, see
+                                             ngx_http_webtorch_openapi.c */
     ngx_array_t             balancers;    /* of ngx_webtorch_balancer_t * */
 
     ngx_str_t               zone_name;    /* len 0: workers share no models */
@@ -42,6 +44,7 @@ typedef struct {
 
     ngx_webtorch_accept_t  *accept;       /* NULL: a single worker */
 
+    ngx_flag_t              metrics;
     size_t                  worker_memory;
     ngx_flag_t              reload;       /* modules that change on disk are
                                              imported again */

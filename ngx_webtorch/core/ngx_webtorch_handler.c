@@ -53,6 +53,7 @@ ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler)
     handler->max_streams = 4096;
     handler->max_steps = 4096;
     handler->idle = 300000;
+    handler->ping = 20000;
     handler->resume_buffer = 16384;
 }
 
@@ -336,6 +337,17 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
 
         if (n >= 1) {
             handler->idle = (ngx_msec_t) n;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "ping=", 5) == 0) {
+
+        s.data = option->data + 5;
+        s.len = option->len - 5;
+        n = ngx_parse_time(&s, 0);
+
+        if (n >= 1) {
+            handler->ping = (ngx_msec_t) n;
             return NGX_CONF_OK;
         }
 

@@ -26,6 +26,8 @@
 
 typedef struct ngx_webtorch_handler_s  ngx_webtorch_handler_t;
 typedef struct ngx_webtorch_runner_s   ngx_webtorch_runner_t;
+typedef struct ngx_webtorch_series_s   ngx_webtorch_series_t;
+typedef struct ngx_webtorch_handler_metrics_s  ngx_webtorch_handler_metrics_t;
 
 
 /* counted in a worker since it was started */
@@ -58,18 +60,25 @@ struct ngx_webtorch_handler_s {
 
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
+    ngx_str_t               location;     /* of a directive of phases; empty:
+                                             of a server, or it is counted for
+                                             all locations */
 
     ngx_uint_t              keep_open;    /* its batches are kept open for
                                              requests of later iterations */
     ngx_uint_t              policy;       /* a balancer's, not a handler */
+    ngx_uint_t              deferred;     /* of webtorch_log: no request waits
+                                             for its rows */
     ngx_msec_t              interval;     /* between a policy's rounds */
 
     ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or
                                              NULL */
+    ngx_str_t               model;        /* see the schema; may be empty */
 
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
+    ngx_msec_t              ping;         /* to a client that waits */
     ngx_msec_t              resume;       /* time in which a client may come
                                              back; 0: it may not */
     size_t                  resume_buffer;    /* bytes of answers that are kept
@@ -88,12 +97,22 @@ struct ngx_webtorch_handler_s {
     ngx_webtorch_runner_t  *runner;       /* in a worker; NULL: not loaded */
     ngx_webtorch_stats_t    stats;
 
+    /* in a worker; NULL: it is not counted */
+    ngx_webtorch_series_t           *series;
+    ngx_webtorch_handler_metrics_t  *metrics;
+    ngx_uint_t              in_thread;    /* the last call was; the metrics may
+                                             be those of several directives */
+    ngx_uint_t              in_loop;
+
     /* checks that the schema fits the directive, logs if it does not; or NULL */
     ngx_int_t             (*check)(ngx_cycle_t *cycle,
                                    ngx_webtorch_handler_t *handler);
     /* called when a worker has loaded it; or NULL */
     ngx_int_t             (*start)(ngx_cycle_t *cycle,
                                    ngx_webtorch_handler_t *handler);
+    /* sets the tensors on the wire; NULL: they are those of the schema */
+    void                  (*describe)(ngx_webtorch_handler_t *handler,
+                                      webtorch_schema_t *schema);
     void                   *data;
 };
 

@@ -2,6 +2,7 @@
 #include "ngx_webtorch_model.h"
 
 
+static ngx_uint_t ngx_webtorch_model_is(ngx_webtorch_handler_t *handler);
 static ngx_webtorch_model_t *ngx_webtorch_model_full(ngx_webtorch_conf_t *conf,
     ngx_str_t *name);
 static ngx_uint_t ngx_webtorch_model_unique(ngx_webtorch_conf_t *conf,
@@ -23,10 +24,7 @@ ngx_webtorch_models_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     for (i = 0; i < conf->handlers.nelts; i++) {
 
-        /* a function that a phase calls gets its rows from requests */
-
-        if (handler[i]->schema.kind >= WEBTORCH_HANDLER
-            || handler[i]->check
+        if (!ngx_webtorch_model_is(handler[i])
             || ngx_webtorch_model_full(conf, &handler[i]->name))
         {
             continue;
@@ -58,6 +56,20 @@ ngx_webtorch_models_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 }
 
 
+/*
+ * A function that a phase calls gets its rows from requests.  A generate
+ * function has an opener.
+ */
+
+static ngx_uint_t
+ngx_webtorch_model_is(ngx_webtorch_handler_t *handler)
+{
+    return handler->opener
+           || (handler->schema.kind < WEBTORCH_HANDLER
+               && handler->check == NULL);
+}
+
+
 ngx_webtorch_model_t *
 ngx_webtorch_model_find(ngx_webtorch_conf_t *conf, ngx_str_t *name)
 {
@@ -73,6 +85,17 @@ ngx_webtorch_model_find(ngx_webtorch_conf_t *conf, ngx_str_t *name)
     }
 
     return ngx_webtorch_model_full(conf, name);
+}
+
+
+ngx_uint_t
+ngx_webtorch_model_loaded(ngx_webtorch_model_t *model)
+{
+    ngx_webtorch_handler_t  *opener;
+
+    opener = model->handler->opener;
+
+    return model->handler->runner && (opener == NULL || opener->runner);
 }
 
 

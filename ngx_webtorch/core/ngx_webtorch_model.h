@@ -28,5 +28,8 @@ ngx_int_t ngx_webtorch_models_init(ngx_cycle_t *cycle,
 ngx_webtorch_model_t *ngx_webtorch_model_find(ngx_webtorch_conf_t *conf,
     ngx_str_t *name);
 
+/* whether this worker can run it */
+ngx_uint_t ngx_webtorch_model_loaded(ngx_webtorch_model_t *model);
+
 
 #endif /* _NGX_WEBTORCH_MODEL_H_INCLUDED_ */

@@ -71,6 +71,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
     ngx_webtorch_python_set_captures(handler, schema);
+    ngx_memcpy(schema->model, handler->model.data, handler->model.len);
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;
@@ -154,21 +155,22 @@ ngx_webtorch_python_wait(void)
 }
 
 
-ngx_uint_t
+void
 ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
-    ngx_uint_t *waited)
+    ngx_uint_t *waited, ngx_webtorch_python_time_t *time)
 {
     int               rc;
     long              waits;
     uint32_t          i;
-    ngx_uint_t        start, elapsed, *running;
+    uint64_t          start;
+    ngx_uint_t       *running;
     PyGILState_STATE  gil;
 
-    start = ngx_webtorch_clock_usec();
+    time->started = ngx_webtorch_clock_usec();
 
     gil = PyGILState_Ensure();
 
-    elapsed = ngx_webtorch_clock_usec() - start;
+    time->gil = ngx_webtorch_clock_usec() - time->started;
 
     ngx_webtorch_python_refresh_models(wait);
 
@@ -185,7 +187,8 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
 
     ngx_webtorch_fork_exit_child();
 
-    elapsed += ngx_webtorch_clock_usec() - start;
+    time->ended = ngx_webtorch_clock_usec();
+    time->call = time->ended - start;
 
     if (waited) {
         *waited = (ngx_webtorch_python_waits() != waits);
@@ -200,8 +203,6 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
             batch->jobs[i].status = 500;
         }
     }
-
-    return elapsed;
 }
 
 

@@ -28,6 +28,16 @@ ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
 /* in a child of the process that started it, before anything else */
 ngx_int_t ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error);
 
+/* a call, in microseconds */
+
+typedef struct {
+    uint64_t                started;      /* of the clock, before the GIL */
+    uint64_t                ended;
+    ngx_uint_t              gil;          /* waited for it */
+    ngx_uint_t              call;         /* in Python */
+} ngx_webtorch_python_time_t;
+
+
 /* imports a handler and describes it */
 ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema, char *error);
@@ -48,12 +58,11 @@ ngx_int_t ngx_webtorch_python_exit(void);
 void ngx_webtorch_python_wait(void);
 
 /*
- * runs a batch; returns how long Python took with it, in microseconds, with the
- * time that it waited for the GIL; a call that may wait does so, when models
- * were replaced, until no other one runs
+ * runs a batch and measures it; a call that may wait does so, when models were
+ * replaced, until no other one runs
  */
-ngx_uint_t ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
-    ngx_uint_t *waited);
+void ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
+    ngx_uint_t *waited, ngx_webtorch_python_time_t *time);
 
 /*
  * Takes models that were replaced, between two batches.  NGX_AGAIN: a batch or

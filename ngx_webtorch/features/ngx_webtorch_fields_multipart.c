@@ -187,23 +187,17 @@ static const unsigned char *
 ngx_webtorch_multipart_find(const ngx_webtorch_multipart_t *multipart,
     const unsigned char *p, const unsigned char *last)
 {
-    const unsigned char  *begin;
-
-    begin = p;
-
     while ((size_t) (last - p) >= multipart->mark_len) {
-        p = memmem(p, (size_t) (last - p), multipart->mark,
-                   multipart->mark_len);
 
-        if (p == NULL) {
-            return last;
-        }
-
-        if (p == begin || p[-1] == '\n' || p[-1] == '\r') {
+        if (memcmp(p, multipart->mark, multipart->mark_len) == 0) {
             return p;
         }
 
-        p++;
+        while (p < last && *p != '\n' && *p != '\r') {
+            p++;
+        }
+
+        p += (p < last);
     }
 
     return last;

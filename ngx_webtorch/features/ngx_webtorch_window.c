@@ -126,6 +126,13 @@ ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
     windows = data;
     windows->ntokens = 0;
 
+    /* the request is not scored, so the time for the others is saved */
+
+    if (windows->full) {
+        windows->nfields++;
+        return;
+    }
+
     p = field->value;
     last = p + field->len;
 

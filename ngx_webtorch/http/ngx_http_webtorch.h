@@ -4,9 +4,9 @@
  * their answers.  The files from the bottom to the top: header, ctx, abort,
  * thread, body, scratch, inflate, encode, send, error, failure, origin, cors,
  * request, query, accel, reply, job, decode, load, negotiate, metadata,
- * content, infer, protocol; a file calls only those before it.
+ * choose, content, infer, protocol; a file calls only those before it.
  *
- * The folder includes headers of api/, tensor/, core/, shared/ and batch/, and
+ * The folder includes headers of api/, tensor/, core/ to batch/, and of
  * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This
  * header has what the whole folder and http/phases/ need, each other one
  * belongs to the .c of its name.
@@ -31,11 +31,14 @@ typedef struct {
     ngx_webtorch_handler_t      *loader;  /* of torch files; NULL: none */
     ngx_array_t                 *captures;   /* names, of ngx_str_t; NULL:
                                                 none */
+    ngx_http_complex_value_t    *model;   /* "name@version"; NULL: as the code
+                                             has it */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;
     ngx_uint_t                   client_abort;
     ngx_http_webtorch_cors_t    *cors;    /* NULL: off */
+    void                        *health;  /* of webtorch_health; or NULL */
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;

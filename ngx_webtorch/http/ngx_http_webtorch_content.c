@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
@@ -17,6 +18,7 @@
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_negotiate.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -50,7 +52,7 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->handler = wlcf->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
 
     schema = &ctx->handler->schema;
 
@@ -68,6 +70,10 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_webtorch_negotiate(r, ctx);
+    }
+
+    if (rc == NGX_DECLINED && wlcf->model) {
+        rc = ngx_http_webtorch_choose(r, ctx, wlcf->model);
     }
 
     if (rc != NGX_DECLINED) {
@@ -100,7 +106,14 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
 
     r->request_body_in_single_buf = 1;
 
+    ctx->received = ctx->begun;
+    ctx->reading = 1;
+
     rc = ngx_http_read_client_request_body(r, ngx_http_webtorch_body_handler);
+
+    /* the phase has a reference, the request is not freed by an error */
+
+    ctx->reading = 0;
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         return rc;
@@ -174,6 +187,11 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    if (ctx->begun && !ctx->reading) {
+        ctx->received = ngx_webtorch_clock_usec();
+    }
+
     ctx->decoded = ngx_http_webtorch_decoded_handler;
 
     ngx_http_webtorch_wait(r, ngx_http_webtorch_add(r, ctx));

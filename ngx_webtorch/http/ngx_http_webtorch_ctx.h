@@ -37,6 +37,7 @@ typedef struct {
 
 
 struct ngx_http_webtorch_ctx_s {
+    ngx_http_request_t              *request;
     ngx_webtorch_waiter_t            waiter;
     ngx_webtorch_handler_t          *handler;
     const ngx_http_webtorch_wire_t  *wire;
@@ -65,6 +66,7 @@ struct ngx_http_webtorch_ctx_s {
     /* webtorch_inference_protocol */
     ngx_webtorch_model_t            *model;
     ngx_webtorch_oip_t              *oip;
+    ngx_str_t                        version; /* of the model; empty: 1 */
     ssize_t                          json;    /* bytes of the body that are
                                                  JSON; -1: all */
 
@@ -85,9 +87,22 @@ struct ngx_http_webtorch_ctx_s {
     uint32_t                         place;   /* of the request, see api */
     ngx_str_t                        query;   /* in place of a body, or empty */
 
+    /* for metrics */
+    ngx_webtorch_handler_t          *counted; /* of the location; "handler" may
+                                                 be its opener */
+    ngx_uint_t                       status;  /* that nginx replaces by a page
+                                                 of its own; 0: none */
+
+    /* us of the clock; 0: not, or it was counted */
+    uint64_t                         begun;
+    uint64_t                         received;   /* the body was */
+    uint64_t                         run;     /* the call is over */
+
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;
 
+    unsigned                         reading:1;   /* the body is read before
+                                                     serve() returns */
     unsigned                         padded:1;    /* the decoder reads padding
                                                      after the body */
     unsigned                         text:1;      /* the body is not binary */
@@ -105,6 +120,10 @@ struct ngx_http_webtorch_ctx_s {
 
 /* creates the context if there is none; NULL: no memory */
 ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
+
+/* the handler of a request is known; it is counted when the request ends */
+void ngx_http_webtorch_ctx_set_handler(ngx_http_webtorch_ctx_t *ctx,
+    ngx_webtorch_handler_t *handler);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_CTX_H_INCLUDED_ */

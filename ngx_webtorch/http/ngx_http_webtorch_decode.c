@@ -15,6 +15,7 @@
 #include "ngx_http_webtorch_scratch.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -59,9 +60,6 @@ static int ngx_http_webtorch_batch_reserve(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink,
     size_t size, ngx_webtorch_error_t *err);
-static int ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
-    ngx_webtorch_error_t *err);
 
 #if (NGX_THREADS)
 static ngx_uint_t ngx_http_webtorch_decode_is_large(
@@ -93,9 +91,9 @@ ngx_http_webtorch_decode_add(ngx_http_request_t *r,
     ngx_http_webtorch_batch_sink_t   sink;
 
     if (body->len == 0) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "empty_body",
-                                        "the body is empty, tensors are "
-                                        "expected");
+        (void) ngx_webtorch_formats_empty(&err);
+
+        return ngx_http_webtorch_bad_body(r, &err);
     }
 
     rc = ngx_http_webtorch_decode_post(r, ctx, body);
@@ -134,8 +132,8 @@ ngx_http_webtorch_decode_rows(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
         return -1;
     }
 
-    return ngx_http_webtorch_check_finite(sink, &ctx->handler->schema,
-                                          &ctx->layout, err);
+    return ngx_webtorch_formats_check_finite(&ctx->handler->schema, sink,
+                                             &ctx->layout, err);
 }
 
 
@@ -181,48 +179,6 @@ ngx_http_webtorch_member_reserve(ngx_webtorch_sink_t *sink, size_t size,
     }
 
     ctx->members += size;
-
-    return 0;
-}
-
-
-/* training on one NaN would turn all parameters into NaN */
-
-static int
-ngx_http_webtorch_check_finite(ngx_webtorch_sink_t *sink,
-    webtorch_schema_t *schema, ngx_webtorch_layout_t *layout,
-    ngx_webtorch_error_t *err)
-{
-    int               missing, good;
-    uint32_t          i;
-    uint64_t          n;
-    webtorch_spec_t  *spec;
-
-    if (schema->kind != WEBTORCH_TRAIN) {
-        return 0;
-    }
-
-    for (i = 0; i < schema->ninputs; i++) {
-        spec = &schema->inputs[i];
-
-        n = layout->rows * ngx_webtorch_buffer_row_size(schema, i,
-                                                        layout->sizes)
-            / ngx_webtorch_dtypes[spec->dtype].size;
-
-        /* NaN is a missing element there */
-
-        missing = (schema->gaps[i].flags & WEBTORCH_MISSING) != 0;
-
-        good = missing ? ngx_webtorch_not_infinite(spec->dtype, sink->data[i],
-                                                   n)
-                       : ngx_webtorch_finite(spec->dtype, sink->data[i], n);
-
-        if (!good) {
-            return ngx_webtorch_error(err, 422, "not_finite",
-                       "tensor \"%s\": %s cannot be trained on", spec->name,
-                       missing ? "infinities" : "NaN and infinities");
-        }
-    }
 
     return 0;
 }

@@ -8,6 +8,9 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_status.h"
+#include "ngx_webtorch_stuck.h"
 
 
 typedef struct {
@@ -17,20 +20,12 @@ typedef struct {
 } ngx_http_webtorch_method_t;
 
 
-typedef struct {
-    ngx_uint_t   status;
-    const char  *code;
-    ngx_str_t    text;
-} ngx_http_webtorch_status_t;
-
-
 static ngx_int_t ngx_http_webtorch_error_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_error_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_buf_t *ngx_http_webtorch_error_create(ngx_http_request_t *r,
     const char *code, ngx_str_t *text, ngx_str_t *detail);
 static void ngx_http_webtorch_error_clean(ngx_str_t *text);
-static ngx_http_webtorch_status_t *ngx_http_webtorch_status(ngx_uint_t status);
 static ngx_int_t ngx_http_webtorch_retry_after(ngx_http_request_t *r);
 
 
@@ -50,60 +45,6 @@ static ngx_http_webtorch_method_t  ngx_http_webtorch_methods[] = {
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
-
-
-/*
- * nginx's own errors, and the codes of those that handlers raise without one;
- * the first entry is for all others.
- */
-
-static ngx_http_webtorch_status_t  ngx_http_webtorch_statuses[] = {
-    { 0, "error", ngx_string("the request failed") },
-    { 400, "bad_request", ngx_string("the request is malformed") },
-    { 401, "unauthorized", ngx_string("credentials are missing or wrong") },
-    { 402, "payment_required", ngx_string("a payment is required") },
-    { 403, "forbidden", ngx_string("access is denied") },
-    { 404, "not_found", ngx_string("there is nothing at this address") },
-    { 405, "method_not_allowed", ngx_string("the method is not allowed here") },
-    { 406, "not_acceptable", ngx_string("there is no answer in a format that "
-                                        "the client accepts") },
-    { 408, "request_timeout", ngx_string("the request took too long") },
-    { 409, "conflict", ngx_string("the request conflicts with what is there "
-                                  "already") },
-    { 410, "gone", ngx_string("what was at this address is gone") },
-    { 411, "length_required", ngx_string("the length of the body is missing") },
-    { 412, "precondition_failed", ngx_string("the precondition in the "
-                                             "request's headers is false") },
-    { 413, "too_large", ngx_string("the body is larger than "
-                                   "\"client_max_body_size\" allows") },
-    { 414, "uri_too_long", ngx_string("the address is too long") },
-    { 415, "unsupported_media_type", ngx_string("the format of the body is not "
-                                                "supported") },
-    { 416, "range_not_satisfiable", ngx_string("the file does not have this "
-                                               "range") },
-    { 421, "misdirected_request", ngx_string("this server is not the one of "
-                                             "the request's host") },
-    { 422, "unprocessable_content", ngx_string("the content of the request is "
-                                               "not valid") },
-    { 423, "locked", ngx_string("what is at this address is locked") },
-    { 425, "too_early", ngx_string("the request was sent before the handshake "
-                                   "was complete") },
-    { 428, "precondition_required", ngx_string("the request must have a "
-                                               "precondition") },
-    { 429, "too_many_requests", ngx_string("the client sends too many "
-                                           "requests") },
-    { 431, "headers_too_large", ngx_string("the headers of the request are too "
-                                           "large") },
-    { 451, "unavailable_for_legal_reasons", ngx_string("the law forbids "
-                                                       "access") },
-    { 500, "internal_error", ngx_string("the server failed, "
-                                        "see its error log") },
-    { 501, "not_implemented", ngx_string("the server does not implement "
-                                         "this") },
-    { 502, "bad_gateway", ngx_string("the server behind this one failed") },
-    { 503, "unavailable", ngx_string("the server is busy") },
-    { 504, "timeout", ngx_string("the server did not answer in time") },
-};
 
 
 ngx_int_t
@@ -212,40 +153,7 @@ ngx_http_webtorch_error_clean(ngx_str_t *text)
 const char *
 ngx_http_webtorch_status_code(ngx_uint_t status)
 {
-    /* the text of the status would say that nginx itself failed */
-
-    if (status == NGX_HTTP_INTERNAL_SERVER_ERROR) {
-        return NULL;
-    }
-
-    /* nor did nginx wait in vain */
-
-    if (status == NGX_HTTP_GATEWAY_TIME_OUT) {
-        return "gateway_timeout";
-    }
-
-    if (ngx_http_webtorch_status(status) == ngx_http_webtorch_statuses) {
-        return NULL;
-    }
-
-    return ngx_http_webtorch_status(status)->code;
-}
-
-
-static ngx_http_webtorch_status_t *
-ngx_http_webtorch_status(ngx_uint_t status)
-{
-    ngx_uint_t  i;
-
-    for (i = 1; i < sizeof(ngx_http_webtorch_statuses)
-                    / sizeof(ngx_http_webtorch_status_t); i++)
-    {
-        if (ngx_http_webtorch_statuses[i].status == status) {
-            return &ngx_http_webtorch_statuses[i];
-        }
-    }
-
-    return &ngx_http_webtorch_statuses[0];
+    return ngx_webtorch_status_code((int) status);
 }
 
 
@@ -383,6 +291,11 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
         return ngx_http_webtorch_no_room(r);
     }
 
+    ngx_webtorch_metrics_refused(ctx->counted,
+                        ngx_webtorch_stuck_blocks(ctx->handler->runner)
+                        ? NGX_WEBTORCH_REFUSED_STUCK
+                        : NGX_WEBTORCH_REFUSED_QUEUE);
+
     if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -395,6 +308,13 @@ ngx_http_webtorch_busy(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_webtorch_no_room(ngx_http_request_t *r)
 {
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_webtorch_metrics_refused(ctx->counted,
+                                 NGX_WEBTORCH_REFUSED_QUEUE_SIZE);
+
     if (ngx_http_webtorch_retry_after(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -420,7 +340,15 @@ ngx_http_webtorch_retry_after(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 {
-    ngx_str_t  text;
+    ngx_str_t                 text;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_webtorch_metrics_refused(ctx->counted,
+                                 (err->status == NGX_HTTP_SERVICE_UNAVAILABLE)
+                                 ? NGX_WEBTORCH_REFUSED_QUEUE_SIZE
+                                 : NGX_WEBTORCH_REFUSED_BODY);
 
     if (err->status == NGX_HTTP_SERVICE_UNAVAILABLE
         && ngx_http_webtorch_retry_after(r) != NGX_OK)
@@ -465,6 +393,12 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
+    /* nginx has answered before the handler got the request */
+
+    if (wlcf->handler) {
+        ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
+    }
+
     ctx->replace = 1;
 
     ngx_http_clear_content_length(r);
@@ -482,11 +416,11 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_webtorch_error_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
-    ngx_str_t                    text;
-    ngx_buf_t                   *b;
-    ngx_chain_t                 *cl, out;
-    ngx_http_webtorch_ctx_t     *ctx;
-    ngx_http_webtorch_status_t  *status;
+    ngx_str_t                     text;
+    ngx_buf_t                    *b;
+    ngx_chain_t                  *cl, out;
+    ngx_http_webtorch_ctx_t      *ctx;
+    const ngx_webtorch_status_t  *status;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
@@ -502,8 +436,10 @@ ngx_http_webtorch_error_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     ctx->replace = 0;
     ctx->answered = 1;
 
-    status = ngx_http_webtorch_status(r->headers_out.status);
-    text = status->text;
+    status = ngx_webtorch_status_find((int) r->headers_out.status);
+
+    text.data = (u_char *) status->text;
+    text.len = ngx_strlen(status->text);
 
     b = ngx_http_webtorch_error_create(r, status->code, &text, NULL);
     if (b == NULL) {

@@ -35,7 +35,7 @@ size_t ngx_http_webtorch_error_length(const char *code, ngx_str_t *text,
 u_char *ngx_http_webtorch_error_write(u_char *p, const char *code,
     ngx_str_t *text, ngx_str_t *detail);
 
-/* an error before or after the body is read; text is a constant */
+/* an error before or after the body is read; the text is ASCII */
 ngx_int_t ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text);
 

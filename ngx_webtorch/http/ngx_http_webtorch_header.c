@@ -35,6 +35,9 @@ static ngx_http_webtorch_header_out_t  ngx_http_webtorch_headers_out[] = {
 
     { ngx_string("Last-Modified"),
       offsetof(ngx_http_headers_out_t, last_modified) },
+
+    { ngx_string("WWW-Authenticate"),
+      offsetof(ngx_http_headers_out_t, www_authenticate) },
 };
 
 #define NGX_HTTP_WEBTORCH_NHEADERS                                            \
@@ -403,7 +406,7 @@ ngx_http_webtorch_set_type(ngx_http_request_t *r, ngx_str_t *type)
     last = type->data + type->len;
 
     for (p = type->data; p < last; p++) {
-        p = ngx_strlchr(p, last, ';');
+        p = memchr(p, ';', (size_t) (last - p));
 
         if (p == NULL) {
             return;

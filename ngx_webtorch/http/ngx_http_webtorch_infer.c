@@ -76,7 +76,7 @@ ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ctx->handler = model->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, model->handler);
     ctx->model = model;
     ctx->wire = &ngx_http_webtorch_oip;
     ctx->padded = 1;
@@ -137,6 +137,11 @@ ngx_http_webtorch_oip_decode(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
                                 ctx->oip, err)
         == 0)
     {
+        if (ctx->version.len) {
+            ctx->oip->version = (char *) ctx->version.data;
+            ctx->oip->version_len = ctx->version.len;
+        }
+
         return 0;
     }
 

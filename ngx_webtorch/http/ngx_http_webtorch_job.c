@@ -8,6 +8,8 @@
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -21,6 +23,8 @@ ngx_http_webtorch_job_available(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler)
 {
     if (handler->runner == NULL) {
+        ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_NOT_LOADED);
+
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "not_loaded",
                    "the handler could not be loaded, see the error log");
@@ -54,6 +58,12 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
 
     if (ctx->owner) {
         ngx_webtorch_job_own(job, ctx->owner);
+    }
+
+    if (ctx->begun) {
+        ngx_webtorch_metrics_observe(&ctx->counted->metrics->decode,
+                          ngx_webtorch_elapsed_usec(ctx->waiter.added,
+                                                    ctx->received));
     }
 
     cln->handler = ngx_http_webtorch_job_cleanup;
@@ -122,7 +132,7 @@ ngx_http_webtorch_job_cleanup(void *data)
 {
     ngx_http_webtorch_ctx_t  *ctx = data;
 
-    ngx_webtorch_batch_cancel(&ctx->waiter);
+    (void) ngx_webtorch_batch_cancel(&ctx->waiter);
     ngx_http_webtorch_body_returned(ctx);
 }
 
@@ -142,6 +152,10 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     ngx_http_set_log_request(c->log, r);
 
     ngx_http_webtorch_body_returned(ctx);
+
+    if (ctx->begun && job && job->status == 0) {
+        ctx->run = ngx_webtorch_metrics_mark;
+    }
 
     rc = ngx_http_webtorch_job_answer(r, ctx, job);
 

@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_runner.h"
 
@@ -25,16 +26,15 @@ static const char *ngx_http_webtorch_load_code(webtorch_job_t *job);
 ngx_int_t
 ngx_http_webtorch_load_allowed(ngx_http_request_t *r)
 {
+    ngx_webtorch_error_t           err;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
 
     if (wlcf->loader == NULL) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                   "unsupported_media_type",
-                   "files of torch.save() are taken only where the directive "
-                   "\"webtorch_torch_load\" allows it: send "
-                   "application/vnd.safetensors");
+        (void) ngx_webtorch_formats_no_files(&err);
+
+        return ngx_http_webtorch_refuse(r, err.status, err.code, err.text);
     }
 
     return ngx_http_webtorch_job_available(r, wlcf->loader);

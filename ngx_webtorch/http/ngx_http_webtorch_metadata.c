@@ -3,11 +3,18 @@
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_oip_reply.h"
 
 
 /* bytes of a tensor's or a model's JSON without its name */
 #define NGX_HTTP_WEBTORCH_ENTRY_LEN  512
+
+/* versions of a function that are listed, beside the first */
+#define NGX_HTTP_WEBTORCH_VERSIONS   32
+
+
+typedef u_char  ngx_http_webtorch_version_t[WEBTORCH_CHOICE_LEN];
 
 
 static ngx_int_t ngx_http_webtorch_describe(ngx_http_request_t *r,
@@ -16,10 +23,12 @@ static u_char *ngx_http_webtorch_write_tensors(u_char *p,
     webtorch_schema_t *schema, ngx_uint_t inputs, ngx_uint_t config);
 static u_char *ngx_http_webtorch_write_gaps(u_char *p, webtorch_gap_t *gap,
     ngx_uint_t config);
+static ngx_uint_t ngx_http_webtorch_versions(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler, ngx_http_webtorch_version_t **versions);
 static u_char *ngx_http_webtorch_write_stats(u_char *p,
     ngx_webtorch_model_t *model);
 static u_char *ngx_http_webtorch_write_state(u_char *p,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_model_t *model, const char *version);
 static ngx_int_t ngx_http_webtorch_send_list(ngx_http_request_t *r,
     ngx_webtorch_model_t *model, const char *head, const char *tail,
     u_char *(*write)(u_char *p, ngx_webtorch_model_t *model));
@@ -93,13 +102,28 @@ static ngx_int_t
 ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     ngx_uint_t config)
 {
-    u_char             *start, *p;
-    webtorch_schema_t  *schema;
+    u_char                       *start, *p;
+    ngx_uint_t                    i, n;
+    webtorch_schema_t            *schema;
+    ngx_webtorch_handler_t       *handler;
+    ngx_http_webtorch_version_t  *versions;
 
-    schema = &model->handler->schema;
+    handler = model->handler;
+    schema = &handler->schema;
+
+    if (handler->describe) {
+        schema = ngx_palloc(r->pool, sizeof(webtorch_schema_t));
+        if (schema == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        handler->describe(handler, schema);
+    }
+
+    n = ngx_http_webtorch_versions(r, handler, &versions);
 
     start = ngx_pnalloc(r->pool,
-                        model->json.len
+                        model->json.len + n * WEBTORCH_CHOICE_LEN
                         + (1 + schema->ninputs + schema->noutputs)
                           * (NGX_HTTP_WEBTORCH_ENTRY_LEN + WEBTORCH_NAME_LEN));
     if (start == NULL) {
@@ -111,10 +135,21 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
 
     if (config) {
         p = ngx_sprintf(p, ",\"backend\":\"webtorch\",\"max_batch_size\":%ui,",
-                        schema->batched ? model->handler->max_batch : 0);
+                        schema->batched ? handler->max_batch : 0);
+
+        if (handler->opener) {
+            p = ngx_sprintf(p, "\"model_transaction_policy\":"
+                               "{\"decoupled\":true},");
+        }
 
     } else {
-        p = ngx_sprintf(p, ",\"versions\":[\"1\"],");
+        p = ngx_sprintf(p, ",\"versions\":[\"1\"");
+
+        for (i = 0; i < n; i++) {
+            p = ngx_sprintf(p, ",\"%s\"", versions[i]);
+        }
+
+        p = ngx_sprintf(p, "],");
     }
 
     p = ngx_sprintf(p, config ? "\"input\":[" : "\"inputs\":[");
@@ -225,25 +260,99 @@ ngx_http_webtorch_write_stats(u_char *p, ngx_webtorch_model_t *model)
 }
 
 
+/* the versions beside 1; none if there is no memory */
+
+static ngx_uint_t
+ngx_http_webtorch_versions(ngx_http_request_t *r,
+    ngx_webtorch_handler_t *handler, ngx_http_webtorch_version_t **versions)
+{
+    u_char     name[WEBTORCH_CHOICE_LEN];
+    ngx_str_t  key;
+
+    *versions = ngx_palloc(r->pool, NGX_HTTP_WEBTORCH_VERSIONS
+                                    * sizeof(ngx_http_webtorch_version_t));
+    if (*versions == NULL) {
+        return 0;
+    }
+
+    key.data = name;
+    key.len = ngx_snprintf(name, sizeof(name), "/%V@", &handler->name) - name;
+
+    return ngx_webtorch_choice_versions(&key, *versions,
+                                        NGX_HTTP_WEBTORCH_VERSIONS);
+}
+
+
 ngx_int_t
 ngx_http_webtorch_model_index(ngx_http_request_t *r,
     ngx_webtorch_model_t *model)
 {
-    return ngx_http_webtorch_send_list(r, model, "[", "]",
-                                       ngx_http_webtorch_write_state);
+    u_char                       *start, *p;
+    size_t                        size;
+    ngx_uint_t                    i, k, n, *counts;
+    ngx_webtorch_conf_t          *wcf;
+    ngx_http_webtorch_version_t **versions;
+
+    wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
+    model = wcf->models.elts;
+    n = wcf->models.nelts;
+
+    counts = ngx_palloc(r->pool, n * sizeof(ngx_uint_t));
+    versions = ngx_palloc(r->pool, n * sizeof(void *));
+
+    if (counts == NULL || versions == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    size = sizeof("[]");
+
+    for (i = 0; i < n; i++) {
+        counts[i] = ngx_http_webtorch_versions(r, model[i].handler,
+                                               &versions[i]);
+        size += (counts[i] + 1) * (NGX_HTTP_WEBTORCH_ENTRY_LEN
+                                   + model[i].json.len);
+    }
+
+    start = ngx_pnalloc(r->pool, size);
+    if (start == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = start;
+    *p++ = '[';
+
+    for (i = 0; i < n; i++) {
+        if (i) {
+            *p++ = ',';
+        }
+
+        p = ngx_http_webtorch_write_state(p, &model[i], "1");
+
+        for (k = 0; k < counts[i]; k++) {
+            *p++ = ',';
+            p = ngx_http_webtorch_write_state(p, &model[i],
+                                              (char *) versions[i][k]);
+        }
+    }
+
+    *p++ = ']';
+
+    return ngx_http_webtorch_send_json(r, start, p);
 }
 
 
 static u_char *
-ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model)
+ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model,
+    const char *version)
 {
     ngx_uint_t  loaded;
 
-    loaded = (model->handler->runner != NULL);
+    loaded = ngx_webtorch_model_loaded(model);
 
-    return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"1\","
+    return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"%s\","
                           "\"state\":\"%s\",\"reason\":\"%s\"}",
-                       &model->json, loaded ? "READY" : "UNAVAILABLE",
+                       &model->json, version,
+                       loaded ? "READY" : "UNAVAILABLE",
                        loaded ? "" : "not loaded, see the error log");
 }
 

@@ -4,8 +4,7 @@
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_load.h"
 #include "ngx_http_webtorch_send.h"
-#include "ngx_webtorch_codec_file.h"
-#include "ngx_webtorch_hint.h"
+#include "ngx_webtorch_formats.h"
 
 
 /* "2,17", in the request or the answer, for formats without shapes */
@@ -16,9 +15,10 @@ static ngx_int_t ngx_http_webtorch_choose_in(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_choose_out(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
-static ngx_int_t ngx_http_webtorch_refuse_types(ngx_http_request_t *r,
-    ngx_uint_t status, const char *text, uint32_t n, uint32_t strings,
-    ngx_uint_t files);
+static void ngx_http_webtorch_formats_get(ngx_http_webtorch_ctx_t *ctx,
+    ngx_webtorch_formats_t *formats);
+static void ngx_http_webtorch_formats_set(ngx_http_webtorch_ctx_t *ctx,
+    ngx_webtorch_formats_t *formats);
 static ngx_int_t ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 static int ngx_http_webtorch_format_decode(ngx_http_webtorch_ctx_t *ctx,
@@ -39,8 +39,9 @@ ngx_int_t
 ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_int_t           rc;
-    webtorch_schema_t  *schema;
+    ngx_int_t              rc;
+    webtorch_schema_t     *schema;
+    ngx_webtorch_error_t   err;
 
     ctx->wire = &ngx_http_webtorch_formats;
 
@@ -63,10 +64,9 @@ ngx_http_webtorch_negotiate(ngx_http_request_t *r,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        return ngx_http_webtorch_refuse_types(r, 406,
-                   "no format in the header \"Accept\" is known: "
-                   "accept application/json; known are ",
-                   schema->noutputs, schema->output_strings, 0);
+        (void) ngx_webtorch_formats_not_acceptable(schema, &err);
+
+        return ngx_http_webtorch_refuse(r, err.status, err.code, err.text);
     }
 
     if (ctx->in->decode == NULL) {
@@ -108,61 +108,29 @@ static ngx_int_t
 ngx_http_webtorch_choose_in(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_str_t          *type;
-    ngx_uint_t          files;
-    webtorch_schema_t  *schema;
+    int                      rc;
+    ngx_str_t               *value;
+    webtorch_str_t           type;
+    ngx_webtorch_error_t     err;
+    ngx_webtorch_formats_t   formats;
 
-    schema = &ctx->handler->schema;
+    ngx_http_webtorch_formats_get(ctx, &formats);
 
-    ctx->in = &ngx_webtorch_codec_json;
-
-    if (r->headers_in.content_type == NULL) {
-        return NGX_DECLINED;
+    if (r->headers_in.content_type) {
+        value = &r->headers_in.content_type->value;
+        type.data = (char *) value->data;
+        type.len = value->len;
     }
 
-    type = &r->headers_in.content_type->value;
-    files = ngx_webtorch_codec_takes_files(schema);
+    rc = ngx_webtorch_formats_choose_in(&formats, &ctx->handler->schema,
+                                        r->headers_in.content_type ? &type
+                                                                   : NULL,
+                                        &ctx->layout, &err);
 
-    if (files) {
-        ctx->in = ngx_webtorch_codec_of_files((char *) type->data, type->len);
+    ngx_http_webtorch_formats_set(ctx, &formats);
 
-        if (ctx->in) {
-            ctx->layout.type = (char *) type->data;
-            ctx->layout.type_len = type->len;
-            return NGX_DECLINED;
-        }
-    }
-
-    ctx->in = ngx_webtorch_codec_by_type((char *) type->data, type->len);
-
-    if (schema->kind == WEBTORCH_HANDLER) {
-        ctx->in = ctx->in ? ctx->in : &ngx_webtorch_codec_json;
-        return NGX_DECLINED;
-    }
-
-    if (ctx->in == NULL) {
-        return ngx_http_webtorch_refuse_types(r,
-                   NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                   "unknown content type: send application/json, "
-                   "or text/plain for Torch7's serialization; known are ",
-                   schema->ninputs, schema->input_strings, files);
-    }
-
-    /* a browser sends JSON as text/plain, if nothing else is set */
-
-    if (ctx->in == &ngx_webtorch_codec_torch7) {
-        return NGX_DECLINED;
-    }
-
-    if (schema->input_strings && !ctx->in->strings) {
-        return ngx_http_webtorch_refuse_types(r,
-                   NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                   "this format carries no strings: send application/json; "
-                   "known are ",
-                   schema->ninputs, schema->input_strings, files);
-    }
-
-    return NGX_DECLINED;
+    return rc ? ngx_http_webtorch_refuse(r, err.status, err.code, err.text)
+              : NGX_DECLINED;
 }
 
 
@@ -172,18 +140,9 @@ static ngx_int_t
 ngx_http_webtorch_choose_out(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_int_t                    rc;
-    ngx_str_t                    accept;
-    webtorch_schema_t           *schema;
-    const ngx_webtorch_codec_t  *own;
-
-    schema = &ctx->handler->schema;
-
-    /* answers are not files */
-
-    own = (ctx->in == &ngx_webtorch_codec_file
-           || ctx->in == &ngx_webtorch_codec_files)
-          ? &ngx_webtorch_codec_json : ctx->in;
+    ngx_int_t                rc;
+    ngx_str_t                accept;
+    ngx_webtorch_formats_t   formats;
 
     rc = ngx_http_webtorch_join_headers(r, "accept", &accept);
 
@@ -195,60 +154,34 @@ ngx_http_webtorch_choose_out(ngx_http_request_t *r,
         ngx_str_set(&accept, "");
     }
 
-    ctx->out = ngx_webtorch_codec_by_accept((char *) accept.data, accept.len,
-                                            own, schema->noutputs,
-                                            schema->output_strings);
+    ngx_http_webtorch_formats_get(ctx, &formats);
 
-    if (ctx->in == &ngx_webtorch_codec_torch7) {
-        ctx->json_out = ngx_webtorch_codec_by_accept((char *) accept.data,
-                                                     accept.len,
-                                                     &ngx_webtorch_codec_json,
-                                                     schema->noutputs,
-                                                     schema->output_strings);
-    }
+    ngx_webtorch_formats_choose_out(&formats, &ctx->handler->schema,
+                                    (char *) accept.data, accept.len);
+
+    ngx_http_webtorch_formats_set(ctx, &formats);
 
     return NGX_DECLINED;
 }
 
 
-/* text: followed by the formats that can hold n tensors */
-
-static ngx_int_t
-ngx_http_webtorch_refuse_types(ngx_http_request_t *r, ngx_uint_t status,
-    const char *text, uint32_t n, uint32_t strings, ngx_uint_t files)
+static void
+ngx_http_webtorch_formats_get(ngx_http_webtorch_ctx_t *ctx,
+    ngx_webtorch_formats_t *formats)
 {
-    u_char                       *p, *last, *buf;
-    const char                   *separator;
-    const ngx_webtorch_codec_t  *const *codec;
+    formats->in = ctx->in;
+    formats->out = ctx->out;
+    formats->json_out = ctx->json_out;
+}
 
-    buf = ngx_pnalloc(r->pool, NGX_WEBTORCH_ERROR_LEN);
-    if (buf == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
 
-    last = buf + NGX_WEBTORCH_ERROR_LEN - 1;
-    p = ngx_slprintf(buf, last, "%s", text);
-    separator = "";
-
-    for (codec = ngx_webtorch_codecs; *codec; codec++) {
-
-        if (ngx_webtorch_codec_holds(*codec, n, strings)) {
-            p = ngx_slprintf(p, last, "%s%s", separator, (*codec)->types[0]);
-            separator = ", ";
-        }
-    }
-
-    if (files) {
-        p = ngx_slprintf(p, last, ", multipart/form-data, image/*, audio/*, "
-                                  "video/*, application/octet-stream");
-    }
-
-    *p = '\0';
-
-    return ngx_http_webtorch_refuse(r, status,
-                                    status == 406 ? "not_acceptable"
-                                                  : "unsupported_media_type",
-                                    (char *) buf);
+static void
+ngx_http_webtorch_formats_set(ngx_http_webtorch_ctx_t *ctx,
+    ngx_webtorch_formats_t *formats)
+{
+    ctx->in = formats->in;
+    ctx->out = formats->out;
+    ctx->json_out = formats->json_out;
 }
 
 
@@ -259,6 +192,7 @@ ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_str_t             *value;
+    ngx_webtorch_error_t   err;
     ngx_webtorch_shape_t  *shape;
 
     value = ngx_http_webtorch_find_header(r, "tensor-shape");
@@ -274,10 +208,9 @@ ngx_http_webtorch_parse_shape_header(ngx_http_request_t *r,
 
     if (ngx_webtorch_parse_shape(shape, (char *) value->data, value->len) != 0)
     {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
-                   "malformed_body",
-                   "the header \"" NGX_HTTP_WEBTORCH_SHAPE "\" is not a "
-                   "shape like \"2,17\"");
+        (void) ngx_webtorch_formats_bad_shape(&err);
+
+        return ngx_http_webtorch_refuse(r, err.status, err.code, err.text);
     }
 
     ctx->layout.shape = shape;
@@ -300,30 +233,21 @@ ngx_http_webtorch_decode_format(ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body,
     webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_error_t *err)
 {
-    if (ctx->in == &ngx_webtorch_codec_torch7) {
+    int                      rc;
+    webtorch_str_t           text;
+    ngx_webtorch_formats_t   formats;
 
-        if (ngx_webtorch_hint_is_json((char *) body->data, body->len)) {
-            ctx->in = &ngx_webtorch_codec_json;
-            ctx->out = ctx->json_out;
+    text.data = (char *) body->data;
+    text.len = body->len;
 
-        } else if (schema->input_strings) {
-            return ngx_webtorch_error(err, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                       "unsupported_media_type",
-                       "text/plain is JSON or Torch7's serialization, which "
-                       "carries no strings: send application/json");
-        }
-    }
+    ngx_http_webtorch_formats_get(ctx, &formats);
 
-    if (ctx->in->decode((char *) body->data, body->len, schema, sink,
-                        &ctx->layout, err)
-        == 0)
-    {
-        return 0;
-    }
+    rc = ngx_webtorch_formats_decode(&formats, &text, schema, sink,
+                                     &ctx->layout, err);
 
-    ngx_webtorch_hint_format(err, ctx->in, (char *) body->data, body->len);
+    ngx_http_webtorch_formats_set(ctx, &formats);
 
-    return -1;
+    return rc;
 }
 
 

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_infer.h"
@@ -19,18 +20,28 @@ typedef struct {
     ngx_str_t     path;
     uint32_t      methods;
     ngx_int_t   (*handler)(ngx_http_request_t *r, ngx_webtorch_model_t *model);
+    ngx_uint_t    body;                   /* the handler reads it */
 } ngx_http_webtorch_route_t;
 
 
 static ngx_int_t ngx_http_webtorch_get_path(ngx_http_request_t *r,
     ngx_str_t *path);
-static ngx_int_t ngx_http_webtorch_skip_version(ngx_str_t *path);
+static ngx_int_t ngx_http_webtorch_take_version(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_str_t *path);
 static void ngx_http_webtorch_take_segment(ngx_str_t *path, ngx_str_t *segment);
 static ngx_http_webtorch_route_t *ngx_http_webtorch_find_route(
     ngx_http_webtorch_route_t *route, ngx_str_t *path);
 static ngx_int_t ngx_http_webtorch_run_route(ngx_http_request_t *r,
     ngx_http_webtorch_route_t *route, ngx_webtorch_model_t *model);
 static ngx_int_t ngx_http_webtorch_not_found(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_infer_model(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+static ngx_int_t ngx_http_webtorch_generate_model(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+static ngx_int_t ngx_http_webtorch_generate_events(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model);
+static ngx_int_t ngx_http_webtorch_generate_route(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_uint_t events);
 
 static ngx_int_t ngx_http_webtorch_live(ngx_http_request_t *r,
     ngx_webtorch_model_t *model);
@@ -44,51 +55,61 @@ static ngx_int_t ngx_http_webtorch_not_ready(ngx_http_request_t *r);
 static ngx_http_webtorch_route_t  ngx_http_webtorch_server_routes[] = {
 
     { ngx_string(""),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_server_metadata },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_server_metadata, 0 },
 
     { ngx_string("health/live"),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_live },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_live, 0 },
 
     { ngx_string("health/ready"),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_ready },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_ready, 0 },
 
     { ngx_string("models/stats"),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_stats },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_stats, 0 },
 
     { ngx_string("repository/index"),
-      WEBTORCH_POST, ngx_http_webtorch_model_index },
+      WEBTORCH_POST, ngx_http_webtorch_model_index, 0 },
 
-    { ngx_null_string, 0, NULL }
+    { ngx_null_string, 0, NULL, 0 }
 };
 
 
 static ngx_http_webtorch_route_t  ngx_http_webtorch_model_routes[] = {
 
     { ngx_string("infer"),
-      WEBTORCH_POST, ngx_http_webtorch_infer },
+      WEBTORCH_POST, ngx_http_webtorch_infer_model, 1 },
+
+    { ngx_string("generate"),
+      WEBTORCH_POST, ngx_http_webtorch_generate_model, 1 },
+
+    { ngx_string("generate_stream"),
+      WEBTORCH_POST, ngx_http_webtorch_generate_events, 1 },
 
     { ngx_string(""),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_metadata },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_metadata, 0 },
 
     { ngx_string("config"),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_config },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_config, 0 },
 
     { ngx_string("ready"),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_ready },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_ready, 0 },
 
     { ngx_string("stats"),
-      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_stats },
+      NGX_HTTP_WEBTORCH_READ, ngx_http_webtorch_model_stats, 0 },
 
-    { ngx_null_string, 0, NULL }
+    { ngx_null_string, 0, NULL, 0 }
 };
 
 
 static ngx_str_t  ngx_http_webtorch_none = ngx_null_string;
 
 
+ngx_http_webtorch_generate_pt  ngx_http_webtorch_protocol_generate;
+
+
 ngx_int_t
 ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
 {
+    ngx_int_t                   rc;
     ngx_str_t                   path, name;
     ngx_webtorch_conf_t        *wcf;
     ngx_webtorch_model_t       *model;
@@ -125,9 +146,10 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
                                         "no model has this name");
     }
 
-    if (ngx_http_webtorch_skip_version(&path) != NGX_OK) {
-        return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_FOUND, "not_found",
-                                        "the model has version 1 only");
+    rc = ngx_http_webtorch_take_version(r, model, &path);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     route = ngx_http_webtorch_find_route(ngx_http_webtorch_model_routes, &path);
@@ -172,30 +194,34 @@ ngx_http_webtorch_get_path(ngx_http_request_t *r, ngx_str_t *path)
 }
 
 
-/* skips "versions/1", which is optional; NGX_DECLINED: another version */
+/*
+ * Takes "versions/VERSION", which is optional, off the path; NGX_DECLINED: the
+ * function has it.
+ */
 
 static ngx_int_t
-ngx_http_webtorch_skip_version(ngx_str_t *path)
+ngx_http_webtorch_take_version(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_str_t *path)
 {
-    ngx_str_t  rest, segment;
+    ngx_str_t                 rest, segment;
+    ngx_http_webtorch_ctx_t  *ctx;
 
     rest = *path;
 
     ngx_http_webtorch_take_segment(&rest, &segment);
 
     if (segment.len != 8 || ngx_memcmp(segment.data, "versions", 8) != 0) {
-        return NGX_OK;
-    }
-
-    ngx_http_webtorch_take_segment(&rest, &segment);
-
-    if (segment.len != 1 || segment.data[0] != '1') {
         return NGX_DECLINED;
     }
 
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    ngx_http_webtorch_take_segment(&rest, &ctx->version);
+
     *path = rest;
 
-    return NGX_OK;
+    return ngx_http_webtorch_choose_version(r, ctx, model->handler,
+                                            &ctx->version);
 }
 
 
@@ -242,9 +268,7 @@ ngx_http_webtorch_run_route(ngx_http_request_t *r,
         return ngx_http_webtorch_not_allowed(r, route->methods);
     }
 
-    /* no other route reads a body */
-
-    if (route->handler != ngx_http_webtorch_infer) {
+    if (!route->body) {
         rc = ngx_http_webtorch_discard_body(r);
 
         if (rc != NGX_OK) {
@@ -261,6 +285,52 @@ ngx_http_webtorch_not_found(ngx_http_request_t *r)
 {
     return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_FOUND, "not_found",
                                     "there is nothing at this address");
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_infer_model(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    if (model->handler->opener) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "wrong_operation",
+                   "this function generates: send the request to "
+                   "\"generate\" or \"generate_stream\"");
+    }
+
+    return ngx_http_webtorch_infer(r, model);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_model(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    return ngx_http_webtorch_generate_route(r, model, 0);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_events(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model)
+{
+    return ngx_http_webtorch_generate_route(r, model, 1);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_generate_route(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_uint_t events)
+{
+    if (model->handler->opener == NULL) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "wrong_operation",
+                   "this function does not generate: send the request to "
+                   "\"infer\"");
+    }
+
+    return ngx_http_webtorch_protocol_generate(r, model, events);
 }
 
 
@@ -282,7 +352,7 @@ ngx_http_webtorch_ready(ngx_http_request_t *r, ngx_webtorch_model_t *model)
     model = wcf->models.elts;
 
     for (i = 0; i < wcf->models.nelts; i++) {
-        if (model[i].handler->runner == NULL) {
+        if (!ngx_webtorch_model_loaded(&model[i])) {
             return ngx_http_webtorch_not_ready(r);
         }
     }
@@ -295,8 +365,8 @@ static ngx_int_t
 ngx_http_webtorch_model_ready(ngx_http_request_t *r,
     ngx_webtorch_model_t *model)
 {
-    return model->handler->runner ? ngx_http_webtorch_live(r, NULL)
-                                  : ngx_http_webtorch_not_ready(r);
+    return ngx_webtorch_model_loaded(model) ? ngx_http_webtorch_live(r, NULL)
+                                            : ngx_http_webtorch_not_ready(r);
 }
 
 

@@ -10,8 +10,21 @@
 
 #include <ngx_http.h>
 
+#include "ngx_webtorch_model.h"
+
+
+typedef ngx_int_t (*ngx_http_webtorch_generate_pt)(ngx_http_request_t *r,
+    ngx_webtorch_model_t *model, ngx_uint_t events);
+
 
 ngx_int_t ngx_http_webtorch_protocol_handler(ngx_http_request_t *r);
+
+
+/*
+ * Serves a generate function, with all outputs at the end, or each one as an
+ * event.  Set by http/stream before a function that generates is a model.
+ */
+extern ngx_http_webtorch_generate_pt  ngx_http_webtorch_protocol_generate;
 
 
 #endif /* _NGX_HTTP_WEBTORCH_PROTOCOL_H_INCLUDED_ */

@@ -11,6 +11,8 @@
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_metrics_handler.h"
 
 
 /* bytes; smaller answers mostly fit into the socket, and are not counted */
@@ -384,6 +386,7 @@ ngx_int_t
 ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_chain_t *out, size_t len)
 {
+    uint64_t                  now;
     ngx_int_t                 rc;
     ngx_buf_t                *b;
     ngx_chain_t              *cl;
@@ -396,6 +399,17 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    /* what is encoded next, for another request, begins here */
+
+    if (ctx->run) {
+        now = ngx_webtorch_clock_usec();
+
+        ngx_webtorch_metrics_observe(&ctx->counted->metrics->encode,
+                                     ngx_webtorch_elapsed_usec(now, ctx->run));
+        ngx_webtorch_metrics_mark = now;
+        ctx->run = 0;
+    }
 
     /* a thread counts what it encodes */
 
@@ -424,12 +438,14 @@ ngx_http_webtorch_send_head(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t                 rc;
     ngx_http_webtorch_ctx_t  *ctx;
 
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
     if (ngx_http_webtorch_intercept(r, status)) {
+        ctx->status = status;
         r->read_event_handler = ngx_http_block_reading;
         return (ngx_int_t) status;
     }
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
     ctx->answered = 1;
 
     r->headers_out.status = status;

@@ -4,12 +4,16 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_captures.h"
 #include "ngx_http_webtorch_content.h"
+#include "ngx_http_webtorch_openapi.h"
 #include "ngx_http_webtorch_protocol.h"
 #include "ngx_http_webtorch_stream_conf.h"
 
 
 static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *conf);
+static char *ngx_http_webtorch_set_model(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_webtorch_handler_t *handler,
+    ngx_str_t *option);
 static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 
@@ -30,6 +34,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      *     conf->handler = NULL;
      *     conf->loader = NULL;
      *     conf->captures = NULL;
+     *     conf->model = NULL;
      *     conf->protocol = 0;
      *     conf->thread_pool = NULL;
      */
@@ -81,6 +86,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     {
         conf->handler = prev->handler;
         conf->loader = prev->loader;
+        conf->model = prev->model;
         conf->protocol = prev->protocol;
 #if (NGX_THREADS)
         conf->thread_pool = prev->thread_pool;
@@ -176,7 +182,9 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     for (i = 2; i < cf->args->nelts; i++) {
-        rv = ngx_webtorch_handler_option(cf, handler, &value[i]);
+        rv = (ngx_strncmp(value[i].data, "model=", 6) == 0)
+             ? ngx_http_webtorch_set_model(cf, wlcf, handler, &value[i])
+             : ngx_webtorch_handler_option(cf, handler, &value[i]);
 
         if (rv != NGX_CONF_OK) {
             return rv;
@@ -184,6 +192,124 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     wlcf->handler = handler;
+
+    if (ngx_http_webtorch_openapi_add(cf, handler) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+char *
+ngx_http_webtorch_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  name;
+
+    if (wlcf->handler || wlcf->protocol) {
+        return "conflicts with another handler of the location";
+    }
+
+    ngx_str_set(&name, "webtorch._openapi:serve");
+
+    wlcf->handler = ngx_webtorch_handler_add(cf, &name);
+    if (wlcf->handler == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_webtorch_serve_location(cf, wlcf,
+                                            ngx_http_webtorch_content_handler);
+}
+
+
+/*
+ * The check of handlers gets the version, or the model alone if the version has
+ * variables.
+ */
+
+static char *
+ngx_http_webtorch_set_model(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
+    ngx_webtorch_handler_t *handler, ngx_str_t *option)
+{
+    u_char                            *p, *last, *at, *variable;
+    ngx_str_t                          value;
+    ngx_http_compile_complex_value_t   ccv;
+
+    value.data = option->data + 6;
+    value.len = option->len - 6;
+    last = value.data + value.len;
+
+    variable = ngx_strlchr(value.data, last, '$');
+    at = NULL;
+
+    for (p = value.data; p < (variable ? variable : last); p++) {
+        if (*p == '@') {
+            at = p;
+        }
+    }
+
+    if (wlcf->model) {
+        return "has a second \"model=\"";
+    }
+
+    if (at == NULL || at == value.data || at + 1 == last
+        || value.len > WEBTORCH_CHOICE_LEN - 2)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", it must be "
+                           "\"model=name@version\", in which the version may "
+                           "have variables", option);
+        return NGX_CONF_ERROR;
+    }
+
+    handler->model.data = value.data;
+    handler->model.len = variable ? (size_t) (at + 1 - value.data) : value.len;
+
+    wlcf->model = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (wlcf->model == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value;
+    ccv.complex_value = wlcf->model;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* Python answers: a function of requests, whose calls wait for each other */
+
+char *
+ngx_http_webtorch_conf_control(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  name;
+
+    if (wlcf->handler) {
+        return "is duplicate or conflicts with \"webtorch_handler\"";
+    }
+
+    if (wlcf->protocol) {
+        return "conflicts with \"webtorch_inference_protocol\"";
+    }
+
+    ngx_str_set(&name, "webtorch._worker.control:control");
+
+    wlcf->handler = ngx_webtorch_handler_add(cf, &name);
+    if (wlcf->handler == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
     return ngx_http_webtorch_serve_location(cf, wlcf,
                                             ngx_http_webtorch_content_handler);

@@ -1,15 +1,18 @@
 
 /*
- * The directives of webtorch_handler and webtorch_inference_protocol, and the
- * settings of all handlers.
+ * The directives of webtorch_handler, webtorch_inference_protocol and
+ * webtorch_control, and the settings of all handlers.
  */
 
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_cors.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_health.h"
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
+#include "ngx_http_webtorch_openapi.h"
+#include "ngx_http_webtorch_status.h"
 
 
 static ngx_int_t ngx_http_webtorch_init(ngx_conf_t *cf);
@@ -85,6 +88,27 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       offsetof(ngx_webtorch_conf_t, worker_memory),
       NULL },
 
+    { ngx_string("webtorch_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_status_conf,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_webtorch_health_conf,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_metrics"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_webtorch_conf_t, metrics),
+      NULL },
+
     { ngx_string("webtorch_reload"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -130,6 +154,20 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       0,
       NULL },
 
+    { ngx_string("webtorch_openapi"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_conf_openapi,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_control"),
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
+      ngx_http_webtorch_conf_control,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("webtorch_inference_protocol"),
       NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_conf_protocol,
@@ -142,7 +180,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_webtorch_openapi_add_variables,   /* preconfiguration */
     ngx_http_webtorch_init,                /* postconfiguration */
 
     ngx_http_webtorch_create_main_conf,    /* create main configuration */

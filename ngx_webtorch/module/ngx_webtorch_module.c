@@ -25,6 +25,8 @@
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
+#include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_metrics_worker.h"
 #include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
@@ -97,6 +99,7 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
      *     conf->zone_name = { 0, NULL };
      *     conf->zone_size = 0;
      *     conf->zone = NULL;
+     *     conf->locations = NULL;
      *     conf->checkpoint = NULL;
      */
 
@@ -132,6 +135,7 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
     }
 
     conf->threads = NGX_CONF_UNSET;
+    conf->metrics = NGX_CONF_UNSET;
     conf->worker_memory = NGX_CONF_UNSET_SIZE;
     conf->reload = NGX_CONF_UNSET;
 
@@ -146,6 +150,8 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 
     char              error[NGX_WEBTORCH_MESSAGE_LEN];
     ngx_core_conf_t  *ccf;
+
+    ngx_conf_init_value(conf->metrics, 1);
 
     /* "nginx -s" only sends a signal */
 
@@ -282,6 +288,7 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
         ngx_webtorch_handover_announce(cycle, conf);
     }
 
+    ngx_webtorch_metrics_init(cycle, conf);
     ngx_webtorch_accept_init(cycle, conf);
 
     return NGX_OK;
@@ -320,6 +327,9 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_posted_init_process();
 
+    ngx_webtorch_metrics_init_process(conf, cycle->log);
+    ngx_webtorch_metrics_handlers_init(&conf->handlers, cycle->log);
+
     ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_block_init();
@@ -341,6 +351,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_async_watch();
     ngx_webtorch_handover_init(conf, cycle->log);
     ngx_webtorch_memory_init(conf, cycle->log);
+    ngx_webtorch_metrics_worker_init(cycle->log);
 
     ngx_webtorch_thread_restore_signals(&mask);
 
@@ -434,6 +445,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
         rc = NGX_BUSY;
     }
 
+    ngx_webtorch_metrics_exit_process();
     ngx_webtorch_worker_exit();
 
     /* threads of applications may be running even if none of handlers is */

@@ -488,6 +488,24 @@ ngx_webtorch_block_supersede(uint32_t id, uint32_t optimizer)
 
 
 void
+ngx_webtorch_block_retire(uint32_t id)
+{
+    if (id == WEBTORCH_NO_BLOCK) {
+        return;
+    }
+
+    ngx_webtorch_zone_lock();
+
+    ngx_webtorch_zone.shared->blocks[id].superseded = 1;
+
+    /* workers release it when they refresh */
+    ngx_webtorch_zone.shared->swaps++;
+
+    ngx_webtorch_zone_unlock();
+}
+
+
+void
 ngx_webtorch_block_step(uint32_t id)
 {
     uint32_t               successor;

@@ -8,6 +8,7 @@
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_leave.h"
+#include "ngx_webtorch_resident.h"
 #include "ngx_webtorch_timer.h"
 
 
@@ -16,7 +17,6 @@
 
 
 static void ngx_webtorch_memory_handler(ngx_event_t *ev);
-static size_t ngx_webtorch_memory_resident(ngx_log_t *log);
 
 
 static size_t                ngx_webtorch_memory_limit;     /* bytes */
@@ -37,7 +37,7 @@ ngx_webtorch_memory_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 
     ngx_webtorch_memory_limit = conf->worker_memory;
 
-    resident = ngx_webtorch_memory_resident(log);
+    resident = ngx_webtorch_resident(log);
 
     if (resident > conf->worker_memory) {
         ngx_log_error(NGX_LOG_ERR, log, 0,
@@ -65,7 +65,7 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
         return;
     }
 
-    resident = ngx_webtorch_memory_resident(ev->log);
+    resident = ngx_webtorch_resident(ev->log);
 
     if (resident > ngx_webtorch_memory_limit
         && ngx_webtorch_handover_may_leave())
@@ -80,39 +80,4 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
     }
 
     ngx_add_timer(ev, NGX_WEBTORCH_MEMORY_POLL);
-}
-
-
-/* bytes of resident memory, shared memory included; 0: unknown */
-
-static size_t
-ngx_webtorch_memory_resident(ngx_log_t *log)
-{
-    char      text[64], *p;
-    ssize_t   n;
-    ngx_fd_t  fd;
-
-    fd = ngx_open_file("/proc/self/statm", NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
-
-    if (fd == NGX_INVALID_FILE) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                      ngx_open_file_n " \"/proc/self/statm\" failed");
-        return 0;
-    }
-
-    n = ngx_read_fd(fd, text, sizeof(text) - 1);
-
-    (void) ngx_close_file(fd);
-
-    if (n <= 0) {
-        return 0;
-    }
-
-    text[n] = '\0';
-
-    /* numbers of pages: all, resident, ... */
-
-    p = ngx_strchr(text, ' ');
-
-    return p ? (size_t) strtoul(p, NULL, 10) * ngx_pagesize : 0;
 }

@@ -159,7 +159,7 @@ static ngx_int_t
 ngx_webtorch_records_find_free(ngx_webtorch_records_t *records,
     ngx_webtorch_claim_t *claim)
 {
-    uint32_t                 i, k;
+    uint32_t                 i, j, k;
     ngx_webtorch_segment_t  *segment;
 
     for (i = 0; i < records->nblocks; i++) {
@@ -169,9 +169,12 @@ ngx_webtorch_records_find_free(ngx_webtorch_records_t *records,
             continue;
         }
 
-        for (k = 0; k < segment->n; k++) {
+        for (j = 0; j < segment->n; j++) {
+            k = (records->next + j) % segment->n;
+
             if (segment->records[k].state == NGX_WEBTORCH_RECORD_FREE) {
                 segment->nfree--;
+                records->next = k + 1;
                 ngx_webtorch_segment_claim(records, records->blocks[i], k,
                                            claim);
                 return NGX_OK;

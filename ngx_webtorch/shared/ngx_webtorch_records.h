@@ -26,6 +26,8 @@ typedef struct {
     uint64_t                    seen;     /* shared->segments of the list */
     ngx_uint_t                  nblocks;
     uint32_t                    blocks[NGX_WEBTORCH_MAX_BLOCKS];
+    uint32_t                    next;     /* where a free one is looked for: not
+                                             among those that were taken last */
 } ngx_webtorch_records_t;
 
 

@@ -224,3 +224,28 @@ ngx_webtorch_space_data_offset(ngx_webtorch_block_t *block)
     return block->offset
            + ngx_align(block->layout_len, NGX_WEBTORCH_SPACE_ALIGN);
 }
+
+
+/* without the lock: what changes meanwhile is counted or not */
+
+void
+ngx_webtorch_space_get_use(uint64_t *size, uint64_t *used)
+{
+    ngx_uint_t             i;
+    ngx_webtorch_block_t  *block;
+
+    *size = ngx_webtorch_zone.size;
+    *used = 0;
+
+    if (*size == 0) {
+        return;
+    }
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_BLOCKS; i++) {
+        block = &ngx_webtorch_zone.shared->blocks[i];
+
+        if (block->state != NGX_WEBTORCH_BLOCK_FREE) {
+            *used += ngx_webtorch_space_size(block);
+        }
+    }
+}

@@ -31,6 +31,9 @@ ngx_webtorch_block_t *ngx_webtorch_space_alloc(ngx_webtorch_block_t *blocks,
 ngx_int_t ngx_webtorch_space_alloc_copy(ngx_webtorch_block_t *blocks,
     ngx_webtorch_block_t *block);
 
+/* bytes for blocks, 0: workers share no models, and bytes in use */
+void ngx_webtorch_space_get_use(uint64_t *size, uint64_t *used);
+
 /* frees a block and its copy */
 void ngx_webtorch_space_free(ngx_webtorch_block_t *blocks,
     ngx_webtorch_block_t *block);

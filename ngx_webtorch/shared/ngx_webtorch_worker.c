@@ -282,3 +282,41 @@ ngx_webtorch_worker_runs(uint64_t serial)
 
     return slot->serial == serial && ngx_webtorch_worker_alive(slot);
 }
+
+
+void
+ngx_webtorch_orders_followed(uint64_t number)
+{
+    if (ngx_webtorch_worker_slot) {
+        ngx_webtorch_worker_slot->orders = number;
+    }
+}
+
+
+/* workers that are not ready yet read the orders when they start */
+
+uint32_t
+ngx_webtorch_orders_behind(uint64_t number)
+{
+    uint32_t              n;
+    ngx_uint_t            i;
+    ngx_webtorch_slot_t  *slot;
+
+    n = 0;
+
+    ngx_webtorch_zone_lock();
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS; i++) {
+        slot = &ngx_webtorch_zone.shared->slots[i];
+
+        n += (slot->pid
+              && slot->ready
+              && slot->generation == ngx_webtorch_zone.shared->in_force
+              && slot->orders < number
+              && ngx_webtorch_worker_alive(slot));
+    }
+
+    ngx_webtorch_zone_unlock();
+
+    return n;
+}

@@ -8,7 +8,7 @@
 #define NGX_WEBTORCH_ZONE_VAR    "WEBTORCH_ZONE"
 
 /* to be changed with the layout if no size in it changes */
-#define NGX_WEBTORCH_ZONE_MAGIC  0x57544f5243480003
+#define NGX_WEBTORCH_ZONE_MAGIC  0x57544f5243480004
 
 
 static ngx_webtorch_zone_t *ngx_webtorch_zone_old(ngx_cycle_t *cycle,

@@ -64,6 +64,8 @@ typedef struct {
     uint32_t                ready;        /* the worker is in its event loop */
     uint64_t                generation;   /* of its configuration */
     uint64_t                serial;       /* identifies the worker, not 0 */
+    uint64_t                orders;       /* the last order of an operator that
+                                             it has followed */
     uint32_t                nruns;
     ngx_webtorch_run_t      runs[NGX_WEBTORCH_MAX_RUNS];
 } ngx_webtorch_slot_t;

@@ -10,6 +10,8 @@
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_json_read.hpp"
 #include "ngx_webtorch_json_records.hpp"
+#include "ngx_webtorch_json_table.hpp"
+#include "ngx_webtorch_json_tensors.hpp"
 #include "ngx_webtorch_json_write.hpp"
 
 #include <cinttypes>
@@ -18,15 +20,6 @@
 namespace {
 
 using namespace webtorch::json;
-
-
-/* an input as the document has it */
-
-struct Found {
-    element   value;
-    uint32_t  rows;
-    bool      single;
-};
 
 
 int
@@ -135,22 +128,11 @@ find_named(const Decoder &d, const object &o, Found *found, uint32_t *seen)
 
     for (auto field : o) {
 
-        if (find_input(d, field.key, &i) != 0) {
+        if (find_input(d, field.key, &i) != 0
+            || add_found(d, i, field.value, found, seen) != 0)
+        {
             return -1;
         }
-
-        if (*seen & (1u << i)) {
-            return ngx_webtorch_error_duplicate(d.err, &d.schema->inputs[i]);
-        }
-
-        if (field.value.is_null()
-            && ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_OPTIONAL))
-        {
-            continue;
-        }
-
-        *seen |= 1u << i;
-        found[i].value = field.value;
     }
 
     return 0;
@@ -158,29 +140,38 @@ find_named(const Decoder &d, const object &o, Found *found, uint32_t *seen)
 
 
 int
-find_tensors(const Decoder &d, const element &root, Found *found)
+find_tensors(const Decoder &d, const element &root, Found *found,
+    uint32_t *seen)
 {
-    object                  o;
-    uint32_t                i, first, seen = 0;
+    object  o;
+
+    d.layout->named = root.get(o) == simdjson::SUCCESS;
+
+    if (d.layout->named) {
+        return find_named(d, o, found, seen);
+    }
+
+    if (d.schema->ninputs == 1) {
+        found[0].value = root;
+        *seen = 1;
+        return 0;
+    }
+
+    return ngx_webtorch_error(d.err, 422, "missing_tensor",
+               "expected an object of %" PRIu32 " tensors by name, found %s",
+               d.schema->ninputs, type_name(root));
+}
+
+
+/* sets the layout, whose flag "named" is set */
+
+int
+measure(const Decoder &d, Found *found, uint32_t seen)
+{
+    uint32_t                i, first;
     ngx_webtorch_layout_t  *layout = d.layout;
 
     layout->records = 0;
-    layout->named = root.get(o) == simdjson::SUCCESS;
-
-    if (layout->named) {
-        if (find_named(d, o, found, &seen) != 0) {
-            return -1;
-        }
-
-    } else if (d.schema->ninputs == 1) {
-        found[0].value = root;
-        seen = 1;
-
-    } else {
-        return ngx_webtorch_error(d.err, 422, "missing_tensor",
-                   "expected an object of %" PRIu32 " tensors by name, "
-                   "found %s", d.schema->ninputs, type_name(root));
-    }
 
     ngx_webtorch_unbind(d.schema, layout);
 
@@ -216,48 +207,34 @@ find_tensors(const Decoder &d, const element &root, Found *found)
 }
 
 
+/* N: inputs at most; many take as long to initialize as a short row to read */
+
+template <size_t N>
+int
+decode_members(const Decoder &d, const element &root)
+{
+    Found     found[N];
+    uint32_t  seen = 0;
+
+    return (find_tensors(d, root, found, &seen) == 0)
+               ? decode_tensors(d, found, seen) : -1;
+}
+
+
 int
 decode_document(const Decoder &d, const element &root)
 {
-    Found                 found[WEBTORCH_MAX_TENSORS];
-    array                 records;
-    uint32_t              i;
-    ngx_webtorch_sink_t  *sink = d.sink;
+    array  records;
 
     if (is_records(root) && root.get(records) == simdjson::SUCCESS) {
         return decode_records(d, records);
     }
 
-    if (find_tensors(d, root, found) != 0) {
-        return -1;
+    if (d.schema->ninputs == 1) {
+        return decode_members<1>(d, root);
     }
 
-    if (d.schema->input_strings) {
-        d.layout->text = 0;
-
-        for (i = 0; i < d.schema->ninputs; i++) {
-            if (!(d.layout->absent & (1u << i))
-                && ngx_webtorch_is_string(d.schema->inputs[i].dtype))
-            {
-                d.layout->text += count_text(found[i].value);
-            }
-        }
-    }
-
-    if (ngx_webtorch_gaps_reserve(d.schema, sink, d.layout, d.err) != 0) {
-        return -1;
-    }
-
-    for (i = 0; i < d.schema->ninputs; i++) {
-        if (!(d.layout->absent & (1u << i))
-            && read_tensor(d, d.schema->inputs[i], found[i], sink->data[i])
-               != 0)
-        {
-            return -1;
-        }
-    }
-
-    return 0;
+    return decode_members<WEBTORCH_MAX_TENSORS>(d, root);
 }
 
 
@@ -266,9 +243,17 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     ngx_webtorch_sink_t *sink, ngx_webtorch_layout_t *layout,
     ngx_webtorch_error_t *err)
 {
+    int                    rc;
     element                root;
     webtorch::Document     document;
     simdjson::error_code   error;
+    const Decoder          d { schema, len, layout, sink, err };
+
+    rc = decode_table(d, body);
+
+    if (rc != 1) {
+        return rc;
+    }
 
     error = document.parse(body, len, &root);
 
@@ -277,7 +262,7 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
                                        simdjson::error_message(error));
     }
 
-    return decode_document(Decoder { schema, len, layout, sink, err }, root);
+    return decode_document(d, root);
 }
 
 
@@ -395,6 +380,66 @@ encode(char *p, const webtorch_spec_t *specs, uint32_t n,
 }
 
 } /* namespace */
+
+
+int
+webtorch::json::add_found(const Decoder &d, uint32_t i, const element &value,
+    Found *found, uint32_t *seen)
+{
+    if (*seen & (1u << i)) {
+        return ngx_webtorch_error_duplicate(d.err, &d.schema->inputs[i]);
+    }
+
+    if (value.is_null()
+        && ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_OPTIONAL))
+    {
+        return 0;
+    }
+
+    *seen |= 1u << i;
+    found[i].value = value;
+
+    return 0;
+}
+
+
+int
+webtorch::json::decode_tensors(const Decoder &d, Found *found, uint32_t seen)
+{
+    uint32_t              i;
+    ngx_webtorch_sink_t  *sink = d.sink;
+
+    if (measure(d, found, seen) != 0) {
+        return -1;
+    }
+
+    if (d.schema->input_strings) {
+        d.layout->text = 0;
+
+        for (i = 0; i < d.schema->ninputs; i++) {
+            if (!(d.layout->absent & (1u << i))
+                && ngx_webtorch_is_string(d.schema->inputs[i].dtype))
+            {
+                d.layout->text += count_text(found[i].value);
+            }
+        }
+    }
+
+    if (ngx_webtorch_gaps_reserve(d.schema, sink, d.layout, d.err) != 0) {
+        return -1;
+    }
+
+    for (i = 0; i < d.schema->ninputs; i++) {
+        if (!(d.layout->absent & (1u << i))
+            && read_tensor(d, d.schema->inputs[i], found[i], sink->data[i])
+               != 0)
+        {
+            return -1;
+        }
+    }
+
+    return 0;
+}
 
 
 const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {

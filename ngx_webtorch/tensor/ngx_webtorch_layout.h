@@ -41,8 +41,9 @@ typedef struct {
     size_t        text;
 
     /*
-     * Sizes of the inputs' variable axes, in the schema's order; the last
-     * element is the bits of absent optional inputs.
+     * Sizes of the inputs' variable axes, in the schema's order; then the bits
+     * of absent optional inputs, and what is set before a body is decoded, the
+     * number of the versions of models that the call uses.
      */
     int64_t       sizes[WEBTORCH_NSIZES];
 

@@ -38,28 +38,6 @@ read_flag(const Decoder &d, const object &parameters, const char *name,
 }
 
 
-int
-parse_id(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
-{
-    element           e;
-    std::string_view  id;
-
-    oip->id_len = 0;
-
-    if (!find(root, "id", &e)) {
-        return 0;
-    }
-
-    if (e.get(id) != simdjson::SUCCESS || id.size() > NGX_WEBTORCH_OIP_ID_LEN) {
-        return malformed(d, "\"id\" is not a string of at most 256 bytes");
-    }
-
-    oip->id_len = id.copy(oip->id, NGX_WEBTORCH_OIP_ID_LEN);
-
-    return 0;
-}
-
-
 uint32_t
 find_output(const webtorch_schema_t *schema, std::string_view name)
 {

@@ -28,6 +28,9 @@ typedef struct {
     uint32_t      outputs[WEBTORCH_MAX_TENSORS];   /* indexes in the schema */
     size_t        id_len;
     char          id[NGX_WEBTORCH_OIP_ID_LEN];
+    const char   *version;                /* of the answer: "1", until another
+                                             one is set; it needs no escapes */
+    size_t        version_len;
 } ngx_webtorch_oip_t;
 
 

@@ -10,6 +10,9 @@
 
 
 #include "ngx_webtorch_json_read.hpp"
+#include "ngx_webtorch_oip.h"
+
+#include <string_view>
 
 
 namespace webtorch::oip {
@@ -94,6 +97,30 @@ refuse_parameter(const Decoder &d, const object &parameters, const char *name)
     return ngx_webtorch_error(d.err, 400, "malformed_body",
                "invalid inference request: the parameter \"%s\" is not "
                "supported", name);
+}
+
+
+inline int
+parse_id(const Decoder &d, const object &root, ngx_webtorch_oip_t *oip)
+{
+    element           e;
+    std::string_view  id;
+
+    oip->id_len = 0;
+    oip->version = "1";
+    oip->version_len = 1;
+
+    if (!find(root, "id", &e)) {
+        return 0;
+    }
+
+    if (e.get(id) != simdjson::SUCCESS || id.size() > NGX_WEBTORCH_OIP_ID_LEN) {
+        return malformed(d, "\"id\" is not a string of at most 256 bytes");
+    }
+
+    oip->id_len = id.copy(oip->id, NGX_WEBTORCH_OIP_ID_LEN);
+
+    return 0;
 }
 
 

@@ -138,7 +138,7 @@ size_t
 ngx_webtorch_oip_bound(const ngx_webtorch_oip_t *oip, size_t name_len,
     const webtorch_spec_t *specs, const ngx_webtorch_layout_t *layout)
 {
-    size_t    size = kAnswerLen + name_len
+    size_t    size = kAnswerLen + name_len + oip->version_len
                      + kEscapedLen * (oip->id_len + layout->text);
     uint32_t  i;
 
@@ -166,7 +166,9 @@ ngx_webtorch_oip_encode(char *p, const ngx_webtorch_oip_t *oip,
 
     p = write_text(p, "{\"model_name\":\"");
     p = write_text(p, std::string_view(name, name_len));
-    p = write_text(p, "\",\"model_version\":\"1\"");
+    p = write_text(p, "\",\"model_version\":\"");
+    p = write_text(p, std::string_view(oip->version, oip->version_len));
+    *p++ = '"';
 
     if (oip->id_len) {
         p = write_text(p, ",\"id\":\"");

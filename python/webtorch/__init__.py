@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 
+    from webtorch import metrics
     from webtorch._batches import BatchTimeoutError, QueueFullError
     from webtorch._errors import HTTPError
     from webtorch._gaps import Masked, Missing
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from webtorch._request import Request
     from webtorch._response import Response
     from webtorch._schema import SignatureError
+    from webtorch._stages import stage
     from webtorch._streams import State, stream
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
@@ -51,6 +53,7 @@ else:
         "infer": "_handlers",
         "is_check": "_process",
         "on_exit": "_process",
+        "stage": "_stages",
         "stream": "_streams",
         "train": "_handlers",
     }
@@ -59,6 +62,8 @@ else:
         """Import a name of the package from its module."""
         from importlib import import_module
 
+        if name == "metrics":
+            return import_module("webtorch.metrics")
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
@@ -86,7 +91,9 @@ __all__ = [
     "handler",
     "infer",
     "is_check",
+    "metrics",
     "on_exit",
+    "stage",
     "stream",
     "train",
 ]

@@ -5,16 +5,17 @@ All that follows from a signature is found out once, when a handler is loaded.
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from webtorch import _conversion
 from webtorch._conversion import Conversion, Problem
 from webtorch._errors import HTTPError
 from webtorch._forms import Form, is_form
 from webtorch._request import Request, invalid_json
+from webtorch._returns import restriction
 from webtorch._schema import SignatureError
 
 _NO_BODY = {"GET", "HEAD", "OPTIONS"}
@@ -100,6 +101,8 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     hints = _Hints(function, signature)
     if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         hints.check_return()
+        if restrict := restriction(hints.returned):
+            function = _restricted(function, restrict)
     plan = _plan(signature, hints, sources)
     if _takes_only_the_request(signature, plan):
         return function
@@ -109,6 +112,73 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     ):
         return _body_caller(function, plan, call)
     return call
+
+
+def _restricted(function: Callable[..., Any], restrict: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a function that answers what `restrict` makes of what a function returns."""
+    if inspect.iscoroutinefunction(function):
+
+        async def answer_later(*args: Any, **kwargs: Any) -> Any:
+            return restrict(await function(*args, **kwargs))
+
+        return answer_later
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        return restrict(function(*args, **kwargs))
+
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a function takes from requests, with the annotation of each argument by name.
+
+    Attributes:
+        captures: Arguments of the path, by the names of the captures.
+        query: Arguments of the query.
+        body: The body, or its members if there are several.
+        required: Names of those without a default.
+        has_request: Whether it takes the request itself.
+
+    """
+
+    captures: Mapping[str, Any]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
+    required: Collection[str]
+    has_request: bool
+
+
+def arguments(
+    function: Callable[..., Any],
+    captures: Sequence[str],
+    variables: Sequence[str],
+    methods: Collection[str],
+) -> Arguments:
+    """Return what the arguments of a function are filled with, as `bind` does it.
+
+    Raises:
+        SignatureError: Nothing fills one.
+
+    """
+    signature = inspect.signature(function)
+    hints = _Hints(function, signature)
+    plan = _plan(signature, hints, Sources(captures, variables, methods))
+
+    def annotations(found: Iterable[_Argument]) -> dict[str, Any]:
+        kinds = {}
+        for one in found:
+            annotation = hints.get(signature.parameters[one.name])
+            kinds[one.key] = str if annotation is inspect.Parameter.empty else annotation
+        return kinds
+
+    return Arguments(
+        annotations(plan.captures),
+        annotations(plan.query),
+        annotations(plan.body),
+        {one.key for one in (*plan.captures, *plan.query, *plan.body) if not one.has_default},
+        bool(plan.requests),
+    )
 
 
 def _takes_only_the_request(signature: inspect.Signature, plan: _Plan) -> bool:
@@ -152,6 +222,11 @@ class _Hints:
             raise SignatureError(f"its annotations cannot be read: {self._error}") from self._error
         return parameter.annotation
 
+    @property
+    def returned(self) -> Any:
+        """What the function is annotated to return; None without, or if it cannot be evaluated."""
+        return (self._all or {}).get("return")
+
     def check_return(self) -> None:
         """Check that what it returns can be answered.
 
@@ -159,7 +234,7 @@ class _Hints:
             SignatureError: It cannot.
 
         """
-        annotation = (self._all or {}).get("return")
+        annotation = self.returned
         if annotation is not None and (name := _conversion.unanswerable(annotation)):
             raise SignatureError(
                 f"it returns {name}, which cannot be answered: return a dataclass, a pydantic "
@@ -180,6 +255,7 @@ def _plan(signature: inspect.Signature, hints: _Hints, sources: Sources) -> _Pla
         if parameter.kind == parameter.POSITIONAL_ONLY:
             plan.positional[name] = parameter.default
         _check_default(parameter)
+        _check_annotation(parameter, hints)
         known = name.lower() in captures or name in sources.variables
         if _is_request(parameter, hints, index, known):
             if parameter.default is not parameter.empty:
@@ -206,6 +282,36 @@ def _check_default(parameter: inspect.Parameter) -> None:
             f'the default of its parameter "{parameter.name}", {module}{kind}, would not be used: '
             "arguments are filled by their names and annotations"
         )
+
+
+def _check_annotation(parameter: inspect.Parameter, hints: _Hints) -> None:
+    """Refuse a class of another framework, or a mark that would say where an argument is from."""
+    if not hints.are_read:
+        return
+    for found in _annotated(hints.get(parameter)):
+        kind = found if isinstance(found, type) else type(found)
+        module = f"{kind.__module__}."
+        if not module.startswith(_OTHERS):
+            continue
+        if kind.__name__ == "Request":
+            use = "use webtorch.Request"
+        else:
+            use = "arguments are filled by their names and annotations, see docs/handlers.md"
+        raise SignatureError(
+            f'the annotation of its parameter "{parameter.name}" has {module}{kind.__name__}, '
+            f"which would not be used: {use}"
+        )
+
+
+def _annotated(annotation: Any) -> Iterator[Any]:
+    """Return the types and the marks that an annotation is made of."""
+    if typing.get_origin(annotation) is Annotated:
+        yield from annotation.__metadata__
+    inner = typing.get_args(annotation)
+    if not inner:
+        yield annotation
+    for each in inner:
+        yield from _annotated(each)
 
 
 def _is_request(parameter: inspect.Parameter, hints: _Hints, index: int, known: bool) -> bool:
@@ -389,8 +495,8 @@ def _convert_json(
     try:
         values[argument.name] = argument.conversion.from_json(text)
     except (ValueError, RecursionError) as error:
-        if _conversion.is_malformed(error):
-            raise invalid_json(error) from None
+        if reason := _conversion.malformed(error):
+            raise invalid_json(reason) from None
         problems += argument.conversion.explain(error, argument.place, "", prefix)
 
 

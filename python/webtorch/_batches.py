@@ -111,6 +111,13 @@ def convert(
 
     """
     specs = schema.inputs
+    if (
+        len(args) == len(specs) == 1
+        and not kwargs
+        and schema.batched
+        and _is_exact(specs[0], args[0])
+    ):
+        return [args[0]], len(args[0])
     if kwargs:
         args = _bind(specs, args, kwargs)
     if len(args) != len(specs):
@@ -149,6 +156,18 @@ def convert(
             )
         inputs.append(value)
     return inputs, 1 if rows is None else rows
+
+
+def _is_exact(spec: TensorSpec, value: Any) -> bool:
+    """Return whether a value is a tensor as an input is annotated that has no variable axes."""
+    return (
+        isinstance(value, Tensor)
+        and value.dtype is spec.dtype
+        and value.dim() > 0
+        and value.shape[1:] == spec.shape
+        and value.is_cpu
+        and value.is_contiguous()
+    )
 
 
 def _bind(

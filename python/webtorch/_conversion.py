@@ -153,7 +153,7 @@ def of(annotation: Any, name: str) -> Conversion:
             f'its parameter "{name}" is a tensor, which handlers find in the request: use '
             "@webtorch.infer for a function of tensors"
         )
-    if _needs_pydantic(annotation):
+    if needs_pydantic(annotation):
         return _by_pydantic(annotation, name)
     try:
         info = _strip(msgspec.inspect.type_info(annotation))
@@ -207,17 +207,19 @@ _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
 )
 
 
-def is_malformed(error: BaseException) -> bool:
-    """Return whether an error is that of a text that is not JSON at all."""
+def malformed(error: BaseException) -> str | None:
+    """Return why a text is not JSON at all; None: the error is that of a value in it."""
     if isinstance(error, RecursionError):
-        return True
+        return str(error)
     if _is_of_pydantic(type(error)):
         found: Any = error
         # a body may have many errors, each of which takes time to describe
-        return bool(found.error_count() == 1 and found.errors()[0]["type"] == "json_invalid")
-    return isinstance(error, UnicodeDecodeError | msgspec.DecodeError) and not isinstance(
-        error, msgspec.ValidationError
-    )
+        if found.error_count() != 1 or found.errors()[0]["type"] != "json_invalid":
+            return None
+        message: str = found.errors()[0]["msg"]
+        return message.removeprefix("Invalid JSON: ")
+    is_of_text = isinstance(error, UnicodeDecodeError | msgspec.DecodeError)
+    return str(error) if is_of_text and not isinstance(error, msgspec.ValidationError) else None
 
 
 # --- texts ---
@@ -243,7 +245,7 @@ def _same(text: str) -> str:
 # --- pydantic ---
 
 
-def _needs_pydantic(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+def needs_pydantic(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
     """Return whether a type of pydantic is in an annotation, or a mark of it."""
     is_hashable = _is_hashable(annotation)
     if is_hashable and annotation in seen:
@@ -265,7 +267,7 @@ def _needs_pydantic(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool
             inner += typing.get_type_hints(annotation, include_extras=True).values()
         except Exception:
             return False
-    return any(_needs_pydantic(each, seen) for each in inner)
+    return any(needs_pydantic(each, seen) for each in inner)
 
 
 def _is_hashable(value: Any) -> bool:
@@ -422,7 +424,7 @@ def _unknown(info: Any, seen: frozenset[int] = frozenset()) -> type | None:
 def unanswerable(annotation: Any) -> str | None:
     """Return the name of a class in the annotation of a result that cannot be answered, if any."""
     origin = typing.get_origin(annotation)
-    if origin is Annotated or _is_tensor(annotation) or _needs_pydantic(annotation):
+    if origin is Annotated or _is_tensor(annotation) or needs_pydantic(annotation):
         return None
     if origin in (typing.Union, types.UnionType, tuple):
         return next(filter(None, map(unanswerable, typing.get_args(annotation))), None)

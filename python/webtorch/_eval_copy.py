@@ -61,6 +61,29 @@ class EvalCopy:
         self._watched = watched
 
 
+def copy_module(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with parameters and buffers of its own.
+
+    Raises:
+        ValueError: The module cannot be copied.
+
+    """
+    # deepcopy() would copy the whole memory that a tensor is a view of
+    own: dict[int, Any] = {id(each): each.detach().clone() for each in module.buffers()}
+    for parameter in module.parameters():
+        own[id(parameter)] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+    for part in module.modules():
+        for tensor in _computed(vars(part)):
+            own.setdefault(id(tensor), tensor.detach().clone())
+    try:
+        return copy.deepcopy(module, own)
+    except Exception as error:
+        raise ValueError(
+            "a version needs a copy of the module, copy.deepcopy() of it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def _copy(module: nn.Module) -> nn.Module:
     """Return a copy of a module that has the same parameters and buffers."""
     same: dict[int, Any] = {id(each): each for each in (*module.parameters(), *module.buffers())}

@@ -19,7 +19,7 @@ from webtorch._arguments import Sources, bind
 from webtorch._gaps import Masked
 from webtorch._headers import check_headers
 from webtorch._request import Request
-from webtorch._schema import Schema, TensorSpec, fits
+from webtorch._schema import Schema, SignatureError, TensorSpec, fits
 from webtorch._training import progress, training
 
 MAX_VARIABLES = 16
@@ -73,6 +73,7 @@ class TensorFunction:
     methods = ("POST", "PUT")
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        _check_undecorated(function)
         self._function = function
         functools.update_wrapper(self, function)
 
@@ -123,6 +124,23 @@ class TensorFunction:
     def name(self) -> str:
         """Module and name of the function, as `module:function`."""
         return f"{self._function.__module__}:{self._function.__qualname__}"
+
+    def check_is_called(self) -> None:
+        """Check that a call of the function returns tensors.
+
+        Raises:
+            SignatureError: It returns a coroutine or a generator.
+
+        """
+        if inspect.isasyncgenfunction(self._function):
+            kind = 'an asynchronous generator ("async def" with "yield") of tensors'
+        elif inspect.isgeneratorfunction(self._function):
+            kind = 'a generator ("yield") of tensors'
+        elif inspect.iscoroutinefunction(self._function):
+            kind = 'a coroutine ("async def") of tensors'
+        else:
+            return
+        raise SignatureError(f"it is {kind}, which is not supported")
 
     @property
     def wire_schema(self) -> Schema:
@@ -419,6 +437,7 @@ class RequestFunction:
         threads: int | None,
         content_type: str | None = None,
     ) -> None:
+        _check_undecorated(function)
         self._function = function
         self.methods = tuple(methods)
         self.variables = tuple(variables)
@@ -484,6 +503,14 @@ class RequestFunction:
 
 
 Handler = TensorFunction | RequestFunction
+
+
+def _check_undecorated(function: Callable[..., Any]) -> None:
+    if isinstance(function, Handler):
+        raise TypeError(
+            f"{function.__name__} is under a decorator of webtorch already: "  # type: ignore[union-attr]
+            "a function has one, which is the first"
+        )
 
 
 def infer(function: Callable[..., Any]) -> TensorFunction:
@@ -587,8 +614,11 @@ def handler(
         ValueError: A method is unknown, a name is not that of a variable, there are more than 16
             variables, `threads` is not a number from 1 to 1024, or it is given for a function under
             `async def`, or `content_type` for one that does not yield.
+        TypeError: The function is under a decorator of webtorch already, or `methods` is a str.
 
     """
+    if isinstance(methods, str):
+        raise TypeError(f"methods is a list of methods: [{methods!r}]")
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"unknown methods {sorted(unknown)}, known are {', '.join(METHODS)}")
     if wrong := [name for name in variables if not _VARIABLE.fullmatch(name)]:
@@ -624,6 +654,10 @@ def find(name: str) -> Handler:
     found = getattr(module, function_name, None)
     if found is None:
         raise HandlerNotFoundError(f'module "{module_name}" has no function "{function_name}"')
+    if isinstance(getattr(found, "__wrapped__", None), Handler):
+        raise HandlerNotFoundError(
+            f'"{function_name}" has another decorator above that of webtorch, which is to be first'
+        )
     if not isinstance(found, Handler):
         raise HandlerNotFoundError(
             f'"{function_name}" is not decorated with @webtorch.infer, @webtorch.train, '

@@ -7,6 +7,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,19 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from webtorch import _state
-from webtorch._eval_copy import EvalCopy
+from webtorch import _state, _versions
+from webtorch._counts import Counts
+from webtorch._eval_copy import EvalCopy, copy_module
 from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._training import progress, training
+from webtorch._versions import DEFAULT, VersionError, chosen
 from webtorch._weights import Weights, load_weights
+from webtorch._zone.layout import mismatch
 from webtorch._zone.shared_state import SharedState
 
 
 class Models(dict[str, "Model"]):
-    """All models of this process by name."""
+    """All models of this process by name; that of a version is "name@version"."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +86,10 @@ class Models(dict[str, "Model"]):
         """Return the model that is being rebuilt under this name."""
         return self._previous.get(name)
 
+    def versions(self, name: str) -> dict[str, "Model"]:
+        """Return the models of a name by their versions; safe in any thread."""
+        return {model.version: model for model in [*self.values()] if model.name == name}
+
     def shared_states(self) -> list[SharedState]:
         """Return the states of the models that workers share; safe in any thread."""
         states = [model.state for model in [*self.values()]]
@@ -121,17 +129,24 @@ class Model:
             at any time ("Hogwild!"). With True, each call of a training function that uses the
             model has it to itself, and if the call fails or its worker crashes before a step is
             complete, the model is restored.
+        version: Which version of the model of this name it is, by default "1". Versions have the
+            same architecture and separate weights, in shared memory and in checkpoints, where
+            their name is `name@version`. With `model=name@version` calls of a location use
+            that one wherever the code calls one of the same name.
         weights: The weights that it begins with, a state dict or the path of a file that has one,
             of `torch.save()` or safetensors (`*.safetensors`). A relative path begins where the
             file that makes the model is. By default they are those of the module. They are not
             used if the model is in shared memory already, or has a checkpoint.
 
     Attributes:
-        optimizer: The optimizer of this worker, or None. Its learning rates may be changed.
+        name: Its name.
+        version: Its version.
 
     Raises:
-        ValueError: The name is taken, empty or too long, the weights do not fit, or the module or
-            the optimizer cannot be used or cannot be shared by workers.
+        ValueError: The name is taken, empty, too long or has an "@", the version has other
+            characters than letters, digits, ".", "_" and "-", its architecture is not that of
+            another version, the weights do not fit, or the module or the optimizer cannot be used
+            or cannot be shared by workers.
         OSError: The file of the weights cannot be read.
         MemoryError: The zone has no room for the model.
 
@@ -145,42 +160,117 @@ class Model:
         *,
         lock: bool = False,
         weights: Weights | None = None,
+        version: str = DEFAULT,
     ) -> None:
-        if not name or name in models:
-            raise ValueError(f'a model needs a name of its own, "{name}" is taken or empty')
-
-        self.name = name
-        self.module = module
+        _versions.check(version)
+        if not name or "@" in name:
+            raise ValueError(f'a model needs a name of its own, "{name}" is empty or has an "@"')
         code = Path(sys._getframe(1).f_code.co_filename)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
+        self._begin(name, version, module, _Maker(optimizer, lock, code), identity)
+
+    def _begin(
+        self,
+        name: str,
+        version: str,
+        module: nn.Module,
+        maker: "_Maker",
+        identity: int = 0,
+        has_files: bool = False,
+    ) -> None:
+        """Make the model; with `has_files` its weights are those of its files alone."""
+        key = _versions.key_of(name, version)
+        if key in models:
+            raise ValueError(f'a model needs a name of its own, "{key}" is taken')
         _refuse_lazy(module)
+        self.name = name
+        self.version = version
+        self.is_of_code = not has_files
+        self._maker = maker
+        self._module = module
+        self._refuse_another_architecture()
         self._training = module.train()
-        own = optimizer(module.parameters()) if optimizer else None
-        self.optimizer = own
-        previous = models.previous(name)
+        own = maker.optimizer(module.parameters()) if maker.optimizer else None
+        self._optimizer = own
+        previous = models.previous(key)
         if previous:
-            _copy_weights(module, previous.module)
+            _copy_weights(module, previous._module)
         self._evaluation = EvalCopy(module)
-        self.state = _state.create_state(name, module, own, lock, code, identity)
+        self.state = _state.create_state(
+            key, module, own, maker.lock, maker.code, identity, has_files
+        )
         if previous and isinstance(self.state, _state.LocalState):
-            self.state.steps = previous.steps
-        self.strict = self.state if isinstance(self.state, SharedState) and lock else None
+            self.state.steps = previous.state.steps
+        self.strict = self.state if isinstance(self.state, SharedState) and maker.lock else None
         self._members = Members(module, self._evaluation.module, self.state.shares)
         self._imported: list[int] = []
         self._guards: list[RemovableHandle] = []
         if isinstance(self.state, SharedState) and models.is_importing():
             self._imported = _fingerprint(module)
             self._guards = [*_guard(module)]
-        models[name] = self
+        self._counts = Counts(key)
+        self._counts.load(True)
+        models[key] = self
+
+    def add_version(self, version: str) -> "Model":
+        """Return a new version of this model, whose weights are in the zone or in its files.
+
+        Raises:
+            VersionError: It has neither, or the version is not one.
+            ValueError: The module cannot be copied.
+            MemoryError: The zone has no room for it.
+
+        """
+        try:
+            _versions.check(version)
+        except ValueError as error:
+            raise VersionError(str(error)) from None
+        made = type(self).__new__(type(self))
+        made._begin(self.name, version, copy_module(self._module), self._maker, has_files=True)
+        return made
+
+    def count_unloaded(self) -> None:
+        """Note that requests cannot choose the version any more."""
+        self._counts.load(False)
+
+    def _refuse_another_architecture(self) -> None:
+        for version, other in models.versions(self.name).items():
+            reason = mismatch(other._module.state_dict(), self._module.state_dict())
+            if reason:
+                raise ValueError(
+                    f'version "{self.version}" of model "{self.name}" has another architecture '
+                    f'than version "{version}": {reason}; give it a name of its own'
+                )
+
+    @property
+    def key(self) -> str:
+        """The name and the version, `xor@2`; without the version if that is the first."""
+        return _versions.key_of(self.name, self.version)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network, of the version that the current call uses."""
+        module: nn.Module = chosen(self)._module
+        return module
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer of this worker, or None. Its learning rates may be changed."""
+        optimizer: Optimizer | None = chosen(self)._optimizer
+        return optimizer
 
     @property
     def steps(self) -> int:
         """The number of optimizer steps made, in all workers that share the model."""
-        return self.state.steps
+        steps: int = chosen(self).state.steps
+        return steps
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
-        if not torch.is_grad_enabled():
+        if _versions.table and (other := chosen(self)) is not self:
+            return other(*args, **kwargs)
+        # of a frozen model: training mode would change buffers, as those of batch normalization
+        if not torch.is_grad_enabled() or self.state.frozen:
             output = self._evaluation(*args, **kwargs)
             self._members.gather(EVALUATION)
             return output
@@ -189,7 +279,7 @@ class Model:
         return self._training(*args, **kwargs)
 
     def step(self, loss: Tensor) -> None:
-        """Make one step of the optimizer along the gradient of a loss.
+        """Make one step of the optimizer along the gradient of a loss, unless it is frozen.
 
         Args:
             loss: Tensor of one element, computed from the model's outputs.
@@ -199,12 +289,17 @@ class Model:
             FloatingPointError: The loss is not finite; the model is not changed.
 
         """
-        if self.optimizer is None:
-            raise RuntimeError(f'model "{self.name}" has no optimizer')
+        chosen(self)._step(loss)
 
+    def _step(self, loss: Tensor) -> None:
+        if self._optimizer is None:
+            raise RuntimeError(f'model "{self.key}" has no optimizer')
+
+        if self.state.frozen:
+            return
         value = loss.item()
         if not math.isfinite(value):
-            raise FloatingPointError(f'the loss of model "{self.name}" is {value}')
+            raise FloatingPointError(f'the loss of model "{self.key}" is {value}')
 
         if self.strict:
             with training:
@@ -218,6 +313,7 @@ class Model:
             else:
                 self.gather()
         progress.mark()
+        self._counts.step(value)
 
     def gather(self) -> None:
         """Copy the values that a call has assigned anew to where all workers read them.
@@ -246,8 +342,17 @@ class Model:
             self._guards.pop().remove()
         if not self._imported or progress.has_stepped():
             return
-        if _fingerprint(self.module) != self._imported:
-            raise ValueError(f'model "{self.name}": {_CHANGED}')
+        if _fingerprint(self._module) != self._imported:
+            raise ValueError(f'model "{self.key}": {_CHANGED}')
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """What makes the versions of a model."""
+
+    optimizer: Callable[[Iterator[nn.Parameter]], Optimizer] | None
+    lock: bool
+    code: Path
 
 
 _CHANGED = (

@@ -42,7 +42,7 @@ class Response:
 
     body: Any = b""
     status: int = 200
-    headers: Headers = field(default=())
+    headers: Headers = field(default_factory=dict)
     content_type: str | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Response:
             return result
         if result is None:
             return cls(b"", 204)
-        if type(result) is tuple and _has_status(result):
+        if type(result) is tuple and has_status(result):
             body, status, *headers = result
             response = cls(body, status, *headers)
             return _merged(body, response) if isinstance(body, cls) else response
@@ -109,7 +109,7 @@ def encode(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def _has_status(result: tuple[Any, ...]) -> bool:
+def has_status(result: tuple[Any, ...]) -> bool:
     """Return whether a tuple is a body, a status and, if there are three items, headers."""
     return (
         (len(result) == 2 or (len(result) == 3 and isinstance(result[2], Mapping | list | tuple)))

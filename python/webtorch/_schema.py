@@ -55,6 +55,10 @@ class Axes(str):
     """The axes of strings in an annotation, for example `batch 2`."""
 
 
+class StateMark:
+    """Marks the annotation of a stream's state."""
+
+
 if TYPE_CHECKING:
     from typing import Annotated as Strings
 else:
@@ -335,6 +339,8 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
 def _string_spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     """Parse an annotation of strings; the second value is whether it has a batch axis."""
     axes = next((extra for extra in annotation.__metadata__ if isinstance(extra, Axes)), None)
+    if axes is None and any(isinstance(extra, StateMark) for extra in annotation.__metadata__):
+        raise SignatureError(f'"{name}" is a state, which functions under @webtorch.stream have')
     if axes is None:
         raise SignatureError(
             f'"{name}" has no axes for its strings, as in Strings[list[str], "batch"]'

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from webtorch._step import Step
-from webtorch._zone.interfaces import Source, Zone
+from webtorch._versions import VersionError
+from webtorch._zone.interfaces import Contents, Loaded, Source, Zone
 from webtorch._zone.shared_state import SharedState, is_sharable
 
 log = logging.getLogger("webtorch")
@@ -20,6 +21,10 @@ class State(Protocol):
     @property
     def steps(self) -> int:
         """The number of optimizer steps made."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training makes no steps."""
 
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss; the model has an optimizer."""
@@ -42,6 +47,7 @@ class LocalState:
     def __init__(self, optimizer: Optimizer | None) -> None:
         self._step = Step(optimizer) if optimizer else None
         self.steps = 0
+        self.frozen = False
 
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss; the model has an optimizer."""
@@ -55,6 +61,37 @@ class LocalState:
 
     def gather(self) -> None:
         """Do nothing: the memory of a tensor is that of this process in any case."""
+
+
+class OnlyFiles:
+    """The files of a version that has no other weights; see `webtorch._zone.interfaces.Source`.
+
+    Args:
+        source: The checkpoints; None if there are none.
+
+    """
+
+    def __init__(self, source: Source | None) -> None:
+        self._source = source
+
+    def load(self, model: Contents) -> Loaded:
+        """Read the youngest file that is whole and fits.
+
+        Raises:
+            VersionError: There is none.
+
+        """
+        loaded = self._source.load(model) if self._source else None
+        if loaded is None:
+            reason = self.describe_missing(model.name)
+            raise VersionError(f'model "{model.name}" is not made by the code, and {reason}')
+        return loaded
+
+    def describe_missing(self, name: str) -> str:
+        """Say why `load` has found none."""
+        if self._source is None:
+            return "there is no webtorch_checkpoint with its files"
+        return self._source.describe_missing(name)
 
 
 zone: Zone | None = None
@@ -78,6 +115,7 @@ def create_state(
     strict: bool,
     code: Path,
     weights: int = 0,
+    has_files: bool = False,
 ) -> State:
     """Place a model's tensors where the configuration says, and return their state.
 
@@ -88,16 +126,24 @@ def create_state(
         strict: Whether all workers together make one step at a time.
         code: The file that makes the model; checkpoints name its version.
         weights: Identifies the file that the module's weights are of; 0 if they are of none.
+        has_files: Whether it is a version whose weights are in its files, not in the module.
 
     Raises:
         MemoryError: The zone has no room for them.
+        VersionError: A version has no file that fits.
         ValueError: The module or the optimizer cannot be shared, or the name is too long for the
             zone.
 
     """
     if zone is None or not is_sharable(name, module, optimizer is not None):
+        if has_files:
+            raise VersionError(
+                f'model "{name}" is not made by the code: its files are for models that workers '
+                "share, with webtorch_zone and webtorch_checkpoint"
+            )
         return LocalState(optimizer)
-    state = SharedState(zone, name, module, optimizer, strict, code, source, weights)
+    files = OnlyFiles(source) if has_files else source
+    state = SharedState(zone, name, module, optimizer, strict, code, files, weights)
     if state.is_of_other_weights and announces:
         log.warning(
             'model "%s" keeps what it has learned in the zone, %d steps, although the file that '

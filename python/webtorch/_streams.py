@@ -18,7 +18,7 @@ from webtorch import _gaps
 from webtorch._gaps import NO_GAPS, Masked
 from webtorch._handlers import Handler, InferFunction, Kind, TensorFunction
 from webtorch._request import Request
-from webtorch._schema import BATCH, MAX_TENSORS, Schema, SignatureError, TensorSpec
+from webtorch._schema import BATCH, MAX_TENSORS, Schema, SignatureError, StateMark, TensorSpec
 from webtorch._state_tables import ObjectTable, Table, TensorTable
 
 T = TypeVar("T")
@@ -31,10 +31,6 @@ MAX_STATES = 16
 
 _PLACES = TensorSpec("state rows", torch.int64, (2,))
 """The input that C adds to those of the function: rows to read from and to write to."""
-
-
-class StateMark:
-    """Marks the annotation of a state."""
 
 
 if TYPE_CHECKING:

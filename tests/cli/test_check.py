@@ -85,12 +85,37 @@ def test_check_handler_that_cannot_be_served(conf):
     assert f'File "{conf.parent}/app.py", line {line}, in item\n' in output
 
 
+def test_check_functions_that_cannot_be_called(conf):
+    (conf.parent / "app.py").write_text(APP.replace("def double", "async def double"))
+    status, output = check(conf, "app.py")
+    assert status == 1
+    assert 'it is a coroutine ("async def") of tensors, which is not supported' in output
+
+    (conf.parent / "app.py").write_text(APP.replace("@webtorch", "@webtorch.handler\n@webtorch"))
+    status, output = check(conf, "app.py")
+    assert status == 1
+    assert "double is under a decorator of webtorch already" in output
+
+
 def test_check_broken_configuration(conf):
-    conf.write_text(conf.read_text().replace("app:double", "app:triple"))
+    valid = conf.read_text()
+    conf.write_text(valid.replace("app:double", "app:triple"))
     status, output = check(conf, "nginx.conf", "-p", ".")
     assert status == 1
     assert 'has no function "triple"' in output
     assert f"{conf}:" in output
+
+    wrapped = "import functools\ntriple = functools.wraps(double)(lambda x: x)\n"
+    (conf.parent / "app.py").write_text(APP + wrapped)
+    status, output = check(conf, "nginx.conf", "-p", ".")
+    assert status == 1
+    assert '"triple" has another decorator above that of webtorch' in output
+
+    conf.write_text(valid.replace("app:double", "app:double resume=3s"))
+    status, output = check(conf, "nginx.conf", "-p", ".")
+    assert status == 1
+    assert '"resume=" is for functions under @webtorch.stream' in output
+    assert output.count("app.py, line") == 1
 
 
 def test_run_configuration(conf):

@@ -71,6 +71,14 @@ def test_example_of_request_function():
     assert curl(Function("f", "handler", ("PUT",)), URL) == f"curl -X PUT --json '{{}}' {URL}"
 
 
+def test_example_of_request_function_with_arguments():
+    f = Function("f", "handler", ("GET", "POST"), query=(("q", "a b"), ("n", "1")))
+    assert curl(f, URL) == f"curl '{URL}?q=a+b&n=1'"
+    f = Function("f", "handler", ("GET", "PUT", "POST"), body='{"name": "text"}')
+    assert curl(f, URL) == f"""curl --json '{{"name": "text"}}' {URL}"""
+    assert Function.of_json(json.loads(json.dumps(f.to_json()))) == f
+
+
 def test_example_order():
     page = Function("page", "handler", ("GET",))
     train = Function("train", "train", ("POST",))
@@ -194,7 +202,8 @@ def test_example_after_reload_with_a_certificate(capsys):
     )
     with pytest.raises(Stop):
         serving._follow(SimpleNamespace(reload=lambda _: True), Watcher(), Application())
-    assert capsys.readouterr().out == "  curl -k https://127.0.0.1:8000/page\n"
+    expected = "\nhandler /page GET\n  curl -k https://127.0.0.1:8000/page\n"
+    assert capsys.readouterr().out == expected
 
 
 class Console(io.StringIO):

@@ -25,6 +25,14 @@ def test_generated_file_is_up_to_date(tmp_path):
     )
 
 
+def test_declarations_of_the_formats_are_up_to_date(tmp_path):
+    generated = tmp_path / "declarations.h"
+    _bridge_build.declare(generated)
+    assert generated.read_text() == _bridge_build.DECLARATIONS.read_text(), (
+        "run python -m webtorch._bridge_build"
+    )
+
+
 def test_stub_declares_what_the_header_does():
     section = HEADER[HEADER.index("cdef: c begin") : HEADER.index("cdef: c end")]
     declared = set(re.findall(r"\b(ngx_webtorch_\w+)\(", section))

@@ -58,6 +58,31 @@ def test_environment_is_one(start, monkeypatch, main):
     }
 
 
+PRIMITIVES_APP = """
+import ctypes, os, webtorch
+
+libc = ctypes.CDLL(None)
+libc.getenv.restype = ctypes.c_char_p
+
+@webtorch.handler
+def env(request):
+    names = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"
+    values = [libc.getenv(name.encode()) for name in names]
+    return [value and int(value) for value in values]
+"""
+
+
+@pytest.mark.parametrize(
+    ("main", "found"),
+    [("", [8192, None]), ("env DNNL_PRIMITIVE_CACHE_CAPACITY=7;", [None, 7])],
+    ids=["default", "given"],
+)
+def test_environment_keeps_primitives_of_many_sizes(start, monkeypatch, main, found):
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
+    assert start(SERVER, PRIMITIVES_APP, main=main).get("/env").json() == found
+
+
 def test_environment_of_preloaded_modules(start, monkeypatch, tmp_path):
     monkeypatch.setenv("INHERITED", "from the shell")
     tmp_path.chmod(0o755)

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from nginx import ROOT, Nginx, running
+from browser import open_page
+from nginx import ROOT, Nginx, running, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +14,7 @@ def shared_server():
     """Run the real file, at another port and in another directory."""
     text = (ROOT / "nginx-conf/generate.conf").read_text()
     server_block = text[text.index("        location = /v1/write") : text.rindex("    }\n}")]
+    server_block = server_block.replace("../examples", f"{ROOT}/examples")
     with running(Nginx(server_block, http=f"webtorch_path {ROOT}/examples;")) as server:
         yield server
 
@@ -27,6 +29,18 @@ def test_text_is_written(server):
     assert events.count("\n\n") == 400
     # without arguments the defaults are used
     assert len(server.get("/v1/write?temperature=0.1").json()["text"]) == 400
+
+
+def test_page_writes(server, tmp_path):
+    """EventSource shows each character, and does not begin again after the end."""
+    with open_page(server.url("/generate.html"), tmp_path) as page:
+        wait_for(lambda: page.evaluate("document.readyState") == "complete", "the page")
+        page.evaluate("document.querySelector('form').requestSubmit()")
+        ended = "document.querySelector('#state').textContent"
+        wait_for(lambda: page.evaluate(ended) == "It has ended.", "the end")
+        # the prompt and a character of each step
+        text = page.evaluate("document.querySelector('#text').textContent")
+        assert text.startswith("The ") and len(text) == 4 + 400
 
 
 def test_training_learns():

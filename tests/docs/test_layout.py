@@ -24,7 +24,7 @@ ROOMS: list[str] = _ROOMS.replace("\\", "").split()
 SOURCES = sorted(path for path in C.rglob("ngx_*") if path.suffix in (".c", ".cpp"))
 HEADERS = sorted(path for path in C.rglob("ngx_*") if path.suffix in (".h", ".hpp"))
 
-STANDALONE = ("tensor", "frame", "features", "balance")
+STANDALONE = ("tensor", "exchange", "frame", "features", "balance")
 """The rooms that need no header of nginx or Python."""
 
 MAX_LINES = 700

@@ -60,12 +60,14 @@ def test_database(shared_server):
     # the server is not watched here: each thread keeps its connection to the database
     assert 0 <= shared_server.get("/user?id=7").json()["risk"] <= 1
     check_error(shared_server.get("/user?id=8"), 404, "not_found", "there is no user 8")
+    assert shared_server.get(f"/user?id={2**63}").status_code == 422
 
 
 def test_work_after_the_answer(server):
     answer = server.post("/order", json={"name": "books"})
     assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
     wait_for(lambda: server.get("/delivered").json() == ["books"], "the delivery")
+    assert server.post("/order", json=[]).status_code == 422
 
 
 def test_files(server):
@@ -75,6 +77,8 @@ def test_files(server):
     name = answer.json()["name"]
     assert server.get(f"/photo?name={name}").content == b"pixels" * 50_000
     check_error(server.get("/photo?name=../users.db"), 404, "not_found", "no such photo")
+    check_error(server.get("/photo?name=dog"), 404, "not_found", "no such photo")
+    assert server.post("/store", files={"picture": b""}).status_code == 422
 
 
 def test_thread(server):

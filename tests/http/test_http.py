@@ -39,8 +39,10 @@ def empty(request: webtorch.Request) -> webtorch.Response:
 @webtorch.handler
 def guard(request: webtorch.Request) -> webtorch.Response:
     """Let in who knows the word."""
-    known = request.headers.get("x-word") == "friend"
-    return webtorch.Response(status=204 if known else 403)
+    word = request.headers.get("x-word")
+    if word is None:
+        return webtorch.Response(status=401, headers={"WWW-Authenticate": "Word"})
+    return webtorch.Response(status=204 if word == "friend" else 403)
 
 
 @webtorch.handler
@@ -337,6 +339,9 @@ def test_auth_request_asks_a_handler(wire):
         answer = wire.answer()
         assert answer.status == status
         assert status != 200 or answer.json() == affine(rows_of(1))
+    wire.send(request("/guarded", b"[[1]]"))
+    answer = wire.answer()
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Word")
 
 
 @pytest.mark.parametrize("path", ["/mirrored", "/mirrored/file"])

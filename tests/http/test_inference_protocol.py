@@ -229,6 +229,7 @@ def test_head(server):
         ("POST", "/v2/models/whole", "GET, HEAD"),
         ("GET", "/v2/models/whole/infer", "POST"),
         ("PUT", "/v2/models/whole/infer", "POST"),
+        ("GET", "/v2/models/whole/generate", "POST"),
         ("GET", "/v2/repository/index", "POST"),
     ],
 )
@@ -243,13 +244,17 @@ def test_methods(server, method, path, allowed):
     [
         "/v2x", "/v2/health", "/v2/health/live/x", "/v2/models", "/v2/models/nothing",
         "/v2/models/page", "/v2/models/app:page", "/v2/models/whole/nothing",
-        "/v2/models/whole/versions", "/v2/models/whole/versions/2", "/v2/models/whole/versions/11",
-        "/v2/models/whole/versions/2/ready", "/v2/models/whole/versions/1/nothing",
+        "/v2/models/whole/versions/1/nothing",
         "/v2/models/app:", "/v2/models/:whole", "/v2/models/who",
     ],
 )  # fmt: skip
 def test_unknown_paths(server, path):
     check_error(server.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["versions", "versions/2", "versions/11", "versions/2/ready"])
+def test_unknown_versions(server, path):
+    check_error(server.get(f"/v2/models/whole/{path}"), 404, "unknown_version")
 
 
 def test_unknown_paths_of_posts(server, client):
@@ -683,7 +688,7 @@ def test_errors_are_raised_by_the_client(client):
 
     with pytest.raises(InferenceServerException, match="no model has this name"):
         client.infer("nothing", [])
-    with pytest.raises(InferenceServerException, match="version 1 only"):
+    with pytest.raises(InferenceServerException, match="is not loaded"):
         client.infer("float32", [tensor("x", floats([1, 2]))], model_version="3")
     with pytest.raises(InferenceServerException, match="shared_memory_region"):
         shared = triton.InferInput("x", [1, 2], "FP32").set_shared_memory("region", 8)

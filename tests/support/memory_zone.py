@@ -14,13 +14,23 @@ class Block:
     def __init__(self, size: int) -> None:
         self.fresh = True
         self.memory = torch.zeros(size, dtype=torch.uint8)
-        self.counters = SimpleNamespace(steps=0, saved=0, seen=0, weights=0)
+        self.counters = SimpleNamespace(steps=0, saved=0, seen=0, weights=0, frozen=0)
         self.previous = None
+        self.detached = 0
+        self.hidden = False
         self._copy: Any = None
 
     def ready(self) -> None:
         """Make it visible."""
         self.fresh = False
+
+    def detach(self) -> None:
+        """Count that the process releases it."""
+        self.detached += 1
+
+    def retire(self) -> None:
+        """Hide it."""
+        self.hidden = True
 
     def is_same(self, other: Any) -> bool:
         """Compare two blocks."""
@@ -62,6 +72,11 @@ class Zone:
         if key not in self.blocks:
             self.blocks[key] = Block(wanted.layout.size)
         return self.blocks[key]
+
+    def find(self, wanted: Wanted) -> Block | None:
+        """Return the block that fits."""
+        block = self.blocks.get((wanted.name, wanted.layout.key))
+        return None if block is None or block.hidden else block
 
     def replace(self, wanted: Wanted) -> Block:
         """Return a fresh block."""

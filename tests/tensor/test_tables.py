@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -72,6 +73,45 @@ def test_many_records(server):
 )
 def test_malformed_records(server, body, code, texts):
     check_error(server.post("/plain", body), 422, code, *texts)
+
+
+TABLES = [
+    '[{"age":31,"job":"cook","n":1},{"age":0.5,"job":"clerk","n":-2}]',
+    '\n[ { "n" : 1,\n "job" : "é]}{",\t"age" : 1e-3 } ,\n'
+    ' { "n" : 18,\n "job" : "",\t"age" : -0.0 } ]\n',
+    '[{"age":3,"job":"a","n":4},{"n":4,"job":"a","age":3}]',
+    '[{"age":3,"job":"a","n":4},{"age":3,"job":"\\u00e9","n":4}]',
+    '[{"age":0.12345678901234567890,"job":"a","n":999999999},{"age":123456789012345678901,"job":"a","n":0}]',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","n":1}',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","n":1},]',
+    '[{"age":1,"job":"a","n":1},{"age":1.,"job":"a","n":1}]',
+    '[{"age":1,"job":"a","n":1},{"age":01,"job":"a","n":1}]',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"\t","n":1}]',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","n":1.0}]',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","n":9223372036854775808}]',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","age":1}]',
+    '[{"age":1,"job":"a","n":1},{"age":null,"job":"a","n":1}]',
+    '[{"age":1,"job":"a","n":1},{"age":1,"job":"a","n":1,"z":1}]',
+    '[{"age":1,"age":1,"n":1},{"age":1,"age":1,"n":1}]',
+    '[{"age":1,"job":"a","n":1}] 2',
+]
+
+
+def test_plain_tables_and_other_records(server):
+    # a byte order mark makes the reader of other records read them
+    for body in TABLES:
+        plain = post(server, "/plain", body.encode(), "application/json")
+        other = post(server, "/plain", b"\xef\xbb\xbf" + body.encode(), "application/json")
+        texts = [re.sub(r"byte \d+", "", answer.text) for answer in (plain, other)]
+        assert plain.status_code == other.status_code, body
+        assert texts[0] == texts[1], body
+    gaps = b'[{"x":1,"n":null,"b":true,"s":"a"},{"x":null,"n":2,"b":null,"s":null}]'
+    plain = post(server, "/missing", gaps, "application/json")
+    other = post(server, "/missing", b"\xef\xbb\xbf" + gaps, "application/json")
+    assert plain.status_code == 200
+    assert plain.text == other.text
+    not_utf8 = b'[{"age":1,"job":"a","n":1},{"age":1,"job":"\xff","n":1}]'
+    check_error(post(server, "/plain", not_utf8, "application/json"), 400, "malformed_body")
 
 
 def test_a_name_twice_in_a_record(server):

@@ -1,5 +1,6 @@
 """Arguments of custom handlers, outside nginx: what fills them, and signatures that are refused."""
 
+import asyncio
 import dataclasses
 import enum
 import functools
@@ -298,6 +299,13 @@ def test_several_arguments_of_the_body():
     assert failure(function, body("[]")).detail[0]["message"] == "expected object"
     assert failure(function, body("{")).code == "malformed_body"
 
+    def by_pydantic(model: Model):
+        return model
+
+    error = failure(by_pydantic, body('{"name": 1}x'))
+    assert (error.code, str(error).count("\n")) == ("malformed_body", 0)
+    assert "trailing characters at line 1 column 12" in str(error)
+
 
 @pytest.mark.parametrize("kind", [Flower, Struct, Model])
 def test_body_that_is_a_form(kind):
@@ -455,6 +463,57 @@ def test_defaults_that_would_not_be_used():
         return q
 
     assert "would not be used" in refused(other)
+
+    def marked(q: Annotated[int, Query()] | None = None):
+        return q
+
+    assert 'the annotation of its parameter "q" has fastapi.params.Query' in refused(marked)
+
+    class Request:
+        pass
+
+    Request.__module__ = "starlette.requests"
+
+    def requested(request: Request):
+        return request
+
+    assert "use webtorch.Request" in refused(requested)
+
+
+def test_returned_models_have_the_annotated_fields():
+    class Secret(Model):
+        password: str = "secret"
+
+    model = Secret(name="a")
+
+    def returning(value: Any, annotation: Any) -> Any:
+        def function():
+            return value
+
+        function.__annotations__["return"] = annotation
+        return bind(function, Sources())(Request())
+
+    public = {"name": "a", "size": 1, "petals": []}
+    assert returning(model, Model) == public
+    assert returning({"name": "a", "password": "b"}, Model) == public
+    assert returning(Flower("a"), Model | None) == public
+    assert returning([model, model], list[Model]) == [public, public]
+    assert returning({"x": model}, dict[str, Model]) == {"x": public}
+    assert returning((model, 201, {"X-A": "b"}), tuple[Model, int, dict[str, str]]) == (
+        public,
+        201,
+        {"X-A": "b"},
+    )
+    for same in (model, Response(model), None):
+        assert returning(same, Secret | None if same is None else Secret) is same
+    assert returning(model, Any) is model
+    with pytest.raises(pydantic.ValidationError):
+        returning({"size": 1}, Model)
+
+    async def coroutine() -> Model:
+        return model
+
+    assert asyncio.run(bind(coroutine, Sources())(Request())) == public
 
 
 def test_body_of_get():

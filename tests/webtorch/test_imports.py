@@ -1,6 +1,7 @@
 """The imports among the files of the package, lazy ones and those of types included."""
 
 import ast
+import re
 from pathlib import Path
 
 import webtorch
@@ -45,7 +46,8 @@ def test_imports_have_no_circle():
 
 def test_imports_of_worker_are_its_own():
     users = {name for name, used in GRAPH.items() if any("webtorch._worker" in u for u in used)}
-    assert users and all(name.startswith("webtorch._worker.") for name in users)
+    # and of requests in the process of a test, which the same code runs
+    assert users and all(re.match(r"webtorch\.(_worker|testing)\.", name) for name in users)
 
 
 def test_imports_of_zone():
@@ -53,13 +55,13 @@ def test_imports_of_zone():
     for name, used in GRAPH.items():
         if name.startswith("webtorch._zone."):
             outside |= {u for u in used if u.startswith("webtorch") and "._zone" not in u}
-    # the package itself for its version
-    assert outside == {"webtorch", "webtorch._native", "webtorch._step"}
+    # the package itself for its version, counts for checkpoints that are written
+    assert outside == {"webtorch", "webtorch._counts", "webtorch._native", "webtorch._step"}
 
 
 def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
-    modules = ("bridge", "coroutines", "failures", "generator_runner", "life_runner", "loading")
-    modules += ("log", "open_runner", "policies", "posting", "replies", "request_runner")
-    modules += ("requests", "tensor_runner")
+    modules = ("bridge", "cells", "coroutines", "failures", "generator_runner", "life_runner")
+    modules += ("loading", "log", "open_runner", "policies", "posting", "replies")
+    modules += ("request_runner", "requests", "tensor_runner", "versions")
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}

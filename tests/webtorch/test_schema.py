@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from webtorch import Missing, SignatureError, Strings
+from webtorch import Missing, SignatureError, State, Strings
 from webtorch._gaps import Gaps
 from webtorch._schema import Schema, TensorSpec
 
@@ -79,6 +79,16 @@ def test_long_names_are_refused():
     exec(f'def f({"x" * 64}: Float32[Tensor, "2"]) -> Float32[Tensor, "2"]: ...', namespace)
     with pytest.raises(SignatureError, match="longer than 63 bytes"):
         Schema.of(namespace["f"])
+
+
+X = Float32[Tensor, "batch"]
+
+
+def test_state_without_a_stream():
+    def f(x: X, s: State[X]) -> X: ...
+
+    with pytest.raises(SignatureError, match='"s" is a state, which functions under'):
+        Schema.of(f)
 
 
 def test_describe():

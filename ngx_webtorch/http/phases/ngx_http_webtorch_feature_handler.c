@@ -17,6 +17,7 @@ ngx_http_webtorch_feature_handler_init(ngx_conf_t *cf,
     ngx_http_webtorch_feature_handler_t *fh, ngx_str_t *name)
 {
     ngx_webtorch_handler_t                *handler;
+    ngx_http_core_loc_conf_t              *clcf;
     ngx_http_webtorch_phases_main_conf_t  *pmcf;
 
     if (ngx_webtorch_handler_name(name) != NGX_OK) {
@@ -35,6 +36,11 @@ ngx_http_webtorch_feature_handler_init(ngx_conf_t *cf,
     handler->keep_open = 1;
     handler->check = ngx_http_webtorch_feature_handler_check;
     handler->data = fh;
+
+    if (cf->cmd_type & (NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF)) {
+        clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+        handler->location = clcf->name;
+    }
 
     fh->handler = handler;
 

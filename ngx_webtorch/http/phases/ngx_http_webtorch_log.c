@@ -55,6 +55,7 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         log->handler->timeout = 60000;
         log->handler->queue = NGX_HTTP_WEBTORCH_LOG_QUEUE;
         log->handler->queue_size = NGX_HTTP_WEBTORCH_LOG_QUEUE_SIZE;
+        log->handler->deferred = 1;
         log->any_output = 1;
         log->body_optional = 1;
     }

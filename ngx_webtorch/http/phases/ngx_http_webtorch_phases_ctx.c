@@ -58,9 +58,9 @@ ngx_http_webtorch_phases_cleanup(void *data)
 
     ngx_http_webtorch_value_t  *value;
 
-    ngx_webtorch_batch_cancel(&ctx->waiter);
+    (void) ngx_webtorch_batch_cancel(&ctx->waiter);
 
     for (value = ctx->values; value; value = value->next) {
-        ngx_webtorch_batch_cancel(&value->waiter);
+        (void) ngx_webtorch_batch_cancel(&value->waiter);
     }
 }

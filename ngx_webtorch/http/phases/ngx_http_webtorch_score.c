@@ -19,18 +19,21 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
     handler = fh->handler;
 
     if (handler->runner == NULL) {
-        handler->stats.refused++;
+        ngx_http_webtorch_score_refused(handler, waiter,
+                                        NGX_WEBTORCH_REFUSED_NOT_LOADED);
         return NGX_DECLINED;
     }
 
     if (ngx_webtorch_runner_full(handler->runner, 0)) {
-        handler->stats.refused++;
+        ngx_http_webtorch_score_refused(handler, waiter,
+                                        NGX_WEBTORCH_REFUSED_QUEUE);
         return NGX_BUSY;
     }
 
     rc = ngx_http_webtorch_row_measure(r, fh, &layout);
 
     if (rc != NGX_OK) {
+        ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
         return rc;
     }
 
@@ -45,6 +48,29 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
     (void) ngx_webtorch_runner_add(handler->runner, &layout, waiter);
 
     return NGX_OK;
+}
+
+
+/* rows without a waiter are those of webtorch_log */
+
+void
+ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_waiter_t *waiter, ngx_webtorch_refused_e reason)
+{
+    handler->stats.refused++;
+
+    if (handler->metrics == NULL) {
+        return;
+    }
+
+    ngx_webtorch_metrics_refused(handler, reason);
+
+    if (waiter) {
+        ngx_webtorch_metrics_code(handler, NGX_HTTP_SERVICE_UNAVAILABLE);
+
+    } else {
+        ngx_webtorch_metrics_add(&handler->metrics->dropped, 1);
+    }
 }
 
 

@@ -8,6 +8,7 @@
 
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_metrics_handler.h"
 
 
 /*
@@ -17,6 +18,10 @@
  */
 ngx_int_t ngx_http_webtorch_score(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter);
+
+/* counts a request that gets no score, waiter NULL: a row that is dropped */
+void ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_waiter_t *waiter, ngx_webtorch_refused_e reason);
 
 /* the first number of a job's first output */
 double ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter,

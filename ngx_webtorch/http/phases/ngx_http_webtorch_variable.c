@@ -408,7 +408,8 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     handler = fh->handler;
 
     if (handler->runner == NULL) {
-        handler->stats.refused++;
+        ngx_http_webtorch_score_refused(handler, &value->waiter,
+                                        NGX_WEBTORCH_REFUSED_NOT_LOADED);
         ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
                               ngx_http_webtorch_score_strerror(NGX_DECLINED));
         return NGX_DECLINED;
@@ -417,6 +418,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     rc = ngx_http_webtorch_row_measure(value->request, fh, &layout);
 
     if (rc != NGX_OK) {
+        ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
         ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
                                     ngx_http_webtorch_score_strerror(rc));
         return rc;
@@ -428,7 +430,8 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
                                  ngx_http_webtorch_set_write);
 
     if (rc == NGX_DECLINED) {
-        handler->stats.refused++;
+        ngx_http_webtorch_score_refused(handler, &value->waiter,
+                                        NGX_WEBTORCH_REFUSED_LOOP);
         ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_WARN,
                                    "it is not for the event loop now, where "
                                    "its value is asked for");

@@ -14,6 +14,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_negotiate.h"
 #include "ngx_http_webtorch_query.h"
 #include "ngx_http_webtorch_stream_chunk.h"
@@ -21,6 +22,7 @@
 #include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_ping.h"
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_stream_turn.h"
@@ -28,16 +30,18 @@
 #include "ngx_webtorch_runner.h"
 
 
-static ngx_int_t ngx_http_webtorch_generate_admit(ngx_http_request_t *r,
-    ngx_webtorch_handler_t *handler);
 static ngx_int_t ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler);
 static ngx_int_t ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
+static webtorch_schema_t *ngx_http_webtorch_generate_tensors(
+    ngx_webtorch_handler_t *handler);
 static int ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
 static ngx_int_t ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_generate_produce(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
@@ -56,6 +60,7 @@ ngx_int_t
 ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
 {
     ngx_int_t                      rc;
+    ngx_webtorch_handler_t        *handler;
     ngx_http_webtorch_ctx_t       *ctx;
     ngx_http_webtorch_loc_conf_t  *wlcf;
 
@@ -66,31 +71,11 @@ ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->handler = wlcf->handler;
+    handler = wlcf->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, handler);
 
-    rc = ngx_http_webtorch_generate_admit(r, wlcf->handler);
-
-    if (rc == NGX_DECLINED) {
-        rc = ngx_http_webtorch_generate_new(r, ctx, wlcf->handler);
-    }
-
-    if (rc == NGX_DECLINED) {
-        rc = ngx_http_webtorch_generate_negotiate(r, ctx);
-    }
-
-    return (rc == NGX_DECLINED) ? ngx_http_webtorch_serve(r) : rc;
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_generate_admit(ngx_http_request_t *r,
-    ngx_webtorch_handler_t *handler)
-{
-    if (r != r->main) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "webtorch handler \"%V\", which generates, is used in a "
-                      "subrequest", &handler->name);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (r->method == NGX_HTTP_OPTIONS && r == r->main) {
+        return ngx_http_webtorch_handler_metadata(r, handler);
     }
 
     if (!(ngx_http_webtorch_method(r) & handler->schema.methods)) {
@@ -105,7 +90,33 @@ ngx_http_webtorch_generate_admit(ngx_http_request_t *r,
         return NGX_HTTP_NO_CONTENT;
     }
 
-    return ngx_http_webtorch_job_available(r, handler);
+    rc = ngx_http_webtorch_generate_create(r, ctx, handler);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_webtorch_generate_negotiate(r, ctx);
+    }
+
+    return (rc == NGX_DECLINED) ? ngx_http_webtorch_serve(r) : rc;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_generate_create(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler)
+{
+    ngx_int_t  rc;
+
+    if (r != r->main) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "webtorch handler \"%V\", which generates, is used in a "
+                      "subrequest", &handler->name);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_webtorch_job_available(r, handler);
+
+    return (rc == NGX_DECLINED)
+               ? ngx_http_webtorch_generate_new(r, ctx, handler) : rc;
 }
 
 
@@ -113,12 +124,8 @@ static ngx_int_t
 ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler)
 {
-    ngx_int_t                         rc;
-    webtorch_schema_t                *wire;
-    ngx_http_webtorch_stream_t       *st;
-    ngx_http_webtorch_stream_conf_t  *conf;
-
-    conf = handler->data;
+    ngx_int_t                    rc;
+    ngx_http_webtorch_stream_t  *st;
 
     rc = ngx_http_webtorch_stream_new(r, ctx);
 
@@ -126,17 +133,7 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
         return rc;
     }
 
-    /* its schema is known in a worker */
-
-    wire = &conf->open_wire;
-
-    if (wire->nmasks == 0 && handler->opener->runner) {
-        *wire = handler->opener->schema;
-
-        /* the row of states remains among the buffers, in front of masks */
-        wire->ninputs--;
-        wire->nmasks++;
-    }
+    (void) ngx_http_webtorch_generate_tensors(handler);
 
     st = ctx->stream;
     st->produce = ngx_http_webtorch_generate_produce;
@@ -148,6 +145,58 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ctx->place = st->places[0];
 
     return ngx_http_webtorch_admit(r, ctx);
+}
+
+
+/* the tensors of open, whose schema is known in a worker; NULL: not loaded */
+
+static webtorch_schema_t *
+ngx_http_webtorch_generate_tensors(ngx_webtorch_handler_t *handler)
+{
+    webtorch_schema_t                *wire;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    conf = handler->data;
+    wire = &conf->open_wire;
+
+    if (wire->nmasks == 0) {
+
+        if (handler->opener == NULL || handler->opener->runner == NULL) {
+            return NULL;
+        }
+
+        *wire = handler->opener->schema;
+
+        /* the row of states remains among the buffers, in front of masks */
+        wire->ninputs--;
+        wire->nmasks++;
+    }
+
+    return wire;
+}
+
+
+/* sizes of a request's only row, and of a step's */
+
+void
+ngx_http_webtorch_generate_describe(ngx_webtorch_handler_t *handler,
+    webtorch_schema_t *schema)
+{
+    webtorch_schema_t                *wire;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    conf = handler->data;
+    wire = ngx_http_webtorch_generate_tensors(handler);
+
+    *schema = conf->wire;
+    schema->ninputs = 0;
+    schema->batched = 0;
+
+    if (wire) {
+        schema->ninputs = wire->ninputs;
+        ngx_memcpy(schema->inputs, wire->inputs, sizeof(wire->inputs));
+        ngx_memcpy(schema->gaps, wire->gaps, sizeof(wire->gaps));
+    }
 }
 
 
@@ -203,18 +252,30 @@ static int
 ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    int64_t                          *place;
-    webtorch_schema_t                *wire;
     ngx_http_webtorch_stream_conf_t  *conf;
 
     /* in a thread, the stream may have ended */
 
     conf = ctx->handler->data;
-    wire = &conf->open_wire;
 
-    if (ngx_http_webtorch_decode_format(ctx, body, wire, sink, err) != 0) {
+    if (ngx_http_webtorch_decode_format(ctx, body, &conf->open_wire, sink, err)
+        != 0)
+    {
         return -1;
     }
+
+    return ngx_http_webtorch_generate_decoded(ctx, sink, err);
+}
+
+
+int
+ngx_http_webtorch_generate_decoded(ngx_http_webtorch_ctx_t *ctx,
+    ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
+{
+    int64_t                          *place;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    conf = ctx->handler->data;
 
     if (ctx->layout.rows != 1) {
         return ngx_webtorch_error(err, 422, "wrong_shape",
@@ -222,7 +283,7 @@ ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
                                   "%" PRIu32 " rows", ctx->layout.rows);
     }
 
-    place = sink->data[wire->ninputs];
+    place = sink->data[conf->open_wire.ninputs];
     *place = ctx->place;
 
     return 0;
@@ -237,7 +298,18 @@ ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
 
     st = ctx->stream;
 
+    /* the time until the steps have ended is not that of encoding */
+
+    ctx->run = 0;
+
     ngx_http_webtorch_stream_opened(st);
+
+    if (ctx->oip
+        && ngx_http_webtorch_generate_set_prefix(r, ctx, st) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     ngx_http_webtorch_stream_answer_only(st);
 
     if (st->out_framing != NGX_HTTP_WEBTORCH_FRAMING_WHOLE) {
@@ -249,9 +321,52 @@ ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
         }
     }
 
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_SSE) {
+        ngx_http_webtorch_stream_ping_start(st);
+    }
+
     ngx_http_webtorch_stream_turn(st);
 
     return NGX_DECLINED;
+}
+
+
+/* of each answer of the inference protocol, which has its outputs beside it */
+
+static ngx_int_t
+ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_http_webtorch_stream_t *st)
+{
+    u_char     *p;
+    size_t      escape;
+    ngx_str_t  *name;
+
+    name = &ctx->model->json;
+    escape = ngx_escape_json(NULL, (u_char *) ctx->oip->id, ctx->oip->id_len);
+
+    p = ngx_pnalloc(r->pool,
+                    sizeof("{\"model_name\":\"\",\"model_version\":\"1\""
+                           ",\"id\":\"\"")
+                    + name->len + ctx->oip->id_len + escape);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    st->prefix.data = p;
+
+    p = ngx_sprintf(p, "{\"model_name\":\"%V\",\"model_version\":\"1\"",
+                    name);
+
+    if (ctx->oip->id_len) {
+        p = ngx_cpymem(p, ",\"id\":\"", sizeof(",\"id\":\"") - 1);
+        p = (u_char *) ngx_escape_json(p, (u_char *) ctx->oip->id,
+                                       ctx->oip->id_len);
+        *p++ = '"';
+    }
+
+    st->prefix.len = (size_t) (p - st->prefix.data);
+
+    return NGX_OK;
 }
 
 
@@ -360,6 +475,7 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
                                   "no_memory", "no memory");
     }
 
+    st->since = ngx_current_msec;
     st->nsteps++;
 
     if (ngx_http_webtorch_stream_chunk_done(st, job)

@@ -19,6 +19,7 @@
 #include "ngx_http_webtorch_stream_content.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_stream_ping.h"
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_stream_turn.h"
@@ -54,7 +55,7 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->handler = wlcf->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
 
     if (r != r->main) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
@@ -133,6 +134,10 @@ ngx_http_webtorch_generator_start(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_SSE) {
+        ngx_http_webtorch_stream_ping_start(st);
+    }
+
     if (ngx_http_webtorch_stream_flush_head(st) == NGX_OK) {
         ngx_http_webtorch_stream_turn(st);
     }
@@ -171,6 +176,7 @@ ngx_http_webtorch_generator_add_item(ngx_http_webtorch_stream_t *st,
         return NGX_OK;
     }
 
+    st->since = ngx_current_msec;
     st->inline_end = (reply->body.data[reply->body.len - 1] != LF);
 
     return ngx_http_webtorch_stream_add_item(st, (u_char *) reply->body.data,

@@ -1,9 +1,10 @@
 
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
- * it comes.  The files from the bottom to the top: handshake, table, output,
- * input, resume, chunk, format, head, pump, turn, whole, upkeep, http,
- * websocket, content, generator, generate, conf.
+ * it comes.  The files from the bottom to the top: handshake, account, table,
+ * output,
+ * input, resume, decode, chunk, format, head, pump, ping, turn, whole, upkeep, http,
+ * websocket, content, generator, generate, generate_protocol, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -22,6 +23,7 @@
 #include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_frame.h"
 #include "ngx_webtorch_job.h"
+#include "ngx_webtorch_queue.h"
 #include "ngx_webtorch_records.h"
 #include "ngx_webtorch_timer.h"
 
@@ -134,11 +136,26 @@ struct ngx_http_webtorch_stream_s {
     ngx_chain_t                  chain;
     u_char                       id[NGX_WEBTORCH_RECORD_ID];
     size_t                       id_len;
+    ngx_str_t                    prefix;     /* of each answer of the inference
+                                                protocol, an open object; or
+                                                empty */
 
     /* with "resume" */
     ngx_webtorch_claim_t         claim;      /* its record; or none */
     ngx_queue_t                  queue;      /* of all in this worker */
     uint64_t                     from;       /* answers that the client has */
+
+    ngx_webtorch_account_t       account;    /* of the messages and answers */
+
+    ngx_http_webtorch_stream_t **in_thread;  /* of the task that decodes its
+                                                chunk, to be set to NULL when
+                                                the request ends; or NULL */
+
+    /* the chunk is answered; or it is decoded, NGX_ERROR: err is set */
+    void                       (*answered)(ngx_webtorch_waiter_t *waiter,
+                                           webtorch_job_t *job);
+    void                       (*decoded)(ngx_http_webtorch_stream_t *st,
+                                          ngx_int_t rc);
 
     ngx_webtorch_error_t         err;
     webtorch_failure_t          *failure;    /* of err: the function raised it,
@@ -178,7 +195,9 @@ struct ngx_http_webtorch_stream_s {
     /* the connection is closed before the stream has ended; or NULL */
     void                       (*leave)(ngx_http_webtorch_stream_t *st);
 
-    ngx_msec_t                   since;      /* the last chunk */
+    ngx_msec_t                   since;      /* the last chunk or answer */
+    ngx_webtorch_timer_t         pinging;    /* of one without chunks, see
+                                                ping; handler NULL: none */
     void                        *websocket;
 
     unsigned                     resumed:1;  /* open was called by another */
@@ -190,7 +209,8 @@ struct ngx_http_webtorch_stream_s {
     unsigned                     opening:1;  /* open is called */
     unsigned                     opened:1;   /* open has succeeded */
     unsigned                     sending:1;  /* the other answer is sent */
-    unsigned                     in_call:1;  /* its chunk is in a batch */
+    unsigned                     in_call:1;  /* its chunk is in a batch,
+                                                or in a thread */
     unsigned                     ended:1;    /* no chunk is read any more */
     unsigned                     more:1;     /* bytes are not parsed yet, as
                                                 answers wait */

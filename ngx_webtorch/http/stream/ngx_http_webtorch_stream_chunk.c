@@ -1,189 +1,160 @@
 
 #include "ngx_http_webtorch_stream_chunk.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_stream_account.h"
+#include "ngx_http_webtorch_stream_decode.h"
 #include "ngx_http_webtorch_stream_resume.h"
-#include "ngx_webtorch_gaps.h"
+#include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_runner.h"
-#include "ngx_webtorch_utf8.h"
 
 
-typedef struct {
-    ngx_webtorch_sink_t          sink;
-    ngx_http_webtorch_stream_t  *st;
-} ngx_http_webtorch_stream_sink_t;
-
-
-static int ngx_http_webtorch_stream_decode(ngx_http_webtorch_stream_t *st,
+static ngx_int_t ngx_http_webtorch_stream_refuse_chunk(
+    ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_set_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink);
-static int ngx_http_webtorch_stream_decode_text(ngx_http_webtorch_stream_t *st,
-    ngx_webtorch_sink_t *sink);
-static int ngx_http_webtorch_stream_decode_raw(ngx_http_webtorch_stream_t *st,
-    ngx_webtorch_sink_t *sink);
-static int ngx_http_webtorch_stream_reserve_row(ngx_webtorch_sink_t *sink,
-    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
+static void ngx_http_webtorch_stream_add_row(ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_decoded(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_chunk_t *chunk);
+static ngx_int_t ngx_http_webtorch_stream_add_decoded(
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_chunk_t *chunk);
 
 
 ngx_int_t
-ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st,
-    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job))
+ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st)
 {
-    int64_t                          *places;
-    webtorch_job_t                   *job;
-    ngx_webtorch_runner_t            *runner;
-    ngx_http_webtorch_stream_sink_t   sink;
+    ngx_int_t            rc;
+    ngx_webtorch_sink_t  sink;
 
-    runner = st->handler->runner;
+    if (ngx_webtorch_runner_full(st->handler->runner, st->account.held)) {
+        return ngx_http_webtorch_stream_refuse_chunk(st);
+    }
 
-    if (ngx_webtorch_runner_full(runner, 0)) {
-        (void) ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                  "queue_full",
-                                  "too many requests wait for the handler");
+    rc = ngx_http_webtorch_stream_decode_post(st,
+                                             ngx_http_webtorch_stream_decoded);
+
+    if (rc != NGX_DECLINED) {
+        st->in_call = (rc == NGX_OK);
+        return rc;
+    }
+
+    if (ngx_http_webtorch_stream_decode(st, &sink) != 0) {
         return NGX_ERROR;
     }
 
-    ngx_memzero(&sink, sizeof(ngx_http_webtorch_stream_sink_t));
+    ngx_http_webtorch_stream_set_states(st, &sink);
+    ngx_http_webtorch_stream_add_row(st);
 
-    sink.sink.reserve = ngx_http_webtorch_stream_reserve_row;
-    sink.st = st;
-
-    ngx_memzero(&st->layout, sizeof(ngx_webtorch_layout_t));
-
-    if (ngx_http_webtorch_stream_decode(st, &sink.sink) != 0) {
-        return NGX_ERROR;
-    }
-
-    /* inputs that are not on the wire are the last ones */
-
-    if (st->claim.record) {
-        ngx_http_webtorch_stream_get_states(st, &sink.sink);
-
-    } else {
-        places = sink.sink.data[st->conf->wire.ninputs];
-        places[0] = st->read;
-        places[1] = st->write;
-    }
-
-    st->waiter.done = done;
-    st->waiter.data = st;
-
-    job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
-    ngx_webtorch_job_own(job, &st->owner);
-    st->in_call = 1;
+    /* the batch counts the row */
 
     ngx_webtorch_message_reset(&st->message);
+    ngx_http_webtorch_stream_count(st);
 
     return NGX_OK;
 }
 
 
-static int
-ngx_http_webtorch_stream_decode(ngx_http_webtorch_stream_t *st,
-    ngx_webtorch_sink_t *sink)
+static ngx_int_t
+ngx_http_webtorch_stream_refuse_chunk(ngx_http_webtorch_stream_t *st)
 {
-    switch (st->payload) {
-
-    case NGX_HTTP_WEBTORCH_PAYLOAD_RAW:
-        return ngx_http_webtorch_stream_decode_raw(st, sink);
-
-    case NGX_HTTP_WEBTORCH_PAYLOAD_TEXT:
-        return ngx_http_webtorch_stream_decode_text(st, sink);
-
-    default: /* NGX_HTTP_WEBTORCH_PAYLOAD_JSON */
-        return ngx_webtorch_codec_json.decode(st->message.data,
-                                              st->message.len, &st->conf->wire,
-                                              sink, &st->layout, &st->err);
-    }
+    return ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
+                              "queue_full",
+                              "too many requests wait for the handler");
 }
 
 
-static int
-ngx_http_webtorch_stream_decode_text(ngx_http_webtorch_stream_t *st,
+/* inputs that are not on the wire are the last ones */
+
+static void
+ngx_http_webtorch_stream_set_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink)
 {
-    webtorch_text_t      *text;
-    ngx_webtorch_utf8_t   utf8;
+    int64_t  *places;
 
-    ngx_memzero(&utf8, sizeof(ngx_webtorch_utf8_t));
-
-    if (st->conf->wire.inputs[0].dtype == WEBTORCH_STR
-        && (ngx_webtorch_utf8_check(&utf8, (uint8_t *) st->message.data,
-                                    st->message.len)
-            != 0
-            || utf8.left))
-    {
-        return ngx_webtorch_error(&st->err, NGX_HTTP_BAD_REQUEST,
-                                  "malformed_body", "the text is not UTF-8");
+    if (st->claim.record) {
+        ngx_http_webtorch_stream_get_states(st, sink);
+        return;
     }
 
-    st->layout.rows = 1;
-    st->layout.single = 1;
-    st->layout.text = st->message.len;
-
-    if (ngx_webtorch_gaps_reserve(&st->conf->wire, sink, &st->layout, &st->err)
-        != 0)
-    {
-        return -1;
-    }
-
-    text = sink->data[0];
-    text->at = sink->at;
-    text->len = st->message.len;
-
-    if (st->message.len) {
-        ngx_memcpy(sink->text, st->message.data, st->message.len);
-    }
-
-    return 0;
+    places = sink->data[st->conf->wire.ninputs];
+    places[0] = st->read;
+    places[1] = st->write;
 }
 
 
-static int
-ngx_http_webtorch_stream_decode_raw(ngx_http_webtorch_stream_t *st,
-    ngx_webtorch_sink_t *sink)
+/* the row that was reserved last */
+
+static void
+ngx_http_webtorch_stream_add_row(ngx_http_webtorch_stream_t *st)
 {
-    if (st->message.len != st->row_size) {
-        return ngx_webtorch_error(&st->err, 422, "wrong_shape",
-                   "a row has %zu bytes, found %zu bytes",
-                   st->row_size, st->message.len);
-    }
+    webtorch_job_t  *job;
 
-    st->layout.rows = 1;
-    st->layout.single = 1;
+    st->waiter.done = st->answered;
+    st->waiter.data = st;
 
-    if (ngx_webtorch_gaps_reserve(&st->conf->wire, sink, &st->layout, &st->err)
-        != 0)
-    {
-        return -1;
-    }
+    job = ngx_webtorch_runner_add(st->handler->runner, &st->layout,
+                                  &st->waiter);
+    ngx_webtorch_job_own(job, &st->owner);
 
-    ngx_memcpy(sink->data[0], st->message.data, st->row_size);
-
-    return 0;
+    st->in_call = 1;
 }
 
 
-static int
-ngx_http_webtorch_stream_reserve_row(ngx_webtorch_sink_t *sink,
-    const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err)
+/* no other chunk of the stream was read meanwhile */
+
+static void
+ngx_http_webtorch_stream_decoded(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_chunk_t *chunk)
 {
-    ngx_http_webtorch_stream_t  *st;
+    st->in_call = 0;
 
-    st = ((ngx_http_webtorch_stream_sink_t *) sink)->st;
+    st->decoded(st, ngx_http_webtorch_stream_add_decoded(st, chunk));
+}
 
-    if (!layout->single) {
-        return ngx_webtorch_error(err, 422, "wrong_shape",
-                   "a chunk of a stream is one row without the batch axis, "
-                   "found %" PRIu32 " rows", layout->rows);
+
+static ngx_int_t
+ngx_http_webtorch_stream_add_decoded(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_chunk_t *chunk)
+{
+    ngx_int_t               rc;
+    ngx_webtorch_runner_t  *runner;
+
+    runner = st->handler->runner;
+
+    if (chunk->rc != 0) {
+        st->err = chunk->err;
+        return NGX_ERROR;
     }
 
-    if (ngx_webtorch_runner_reserve(st->handler->runner, layout, sink)
-        != NGX_OK)
+    if (ngx_webtorch_runner_full(runner, st->account.held
+                                         + chunk->account.held))
     {
-        return ngx_webtorch_error(err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+        return ngx_http_webtorch_stream_refuse_chunk(st);
+    }
+
+    st->layout = chunk->layout;
+
+    ngx_http_webtorch_stream_set_states(st, &chunk->sink);
+
+    if (chunk->account.held < NGX_WEBTORCH_LARGE_SIZE) {
+        rc = ngx_webtorch_runner_copy(runner, &chunk->layout, chunk->sink.data,
+                                      chunk->text);
+
+    } else {
+        chunk->sink.text = chunk->text;
+
+        rc = ngx_webtorch_runner_adopt(runner, &chunk->layout, &chunk->sink);
+
+        chunk->text = chunk->sink.text;
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }
 
-    return 0;
+    ngx_http_webtorch_stream_add_row(st);
+
+    return NGX_OK;
 }
 
 

@@ -10,14 +10,14 @@
 
 
 /*
- * Decodes st->message and adds it as a job, which calls done().  NGX_ERROR:
- * st->err is set, nothing was added.
+ * Decodes st->message and adds it as a job, which calls st->answered(); a large
+ * one is decoded in a thread, and st->decoded() is called when it is added.
+ * NGX_ERROR: st->err is set, nothing was added.
  */
-ngx_int_t ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st,
-    void (*done)(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job));
+ngx_int_t ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st);
 
 /*
- * From within done(), of a chunk that has not failed: the states are those of
+ * From within answered(), of a chunk that has not failed: the states are those of
  * this chunk from now on.  Returns 1 if it was the stream's last one.
  */
 ngx_uint_t ngx_http_webtorch_stream_chunk_done(ngx_http_webtorch_stream_t *st,
@@ -26,7 +26,8 @@ ngx_uint_t ngx_http_webtorch_stream_chunk_done(ngx_http_webtorch_stream_t *st,
 /*
  * Of a job that has failed, or NULL if it was not done in time: sets st->err,
  * and st->failure if the function raised an error for the client,
- * and returns NGX_ERROR; both are valid until done() returns.
+ * and returns NGX_ERROR; both are valid until answered()
+ * returns.
  */
 ngx_int_t ngx_http_webtorch_stream_chunk_failed(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job);

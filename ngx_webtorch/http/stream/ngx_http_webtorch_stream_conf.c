@@ -1,7 +1,9 @@
 
 #include "ngx_http_webtorch_stream_conf.h"
 #include "ngx_http_webtorch_generate.h"
+#include "ngx_http_webtorch_generate_protocol.h"
 #include "ngx_http_webtorch_generator.h"
+#include "ngx_http_webtorch_protocol.h"
 #include "ngx_http_webtorch_stream_content.h"
 #include "ngx_http_webtorch_stream_upkeep.h"
 
@@ -64,6 +66,10 @@ ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,
     if (handler->schema.stream & WEBTORCH_STREAM_GENERATE) {
         ngx_http_webtorch_stream_set_locations(handler->data,
                                            ngx_http_webtorch_generate_handler);
+
+        handler->describe = ngx_http_webtorch_generate_describe;
+        ngx_http_webtorch_protocol_generate =
+                                           ngx_http_webtorch_generate_protocol;
 
         return ngx_http_webtorch_stream_set_wire(cycle, handler);
     }

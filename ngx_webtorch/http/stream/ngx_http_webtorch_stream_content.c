@@ -10,6 +10,7 @@
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_websocket.h"
 #include "ngx_webtorch_accept.h"
+#include "ngx_webtorch_metrics_handler.h"
 
 
 static ngx_int_t ngx_http_webtorch_stream_metadata(ngx_http_request_t *r,
@@ -36,7 +37,7 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->handler = wlcf->handler;
+    ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
 
     if (r->method == NGX_HTTP_OPTIONS && r == r->main) {
         return ngx_http_webtorch_stream_metadata(r, ctx->handler);
@@ -153,6 +154,9 @@ ngx_http_webtorch_stream_new(ngx_http_request_t *r,
     rc = ngx_http_webtorch_stream_create(r, ctx->handler, &st);
 
     if (rc == NGX_BUSY) {
+        ngx_webtorch_metrics_refused(ctx->counted,
+                                     NGX_WEBTORCH_REFUSED_STREAMS);
+
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "too_many_streams",
                    "there are as many streams as \"max_streams\" allows");

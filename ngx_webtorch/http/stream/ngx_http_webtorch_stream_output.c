@@ -113,7 +113,8 @@ ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
         return st->layout.text;
     }
 
-    return ngx_webtorch_codec_json.bound(specs, n, &st->layout);
+    return st->prefix.len
+           + ngx_webtorch_codec_json.bound(specs, n, &st->layout);
 }
 
 
@@ -121,6 +122,7 @@ static u_char *
 ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st, u_char *p,
     webtorch_spec_t *specs, const void **data, uint32_t n)
 {
+    u_char                 *last;
     const webtorch_text_t  *text;
 
     switch (st->out_payload) {
@@ -138,8 +140,21 @@ ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st, u_char *p,
         return ngx_cpymem(p, (void *) (uintptr_t) text->at, text->len);
 
     default: /* NGX_HTTP_WEBTORCH_PAYLOAD_JSON */
-        return (u_char *) ngx_webtorch_codec_json.encode((char *) p, specs, n,
+
+        if (st->prefix.len) {
+            p = ngx_cpymem(p, st->prefix.data, st->prefix.len);
+            st->layout.named = 1;
+        }
+
+        last = (u_char *) ngx_webtorch_codec_json.encode((char *) p, specs, n,
                                                          data, &st->layout);
+
+        if (st->prefix.len) {
+            /* both are one object */
+            *p = ',';
+        }
+
+        return last;
     }
 }
 
@@ -207,6 +222,14 @@ ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st)
 {
     return ngx_http_webtorch_stream_add_bytes(st, (u_char *) ": ping\n\n",
                                               sizeof(": ping\n\n") - 1);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_add_comment(ngx_http_webtorch_stream_t *st)
+{
+    return ngx_http_webtorch_stream_add_bytes(st, (u_char *) ": ping\n",
+                                              sizeof(": ping\n") - 1);
 }
 
 
@@ -327,7 +350,11 @@ ngx_http_webtorch_stream_begin_frame(ngx_http_webtorch_stream_t *st, u_char *p,
     switch (st->out_framing) {
 
     case NGX_HTTP_WEBTORCH_FRAMING_SSE:
-        if (error) {
+
+        if (st->prefix.len) {
+            /* the inference protocol's events have data alone */
+
+        } else if (error) {
             p = ngx_cpymem(p, "event: error\n", sizeof("event: error\n") - 1);
 
         } else {

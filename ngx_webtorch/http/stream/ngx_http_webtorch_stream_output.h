@@ -35,6 +35,9 @@ void ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st);
 /* adds a comment, for clients that wait for events */
 ngx_int_t ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st);
 
+/* the same between the lines of an event that is not complete */
+ngx_int_t ngx_http_webtorch_stream_add_comment(ngx_http_webtorch_stream_t *st);
+
 /* adds the bytes of an answer as they are */
 ngx_int_t ngx_http_webtorch_stream_add_item(ngx_http_webtorch_stream_t *st,
     const u_char *data, size_t len);

@@ -5,16 +5,13 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_request.h"
+#include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_chunk.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_webtorch_runner.h"
-
-
-/* ms between two pings to a client that is waited for */
-#define NGX_HTTP_WEBTORCH_STREAM_PING  20000
 
 
 static ngx_int_t ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st);
@@ -31,6 +28,8 @@ static ngx_int_t ngx_http_webtorch_stream_ping(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_chunk_handler(
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job);
+static void ngx_http_webtorch_stream_decoded_handler(
+    ngx_http_webtorch_stream_t *st, ngx_int_t rc);
 static ngx_int_t ngx_http_webtorch_stream_chunk_answer(
     ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
 
@@ -45,6 +44,9 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
 
     r->read_event_handler = ngx_http_webtorch_stream_read_handler;
     r->write_event_handler = ngx_http_webtorch_stream_write_handler;
+
+    st->answered = ngx_http_webtorch_stream_chunk_handler;
+    st->decoded = ngx_http_webtorch_stream_decoded_handler;
 
     if (r->connection->read->timer_set) {
         ngx_del_timer(r->connection->read);
@@ -345,8 +347,17 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 
     rc = st->read_chunk(st);
 
+    if ((rc == NGX_OK || rc == NGX_AGAIN)
+        && ngx_http_webtorch_stream_count_chunk(st) != NGX_OK)
+    {
+        rc = NGX_ERROR;
+    }
+
+    /* events of the connection continue to parse what has been read */
+
     if (st->websocket == NULL
         && !r->reading_body
+        && r->request_body->bufs == NULL
         && r->read_event_handler == ngx_http_webtorch_stream_read_handler)
     {
         ngx_http_webtorch_watch_client(r);
@@ -366,10 +377,7 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
     switch (rc) {
 
     case NGX_OK:
-        if (ngx_http_webtorch_stream_add_chunk(st,
-                                       ngx_http_webtorch_stream_chunk_handler)
-            == NGX_OK)
-        {
+        if (ngx_http_webtorch_stream_add_chunk(st) == NGX_OK) {
             return NGX_AGAIN;
         }
 
@@ -408,6 +416,10 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 static void
 ngx_http_webtorch_stream_end_with_error(ngx_http_webtorch_stream_t *st)
 {
+    /* no chunk is read any more */
+
+    ngx_webtorch_message_free(&st->message);
+
     st->fatal = ngx_http_webtorch_stream_is_fatal(st);
     st->fail(st);
 }
@@ -462,7 +474,7 @@ ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st)
     left = (passed < st->handler->idle) ? st->handler->idle - passed : 1;
 
     if (st->ping) {
-        left = ngx_min(left, NGX_HTTP_WEBTORCH_STREAM_PING);
+        left = ngx_min(left, st->handler->ping);
     }
 
     ngx_add_timer(st->request->connection->read, left);
@@ -504,6 +516,8 @@ ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st)
 
     r = st->request;
     answer = &st->answers[st->filling ^ 1];
+
+    ngx_http_webtorch_stream_count(st);
 
     if (st->sending && answer->buf.pos == answer->buf.last) {
         ngx_http_webtorch_stream_sent(st);
@@ -580,6 +594,27 @@ ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
         ngx_http_webtorch_stream_come_back(st);
     }
 
+    ngx_http_webtorch_stream_pump(st);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_webtorch_stream_decoded_handler(ngx_http_webtorch_stream_t *st,
+    ngx_int_t rc)
+{
+    ngx_connection_t  *c;
+
+    c = st->request->connection;
+
+    if (rc == NGX_OK) {
+        return;
+    }
+
+    ngx_http_set_log_request(c->log, st->request);
+
+    ngx_http_webtorch_stream_end_with_error(st);
     ngx_http_webtorch_stream_pump(st);
 
     ngx_http_run_posted_requests(c);

@@ -4,6 +4,7 @@
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_table.h"
+#include "ngx_webtorch_metrics_handler.h"
 
 #include <sys/random.h>
 
@@ -129,6 +130,10 @@ ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
     ngx_memcpy(st->id, id->data, id->len);
     st->id_len = id->len;
 
+    if (st->handler->metrics) {
+        ngx_webtorch_metrics_add(&st->handler->metrics->resumed, 1);
+    }
+
     st->resumed = 1;
     st->opened = 1;
     st->nanswers = st->from;
@@ -192,6 +197,8 @@ ngx_http_webtorch_stream_refuse(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st, ngx_uint_t status, const char *code,
     const char *text)
 {
+    ngx_webtorch_metrics_refused(st->handler, NGX_WEBTORCH_REFUSED_RESUME);
+
     if (r->method != NGX_HTTP_GET) {
         return ngx_http_webtorch_refuse(r, status, code, text);
     }

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_table.h"
+#include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -78,6 +79,11 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     st->request = r;
     *stream = st;
 
+    if (handler->metrics) {
+        ngx_webtorch_metrics_add(&handler->metrics->streams, 1);
+        ngx_webtorch_metrics_add(&handler->metrics->open, 1);
+    }
+
     return NGX_OK;
 }
 
@@ -95,6 +101,7 @@ ngx_http_webtorch_stream_alloc(ngx_webtorch_handler_t *handler,
 
     st->since = ngx_current_msec;
     st->handler = handler;
+    st->account.limit = handler->queue_size;
     st->conf = handler->data;
     st->streams = streams;
     st->owner.released = ngx_http_webtorch_stream_released;
@@ -297,10 +304,23 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         ngx_queue_remove(&st->turn);
     }
 
+    if (st->handler->metrics) {
+        ngx_webtorch_metrics_add(&st->handler->metrics->open, (uint64_t) -1);
+    }
+
     /* those of the list have a request */
 
     ngx_queue_remove(&st->queue);
     ngx_queue_init(&st->queue);
+
+    if (st->pinging.event.timer_set) {
+        ngx_del_timer(&st->pinging.event);
+    }
+
+    if (st->in_thread) {
+        *st->in_thread = NULL;
+        st->in_thread = NULL;
+    }
 
     ngx_webtorch_message_free(&st->message);
 
@@ -314,9 +334,11 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
      */
 
     if (!st->opening) {
-        ngx_webtorch_batch_cancel(&st->waiter);
+        (void) ngx_webtorch_batch_cancel(&st->waiter);
         ngx_http_webtorch_stream_leave_record(st);
     }
+
+    ngx_webtorch_queue_release(&st->account, st->account.held);
 
     st->request = NULL;
 

@@ -17,6 +17,7 @@ struct ngx_http_webtorch_whole_s {
     webtorch_spec_t         *specs;
     ngx_webtorch_message_t   data[WEBTORCH_MAX_TENSORS];
     ngx_webtorch_message_t   text;        /* strings; they are at offsets */
+    ngx_webtorch_account_t   account;
 };
 
 
@@ -28,6 +29,10 @@ static ngx_int_t ngx_http_webtorch_whole_add_bytes(ngx_webtorch_message_t *m,
     const void *data, size_t len);
 static void ngx_http_webtorch_whole_finish(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_whole_send(ngx_http_webtorch_stream_t *st);
+static u_char *ngx_http_webtorch_whole_encode(ngx_http_webtorch_stream_t *st,
+    u_char *p, const void **data, ngx_webtorch_layout_t *layout);
+static ngx_int_t ngx_http_webtorch_whole_join(ngx_http_webtorch_stream_t *st,
+    const webtorch_text_t *from, webtorch_text_t *text);
 static void ngx_http_webtorch_whole_resolve(ngx_http_webtorch_whole_t *whole);
 
 
@@ -67,6 +72,8 @@ ngx_http_webtorch_whole_cleanup(void *data)
     }
 
     ngx_webtorch_message_free(&whole->text);
+
+    ngx_webtorch_queue_release(&whole->account, whole->account.held);
 }
 
 
@@ -95,6 +102,12 @@ ngx_http_webtorch_whole_add(ngx_http_webtorch_stream_t *st,
 
         whole->size += (size_t) specs[i].row_size;
     }
+
+    /* answers are counted, but not refused */
+
+    ngx_webtorch_queue_hold(&whole->account,
+                            whole->size + whole->text.len
+                            - whole->account.held);
 
     if (whole->size + whole->text.len > NGX_HTTP_WEBTORCH_MAX_WHOLE) {
         return ngx_webtorch_error(&st->err, 406, "not_acceptable",
@@ -194,19 +207,103 @@ ngx_http_webtorch_whole_send(ngx_http_webtorch_stream_t *st)
     }
 
     p = ngx_pnalloc(st->request->pool,
-                    ngx_webtorch_codec_json.bound(whole->specs,
+                    st->prefix.len + whole->noutputs
+                    + ngx_webtorch_codec_json.bound(whole->specs,
                                                   whole->noutputs, &layout));
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    last = (u_char *) ngx_webtorch_codec_json.encode((char *) p, whole->specs,
-                                                     whole->noutputs, data,
-                                                     &layout);
+    if (st->prefix.len) {
+        last = ngx_http_webtorch_whole_encode(st, p, data, &layout);
+
+    } else {
+        last = (u_char *) ngx_webtorch_codec_json.encode((char *) p,
+                                                         whole->specs,
+                                                         whole->noutputs, data,
+                                                         &layout);
+    }
 
     return ngx_http_webtorch_send(st->request, NGX_HTTP_OK,
                                   &ngx_http_webtorch_json_type, p,
                                   (size_t) (last - p));
+}
+
+
+/*
+ * One object with the members of the inference protocol, whose text_output is
+ * one string: the texts of all steps.
+ */
+
+static u_char *
+ngx_http_webtorch_whole_encode(ngx_http_webtorch_stream_t *st, u_char *p,
+    const void **data, ngx_webtorch_layout_t *layout)
+{
+    u_char                     *start;
+    uint32_t                    i, rows;
+    const void                 *output;
+    webtorch_text_t             text;
+    webtorch_spec_t            *spec;
+    ngx_http_webtorch_whole_t  *whole;
+
+    whole = st->whole;
+    rows = layout->rows;
+
+    p = ngx_cpymem(p, st->prefix.data, st->prefix.len);
+
+    for (i = 0; i < whole->noutputs; i++) {
+        spec = &whole->specs[i];
+        output = data[i];
+
+        if (spec->dtype == WEBTORCH_STR
+            && spec->ndim == 0
+            && ngx_strcmp(spec->name, "text_output") == 0
+            && ngx_http_webtorch_whole_join(st, data[i], &text) == NGX_OK)
+        {
+            output = &text;
+            layout->rows = 1;
+            layout->single = 1;
+        }
+
+        start = p;
+        p = (u_char *) ngx_webtorch_codec_json.encode((char *) p, spec, 1,
+                                                      &output, layout)
+            - 1;
+        *start = ',';
+
+        layout->rows = rows;
+        layout->single = 0;
+    }
+
+    *p++ = '}';
+
+    return p;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_whole_join(ngx_http_webtorch_stream_t *st,
+    const webtorch_text_t *from, webtorch_text_t *text)
+{
+    u_char    *p;
+    uint32_t   n;
+
+    /* the text of all outputs is not shorter */
+
+    p = ngx_pnalloc(st->request->pool, st->whole->text.len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->at = (uintptr_t) p;
+
+    for (n = 0; n < st->whole->rows; n++) {
+        p = ngx_cpymem(p, (void *) (uintptr_t) from[n].at, from[n].len);
+    }
+
+    text->len = (uint64_t) (p - (u_char *) (uintptr_t) text->at);
+
+    return NGX_OK;
 }
 
 

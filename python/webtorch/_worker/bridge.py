@@ -14,12 +14,16 @@ from typing import Any
 
 import torch
 
-from webtorch import _batches
+from webtorch import _batches, _cells, _versions
 from webtorch._native import ffi, lib
-from webtorch._worker import environment, log, programs
+from webtorch._worker import cells, environment, log, programs
 from webtorch._worker.coroutines import Loop
 from webtorch._worker.generator_runner import GeneratorRunner
-from webtorch._worker.loading import describe_failure, load_handler, reload_handlers
+from webtorch._worker.loading import (
+    describe_failure,
+    load_handler,
+    reload_handlers,
+)
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.posting import Posting
 from webtorch._worker.process import Process, Settings
@@ -33,6 +37,8 @@ STDERR = 2
 
 SWITCH_INTERVAL = 0.001
 """Seconds that a thread of Python may keep the GIL when the event loop or a handler wants it."""
+
+_CHOICE = lib.WEBTORCH_CHOICE
 
 # `run` of each handler's runner, by the number of the handler
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
@@ -93,6 +99,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     _loop = Loop(_coroutines, _posting, settings.threads)
     if not settings.check:
         _batches.batches = _posting
+        _cells.source = cells.open_cells
         # nothing computes batches in a forked child
         os.register_at_fork(after_in_child=_forget_batches)
 
@@ -151,7 +158,15 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
 
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
-    _run[handler](slot, generation, rows, batch)
+    # in most servers requests choose no versions
+    if _versions.table and (number := batch.sizes[_CHOICE]):
+        token = _versions.selected.set(number)
+        try:
+            _run[handler](slot, generation, rows, batch)
+        finally:
+            _versions.selected.reset(token)
+    else:
+        _run[handler](slot, generation, rows, batch)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from webtorch import _torch
+from webtorch import _torch, _versions
 from webtorch._native import ffi, lib
 from webtorch._worker.generator_runner import Feed, GeneratorRunner
 from webtorch._worker.posting import Posting
@@ -151,6 +151,17 @@ class Loop(threading.Thread):
         self._beat()
 
     def _begin(self, batch: Any) -> None:
+        if _versions.table and (number := batch.sizes[lib.WEBTORCH_CHOICE]):
+            # the task copies the context
+            token = _versions.selected.set(number)
+            try:
+                self._begin_call(batch)
+            finally:
+                _versions.selected.reset(token)
+        else:
+            self._begin_call(batch)
+
+    def _begin_call(self, batch: Any) -> None:
         runner = self._runners[batch.handler]
         if isinstance(runner, GeneratorRunner):
             self._begin_item(runner, batch)

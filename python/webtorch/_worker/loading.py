@@ -4,6 +4,7 @@ import inspect
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from webtorch import _handlers
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
-from webtorch._native import lib
+from webtorch._native import ffi, lib
 from webtorch._resumable import ResumableFunction
 from webtorch._schema import SignatureError
 from webtorch._streams import StreamFunction
+from webtorch._versions import VersionError
 from webtorch._worker import advice
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.life_runner import LIFE, LifeRunner
@@ -26,13 +28,14 @@ from webtorch._worker.open_runner import OPEN, OpenRunner
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._worker.versions import Function, versions
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
 Runner = TensorRunner | RequestRunner | LifeRunner
 
 # their messages are complete without a traceback
-_EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError)
+_EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError, VersionError)
 
 _PACKAGE = str(Path(webtorch.__file__).parent) + os.sep
 _TORCH = str(Path(torch.__file__).parent) + os.sep
@@ -63,6 +66,7 @@ def load_handler(name: str, schema: Any) -> Runner:
             handler = _find(name)
         if schema.stream & lib.WEBTORCH_STREAM_RESUME:
             handler = _resumable(handler)
+        _require_version(schema, handler)
         write_schema(schema, handler)
         runner: Runner
         if isinstance(handler, TensorFunction):
@@ -79,6 +83,40 @@ def load_handler(name: str, schema: Any) -> Runner:
 
     _runners.append(runner)
     return runner
+
+
+def _require_version(schema: Any, handler: Handler) -> None:
+    """Load the version that the directive names.
+
+    Raises:
+        SignatureError: Calls of the handler cannot choose one.
+        VersionError: There is no such version.
+
+    """
+    spec = ffi.string(schema.model).decode(errors="surrogateescape")
+    if not spec:
+        return
+    if isinstance(handler, StreamFunction) or getattr(handler, "is_generator", False):
+        raise SignatureError('"model=" is for functions that answer a request at once')
+    versions.require(spec)
+
+
+def tensor_functions() -> list[Function]:
+    """Return the functions of tensors that directives name, each once."""
+    found = {
+        runner.name: Function(runner.name, runner.handler)
+        for runner in reversed(_runners)
+        if isinstance(runner.handler, TensorFunction)
+    }
+    return [*reversed(found.values())]
+
+
+def _of_versions() -> list[Function]:
+    """Return those whose requests may name a version: a stream keeps that of its `open`."""
+    return [each for each in tensor_functions() if not isinstance(each.function, StreamFunction)]
+
+
+versions.functions = _of_versions
 
 
 def _load_life(name: str, schema: Any) -> Runner:
@@ -105,16 +143,26 @@ def _load_open(name: str, schema: Any) -> Runner:
     return runner
 
 
-def reload_handlers() -> None:
+def reload_handlers(unloaded: Iterable[str] = ()) -> None:
     """Import all handlers again and replace the old ones, or none of them.
+
+    Args:
+        unloaded: Versions that have files and are not loaded.
 
     Raises:
         SignatureError: C would have to know of the change.
+        VersionError: A version that a directive names does not fit the new code.
         Exception: Importing a module raised it.
 
     """
+    with versions.lock:
+        _reload_handlers(unloaded)
+
+
+def _reload_handlers(unloaded: Iterable[str]) -> None:
     with models.rebuild():
         found = [_find_again(runner) for runner in _runners]
+        versions.require_again()
         for runner, handler in zip(_runners, found, strict=True):
             if not runner.handler.serves_like(handler):
                 raise SignatureError(
@@ -125,6 +173,8 @@ def reload_handlers() -> None:
         ]
     for replace in replacements:
         replace()
+    versions.load_stored(unloaded)
+    versions.publish()
     current = models.shared_states()
     retire_all_but(current)
     for shared in current:
@@ -145,11 +195,8 @@ def _resumable(handler: Handler) -> ResumableFunction:
 
     """
     if type(handler) is not StreamFunction:
-        raise _placed(SignatureError('"resume=" is for functions under @webtorch.stream'), handler)
-    try:
-        return ResumableFunction(handler)
-    except SignatureError as error:
-        raise _placed(error, handler) from error.__cause__
+        raise SignatureError('"resume=" is for functions under @webtorch.stream')
+    return ResumableFunction(handler)
 
 
 def _placed(error: SignatureError, handler: Handler) -> SignatureError:
@@ -167,18 +214,12 @@ def _find(name: str) -> Handler:
         if not isinstance(handler, GenerateFunction):
             raise HandlerNotFoundError(f'"{name}" is not of a generate function')
         return handler.served_as(name.removesuffix(OPEN)).opener
-    function = inspect.getattr_static(handler, "__wrapped__")
     if not isinstance(handler, TensorFunction):
         return handler
-    kind = None
-    if inspect.isasyncgenfunction(function):
-        kind = 'an asynchronous generator ("async def" with "yield") of tensors'
-    elif inspect.isgeneratorfunction(function):
-        kind = 'a generator ("yield") of tensors'
-    elif inspect.iscoroutinefunction(function):
-        kind = 'a coroutine ("async def") of tensors'
-    if kind:
-        raise _placed(SignatureError(f"it is {kind}, which is not supported"), handler)
+    try:
+        handler.check_is_called()
+    except SignatureError as error:
+        raise _placed(error, handler) from None
     if isinstance(handler, StreamFunction):
         return handler.served_as(name.removesuffix(LIFE))
     return handler

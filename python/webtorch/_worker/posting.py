@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _strings
+from webtorch import _strings, _versions
 from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
@@ -67,6 +67,11 @@ class Target:
             self._rows = [
                 (spec.dtype, math.prod(spec.sizes()), spec.sizes()) for spec in schema.outputs
             ]
+        # the same of the only output of one row
+        self._only: tuple[Any, int, tuple[int, ...]] | None = None
+        if self._rows and len(self._rows) == 1 and schema.batched:
+            dtype, size, shape = self._rows[0]
+            self._only = dtype, size, (1, *shape)
         self._is_training = function.kind == Kind.TRAIN
         # for the only thread that gathers rows
         self._gathered = self._new_rows()
@@ -95,6 +100,7 @@ class Target:
         if self._schema.axes:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
+        target.choice = _versions.selected.get()
         caller = target.caller = next(_callers)
         raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)
@@ -139,8 +145,12 @@ class Target:
     def _outputs(self, posted: Any) -> list[Any]:
         schema = self._schema
         memory = bytearray(ffi.buffer(posted.result, posted.result_len))
+        rows = posted.rows
+        if rows == 1 and self._only is not None:
+            dtype, size, shape = self._only
+            found = torch.frombuffer(memory, dtype=dtype, count=size, offset=posted.output_at[0])
+            return [found.view(shape)]
         if self._rows is not None:
-            rows = posted.rows
             first = (rows,) if schema.batched else ()
             return [
                 torch.frombuffer(memory, dtype=dtype, count=rows * size, offset=at).view(

@@ -1,17 +1,20 @@
-"""The threads of a worker beside its handlers: they save models and reload code."""
+"""The threads of a worker beside its handlers: they save models, follow orders, reload code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from webtorch import _process, _state
 from webtorch._model import models
-from webtorch._worker import seeds
+from webtorch._worker import control, seeds
 from webtorch._worker.finish import finish
+from webtorch._worker.follower import Follower
 from webtorch._worker.reload import Watcher
 from webtorch._worker.saver import Saver
+from webtorch._worker.versions import versions
 from webtorch._zone.checkpoint import Checkpoints
+from webtorch._zone.orders import Orders
 from webtorch._zone.zone import NginxZone
 
 
@@ -50,9 +53,11 @@ class Process:
 
     """
 
-    def __init__(self, settings: Settings, reload_handlers: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, reload_handlers: Callable[[Iterable[str]], None]
+    ) -> None:
         _process.checks = settings.check
-        threads: list[Saver | Watcher] = []
+        threads: list[Saver | Watcher | Follower] = []
         _state.checks = settings.check
         _state.announces = settings.worker == 0 and not settings.check
         if settings.zone:
@@ -60,6 +65,13 @@ class Process:
             if settings.checkpoints:
                 _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
+                follower = control.follower = Follower(
+                    Orders(settings.checkpoints),
+                    versions,
+                    models.shared_states,
+                    zone,
+                )
+                threads.append(follower)
         if settings.reload:
             # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True
@@ -72,6 +84,10 @@ class Process:
     def start(self) -> None:
         """Start the threads: handlers are loaded."""
         seeds.mix(*self._worker)
+        versions.load_stored(self._unloaded())
+        versions.publish()
+        if control.follower:
+            control.follower.follow()
         for shared in models.shared_states():
             shared.supersede()
         for thread in self._threads:
@@ -84,9 +100,13 @@ class Process:
                 thread.stop()
         finish()
 
+    def _unloaded(self) -> frozenset[str]:
+        follower = control.follower
+        return follower.unloaded() if follower else frozenset()
+
     def _reload(self) -> None:
         try:
-            self._reload_handlers()
+            self._reload_handlers(self._unloaded())
         finally:
             # modules may have set seeds again
             self._reloads += 1

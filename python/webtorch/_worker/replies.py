@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from webtorch import _json
@@ -27,6 +28,11 @@ _encoders: dict[type, _Encoder] = {}
 """How instances of a class are encoded, and their content type; None: by a Response."""
 
 _MAX_ENCODERS = 1000  # a handler may make classes as it runs
+
+_specs: dict[tuple[torch.dtype, torch.Size], Any] = {}
+"""Descriptions of tensors as C has them, pointers to webtorch_spec_t."""
+
+_MAX_SPECS = 1000
 
 _BY_RESPONSE = (
     Response, Tensor, Path, bytes, bytearray, memoryview, str, tuple, types.NoneType
@@ -62,7 +68,14 @@ def send_result(job: Any, result: Any) -> None:
     """
     encode_body, content_type = _encoders.get(type(result)) or _find_encoder(type(result))
     if encode_body is None:
-        send_response(job, Response.of(result))
+        if type(result) is Tensor:
+            reply = ffi.new("webtorch_reply_t *")
+            reply.status = 200
+            kept = _set_tensor(reply, result)
+            _send(job, reply)
+            del kept
+        else:
+            send_response(job, Response.of(result))
         return
     body = encode_body(result)
     if _reply_body(job, 200, content_type, body, len(body)) != 0:
@@ -97,13 +110,7 @@ def send_response(job: Any, response: Response) -> None:
         headers = [(name, value) for name, value in headers if name.lower() != REDIRECT]
         point(reply.redirect, encode(redirect), keep)
     elif isinstance(body, Tensor):
-        tensor = body.detach().cpu().contiguous()
-        if not is_sent(tensor.dtype):
-            raise TypeError(f"a tensor of {tensor.dtype} cannot be sent, convert it")
-        write_spec(reply.tensor, "output", tensor.dtype, tensor.shape)
-        reply.body.data = ffi.cast("char *", tensor.data_ptr())
-        reply.body.len = tensor.nbytes
-        keep.append(tensor)
+        keep.append(_set_tensor(reply, body))
     elif isinstance(body, Path):
         point(reply.file, os.fsencode(body), keep)
     else:
@@ -113,9 +120,40 @@ def send_response(job: Any, response: Response) -> None:
 
     point(reply.content_type, encode(content_type or ""), keep)
     set_headers(reply, headers, keep)
+    _send(job, reply)
 
+
+def _send(job: Any, reply: Any) -> None:
     if lib.ngx_webtorch_reply(job, reply) != 0:
         raise MemoryError
+
+
+def _set_tensor(reply: Any, tensor: Tensor) -> Tensor:
+    """Set the tensor of a reply; return the one whose memory the reply points to.
+
+    Raises:
+        TypeError: Its dtype cannot be sent.
+
+    """
+    if not (tensor.is_cpu and tensor.is_contiguous()):
+        tensor = tensor.detach().cpu().contiguous()
+    key = tensor.dtype, tensor.shape
+    reply.tensor = (_specs.get(key) or _make_spec(*key))[0]
+    reply.body.data = ffi.cast("char *", tensor.data_ptr())
+    reply.body.len = tensor.nbytes
+    return tensor
+
+
+def _make_spec(dtype: torch.dtype, shape: torch.Size) -> Any:
+    """Describe tensors of a dtype and a shape to C."""
+    if not is_sent(dtype):
+        raise TypeError(f"a tensor of {dtype} cannot be sent, convert it")
+    if len(_specs) >= _MAX_SPECS:
+        _specs.clear()
+    spec = ffi.new("webtorch_spec_t *")
+    write_spec(spec, "output", dtype, shape)
+    _specs[dtype, shape] = spec
+    return spec
 
 
 def set_headers(target: Any, headers: list[tuple[str, str]], keep: list[Any]) -> None:

@@ -17,16 +17,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from webtorch import __version__
+from webtorch._counts import Counts
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.interfaces import Contents
 from webtorch._zone.layout import Layout
+from webtorch._zone.orders import locked
 from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
@@ -42,6 +44,10 @@ MAX_STEPS = 2**63
 
 class DamagedError(Exception):
     """A file is not a checkpoint of this model, or it is damaged."""
+
+
+class NotFiniteError(ValueError):
+    """The weights of a model are not finite: training could not continue from them."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,22 @@ class Checkpoints:
     def __init__(self, root: Path, keep: int) -> None:
         self._root = root
         self._keep = keep
+        self._refused: dict[str, str] = {}
 
     def directory(self, name: str) -> Path:
         """Return the directory of a model's files."""
-        return self._root / quote(name, safe=" ").replace(".", "%2E")
+        # a version has no characters but those of file names
+        model, at, version = name.partition("@")
+        return self._root / f"{quote(model, safe=' ').replace('.', '%2E')}{at}{version}"
+
+    def names(self) -> list[str]:
+        """Return the names of models and versions that have files."""
+        found = []
+        with contextlib.suppress(OSError):
+            for path in sorted(self._root.iterdir()):
+                if any(path.glob("*.safetensors")):
+                    found.append(unquote(path.name))
+        return found
 
     def files(self, name: str) -> list[Found]:
         """Return the files of a model, the youngest first.
@@ -108,43 +126,64 @@ class Checkpoints:
         """Read the youngest file of a model that is whole and fits; log those that do not."""
         files = self.files(model.name)
         seen = max((file.put for file in files), default=0)
+        self._refused.pop(model.name, None)
         for file in files:
             try:
                 loaded = read(file.path, model)
             except Exception as error:
+                self._refused.setdefault(model.name, f"{file.path} is not used: {error}")
                 log.error('model "%s": %s is not used: %s', model.name, file.path, error)
             else:
                 log.info('model "%s" is as in %s', model.name, file.path)
                 return replace(loaded, seen=seen)
         return None
 
-    def save(self, shared: SharedState) -> None:
+    def describe_missing(self, name: str) -> str:
+        """Say why `load` has found none: the reason of the youngest file."""
+        missing = f"there are no safetensors files in {self.directory(name)}"
+        return self._refused.get(name, missing)
+
+    def save(self, shared: SharedState, always: bool = False) -> bool:
         """Write a checkpoint if the model has made steps since the last one; delete old ones.
+
+        Args:
+            shared: The state of the model.
+            always: Whether to write one in any case, which takes the place of no other one.
+
+        Returns:
+            Whether one was written.
 
         Raises:
             OSError: The file cannot be written; earlier files are kept.
-            ValueError: The weights are not finite: training could not continue from them.
+            NotFiniteError: The weights are not finite.
 
         """
         with shared.pinned() as blocks:
             counters = blocks.counters
-            if counters.steps == counters.saved:
-                return
+            if counters.steps == counters.saved and not always:
+                return False
+            with locked(self._root):
+                self._save(shared, blocks, always)
+        return True
 
-            directory = self.directory(shared.name)
-            if not directory.exists():
-                directory.mkdir(mode=0o700)
-                _sync_directory(self._root)
+    def _save(self, shared: SharedState, blocks: Blocks, always: bool) -> None:
+        directory = self.directory(shared.name)
+        if not directory.exists():
+            directory.mkdir(mode=0o700)
+            _sync_directory(self._root)
 
-            tensors, steps = _stable(shared, blocks)
-            if not all(_is_finite(tensors[key]) for key in shared.parameters):
-                raise ValueError("its weights are not finite")
+        tensors, steps = _stable(shared, blocks)
+        refuse_not_finite(shared, tensors)
 
-            ours = [file for file in self.files(shared.name) if file.sequence]
-            sequence = ours[0].sequence + 1 if ours else 1
-            path = directory / f"{steps:012}.safetensors"
-            write(path, shared.layout, tensors, _metadata(shared, steps, sequence))
-            counters.saved = steps
+        ours = [file for file in self.files(shared.name) if file.sequence]
+        sequence = ours[0].sequence + 1 if ours else 1
+        path = directory / f"{steps:012}.safetensors"
+        if always and path.exists():
+            # for example after a roll back: the same steps, other weights
+            path = directory / f"{steps:012}{sequence:06}.safetensors"
+        write(path, shared.layout, tensors, _metadata(shared, steps, sequence))
+        blocks.counters.saved = steps
+        Counts(shared.name).save()
 
         for file in [file for file in ours if file.path != path][self._keep - 1 :]:
             file.path.unlink(missing_ok=True)
@@ -209,9 +248,21 @@ def read(path: Path, model: Contents) -> Loaded:
         if not _is_finite(tensors[key]):
             raise DamagedError(f'parameter "{key}" has elements that are not finite')
 
-    steps = metadata.get("step", "")
+    # another program may have written a number
+    steps = str(metadata.get("step", ""))
     known = steps.isdecimal() and int(steps) < MAX_STEPS
     return Loaded(tensors, int(steps) if known else None)
+
+
+def refuse_not_finite(model: Contents, tensors: Mapping[str, Tensor]) -> None:
+    """Raise an error if parameters of a model are not finite.
+
+    Raises:
+        NotFiniteError: They are not.
+
+    """
+    if not all(_is_finite(tensors[key]) for key in model.parameters):
+        raise NotFiniteError(f'the weights of "{model.name}" are not finite')
 
 
 def _is_finite(tensor: Tensor) -> bool:

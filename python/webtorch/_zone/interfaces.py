@@ -33,6 +33,9 @@ class Counters(Protocol):
     weights: int
     """Identifies the file of `Model(..., weights=)` when the model began; 0 if there was none."""
 
+    frozen: int
+    """1 if training makes no steps."""
+
 
 class Kind(enum.IntEnum):
     """What a block has, as C numbers it."""
@@ -84,6 +87,9 @@ class Block(Protocol):
 
     def detach(self) -> None:
         """Release this process's use of the block."""
+
+    def retire(self) -> None:
+        """Hide the block, and have all workers refresh."""
 
     def is_same(self, other: Any) -> bool:
         """Compare it with a block that this process uses."""
@@ -183,3 +189,6 @@ class Source(Protocol):
 
     def load(self, model: Contents) -> Loaded | None:
         """Read the youngest file that is whole and fits; None if there is none."""
+
+    def describe_missing(self, name: str) -> str:
+        """Say why `load` has found none."""

@@ -122,3 +122,18 @@ class Layout:
                 found = f"{DTYPES.get(tensor.dtype, tensor.dtype)} {list(tensor.shape)}"
                 return f'tensor "{key}" is {found}, {entry.describe()} is expected'
         return None
+
+
+def mismatch(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Describe the first tensor in which two states of modules differ; None if none does."""
+    for key in sorted({*expected, *found}):
+        texts = [_describe(state.get(key)) for state in (found, expected)]
+        if texts[0] != texts[1]:
+            return f'"{key}" is {texts[0]}, {texts[1]} is expected'
+    return None
+
+
+def _describe(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return "missing" if value is None else type(value).__name__
+    return f"{DTYPES.get(value.dtype, value.dtype)} {list(value.shape)}"

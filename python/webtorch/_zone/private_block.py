@@ -25,6 +25,7 @@ class PrivateBlock:
             saved=counters.saved,
             seen=counters.seen,
             weights=counters.weights,
+            frozen=counters.frozen,
         )
 
     def is_same(self, other: Any) -> bool:
@@ -43,6 +44,9 @@ class PrivateBlock:
 
     def detach(self) -> None:
         """Do nothing: it is freed with its last tensor."""
+
+    def retire(self) -> None:
+        """Do nothing: no other worker sees it."""
 
     def supersede(self, optimizer: Any) -> None:
         """Do nothing: it replaces no block."""

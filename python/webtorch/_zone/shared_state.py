@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,13 @@ log = logging.getLogger("webtorch")
 
 instances: "weakref.WeakSet[SharedState]" = weakref.WeakSet()
 """All shared states of this process, those of models that are being rebuilt among them."""
+
+_lock = threading.RLock()
+"""Guards `instances`, `_blocks` and which blocks are pinned.
+
+A process is one user of a block, so what is found must be pinned before another thread can detach
+it. Detaching may wait for a worker that fills a block: the event loop does not wait for the lock.
+"""
 
 _blocks: list[Block] = []
 """Blocks that the states of this process have used, until they are detached."""
@@ -74,7 +82,7 @@ class SharedState:
             if isinstance(tensor, Tensor) and not tensor.numel()
         }
         self._shared = {id(tensor) for tensor in self._tensors.values()}
-        for other in [*instances]:
+        for other in _all():
             if other.name != name and other._shared & self._shared:
                 raise ValueError(
                     f'models "{other.name}" and "{name}" have a tensor in common, which can be '
@@ -84,7 +92,7 @@ class SharedState:
         self.parameters = frozenset(
             key for key, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)
         )
-        self._pinned: Blocks | None = None
+        self._pinned: list[Blocks] = []
 
         names = {id(tensor): key for key, tensor in self._tensors.items()}
         self._optimizer = OptimizerState(optimizer, names, strict) if optimizer else None
@@ -103,13 +111,39 @@ class SharedState:
         self._bind()
         self.retired = False
         """Whether it is of code that has been replaced, and keeps no block in use."""
-        instances.add(self)
-        _record(self.blocks)
+        with _lock:
+            instances.add(self)
+            _record(self.blocks)
 
     @property
     def steps(self) -> int:
         """The number of optimizer steps that all workers have made."""
         return self.blocks.counters.steps
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training makes no steps, in all workers."""
+        return bool(self.blocks.counters.frozen)
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Let training make no steps, or make them again."""
+        with self.pinned() as blocks:
+            blocks.counters.frozen = int(frozen)
+        self.blocks.counters.frozen = int(frozen)
+
+    def copy(self) -> tuple[Mapping[str, Tensor], int]:
+        """Return copies of the tensors, in strict order between two steps, and the steps."""
+        with self.pinned() as blocks, self.locked(blocks):
+            private = blocks.private()
+        return self.views(private), private.counters.steps
+
+    def retire(self) -> None:
+        """Hide the blocks, and leave them when no call runs: the version is unloaded."""
+        # this worker may not use the latest ones yet, which a later load would find
+        with self.pinned() as latest, _lock:
+            self.retired = True
+            for block in (*latest, *self.blocks):
+                block.retire()
 
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss."""
@@ -203,17 +237,19 @@ class SharedState:
 
     def uses(self, block: Block) -> bool:
         """Return whether the state is bound to a block or has pinned it."""
-        return any(used and used.has(block) for used in (self.blocks, self._pinned))
+        return self.blocks.has(block) or self._has_pinned(block)
 
     def keeps(self, block: Block) -> bool:
         """Return whether a block must stay: a retired state can leave it."""
-        if self.retired:
-            return self._pinned is not None and self._pinned.has(block)
-        return self.uses(block)
+        return self._has_pinned(block) if self.retired else self.uses(block)
+
+    def _has_pinned(self, block: Block) -> bool:
+        return any(pinned.has(block) for pinned in self._pinned)
 
     def leave(self) -> None:
         """Continue in memory of this process: a thread of replaced code may run for ever."""
-        instances.discard(self)
+        with _lock:
+            instances.discard(self)
         self.blocks = self.blocks.private()
         self._bind()
 
@@ -221,27 +257,29 @@ class SharedState:
     def pinned(self) -> Iterator[Blocks]:
         """Return the latest blocks, attached even if this worker does not use them yet."""
         while True:
-            with contextlib.suppress(BusyError):
-                blocks = self._pinned = self._memory.find(self.blocks, _release)
+            with contextlib.suppress(BusyError), _lock:
+                blocks = self._memory.find(self.blocks, _release)
+                self._pinned.append(blocks)
                 break
             time.sleep(0.01)
         try:
             yield blocks
         finally:
-            self._pinned = None
-            for block in blocks:
-                if not _is_used(block):
-                    _forget(block)
-                    block.detach()
+            with _lock:
+                self._pinned = [each for each in self._pinned if each is not blocks]
+                for block in blocks:
+                    if not _is_used(block):
+                        _forget(block)
+                        block.detach()
 
-    def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int) -> None:
+    def replace(self, tensors: Mapping[str, Tensor], steps: int | None, seen: int | None) -> None:
         """Replace the weights in all workers; each switches to them between two of its batches.
 
         Args:
             tensors: Tensors of the model and of its optimizer by name. If those of the optimizer
                 are missing, its current state is kept.
             steps: Optimizer steps that the tensors have had; None keeps the current number.
-            seen: The new value of `Counters.seen`, nanoseconds since 1970.
+            seen: The new value of `Counters.seen`, nanoseconds since 1970; None keeps it.
 
         Raises:
             MemoryError: The zone has no room for the old and the new weights.
@@ -256,8 +294,9 @@ class SharedState:
                 if blocks.optimizer:
                     self._copy_state(views, tensors, steps or 0)
                 blocks.counters.steps = self.zone.SAME_STEPS if steps is None else steps
-                blocks.counters.seen = seen
+                blocks.counters.seen = latest.counters.seen if seen is None else seen
                 blocks.counters.weights = latest.counters.weights
+                blocks.counters.frozen = latest.counters.frozen
             except BaseException:
                 for block in reversed(made):
                     block.discard()
@@ -271,11 +310,12 @@ class SharedState:
 
     def discard(self) -> None:
         """Release the blocks, which are freed unless another state or process uses them."""
-        instances.discard(self)
-        for block in self.blocks:
-            if not _is_used(block):
-                _forget(block)
-                block.discard()
+        with _lock:
+            instances.discard(self)
+            for block in self.blocks:
+                if not _is_used(block):
+                    _forget(block)
+                    block.discard()
 
     # --- fresh blocks ---
 
@@ -337,6 +377,7 @@ class SharedState:
         blocks.counters.saved = counters.saved
         blocks.counters.seen = counters.seen
         blocks.counters.weights = counters.weights
+        blocks.counters.frozen = counters.frozen
         if blocks.optimizer:
             self._continue_from(views, _views(blocks.optimizer), counters.steps)
         return True
@@ -387,24 +428,30 @@ def refresh_all() -> bool:
     No call runs in this process.
 
     Returns:
-        False if another worker fills a block: call it again later.
+        False if another worker fills a block, or another thread attaches or detaches one: call it
+        again later.
 
     """
-    done = all([shared.refresh() for shared in [*instances]])
-    for block in [*_blocks]:
-        states = [shared for shared in [*instances] if shared.uses(block)]
-        if not any(shared.keeps(block) for shared in states):
-            for shared in states:
-                shared.leave()
-            _forget(block)
-            block.detach()
-    return done
+    if not _lock.acquire(blocking=False):
+        return False
+    try:
+        done = all([shared.refresh() for shared in [*instances]])
+        for block in [*_blocks]:
+            states = [shared for shared in [*instances] if shared.uses(block)]
+            if not any(shared.keeps(block) for shared in states):
+                for shared in states:
+                    shared.leave()
+                _forget(block)
+                block.detach()
+        return done
+    finally:
+        _lock.release()
 
 
 def retire_all_but(current: Iterable[SharedState]) -> None:
     """Let states of replaced code leave their blocks when `refresh_all` is called."""
     kept = set(current)
-    for shared in [*instances]:
+    for shared in _all():
         shared.retired = shared not in kept
 
 
@@ -441,15 +488,21 @@ def is_sharable(name: str, module: nn.Module, trained: bool) -> bool:
     return bool(state)
 
 
+def _all() -> "list[SharedState]":
+    with _lock:
+        return [*instances]
+
+
 def _is_used(block: Block) -> bool:
     """Return whether a state in this process uses a block: all of them are one user."""
-    return any(shared.uses(block) for shared in [*instances])
+    return any(shared.uses(block) for shared in _all())
 
 
 def _release(block: Block) -> None:
     """Detach from a block that was found and is not used."""
-    if not _is_used(block):
-        block.detach()
+    with _lock:
+        if not _is_used(block):
+            block.detach()
 
 
 def _views(block: Block) -> dict[str, Tensor]:

@@ -42,9 +42,9 @@ class ZoneBlock:
         """Free it."""
         lib.ngx_webtorch_block_discard(self._id)
 
-    def is_same(self, other: "ZoneBlock") -> bool:
+    def is_same(self, other: Any) -> bool:
         """Compare two blocks: an id is not used again while a process uses its block."""
-        return bool(self._id == other._id)
+        return isinstance(other, ZoneBlock) and bool(self._id == other._id)
 
     def supersede(self, optimizer: "ZoneBlock | None") -> None:
         """Hide earlier blocks of a model and its optimizer."""
@@ -53,6 +53,10 @@ class ZoneBlock:
     def detach(self) -> None:
         """Release this process's use of the block."""
         lib.ngx_webtorch_block_detach(self._id)
+
+    def retire(self) -> None:
+        """Hide the block, and have all workers refresh."""
+        lib.ngx_webtorch_block_retire(self._id)
 
     def count_step(self) -> None:
         """Count an optimizer step."""
@@ -124,6 +128,14 @@ class NginxZone:
     def resign(self) -> None:
         """Let another worker write files."""
         lib.ngx_webtorch_saver_resign()
+
+    def set_followed(self, number: int) -> None:
+        """Record the number of the last order that this worker has followed."""
+        lib.ngx_webtorch_orders_followed(number)
+
+    def count_behind(self, number: int) -> int:
+        """Return how many workers that serve have not followed an order."""
+        return int(lib.ngx_webtorch_orders_behind(number))
 
     def is_leaving(self) -> bool:
         """Return whether this worker shuts down."""

@@ -3,9 +3,11 @@
 import click
 
 from webtorch import __version__
+from webtorch.cli._bench import bench, models
 from webtorch.cli._call import call
 from webtorch.cli._checkpoints import checkpoints
 from webtorch.cli._new import new
+from webtorch.cli._openapi import openapi
 from webtorch.cli._run import check, nginx, run
 from webtorch.cli._serve import serve
 
@@ -34,7 +36,7 @@ def cli() -> None:
     """  # noqa: D301 - click takes it for "do not wrap"
 
 
-for command in (new, serve, call, check, run, checkpoints, nginx):
+for command in (new, serve, call, bench, models, check, run, checkpoints, openapi, nginx):
     cli.add_command(command)
 
 

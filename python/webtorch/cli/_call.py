@@ -66,25 +66,13 @@ def call(
     webtorch call http://127.0.0.1:8000/classify @cat.jpg
     webtorch call http://127.0.0.1:8000/double @x.npy --accept npy -o y.npy
     """  # noqa: D301 - click takes it for "do not wrap"
-    if "://" not in url:
-        url = f"http://{url}"
-    headers = {}
-    body = None
-    if data:
-        body, kind = _body(data)
-        headers["Content-Type"] = content_type or kind
-    if accept:
-        headers["Accept"] = TYPES.get(f".{accept}", accept)
-    for line in header:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise click.BadParameter(f'"{line}" is not NAME: VALUE', param_hint="--header")
-        headers[name.strip()] = value.strip()
+    url = full_url(url)
+    headers, body = prepare(data, header, accept, content_type)
     try:
         request = urllib.request.Request(
             url, body, headers, method=method or ("GET" if body is None else "POST")
         )
-        status, answered, answer = _send(request, timeout, insecure)
+        status, answered, answer = send(request, timeout, insecure)
     except (ValueError, http.client.InvalidURL) as error:
         raise Failure(f"{url}: {error}") from error
     except OSError as error:
@@ -99,6 +87,36 @@ def call(
         output.write_bytes(answer)
         return
     _print(answer, answered.get_content_type(), bool(output))
+
+
+def full_url(url: str) -> str:
+    """Return an address with a scheme."""
+    return url if "://" in url else f"http://{url}"
+
+
+def prepare(
+    data: tuple[str, ...], header: tuple[str, ...], accept: str | None, content_type: str | None
+) -> tuple[dict[str, str], bytes | None]:
+    """Return the headers and the body of a request; None: it has none.
+
+    Raises:
+        UsageError: The data or a header is malformed.
+        Failure: A file cannot be read.
+
+    """
+    headers = {}
+    body = None
+    if data:
+        body, kind = _body(data)
+        headers["Content-Type"] = content_type or kind
+    if accept:
+        headers["Accept"] = TYPES.get(f".{accept}", accept)
+    for line in header:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise click.BadParameter(f'"{line}" is not NAME: VALUE', param_hint="--header")
+        headers[name.strip()] = value.strip()
+    return headers, body
 
 
 def _body(data: tuple[str, ...]) -> tuple[bytes, str]:
@@ -137,9 +155,17 @@ def _parse(text: str) -> Any:
         raise click.UsageError(f"{text} is not JSON ({error}).") from error
 
 
-def _send(
-    request: urllib.request.Request, timeout: float, insecure: bool
+def send(
+    request: urllib.request.Request, timeout: float = 60.0, insecure: bool = False
 ) -> tuple[int, Message, bytes]:
+    """Send a request; return the status, the headers and the body of its answer.
+
+    Raises:
+        OSError: There is no answer.
+        HTTPException: It is not HTTP.
+        ValueError: The address is malformed.
+
+    """
     context = ssl.create_default_context()
     if insecure:
         context.check_hostname = False

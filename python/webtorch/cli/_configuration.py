@@ -19,6 +19,9 @@ SMALLEST_ZONE = 16 << 20
 
 NOT_FOUND = {"error": "there is no such function, / lists them", "code": "not_found"}
 
+OPENAPI = "/openapi.json"
+"""Address of the document of the functions."""
+
 CONNECTIONS = 4096
 """Connections of a worker, if it may have as many files."""
 
@@ -140,6 +143,10 @@ def _locations(target: Target, application: Application) -> Iterator[str]:
         yield f"location = /{function.name} {{"
         yield f"    webtorch_handler {target.module}:{function.name};"
         yield "}"
+    yield ""
+    yield f"location = {OPENAPI} {{"
+    yield "    webtorch_openapi;"
+    yield "}"
     index = {one.name: f"{one.kind} {one.signature()}" for one in application.functions}
     yield ""
     yield "location = / {"

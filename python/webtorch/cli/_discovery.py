@@ -19,9 +19,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from webtorch.cli._errors import Failure
 from webtorch.cli._functions import Function
+from webtorch.cli._samples import sample, texts
 from webtorch.cli._target import Target
 
 if TYPE_CHECKING:
+    from webtorch._handlers import RequestFunction
     from webtorch._model import Model
 
 
@@ -120,7 +122,8 @@ def main() -> None:
     import torch._dynamo  # noqa: F401 - made by each optimizer otherwise, in a second
 
     import webtorch._handlers
-    import webtorch._model  # noqa: F401
+    import webtorch._model
+    import webtorch._openapi  # noqa: F401
 
     for name in sys.argv[1:]:
         importlib.import_module(name)
@@ -201,8 +204,8 @@ def _import(root: Path, name: str) -> dict[str, Any]:
         functions = _functions(importlib.import_module(name))
         if not functions:
             failure = (
-                f"{name} has no functions under @webtorch.infer, @webtorch.train or "
-                "@webtorch.handler"
+                f"{name} has no functions under @webtorch.infer, @webtorch.train, "
+                "@webtorch.stream, @webtorch.generate or @webtorch.handler"
             )
     except BaseException as error:
         failure = explain(error, root)
@@ -231,8 +234,9 @@ def _functions(module: Any) -> list[Function]:
         try:
             if isinstance(value, RequestFunction):
                 value.bind()
-                found.append(Function(name, "handler", tuple(value.methods), summary=summary))
+                found.append(_of_requests(name, value, summary))
                 continue
+            value.check_is_called()
             schema = value.wire_schema
         except TypeError as error:
             # a handler may be an object that is called
@@ -252,6 +256,30 @@ def _functions(module: Any) -> list[Function]:
             )
         )
     return found
+
+
+def _of_requests(name: str, handler: "RequestFunction", summary: str) -> Function:
+    """Describe a handler of requests, with examples of what it needs."""
+    from webtorch._openapi import Operation, document
+
+    described = document([Operation(f"/{name}", handler)])
+    components = described["components"]["schemas"]
+    query: list[tuple[str, str]] = []
+    body = None
+    for entry in described["paths"][f"/{name}"].values():
+        query = [
+            (each["name"], text)
+            for each in entry.get("parameters", ())
+            if each["required"]
+            for text in texts(sample(each["schema"], components))
+        ]
+        sent = entry.get("requestBody", {})
+        if sent.get("required"):
+            schema = sent["content"]["application/json"]["schema"]
+            body = json.dumps(sample(schema, components), ensure_ascii=False)
+    return Function(
+        name, "handler", tuple(handler.methods), summary=summary, query=tuple(query), body=body
+    )
 
 
 def _tensor(spec: Any) -> Any:

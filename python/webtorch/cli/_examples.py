@@ -5,6 +5,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from webtorch.cli._functions import Function, Tensor
 
@@ -16,6 +17,9 @@ SIZE = 4
 
 IMAGE_SIZE = 32
 """Size of a variable axis of images, which many networks halve several times."""
+
+WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
+"""Methods for a body, those that are used for one more often first."""
 
 IMAGE_AXES = {"height", "width", "h", "w", "rows", "cols", "columns"}
 
@@ -31,13 +35,15 @@ def curl(function: Function, url: str, options: Sequence[str] = ()) -> str:
     """
     command = shlex.join(["curl", *options])
     if not function.has_tensors:
-        if "GET" in function.methods:
+        if function.query:
+            url = shlex.quote(f"{url}?{urlencode(function.query)}")
+        if function.body is None and "GET" in function.methods:
             return f"{command} {url}"
-        (method, *_) = function.methods
+        method = next(each for each in (*WITH_BODY, *function.methods) if each in function.methods)
         how = "" if method == "POST" else f" -X {method}"
-        return f"{command}{how} --json '{{}}' {url}"
+        return f"{command}{how} --json {shlex.quote(function.body or '{}')} {url}"
     if sum(math.prod(_shape(function, one)) for one in function.inputs) <= LONGEST:
-        body = json.dumps(_document(function), ensure_ascii=False)
+        body = json.dumps(document(function), ensure_ascii=False)
         if len(body) <= LONGEST:
             return f"{command} --json {shlex.quote(body)} {url}"
     program = f"import json; print(json.dumps({_expression(function)}))"
@@ -55,12 +61,12 @@ def order(functions: Sequence[Function]) -> list[Function]:
     return sorted(functions, key=rank)
 
 
-def _shape(function: Function, tensor: Tensor) -> list[int]:
+def _shape(function: Function, tensor: Tensor, rows: int = 1) -> list[int]:
     sizes = [
         size if isinstance(size, int) else IMAGE_SIZE if size.lower() in IMAGE_AXES else SIZE
         for size in tensor.shape
     ]
-    return [1] * function.batched + sizes
+    return [rows] * function.batched + sizes
 
 
 def _value(tensor: Tensor) -> Any:
@@ -72,11 +78,12 @@ def _value(tensor: Tensor) -> Any:
     return 0.5 if "float" in tensor.dtype else 1
 
 
-def _document(function: Function) -> Any:
+def document(function: Function, rows: int = 1) -> Any:
+    """Return a body for a function: a tensor, or several by name."""
     found = {}
     for tensor in function.inputs:
         value = _value(tensor)
-        for size in reversed(_shape(function, tensor)):
+        for size in reversed(_shape(function, tensor, rows)):
             value = [value] * size
         found[tensor.name] = value
     return found if len(found) > 1 else next(iter(found.values()))

@@ -38,6 +38,8 @@ class Function:
         inputs: Its inputs; none for a handler of requests.
         outputs: Its outputs.
         summary: The first line of its documentation.
+        query: Arguments of the query that a handler of requests needs, with examples.
+        body: An example of the JSON that it takes; None: it takes none.
 
     """
 
@@ -48,6 +50,8 @@ class Function:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     summary: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
 
     @property
     def has_tensors(self) -> bool:
@@ -81,4 +85,6 @@ class Function:
             inputs=tensors(document["inputs"]),
             outputs=tensors(document["outputs"]),
             summary=document["summary"],
+            query=tuple((name, value) for name, value in document["query"]),
+            body=document["body"],
         )

@@ -13,12 +13,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 CALLS = {
     "infer": "webtorch call http://127.0.0.1:8000/classify '[[1, 2, 3, 4]]'",
     "train": "webtorch call http://127.0.0.1:8000/learn 'x=[[0.5]]' 'y=[[0.5]]'",
+    "stream": "printf '[1]\\n[2]\\n' | curl -N -T . -H 'Content-Type: application/x-ndjson' "
+    "-X POST http://127.0.0.1:8000/smooth",
     "guard": "curl -i 'http://127.0.0.1:8000/?id=1%27+or+1%3D1--'      # 403",
     "balancer": "webtorch call http://127.0.0.1:8000/work '[[1, 2, 3, 4, 5, 6, 7, 8]]'",
 }
 """A request for each template."""
 
-SERVED = ("infer", "train")
+SERVED = ("infer", "train", "stream")
 """Templates whose functions are served at their names."""
 
 README = """\
@@ -43,7 +45,8 @@ README = """\
     "-t",
     type=click.Choice(sorted(CALLS)),
     default="infer",
-    help="What it does: serve a model, train it with requests, deny attacks, balance servers.",
+    help="What it does: serve a model, train it with requests, answer streams, deny attacks, "
+    "balance servers.",
 )
 def new(name: Path, template: str) -> None:
     """Make a project in the directory NAME, which runs and passes its tests.

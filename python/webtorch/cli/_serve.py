@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -197,7 +198,11 @@ class _Serving:
         if not server.wait_until_ready(url):
             return
         click.echo(f"Serving {self._target.module} at {url}, Ctrl-C stops it.")
-        for function in _examples.order(application.functions):
+        self._list(_examples.order(application.functions))
+
+    def _list(self, functions: Iterable[Function]) -> None:
+        """Print functions with a command line for each."""
+        for function in functions:
             click.echo(f"\n{function.kind} /{function.name} {function.signature()}")
             click.echo(f"  {self._example(function)}")
         sys.stdout.flush()
@@ -218,8 +223,5 @@ class _Serving:
                 self._terminal.say(f"{names}: nginx has not taken the new code", "red")
                 continue
             self._terminal.say(f"{names}: the new code is served", "green")
-            for function in application.functions:
-                if function not in served:
-                    click.echo(f"  {self._example(function)}")
-                    sys.stdout.flush()
+            self._list(function for function in application.functions if function not in served)
             served = application.functions

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 import torch
+import tritonclient.http as triton
 
 from nginx import DEADLINE, Nginx, free_port, running, wait_for
 from wire import connections, request
@@ -76,6 +77,22 @@ def texts(words: State[list[list[str]]]) -> Text:
 def begin_texts(prompt: Strings[list[str], "batch"]) -> list[list[str]]:
     return [each.split() for each in prompt]
 
+class Chat(NamedTuple):
+    text_output: Strings[list[str], "batch"]
+    words: State[list[list[str]]]
+    done: Bool[Tensor, "batch"]
+
+@webtorch.generate
+def chat(words: State[list[list[str]]]) -> Chat:
+    first = [each.pop(0) for each in words]
+    return Chat(first, words, torch.tensor([not each for each in words]))
+
+@chat.open
+def begin_chat(
+    text_input: Strings[list[str], "batch"], max_tokens: Int64[Tensor, "batch"] = 100
+) -> list[list[str]]:
+    return [list(text)[:most] for text, most in zip(text_input, max_tokens.tolist())]
+
 other_name = count
 
 @webtorch.infer
@@ -98,6 +115,7 @@ H2_PORT = free_port()
 SERVER = """
 location = /count { webtorch_handler app:count; }
 location = /thread { webtorch_handler app:count mode=thread; }
+location = /pinged { webtorch_handler app:count mode=thread ping=20ms; }
 location = /one { webtorch_handler app:count mode=thread queue=1; }
 location = /other { webtorch_handler app:other_name; }
 location = /guarded { webtorch_access app:guard body=8k; webtorch_handler app:count; }
@@ -105,6 +123,9 @@ location = /texts { webtorch_handler app:texts; }
 location = /endless { webtorch_handler app:endless max_steps=5; }
 location = /large { webtorch_handler app:endless max_steps=1000000 max_streams=2; }
 location = /control { webtorch_handler app:control mode=thread; }
+location = /guard { webtorch_handler app:guard; }
+location = /chat { webtorch_handler app:chat; }
+location /v2 { webtorch_inference_protocol; }
 """
 
 HTTP = f"""
@@ -300,6 +321,18 @@ def test_body_is_scored(server):
     assert server.post("/guarded", json={"start": 0, "n": "~"}).status_code == 403
 
 
+def test_pings_while_a_step_is_waited_for(server):
+    control(server, "shut")
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream(
+        "POST", server.url("/pinged"), json={"start": 5}, headers=headers, timeout=DEADLINE
+    ) as answer:
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(3)] == [": ping"] * 3
+        control(server, "open")
+        assert [line for line in lines if "data" in line] == ["data: 5", "data: 6", "data: 7"]
+
+
 def test_full_queue(server):
     control(server, "shut")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -364,6 +397,113 @@ def test_http2_and_http10(server):
         accept = "Accept: application/x-ndjson"
         wire.send(request("/count?start=1", b"", accept, method="GET", version="1.0"))
         assert wire.answer().body == b"1\n2\n3\n"
+
+
+# --- the inference protocol ---
+
+
+def events(answer):
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    parts = answer.text.split("\n\n")
+    assert parts.pop() == "" and all(part.startswith("data: ") for part in parts)
+    return [json.loads(part.removeprefix("data: ")) for part in parts]
+
+
+def test_protocol_generate(server):
+    body = {
+        "id": 'a"b',
+        "text_input": "häh",
+        "parameters": {"temperature": 0, "stop_words": [""]},
+        "stream": True,
+        "max_tokens": 2,
+    }
+    head = {"model_name": "chat", "model_version": "1", "id": 'a"b'}
+    for path in ("/v2/models/chat/generate", "/v2/models/app:chat/versions/1/generate"):
+        answer = server.post(path, json=body)
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.json() == {**head, "text_output": "hä"}
+    answer = server.post("/v2/models/chat/generate_stream", json=body)
+    assert events(answer) == [{**head, "text_output": text} for text in "hä"]
+
+
+def test_protocol_generate_of_tensors(server):
+    """Arguments are parameters, too, and outputs have an axis for the steps."""
+    head = {"model_name": "count", "model_version": "1"}
+    for body in ({"start": 5, "n": 2}, {"start": 5, "parameters": {"n": 2}, "id": None}):
+        answer = server.post("/v2/models/count/generate", json=body)
+        assert answer.json() == {**head, "n": [5, 6]}
+        answer = server.post("/v2/models/count/generate_stream", json=body)
+        assert events(answer) == [{**head, "n": 5}, {**head, "n": 6}]
+    answer = server.post("/v2/models/texts/generate", json={"prompt": "a bc"})
+    assert answer.json()["text"] == ["a", "bc"] and answer.json()["size"] == [[1, 0.5], [2, 0.5]]
+    large = {"text_input": "x" * 300_000, "max_tokens": 2}
+    assert server.post("/v2/models/chat/generate", json=large).json()["text_output"] == "xx"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("chat/generate", [1], 400, "malformed_body"),
+        ("chat/generate", b"{", 400, "malformed_body"),
+        ("chat/generate", b"", 400, "empty_body"),
+        ("chat/generate", {"text_input": "a", "parameters": 1}, 400, "malformed_body"),
+        ("chat/generate", {"text_input": "a", "id": 1}, 400, "malformed_body"),
+        ("chat/generate", {"text_input": "a", "other": [1]}, 422, "unknown_tensor"),
+        ("chat/generate", {"parameters": {}}, 422, "missing_tensor"),
+        ("chat/generate", {"text_input": ["a", "b"]}, 422, "wrong_shape"),
+        ("count/generate", {"start": 1, "parameters": {"start": 1}}, 400, "malformed_body"),
+        ("count/generate_stream", {"start": -1}, 403, "forbidden"),
+        ("count/generate", {"start": 428}, 429, "no_more"),
+        ("endless/generate", {"x": [1, 2]}, 422, "wrong_shape"),
+        ("count/infer", {"inputs": []}, 400, "wrong_operation"),
+        ("guard/generate", {"bytes": 1}, 400, "wrong_operation"),
+        ("control/generate", {}, 404, "not_found"),
+    ],
+)
+def test_protocol_errors(server, path, body, status, code):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = server.post(f"/v2/models/{path}", data=data)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["code"] == code and answer.json()["error"]
+
+
+def test_protocol_error_after_the_head(server):
+    answer = server.post("/v2/models/count/generate_stream", json={"start": 665, "n": 9})
+    first, last = events(answer)
+    assert first["n"] == 665
+    assert last["error"] and last["code"] == "handler_failed"
+
+
+def test_protocol_metadata(server):
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        assert client.is_model_ready("count")
+        assert client.get_model_metadata("count") == {
+            "name": "count",
+            "versions": ["1"],
+            "platform": "webtorch_python",
+            "inputs": [
+                {"name": "start", "datatype": "INT64", "shape": []},
+                {
+                    "name": "n",
+                    "datatype": "INT64",
+                    "shape": [],
+                    "parameters": {"optional": True, "missing": False},
+                },
+            ],
+            "outputs": [{"name": "n", "datatype": "INT64", "shape": []}],
+        }
+        config = client.get_model_config("texts")
+        assert config["model_transaction_policy"] == {"decoupled": True}
+        assert [each["name"] for each in config["output"]] == ["text", "size"]
+        assert {entry["name"] for entry in client.get_model_repository_index()} == {
+            "count", "other_name", "guard", "texts", "chat", "endless",
+        }  # fmt: skip
+        # the client's own generate, where it has one, posts the same request
+        answer = client._post("v2/models/count/generate", '{"start": 1}', {}, None)
+        assert json.loads(answer.read())["n"] == [1, 2, 3]
+    options = server.request("OPTIONS", "/count")
+    assert options.json()["outputs"] == [{"name": "n", "datatype": "INT64", "shape": []}]
+    assert options.headers["Allow"] == "GET, POST, PUT, OPTIONS"
 
 
 # --- without nginx ---

@@ -171,6 +171,7 @@ SERVER = "\n".join(
         "location = /echo { webtorch_handler app:echo; client_max_body_size 2m; }",
         "location = /few { webtorch_handler app:gated max_streams=2; }",
         "location = /pool { webtorch_handler app:gated threads=2; }",
+        "location = /pinged { webtorch_handler app:gated ping=20ms; }",
         "location = /slow { webtorch_handler app:endless; send_timeout 1s; }",
         "location = /control { webtorch_handler app:control mode=thread; }",
     ]
@@ -507,3 +508,16 @@ def test_exit(how):
             server.quit()
         for name in ("endless", "aendless"):
             server.wait_for_log(f"over: {how}_{name}")
+
+
+def test_pings_while_an_item_is_waited_for(server):
+    """Only if the items are events."""
+    url = server.url("/pinged?name=pinged&n=2")
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream("GET", url, headers=headers, timeout=DEADLINE) as answer:
+        lines = answer.iter_lines()
+        assert "data: [0]" in [next(lines) for _ in range(2)]
+        while next(lines) != ": ping":
+            pass
+        server.get("/control?open=pinged")
+        assert "data: [1]" in list(lines)

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+import resuming
 from duplex import Duplex, duplex
 from nginx import DEADLINE, ROOT, Nginx, running, wait_for
 from resume_app import APP, digests
@@ -337,6 +338,20 @@ def test_answers_of_a_stream_that_has_ended(server):
         with open_socket(server, f"/until?stream_id={id}&stream_offset={len(answers)}") as ws:
             assert json.loads(ws.recv(DEADLINE))["stream_offset"] == len(answers)
             assert closed(ws) == (1000, "done")
+
+
+def test_documented_client(server):
+    """It ends with the stream, and raises what it could not come back from."""
+    documented = (ROOT / "docs/streams.md").read_text()
+    source = inspect.getsource(resuming)
+    assert source[source.index("FINAL =") : source.index("COME_BACK")].strip() in documented
+
+    assert [*stream(url(server, "/until"), [1, 2, -1, 3])] == [1, 3, 2]
+    with pytest.raises(ConnectionClosed) as caught:
+        [*stream(url(server, "/until"), [1, "text", 3])]
+    assert caught.value.rcvd.code == 1007
+    with pytest.raises(InvalidStatus):
+        [*stream(url(server, "/nowhere"), [1])]
 
 
 # --- workers that are killed ---

@@ -6,6 +6,7 @@
  * be decoded after the word "outputs" in it is replaced.
  */
 
+#include "ngx_webtorch_oip_generate.h"
 #include "ngx_webtorch_oip_reply.h"
 
 #include "fuzz_rows.h"
@@ -55,6 +56,38 @@ fuzz_decode(const char *text, size_t len, size_t json, fuzz_rows_t *rows,
     }
 
     return 0;
+}
+
+
+/* the same bytes as a request of the generate extension */
+
+static void
+fuzz_generate(const char *text, size_t len, const webtorch_schema_t *schema)
+{
+    char                   *body;
+    fuzz_rows_t             rows = { .schema = schema };
+    ngx_webtorch_oip_t      oip;
+    ngx_webtorch_error_t    err = { 0 };
+    ngx_webtorch_layout_t   layout = { 0 };
+
+    rows.sink.reserve = fuzz_reserve;
+    rows.sink.limit = FUZZ_LIMIT;
+
+    body = fuzz_body(text, len);
+
+    if (fuzz_decoded(ngx_webtorch_oip_generate_decode(body, len, schema,
+                                                      &rows.sink, &layout,
+                                                      &oip, &err),
+                     &err, &rows, &layout)
+        == 0)
+    {
+        fuzz_check(oip.id_len <= NGX_WEBTORCH_OIP_ID_LEN, "the id is too long");
+    }
+
+    free(body);
+
+    fuzz_allocated(&rows, len);
+    fuzz_release(&rows);
 }
 
 
@@ -218,6 +251,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         fuzz_allocated(&rows, size);
         fuzz_release(&rows);
+
+        fuzz_generate(text, (size_t) (end - text), &schema);
     }
 
     return 0;

@@ -1,6 +1,9 @@
 import app
-import torch
+import pytest
+
+from webtorch.testing import Client
 
 
 def test_work():
-    assert torch.allclose(app.work(torch.zeros(3, 8)), torch.full((3, 8), 1 / 8))
+    answer = Client(app).post("/work", json=[[0] * 8] * 3)
+    assert answer.json() == [pytest.approx([1 / 8] * 8)] * 3

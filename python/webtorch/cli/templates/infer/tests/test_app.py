@@ -2,6 +2,10 @@ import app
 import pytest
 import torch
 
+from webtorch.testing import Client
+
+client = Client(app)
+
 
 def test_classify():
     best, probabilities = app.classify(torch.rand(5, 4))
@@ -9,8 +13,13 @@ def test_classify():
     assert probabilities.sum(1).tolist() == pytest.approx([1] * 5)
 
 
-def test_points_do_not_depend_on_their_batch():
-    points = torch.rand(2, 4)
-    _, together = app.classify(points)
-    _, alone = app.classify(points[:1])
-    assert torch.allclose(together[:1], alone)
+def test_requests_that_share_a_call():
+    alone = client.post("/classify", json=[[1, 2, 3, 4]])
+    assert alone.status_code == 200
+    together = client.batch("/classify", [{"json": [[1, 2, 3, 4]]}, {"json": [[4, 3, 2, 1]]}])
+    assert together[0].json()["best"] == alone.json()["best"]
+
+
+def test_points_of_another_size():
+    answer = client.post("/classify", json=[[1, 2, 3]])
+    assert (answer.status_code, answer.json()["code"]) == (422, "wrong_shape")

@@ -1,0 +1,33 @@
+
+/*
+ * Versions of models that requests may choose: numbers by names.  Python, which
+ * loads versions, sets them in any thread.
+ */
+
+
+#ifndef _NGX_WEBTORCH_CHOICE_H_INCLUDED_
+#define _NGX_WEBTORCH_CHOICE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_webtorch_api.h"
+
+
+/* of a process */
+#define NGX_WEBTORCH_MAX_CHOICES  256
+
+
+/* the number of "=model@version" or "/module:function@version"; 0: none */
+uint32_t ngx_webtorch_choice_find(ngx_str_t *name);
+
+/*
+ * Writes the versions of a function by the name "/module:function@", each with
+ * a zero byte at its end, to WEBTORCH_CHOICE_LEN bytes each; returns how many.
+ */
+ngx_uint_t ngx_webtorch_choice_versions(ngx_str_t *name,
+    u_char (*versions)[WEBTORCH_CHOICE_LEN], ngx_uint_t n);
+
+
+#endif /* _NGX_WEBTORCH_CHOICE_H_INCLUDED_ */

@@ -1,0 +1,19 @@
+
+/*
+ * The memory of this process.
+ */
+
+
+#ifndef _NGX_WEBTORCH_RESIDENT_H_INCLUDED_
+#define _NGX_WEBTORCH_RESIDENT_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+/* bytes of resident memory, shared memory included; 0: unknown */
+size_t ngx_webtorch_resident(ngx_log_t *log);
+
+
+#endif /* _NGX_WEBTORCH_RESIDENT_H_INCLUDED_ */

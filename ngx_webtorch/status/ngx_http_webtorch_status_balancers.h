@@ -1,0 +1,15 @@
+
+/* Metrics of balancers and their servers. */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_STATUS_BALANCERS_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_STATUS_BALANCERS_H_INCLUDED_
+
+
+#include "ngx_http_webtorch_status_family.h"
+
+
+void ngx_http_webtorch_status_balancers(ngx_http_webtorch_family_t *f);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_STATUS_BALANCERS_H_INCLUDED_ */

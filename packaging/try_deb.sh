@@ -1,0 +1,106 @@
+# What an administrator does with the Debian package, on a machine with Debian alone; as root.
+# shellcheck shell=sh
+
+set -eu
+
+PACKAGE=/opt/dist/libnginx-mod-http-webtorch.deb
+NEWER=/opt/dist/newer.deb
+export DEBIAN_FRONTEND=noninteractive
+
+fail() {
+    echo "failed: $1"
+    tail -n 20 /var/log/nginx/error.log /var/log/webtorch/error.log 2>/dev/null || true
+    exit 1
+}
+
+answers() {
+    tries=0
+    until [ "$(curl -s -o /dev/null -w '%{http_code}' --json '[[1, 2, 3, 4]]' \
+            "http://127.0.0.1:$PORT/classify")" = 200 ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || fail "$1"
+        sleep 0.1
+    done
+}
+
+# nginx is started below, not by apt-get
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+chmod +x /usr/sbin/policy-rc.d
+apt-get update -qq
+
+! command -v cc >/dev/null || fail 'there is a compiler'
+
+# the five commands of docs/install.md; --no-index and --no-deps in place of downloads
+apt-get install -qq -y "$PACKAGE" nginx python3-venv >/dev/null
+python3 -m venv /opt/webtorch
+echo /opt/site >"$(/opt/webtorch/bin/python -c \
+    'import site; print(site.getsitepackages()[0])')/torch.pth"
+/opt/webtorch/bin/pip install --quiet --no-index --no-deps \
+    /usr/share/libnginx-mod-http-webtorch/*.whl
+/opt/webtorch/bin/webtorch new /srv/app >/dev/null
+cp /usr/share/doc/libnginx-mod-http-webtorch/examples/site.conf /etc/nginx/conf.d/webtorch.conf
+
+# ports that other servers of this machine may have
+rm -f /etc/nginx/sites-enabled/default
+sed -i "s/8000/$PORT/" /etc/nginx/conf.d/webtorch.conf
+nginx -t -q || fail 'the configuration is refused'
+service nginx start >/dev/null || fail 'nginx does not start'
+answers 'there is no answer after the installation'
+curl -s "http://127.0.0.1:$PORT/openapi.json" | grep -q /classify || fail 'there is no document'
+(cd /srv/app && /opt/webtorch/bin/python -c '
+import app
+from webtorch.testing import Client
+assert Client(app).post("/classify", json=[[1, 2, 3, 4]]).status_code == 200
+') || fail 'webtorch.testing does not work'
+
+# upgrade under load: each request on a new connection
+(
+    while [ ! -e /tmp/stop ]; do
+        curl -s -o /dev/null -w '%{http_code}\n' --json '[[1, 2, 3, 4]]' \
+            "http://127.0.0.1:$PORT/classify"
+    done >/tmp/statuses
+) &
+load=$!
+before=$(cat /run/nginx.pid)
+dpkg -i "$NEWER" >/dev/null
+service nginx upgrade >/dev/null || true
+tries=0
+until [ -s /run/nginx.pid ] && [ "$(cat /run/nginx.pid)" != "$before" ] \
+    && ! kill -0 "$before" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 900 ] || fail 'the new nginx has not taken over'
+    sleep 0.1
+done
+answers 'there is no answer after the upgrade'
+touch /tmp/stop
+wait $load
+requests=$(wc -l </tmp/statuses)
+[ "$(grep -c '^200$' /tmp/statuses)" = "$requests" ] \
+    || fail "an upgrade lost requests: $(sort /tmp/statuses | uniq -c | tr '\n' ' ')"
+
+# logs
+logrotate --force /etc/logrotate.d/libnginx-mod-http-webtorch || fail 'logs are not rotated'
+[ "$(stat -c %U:%a /var/log/webtorch)" = root:755 ] || fail 'workers can put links to /var/log/webtorch'
+[ -e /var/log/webtorch/access.log.1 ] || fail 'there is no rotated log'
+answers 'there is no answer after the rotation'
+tries=0
+until [ -s /var/log/webtorch/access.log ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || fail 'the new log is not written to'
+    curl -s -o /dev/null "http://127.0.0.1:$PORT/openapi.json"
+    sleep 0.1
+done
+
+# removal
+rm /etc/nginx/conf.d/webtorch.conf
+apt-get remove -qq -y libnginx-mod-http-webtorch >/dev/null
+nginx -t -q || fail 'nginx does not work without the package'
+[ ! -e /etc/nginx/modules-enabled/50-mod-http-webtorch.conf ] || fail 'the module is still enabled'
+apt-get purge -qq -y libnginx-mod-http-webtorch >/dev/null
+for path in /var/log/webtorch /etc/logrotate.d/libnginx-mod-http-webtorch \
+    /usr/lib/nginx/modules/ngx_http_webtorch_module.so /etc/nginx/modules-enabled/*webtorch*; do
+    [ ! -e "$path" ] || fail "$path is left"
+done
+service nginx stop >/dev/null
+
+echo "ok: five commands, an upgrade under $requests requests, none of them lost, removal and purge"

@@ -1,0 +1,152 @@
+"""Large chunks of streams: threads decode them, and their bytes are bounded."""
+
+import contextlib
+import json
+import subprocess
+
+import pytest
+from websockets.sync.client import connect
+
+from duplex import Duplex, duplex
+from http_stream_app import APP
+from nginx import BINARY, DEADLINE, Nginx, running, wait_for
+
+SERVER = """
+client_max_body_size 8m;
+location = /variable { webtorch_handler app:variable; }
+location = /echo { webtorch_handler app:echo; }
+location = /raw { webtorch_handler app:wide; }
+location = /few { webtorch_handler app:variable max_streams=1; }
+location = /bounded { webtorch_handler app:variable queue_size=1m; }
+location = /tight { webtorch_handler app:sums queue_size=100k; }
+"""
+
+APP += """
+WIDE = 600_000
+
+@webtorch.stream
+def wide(
+    x: Float32[Tensor, "batch 600000"], s: State[Float32[Tensor, "batch"]]
+) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
+    s = s + x[:, -1]
+    return s, s
+
+@webtorch.infer
+def sums(x: Int64[Tensor, "batch n"]) -> Int64[Tensor, "batch"]:
+    return x.sum(1)
+"""
+
+LARGE = [1] * 100_000  # 300 KB of JSON
+SMALL = [1, 2]
+
+IS_DEBUG = (
+    "--with-debug" in subprocess.run([BINARY.path, "-V"], capture_output=True, text=True).stderr
+)
+
+
+@pytest.fixture(scope="module")
+def shared_server():
+    with running(Nginx(SERVER, APP, main="error_log tasks.log debug;")) as server:
+        yield server
+
+
+def count_tasks(server) -> int:
+    """Return how many tasks the thread pool got."""
+    return (server.prefix / "tasks.log").read_text(errors="replace").count("added to thread pool")
+
+
+def check_no_bytes_are_held(server):
+    """A request that is larger than its queue_size= is accepted only then."""
+    body = json.dumps([LARGE])
+    wait_for(lambda: server.post("/tight", data=body).status_code == 200, "bytes that are released")
+
+
+def test_order_of_large_chunks(server):
+    """Small chunks after a large one wait for it, those of other streams do not."""
+    before = count_tasks(server)
+    rows = [LARGE, SMALL, LARGE, SMALL, SMALL, LARGE]
+    body = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    expected = [sum(map(sum, rows[: n + 1])) for n in range(len(rows))]
+    clients = [Duplex(server, "/variable") for _ in range(4)]
+    for client in clients:
+        client.send(body)
+    for client in clients:
+        assert client.head() == 200
+        assert [client.row() for _ in rows] == expected
+        client.close()
+    assert not IS_DEBUG or count_tasks(server) - before >= 3 * len(clients)
+    with connect(f"ws://127.0.0.1:{server.port}/variable", max_size=None) as ws:
+        for row in rows:
+            ws.send(json.dumps(row))
+        assert [json.loads(ws.recv(DEADLINE)) for _ in rows] == expected
+    check_no_bytes_are_held(server)
+
+
+def test_large_texts_and_rows(server):
+    text = "ä" * 700_000
+    with connect(f"ws://127.0.0.1:{server.port}/echo", max_size=None) as ws:
+        for each in (text, "x", text):
+            ws.send(each)
+        assert [ws.recv(DEADLINE) for _ in range(3)] == [text, "x", text]
+    row = b"\0\0\x80\x3f" * 600_000
+    answer = server.post(
+        "/raw",
+        data=row * 3,
+        headers={"Content-Type": "application/octet-stream", "Accept": "application/x-ndjson"},
+    )
+    assert answer.text == "1\n2\n3\n"
+    check_no_bytes_are_held(server)
+
+
+def test_large_chunk_that_is_bad(server):
+    for line, code in (
+        (b"[" * 200_000, "malformed_body"),
+        (json.dumps([LARGE, LARGE]).encode(), "wrong_shape"),
+    ):
+        body = b"[1]\n" + line + b"\n[1]\n"
+        answer = server.post(
+            "/variable", data=body, headers={"Content-Type": "application/x-ndjson"}
+        )
+        first, last = answer.text.splitlines()
+        assert first == "1" and json.loads(last)["code"] == code
+    check_no_bytes_are_held(server)
+
+
+def test_clients_that_go_while_a_thread_decodes(server):
+    body = json.dumps(LARGE).encode() + b"\n"
+    for _ in range(20):
+        client = Duplex(server, "/few")
+        client.send(body)
+        client.close()
+
+        def is_free():
+            with contextlib.closing(Duplex(server, "/few")) as other:
+                if other.head() != 200:
+                    return False
+                other.send_row(SMALL)
+                return other.row() == 3
+
+        wait_for(is_free, "a free row")
+    check_no_bytes_are_held(server)
+
+
+def test_bytes_of_streams_are_bounded(server):
+    """Also those of a chunk that has not come to its end."""
+    part = json.dumps(LARGE * 3).encode()[:-1]
+    with duplex(server, "/bounded") as first:
+        first.send(part)
+
+        def is_refused():
+            with duplex(server, "/bounded") as other:
+                with contextlib.suppress(OSError):
+                    other.send(part + b"]\n")
+                line = other.row()
+                return isinstance(line, dict) and line["code"] == "queue_full"
+
+        wait_for(is_refused, "the bytes of the first stream")
+        first.send(b"]\n")
+        assert first.row() == 300_000
+    check_no_bytes_are_held(server)
+    with duplex(server, "/bounded") as other:
+        other.send(part + b"]\n")
+        assert other.row() == 300_000
