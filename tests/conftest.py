@@ -1,5 +1,6 @@
 """Fixtures: servers for a test or for a module, with checks of logs, processes and descriptors."""
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from backends import Backends
 from echo import EchoServer
+from fields import build
 from gate import Gate
 from nginx import BINARY, ROOT, Nginx, quit_cleanly, running, wait_for
 
@@ -70,6 +72,12 @@ def look_after(server: Nginx) -> Iterator[Nginx]:
         return all(count(now[pid]) <= count(before[pid]) for pid in before if pid in now)
 
     wait_for(is_as_before, lambda: f"{before} to be all that is open, not {server.descriptors()}")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """Build the C of ngx_webtorch/features, without nginx."""
+    return build(tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture

@@ -1,19 +1,20 @@
 """Numbers of requests, by the C that nginx uses: the windows of ngx_webtorch/features."""
 
 import ctypes
-import subprocess
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ROOT / "ngx_webtorch/features"
+sys.path.insert(0, str(ROOT / "tests/support"))
+
+import fields  # noqa: E402
+
 ROOM = 1 << 20
 WORK = 1 << 22
-FIELDS_SIZE = 1 << 16  # more than the structure of C has
-WINDOWS_SIZE = 1 << 13
 
 
 @dataclass
@@ -29,99 +30,41 @@ class Request:
     def header(self, name: bytes) -> bytes:
         return next((value for key, value in self.headers if key.lower() == name), b"")
 
+    def with_header(self, name: bytes, value: bytes) -> "Request":
+        """Return the request with a header in place of all of that name."""
+        kept = [each for each in self.headers if each[0].lower() != name.lower()]
+        return replace(self, headers=[*kept, (name, value)])
+
 
 @dataclass
 class Numbers:
-    """Numbers of a request, the window of each, and the field of each window."""
+    """Numbers of a request, and the window of each."""
 
     numbers: NDArray[np.int32]
     windows: NDArray[np.int32]
-    fields: NDArray[np.int32]
-
-
-class Part(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_char_p), ("len", ctypes.c_size_t))
-
-
-class FieldsHead(ctypes.Structure):
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("data", ctypes.c_void_p),
-        ("format", ctypes.c_void_p),
-        ("work", ctypes.c_void_p),
-        ("work_size", ctypes.c_size_t),
-    )
-
-
-class WindowsHead(ctypes.Structure):
-    _fields_ = (
-        ("numbers", ctypes.c_void_p),
-        ("windows", ctypes.c_void_p),
-        ("size", ctypes.c_uint32),
-        ("count", ctypes.c_uint32),
-        ("nwindows", ctypes.c_uint32),
-        ("nfields", ctypes.c_uint32),
-        ("fields", ctypes.c_void_p),
-        ("fields_size", ctypes.c_uint32),
-        ("full", ctypes.c_uint32),
-    )
 
 
 class Reader:
     """Reads requests; one of them serves all."""
 
     def __init__(self, directory: Path) -> None:
-        path = directory / "features.so"
-        subprocess.run(
-            [
-                *("cc", "-std=gnu11", "-O2", "-shared", "-fPIC"),
-                *(f"-I{ROOT}/ngx_webtorch/{room}" for room in ("api", "features")),
-                *sorted(SOURCES.glob("*.c")),
-                *("-lz", "-lm", "-o", path),
-            ],
-            check=True,
-        )
-        self.c = ctypes.CDLL(str(path))
-        self.fields = ctypes.create_string_buffer(FIELDS_SIZE)
-        self.windows = ctypes.create_string_buffer(WINDOWS_SIZE)
+        self.c = fields.build(directory, "-O2")
+        self.fields = fields.Reader()
+        self.windows = fields.RawWindows()
         self.work = ctypes.create_string_buffer(WORK)
         self.numbers = np.zeros(ROOM, np.int32)
         self.rows = np.zeros(ROOM, np.int32)
-        self.owners = np.zeros(ROOM, np.int32)
 
     def read(self, request: Request) -> Numbers:
-        windows = WindowsHead.from_buffer(self.windows)
-        fields = FieldsHead.from_buffer(self.fields)
-        self.c.ngx_webtorch_windows_init(
-            self.windows,
-            ctypes.c_void_p(self.numbers.ctypes.data),
-            ctypes.c_void_p(self.rows.ctypes.data),
-            ROOM,
-        )
-        windows.fields, windows.fields_size = self.owners.ctypes.data, ROOM
-        self.c.ngx_webtorch_fields_init(
-            self.fields, self.c.ngx_webtorch_windows_field, self.windows
-        )
-        fields.work, fields.work_size = ctypes.addressof(self.work), WORK
-        self.c.ngx_webtorch_fields_path(self.fields, part(request.path))
-        self.c.ngx_webtorch_fields_query(self.fields, part(request.query))
-        for name, value in request.headers:
-            self.c.ngx_webtorch_fields_header(self.fields, part(name), part(value))
-        self.c.ngx_webtorch_fields_body(
-            self.fields,
-            part(request.header(b"content-type")),
-            part(request.header(b"content-encoding")),
-            part(request.body),
-        )
-        self.c.ngx_webtorch_windows_request(
-            self.windows, self.fields, part(request.method.encode())
-        )
-        return Numbers(
-            self.numbers[: windows.count].copy(),
-            self.rows[: windows.count].copy(),
-            self.owners[: windows.nwindows].copy(),
-        )
-
-
-def part(data: bytes) -> object:
-    return ctypes.byref(Part(data, len(data)))
+        found, reader = ctypes.byref(self.windows), ctypes.byref(self.fields)
+        rows = (ctypes.c_void_p(each.ctypes.data) for each in (self.numbers, self.rows))
+        self.c.ngx_webtorch_windows_init(found, *rows, ROOM)
+        self.c.ngx_webtorch_fields_init(reader, self.c.ngx_webtorch_windows_field, found)
+        self.fields.work, self.fields.work_size = ctypes.addressof(self.work), WORK
+        kind, encoding = request.header(b"content-type"), request.header(b"content-encoding")
+        body = (kind, encoding, request.body)
+        fields.feed(self.c, self.fields, request.path, request.query, request.headers, body)
+        method = ctypes.byref(fields.part(request.method.encode()))
+        self.c.ngx_webtorch_windows_request(found, reader, method)
+        count = self.windows.count
+        return Numbers(self.numbers[:count].copy(), self.rows[:count].copy())

@@ -10,6 +10,14 @@
 #define NGX_WEBTORCH_LAST_CHAR  0x10ffff
 
 
+static inline int
+ngx_webtorch_charset_alnum(uint32_t c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
+           || (c >= 'a' && c <= 'z');
+}
+
+
 /* appends a character as UTF-8; returns its end */
 unsigned char *ngx_webtorch_charset_utf8(unsigned char *p, uint32_t c);
 

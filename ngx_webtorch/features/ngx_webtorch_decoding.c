@@ -180,9 +180,7 @@ ngx_webtorch_percent(unsigned char *p, size_t len, int plus, uint32_t *decoded)
 
             *decoded |= NGX_WEBTORCH_DECODED_PERCENT;
 
-            if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
-                || (c >= 'a' && c <= 'z'))
-            {
+            if (ngx_webtorch_charset_alnum(c)) {
                 *decoded |= NGX_WEBTORCH_DECODED_ASCII;
             }
 

@@ -82,7 +82,6 @@ typedef enum {
 #define NGX_WEBTORCH_ODD_PART          0x0008    /* header of multipart */
 #define NGX_WEBTORCH_ODD_END           0x0010    /* the body has no end */
 #define NGX_WEBTORCH_ODD_TWICE         0x0020    /* a header, name or type */
-#define NGX_WEBTORCH_ODD_BITS          6
 
 
 /* why a part of a request was not read */

@@ -1,6 +1,7 @@
 
 /* Fields: names, values in pieces, and formats within values. */
 
+#include "ngx_webtorch_charset.h"
 #include "ngx_webtorch_fields.h"
 
 #include <string.h>
@@ -47,6 +48,23 @@ ngx_webtorch_fields_value(ngx_webtorch_fields_t *fields,
         piece.data += NGX_WEBTORCH_FIELD_PIECE - NGX_WEBTORCH_FIELD_OVERLAP;
         piece.flags |= NGX_WEBTORCH_FIELD_MORE;
     }
+}
+
+
+void
+ngx_webtorch_fields_plain(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, uint32_t flags, const unsigned char *data,
+    size_t len)
+{
+    ngx_webtorch_raw_t  raw;
+
+    raw.place = place;
+    raw.coding = NGX_WEBTORCH_CODING_NONE;
+    raw.flags = flags;
+    raw.data = data;
+    raw.len = len;
+
+    ngx_webtorch_fields_value(fields, &raw);
 }
 
 
@@ -140,14 +158,11 @@ ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
     for (i = 0; i < len && len <= NGX_WEBTORCH_USUAL_KEY; i++) {
         c = data[i];
 
-        if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
-            || (c >= 'a' && c <= 'z') || c == '_' || c == '-' || c == '.'
-            || c == ':' || c == '[' || c == ']')
+        if (!(ngx_webtorch_charset_alnum(c) || c == '_' || c == '-' || c == '.'
+              || c == ':' || c == '[' || c == ']'))
         {
-            continue;
+            break;
         }
-
-        break;
     }
 
     if (i == len) {

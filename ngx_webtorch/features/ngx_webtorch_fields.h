@@ -80,6 +80,11 @@ void ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
 void ngx_webtorch_fields_value(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_raw_t *raw);
 
+/* a value without a coding */
+void ngx_webtorch_fields_plain(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, uint32_t flags, const unsigned char *data,
+    size_t len);
+
 /* a name; calls the handler only if it is no usual one */
 void ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
     ngx_webtorch_place_e place, ngx_webtorch_coding_e coding,

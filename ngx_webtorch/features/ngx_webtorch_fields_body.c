@@ -26,10 +26,8 @@ static int ngx_webtorch_body_inflate(ngx_webtorch_fields_t *fields, int bits,
 static void *ngx_webtorch_body_alloc(void *opaque, unsigned int items,
     unsigned int size);
 static void ngx_webtorch_body_free(void *opaque, void *address);
-static int ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
+static void ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, ngx_webtorch_part_t *body);
-static void ngx_webtorch_body_text(ngx_webtorch_fields_t *fields,
-    const ngx_webtorch_part_t *body);
 
 
 void
@@ -62,12 +60,11 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
 
     body = *received;
 
-    if (body.len == 0
-        || !ngx_webtorch_body_decode(fields, encoding, &body)
-        || !ngx_webtorch_body_charset(fields, type, &body))
-    {
+    if (body.len == 0 || !ngx_webtorch_body_decode(fields, encoding, &body)) {
         return;
     }
+
+    ngx_webtorch_body_charset(fields, type, &body);
 
     name = ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_NONE,
                                      (const unsigned char *) "body", 4);
@@ -109,7 +106,8 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
 
     case NGX_WEBTORCH_TYPE_FORM:
         if (told == NGX_WEBTORCH_TYPE_TEXT) {
-            ngx_webtorch_body_text(fields, &body);
+            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
+                                      body.len);
             break;
         }
 
@@ -133,7 +131,8 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
                                              NGX_WEBTORCH_CODING_NONE, p,
                                              body.len))
         {
-            ngx_webtorch_body_text(fields, &body);
+            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
+                                      body.len);
         }
 
         break;
@@ -288,7 +287,7 @@ ngx_webtorch_body_free(void *opaque, void *address)
 
 /* UTF-16 by its mark or its charset; ASCII and its supersets are as they are */
 
-static int
+static void
 ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, ngx_webtorch_part_t *body)
 {
@@ -314,11 +313,11 @@ ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     if (body->len > 3 && p[0] == 0xef && p[1] == 0xbb && p[2] == 0xbf) {
         body->data += 3;
         body->len -= 3;
-        return 1;
+        return;
     }
 
     if (body->len < 4) {
-        return 1;
+        return;
     }
 
     wide = 0;
@@ -343,14 +342,14 @@ ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     }
 
     if (!wide) {
-        return 1;
+        return;
     }
 
     /* the decoded body is read, and cannot be decoded to where it is */
 
     if (fields->work_size == 0 || p == fields->work) {
         fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
-        return 1;
+        return;
     }
 
     if ((body->len - skip) / 2 > fields->work_size) {
@@ -360,26 +359,6 @@ ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     body->len = ngx_webtorch_charset_utf16(fields->work, fields->work_size,
                                             p + skip, body->len - skip, big);
     body->data = (const char *) fields->work;
-
-    return 1;
-}
-
-
-/* a body of lines is a field for each piece of it */
-
-static void
-ngx_webtorch_body_text(ngx_webtorch_fields_t *fields,
-    const ngx_webtorch_part_t *body)
-{
-    ngx_webtorch_raw_t  raw;
-
-    raw.place = NGX_WEBTORCH_PLACE_TEXT;
-    raw.coding = NGX_WEBTORCH_CODING_NONE;
-    raw.flags = 0;
-    raw.data = (const unsigned char *) body->data;
-    raw.len = body->len;
-
-    ngx_webtorch_fields_value(fields, &raw);
 }
 
 

@@ -1,6 +1,7 @@
 
 /* Fields of a path, a query and a form. */
 
+#include "ngx_webtorch_charset.h"
 #include "ngx_webtorch_fields.h"
 
 #include <string.h>
@@ -19,7 +20,7 @@ void
 ngx_webtorch_fields_path(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *path)
 {
-    size_t                len, name;
+    size_t                len, name, before;
     unsigned char         number;
     ngx_webtorch_raw_t    raw;
     const unsigned char  *p, *last, *slash;
@@ -61,12 +62,10 @@ ngx_webtorch_fields_path(ngx_webtorch_fields_t *fields,
         raw.data = p;
         raw.len = len;
 
-        ngx_webtorch_fields_leave(fields, name);
-        (void) ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_NONE,
-                                         (const unsigned char *) "path", 4);
-        (void) ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_NONE,
-                                         &number, 1);
+        before = ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_NONE,
+                                           &number, 1);
         ngx_webtorch_fields_value(fields, &raw);
+        ngx_webtorch_fields_leave(fields, before);
 
         number += (number < '9');
     }
@@ -81,8 +80,7 @@ ngx_webtorch_form_is_plain(const unsigned char *p, size_t len)
     size_t  i;
 
     for (i = 0; i < len; i++) {
-        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'A' && p[i] <= 'Z')
-              || (p[i] >= 'a' && p[i] <= 'z') || p[i] == '_' || p[i] == '-'
+        if (!(ngx_webtorch_charset_alnum(p[i]) || p[i] == '_' || p[i] == '-'
               || p[i] == '.' || p[i] == '~'))
         {
             return 0;

@@ -2,6 +2,7 @@
 /* Fields of GraphQL: its strings and comments. */
 
 #include "ngx_webtorch_fields_graphql.h"
+#include "ngx_webtorch_charset.h"
 
 #include <string.h>
 
@@ -170,12 +171,10 @@ ngx_webtorch_graphql_token(ngx_webtorch_graphql_t *document)
     p = document->p;
     c = *p;
 
-    if (c == '_' || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')
-        || (c >= '0' && c <= '9'))
-    {
+    if (c == '_' || ngx_webtorch_charset_alnum(c)) {
+
         while (p < document->last
-               && (*p == '_' || (*p >= 'A' && *p <= 'Z')
-                   || (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9')))
+               && (*p == '_' || ngx_webtorch_charset_alnum(*p)))
         {
             p++;
         }

@@ -19,8 +19,6 @@ static int ngx_webtorch_header_basic(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
 static void ngx_webtorch_header_address(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
-static void ngx_webtorch_header_value(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
 
 
 /* headers whose values nginx or HTTP itself checks */
@@ -92,7 +90,7 @@ ngx_webtorch_fields_header(ngx_webtorch_fields_t *fields,
     } else if (!ngx_webtorch_header_is(name, authorization, 2)
                || !ngx_webtorch_header_basic(fields, value))
     {
-        ngx_webtorch_header_value(fields, NGX_WEBTORCH_PLACE_HEADER, data,
+        ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_HEADER, 0, data,
                                   value->len);
     }
 
@@ -165,7 +163,7 @@ ngx_webtorch_header_cookies(ngx_webtorch_fields_t *fields,
         }
 
         if (p < to) {
-            ngx_webtorch_header_value(fields, NGX_WEBTORCH_PLACE_COOKIE, p,
+            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_COOKIE, 0, p,
                                       (size_t) (to - p));
         }
 
@@ -215,12 +213,12 @@ ngx_webtorch_header_basic(ngx_webtorch_fields_t *fields,
     len = colon ? (size_t) (colon - decoded) : n;
 
     if (len) {
-        ngx_webtorch_header_value(fields, NGX_WEBTORCH_PLACE_HEADER, decoded,
+        ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_HEADER, 0, decoded,
                                   len);
     }
 
     if (colon && n > len + 1) {
-        ngx_webtorch_header_value(fields, NGX_WEBTORCH_PLACE_HEADER,
+        ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_HEADER, 0,
                                   colon + 1, n - len - 1);
     }
 
@@ -242,27 +240,11 @@ ngx_webtorch_header_address(ngx_webtorch_fields_t *fields,
     len = query ? (size_t) (query - p) : value->len;
 
     if (len) {
-        ngx_webtorch_header_value(fields, NGX_WEBTORCH_PLACE_HEADER, p, len);
+        ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_HEADER, 0, p, len);
     }
 
     if (query) {
         ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_HEADER, query + 1,
                                  value->len - len - 1);
     }
-}
-
-
-static void
-ngx_webtorch_header_value(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *data, size_t len)
-{
-    ngx_webtorch_raw_t  raw;
-
-    raw.place = place;
-    raw.coding = NGX_WEBTORCH_CODING_NONE;
-    raw.flags = 0;
-    raw.data = data;
-    raw.len = len;
-
-    ngx_webtorch_fields_value(fields, &raw);
 }

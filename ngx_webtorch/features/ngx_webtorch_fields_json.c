@@ -41,8 +41,7 @@ static void ngx_webtorch_json_key(ngx_webtorch_json_t *json,
 static void ngx_webtorch_json_text(ngx_webtorch_json_t *json,
     const unsigned char *data, size_t len);
 static void ngx_webtorch_json_word(ngx_webtorch_json_t *json);
-static int ngx_webtorch_json_is_word(const unsigned char *p, size_t len,
-    int *strict);
+static int ngx_webtorch_json_is_word(const unsigned char *p, size_t len);
 static void ngx_webtorch_json_comment(ngx_webtorch_json_t *json);
 static void ngx_webtorch_json_after(ngx_webtorch_json_t *json);
 
@@ -323,10 +322,9 @@ ngx_webtorch_json_text(ngx_webtorch_json_t *json, const unsigned char *data,
 static void
 ngx_webtorch_json_word(ngx_webtorch_json_t *json)
 {
-    int                   strict;
+    int                   is_word;
     size_t                len;
     const unsigned char  *p;
-    ngx_webtorch_raw_t    raw;
 
     for (p = json->p; p < json->last && *p > ' ' && *p != ',' && *p != ':'
                       && *p != '}' && *p != ']' && *p != '"' && *p != '{'
@@ -339,8 +337,6 @@ ngx_webtorch_json_word(ngx_webtorch_json_t *json)
     p = (p == json->p) ? p + 1 : p;
     len = (size_t) (p - json->p);
 
-    strict = 0;
-
     if (json->state == NGX_WEBTORCH_JSON_KEY) {
         json->valid = 0;
         ngx_webtorch_json_key(json, json->p, len);
@@ -349,33 +345,28 @@ ngx_webtorch_json_word(ngx_webtorch_json_t *json)
         return;
     }
 
-    if (!ngx_webtorch_json_is_word(json->p, len, &strict)) {
+    is_word = ngx_webtorch_json_is_word(json->p, len);
 
-        if (json->fields) {
-            raw.place = json->place;
-            raw.coding = NGX_WEBTORCH_CODING_NONE;
-            raw.flags = NGX_WEBTORCH_FIELD_SYNTAX;
-            raw.data = json->p;
-            raw.len = len;
+    if (json->fields) {
 
-            ngx_webtorch_fields_value(json->fields, &raw);
+        if (is_word) {
+            json->fields->numbers++;
+
+        } else {
+            ngx_webtorch_fields_plain(json->fields, json->place,
+                                      NGX_WEBTORCH_FIELD_SYNTAX, json->p, len);
         }
-
-    } else if (json->fields) {
-        json->fields->numbers++;
     }
 
-    json->valid &= (strict && json->state == NGX_WEBTORCH_JSON_VALUE);
+    json->valid &= (is_word && json->state == NGX_WEBTORCH_JSON_VALUE);
     json->p = p;
 
     ngx_webtorch_json_after(json);
 }
 
 
-/* strict: set if RFC 8259 has this word */
-
 static int
-ngx_webtorch_json_is_word(const unsigned char *p, size_t len, int *strict)
+ngx_webtorch_json_is_word(const unsigned char *p, size_t len)
 {
     size_t  i;
 
@@ -385,7 +376,6 @@ ngx_webtorch_json_is_word(const unsigned char *p, size_t len, int *strict)
 
     for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (len == strlen(words[i]) && memcmp(p, words[i], len) == 0) {
-            *strict = 1;
             return 1;
         }
     }
@@ -402,8 +392,6 @@ ngx_webtorch_json_is_word(const unsigned char *p, size_t len, int *strict)
         }
     }
 
-    *strict = 1;
-
     return 1;
 }
 
@@ -414,7 +402,6 @@ static void
 ngx_webtorch_json_comment(ngx_webtorch_json_t *json)
 {
     const unsigned char  *p, *begin;
-    ngx_webtorch_raw_t    raw;
 
     begin = json->p;
     p = begin + 1;
@@ -439,12 +426,8 @@ ngx_webtorch_json_comment(ngx_webtorch_json_t *json)
     json->p = p;
 
     if (json->fields) {
-        raw.place = json->place;
-        raw.coding = NGX_WEBTORCH_CODING_NONE;
-        raw.flags = NGX_WEBTORCH_FIELD_MARKUP;
-        raw.data = begin;
-        raw.len = (size_t) (p - begin);
-
-        ngx_webtorch_fields_value(json->fields, &raw);
+        ngx_webtorch_fields_plain(json->fields, json->place,
+                                  NGX_WEBTORCH_FIELD_MARKUP, begin,
+                                  (size_t) (p - begin));
     }
 }

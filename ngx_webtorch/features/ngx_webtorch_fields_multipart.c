@@ -21,7 +21,6 @@ typedef struct {
     unsigned char           mark[NGX_WEBTORCH_MULTIPART_BOUNDARY + 2];
     size_t                  mark_len;     /* "--" and the boundary */
     size_t                  name;         /* length of the name before a part */
-    ngx_webtorch_part_t     part_name;
     ngx_webtorch_part_t     part_type;
     uint32_t                dispositions;
     int                     file;
@@ -46,9 +45,6 @@ static const unsigned char *ngx_webtorch_multipart_parameter(
     ngx_webtorch_part_t *name, ngx_webtorch_part_t *value);
 static void ngx_webtorch_multipart_content(ngx_webtorch_multipart_t *multipart,
     const unsigned char *p, const unsigned char *last);
-static void ngx_webtorch_multipart_value(ngx_webtorch_multipart_t *multipart,
-    ngx_webtorch_place_e place, uint32_t flags, const unsigned char *p,
-    size_t len);
 
 
 void
@@ -60,7 +56,6 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
 
     multipart.fields = fields;
     multipart.name = fields->name_len;
-    multipart.dispositions = 0;
 
     ngx_webtorch_multipart_boundary(&multipart, type, data, len);
 
@@ -72,17 +67,16 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
         /* no part: all of it may be what an application reads */
 
         fields->odd |= NGX_WEBTORCH_ODD_BOUNDARY;
-        multipart.file = 0;
-        ngx_webtorch_multipart_value(&multipart, NGX_WEBTORCH_PLACE_TEXT, 0,
-                                     data, len);
+        ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0,
+                                  data, len);
         return;
     }
 
     /* text before the first part and after the last one is skipped by most */
 
-    ngx_webtorch_multipart_value(&multipart, NGX_WEBTORCH_PLACE_TEXT,
-                                 NGX_WEBTORCH_FIELD_SYNTAX, data,
-                                 (size_t) (p - data));
+    ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT,
+                              NGX_WEBTORCH_FIELD_SYNTAX, data,
+                              (size_t) (p - data));
 
     for ( ;; ) {
         p += multipart.mark_len;
@@ -106,9 +100,9 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
         p++;
     }
 
-    ngx_webtorch_multipart_value(&multipart, NGX_WEBTORCH_PLACE_TEXT,
-                                 NGX_WEBTORCH_FIELD_SYNTAX, p,
-                                 (size_t) (last - p));
+    ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT,
+                              NGX_WEBTORCH_FIELD_SYNTAX, p,
+                              (size_t) (last - p));
 }
 
 
@@ -214,7 +208,6 @@ ngx_webtorch_multipart_part(ngx_webtorch_multipart_t *multipart,
 
     end = ngx_webtorch_multipart_find(multipart, p, last);
 
-    multipart->part_name.len = 0;
     multipart->part_type.data = NULL;
     multipart->part_type.len = 0;
     multipart->dispositions = 0;
@@ -276,9 +269,10 @@ ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
 
     if (colon == NULL) {
         multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
-        ngx_webtorch_multipart_value(multipart, NGX_WEBTORCH_PLACE_MULTIPART,
-                                     NGX_WEBTORCH_FIELD_SYNTAX, p,
-                                     (size_t) (last - p));
+        ngx_webtorch_fields_plain(multipart->fields,
+                                  NGX_WEBTORCH_PLACE_MULTIPART,
+                                  NGX_WEBTORCH_FIELD_SYNTAX, p,
+                                  (size_t) (last - p));
         return;
     }
 
@@ -304,9 +298,9 @@ ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
         multipart->part_type.len = (size_t) (last - colon);
     }
 
-    ngx_webtorch_multipart_value(multipart, NGX_WEBTORCH_PLACE_MULTIPART,
-                                 NGX_WEBTORCH_FIELD_SYNTAX, colon,
-                                 (size_t) (last - colon));
+    ngx_webtorch_fields_plain(multipart->fields, NGX_WEBTORCH_PLACE_MULTIPART,
+                              NGX_WEBTORCH_FIELD_SYNTAX, colon,
+                              (size_t) (last - colon));
 }
 
 
@@ -334,11 +328,11 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
             /* parsers differ in which one they take, so all are fields */
 
             if (++names > 1) {
-                ngx_webtorch_multipart_value(multipart,
-                                         NGX_WEBTORCH_PLACE_MULTIPART,
-                                         NGX_WEBTORCH_FIELD_KEY,
-                                         (const unsigned char *) value.data,
-                                         value.len);
+                ngx_webtorch_fields_plain(fields,
+                                          NGX_WEBTORCH_PLACE_MULTIPART,
+                                          NGX_WEBTORCH_FIELD_KEY,
+                                          (const unsigned char *) value.data,
+                                          value.len);
                 continue;
             }
 
@@ -357,19 +351,19 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
             files++;
             multipart->file = 1;
 
-            ngx_webtorch_multipart_value(multipart,
-                                         NGX_WEBTORCH_PLACE_MULTIPART,
-                                         NGX_WEBTORCH_FIELD_FILENAME,
-                                         (const unsigned char *) value.data,
-                                         value.len);
+            ngx_webtorch_fields_plain(fields,
+                                      NGX_WEBTORCH_PLACE_MULTIPART,
+                                      NGX_WEBTORCH_FIELD_FILENAME,
+                                      (const unsigned char *) value.data,
+                                      value.len);
 
         } else if (value.len) {
             fields->odd |= NGX_WEBTORCH_ODD_PART;
-            ngx_webtorch_multipart_value(multipart,
-                                         NGX_WEBTORCH_PLACE_MULTIPART,
-                                         NGX_WEBTORCH_FIELD_SYNTAX,
-                                         (const unsigned char *) value.data,
-                                         value.len);
+            ngx_webtorch_fields_plain(fields,
+                                      NGX_WEBTORCH_PLACE_MULTIPART,
+                                      NGX_WEBTORCH_FIELD_SYNTAX,
+                                      (const unsigned char *) value.data,
+                                      value.len);
         }
     }
 
@@ -486,25 +480,8 @@ ngx_webtorch_multipart_content(ngx_webtorch_multipart_t *multipart,
         return;
     }
 
-    ngx_webtorch_multipart_value(multipart,
-                                 multipart->file ? NGX_WEBTORCH_PLACE_FILE
-                                               : NGX_WEBTORCH_PLACE_MULTIPART,
-                                 0, p, len);
-}
-
-
-static void
-ngx_webtorch_multipart_value(ngx_webtorch_multipart_t *multipart,
-    ngx_webtorch_place_e place, uint32_t flags, const unsigned char *p,
-    size_t len)
-{
-    ngx_webtorch_raw_t  raw;
-
-    raw.place = place;
-    raw.coding = NGX_WEBTORCH_CODING_NONE;
-    raw.flags = flags;
-    raw.data = p;
-    raw.len = len;
-
-    ngx_webtorch_fields_value(multipart->fields, &raw);
+    ngx_webtorch_fields_plain(fields,
+                              multipart->file ? NGX_WEBTORCH_PLACE_FILE
+                                              : NGX_WEBTORCH_PLACE_MULTIPART,
+                              0, p, len);
 }

@@ -2,6 +2,7 @@
 /* Fields of XML and SOAP. */
 
 #include "ngx_webtorch_fields_xml.h"
+#include "ngx_webtorch_charset.h"
 
 #include <string.h>
 #include <strings.h>
@@ -376,8 +377,7 @@ static const unsigned char *
 ngx_webtorch_xml_name(const unsigned char *p, const unsigned char *last)
 {
     while (p < last
-           && ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')
-               || (*p >= '0' && *p <= '9') || *p == '_' || *p == '-'
+           && (ngx_webtorch_charset_alnum(*p) || *p == '_' || *p == '-'
                || *p == '.' || *p == ':' || *p >= 0x80))
     {
         p++;

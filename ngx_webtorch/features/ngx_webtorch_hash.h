@@ -1,5 +1,5 @@
 
-/* FNV-1a, the hash of n-grams, tokens, targets and keys. */
+/* FNV-1a, the hash of n-grams, tokens, targets and keys; and one of numbers. */
 
 
 #ifndef _NGX_WEBTORCH_HASH_H_INCLUDED_
@@ -32,6 +32,17 @@ ngx_webtorch_fnv(uint32_t h, const void *data, size_t len)
     }
 
     return h;
+}
+
+
+/* continues a hash of the numbers of an n-gram */
+
+static inline uint32_t
+ngx_webtorch_mix(uint32_t h, uint32_t symbol)
+{
+    h = (h ^ symbol) * 2654435769U;
+
+    return h ^ h >> 15;
 }
 
 

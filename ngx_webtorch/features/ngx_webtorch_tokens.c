@@ -10,7 +10,6 @@
 #include <string.h>
 
 
-#define NGX_WEBTORCH_MIX             2654435769U
 #define NGX_WEBTORCH_POSITIVE        0x7fffffffU
 
 /* shapes of tokens; punctuation has its byte and the number of repetitions */
@@ -54,15 +53,6 @@ static uint32_t ngx_webtorch_token_hash(const unsigned char *p,
     const unsigned char *last);
 static int ngx_webtorch_is_plain(const unsigned char *p,
     const unsigned char *last);
-
-
-static inline uint32_t
-ngx_webtorch_mix(uint32_t h, uint32_t symbol)
-{
-    h = (h ^ symbol) * NGX_WEBTORCH_MIX;
-
-    return h ^ h >> 15;
-}
 
 
 /* the number of an n-gram; 0 stands for none */

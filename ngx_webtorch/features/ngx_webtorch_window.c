@@ -71,17 +71,6 @@ static uint32_t ngx_webtorch_window_name(const ngx_webtorch_field_t *field);
 static uint32_t ngx_webtorch_window_log(size_t n);
 
 
-/* as ngx_webtorch_mix() of tokens, with a number of 20 bits */
-
-static inline uint32_t
-ngx_webtorch_window_mix(uint32_t h, uint32_t symbol)
-{
-    h = (h ^ symbol) * 2654435769U;
-
-    return h ^ h >> 15;
-}
-
-
 static inline int32_t
 ngx_webtorch_window_number(uint32_t h)
 {
@@ -94,8 +83,8 @@ ngx_webtorch_window_number(uint32_t h)
 static inline int32_t
 ngx_webtorch_window_pair(uint32_t kind, uint32_t a, uint32_t b)
 {
-    return ngx_webtorch_window_number(ngx_webtorch_window_mix(
-                       ngx_webtorch_window_mix(kind * 0x9e3779b1U, a), b));
+    return ngx_webtorch_window_number(
+                   ngx_webtorch_mix(ngx_webtorch_mix(kind * 0x9e3779b1U, a), b));
 }
 
 
@@ -295,26 +284,26 @@ ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
     *p++ = ngx_webtorch_window_pair(NGX_WEBTORCH_NUMBER_WORDS, before->word,
                                     word);
 
-    h = ngx_webtorch_window_mix(NGX_WEBTORCH_NUMBER_SHAPES3, shapes[1]);
-    h = ngx_webtorch_window_mix(h, shapes[2]);
-    *p++ = ngx_webtorch_window_number(ngx_webtorch_window_mix(h, shape));
+    h = ngx_webtorch_mix(NGX_WEBTORCH_NUMBER_SHAPES3, shapes[1]);
+    h = ngx_webtorch_mix(h, shapes[2]);
+    *p++ = ngx_webtorch_window_number(ngx_webtorch_mix(h, shape));
 
-    h = ngx_webtorch_window_mix(NGX_WEBTORCH_NUMBER_SHAPES4, shapes[0]);
-    h = ngx_webtorch_window_mix(h, shapes[1]);
-    h = ngx_webtorch_window_mix(h, shapes[2]);
-    *p++ = ngx_webtorch_window_number(ngx_webtorch_window_mix(h, shape));
+    h = ngx_webtorch_mix(NGX_WEBTORCH_NUMBER_SHAPES4, shapes[0]);
+    h = ngx_webtorch_mix(h, shapes[1]);
+    h = ngx_webtorch_mix(h, shapes[2]);
+    *p++ = ngx_webtorch_window_number(ngx_webtorch_mix(h, shape));
 
     if (shape == NGX_WEBTORCH_SHAPE_LETTERS) {
-        h = ngx_webtorch_window_mix(NGX_WEBTORCH_NUMBER_SHAPE_WORD, shapes[1]);
-        h = ngx_webtorch_window_mix(h, shapes[2]);
-        *p++ = ngx_webtorch_window_number(ngx_webtorch_window_mix(h, word));
+        h = ngx_webtorch_mix(NGX_WEBTORCH_NUMBER_SHAPE_WORD, shapes[1]);
+        h = ngx_webtorch_mix(h, shapes[2]);
+        *p++ = ngx_webtorch_window_number(ngx_webtorch_mix(h, word));
 
     } else if (before->prefix) {
         *p++ = ngx_webtorch_window_pair(NGX_WEBTORCH_NUMBER_PREFIX,
                                         before->prefix, shape);
-        h = ngx_webtorch_window_mix(NGX_WEBTORCH_NUMBER_WORD_SHAPE, shapes[1]);
-        h = ngx_webtorch_window_mix(h, before->word);
-        *p++ = ngx_webtorch_window_number(ngx_webtorch_window_mix(h, shape));
+        h = ngx_webtorch_mix(NGX_WEBTORCH_NUMBER_WORD_SHAPE, shapes[1]);
+        h = ngx_webtorch_mix(h, before->word);
+        *p++ = ngx_webtorch_window_number(ngx_webtorch_mix(h, shape));
     }
 
     token->nnumbers = (uint32_t) (p - token->numbers);

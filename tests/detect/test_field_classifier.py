@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fields import build, row
+from fields import row
 from webtorch.detect import FieldClassifier
 
 torch.set_num_threads(1)  # as in a worker; small tensors
@@ -58,11 +58,6 @@ def with_cookie(value: str) -> tuple:
 
 
 PLACES = (get, post, with_cookie)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("fields"))
 
 
 def tensors(library, requests: Sequence[tuple]) -> tuple[torch.Tensor, torch.Tensor]:

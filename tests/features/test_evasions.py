@@ -20,18 +20,13 @@ import pytest
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import cookie_parser
 
-from fields import build, read
+from fields import read
 
 ATTACK = b"' or 1=1 -- <script>alert(1)</script>"
 TEXT = ATTACK.decode()
 SENT = b"%27+or+1%3D1+--+%3Cscript%3Ealert%281%29%3C%2Fscript%3E"
 FORM = b"application/x-www-form-urlencoded"
 MULTIPART = b"multipart/form-data; boundary=x1"
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("fields"))
 
 
 def missing(request, taken: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import ctypes
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from nginx import ROOT
 from webtorch import features
 
 INT32, INT64 = 7, 8
-INCLUDES = [f"-I{ROOT}/ngx_webtorch/{room}" for room in ("api", "tensor", "features")]
-SOURCES = sorted((ROOT / "ngx_webtorch/features").glob("*.c"))
 
 
 class Part(ctypes.Structure):
@@ -47,28 +44,6 @@ class Request(ctypes.Structure):
         ("user_agent", ctypes.c_uint64),
         ("cookie", ctypes.c_uint64),
     )
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    path = tmp_path_factory.mktemp("features") / "features.so"
-    subprocess.run(
-        [
-            "cc",
-            "-std=gnu11",
-            "-O1",
-            "-shared",
-            "-fPIC",
-            *INCLUDES,
-            *SOURCES,
-            "-lz",
-            "-lm",
-            "-o",
-            path,
-        ],
-        check=True,
-    )
-    return ctypes.CDLL(str(path))
 
 
 def text_in_c(library, *parts: bytes) -> Text:

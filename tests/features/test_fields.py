@@ -8,15 +8,10 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from fields import build, read
+from fields import read
 
 ATTACK = b"' or 1=1 -- <script>alert(1)</script>"
 FORM = b"application/x-www-form-urlencoded"
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("fields"))
 
 
 def multipart(*parts: bytes, boundary: bytes = b"x1", end: bytes = b"--x1--\r\n") -> bytes:

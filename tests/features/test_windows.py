@@ -2,15 +2,10 @@
 
 import pytest
 
-from fields import Field, build, read, windows
+from fields import Field, read, windows
 
 ATTACK = b"' or sleep(5) -- "
 WORDS = b" ".join(b"word%d" % number for number in range(400))
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("windows"))
 
 
 def numbers(library, value: bytes, **others) -> set[int]:

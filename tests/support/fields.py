@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nginx import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 FEATURES = ROOT / "ngx_webtorch/features"
 INCLUDES = [f"-I{ROOT}/ngx_webtorch/{room}" for room in ("api", "features")]
 
@@ -127,16 +126,36 @@ def names_of(bits: int, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name for bit, name in enumerate(names) if bits >> bit & 1)
 
 
-def build(directory: Path) -> ctypes.CDLL:
+def build(directory: Path, optimized: str = "-O1") -> ctypes.CDLL:
     path = directory / "fields.so"
     sources = sorted(FEATURES.glob("*.c"))
-    flags = ["-std=gnu11", "-O1", "-shared", "-fPIC", *INCLUDES]
+    flags = ["-std=gnu11", optimized, "-shared", "-fPIC", *INCLUDES]
     subprocess.run(["cc", *flags, *sources, "-lz", "-lm", "-o", path], check=True)
     return ctypes.CDLL(str(path))
 
 
 def part(data: bytes) -> Part:
     return Part(data, len(data))
+
+
+def feed(
+    library: ctypes.CDLL,
+    reader: Reader,
+    path: bytes,
+    query: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: tuple[bytes, bytes, bytes],
+) -> None:
+    """Let a reader read a request, whose body is its type, its encoding and its bytes."""
+    library.ngx_webtorch_fields_path(ctypes.byref(reader), ctypes.byref(part(path)))
+    library.ngx_webtorch_fields_query(ctypes.byref(reader), ctypes.byref(part(query)))
+    for name, value in headers:
+        library.ngx_webtorch_fields_header(
+            ctypes.byref(reader), ctypes.byref(part(name)), ctypes.byref(part(value))
+        )
+    library.ngx_webtorch_fields_body(
+        ctypes.byref(reader), *(ctypes.byref(part(each)) for each in body)
+    )
 
 
 def read(
@@ -170,15 +189,7 @@ def read(
     memory = ctypes.create_string_buffer(max(work, 1))
     reader.work = ctypes.addressof(memory)
     reader.work_size = work
-    library.ngx_webtorch_fields_path(ctypes.byref(reader), ctypes.byref(part(path)))
-    library.ngx_webtorch_fields_query(ctypes.byref(reader), ctypes.byref(part(query)))
-    for name, value in headers:
-        library.ngx_webtorch_fields_header(
-            ctypes.byref(reader), ctypes.byref(part(name)), ctypes.byref(part(value))
-        )
-    library.ngx_webtorch_fields_body(
-        ctypes.byref(reader), *(ctypes.byref(part(each)) for each in (type, encoding, body))
-    )
+    feed(library, reader, path, query, headers, (type, encoding, body))
     return Request(
         found,
         set(names_of(reader.odd, ODD)),
@@ -206,16 +217,7 @@ def row(
         ctypes.byref(reader), library.ngx_webtorch_windows_field, ctypes.byref(found)
     )
     reader.work, reader.work_size = ctypes.addressof(memory), WORK
-    library.ngx_webtorch_fields_path(ctypes.byref(reader), ctypes.byref(part(path)))
-    library.ngx_webtorch_fields_query(ctypes.byref(reader), ctypes.byref(part(query)))
-    for name, value in headers:
-        library.ngx_webtorch_fields_header(
-            ctypes.byref(reader), ctypes.byref(part(name)), ctypes.byref(part(value))
-        )
-    library.ngx_webtorch_fields_body(
-        ctypes.byref(reader),
-        *(ctypes.byref(part(each)) for each in (kinds[0] if kinds else b"", b"", body)),
-    )
+    feed(library, reader, path, query, headers, (kinds[0] if kinds else b"", b"", body))
     library.ngx_webtorch_windows_request(
         ctypes.byref(found), ctypes.byref(reader), ctypes.byref(part(method))
     )

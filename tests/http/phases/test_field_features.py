@@ -5,7 +5,7 @@ from base64 import b64encode
 
 import pytest
 
-from fields import build, row
+from fields import row
 from nginx import Nginx, quit_cleanly
 from wire import connections
 
@@ -62,11 +62,6 @@ location /where/ {
 }
 location = /ok { add_header Passed 1; return 200; }
 """.replace("ECHO", "proxy_pass http://127.0.0.1:$server_port/ok;")
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("fields"))
 
 
 @pytest.fixture(scope="module")
