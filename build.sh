@@ -221,11 +221,12 @@ build_module() {
     make -s -j "$JOBS" -C "$tree" -f objs/Makefile modules
 
     if [[ $tree/objs/$MODULE -nt build/modules/$MODULE || ! -e build/modules/$FORMATS ]]; then
-        # renamed, not overwritten: a running nginx may have the old file mapped
+        # renamed, not overwritten: a running nginx may have the old file mapped.
+        # The module comes last, as its time says that both are new.
         mkdir -p build/modules
+        link_formats "$tree" "build/modules/$FORMATS"
         cp "$tree/objs/$MODULE" "build/modules/$MODULE.new"
         mv "build/modules/$MODULE.new" "build/modules/$MODULE"
-        link_formats "$tree" "build/modules/$FORMATS"
         say "built build/modules/$MODULE for nginx $(nginx_version "$NGINX_DEV")"
     fi
 }

@@ -248,12 +248,19 @@ class _Hints:
 def _plan(signature: inspect.Signature, hints: _Hints, sources: Sources) -> _Plan:
     plan = _Plan()
     captures = {name.lower(): name for name in sources.captures}
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    is_wrapper = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds
     for index, (name, parameter) in enumerate(signature.parameters.items()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             if index == 0 and parameter.kind == parameter.VAR_POSITIONAL:
                 # a decorator's wrapper
                 plan.requests.append(name)
                 plan.positional[name] = parameter.default
+            elif not is_wrapper:
+                raise SignatureError(
+                    f'nothing fills its parameter "{parameter}": arguments are filled by their '
+                    "names, and webtorch.Request has all of the query in query()"
+                )
             continue
         if parameter.kind == parameter.POSITIONAL_ONLY:
             plan.positional[name] = parameter.default

@@ -1,9 +1,12 @@
 """Answers of custom handlers."""
 
+import http.cookies
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -44,6 +47,7 @@ class Response:
     status: int = 200
     headers: Headers = field(default_factory=dict)
     content_type: str | None = None
+    _cookies: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 200 <= self.status <= 599:
@@ -51,6 +55,99 @@ class Response:
         if isinstance(self.body, Path):
             _check_path(self.body)
         self.checked_headers()
+
+    def set_cookie(
+        self,
+        key: str,
+        value: str = "",
+        max_age: int | None = None,
+        expires: datetime | str | int | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+    ) -> None:
+        """Add a cookie, as Starlette's responses do.
+
+            response = webtorch.Response({"name": "Eva"})
+            response.set_cookie("session", token, max_age=3600, secure=True, httponly=True)
+            return response
+
+        Args:
+            key: Name of the cookie.
+            value: Its value, which is quoted if it has other characters than a cookie may have.
+            max_age: Seconds that the browser keeps it; None: as long as it runs.
+            expires: When it ends, instead: a time, its text, or seconds from now.
+            path: Addresses to which it is sent: this one and those below it.
+            domain: The host, with those below it, to which it is sent; None: that of the request.
+            secure: Whether it is sent over HTTPS alone.
+            httponly: Whether scripts of pages do not see it.
+            samesite: Whether requests that other sites cause have it; `"none"` needs `secure`.
+
+        Raises:
+            ValueError: The name, the path, the domain or a text has characters that are not
+                allowed.
+
+        """
+        if isinstance(expires, datetime):
+            expires = format_datetime(expires.astimezone(UTC), usegmt=True)
+        attributes: dict[str, Any] = {
+            "max-age": max_age,
+            "expires": expires,
+            "path": path,
+            "domain": domain,
+            "secure": secure or None,
+            "httponly": httponly or None,
+            "samesite": samesite,
+        }
+        cookie: http.cookies.SimpleCookie = http.cookies.SimpleCookie()
+        try:
+            cookie[key] = value
+        except http.cookies.CookieError as error:
+            raise ValueError(f"{key!r} is not a name of a cookie") from error
+        for name, given in attributes.items():
+            if given is not None:
+                if ";" in str(given):
+                    raise ValueError(f"the {name} of a cookie has a semicolon: {given!r}")
+                cookie[key][name] = given
+        text = cookie[key].OutputString()
+        check_headers([("Set-Cookie", text)])
+        self._cookies.append(text)
+
+    def delete_cookie(
+        self,
+        key: str,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+    ) -> None:
+        """Let browsers drop a cookie that was set with the same path and domain.
+
+        Args:
+            key: Name of the cookie.
+            path: Its path.
+            domain: Its domain.
+            secure: As for `set_cookie`.
+            httponly: As for `set_cookie`.
+            samesite: As for `set_cookie`.
+
+        Raises:
+            ValueError: As for `set_cookie`.
+
+        """
+        self.set_cookie(
+            key,
+            max_age=0,
+            expires=0,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+        )
 
     @classmethod
     def of(cls, result: Any) -> "Response":
@@ -81,9 +178,10 @@ class Response:
             ValueError: A header is not allowed, or not as often as it is there.
 
         """
-        if not self.headers and self.content_type is None:
+        if not self.headers and self.content_type is None and not self._cookies:
             return [], None
-        return check_headers(self.headers, self.content_type, isinstance(self.body, Path))
+        found, kind = check_headers(self.headers, self.content_type, isinstance(self.body, Path))
+        return [*found, *(("Set-Cookie", cookie) for cookie in self._cookies)], kind
 
     def encoded(self) -> tuple[bytes, str]:
         """Return the body as bytes, and its content type, which is the body's by default.
@@ -121,7 +219,9 @@ def has_status(result: tuple[Any, ...]) -> bool:
 def _merged(inner: Response, outer: Response) -> Response:
     """Return the response of a tuple whose body is a response itself."""
     headers = [*pairs(inner.headers), *pairs(outer.headers)]
-    return Response(inner.body, outer.status, headers, inner.content_type)
+    merged = Response(inner.body, outer.status, headers, inner.content_type)
+    merged._cookies.extend(inner._cookies)
+    return merged
 
 
 def _check_path(path: Path) -> None:

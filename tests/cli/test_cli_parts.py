@@ -141,6 +141,11 @@ def test_configuration():
     assert "webtorch_zone models:16m;" in checkpoint
     assert "webtorch_checkpoint /var/lib/models;" in checkpoint
     assert "webtorch_preload torch numpy;" in conf(preload=("numpy",))
+    assert "deny all;\n            webtorch_status;" in text
+    own = Application((Function("status", "handler", ("GET",)),))
+    nginx = Nginx(("/usr/sbin/nginx",), (1, 31, 5), Path("/m.so"), None)
+    text = write(settings(), Target(Path("/srv"), "app"), own, nginx)
+    assert "webtorch_status" not in text and text.count("location = /status") == 1
 
 
 def test_configuration_of_many_functions():

@@ -167,8 +167,25 @@ def test_wrapped_function():
     def unknown(*args, **kwargs):
         return len(args), kwargs
 
+    def unmarked(request, *args, **kwargs):
+        return request.path, args, kwargs
+
     assert call(known, Request(args="x=1")) == ("/", 1)
     assert call(unknown, Request()) == (1, {})
+    assert call(unmarked, Request(args="x=1")) == ("/", (), {})
+
+
+def test_arguments_that_would_be_empty_are_refused():
+    def named(request, **options: int): ...
+
+    def numbered(request, *others): ...
+
+    def only(**options): ...
+
+    names = {named: r"\*\*options: int", numbered: r"\*others", only: "options"}
+    for function, name in names.items():
+        with pytest.raises(SignatureError, match=f'nothing fills its parameter ".*{name}"'):
+            call(function, Request(args="x=1"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from webtorch.cli._new import new
 from webtorch.cli._openapi import openapi
 from webtorch.cli._run import check, nginx, run
 from webtorch.cli._serve import serve
+from webtorch.cli._status import status
 
 CONTEXT = {
     "auto_envvar_prefix": "WEBTORCH",
@@ -27,6 +28,7 @@ def cli() -> None:
     webtorch new shop                            make a project
     webtorch serve app.py                        serve the functions of app.py
     webtorch call localhost:8000/f '[[1, 2]]'    call one of them
+    webtorch status                              what is wrong, rates, latencies, live
 
     Each option is an environment variable, too, for example WEBTORCH_SERVE_PORT=80. Completion of
     commands and options for bash (zsh and fish: zsh_source, fish_source):
@@ -36,7 +38,7 @@ def cli() -> None:
     """  # noqa: D301 - click takes it for "do not wrap"
 
 
-for command in (new, serve, call, bench, models, check, run, checkpoints, openapi, nginx):
+for command in (new, serve, call, bench, models, status, check, run, checkpoints, openapi, nginx):
     cli.add_command(command)
 
 

@@ -147,6 +147,15 @@ def _locations(target: Target, application: Application) -> Iterator[str]:
     yield f"location = {OPENAPI} {{"
     yield "    webtorch_openapi;"
     yield "}"
+    if all(function.name != "status" for function in application.functions):
+        yield ""
+        yield "# webtorch status, and a page for browsers"
+        yield "location = /status {"
+        yield "    allow 127.0.0.1;"
+        yield "    allow ::1;"
+        yield "    deny all;"
+        yield "    webtorch_status;"
+        yield "}"
     index = {one.name: f"{one.kind} {one.signature()}" for one in application.functions}
     yield ""
     yield "location = / {"
