@@ -329,6 +329,21 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
             return NGX_CONF_OK;
         }
 
+    } else if (ngx_strncmp(option->data, "deflate=", 8) == 0) {
+
+        s.data = option->data + 8;
+        s.len = option->len - 8;
+
+        if (s.len == 2 && ngx_strncmp(s.data, "on", 2) == 0) {
+            handler->deflate = 1;
+            return NGX_CONF_OK;
+        }
+
+        if (s.len == 3 && ngx_strncmp(s.data, "off", 3) == 0) {
+            handler->deflate = 0;
+            return NGX_CONF_OK;
+        }
+
     } else if (ngx_strncmp(option->data, "idle=", 5) == 0) {
 
         s.data = option->data + 5;
