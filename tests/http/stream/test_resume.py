@@ -35,6 +35,8 @@ location = /late { webtorch_handler app:until resume=60s idle=100ms; }
 location = /plain { webtorch_handler app:until; }
 location = /waiting { webtorch_handler app:waiting resume=60s timeout=100ms; }
 location = /door { webtorch_handler app:open_door; }
+location = /lingering { webtorch_handler app:lingering resume=60s; }
+location = /exit { webtorch_handler app:open_exit; }
 location = /pid { webtorch_handler app:pid; }
 """
 
@@ -48,9 +50,14 @@ def shared_server():
         yield server
 
 
-def test_open_that_returns_too_late(start):
-    """What it has opened is closed, its memory is not that of another stream meanwhile."""
+def test_open_and_close_that_take_long(start):
     server = start(SERVER, APP, http=HTTP)
+    check_open_that_returns_too_late(server)
+    check_answers_while_close_is_called(server)
+
+
+def check_open_that_returns_too_late(server):
+    """What it has opened is closed, its memory is not that of another stream meanwhile."""
     answer = server.post("/waiting", json=1)
     assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
     with duplex(server, "/until") as other:
@@ -58,6 +65,36 @@ def test_open_that_returns_too_late(start):
         server.wait_for_log("waited, and left with -7")
         other.send_row(3)
         assert other.row() == 3
+
+
+def check_answers_while_close_is_called(server):
+    """The client may not have them; what has failed has none, and no chunk is taken."""
+    with duplex(server, "/lingering") as client:
+        assert send_some(client, [5, 6]) == [5, 11]
+        client.finish()
+        assert client.line() == b""
+    with duplex(server, "/lingering") as failed:
+        failed.send_row(7)
+        failed.send(b"666\n")
+        assert [failed.row(), failed.row()["code"]] == [7, "handler_failed"]
+    server.wait_for_log("lingers with 11")
+    server.wait_for_log("lingers with 7")
+    for opened in (False, True):
+        for _ in range(2):
+            with duplex(server, "/lingering", *back(client, 1)) as again:
+                assert again.headers["stream-offset"] == "2"
+                again.send_row(9)
+                assert [*iter(again.line, b"")] == [b"11"]
+            with open_socket(server, f"/lingering?stream_id={client.headers['stream-id']}") as ws:
+                assert [json.loads(ws.recv(DEADLINE)) for _ in range(3)][1:] == [5, 11]
+                assert closed(ws) == (1000, "done")
+        gone = f"/lingering?stream_id={failed.headers['stream-id']}"
+        assert server.post(gone).status_code == 404
+        if not opened:
+            server.get("/exit")
+            server.wait_for_log("lingered with 11")
+            server.wait_for_log("lingered with 7")
+    assert server.log().count("lingers with") == 2
 
 
 def back(client: Duplex, offset: int) -> tuple[str, str]:
