@@ -153,6 +153,10 @@ ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
     life->threads = life->life_threads;
     life->max_batch = 1;
 
+    if (of->waits && life->mode == NGX_WEBTORCH_MODE_AUTO) {
+        life->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
+
     schema = &life->schema;
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
@@ -175,8 +179,13 @@ ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
 void
 ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler)
 {
-    if (handler->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
-        /* the event loop must not wait for another worker */
+    /* the event loop must not wait for another worker; of a stream only the
+       functions that open and close it do */
+
+    if (handler->schema.waits
+        && handler->schema.kind != WEBTORCH_STREAM
+        && handler->mode == NGX_WEBTORCH_MODE_AUTO)
+    {
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
     }
 

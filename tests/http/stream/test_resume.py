@@ -442,6 +442,67 @@ def test_worker_killed_in_a_call(server):
 # --- reloads ---
 
 
+TRAINING_APP = """
+import os, threading
+
+import torch, webtorch
+from jaxtyping import Float32
+from torch import Tensor, nn
+from webtorch import State
+
+model = webtorch.Model("m", nn.Linear(1, 1), lambda p: torch.optim.SGD(p, lr=0.01), lock=True)
+
+@webtorch.train
+def learn(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    y = model(x)
+    model.step((y - 2 * x).square().mean())
+    return y
+
+@webtorch.stream
+def taught(
+    x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
+) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
+    return s + x, s + x
+
+@taught.open
+def begin(request: webtorch.Request) -> Float32[Tensor, ""]:
+    assert threading.get_native_id() != os.getpid(), "the event loop would wait"
+    return learn(torch.ones(1, 1))[0, 0] * 0
+
+@taught.close
+def end(s: Float32[Tensor, ""]) -> None:
+    learn(s.view(1, 1))
+
+@webtorch.handler
+def steps(request):
+    return model.steps
+"""
+
+
+def test_open_and_close_train_in_strict_order(start):
+    """Their steps exclude those of all workers, and the event loop waits for none of them."""
+    server = start(
+        "location = /taught { webtorch_handler app:taught; }"
+        "location = /survives { webtorch_handler app:taught resume=60s; }"
+        "location = /learn { webtorch_handler app:learn; }"
+        "location = /steps { webtorch_handler app:steps; }",
+        TRAINING_APP,
+        http=HTTP,
+        workers=2,
+    )
+
+    def talk(n: int) -> None:
+        with duplex(server, "/survives" if n % 2 else "/taught") as client:
+            assert send_some(client, [1, 2]) == [1, 3]
+            assert server.post("/learn", [[1.0]]).status_code == 200
+            client.finish()
+            assert client.line() == b""
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(talk, range(24)))
+    wait_for(lambda: server.get("/steps").text == "72", "three steps of each stream")
+
+
 def test_reload_asks_clients_to_come_back(start):
     server = start(SERVER, APP, http=HTTP, workers=2)
     old = server.workers()
