@@ -63,7 +63,9 @@ typedef struct {
 typedef struct {
     int32_t          kind;
     int32_t          batched;             /* rows of many requests in one call */
-    int32_t          waits;               /* a call may wait for other workers */
+    int32_t          waits;               /* a call may wait for other workers,
+                                             of a stream one of its "open" or
+                                             "close" */
     int32_t          coroutine;           /* asyncio's loop runs it */
     uint32_t         threads;             /* of its own, 0: not set */
     uint32_t         methods;

@@ -153,6 +153,10 @@ ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
     life->threads = life->life_threads;
     life->max_batch = 1;
 
+    if (of->waits && life->mode == NGX_WEBTORCH_MODE_AUTO) {
+        life->mode = NGX_WEBTORCH_MODE_THREAD;
+    }
+
     schema = &life->schema;
 
     ngx_memzero(schema, sizeof(webtorch_schema_t));
@@ -175,8 +179,13 @@ ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
 void
 ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler)
 {
-    if (handler->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
-        /* the event loop must not wait for another worker */
+    /* the event loop must not wait for another worker; of a stream only the
+       functions that open and close it do */
+
+    if (handler->schema.waits
+        && handler->schema.kind != WEBTORCH_STREAM
+        && handler->mode == NGX_WEBTORCH_MODE_AUTO)
+    {
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
     }
 
@@ -326,6 +335,21 @@ ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
         if (option->len > 10) {
             handler->protocols.data = option->data + 10;
             handler->protocols.len = option->len - 10;
+            return NGX_CONF_OK;
+        }
+
+    } else if (ngx_strncmp(option->data, "deflate=", 8) == 0) {
+
+        s.data = option->data + 8;
+        s.len = option->len - 8;
+
+        if (s.len == 2 && ngx_strncmp(s.data, "on", 2) == 0) {
+            handler->deflate = 1;
+            return NGX_CONF_OK;
+        }
+
+        if (s.len == 3 && ngx_strncmp(s.data, "off", 3) == 0) {
+            handler->deflate = 0;
             return NGX_CONF_OK;
         }
 

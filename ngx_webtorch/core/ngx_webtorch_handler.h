@@ -85,6 +85,8 @@ struct ngx_webtorch_handler_s {
                                              for it */
     ngx_str_t               origins;      /* of WebSockets; empty: same host */
     ngx_str_t               protocols;
+    ngx_uint_t              deflate;      /* messages of WebSockets may be
+                                             compressed */
     ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
     ngx_uint_t              life_threads; /* of these calls */
     ngx_webtorch_handler_t *opener;       /* of a generate function; or NULL */

@@ -22,8 +22,7 @@ ngx_webtorch_frame_e
 ngx_webtorch_message_add(ngx_webtorch_message_t *m, const uint8_t *data,
     size_t len)
 {
-    char    *p;
-    size_t   size;
+    size_t  size;
 
     if (m->limit && (len > m->limit || m->len > m->limit - len)) {
         return NGX_WEBTORCH_FRAME_TOO_LARGE;
@@ -36,13 +35,9 @@ ngx_webtorch_message_add(ngx_webtorch_message_t *m, const uint8_t *data,
             size = m->len + len;
         }
 
-        p = ngx_webtorch_buffer_realloc(m->data, size + NGX_WEBTORCH_PADDING);
-        if (p == NULL) {
+        if (ngx_webtorch_message_reserve(m, size) != NGX_WEBTORCH_FRAME_OK) {
             return NGX_WEBTORCH_FRAME_NO_MEMORY;
         }
-
-        m->data = p;
-        m->size = size;
     }
 
     if (len) {
@@ -51,6 +46,23 @@ ngx_webtorch_message_add(ngx_webtorch_message_t *m, const uint8_t *data,
     }
 
     memset(m->data + m->len, 0, NGX_WEBTORCH_PADDING);
+
+    return NGX_WEBTORCH_FRAME_OK;
+}
+
+
+ngx_webtorch_frame_e
+ngx_webtorch_message_reserve(ngx_webtorch_message_t *m, size_t size)
+{
+    char  *p;
+
+    p = ngx_webtorch_buffer_realloc(m->data, size + NGX_WEBTORCH_PADDING);
+    if (p == NULL) {
+        return NGX_WEBTORCH_FRAME_NO_MEMORY;
+    }
+
+    m->data = p;
+    m->size = size;
 
     return NGX_WEBTORCH_FRAME_OK;
 }

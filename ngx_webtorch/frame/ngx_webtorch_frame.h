@@ -52,6 +52,10 @@ typedef struct {
 ngx_webtorch_frame_e ngx_webtorch_message_add(ngx_webtorch_message_t *m,
     const uint8_t *data, size_t len);
 
+/* sets the bytes that there is room for; NGX_WEBTORCH_FRAME_OK or NO_MEMORY */
+ngx_webtorch_frame_e ngx_webtorch_message_reserve(ngx_webtorch_message_t *m,
+    size_t size);
+
 /* makes it empty; memory of a large one is freed */
 void ngx_webtorch_message_reset(ngx_webtorch_message_t *m);
 void ngx_webtorch_message_free(ngx_webtorch_message_t *m);

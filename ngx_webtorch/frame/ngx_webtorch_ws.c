@@ -124,12 +124,22 @@ ngx_webtorch_ws_read_header(ngx_webtorch_ws_t *ws, ngx_webtorch_bytes_t *in)
 static int
 ngx_webtorch_ws_check_start(ngx_webtorch_ws_t *ws)
 {
-    if (ws->header[0] & NGX_WEBTORCH_WS_RESERVED) {
-        return -1;
-    }
+    unsigned  reserved;
+
+    reserved = ws->header[0] & NGX_WEBTORCH_WS_RESERVED;
 
     ws->fin = (ws->header[0] & NGX_WEBTORCH_WS_FIN) != 0;
     ws->frame = ws->header[0] & NGX_WEBTORCH_WS_OPCODE;
+
+    /* the first frame of a message says that all of them are compressed */
+
+    if (reserved
+        && (reserved != NGX_WEBTORCH_WS_DEFLATED || !ws->deflate
+            || (ws->frame != NGX_WEBTORCH_WS_TEXT
+                && ws->frame != NGX_WEBTORCH_WS_BINARY)))
+    {
+        return -1;
+    }
 
     switch (ws->frame) {
 
@@ -194,6 +204,7 @@ ngx_webtorch_ws_begin(ngx_webtorch_ws_t *ws, ngx_webtorch_message_t *m)
 
     if (ws->frame != NGX_WEBTORCH_WS_CONTINUE) {
         ws->opcode = ws->frame;
+        ws->deflated = (ws->header[0] & NGX_WEBTORCH_WS_DEFLATED) != 0;
         memset(&ws->utf8, 0, sizeof(ngx_webtorch_utf8_t));
     }
 
@@ -288,6 +299,7 @@ ngx_webtorch_ws_read_data(ngx_webtorch_ws_t *ws, ngx_webtorch_message_t *m,
     in->pos += len;
 
     if (ws->opcode == NGX_WEBTORCH_WS_TEXT
+        && !ws->deflated
         && ngx_webtorch_utf8_check(&ws->utf8, data, len) != 0)
     {
         return ngx_webtorch_ws_error(ws, NGX_WEBTORCH_WS_NOT_UTF8);

@@ -21,6 +21,9 @@
 #define NGX_WEBTORCH_WS_PING        9
 #define NGX_WEBTORCH_WS_PONG        10
 
+/* a bit beside the opcode of a message that is compressed */
+#define NGX_WEBTORCH_WS_DEFLATED    0x40
+
 /* codes of a close frame */
 #define NGX_WEBTORCH_WS_NORMAL      1000
 #define NGX_WEBTORCH_WS_GOING_AWAY  1001
@@ -52,13 +55,16 @@ typedef enum {
 } ngx_webtorch_ws_event_e;
 
 
-/* zeroed before its first use */
+/* zeroed before its first use, and "deflate" is set then */
 
 typedef struct {
+    uint8_t               deflate;        /* messages may be compressed */
     uint8_t               header[14];
     uint8_t               nheader;        /* bytes of it that are there */
     uint8_t               wanted;         /* bytes that it has; 0: not known */
     uint8_t               opcode;         /* of the message */
+    uint8_t               deflated;       /* the message is, and not checked
+                                             for UTF-8 */
     uint8_t               frame;          /* opcode of this frame */
     uint8_t               fin;
     uint8_t               open;           /* a message waits for more frames */
@@ -79,7 +85,10 @@ typedef struct {
 ngx_webtorch_ws_event_e ngx_webtorch_ws_read(ngx_webtorch_ws_t *ws,
     ngx_webtorch_message_t *m, ngx_webtorch_bytes_t *in);
 
-/* writes the bytes in front of an unmasked, whole message; returns the end */
+/*
+ * Writes the bytes in front of an unmasked, whole message; the opcode may have
+ * NGX_WEBTORCH_WS_DEFLATED.  Returns the end.
+ */
 uint8_t *ngx_webtorch_ws_header(uint8_t *p, unsigned opcode, uint64_t len);
 
 /*

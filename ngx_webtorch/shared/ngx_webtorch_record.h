@@ -57,6 +57,8 @@ typedef struct {
                                              called */
     uint32_t                      closed; /* it was: only answers are left */
     u_char                        secret[NGX_WEBTORCH_RECORD_SECRET];
+    uint32_t                      kept;   /* answers outlive the call of its
+                                             close function */
 } ngx_webtorch_record_t;
 
 
@@ -83,6 +85,8 @@ typedef struct {
     uint64_t                      owner;
     uint64_t                      number; /* of its place, for its id */
     uint64_t                      version;    /* of its block */
+    ngx_uint_t                    guest;  /* it only reads the answers, while
+                                             the owner calls close */
 } ngx_webtorch_claim_t;
 
 

@@ -142,6 +142,7 @@ ngx_webtorch_records_add(ngx_webtorch_records_t *records, uint64_t time,
         record->reserved = 0;
         record->opened = 0;
         record->closed = 0;
+        record->kept = 0;
         record->time = time;
         ngx_memcpy(record->secret, secret, sizeof(secret));
         ngx_memzero(claim->data, records->form.row);
@@ -263,7 +264,11 @@ ngx_webtorch_records_take(ngx_webtorch_records_t *records, ngx_str_t *id,
 
         rc = ngx_webtorch_records_check(claim, from);
 
-        if (rc == NGX_OK) {
+        if (rc == NGX_OK && record->state == NGX_WEBTORCH_RECORD_CLOSING) {
+            claim->guest = 1;
+            claim->owner = record->owner;
+
+        } else if (rc == NGX_OK) {
             if (record->state == NGX_WEBTORCH_RECORD_ACTIVE) {
                 ngx_webtorch_zone.shared->taken++;
             }
@@ -337,8 +342,8 @@ ngx_webtorch_records_find(ngx_webtorch_records_t *records, ngx_str_t *id,
 
     record = &segment->records[k];
 
-    if ((record->state != NGX_WEBTORCH_RECORD_ACTIVE
-         && record->state != NGX_WEBTORCH_RECORD_IDLE)
+    if (record->state == NGX_WEBTORCH_RECORD_FREE
+        || (record->state == NGX_WEBTORCH_RECORD_CLOSING && !record->kept)
         || !record->opened)
     {
         return NGX_DECLINED;
@@ -418,7 +423,7 @@ ngx_webtorch_records_leave(ngx_webtorch_claim_t *claim)
 
     ngx_webtorch_records_lock();
 
-    if (!ngx_webtorch_record_lost(claim)) {
+    if (!claim->guest && !ngx_webtorch_record_lost(claim)) {
         record->expires = ngx_current_msec + record->time;
         record->state = NGX_WEBTORCH_RECORD_IDLE;
     }
@@ -428,7 +433,7 @@ ngx_webtorch_records_leave(ngx_webtorch_claim_t *claim)
 
 
 ngx_int_t
-ngx_webtorch_records_close(ngx_webtorch_claim_t *claim)
+ngx_webtorch_records_close(ngx_webtorch_claim_t *claim, ngx_uint_t keep)
 {
     ngx_int_t               rc;
     ngx_webtorch_record_t  *record;
@@ -440,6 +445,7 @@ ngx_webtorch_records_close(ngx_webtorch_claim_t *claim)
 
     if (!ngx_webtorch_record_lost(claim) && !record->closed) {
         record->closed = 1;
+        record->kept = (uint32_t) keep;
         record->state = NGX_WEBTORCH_RECORD_CLOSING;
         rc = NGX_OK;
     }
@@ -511,8 +517,12 @@ ngx_uint_t
 ngx_webtorch_records_expire(ngx_webtorch_records_t *records, ngx_uint_t all,
     ngx_webtorch_claim_t *claims, ngx_uint_t n)
 {
+    size_t                 seen;
+    uint32_t               block;
     ngx_uint_t             i;
     ngx_webtorch_expiry_t  expiry;
+
+    seen = 0;
 
     ngx_memzero(&expiry, sizeof(ngx_webtorch_expiry_t));
 
@@ -527,9 +537,19 @@ ngx_webtorch_records_expire(ngx_webtorch_records_t *records, ngx_uint_t all,
 
     ngx_webtorch_segments_update(records);
 
+    /* a worker that exits looks at all of them, and only once */
+
     for (i = 0; i < records->nblocks; i++) {
-        ngx_webtorch_records_expire_segment(records, records->blocks[i],
-                                            &expiry);
+        records->upkeep = (records->upkeep + 1) % records->nblocks;
+        block = records->blocks[records->upkeep];
+        seen += ngx_webtorch_segment_get(block)->n;
+
+        if (i && seen > NGX_WEBTORCH_SEGMENT_MAX && !all) {
+            records->upkeep += records->nblocks - 1;
+            break;
+        }
+
+        ngx_webtorch_records_expire_segment(records, block, &expiry);
     }
 
     if (expiry.locked) {

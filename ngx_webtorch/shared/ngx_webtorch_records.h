@@ -26,6 +26,8 @@ typedef struct {
     uint64_t                    seen;     /* shared->segments of the list */
     ngx_uint_t                  nblocks;
     uint32_t                    blocks[NGX_WEBTORCH_MAX_BLOCKS];
+    ngx_uint_t                  upkeep;   /* in "blocks": the one that was looked
+                                             through last */
     uint32_t                    next;     /* where a free one is looked for: not
                                              among those that were taken last */
 } ngx_webtorch_records_t;
@@ -53,7 +55,8 @@ void ngx_webtorch_records_id(ngx_webtorch_claim_t *claim, u_char *id);
 
 /*
  * Takes the record of an id, from whichever stream has it, for a client that
- * has so many answers.  NGX_DECLINED: there is none; NGX_ABORT: it does not
+ * has so many answers.  That of an ended stream whose close function is called
+ * stays with the worker that does so, and the claim is a guest's.  NGX_DECLINED: there is none; NGX_ABORT: it does not
  * keep answers from there on; NGX_ERROR: it has not answered so many chunks.
  */
 ngx_int_t ngx_webtorch_records_take(ngx_webtorch_records_t *records,
@@ -67,10 +70,11 @@ void ngx_webtorch_records_opened(ngx_webtorch_claim_t *claim);
 
 /*
  * The request has ended.  Unless the record was lost: its client may come back;
- * its close function is called; it is free.
+ * its close function is called, and its answers are kept or not; it is free.
  */
 void ngx_webtorch_records_leave(ngx_webtorch_claim_t *claim);
-ngx_int_t ngx_webtorch_records_close(ngx_webtorch_claim_t *claim);
+ngx_int_t ngx_webtorch_records_close(ngx_webtorch_claim_t *claim,
+    ngx_uint_t keep);
 void ngx_webtorch_records_free(ngx_webtorch_claim_t *claim);
 
 /*
@@ -81,7 +85,8 @@ ngx_uint_t ngx_webtorch_records_orphaned(ngx_webtorch_records_t *records);
 
 /*
  * Finds records that have expired, or with "all" that are idle, and those of
- * workers that have exited, which expire from now on.  Frees them, but those
+ * workers that have exited, which expire from now on; looks through a part of
+ * the records in each call if they are many.  Frees them, but those
  * whose close function is to be called: takes up to n of them into claims, and
  * returns how many.
  */

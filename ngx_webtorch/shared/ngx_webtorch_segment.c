@@ -11,8 +11,6 @@
 /* a block has this part of the records that there are already */
 #define NGX_WEBTORCH_SEGMENT_PART  4
 
-#define NGX_WEBTORCH_SEGMENT_MAX   0xfffff
-
 /* ms for which it has had no stream when it is freed */
 #define NGX_WEBTORCH_SEGMENT_EMPTY 10000
 

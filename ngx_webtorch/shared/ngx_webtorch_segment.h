@@ -9,6 +9,10 @@
 #include "ngx_webtorch_records.h"
 
 
+/* records of a block, which are looked through within 0.2 ms */
+#define NGX_WEBTORCH_SEGMENT_MAX  16384
+
+
 /* the records are followed by their data */
 
 typedef struct {

@@ -4,6 +4,7 @@
  * line: frames MODE LIMIT CUT, with pieces of CUT bytes.
  */
 
+#include "ngx_webtorch_deflate.h"
 #include "ngx_webtorch_frame.h"
 #include "ngx_webtorch_ws.h"
 
@@ -73,6 +74,34 @@ finish_simple(const char *mode, ngx_webtorch_message_t *m)
 }
 
 
+/* prints what a message inflates to, in room of 1000 bytes */
+
+static void
+print_inflated(ngx_webtorch_message_t *m)
+{
+    ngx_webtorch_frame_e     rc;
+    ngx_webtorch_message_t   to;
+    ngx_webtorch_inflate_t  *inflate;
+
+    memset(&to, 0, sizeof(to));
+    inflate = ngx_webtorch_inflate_create();
+
+    if (inflate == NULL
+        || ngx_webtorch_message_reserve(&to, 1000) != NGX_WEBTORCH_FRAME_OK)
+    {
+        abort();
+    }
+
+    ngx_webtorch_inflate_begin(inflate, m);
+    rc = ngx_webtorch_inflate_read(inflate, &to);
+
+    print(results[rc], to.data, to.len);
+
+    ngx_webtorch_inflate_free(inflate);
+    ngx_webtorch_message_free(&to);
+}
+
+
 static int
 parse_ws(ngx_webtorch_ws_t *ws, ngx_webtorch_message_t *m,
     ngx_webtorch_bytes_t *in)
@@ -89,6 +118,11 @@ parse_ws(ngx_webtorch_ws_t *ws, ngx_webtorch_message_t *m,
         case NGX_WEBTORCH_WS_EVENT_MESSAGE:
             print(ws->opcode == NGX_WEBTORCH_WS_TEXT ? "text" : "binary",
                   m->data, m->len);
+
+            if (ws->deflated) {
+                print_inflated(m);
+            }
+
             ngx_webtorch_message_reset(m);
             break;
 
@@ -134,6 +168,7 @@ main(int argc, char **argv)
 
     more = 1;
     mode = argv[1];
+    ws.deflate = (mode[0] == 'd');
     m.limit = (size_t) atol(argv[2]);
     cut = (size_t) atol(argv[3]);
 
@@ -151,12 +186,12 @@ main(int argc, char **argv)
         in.pos = piece;
         in.last = piece + n;
 
-        more = (mode[0] == 'w') ? parse_ws(&ws, &m, &in)
+        more = (mode[0] == 'w' || mode[0] == 'd') ? parse_ws(&ws, &m, &in)
                                 : parse_simple(mode, &m, &in);
         free(piece);
     }
 
-    if (more && mode[0] != 'w') {
+    if (more && mode[0] != 'w' && mode[0] != 'd') {
         finish_simple(mode, &m);
     }
 

@@ -5,6 +5,7 @@ import os
 import random
 import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def program() -> Path:
     includes = [f"-I{C / room}" for room in ("api", "tensor", "frame")]
     flags = ("-g", "-O1", "-Wall", "-Wextra", "-fsanitize=address,undefined")
     command = ["clang-14", *flags, "-fno-sanitize-recover=all", *includes, *sources]
-    subprocess.run([*command, "-o", built], check=True)
+    subprocess.run([*command, "-o", built, "-lz"], check=True)
     built.rename(path)  # another process may run the old one
     return path
 
@@ -189,3 +190,48 @@ def test_websocket_random_text():
         except UnicodeDecodeError:
             expected = ("error:1007", b"")
         assert events("w", frame(TEXT, bytes(data))) == [expected]
+
+
+# --- permessage-deflate ---
+
+DEFLATED = 0x40
+
+
+def deflated(data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
+    packer = zlib.compressobj(9, wbits=-15)
+    return (packer.compress(data) + packer.flush(flush)).removesuffix(b"\0\0\xff\xff")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(deflated(b"a" * 999), ("ok", b"a" * 999), id="fits"),
+        pytest.param(deflated(b"a" * 1000), ("again", b"a" * 1000), id="full"),
+        pytest.param(deflated(b"a" * 10**7), ("again", b"a" * 1000), id="bomb"),
+        pytest.param(deflated(b""), ("ok", b""), id="empty"),
+        pytest.param(deflated(b"ab", zlib.Z_FINISH) + b"\0", ("ok", b"ab"), id="last_block"),
+        pytest.param(deflated(b"ab", zlib.Z_FINISH) * 9 + b"\0", ("ok", b"ab" * 9), id="blocks"),
+        pytest.param(deflated(b"a\xff"), ("ok", b"a\xff"), id="not_utf8"),
+        pytest.param(b"", ("truncated", b""), id="nothing"),
+        pytest.param(b"\xff", ("truncated", b""), id="unknown_block"),
+    ],
+)
+def test_websocket_deflated_message(data, expected):
+    first = frame(TEXT | DEFLATED, data[:3], fin=len(data) <= 3)
+    rest = frame(0, data[3:]) if len(data) > 3 else b""
+    after = [("text", b"plain"), ("ping", b"")]
+    found = events("d", first + rest + frame(TEXT, b"plain") + frame(PING))
+    assert found == [("text", data), expected, *after]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        pytest.param(frame(PING | DEFLATED), id="control_frame"),
+        pytest.param(frame(TEXT, fin=False) + frame(DEFLATED), id="not_the_first_frame"),
+        pytest.param(frame(TEXT | 0x20), id="another_bit"),
+        pytest.param(frame(TEXT | DEFLATED | 0x10), id="two_bits"),
+    ],
+)
+def test_websocket_deflated_bit_is_wrong(stream):
+    assert events("d", stream) == [("error:1002", b"")]

@@ -75,6 +75,27 @@ def open_door(request):
     door.set()
     return ""
 
+exit_door = threading.Event()
+
+@webtorch.stream
+def lingering(
+    x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
+) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
+    if (x == 666).any():
+        raise ValueError("a bad chunk")
+    return s + x, s + x
+
+@lingering.close
+def linger(s: Float32[Tensor, ""]) -> None:
+    logging.warning("lingers with %d", s)
+    exit_door.wait(60)
+    logging.warning("lingered with %d", s)
+
+@webtorch.handler
+def open_exit(request):
+    exit_door.set()
+    return ""
+
 @webtorch.handler
 def pid(request):
     return os.getpid()

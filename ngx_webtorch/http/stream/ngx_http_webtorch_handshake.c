@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_handshake.h"
 #include "ngx_http_webtorch_header.h"
+#include "ngx_webtorch_deflate.h"
 
 #include <ngx_sha1.h>
 
@@ -16,7 +17,11 @@
 static ngx_uint_t ngx_http_webtorch_handshake_has_token(ngx_str_t *value,
     const char *token);
 static ngx_uint_t ngx_http_webtorch_handshake_next(ngx_str_t *list,
-    ngx_str_t *item);
+    u_char separator, ngx_str_t *item);
+static ngx_uint_t ngx_http_webtorch_handshake_offer(ngx_str_t *offer);
+static ngx_uint_t ngx_http_webtorch_handshake_bits(ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_handshake_add_extension(
+    ngx_http_request_t *r, ngx_http_webtorch_handshake_t *handshake);
 
 
 const char *
@@ -73,7 +78,7 @@ ngx_http_webtorch_handshake_has_token(ngx_str_t *value, const char *token)
 
     list = *value;
 
-    while (ngx_http_webtorch_handshake_next(&list, &item)) {
+    while (ngx_http_webtorch_handshake_next(&list, ',', &item)) {
         if (item.len == ngx_strlen(token)
             && ngx_strncasecmp(item.data, (u_char *) token, item.len) == 0)
         {
@@ -85,10 +90,11 @@ ngx_http_webtorch_handshake_has_token(ngx_str_t *value, const char *token)
 }
 
 
-/* the next item of a list with commas, without the spaces around it */
+/* the next item of a list, without the spaces around it */
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_next(ngx_str_t *list, ngx_str_t *item)
+ngx_http_webtorch_handshake_next(ngx_str_t *list, u_char separator,
+    ngx_str_t *item)
 {
     u_char  *p, *last;
 
@@ -97,7 +103,7 @@ ngx_http_webtorch_handshake_next(ngx_str_t *list, ngx_str_t *item)
     }
 
     last = list->data + list->len;
-    p = ngx_strlchr(list->data, last, ',');
+    p = ngx_strlchr(list->data, last, separator);
 
     item->data = list->data;
     item->len = (size_t) ((p ? p : last) - list->data);
@@ -134,7 +140,7 @@ ngx_http_webtorch_handshake_allowed(ngx_http_request_t *r, ngx_str_t *origins)
 
     list = *origins;
 
-    while (ngx_http_webtorch_handshake_next(&list, &item)) {
+    while (ngx_http_webtorch_handshake_next(&list, ',', &item)) {
         if ((item.len == 1 && *item.data == '*')
             || (item.len == origin->len
                 && ngx_strncasecmp(item.data, origin->data, item.len) == 0))
@@ -175,10 +181,10 @@ ngx_http_webtorch_handshake_choose(ngx_http_request_t *r, ngx_str_t *protocols,
         return;
     }
 
-    while (ngx_http_webtorch_handshake_next(&wanted, &item)) {
+    while (ngx_http_webtorch_handshake_next(&wanted, ',', &item)) {
         list = *protocols;
 
-        while (ngx_http_webtorch_handshake_next(&list, &known)) {
+        while (ngx_http_webtorch_handshake_next(&list, ',', &known)) {
             if (item.len && item.len == known.len
                 && ngx_strncmp(item.data, known.data, item.len) == 0)
             {
@@ -187,6 +193,125 @@ ngx_http_webtorch_handshake_choose(ngx_http_request_t *r, ngx_str_t *protocols,
             }
         }
     }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
+    ngx_http_webtorch_handshake_t *handshake)
+{
+    ngx_int_t  rc;
+    ngx_str_t  offers, offer;
+
+    rc = ngx_http_webtorch_join_headers(r, "sec-websocket-extensions", &offers);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+    }
+
+    while (handshake->window == 0
+           && ngx_http_webtorch_handshake_next(&offers, ',', &offer))
+    {
+        handshake->window = ngx_http_webtorch_handshake_offer(&offer);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Returns the bits of the window that the client lets the server use; 0: it is
+ * another extension, or a parameter is unknown, wrong or there twice.
+ */
+
+static ngx_uint_t
+ngx_http_webtorch_handshake_offer(ngx_str_t *offer)
+{
+    u_char      *p;
+    ngx_str_t    item, value;
+    ngx_uint_t   i, bits, window, seen;
+
+    static ngx_str_t  names[] = {
+        ngx_string("server_no_context_takeover"),
+        ngx_string("client_no_context_takeover"),
+        ngx_string("client_max_window_bits"),
+        ngx_string("server_max_window_bits")
+    };
+
+    if (!ngx_http_webtorch_handshake_next(offer, ';', &item)
+        || item.len != sizeof("permessage-deflate") - 1
+        || ngx_strncasecmp(item.data, (u_char *) "permessage-deflate", item.len)
+           != 0)
+    {
+        return 0;
+    }
+
+    window = NGX_WEBTORCH_DEFLATE_MAX_BITS;
+    seen = 0;
+
+    while (ngx_http_webtorch_handshake_next(offer, ';', &item)) {
+
+        p = ngx_strlchr(item.data, item.data + item.len, '=');
+        ngx_str_null(&value);
+
+        if (p) {
+            value.data = p + 1;
+            value.len = (size_t) (item.data + item.len - value.data);
+            item.len = (size_t) (p - item.data);
+        }
+
+        for (i = 0; i < 4; i++) {
+            if (item.len == names[i].len
+                && ngx_strncasecmp(item.data, names[i].data, item.len) == 0)
+            {
+                break;
+            }
+        }
+
+        if (i == 4 || (seen & (1u << i))) {
+            return 0;
+        }
+
+        seen |= 1u << i;
+        bits = ngx_http_webtorch_handshake_bits(&value);
+
+        /* the client's window may have no number, and is of any size here */
+
+        if (i < 2 ? p != NULL : bits == 0 && (i == 3 || p)) {
+            return 0;
+        }
+
+        if (i == 3) {
+            window = bits;
+        }
+    }
+
+    return window;
+}
+
+
+/* "8" to "15", perhaps in quotes; 0: it is malformed */
+
+static ngx_uint_t
+ngx_http_webtorch_handshake_bits(ngx_str_t *value)
+{
+    ngx_int_t  n;
+    ngx_str_t  s;
+
+    s = *value;
+
+    if (s.len > 2 && s.data[0] == '"' && s.data[s.len - 1] == '"') {
+        s.data++;
+        s.len -= 2;
+    }
+
+    if (s.len == 0 || s.len > 2 || s.data[0] == '0') {
+        return 0;
+    }
+
+    n = ngx_atoi(s.data, s.len);
+
+    return (n >= 8 && n <= NGX_WEBTORCH_DEFLATE_MAX_BITS) ? (ngx_uint_t) n : 0;
 }
 
 
@@ -232,8 +357,45 @@ ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (handshake->window
+        && ngx_http_webtorch_handshake_add_extension(r, handshake) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
     ngx_str_set(&r->headers_out.status_line, "101 Switching Protocols");
 
     return NGX_OK;
+}
+
+
+/* neither side keeps memory from one message to the next one */
+
+static ngx_int_t
+ngx_http_webtorch_handshake_add_extension(ngx_http_request_t *r,
+    ngx_http_webtorch_handshake_t *handshake)
+{
+    u_char     *p;
+    ngx_str_t   value;
+
+    static ngx_str_t  name = ngx_string("Sec-WebSocket-Extensions");
+    static u_char     text[] = "permessage-deflate; server_no_context_takeover;"
+                               " client_no_context_takeover";
+
+    value.data = ngx_pnalloc(r->pool, sizeof(text)
+                                      + sizeof("; server_max_window_bits=15"));
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(value.data, text, sizeof(text) - 1);
+
+    if (handshake->window < NGX_WEBTORCH_DEFLATE_MAX_BITS) {
+        p = ngx_sprintf(p, "; server_max_window_bits=%ui", handshake->window);
+    }
+
+    value.len = (size_t) (p - value.data);
+
+    return ngx_http_webtorch_add_header(r, &name, &value);
 }

@@ -12,6 +12,8 @@
 typedef struct {
     ngx_str_t  key;
     ngx_str_t  protocol;                  /* that was chosen; or empty */
+    ngx_uint_t window;                    /* bits, of answers with permessage-
+                                             deflate; 0: it is not used */
 } ngx_http_webtorch_handshake_t;
 
 
@@ -29,6 +31,10 @@ ngx_uint_t ngx_http_webtorch_handshake_allowed(ngx_http_request_t *r,
 /* chooses the first of the client's subprotocols that is one of the server's */
 void ngx_http_webtorch_handshake_choose(ngx_http_request_t *r,
     ngx_str_t *protocols, ngx_str_t *chosen);
+
+/* accepts the client's first offer of permessage-deflate, RFC 7692, if any */
+ngx_int_t ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
+    ngx_http_webtorch_handshake_t *handshake);
 
 /* adds the headers of the answer */
 ngx_int_t ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,

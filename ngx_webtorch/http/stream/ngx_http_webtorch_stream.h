@@ -2,9 +2,9 @@
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: handshake, account, table,
- * output,
- * input, resume, decode, chunk, format, head, pump, ping, turn, whole, upkeep, http,
- * websocket, content, generator, generate, generate_protocol, conf.
+ * deflate, output, input, resume, decode, chunk, format, head, pump, ping, turn,
+ * whole, upkeep, http, websocket, content, generator, generate,
+ * generate_protocol, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -199,6 +199,9 @@ struct ngx_http_webtorch_stream_s {
     ngx_webtorch_timer_t         pinging;    /* of one without chunks, see
                                                 ping; handler NULL: none */
     void                        *websocket;
+    ngx_uint_t                   window;     /* bits, of answers of a WebSocket
+                                                that are compressed; 0: none
+                                                are */
 
     unsigned                     resumed:1;  /* open was called by another */
     unsigned                     refused:1;  /* err is its only answer */
@@ -215,6 +218,8 @@ struct ngx_http_webtorch_stream_s {
     unsigned                     more:1;     /* bytes are not parsed yet, as
                                                 answers wait */
     unsigned                     binary:1;   /* answers of a WebSocket */
+    unsigned                     deflated:1; /* the message is */
+    unsigned                     text:1;     /* and becomes UTF-8 */
     unsigned                     counted:1;  /* as a request of this worker */
     unsigned                     in_turn:1;  /* produce is called soon */
     unsigned                     inline_end:1;  /* the last answer did not end

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_stream_chunk.h"
 #include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_decode.h"
+#include "ngx_http_webtorch_stream_deflate.h"
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_status.h"
@@ -26,6 +27,10 @@ ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st)
 
     if (ngx_webtorch_runner_full(st->handler->runner, st->account.held)) {
         return ngx_http_webtorch_stream_refuse_chunk(st);
+    }
+
+    if (st->deflated && ngx_http_webtorch_stream_inflate(st) == NGX_ERROR) {
+        return NGX_ERROR;
     }
 
     rc = ngx_http_webtorch_stream_decode_post(st,

@@ -3,6 +3,7 @@
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_scratch.h"
 #include "ngx_http_webtorch_stream_account.h"
+#include "ngx_http_webtorch_stream_deflate.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_gaps.h"
@@ -37,6 +38,7 @@ static int ngx_http_webtorch_chunk_check(const ngx_webtorch_layout_t *layout,
 
 #if (NGX_THREADS)
 static void ngx_http_webtorch_chunk_thread(void *data, ngx_log_t *log);
+static int ngx_http_webtorch_chunk_parse(ngx_http_webtorch_chunk_t *chunk);
 static int ngx_http_webtorch_chunk_allocate(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
 static void ngx_http_webtorch_chunk_event_handler(ngx_event_t *ev);
@@ -222,7 +224,7 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
     large = (st->payload == NGX_HTTP_WEBTORCH_PAYLOAD_JSON)
                 ? NGX_WEBTORCH_LARGE_TEXT : NGX_WEBTORCH_LARGE_SIZE;
 
-    if (st->message.len < large) {
+    if (st->message.len < large && !st->deflated) {
         return NGX_DECLINED;
     }
 
@@ -241,6 +243,8 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
     chunk->account.limit = st->handler->queue_size;
     chunk->st = st;
     chunk->done = done;
+    chunk->deflated = st->deflated;
+    chunk->utf8 = st->text;
 
     t->ident.fd = (ngx_socket_t) -1;
     t->ident.data = t;
@@ -274,6 +278,7 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
     st->message.data = NULL;
     st->message.len = 0;
     st->message.size = 0;
+    st->deflated = 0;
     st->in_thread = &chunk->st;
 
     ngx_http_webtorch_stream_count(st);
@@ -285,25 +290,46 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
 static void
 ngx_http_webtorch_chunk_thread(void *data, ngx_log_t *log)
 {
-    size_t                      size, scratch;
+    size_t                      size, inflated;
+    ngx_int_t                   rc;
     ngx_http_webtorch_chunk_t  *chunk;
 
     chunk = &((ngx_http_webtorch_chunk_task_t *) data)->chunk;
     size = ngx_http_webtorch_stream_counted(&chunk->message);
+    inflated = 0;
+    rc = NGX_OK;
+
+    if (chunk->deflated) {
+        rc = ngx_http_webtorch_message_inflate(&chunk->message, chunk->utf8,
+                                               &chunk->account, &inflated,
+                                               &chunk->err);
+    }
+
+    chunk->rc = (rc == NGX_OK) ? ngx_http_webtorch_chunk_parse(chunk) : -1;
+
+    /* here, as it takes milliseconds to return many pages to the system */
+
+    ngx_webtorch_message_free(&chunk->message);
+    ngx_webtorch_queue_release(&chunk->account, size + inflated);
+}
+
+
+static int
+ngx_http_webtorch_chunk_parse(ngx_http_webtorch_chunk_t *chunk)
+{
+    int     rc;
+    size_t  scratch;
 
     scratch = (chunk->payload == NGX_HTTP_WEBTORCH_PAYLOAD_JSON)
                   ? NGX_HTTP_WEBTORCH_SCRATCH_FACTOR * chunk->message.len : 0;
 
     ngx_http_webtorch_scratch_get(scratch);
 
-    chunk->rc = ngx_http_webtorch_chunk_decode(chunk);
+    rc = ngx_http_webtorch_chunk_decode(chunk);
 
     ngx_http_webtorch_scratch_put(scratch);
 
-    /* here, as it takes milliseconds to return many pages to the system */
-
-    ngx_webtorch_message_free(&chunk->message);
-    ngx_webtorch_queue_release(&chunk->account, size);
+    return rc;
 }
 
 

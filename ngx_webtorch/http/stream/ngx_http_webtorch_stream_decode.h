@@ -28,6 +28,8 @@ struct ngx_http_webtorch_chunk_s {
     ngx_webtorch_account_t        account;
     char                         *text;
     int                           rc;         /* -1: err is set */
+    unsigned                      deflated:1; /* the message is */
+    unsigned                      utf8:1;     /* and becomes text */
 
     ngx_http_webtorch_stream_t   *st;         /* NULL: it has ended */
     void                        (*done)(ngx_http_webtorch_stream_t *st,
@@ -40,7 +42,7 @@ int ngx_http_webtorch_stream_decode(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink);
 
 /*
- * Has st->message, which is large, decoded in a thread.  done() is called in
+ * Has st->message, which is large or deflated, decoded in a thread.  done() is called in
  * the event loop if the stream is still there.  NGX_ERROR: st->err is set;
  * NGX_DECLINED: the message is not large, or there are no threads.
  */

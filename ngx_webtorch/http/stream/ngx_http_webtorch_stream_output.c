@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_stream_deflate.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_ws.h"
@@ -21,6 +22,9 @@ static u_char *ngx_http_webtorch_stream_begin_frame(
     ngx_http_webtorch_stream_t *st, u_char *p, ngx_uint_t error);
 static void ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     u_char *start, u_char *last, ngx_uint_t opcode);
+static void ngx_http_webtorch_stream_end_message(
+    ngx_http_webtorch_stream_t *st, u_char *start, u_char *last,
+    ngx_uint_t opcode);
 
 
 ngx_int_t
@@ -323,6 +327,13 @@ ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st, size_t size)
     ngx_webtorch_message_t  *m;
 
     m = &st->answers[st->filling].bytes;
+
+    /* a payload that is compressed is there twice */
+
+    if (st->window && size >= NGX_HTTP_WEBTORCH_DEFLATE_MIN) {
+        size += ngx_min(size, NGX_HTTP_WEBTORCH_DEFLATE_MAX);
+    }
+
     size += m->len + NGX_HTTP_WEBTORCH_STREAM_AROUND;
 
     if (size > m->size) {
@@ -377,7 +388,6 @@ ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     u_char *start, u_char *last, ngx_uint_t opcode)
 {
     u_char                      *p;
-    size_t                       len;
     ngx_http_webtorch_answer_t  *answer;
 
     answer = &st->answers[st->filling];
@@ -395,12 +405,8 @@ ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
         break;
 
     case NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET:
-        len = (size_t) (last - start);
-        p = ngx_webtorch_ws_header((u_char *) answer->bytes.data
-                                   + answer->bytes.len, (unsigned) opcode, len);
-        ngx_memmove(p, start, len);
-        p += len;
-        break;
+        ngx_http_webtorch_stream_end_message(st, start, last, opcode);
+        return;
 
     default: /* NGX_HTTP_WEBTORCH_FRAMING_NONE */
         break;
@@ -410,10 +416,56 @@ ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     st->payload_len = (size_t) (last - start);
     st->payload_at = (size_t) (start - (u_char *) answer->bytes.data);
 
-    if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET) {
-        st->payload_at = (size_t) (p - (u_char *) answer->bytes.data)
-                         - st->payload_len;
+    answer->bytes.len = (size_t) (p - (u_char *) answer->bytes.data);
+    answer->n++;
+}
+
+
+/*
+ * The message of a WebSocket is in front of its payload if it is compressed:
+ * the record of the stream keeps the payload as it was.
+ */
+
+static void
+ngx_http_webtorch_stream_end_message(ngx_http_webtorch_stream_t *st,
+    u_char *start, u_char *last, ngx_uint_t opcode)
+{
+    u_char                      *p, *data;
+    size_t                       len, n;
+    ngx_http_webtorch_answer_t  *answer;
+
+    answer = &st->answers[st->filling];
+    len = (size_t) (last - start);
+    n = 0;
+
+    if (st->window
+        && len >= NGX_HTTP_WEBTORCH_DEFLATE_MIN
+        && len <= NGX_HTTP_WEBTORCH_DEFLATE_MAX)
+    {
+        n = ngx_http_webtorch_stream_deflate(st, start, len, &data);
     }
+
+    p = (u_char *) answer->bytes.data + answer->bytes.len;
+
+    if (n) {
+        last = start + n;
+        ngx_memmove(last, start, len);
+
+        p = ngx_webtorch_ws_header(p, (unsigned) opcode
+                                      | NGX_WEBTORCH_WS_DEFLATED, n);
+        p = ngx_cpymem(p, data, n);
+        start = last;
+
+    } else {
+        p = ngx_webtorch_ws_header(p, (unsigned) opcode, len);
+        ngx_memmove(p, start, len);
+        start = p;
+        p += len;
+    }
+
+    st->answer_at = answer->bytes.len;
+    st->payload_len = len;
+    st->payload_at = (size_t) (start - (u_char *) answer->bytes.data);
 
     answer->bytes.len = (size_t) (p - (u_char *) answer->bytes.data);
     answer->n++;

@@ -379,7 +379,7 @@ ngx_http_webtorch_stream_leave_record(ngx_http_webtorch_stream_t *st)
         || (!ngx_webtorch_record_lost(&st->claim)
             && ngx_webtorch_record_done(&st->claim)))
     {
-        if (ngx_webtorch_records_close(&st->claim) == NGX_OK) {
+        if (ngx_webtorch_records_close(&st->claim, !st->fatal) == NGX_OK) {
             return;
         }
     }

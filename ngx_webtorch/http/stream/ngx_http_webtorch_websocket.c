@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_resume.h"
+#include "ngx_webtorch_deflate.h"
 #include "ngx_webtorch_ws.h"
 
 
@@ -88,6 +89,18 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
 
     ngx_http_webtorch_handshake_choose(r, &st->handler->protocols,
                                        &w->handshake.protocol);
+
+    if (st->handler->deflate
+        && ngx_http_webtorch_handshake_extend(r, &w->handshake) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    w->ws.deflate = (w->handshake.window != 0);
+
+    if (w->handshake.window >= NGX_WEBTORCH_DEFLATE_MIN_BITS) {
+        st->window = w->handshake.window;
+    }
 
     /* what came after the head */
 
@@ -252,6 +265,9 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
     switch (event) {
 
     case NGX_WEBTORCH_WS_EVENT_MESSAGE:
+        st->deflated = w->ws.deflated;
+        st->text = (w->ws.opcode == NGX_WEBTORCH_WS_TEXT);
+
         return ngx_http_webtorch_websocket_message(st, w->ws.opcode);
 
     case NGX_WEBTORCH_WS_EVENT_PING:

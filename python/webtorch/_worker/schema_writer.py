@@ -23,8 +23,8 @@ PAIR = 2
 _OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
 _STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS, _STREAM_GENERATE = 1, 2, 4, 8, 16
 
-# kinds whose calls may train
-_TRAINING = (Kind.TRAIN, Kind.HANDLER)
+# kinds whose calls may train; of a stream those of "open" and "close"
+_TRAINING = (Kind.TRAIN, Kind.HANDLER, Kind.STREAM)
 
 _METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
 _DTYPES: dict[Any, int] = {

@@ -35,6 +35,8 @@ location = /late { webtorch_handler app:until resume=60s idle=100ms; }
 location = /plain { webtorch_handler app:until; }
 location = /waiting { webtorch_handler app:waiting resume=60s timeout=100ms; }
 location = /door { webtorch_handler app:open_door; }
+location = /lingering { webtorch_handler app:lingering resume=60s; }
+location = /exit { webtorch_handler app:open_exit; }
 location = /pid { webtorch_handler app:pid; }
 """
 
@@ -48,9 +50,14 @@ def shared_server():
         yield server
 
 
-def test_open_that_returns_too_late(start):
-    """What it has opened is closed, its memory is not that of another stream meanwhile."""
+def test_open_and_close_that_take_long(start):
     server = start(SERVER, APP, http=HTTP)
+    check_open_that_returns_too_late(server)
+    check_answers_while_close_is_called(server)
+
+
+def check_open_that_returns_too_late(server):
+    """What it has opened is closed, its memory is not that of another stream meanwhile."""
     answer = server.post("/waiting", json=1)
     assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
     with duplex(server, "/until") as other:
@@ -58,6 +65,36 @@ def test_open_that_returns_too_late(start):
         server.wait_for_log("waited, and left with -7")
         other.send_row(3)
         assert other.row() == 3
+
+
+def check_answers_while_close_is_called(server):
+    """The client may not have them; what has failed has none, and no chunk is taken."""
+    with duplex(server, "/lingering") as client:
+        assert send_some(client, [5, 6]) == [5, 11]
+        client.finish()
+        assert client.line() == b""
+    with duplex(server, "/lingering") as failed:
+        failed.send_row(7)
+        failed.send(b"666\n")
+        assert [failed.row(), failed.row()["code"]] == [7, "handler_failed"]
+    server.wait_for_log("lingers with 11")
+    server.wait_for_log("lingers with 7")
+    for opened in (False, True):
+        for _ in range(2):
+            with duplex(server, "/lingering", *back(client, 1)) as again:
+                assert again.headers["stream-offset"] == "2"
+                again.send_row(9)
+                assert [*iter(again.line, b"")] == [b"11"]
+            with open_socket(server, f"/lingering?stream_id={client.headers['stream-id']}") as ws:
+                assert [json.loads(ws.recv(DEADLINE)) for _ in range(3)][1:] == [5, 11]
+                assert closed(ws) == (1000, "done")
+        gone = f"/lingering?stream_id={failed.headers['stream-id']}"
+        assert server.post(gone).status_code == 404
+        if not opened:
+            server.get("/exit")
+            server.wait_for_log("lingered with 11")
+            server.wait_for_log("lingered with 7")
+    assert server.log().count("lingers with") == 2
 
 
 def back(client: Duplex, offset: int) -> tuple[str, str]:
@@ -403,6 +440,67 @@ def test_worker_killed_in_a_call(server):
 
 
 # --- reloads ---
+
+
+TRAINING_APP = """
+import os, threading
+
+import torch, webtorch
+from jaxtyping import Float32
+from torch import Tensor, nn
+from webtorch import State
+
+model = webtorch.Model("m", nn.Linear(1, 1), lambda p: torch.optim.SGD(p, lr=0.01), lock=True)
+
+@webtorch.train
+def learn(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    y = model(x)
+    model.step((y - 2 * x).square().mean())
+    return y
+
+@webtorch.stream
+def taught(
+    x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
+) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
+    return s + x, s + x
+
+@taught.open
+def begin(request: webtorch.Request) -> Float32[Tensor, ""]:
+    assert threading.get_native_id() != os.getpid(), "the event loop would wait"
+    return learn(torch.ones(1, 1))[0, 0] * 0
+
+@taught.close
+def end(s: Float32[Tensor, ""]) -> None:
+    learn(s.view(1, 1))
+
+@webtorch.handler
+def steps(request):
+    return model.steps
+"""
+
+
+def test_open_and_close_train_in_strict_order(start):
+    """Their steps exclude those of all workers, and the event loop waits for none of them."""
+    server = start(
+        "location = /taught { webtorch_handler app:taught; }"
+        "location = /survives { webtorch_handler app:taught resume=60s; }"
+        "location = /learn { webtorch_handler app:learn; }"
+        "location = /steps { webtorch_handler app:steps; }",
+        TRAINING_APP,
+        http=HTTP,
+        workers=2,
+    )
+
+    def talk(n: int) -> None:
+        with duplex(server, "/survives" if n % 2 else "/taught") as client:
+            assert send_some(client, [1, 2]) == [1, 3]
+            assert server.post("/learn", [[1.0]]).status_code == 200
+            client.finish()
+            assert client.line() == b""
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(talk, range(24)))
+    wait_for(lambda: server.get("/steps").text == "72", "three steps of each stream")
 
 
 def test_reload_asks_clients_to_come_back(start):

@@ -5,6 +5,7 @@
  * events must be those of the input in one piece.
  */
 
+#include "ngx_webtorch_deflate.h"
 #include "ngx_webtorch_frame.h"
 #include "ngx_webtorch_ws.h"
 
@@ -111,6 +112,35 @@ fuzz_rows(fuzz_t *f, ngx_webtorch_bytes_t *in)
 }
 
 
+/* inflates into memory that is as large as the limit */
+
+static inline void
+fuzz_inflate(fuzz_t *f)
+{
+    ngx_webtorch_frame_e     rc;
+    ngx_webtorch_message_t   to;
+
+    static ngx_webtorch_inflate_t  *inflate;
+
+    if (inflate == NULL) {
+        inflate = ngx_webtorch_inflate_create();
+        fuzz_check(inflate != NULL, "no memory");
+    }
+
+    memset(&to, 0, sizeof(to));
+    fuzz_check(ngx_webtorch_message_reserve(&to, 16 * f->param + 1)
+               == NGX_WEBTORCH_FRAME_OK, "no memory");
+
+    ngx_webtorch_inflate_begin(inflate, &f->m);
+    rc = ngx_webtorch_inflate_read(inflate, &to);
+
+    fuzz_check(to.len <= to.size, "limit");
+    fuzz_event(f, 32 + rc, to.data, to.len);
+
+    ngx_webtorch_message_free(&to);
+}
+
+
 int
 fuzz_websocket(fuzz_t *f, ngx_webtorch_bytes_t *in)
 {
@@ -121,6 +151,7 @@ fuzz_websocket(fuzz_t *f, ngx_webtorch_bytes_t *in)
     }
 
     f->m.limit = f->param;
+    f->ws.deflate = f->param & 1;
 
     for ( ;; ) {
         event = ngx_webtorch_ws_read(&f->ws, &f->m, in);
@@ -135,6 +166,12 @@ fuzz_websocket(fuzz_t *f, ngx_webtorch_bytes_t *in)
 
         case NGX_WEBTORCH_WS_EVENT_MESSAGE:
             fuzz_event(f, 16 + f->ws.opcode, f->m.data, f->m.len);
+
+            if (f->ws.deflated) {
+                fuzz_check(f->ws.deflate, "it was not allowed");
+                fuzz_inflate(f);
+            }
+
             ngx_webtorch_message_reset(&f->m);
             break;
 
