@@ -244,7 +244,10 @@ ngx_webtorch_content_begins_json(const unsigned char *p, size_t len)
 }
 
 
-/* word: in lower case */
+/*
+ * word: in lower case, begins with a letter.  A client may send a long text, so
+ * only what begins with this letter is compared.
+ */
 
 int
 ngx_webtorch_content_contains(const ngx_webtorch_part_t *text, const char *word)
@@ -254,7 +257,9 @@ ngx_webtorch_content_contains(const ngx_webtorch_part_t *text, const char *word)
     n = strlen(word);
 
     for (i = 0; i + n <= text->len; i++) {
-        if (strncasecmp(text->data + i, word, n) == 0) {
+        if ((text->data[i] | 0x20) == word[0]
+            && strncasecmp(text->data + i, word, n) == 0)
+        {
             return 1;
         }
     }

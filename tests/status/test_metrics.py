@@ -29,6 +29,8 @@ def train(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
 @webtorch.handler
 def count(request):
     words.labels(language='a"b\\\\c').inc(2.5)
+    for letter in "ab":
+        words.labels(language=letter * 300).inc()
     depth.set(3)
     peak.set(os.getpid())
     sizes.observe(2)
@@ -65,6 +67,8 @@ def test_metrics_of_users_and_models():
         language = {"language": 'a"b\\c'}
         assert value(samples, "app_words_total", **language) == 2.5 * calls
         assert value(samples, "app_depth") == 6
+        workers = nginx.log().count("metric app_words_total has labels of more than 256 bytes")
+        assert workers == 2  # that of each, once
         assert value(samples, "app_peak") == max(pids)
         assert value(samples, "app_sizes_count") == 2 * calls
         assert value(samples, "app_sizes_bucket", le="10") == calls

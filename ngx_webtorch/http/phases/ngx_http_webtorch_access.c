@@ -11,11 +11,6 @@
 #include "ngx_http_webtorch_score.h"
 
 #include <math.h>
-#include <stdio.h>
-
-
-/* "%.6g" */
-#define NGX_HTTP_WEBTORCH_NUMBER_LEN  32
 
 
 struct ngx_http_webtorch_access_s {
@@ -429,7 +424,6 @@ ngx_int_t
 ngx_http_webtorch_access_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    int                              n;
     ngx_str_t                       *verdict;
     ngx_http_webtorch_phases_ctx_t  *ctx;
 
@@ -459,9 +453,7 @@ ngx_http_webtorch_access_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    n = snprintf((char *) v->data, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%.6g",
-                 ctx->score);
-    v->len = (unsigned) n;
+    v->len = (unsigned) ngx_http_webtorch_write_double(v->data, ctx->score, 6);
 
     return NGX_OK;
 }

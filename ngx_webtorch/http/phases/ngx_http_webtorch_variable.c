@@ -16,10 +16,6 @@
 #include <stdio.h>
 
 
-/* a number as text */
-#define NGX_HTTP_WEBTORCH_NUMBER_LEN  32
-
-
 struct ngx_http_webtorch_set_s {
     ngx_http_webtorch_feature_handler_t  fh;
     ngx_str_t                            name;
@@ -338,10 +334,10 @@ ngx_http_webtorch_write_number(char *p, int32_t dtype, const void *number)
 
     /* integers of 32 bits have at most ten digits */
 
-    return snprintf(p, NGX_HTTP_WEBTORCH_NUMBER_LEN,
+    return (int) ngx_http_webtorch_write_double((u_char *) p,
+                    ngx_webtorch_number(dtype, number),
                     (ngx_webtorch_dtypes[dtype].kind == NGX_WEBTORCH_KIND_FLOAT)
-                        ? "%.6g" : "%.10g",
-                    ngx_webtorch_number(dtype, number));
+                        ? 6 : 10);
 }
 
 

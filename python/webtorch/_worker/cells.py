@@ -1,5 +1,7 @@
 """Cells in the memory that workers share, see `webtorch._cells`."""
 
+import logging
+
 from webtorch._cells import Wanted
 from webtorch._native import ffi, lib
 
@@ -7,12 +9,19 @@ from webtorch._native import ffi, lib
 _MAX_KEY = 256
 _MAX_HELP = 127
 
+_told: set[str] = set()
+
+log = logging.getLogger("webtorch")
+
 
 def open_cells(wanted: Wanted, size: int) -> memoryview | None:
     """Return the memory of a metric's cells in this worker; None if it is not counted."""
     name = wanted.name.encode()
     labels = wanted.labels.encode("utf-8", "replace")
     if len(name) + len(labels) > _MAX_KEY:
+        if wanted.name not in _told:
+            _told.add(wanted.name)
+            log.error("metric %s has labels of more than %d bytes", wanted.name, _MAX_KEY)
         return None
     cells = lib.ngx_webtorch_metrics_open(
         wanted.kind,

@@ -3,6 +3,9 @@
 import os
 import re
 import signal
+import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -522,3 +525,35 @@ def test_model_not_loaded(start):
     wait_for(lambda: server.workers() not in ([], [worker]), "another worker")
     assert server.get("/x").status_code == 200
     server.wait_for_log("has not scored a request: it is not loaded")
+
+
+LOCALE_APP = """
+import webtorch
+from torch import Tensor
+import locale
+import os
+from jaxtyping import Float32
+
+os.environ["LOCPATH"] = "{path}"
+locale.setlocale(locale.LC_NUMERIC, "comma")
+
+
+@webtorch.infer
+def half(request: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    return request * 0 + 0.25
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/usr/share/i18n/locales/de_DE").exists(), reason="no sources of locales"
+)
+def test_numbers_have_points_in_any_locale(start):
+    with tempfile.TemporaryDirectory() as where:
+        os.chmod(where, 0o755)  # workers of another user read it
+        subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", f"{where}/comma"], check=True)
+        server = start(
+            "location / { webtorch_access app:half; webtorch_set $number app:half;"
+            ' add_header Score "$webtorch_access_score $number"; empty_gif; }',
+            LOCALE_APP.format(path=where),
+        )
+        assert server.get("/").headers["Score"] == "0.25 0.25"
