@@ -1249,7 +1249,7 @@ static int cffi_start_python(void)
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 162), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t)
@@ -1258,24 +1258,24 @@ static void *_cffi_types[] = {
 /*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, char *, size_t)
 /*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /*  9 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char *
+/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 162), // char *
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 15 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t *
+/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_schema_t *
 /* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
 /* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 22 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t const *
+/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_schema_t const *
 /* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, float const *, uint32_t)
 /* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // float const *
+/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // float const *
 /* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t)
@@ -1287,11 +1287,11 @@ static void *_cffi_types[] = {
 /* 36 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_batch_t *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_batch_t *
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, webtorch_params_t const *)
 /* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 218), // webtorch_params_t const *
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_params_t const *
 /* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(void)
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1299,7 +1299,7 @@ static void *_cffi_types[] = {
 /* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t *
+/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_form_t *
 /* 52 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
@@ -1307,11 +1307,11 @@ static void *_cffi_types[] = {
 /* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_part_t *
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_part_t *
 /* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, char const *, size_t)
-/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_job_t *
+/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_job_t *
 /* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1324,27 +1324,27 @@ static void *_cffi_types[] = {
 /* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, webtorch_reply_t const *)
 /* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t const *
+/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_reply_t const *
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_wanted_t const *
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_wanted_t const *
 /* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_block_t *
+/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 212), // webtorch_block_t *
 /* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t const *
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_span_t const *
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_form_t const *
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 235), // webtorch_span_t const *
 /* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // uint64_t *
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_sample_t *
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_sample_t *
 /* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_server_t *
+/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 233), // webtorch_server_t *
 /* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
@@ -1357,7 +1357,7 @@ static void *_cffi_types[] = {
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // webtorch_rows_t * *
+/* 109 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // webtorch_rows_t * *
 /* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 90), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
@@ -1365,127 +1365,133 @@ static void *_cffi_types[] = {
 /* 114 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 115 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 116 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // double const *
+/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // double const *
 /* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int)
-/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int, char const *, size_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 125 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t)
-/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t, uint32_t)
-/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(char const *, size_t)
+/* 121 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 122 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(int)
+/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(int, char const *, size_t)
+/* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 129 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 130 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(uint32_t)
 /* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint64_t)
-/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
-/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void *)
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // void *
-/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void)
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t const *
-/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_rows_t *)
-/* 149 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t *
-/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_settings_t const *)
-/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // webtorch_settings_t const *
-/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t const *
-/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
-/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 159 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[16][64]
-/* 160 */ (_cffi_opcode_t)(16),
-/* 161 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[256]
-/* 162 */ (_cffi_opcode_t)(256),
-/* 163 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[32][64]
-/* 164 */ (_cffi_opcode_t)(32),
-/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[512]
-/* 166 */ (_cffi_opcode_t)(512),
-/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[64]
-/* 168 */ (_cffi_opcode_t)(64),
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[74]
-/* 170 */ (_cffi_opcode_t)(74),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[8][64]
-/* 172 */ (_cffi_opcode_t)(8),
-/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // float[8]
-/* 176 */ (_cffi_opcode_t)(8),
-/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 175), // float[8][8]
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(uint32_t, uint32_t)
+/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(uint64_t)
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(void *)
+/* 143 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // void *
+/* 144 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(void)
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 148 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
+/* 149 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 150 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_failure_t const *
+/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 152 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(webtorch_rows_t *)
+/* 153 */ _CFFI_OP(_CFFI_OP_POINTER, 230), // webtorch_rows_t *
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 155 */ _CFFI_OP(_CFFI_OP_FUNCTION, 210), // void()(webtorch_settings_t const *)
+/* 156 */ _CFFI_OP(_CFFI_OP_POINTER, 234), // webtorch_settings_t const *
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 153), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 159 */ _CFFI_OP(_CFFI_OP_POINTER, 230), // webtorch_rows_t const *
+/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
+/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 163 */ _CFFI_OP(_CFFI_OP_ARRAY, 162), // char[16]
+/* 164 */ (_cffi_opcode_t)(16),
+/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[16][64]
+/* 166 */ (_cffi_opcode_t)(16),
+/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 162), // char[256]
+/* 168 */ (_cffi_opcode_t)(256),
+/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[32][64]
+/* 170 */ (_cffi_opcode_t)(32),
+/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 162), // char[512]
+/* 172 */ (_cffi_opcode_t)(512),
+/* 173 */ _CFFI_OP(_CFFI_OP_ARRAY, 162), // char[64]
+/* 174 */ (_cffi_opcode_t)(64),
+/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 162), // char[74]
+/* 176 */ (_cffi_opcode_t)(74),
+/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[8][64]
 /* 178 */ (_cffi_opcode_t)(8),
-/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
-/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t)
-/* 182 */ _CFFI_OP(_CFFI_OP_POINTER, 34), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // int(*)(void)
-/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 185 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[10]
-/* 187 */ (_cffi_opcode_t)(10),
-/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[8]
-/* 189 */ (_cffi_opcode_t)(8),
-/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
-/* 191 */ (_cffi_opcode_t)(32),
-/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
-/* 193 */ (_cffi_opcode_t)(64),
-/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // uintptr_t[32]
-/* 196 */ (_cffi_opcode_t)(32),
-/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[32]
-/* 198 */ (_cffi_opcode_t)(32),
-/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[64]
-/* 200 */ (_cffi_opcode_t)(64),
-/* 201 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void(*)(int)
-/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void(*)(void)
-/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // void(*)(webtorch_settings_t const *)
-/* 204 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_counters_t *
-/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t *
-/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_gap_t[32]
-/* 214 */ (_cffi_opcode_t)(32),
-/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_header_t *
-/* 216 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 220 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t *
-/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
-/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_request_t *
-/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
-/* 224 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
-/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
-/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
-/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
-/* 228 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
-/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
-/* 230 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
-/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[32]
-/* 232 */ (_cffi_opcode_t)(32),
-/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[64]
-/* 234 */ (_cffi_opcode_t)(64),
-/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
-/* 236 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
-/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
+/* 179 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 180 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 181 */ _CFFI_OP(_CFFI_OP_ARRAY, 180), // float[8]
+/* 182 */ (_cffi_opcode_t)(8),
+/* 183 */ _CFFI_OP(_CFFI_OP_ARRAY, 181), // float[8][8]
+/* 184 */ (_cffi_opcode_t)(8),
+/* 185 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
+/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 187 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t)
+/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 34), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 189 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // int(*)(void)
+/* 190 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 191 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // int64_t[10]
+/* 193 */ (_cffi_opcode_t)(10),
+/* 194 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // int64_t[8]
+/* 195 */ (_cffi_opcode_t)(8),
+/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
+/* 197 */ (_cffi_opcode_t)(32),
+/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
+/* 199 */ (_cffi_opcode_t)(64),
+/* 200 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 200), // uintptr_t[32]
+/* 202 */ (_cffi_opcode_t)(32),
+/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 143), // void *[32]
+/* 204 */ (_cffi_opcode_t)(32),
+/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 143), // void *[64]
+/* 206 */ (_cffi_opcode_t)(64),
+/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 124), // void(*)(int)
+/* 208 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // void(*)(void)
+/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 155), // void(*)(webtorch_settings_t const *)
+/* 210 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 213 */ _CFFI_OP(_CFFI_OP_POINTER, 214), // webtorch_counters_t *
+/* 214 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_failure_t *
+/* 216 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 219 */ _CFFI_OP(_CFFI_OP_ARRAY, 218), // webtorch_gap_t[32]
+/* 220 */ (_cffi_opcode_t)(32),
+/* 221 */ _CFFI_OP(_CFFI_OP_POINTER, 222), // webtorch_header_t *
+/* 222 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 224 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 226 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_reply_t *
+/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
+/* 228 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_request_t *
+/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
+/* 230 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
+/* 231 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
+/* 232 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
+/* 233 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
+/* 234 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
+/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
+/* 236 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
+/* 237 */ _CFFI_OP(_CFFI_OP_ARRAY, 236), // webtorch_spec_t[32]
+/* 238 */ (_cffi_opcode_t)(32),
+/* 239 */ _CFFI_OP(_CFFI_OP_ARRAY, 236), // webtorch_spec_t[64]
+/* 240 */ (_cffi_opcode_t)(64),
+/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
+/* 242 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
+/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1754,6 +1760,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
   { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
   { char(*tmp)[256] = &p->model; (void)tmp; }
+  { char(*tmp)[16] = &p->device; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -2768,10 +2775,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg0, (char **)&x0);
+      _cffi_type(143), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(143), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2899,10 +2906,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(146), arg2, (char **)&x2);
+      _cffi_type(150), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(146), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(150), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3331,10 +3338,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg0, (char **)&x0);
+      _cffi_type(143), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(143), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3542,6 +3549,52 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_reply_item _cffi_d_ngx_webtorch_reply_item
 #endif
 
+static void _cffi_d_ngx_webtorch_retire(char const * x0, size_t x1)
+{
+  ngx_webtorch_retire(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_retire(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  size_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_retire", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, size_t);
+  if (x1 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_retire(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_retire _cffi_d_ngx_webtorch_retire
+#endif
+
 static void _cffi_d_ngx_webtorch_rows_cancel(webtorch_rows_t * x0)
 {
   ngx_webtorch_rows_cancel(x0);
@@ -3555,10 +3608,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(153), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(153), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3665,10 +3718,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(153), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(153), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3762,10 +3815,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(155), arg0, (char **)&x0);
+      _cffi_type(159), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(155), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(159), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3777,7 +3830,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(149));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(153));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3822,10 +3875,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(153), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(153), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4087,6 +4140,15 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
 {
   int n = (WEBTORCH_DELETE) <= 0;
   *o = (unsigned long long)((WEBTORCH_DELETE) | 0);  /* check that WEBTORCH_DELETE is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEVICE_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEVICE_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEVICE_LEN) | 0);  /* check that WEBTORCH_DEVICE_LEN is an integer */
   if (!_cffi_check_int(*o, n, 16U))
     n |= 2;
   return n;
@@ -4779,6 +4841,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEVICE_LEN", (void *)_cffi_const_WEBTORCH_DEVICE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DROP_SLOT", (void *)_cffi_const_WEBTORCH_DROP_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FIND", (void *)_cffi_const_WEBTORCH_FIND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4858,60 +4921,61 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_async_begin },
   { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_cancelled },
   { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 47), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 145), (void *)_cffi_d_ngx_webtorch_async_flush },
   { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_take },
   { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_publish },
   { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_balancer_samples },
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_balancer_scale },
   { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_balancer_servers },
   { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 142), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 143), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 147), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_form_decode },
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 127), (void *)_cffi_d_ngx_webtorch_log },
   { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 112), (void *)_cffi_d_ngx_webtorch_metrics_open },
   { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 99), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 203), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 181), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 180), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 179), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 182), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 202), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 201), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 139), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 189), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 209), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 187), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 186), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 185), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 189), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 188), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 208), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 207), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 142), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 67), (void *)_cffi_d_ngx_webtorch_reply_body },
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 120), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 152), (void *)_cffi_d_ngx_webtorch_rows_cancel },
   { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_rows_direct },
   { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 152), (void *)_cffi_d_ngx_webtorch_rows_free },
   { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 20), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 158), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 145), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 152), (void *)_cffi_d_ngx_webtorch_rows_wait },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 145), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 145), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 145), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 145), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -4945,13 +5009,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 63) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 192) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 201) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -4960,7 +5024,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 186) },
+             _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -4975,7 +5039,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -4987,7 +5051,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
              _CFFI_OP(_CFFI_OP_NOOP, 100) },
@@ -5008,19 +5072,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 235) },
+               _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 235) },
+              _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 221) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5044,19 +5108,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 169) },
+                _CFFI_OP(_CFFI_OP_NOOP, 175) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 229) },
+               _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5068,13 +5132,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 161) },
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 235) },
+             _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5083,28 +5147,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 209) },
+               _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 222) },
+               _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
               _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+              _CFFI_OP(_CFFI_OP_NOOP, 143) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 139) },
+             _CFFI_OP(_CFFI_OP_NOOP, 143) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5113,67 +5177,67 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 177) },
+               _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 229) },
+                _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 229) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 229) },
+               _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 221) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 230) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5188,7 +5252,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+              _CFFI_OP(_CFFI_OP_NOOP, 143) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5239,10 +5303,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 197) },
+              _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5251,13 +5315,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5266,10 +5330,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 11) },
@@ -5278,28 +5342,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5314,10 +5378,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 233) },
+              _CFFI_OP(_CFFI_OP_NOOP, 239) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 231) },
+               _CFFI_OP(_CFFI_OP_NOOP, 237) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5332,7 +5396,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+            _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5344,13 +5408,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 163) },
+            _CFFI_OP(_CFFI_OP_NOOP, 169) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5359,10 +5423,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 213) },
+            _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 161) },
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+  { "device", offsetof(webtorch_schema_t, device),
+              sizeof(((webtorch_schema_t *)0)->device),
+              _CFFI_OP(_CFFI_OP_NOOP, 163) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5374,19 +5441,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+             _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5395,16 +5462,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 161) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5425,22 +5492,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 100) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 173) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5474,75 +5541,75 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 205, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 211, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 206, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 212, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 208, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 214, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 6 },
-  { "$webtorch_failure_t", 210, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 216, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 30, 5 },
-  { "$webtorch_form_t", 211, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 217, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 35, 12 },
-  { "$webtorch_gap_t", 212, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_gap_t", 218, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 47, 4 },
-  { "$webtorch_header_t", 216, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 222, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 51, 2 },
-  { "$webtorch_job_t", 217, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 223, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 53, 10 },
-  { "$webtorch_params_t", 218, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 224, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 63, 9 },
-  { "$webtorch_part_t", 219, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_part_t", 225, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 72, 6 },
-  { "$webtorch_reply_t", 221, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 227, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 78, 9 },
-  { "$webtorch_request_t", 223, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 229, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 87, 15 },
-  { "$webtorch_rows_t", 224, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_rows_t", 230, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 102, 17 },
-  { "$webtorch_sample_t", 225, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 231, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 119, 5 },
-  { "$webtorch_schema_t", 226, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 124, 25 },
-  { "$webtorch_server_t", 227, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 149, 7 },
-  { "$webtorch_settings_t", 228, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 156, 11 },
-  { "$webtorch_span_t", 229, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 167, 3 },
-  { "$webtorch_spec_t", 230, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 170, 5 },
-  { "$webtorch_str_t", 235, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 175, 2 },
-  { "$webtorch_text_t", 236, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 177, 2 },
-  { "$webtorch_wanted_t", 237, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 179, 6 },
+  { "$webtorch_schema_t", 232, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 124, 26 },
+  { "$webtorch_server_t", 233, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 150, 7 },
+  { "$webtorch_settings_t", 234, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 157, 11 },
+  { "$webtorch_span_t", 235, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 168, 3 },
+  { "$webtorch_spec_t", 236, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 171, 5 },
+  { "$webtorch_str_t", 241, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 176, 2 },
+  { "$webtorch_text_t", 242, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 178, 2 },
+  { "$webtorch_wanted_t", 243, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 180, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 205 },
-  { "webtorch_block_t", 206 },
-  { "webtorch_counters_t", 208 },
-  { "webtorch_failure_t", 210 },
-  { "webtorch_form_t", 211 },
-  { "webtorch_gap_t", 212 },
-  { "webtorch_header_t", 216 },
-  { "webtorch_job_t", 217 },
-  { "webtorch_params_t", 218 },
-  { "webtorch_part_t", 219 },
-  { "webtorch_reply_t", 221 },
-  { "webtorch_request_t", 223 },
-  { "webtorch_rows_t", 224 },
-  { "webtorch_sample_t", 225 },
-  { "webtorch_schema_t", 226 },
-  { "webtorch_server_t", 227 },
-  { "webtorch_settings_t", 228 },
-  { "webtorch_span_t", 229 },
-  { "webtorch_spec_t", 230 },
-  { "webtorch_str_t", 235 },
-  { "webtorch_text_t", 236 },
-  { "webtorch_wanted_t", 237 },
+  { "webtorch_batch_t", 211 },
+  { "webtorch_block_t", 212 },
+  { "webtorch_counters_t", 214 },
+  { "webtorch_failure_t", 216 },
+  { "webtorch_form_t", 217 },
+  { "webtorch_gap_t", 218 },
+  { "webtorch_header_t", 222 },
+  { "webtorch_job_t", 223 },
+  { "webtorch_params_t", 224 },
+  { "webtorch_part_t", 225 },
+  { "webtorch_reply_t", 227 },
+  { "webtorch_request_t", 229 },
+  { "webtorch_rows_t", 230 },
+  { "webtorch_sample_t", 231 },
+  { "webtorch_schema_t", 232 },
+  { "webtorch_server_t", 233 },
+  { "webtorch_settings_t", 234 },
+  { "webtorch_span_t", 235 },
+  { "webtorch_spec_t", 236 },
+  { "webtorch_str_t", 241 },
+  { "webtorch_text_t", 242 },
+  { "webtorch_wanted_t", 243 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5552,12 +5619,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  145,  /* num_globals */
+  147,  /* num_globals */
   22,  /* num_struct_unions */
   0,  /* num_enums */
   22,  /* num_typenames */
   NULL,  /* no includes */
-  238,  /* num_types */
+  244,  /* num_types */
   1,  /* flags */
 };
 

@@ -172,11 +172,28 @@ ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
 }
 
 
+/* steps of training are made in the order of the batches */
+
+ngx_uint_t
+ngx_webtorch_handler_threads(ngx_webtorch_handler_t *handler)
+{
+    if (handler->schema.kind == WEBTORCH_HANDLER) {
+        return NGX_WEBTORCH_THREADS;
+    }
+
+    return (ngx_webtorch_handler_on_device(handler)
+            && handler->schema.kind == WEBTORCH_INFER)
+               ? NGX_WEBTORCH_DEVICE_THREADS : 1;
+}
+
+
 void
 ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler)
 {
-    if (handler->schema.waits && handler->mode == NGX_WEBTORCH_MODE_AUTO) {
-        /* the event loop must not wait for another worker */
+    if ((handler->schema.waits || ngx_webtorch_handler_on_device(handler))
+        && handler->mode == NGX_WEBTORCH_MODE_AUTO)
+    {
+        /* the event loop must not wait for another worker or for a device */
         handler->mode = NGX_WEBTORCH_MODE_THREAD;
     }
 
