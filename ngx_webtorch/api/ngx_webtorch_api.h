@@ -107,6 +107,10 @@ typedef struct {
     /* "model=" as far as it has no variables, which C sets before Python
        describes the handler; empty: not set */
     char             model[WEBTORCH_CHOICE_LEN];
+
+    /* what "webtorch_device" says, which C sets before Python describes the
+       handler, then the device that it runs on; empty: the CPU */
+    char             device[WEBTORCH_DEVICE_LEN];
 } webtorch_schema_t;
 
 
@@ -627,6 +631,12 @@ void ngx_webtorch_block_restore(uint32_t id);
 /* whether this worker writes checkpoints, in the calling thread */
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
+
+/*
+ * This worker cannot serve any more: it is replaced when another one may take
+ * over, and answers its requests before it exits.  The text is logged.
+ */
+void ngx_webtorch_retire(const char *text, size_t len);
 
 /* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);

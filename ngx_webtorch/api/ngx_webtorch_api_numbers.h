@@ -89,6 +89,9 @@
 /* a model or a function, "@", a version and a zero byte */
 #define WEBTORCH_CHOICE_LEN   256
 
+/* a device, as cuda:1, and a zero byte */
+#define WEBTORCH_DEVICE_LEN   16
+
 /* outputs of more bytes than this may be sent from where they are */
 #define WEBTORCH_COPY_SIZE    4096
 

@@ -1249,7 +1249,7 @@ static int cffi_start_python(void)
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t)
@@ -1258,7 +1258,7 @@ static void *_cffi_types[] = {
 /*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, char *, size_t)
 /*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /*  9 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // char *
+/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // char *
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, size_t, int)
@@ -1270,18 +1270,18 @@ static void *_cffi_types[] = {
 /* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 21 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 22 */ _CFFI_OP(_CFFI_OP_POINTER, 242), // webtorch_schema_t *
+/* 22 */ _CFFI_OP(_CFFI_OP_POINTER, 248), // webtorch_schema_t *
 /* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
 /* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 28 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 29 */ _CFFI_OP(_CFFI_OP_POINTER, 242), // webtorch_schema_t const *
+/* 29 */ _CFFI_OP(_CFFI_OP_POINTER, 248), // webtorch_schema_t const *
 /* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, float const *, uint32_t)
 /* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 33 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // float const *
+/* 33 */ _CFFI_OP(_CFFI_OP_POINTER, 195), // float const *
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, uint32_t)
@@ -1293,11 +1293,11 @@ static void *_cffi_types[] = {
 /* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 220), // webtorch_batch_t *
+/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_batch_t *
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, webtorch_params_t const *)
 /* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 233), // webtorch_params_t const *
+/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_params_t const *
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(void)
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1305,7 +1305,7 @@ static void *_cffi_types[] = {
 /* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
 /* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_form_t *
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_form_t *
 /* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
@@ -1313,11 +1313,11 @@ static void *_cffi_types[] = {
 /* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 57),
-/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 234), // webtorch_part_t *
+/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_part_t *
 /* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, char const *, size_t)
-/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_job_t *
+/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // webtorch_job_t *
 /* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1330,32 +1330,32 @@ static void *_cffi_types[] = {
 /* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, webtorch_reply_t const *)
 /* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
-/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_reply_t const *
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_reply_t const *
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 253), // webtorch_wanted_t const *
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_wanted_t const *
 /* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_block_t *
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_block_t *
 /* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_form_t const *
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 245), // webtorch_span_t const *
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_form_t const *
+/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_span_t const *
 /* 92 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
 /* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
-/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_sample_t *
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // webtorch_sample_t *
 /* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
 /* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 235), // webtorch_peer_t *
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_peer_t *
 /* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_server_t *
+/* 107 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_server_t *
 /* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
@@ -1368,11 +1368,11 @@ static void *_cffi_types[] = {
 /* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 120 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // webtorch_rows_t * *
+/* 120 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // webtorch_rows_t * *
 /* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_str_t *
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_str_t *
 /* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 96), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
@@ -1380,128 +1380,134 @@ static void *_cffi_types[] = {
 /* 129 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 130 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 131 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 188), // double const *
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 194), // double const *
 /* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(int)
-/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(int, char const *, size_t)
-/* 139 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 140 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 141 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(uint32_t)
-/* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(uint32_t, uint32_t)
-/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(char const *, size_t)
+/* 136 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(int)
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(int, char const *, size_t)
+/* 143 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(uint32_t)
 /* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(uint64_t)
-/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
-/* 152 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(void *)
-/* 154 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // void *
-/* 155 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(void)
-/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 159 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
-/* 160 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_failure_t const *
-/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(webtorch_rows_t *)
-/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_rows_t *
-/* 165 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION, 219), // void()(webtorch_settings_t const *)
-/* 167 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // webtorch_settings_t const *
-/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 164), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_rows_t const *
-/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
-/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // char[16][64]
-/* 175 */ (_cffi_opcode_t)(16),
-/* 176 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[256]
-/* 177 */ (_cffi_opcode_t)(256),
-/* 178 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // char[32][64]
-/* 179 */ (_cffi_opcode_t)(32),
-/* 180 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[512]
-/* 181 */ (_cffi_opcode_t)(512),
-/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[64]
-/* 183 */ (_cffi_opcode_t)(64),
-/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // char[74]
-/* 185 */ (_cffi_opcode_t)(74),
-/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // char[8][64]
-/* 187 */ (_cffi_opcode_t)(8),
-/* 188 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 189 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 189), // float[8]
-/* 191 */ (_cffi_opcode_t)(8),
-/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 190), // float[8][8]
+/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(uint32_t, uint32_t)
+/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(uint64_t)
+/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(void *)
+/* 158 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // void *
+/* 159 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(void)
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 163 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_failure_t const *
+/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(webtorch_rows_t *)
+/* 168 */ _CFFI_OP(_CFFI_OP_POINTER, 246), // webtorch_rows_t *
+/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 170 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(webtorch_settings_t const *)
+/* 171 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_settings_t const *
+/* 172 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION, 168), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 174 */ _CFFI_OP(_CFFI_OP_POINTER, 246), // webtorch_rows_t const *
+/* 175 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 176 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
+/* 177 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 178 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[16]
+/* 179 */ (_cffi_opcode_t)(16),
+/* 180 */ _CFFI_OP(_CFFI_OP_ARRAY, 188), // char[16][64]
+/* 181 */ (_cffi_opcode_t)(16),
+/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[256]
+/* 183 */ (_cffi_opcode_t)(256),
+/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 188), // char[32][64]
+/* 185 */ (_cffi_opcode_t)(32),
+/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[512]
+/* 187 */ (_cffi_opcode_t)(512),
+/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[64]
+/* 189 */ (_cffi_opcode_t)(64),
+/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[74]
+/* 191 */ (_cffi_opcode_t)(74),
+/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 188), // char[8][64]
 /* 193 */ (_cffi_opcode_t)(8),
-/* 194 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
-/* 195 */ _CFFI_OP(_CFFI_OP_POINTER, 19), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 196 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(uint32_t, uint32_t)
-/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 40), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 198 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // int(*)(void)
-/* 199 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 200 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 200), // int64_t[10]
-/* 202 */ (_cffi_opcode_t)(10),
-/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 200), // int64_t[8]
-/* 204 */ (_cffi_opcode_t)(8),
-/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
-/* 206 */ (_cffi_opcode_t)(32),
-/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
-/* 208 */ (_cffi_opcode_t)(64),
-/* 209 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 210 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // uintptr_t[32]
-/* 211 */ (_cffi_opcode_t)(32),
-/* 212 */ _CFFI_OP(_CFFI_OP_ARRAY, 154), // void *[32]
-/* 213 */ (_cffi_opcode_t)(32),
-/* 214 */ _CFFI_OP(_CFFI_OP_ARRAY, 154), // void *[64]
-/* 215 */ (_cffi_opcode_t)(64),
-/* 216 */ _CFFI_OP(_CFFI_OP_POINTER, 135), // void(*)(int)
-/* 217 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // void(*)(void)
-/* 218 */ _CFFI_OP(_CFFI_OP_POINTER, 166), // void(*)(webtorch_settings_t const *)
-/* 219 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 220 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_counters_t *
-/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 224 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_failure_t *
-/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 227), // webtorch_gap_t[32]
-/* 229 */ (_cffi_opcode_t)(32),
-/* 230 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_header_t *
-/* 231 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 232 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 233 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 234 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
-/* 236 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_reply_t *
-/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
-/* 238 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_request_t *
-/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
-/* 240 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
-/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
-/* 242 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
-/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
-/* 244 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
-/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
-/* 246 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
-/* 247 */ _CFFI_OP(_CFFI_OP_ARRAY, 246), // webtorch_spec_t[32]
-/* 248 */ (_cffi_opcode_t)(32),
-/* 249 */ _CFFI_OP(_CFFI_OP_ARRAY, 246), // webtorch_spec_t[64]
-/* 250 */ (_cffi_opcode_t)(64),
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
-/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
-/* 253 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_wanted_t
+/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 195 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // float[8]
+/* 197 */ (_cffi_opcode_t)(8),
+/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 196), // float[8][8]
+/* 199 */ (_cffi_opcode_t)(8),
+/* 200 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
+/* 201 */ _CFFI_OP(_CFFI_OP_POINTER, 19), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(uint32_t, uint32_t)
+/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 40), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 204 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // int(*)(void)
+/* 205 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 206 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 206), // int64_t[10]
+/* 208 */ (_cffi_opcode_t)(10),
+/* 209 */ _CFFI_OP(_CFFI_OP_ARRAY, 206), // int64_t[8]
+/* 210 */ (_cffi_opcode_t)(8),
+/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
+/* 212 */ (_cffi_opcode_t)(32),
+/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
+/* 214 */ (_cffi_opcode_t)(64),
+/* 215 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // uintptr_t[32]
+/* 217 */ (_cffi_opcode_t)(32),
+/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // void *[32]
+/* 219 */ (_cffi_opcode_t)(32),
+/* 220 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // void *[64]
+/* 221 */ (_cffi_opcode_t)(64),
+/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 139), // void(*)(int)
+/* 223 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // void(*)(void)
+/* 224 */ _CFFI_OP(_CFFI_OP_POINTER, 170), // void(*)(webtorch_settings_t const *)
+/* 225 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 228 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_counters_t *
+/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 230 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_failure_t *
+/* 231 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 232 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 233 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 234 */ _CFFI_OP(_CFFI_OP_ARRAY, 233), // webtorch_gap_t[32]
+/* 235 */ (_cffi_opcode_t)(32),
+/* 236 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_header_t *
+/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 238 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 240 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
+/* 242 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_reply_t *
+/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
+/* 244 */ _CFFI_OP(_CFFI_OP_POINTER, 245), // webtorch_request_t *
+/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
+/* 246 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
+/* 247 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
+/* 248 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
+/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
+/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
+/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
+/* 253 */ _CFFI_OP(_CFFI_OP_ARRAY, 252), // webtorch_spec_t[32]
+/* 254 */ (_cffi_opcode_t)(32),
+/* 255 */ _CFFI_OP(_CFFI_OP_ARRAY, 252), // webtorch_spec_t[64]
+/* 256 */ (_cffi_opcode_t)(64),
+/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
+/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
+/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1785,6 +1791,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
   { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
   { char(*tmp)[256] = &p->model; (void)tmp; }
+  { char(*tmp)[16] = &p->device; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -2961,10 +2968,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(154), arg0, (char **)&x0);
+      _cffi_type(158), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(154), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(158), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3092,10 +3099,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(161), arg2, (char **)&x2);
+      _cffi_type(165), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(161), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(165), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3524,10 +3531,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(154), arg0, (char **)&x0);
+      _cffi_type(158), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(154), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(158), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3735,6 +3742,52 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_reply_item _cffi_d_ngx_webtorch_reply_item
 #endif
 
+static void _cffi_d_ngx_webtorch_retire(char const * x0, size_t x1)
+{
+  ngx_webtorch_retire(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_retire(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  size_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_retire", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, size_t);
+  if (x1 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_retire(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_retire _cffi_d_ngx_webtorch_retire
+#endif
+
 static void _cffi_d_ngx_webtorch_rows_cancel(webtorch_rows_t * x0)
 {
   ngx_webtorch_rows_cancel(x0);
@@ -3748,10 +3801,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(164), arg0, (char **)&x0);
+      _cffi_type(168), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(164), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(168), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3858,10 +3911,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(164), arg0, (char **)&x0);
+      _cffi_type(168), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(164), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(168), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3955,10 +4008,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(170), arg0, (char **)&x0);
+      _cffi_type(174), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(170), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(174), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3970,7 +4023,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(164));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(168));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4015,10 +4068,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(164), arg0, (char **)&x0);
+      _cffi_type(168), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(164), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(168), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4280,6 +4333,15 @@ static int _cffi_const_WEBTORCH_DELETE(unsigned long long *o)
 {
   int n = (WEBTORCH_DELETE) <= 0;
   *o = (unsigned long long)((WEBTORCH_DELETE) | 0);  /* check that WEBTORCH_DELETE is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_DEVICE_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_DEVICE_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_DEVICE_LEN) | 0);  /* check that WEBTORCH_DEVICE_LEN is an integer */
   if (!_cffi_check_int(*o, n, 16U))
     n |= 2;
   return n;
@@ -5008,6 +5070,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_DEVICE_LEN", (void *)_cffi_const_WEBTORCH_DEVICE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DROP_SLOT", (void *)_cffi_const_WEBTORCH_DROP_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FEATURES", (void *)_cffi_const_WEBTORCH_FEATURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FIND", (void *)_cffi_const_WEBTORCH_FIND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5091,7 +5154,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_async_begin },
   { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_async_cancelled },
   { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 53), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_async_flush },
   { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_async_take },
   { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_balancer_names },
   { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 13), (void *)_cffi_d_ngx_webtorch_balancer_order },
@@ -5101,53 +5164,54 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_balancer_scale },
   { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_ngx_webtorch_balancer_servers },
   { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 143), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 150), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 153), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 150), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 157), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 158), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 162), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 89), (void *)_cffi_d_ngx_webtorch_form_decode },
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 56), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 63), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 138), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_log },
   { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 127), (void *)_cffi_d_ngx_webtorch_metrics_open },
   { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 110), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 150), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 198), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 196), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 195), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 194), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 198), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 197), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 216), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 153), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 204), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 224), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 202), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 201), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 200), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 204), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 203), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 223), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 222), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 157), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 80), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_ngx_webtorch_reply_body },
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 68), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 163), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 167), (void *)_cffi_d_ngx_webtorch_rows_cancel },
   { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_rows_direct },
   { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 119), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 163), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 167), (void *)_cffi_d_ngx_webtorch_rows_free },
   { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 26), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 169), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 163), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 173), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 167), (void *)_cffi_d_ngx_webtorch_rows_wait },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 156), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -5181,13 +5245,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 69) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 210) },
+               _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5196,7 +5260,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 201) },
+             _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5211,7 +5275,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 222) },
+                _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5223,7 +5287,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 222) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
              _CFFI_OP(_CFFI_OP_NOOP, 111) },
@@ -5244,19 +5308,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 251) },
+               _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 251) },
+            _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 251) },
+              _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 230) },
+               _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5280,19 +5344,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 245) },
+               _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 180) },
+               _CFFI_OP(_CFFI_OP_NOOP, 186) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5304,13 +5368,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 176) },
+             _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 251) },
+            _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 251) },
+             _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5319,28 +5383,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 224) },
+               _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 238) },
+               _CFFI_OP(_CFFI_OP_NOOP, 244) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 236) },
+             _CFFI_OP(_CFFI_OP_NOOP, 242) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
               _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 154) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 154) },
+             _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5349,49 +5413,49 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 189) },
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 189) },
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 190) },
+              _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 190) },
+              _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 190) },
+              _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 192) },
+               _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 245) },
+            _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 245) },
+                _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 245) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 245) },
+               _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 245) },
+            _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 199) },
+               _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 182) },
+            _CFFI_OP(_CFFI_OP_NOOP, 188) },
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
-             _CFFI_OP(_CFFI_OP_NOOP, 199) },
+             _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "backup", offsetof(webtorch_peer_t, backup),
               sizeof(((webtorch_peer_t *)0)->backup),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5400,7 +5464,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 189) },
+             _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
              _CFFI_OP(_CFFI_OP_NOOP, 111) },
@@ -5409,28 +5473,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 251) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 251) },
+            _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 230) },
+               _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 246) },
+              _CFFI_OP(_CFFI_OP_NOOP, 252) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 251) },
+            _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 251) },
+                _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5445,7 +5509,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 154) },
+              _CFFI_OP(_CFFI_OP_NOOP, 158) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5496,10 +5560,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5508,13 +5572,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 203) },
+             _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5523,10 +5587,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 11) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 11) },
@@ -5535,28 +5599,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 199) },
+               _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 189) },
+               _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 199) },
+               _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 199) },
+             _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 199) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5571,10 +5635,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 249) },
+              _CFFI_OP(_CFFI_OP_NOOP, 255) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 247) },
+               _CFFI_OP(_CFFI_OP_NOOP, 253) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5589,7 +5653,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 186) },
+            _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5601,13 +5665,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 178) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 180) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5616,10 +5680,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 228) },
+            _CFFI_OP(_CFFI_OP_NOOP, 234) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 176) },
+             _CFFI_OP(_CFFI_OP_NOOP, 182) },
+  { "device", offsetof(webtorch_schema_t, device),
+              sizeof(((webtorch_schema_t *)0)->device),
+              _CFFI_OP(_CFFI_OP_NOOP, 178) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5631,19 +5698,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 189) },
+               _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 189) },
+             _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 199) },
+             _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5652,16 +5719,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 172) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 199) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 199) },
+               _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5682,22 +5749,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 111) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 182) },
+            _CFFI_OP(_CFFI_OP_NOOP, 188) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 199) },
+             _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 203) },
+             _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 200) },
+                _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 10) },
@@ -5731,78 +5798,78 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 220, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 226, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 221, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 227, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 223, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 229, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 6 },
-  { "$webtorch_failure_t", 225, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 231, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 30, 5 },
-  { "$webtorch_form_t", 226, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 232, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 35, 12 },
-  { "$webtorch_gap_t", 227, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_gap_t", 233, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 47, 4 },
-  { "$webtorch_header_t", 231, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 237, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 51, 2 },
-  { "$webtorch_job_t", 232, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 238, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 53, 10 },
-  { "$webtorch_params_t", 233, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 239, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 63, 9 },
-  { "$webtorch_part_t", 234, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_part_t", 240, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 72, 6 },
-  { "$webtorch_peer_t", 235, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_peer_t", 241, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 78, 7 },
-  { "$webtorch_reply_t", 237, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 243, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 85, 9 },
-  { "$webtorch_request_t", 239, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 245, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 94, 15 },
-  { "$webtorch_rows_t", 240, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_rows_t", 246, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 109, 17 },
-  { "$webtorch_sample_t", 241, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 247, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 126, 5 },
-  { "$webtorch_schema_t", 242, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 131, 25 },
-  { "$webtorch_server_t", 243, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 156, 7 },
-  { "$webtorch_settings_t", 244, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 163, 11 },
-  { "$webtorch_span_t", 245, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 174, 3 },
-  { "$webtorch_spec_t", 246, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 177, 5 },
-  { "$webtorch_str_t", 251, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 182, 2 },
-  { "$webtorch_text_t", 252, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 184, 2 },
-  { "$webtorch_wanted_t", 253, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 186, 6 },
+  { "$webtorch_schema_t", 248, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 131, 26 },
+  { "$webtorch_server_t", 249, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 157, 7 },
+  { "$webtorch_settings_t", 250, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 164, 11 },
+  { "$webtorch_span_t", 251, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 175, 3 },
+  { "$webtorch_spec_t", 252, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 178, 5 },
+  { "$webtorch_str_t", 257, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 183, 2 },
+  { "$webtorch_text_t", 258, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 185, 2 },
+  { "$webtorch_wanted_t", 259, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 187, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 220 },
-  { "webtorch_block_t", 221 },
-  { "webtorch_counters_t", 223 },
-  { "webtorch_failure_t", 225 },
-  { "webtorch_form_t", 226 },
-  { "webtorch_gap_t", 227 },
-  { "webtorch_header_t", 231 },
-  { "webtorch_job_t", 232 },
-  { "webtorch_params_t", 233 },
-  { "webtorch_part_t", 234 },
-  { "webtorch_peer_t", 235 },
-  { "webtorch_reply_t", 237 },
-  { "webtorch_request_t", 239 },
-  { "webtorch_rows_t", 240 },
-  { "webtorch_sample_t", 241 },
-  { "webtorch_schema_t", 242 },
-  { "webtorch_server_t", 243 },
-  { "webtorch_settings_t", 244 },
-  { "webtorch_span_t", 245 },
-  { "webtorch_spec_t", 246 },
-  { "webtorch_str_t", 251 },
-  { "webtorch_text_t", 252 },
-  { "webtorch_wanted_t", 253 },
+  { "webtorch_batch_t", 226 },
+  { "webtorch_block_t", 227 },
+  { "webtorch_counters_t", 229 },
+  { "webtorch_failure_t", 231 },
+  { "webtorch_form_t", 232 },
+  { "webtorch_gap_t", 233 },
+  { "webtorch_header_t", 237 },
+  { "webtorch_job_t", 238 },
+  { "webtorch_params_t", 239 },
+  { "webtorch_part_t", 240 },
+  { "webtorch_peer_t", 241 },
+  { "webtorch_reply_t", 243 },
+  { "webtorch_request_t", 245 },
+  { "webtorch_rows_t", 246 },
+  { "webtorch_sample_t", 247 },
+  { "webtorch_schema_t", 248 },
+  { "webtorch_server_t", 249 },
+  { "webtorch_settings_t", 250 },
+  { "webtorch_span_t", 251 },
+  { "webtorch_spec_t", 252 },
+  { "webtorch_str_t", 257 },
+  { "webtorch_text_t", 258 },
+  { "webtorch_wanted_t", 259 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5812,12 +5879,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  152,  /* num_globals */
+  154,  /* num_globals */
   23,  /* num_struct_unions */
   0,  /* num_enums */
   23,  /* num_typenames */
   NULL,  /* no includes */
-  254,  /* num_types */
+  260,  /* num_types */
   1,  /* flags */
 };
 

@@ -153,7 +153,7 @@ struct ngx_webtorch_runner_s {
 
 typedef struct {
     ngx_uint_t               nthreaded;   /* batches of functions of tensors
-                                             given to threads */
+                                             on the CPU given to threads */
     ngx_int_t                torch;       /* threads of a torch operator */
 } ngx_webtorch_runner_threads_t;
 
@@ -164,6 +164,19 @@ static ngx_inline ngx_uint_t
 ngx_webtorch_runner_has_key(ngx_webtorch_runner_t *runner)
 {
     return runner->chosen || ngx_webtorch_has_key(&runner->handler->schema);
+}
+
+
+/*
+ * Whether its calls may wait without the GIL, so that the use of the processor
+ * by its threads is sampled.
+ */
+
+static ngx_inline ngx_uint_t
+ngx_webtorch_runner_is_watched(ngx_webtorch_runner_t *runner)
+{
+    return runner->handler->schema.kind == WEBTORCH_HANDLER
+           || ngx_webtorch_handler_on_device(runner->handler);
 }
 
 

@@ -603,8 +603,11 @@ ngx_webtorch_batch_trim(ngx_webtorch_runner_t *runner,
         ngx_webtorch_batch_set_kept(only, 0);
     }
 
+    /* another thread may run the next batch before this one has begun */
+
     if (runner->nkept <= NGX_WEBTORCH_KEPT_BATCHES
         || runner->nheld
+        || runner->handler->threads > 1
         || ngx_queue_head(&runner->batches) != ngx_queue_last(&runner->batches))
     {
         return;

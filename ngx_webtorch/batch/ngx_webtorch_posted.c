@@ -77,8 +77,8 @@ ngx_webtorch_rows_make(uint32_t number, const char *name,
     ngx_memcpy(handler->name.data, name, handler->name.len + 1);
 
     handler->index = number;
-    handler->threads = 1;
     handler->schema = *schema;
+    handler->threads = ngx_webtorch_handler_threads(handler);
 
     ngx_webtorch_handler_adapt(handler);
 

@@ -72,7 +72,7 @@ ngx_webtorch_runner_get_place(ngx_webtorch_runner_t *runner,
 static ngx_uint_t
 ngx_webtorch_runner_threads_busy(ngx_webtorch_runner_t *runner)
 {
-    if (runner->handler->schema.kind == WEBTORCH_HANDLER) {
+    if (ngx_webtorch_runner_is_watched(runner)) {
         return ngx_webtorch_runner_threads.nthreaded != 0;
     }
 

@@ -5,6 +5,7 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_retire.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_stuck.h"
@@ -49,6 +50,8 @@ ngx_webtorch_runner_init_process(ngx_cycle_t *cycle, ngx_int_t torch)
     ngx_webtorch_fifo_init(&ngx_webtorch_done.batches);
     threads->nthreaded = 0;
     threads->torch = torch;
+
+    ngx_webtorch_retire_init_process(cycle->log);
 
     ngx_webtorch_done.fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
@@ -167,7 +170,7 @@ ngx_webtorch_runner_thread_submit(ngx_webtorch_runner_t *runner,
     batch->state = NGX_WEBTORCH_BATCH_PENDING;
     runner->nthreaded++;
 
-    if (runner->handler->schema.kind != WEBTORCH_HANDLER) {
+    if (!ngx_webtorch_runner_is_watched(runner)) {
         ngx_webtorch_runner_threads.nthreaded++;
     }
 
@@ -280,7 +283,7 @@ ngx_webtorch_runner_thread_start(ngx_webtorch_runner_t *runner)
         return NGX_ERROR;
     }
 
-    if (runner->handler->schema.kind == WEBTORCH_HANDLER) {
+    if (ngx_webtorch_runner_is_watched(runner)) {
         ngx_webtorch_caller_watch(caller);
     }
 
@@ -418,6 +421,10 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
         ngx_webtorch_stuck_handler();
     }
 
+    if (ngx_webtorch_retire_wanted()) {
+        ngx_webtorch_retire_handler();
+    }
+
     ngx_webtorch_metrics_mark = ngx_webtorch_clock_usec();
 
     for (batch = done.head; batch; batch = next) {
@@ -451,7 +458,7 @@ ngx_webtorch_runner_thread_taken(ngx_webtorch_runner_t *runner, ngx_uint_t n)
 {
     runner->nthreaded -= n;
 
-    if (runner->handler->schema.kind != WEBTORCH_HANDLER) {
+    if (!ngx_webtorch_runner_is_watched(runner)) {
         ngx_webtorch_runner_threads.nthreaded -= n;
     }
 }

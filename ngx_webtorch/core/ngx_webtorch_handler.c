@@ -176,14 +176,29 @@ ngx_webtorch_handler_set_life(ngx_webtorch_handler_t *life,
 }
 
 
+/* steps of training are made in the order of the batches */
+
+ngx_uint_t
+ngx_webtorch_handler_threads(ngx_webtorch_handler_t *handler)
+{
+    if (handler->schema.kind == WEBTORCH_HANDLER) {
+        return NGX_WEBTORCH_THREADS;
+    }
+
+    return (ngx_webtorch_handler_on_device(handler)
+            && handler->schema.kind == WEBTORCH_INFER)
+               ? NGX_WEBTORCH_DEVICE_THREADS : 1;
+}
+
+
 void
 ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler)
 {
-    /* the event loop must not wait for another worker; of a stream only the
-       functions that open and close it do */
+    /* the event loop must not wait for another worker or for a device; of a
+       stream only the functions that open and close it wait for workers */
 
-    if (handler->schema.waits
-        && handler->schema.kind != WEBTORCH_STREAM
+    if (((handler->schema.waits && handler->schema.kind != WEBTORCH_STREAM)
+         || ngx_webtorch_handler_on_device(handler))
         && handler->mode == NGX_WEBTORCH_MODE_AUTO)
     {
         handler->mode = NGX_WEBTORCH_MODE_THREAD;

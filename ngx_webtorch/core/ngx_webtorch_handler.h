@@ -19,6 +19,11 @@
 #define NGX_WEBTORCH_THREADS       8
 #define NGX_WEBTORCH_MAX_THREADS   1024
 
+/* the same of a function of tensors on a device: one batch arrives there, one
+   is computed and one leaves */
+#define NGX_WEBTORCH_DEVICE_THREADS      3
+#define NGX_WEBTORCH_DEVICE_MAX_THREADS  8
+
 #define NGX_WEBTORCH_MODE_AUTO     0
 #define NGX_WEBTORCH_MODE_INLINE   1
 #define NGX_WEBTORCH_MODE_THREAD   2
@@ -74,6 +79,7 @@ struct ngx_webtorch_handler_s {
     ngx_array_t            *captures;     /* of ngx_str_t, see the schema; or
                                              NULL */
     ngx_str_t               model;        /* see the schema; may be empty */
+    ngx_str_t               device;       /* the same */
 
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
@@ -122,6 +128,15 @@ struct ngx_webtorch_handler_s {
 /* NGX_ERROR: not a "module:function" */
 ngx_int_t ngx_webtorch_handler_name(ngx_str_t *name);
 
+/* whether it is a function of tensors that runs on a device, not on the CPU */
+
+static ngx_inline ngx_uint_t
+ngx_webtorch_handler_on_device(ngx_webtorch_handler_t *handler)
+{
+    return handler->schema.device[0] != '\0';
+}
+
+
 /* with the defaults of all options; NULL: no memory */
 ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
     ngx_str_t *name);
@@ -132,6 +147,9 @@ void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
 /* those that open and close streams, when the schemas of all are known */
 ngx_int_t ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle,
     ngx_array_t *handlers);
+
+/* the threads that it has in a worker if none are set */
+ngx_uint_t ngx_webtorch_handler_threads(ngx_webtorch_handler_t *handler);
 
 /* sets the options that follow from the schema */
 void ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler);

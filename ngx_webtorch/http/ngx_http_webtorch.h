@@ -33,6 +33,7 @@ typedef struct {
                                                 none */
     ngx_http_complex_value_t    *model;   /* "name@version"; NULL: as the code
                                              has it */
+    ngx_str_t                    device;  /* empty: the CPU */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;

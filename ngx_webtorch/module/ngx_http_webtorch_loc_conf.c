@@ -37,6 +37,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      *     conf->loader = NULL;
      *     conf->captures = NULL;
      *     conf->model = NULL;
+     *     conf->device = { 0, NULL };
      *     conf->protocol = 0;
      *     conf->thread_pool = NULL;
      */
@@ -69,6 +70,8 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
     ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
 
+    ngx_conf_merge_str_value(conf->device, prev->device, "");
+
     conf->captures = ngx_http_webtorch_captures(cf, prev->captures,
                                                 conf->handler != NULL);
 
@@ -78,6 +81,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->handler) {
         conf->handler->captures = conf->captures;
+        conf->handler->device = conf->device;
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -280,6 +284,51 @@ ngx_http_webtorch_set_model(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_webtorch_conf_device(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  *value;
+    ngx_uint_t  i;
+
+    static ngx_str_t  names[] = {
+        ngx_string("auto"), ngx_string("cpu"), ngx_string("cuda")
+    };
+
+    if (wlcf->device.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    wlcf->device = value[1];
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (value[1].len == names[i].len
+            && ngx_strncmp(value[1].data, names[i].data, names[i].len) == 0)
+        {
+            return NGX_CONF_OK;
+        }
+    }
+
+    /* the number of a device has up to three digits */
+
+    if (value[1].len > 5 && value[1].len < 9
+        && ngx_strncmp(value[1].data, "cuda:", 5) == 0
+        && ngx_atoi(value[1].data + 5, value[1].len - 5) != NGX_ERROR)
+    {
+        return NGX_CONF_OK;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid device \"%V\", it must be \"cpu\", "
+                       "\"cuda\", \"cuda:\" and a number, or \"auto\"",
+                       &value[1]);
+
+    return NGX_CONF_ERROR;
 }
 
 

@@ -16,6 +16,8 @@ char *ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent,
 
 char *ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_webtorch_conf_device(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_webtorch_conf_control(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_webtorch_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -81,6 +81,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       0,
       NULL },
 
+    { ngx_string("webtorch_device"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_webtorch_conf_device,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("webtorch_worker_memory"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_size_slot,

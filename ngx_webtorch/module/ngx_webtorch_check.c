@@ -45,6 +45,8 @@ static ngx_int_t ngx_webtorch_check_handler(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler, ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_threads(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
+static ngx_int_t ngx_webtorch_check_device(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler, ngx_uint_t threads);
 static ngx_int_t ngx_webtorch_check_coroutine(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
 static ngx_int_t ngx_webtorch_check_read(ngx_fd_t fd, ngx_msec_t end,
@@ -368,7 +370,14 @@ ngx_webtorch_check_threads(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
         return NGX_ERROR;
     }
 
-    if (n > 1 && handler->schema.kind != WEBTORCH_HANDLER) {
+    if (ngx_webtorch_check_device(cycle, handler, n) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (n > 1
+        && handler->schema.kind != WEBTORCH_HANDLER
+        && !ngx_webtorch_handler_on_device(handler))
+    {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "webtorch handler \"%V\" takes the rows of many requests "
                       "in one call: \"threads=%ui\" is for functions under "
@@ -397,12 +406,44 @@ ngx_webtorch_check_threads(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     /* a stream's own functions of requests */
     handler->life_threads = n ? n : NGX_WEBTORCH_THREADS;
 
-    if (n == 0) {
-        n = (handler->schema.kind == WEBTORCH_HANDLER) ? NGX_WEBTORCH_THREADS
-                                                       : 1;
+    handler->threads = n ? n : ngx_webtorch_handler_threads(handler);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_webtorch_check_device(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
+    ngx_uint_t threads)
+{
+    ngx_uint_t  max;
+
+    if (!ngx_webtorch_handler_on_device(handler)) {
+        return NGX_OK;
     }
 
-    handler->threads = n;
+    if (handler->mode == NGX_WEBTORCH_MODE_INLINE) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": \"mode=inline\" conflicts "
+                      "with device \"%s\", for which the event loop would "
+                      "wait, in %V:%ui",
+                      &handler->name, handler->schema.device,
+                      &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
+    max = (handler->schema.kind == WEBTORCH_INFER)
+              ? NGX_WEBTORCH_DEVICE_MAX_THREADS : 1;
+
+    if (threads > max) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": \"threads=%ui\" is more "
+                      "than the %ui that a function on device \"%s\" may "
+                      "have in %V:%ui",
+                      &handler->name, threads, max, handler->schema.device,
+                      &handler->file, handler->line);
+        return NGX_ERROR;
+    }
 
     return NGX_OK;
 }

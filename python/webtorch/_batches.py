@@ -40,8 +40,8 @@ class Batched(Protocol):
     def schema(self) -> Schema:
         """The schema of its annotations."""
 
-    def run(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
-        """Run the function on the rows of a batch."""
+    def compute(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
+        """Run the function outside batches."""
 
     def result(self, outputs: Sequence[Any]) -> Any:
         """Return outputs as the function does."""
@@ -79,7 +79,7 @@ def call(function: Batched, args: Sequence[Any], kwargs: Mapping[str, Any]) -> A
             return batches.call(function, inputs, rows)
         return batches.start(function, inputs, rows, loop)
     if loop is None:
-        return function.result(function.run(inputs, rows))
+        return function.result(function.compute(inputs, rows))
     return compute(function, inputs, rows, loop)
 
 
@@ -89,7 +89,7 @@ def compute(
     """Call the function itself; return a future that has its result or its exception."""
     future = loop.create_future()
     try:
-        future.set_result(function.result(function.run(inputs, rows)))
+        future.set_result(function.result(function.compute(inputs, rows)))
     except Exception as error:
         set_error(future, error)
     return future

@@ -1,13 +1,11 @@
 """Handlers: the functions that locations of nginx serve."""
 
-import copy
 import functools
 import importlib
 import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType
 from typing import Any, overload
@@ -17,11 +15,13 @@ from torch import Tensor
 
 from webtorch import _batches, _strings, _torch
 from webtorch._arguments import Sources, bind
-from webtorch._gaps import Masked
+from webtorch._device import calls, devices
+from webtorch._device.pipeline import new_memory, pipeline_of
 from webtorch._headers import check_headers
+from webtorch._isolation import Run, Span, isolate
 from webtorch._request import Request
 from webtorch._schema import Schema, SignatureError, TensorSpec, fits
-from webtorch._training import progress, training
+from webtorch._training import training
 
 MAX_VARIABLES = 16
 """Variables of nginx that a handler can have."""
@@ -50,16 +50,6 @@ class Kind(IntEnum):
     STREAM = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The rows of one request in a batch."""
-
-    first: int
-    """Index of its first row."""
-    rows: int
-    """Number of its rows."""
-
-
 class TensorFunction:
     """A function of tensors, under `@webtorch.infer` or `@webtorch.train`.
 
@@ -67,15 +57,17 @@ class TensorFunction:
 
     Args:
         function: The function, whose annotations are its schema.
+        device: The device that it runs on; empty: the one that the directive says.
 
     """
 
     kind: Kind
     methods = ("POST", "PUT")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], device: str = "") -> None:
         _check_undecorated(function)
         self._function = function
+        self.device = device
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -187,6 +179,7 @@ class TensorFunction:
         return (
             isinstance(other, TensorFunction)
             and self.kind == other.kind
+            and self.device == other.device
             and self.schema == other.schema
         )
 
@@ -211,13 +204,16 @@ class TensorFunction:
 
         return self._check(self._call(inputs, _NO_KEYWORDS), rows, sizes)
 
-    def _check(self, result: Any, rows: int, sizes: dict[str, int] | None) -> Sequence[Any]:
+    def _check(
+        self, result: Any, rows: int, sizes: dict[str, int] | None, is_placed: bool = False
+    ) -> Sequence[Any]:
         """Return what the function returned as outputs.
 
         Args:
             result: The function's value.
             rows: Number of rows.
             sizes: Sizes of variable axes by name; None without any.
+            is_placed: Whether tensors stay where they are.
 
         Raises:
             TypeError: It does not match the annotations.
@@ -242,7 +238,7 @@ class TensorFunction:
             ):
                 if not (spec.has_strings and _are_strings(tensor, spec, batch, sizes)):
                     raise TypeError(self._mismatch(tensor, spec, rows, sizes or {}))
-            elif not (tensor.is_cpu and tensor.is_contiguous()):
+            elif not (tensor.is_cpu and tensor.is_contiguous()) and not is_placed:
                 result = [
                     tensor.cpu().contiguous() if isinstance(tensor, Tensor) else tensor
                     for tensor in result
@@ -250,96 +246,55 @@ class TensorFunction:
         outputs: Sequence[Any] = result
         return outputs
 
-    def run_each(
-        self, inputs: Sequence[Any], spans: Sequence[Span], failure: BaseException
-    ) -> tuple[Sequence[Any], dict[int, BaseException]]:
-        """Find the requests that make a batch fail, and serve the others.
+    def run_placed(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
+        """Run the function on a device: as `run`, but tensors are and stay there.
 
-        Halves of the batch are run, then halves of those that fail. Nothing is run again after a
-        failure that followed a training step: no sample is trained on twice. An axis that only
-        outputs have has one size in a batch: where parts of the batch differ in one, the requests
-        that did not fail are run again together.
+        Args:
+            inputs: Tensors on the device, and nested lists of strings, in the order of the schema.
+            rows: Number of rows of all inputs.
+
+        Returns:
+            The outputs in the order of the schema, tensors where the function has put them.
+
+        Raises:
+            TypeError: The function returned a value that does not match its annotation.
+            Exception: The function raised it.
+
+        """
+        sizes = self.schema.sizes_of(inputs) if self.schema.axes else None
+
+        return self._check(self._call(inputs, _NO_KEYWORDS), rows, sizes, is_placed=True)
+
+    def compute(self, inputs: Sequence[Any], rows: int) -> Sequence[Any]:
+        """Run the function outside batches: as `run`, and on its device if it has one."""
+        name = devices.resolve(self.device)
+        if name:
+            pipeline = pipeline_of(devices.open_device(name))
+            return pipeline.call(lambda placed: self.run_placed(placed, rows), inputs, new_memory)
+        # the caller may be a function on a device
+        before = calls.enter(None)
+        try:
+            return self.run(inputs, rows)
+        finally:
+            calls.enter(before)
+
+    def run_each(
+        self,
+        inputs: Sequence[Any],
+        spans: Sequence[Span],
+        failure: BaseException,
+        run: Run | None = None,
+    ) -> tuple[Sequence[Any], dict[int, BaseException]]:
+        """Find the requests that make a batch fail, and serve the others; see `isolate`.
 
         Args:
             inputs: The inputs of all rows.
             spans: The rows of each request.
             failure: The exception that the whole batch raised.
-
-        Returns:
-            The outputs of all rows, with zeros or empty strings for failed requests, and the
-            exceptions of these by index. There are no outputs if all failed.
+            run: Runs the function on some of the rows, by default `run`.
 
         """
-        total = sum(span.rows for span in spans)
-        outputs: list[Any] = []
-        failures: dict[int, BaseException] = {}
-        is_alike = True
-        is_trained = False
-
-        def halve(begin: int, end: int, failure: BaseException) -> None:
-            if end - begin == 1:
-                failures[begin] = failure
-                return
-            middle = (begin + end) // 2
-            attempt(begin, middle)
-            attempt(middle, end)
-
-        def attempt(begin: int, end: int) -> None:
-            first = spans[begin].first
-            last = spans[end - 1].first + spans[end - 1].rows
-            progress.begin()
-            try:
-                results = self.run(_rows_of(inputs, range(first, last)), last - first)
-            except BaseException as error:
-                if progress.has_stepped():
-                    failures.update(dict.fromkeys(range(begin, end), error))
-                else:
-                    halve(begin, end, error)
-                return
-            nonlocal is_alike, is_trained
-            is_trained = is_trained or progress.has_stepped()
-            if not outputs:
-                outputs.extend(self._blank(results, total))
-            for output, result in zip(outputs, results, strict=True):
-                if _strings.shape(output)[1:] == _strings.shape(result)[1:]:
-                    output[first:last] = result
-                else:
-                    is_alike = False
-
-        halve(0, len(spans), failure)
-        if is_alike:
-            return outputs, failures
-
-        others = [index for index in range(len(spans)) if index not in failures]
-        if is_trained:
-            differ = TypeError("it returned tensors of several sizes for the parts of a batch")
-            return [], failures | dict.fromkeys(others, differ)
-        try:
-            return self._run_together(inputs, [spans[index] for index in others], total), failures
-        except BaseException as error:
-            return [], failures | dict.fromkeys(others, error)
-
-    def _run_together(
-        self, inputs: Sequence[Any], spans: Sequence[Span], total: int
-    ) -> Sequence[Any]:
-        """Run some requests of a batch of `total` rows; the outputs of the others are zeros."""
-        rows = [row for span in spans for row in range(span.first, span.first + span.rows)]
-        results = self.run(_rows_of(inputs, rows), len(rows))
-        outputs = self._blank(results, total)
-        for output, result in zip(outputs, results, strict=True):
-            for index, row in enumerate(rows):
-                output[row] = result[index]
-        return outputs
-
-    def _blank(self, results: Sequence[Any], rows: int) -> list[Any]:
-        """Return zeros and empty strings in the shapes of a call's results, but for `rows` rows."""
-        blank: list[Any] = []
-        for spec, result in zip(self.schema.outputs, results, strict=True):
-            if isinstance(result, Tensor):
-                blank.append(result.new_zeros(rows, *result.shape[1:]))
-            else:
-                blank.append(_strings.full(spec.dtype, (rows, *_strings.shape(result)[1:])))
-        return blank
+        return isolate(run or self.run, self.schema.outputs, inputs, spans, failure)
 
     def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
@@ -350,22 +305,6 @@ class TensorFunction:
         dtype = str(found.dtype).removeprefix("torch.")
         where = "".join(f", {axis}={size}" for axis, size in sizes.items() if axis in spec.shape)
         return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows{where}"
-
-
-def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
-    """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
-    index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-
-    def take(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[index]
-        if value is None:
-            return None
-        if isinstance(value, Masked):
-            return Masked(take(value.values), value.mask[index])
-        return [copy.deepcopy(value[row]) for row in rows]
-
-    return [*map(take, inputs)]
 
 
 def _are_strings(
@@ -514,7 +453,17 @@ def _check_undecorated(function: Callable[..., Any]) -> None:
         )
 
 
-def infer(function: Callable[..., Any]) -> TensorFunction:
+@overload
+def infer(function: Callable[..., Any]) -> TensorFunction: ...
+
+
+@overload
+def infer(*, device: str) -> Callable[[Callable[..., Any]], TensorFunction]: ...
+
+
+def infer(
+    function: Callable[..., Any] | None = None, *, device: str = ""
+) -> TensorFunction | Callable[[Callable[..., Any]], TensorFunction]:
     """Make a function of tensors a handler that infers: it runs without gradients.
 
         @webtorch.infer
@@ -526,12 +475,32 @@ def infer(function: Callable[..., Any]) -> TensorFunction:
 
     Args:
         function: The function, whose annotations are its schema.
+        device: Where it runs: "cpu", "cuda", "cuda:1" and so on, or "auto", which is "cuda" if
+            there is one. On a device its inputs are there, and what it returns is copied back. By
+            default it runs where `webtorch_device` says, on the CPU.
+
+    Raises:
+        ValueError: `device` is not the name of a device.
 
     """
-    return InferFunction(function)
+    if device:
+        device = devices.check(device)
+    if function is None:
+        return lambda decorated: InferFunction(decorated, device)
+    return InferFunction(function, device)
 
 
-def train(function: Callable[..., Any]) -> TensorFunction:
+@overload
+def train(function: Callable[..., Any]) -> TensorFunction: ...
+
+
+@overload
+def train(*, device: str) -> Callable[[Callable[..., Any]], TensorFunction]: ...
+
+
+def train(
+    function: Callable[..., Any] | None = None, *, device: str = ""
+) -> TensorFunction | Callable[[Callable[..., Any]], TensorFunction]:
     """Make a function of tensors a handler that trains: it runs with gradients, one call at a time.
 
         @webtorch.train
@@ -546,9 +515,19 @@ def train(function: Callable[..., Any]) -> TensorFunction:
 
     Args:
         function: The function, whose annotations are its schema.
+        device: Where it runs: "cpu", "cuda", "cuda:1" and so on, or "auto", which is "cuda" if
+            there is one. On a device its inputs are there, and what it returns is copied back. By
+            default it runs where `webtorch_device` says, on the CPU.
+
+    Raises:
+        ValueError: `device` is not the name of a device.
 
     """
-    return TrainFunction(function)
+    if device:
+        device = devices.check(device)
+    if function is None:
+        return lambda decorated: TrainFunction(decorated, device)
+    return TrainFunction(function, device)
 
 
 @overload

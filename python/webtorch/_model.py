@@ -20,8 +20,10 @@ from torch.utils.hooks import RemovableHandle
 
 from webtorch import _state, _versions
 from webtorch._counts import Counts
+from webtorch._device import devices
 from webtorch._eval_copy import EvalCopy, copy_module
 from webtorch._members import EVALUATION, TRAINING, Members
+from webtorch._placement import Place, PlacedEvaluation, PlacedTraining
 from webtorch._training import progress, training
 from webtorch._versions import DEFAULT, VersionError, chosen
 from webtorch._weights import Weights, load_weights
@@ -35,6 +37,7 @@ class Models(dict[str, "Model"]):
     def __init__(self) -> None:
         super().__init__()
         self._previous: dict[str, Model] = {}
+        self._uses_devices = False
         self._importing = 0  # the thread that imports modules; 0: none does
 
     @contextlib.contextmanager
@@ -59,6 +62,18 @@ class Models(dict[str, "Model"]):
     def is_importing(self) -> bool:
         """Return whether the calling thread imports modules that make models."""
         return self._importing == threading.get_ident()
+
+    def use_devices(self) -> None:
+        """Let all models run where the functions that call them do, not on the CPU alone."""
+        if not self._uses_devices:
+            self._uses_devices = True
+            for model in self.values():
+                model.place()
+
+    @property
+    def uses_devices(self) -> bool:
+        """Whether functions of this process run on devices."""
+        return self._uses_devices
 
     @contextlib.contextmanager
     def rebuild(self) -> Iterator[None]:
@@ -97,6 +112,8 @@ class Models(dict[str, "Model"]):
 
 
 models = Models()
+
+devices.listeners.append(models.use_devices)
 
 
 class Model:
@@ -137,13 +154,17 @@ class Model:
             of `torch.save()` or safetensors (`*.safetensors`). A relative path begins where the
             file that makes the model is. By default they are those of the module. They are not
             used if the model is in shared memory already, or has a checkpoint.
+        device: Where it runs: "cpu", "cuda", "cuda:1" and so on, or "auto", which is "cuda" if
+            there is one. By default it runs where the function does that calls it. Its tensors on
+            the CPU are the ones that are trained, shared and saved.
 
     Attributes:
         name: Its name.
         version: Its version.
 
     Raises:
-        ValueError: The name is taken, empty, too long or has an "@", the version has other
+        ValueError: `device` is not the name of a device, or that is not there; the name is taken,
+            empty, too long or has an "@", the version has other
             characters than letters, digits, ".", "_" and "-", its architecture is not that of
             another version, the weights do not fit, or the module or the optimizer cannot be used
             or cannot be shared by workers.
@@ -161,13 +182,15 @@ class Model:
         lock: bool = False,
         weights: Weights | None = None,
         version: str = DEFAULT,
+        device: str = "",
     ) -> None:
         _versions.check(version)
         if not name or "@" in name:
             raise ValueError(f'a model needs a name of its own, "{name}" is empty or has an "@"')
         code = Path(sys._getframe(1).f_code.co_filename)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
-        self._begin(name, version, module, _Maker(optimizer, lock, code), identity)
+        place = Place(devices.check(device)) if device else None
+        self._begin(name, version, module, _Maker(optimizer, lock, code, place), identity)
 
     def _begin(
         self,
@@ -189,13 +212,13 @@ class Model:
         self._maker = maker
         self._module = module
         self._refuse_another_architecture()
-        self._training = module.train()
+        self._training: Callable[..., Any] = module.train()
         own = maker.optimizer(module.parameters()) if maker.optimizer else None
         self._optimizer = own
         previous = models.previous(key)
         if previous:
             _copy_weights(module, previous._module)
-        self._evaluation = EvalCopy(module)
+        self._evaluation: EvalCopy | PlacedEvaluation = EvalCopy(module)
         self.state = _state.create_state(
             key, module, own, maker.lock, maker.code, identity, has_files
         )
@@ -208,9 +231,29 @@ class Model:
         if isinstance(self.state, SharedState) and models.is_importing():
             self._imported = _fingerprint(module)
             self._guards = [*_guard(module)]
+        if maker.place or models.uses_devices:
+            self.place()
         self._counts = Counts(key)
         self._counts.load(True)
         models[key] = self
+
+    def place(self) -> None:
+        """Let it run on devices, too."""
+        if isinstance(self._evaluation, EvalCopy):
+            place = self._maker.place or Place("")
+            self._evaluation = PlacedEvaluation(self, self._evaluation, place)
+            self._training = PlacedTraining(self._module, place)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network of this version, with the tensors of the CPU."""
+        return self._module
+
+    @property
+    def revision(self) -> tuple[int, object]:
+        """Its steps and the memory of its tensors: one of them changes if another process steps."""
+        state = self.state
+        return state.steps, state.blocks if isinstance(state, SharedState) else None
 
     def add_version(self, version: str) -> "Model":
         """Return a new version of this model, whose weights are in the zone or in its files.
@@ -353,6 +396,7 @@ class _Maker:
     optimizer: Callable[[Iterator[nn.Parameter]], Optimizer] | None
     lock: bool
     code: Path
+    place: Place | None = None
 
 
 _CHANGED = (

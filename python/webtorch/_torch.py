@@ -24,6 +24,13 @@ use_count: Callable[[int], int] = getattr(
 )
 """Returns the number of references to the memory of a storage, given by its `_cdata`."""
 
+
+def is_shared(tensor: Tensor) -> bool:
+    """Return whether another tensor has the same memory."""
+    # one reference is the tensor's, and one that of the storage's Python object, which stays
+    return use_count(tensor.untyped_storage()._cdata) > 2
+
+
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
 """Sets the grad mode, as torch.no_grad and torch.enable_grad do."""
 

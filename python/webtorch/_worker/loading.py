@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _handlers
+from webtorch import _handlers, _state
+from webtorch._device import devices
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
 from webtorch._model import models
@@ -21,6 +22,7 @@ from webtorch._schema import SignatureError
 from webtorch._streams import StreamFunction
 from webtorch._versions import VersionError
 from webtorch._worker import advice
+from webtorch._worker.device_runner import tensor_runner
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.life_runner import LIFE, LifeRunner
 from webtorch._worker.log import log_exception
@@ -54,6 +56,8 @@ def load_handler(name: str, schema: Any) -> Runner:
         Exception: It cannot be served; `describe_failure` says why.
 
     """
+    default = ffi.string(schema.device).decode()
+    schema.device = b""
     if name.endswith(LIFE):
         return _load_life(name, schema)
     if name.endswith(OPEN):
@@ -67,10 +71,11 @@ def load_handler(name: str, schema: Any) -> Runner:
         if schema.stream & lib.WEBTORCH_STREAM_RESUME:
             handler = _resumable(handler)
         _require_version(schema, handler)
-        write_schema(schema, handler)
+        device = _device_of(handler, default)
+        write_schema(schema, handler, device)
         runner: Runner
         if isinstance(handler, TensorFunction):
-            runner = TensorRunner(name, handler)
+            runner = tensor_runner(name, handler, device)
         else:
             kind = GeneratorRunner if handler.is_generator else RequestRunner
             runner = kind(name, handler, read_captures(schema))
@@ -83,6 +88,25 @@ def load_handler(name: str, schema: Any) -> Runner:
 
     _runners.append(runner)
     return runner
+
+
+def _device_of(handler: Handler, default: str) -> str:
+    """Return the device that a function runs on, `cuda:1`; empty: the CPU.
+
+    Args:
+        handler: The function.
+        default: What the configuration says; streams and functions of requests run on the CPU.
+
+    Raises:
+        SignatureError: It is not there.
+
+    """
+    if handler.kind not in (Kind.INFER, Kind.TRAIN) or not isinstance(handler, TensorFunction):
+        return ""
+    try:
+        return devices.resolve(handler.device or default, _state.announces)
+    except devices.DeviceError as error:
+        raise SignatureError(str(error)) from None
 
 
 def _require_version(schema: Any, handler: Handler) -> None:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from webtorch import _strings, _versions
 from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
+from webtorch._device import devices
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
 from webtorch._native import ffi, lib
+from webtorch._worker.device_runner import tensor_runner
 from webtorch._worker.failures import raised
 from webtorch._worker.schema_writer import PAIR, write_schema
 from webtorch._worker.tensor_runner import TensorRunner
@@ -210,7 +212,7 @@ class Posting:
     def call(self, function: Batched, inputs: Sequence[Any], rows: int) -> Any:
         """Compute rows in a batch, and wait for it."""
         if lib.ngx_webtorch_rows_direct():
-            return function.result(function.run(inputs, rows))
+            return function.result(function.compute(inputs, rows))
         target = self._targets.get(function) or self._find(function)
         posted = target.post(inputs, rows, gather=False)
         lib.ngx_webtorch_rows_wait(posted)
@@ -291,9 +293,10 @@ class Posting:
                 runner.handler = function
                 return number
         schema = ffi.new("webtorch_schema_t *")
-        write_schema(schema, function)
+        device = devices.resolve(function.device)
+        write_schema(schema, function, device)
         number = FIRST_MADE + len(self._run)
-        runner = TensorRunner(name, function)
+        runner = tensor_runner(name, function, device)
         if lib.ngx_webtorch_rows_make(number, name.encode(), schema) != 0:
             raise ValueError(f'a row of "{name}" is too large')
         self._run[number] = runner.run

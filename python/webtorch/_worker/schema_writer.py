@@ -32,12 +32,13 @@ _DTYPES: dict[Any, int] = {
 }
 
 
-def write_schema(target: Any, handler: Handler) -> None:
+def write_schema(target: Any, handler: Handler, device: str = "") -> None:
     """Describe a handler.
 
     Args:
         target: A webtorch_schema_t, all of it zero but what C sets before.
         handler: The handler.
+        device: The device that it runs on, `cuda:1`; empty: the CPU.
 
     Raises:
         SignatureError: Its annotations do not describe tensors that can be served.
@@ -57,6 +58,7 @@ def write_schema(target: Any, handler: Handler) -> None:
         if handler.is_generator:
             target.stream = _STREAM_ITEMS | _STREAM_CLOSE
     target.kind = handler.kind
+    target.device = device.encode()
     target.waits = handler.kind in _TRAINING and any(s.strict for s in models.shared_states())
 
 

@@ -120,10 +120,3 @@ class VariableSlot(Slot):
         """Set the sizes of axes that only outputs have, in C's batch."""
         for number, output, axis in self._reported:
             self._sizes[number] = _strings.shape(outputs[output])[axis]
-
-
-def is_shared(output: Tensor) -> bool:
-    """Return whether another tensor has the same memory."""
-    # one reference is the tensor's, and one that of the storage's Python object, which stays
-    storage = output.untyped_storage()._cdata
-    return use_count(storage) > 2

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from webtorch import _strings
 from webtorch._gaps import Masked
-from webtorch._handlers import Span, TensorFunction
+from webtorch._handlers import TensorFunction
+from webtorch._isolation import Span
 from webtorch._native import ffi, lib
+from webtorch._torch import is_shared
 from webtorch._training import progress
 from webtorch._worker.failures import Failures
 from webtorch._worker.schema_writer import PAIR, element_size
-from webtorch._worker.slots import Slot, VariableSlot, is_shared
+from webtorch._worker.slots import Slot, VariableSlot
 
 # looking up an attribute of lib takes longer than the comparison
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
@@ -152,7 +154,7 @@ class TensorRunner:
             dtype = spec.dtype if isinstance(spec.dtype, torch.dtype) else torch.int64
             if batch.allocated[index]:
                 memory = ffi.cast("char *", batch.inputs[index])
-                memory = ffi.gc(memory, lib.ngx_webtorch_buffer_free)
+                memory = ffi.gc(memory, self._owner_of(memory, batch.allocated[index]))
                 buffer = ffi.buffer(memory, batch.allocated[index])
                 flat = torch.frombuffer(buffer, dtype=dtype)
             else:
@@ -165,6 +167,10 @@ class TensorRunner:
         if schema.axes:
             return VariableSlot(generation, schema, bases, batch)
         return Slot(generation, schema.batched, bases, batch.outputs)
+
+    def _owner_of(self, memory: Any, size: int) -> Callable[[Any], None]:
+        """Take over C's buffer of `size` bytes; return what frees it."""
+        return lib.ngx_webtorch_buffer_free
 
     def _prepare(self, buffers: Sequence[Tensor], batch: Any) -> list[Any]:
         """Return what the function gets for C's buffers: strings, masks and None."""

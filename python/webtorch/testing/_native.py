@@ -142,6 +142,9 @@ class Native:
         """Return 0: there is no zone."""
         return 0
 
+    def ngx_webtorch_retire(self, text: bytes, size: int) -> None:
+        """Do nothing: this is no worker."""
+
     def ngx_webtorch_exiting(self) -> int:
         """Return 0: this is no worker."""
         return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from webtorch._device import devices
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import METHODS, Handler, RequestFunction, TensorFunction
 from webtorch._streams import StreamFunction
@@ -22,11 +23,11 @@ from webtorch.testing._native import Answer, ffi, lib  # before what follows
 
 # isort: split
 from webtorch._worker.coroutines import Call
+from webtorch._worker.device_runner import tensor_runner
 from webtorch._worker.failures import Failures
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import write_schema
-from webtorch._worker.tensor_runner import TensorRunner
 
 JSON = "application/json"
 
@@ -74,10 +75,12 @@ class Served:
         self._schema.ncaptures = len(captures)
         for index, capture in enumerate(captures):
             self._schema.captures[index] = capture.encode()
-        write_schema(self._schema, handler)
+        device = handler.device if isinstance(handler, TensorFunction) else ""
+        device = devices.resolve(device)
+        write_schema(self._schema, handler, device)
         self._runner: Any
         if isinstance(handler, TensorFunction):
-            self._runner = TensorRunner(name, handler)
+            self._runner = tensor_runner(name, handler, device)
         else:
             kind = GeneratorRunner if handler.is_generator else RequestRunner
             self._runner = kind(name, handler, captures)

@@ -68,6 +68,8 @@
 
 #define WEBTORCH_CHOICE_LEN   256
 
+#define WEBTORCH_DEVICE_LEN   16
+
 #define WEBTORCH_COPY_SIZE    4096
 
 #define WEBTORCH_ONLY_SLOT    0x80000000
@@ -169,6 +171,8 @@ typedef struct {
     webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];
 
     char             model[WEBTORCH_CHOICE_LEN];
+
+    char             device[WEBTORCH_DEVICE_LEN];
 } webtorch_schema_t;
 
 typedef struct {
@@ -476,6 +480,8 @@ void ngx_webtorch_block_restore(uint32_t id);
 
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
+
+void ngx_webtorch_retire(const char *text, size_t len);
 
 int ngx_webtorch_exiting(void);
 

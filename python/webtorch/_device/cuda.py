@@ -1,0 +1,157 @@
+"""Devices of CUDA, and of ROCm under the same names."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from webtorch._device.interface import Event, Stream
+
+# its functions have no types
+_cuda: Any = torch.cuda
+
+# of libraries that are called on the device, whose errors may follow from that of a kernel
+_OF_DEVICE = re.compile(r"CUDA|HIP error|CUBLAS|CUDNN|cuBLAS|cuDNN")
+
+
+class CudaStream:
+    """A stream of CUDA.
+
+    Args:
+        device: Its device.
+
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = _cuda.Stream(device)
+
+    def record(self) -> Event:
+        """Return the moment after the last operation that was queued."""
+        # the thread that waits sleeps: otherwise it would poll, and take a core
+        event: Event = _cuda.Event(blocking=True)
+        self.stream.record_event(event)
+        return event
+
+    def wait(self, event: Event) -> None:
+        """Let operations that are queued later begin after a moment of another stream."""
+        self.stream.wait_event(event)
+
+
+class CudaDevice:
+    """A device of CUDA; see `webtorch._device.interface.Device`.
+
+    It is made in a worker, after the fork: CUDA does not survive one.
+
+    Args:
+        index: Its number among those that `CUDA_VISIBLE_DEVICES` leaves.
+
+    Raises:
+        RuntimeError: CUDA cannot be used.
+
+    """
+
+    def __init__(self, index: int) -> None:
+        self.name = f"cuda:{index}"
+        self.is_lost = False
+        self.torch_device = torch.device("cuda", index)
+        # creates the context, which takes a second
+        torch.zeros(1, device=self.torch_device).item()
+
+    def synchronize(self) -> None:
+        """Wait until all that was queued has run."""
+        torch.cuda.synchronize(self.torch_device)
+
+    def stream(self, label: str) -> CudaStream:
+        """Return a new stream."""
+        return CudaStream(self.torch_device)
+
+    @contextlib.contextmanager
+    def computing(self, stream: Stream) -> Iterator[None]:
+        """Let operations of PyTorch in this thread be queued in a stream."""
+        with torch.cuda.stream(_of(stream)):
+            yield
+
+    def put(self, tensor: Tensor, stream: Stream) -> Tensor:
+        """Queue a copy of a tensor to the device, and return it."""
+        with torch.cuda.stream(_of(stream)):
+            return tensor.to(self.torch_device, non_blocking=True)
+
+    def fetch(self, tensor: Tensor, target: Tensor, stream: Stream) -> None:
+        """Queue a copy of a tensor of the device into memory of the CPU."""
+        with torch.cuda.stream(_of(stream)):
+            target.copy_(tensor, non_blocking=True)
+
+    def move(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor on the device, which passes gradients back to it."""
+        return tensor.to(self.torch_device)
+
+    def keep(self, tensor: Tensor, stream: Stream) -> None:
+        """Note that a stream uses a tensor that is another one's."""
+        if tensor.is_cuda:
+            tensor.record_stream(_of(stream))
+
+    def allocate(self, size: int) -> Tensor | None:
+        """Return pinned memory, uint8 `[size]`; None if there is none."""
+        try:
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        except RuntimeError as error:
+            if self.has_lost(error):
+                raise
+            return None
+
+    def pin(self, address: int, size: int) -> bool:
+        """Pin memory of `size` bytes that was allocated elsewhere; return whether it is."""
+        if int(_cuda.cudart().cudaHostRegister(address, size, 0)) == 0:
+            return True
+        # CUDA keeps the error for the next check, which would be that of a kernel
+        with contextlib.suppress(RuntimeError):
+            torch.zeros(1, device=self.torch_device)
+        return False
+
+    def unpin(self, address: int) -> None:
+        """Undo `pin` before the memory is freed."""
+        _cuda.cudart().cudaHostUnregister(address)
+
+    def release_cached(self) -> None:
+        """Give memory back that PyTorch keeps for later tensors."""
+        torch.cuda.empty_cache()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether an exception says that the device had no memory."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        text = str(error)
+        return isinstance(error, RuntimeError) and (
+            "out of memory" in text or "STATUS_ALLOC_FAILED" in text
+        )
+
+    def has_lost(self, error: BaseException) -> bool:
+        """Return whether the device does not work any more after an exception.
+
+        Errors of kernels, such as an illegal address, are returned by all later calls of the
+        process; others, such as a launch with a wrong size, are not. So one is tried.
+        """
+        if self.is_lost:
+            return True
+        if not isinstance(error, RuntimeError) or self.is_out_of_memory(error):
+            return False
+        if not _OF_DEVICE.search(str(error)):
+            return False
+        for _ in range(2):  # the first may find the error of another operation
+            try:
+                torch.zeros(1, device=self.torch_device).item()
+            except RuntimeError as found:
+                if self.is_out_of_memory(found):
+                    return False
+            else:
+                return False
+        self.is_lost = True
+        return True
+
+
+def _of(stream: Stream) -> Any:
+    assert isinstance(stream, CudaStream)
+    return stream.stream

@@ -1,0 +1,143 @@
+"""Requests that make a batch fail are found, and the others are served."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from webtorch import _strings
+from webtorch._gaps import Masked
+from webtorch._schema import TensorSpec
+from webtorch._training import progress
+
+Run = Callable[[Sequence[Any], int], Sequence[Any]]
+"""Runs a function on rows of a batch, whose number is the second argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The rows of one request in a batch."""
+
+    first: int
+    """Index of its first row."""
+    rows: int
+    """Number of its rows."""
+
+
+def isolate(
+    run: Run,
+    specs: Sequence[TensorSpec],
+    inputs: Sequence[Any],
+    spans: Sequence[Span],
+    failure: BaseException,
+) -> tuple[Sequence[Any], dict[int, BaseException]]:
+    """Find the requests that make a batch fail, and serve the others.
+
+    Halves of the batch are run, then halves of those that fail. Nothing is run again after a
+    failure that followed a training step: no sample is trained on twice. An axis that only outputs
+    have has one size in a batch: where parts of the batch differ in one, the requests that did not
+    fail are run again together.
+
+    Args:
+        run: Runs the function.
+        specs: The outputs.
+        inputs: The inputs of all rows.
+        spans: The rows of each request.
+        failure: The exception that the whole batch raised.
+
+    Returns:
+        The outputs of all rows, with zeros or empty strings for failed requests, and the exceptions
+        of these by index. There are no outputs if all failed.
+
+    """
+    total = sum(span.rows for span in spans)
+    outputs: list[Any] = []
+    failures: dict[int, BaseException] = {}
+    is_alike = True
+    is_trained = False
+
+    def halve(begin: int, end: int, failure: BaseException) -> None:
+        if end - begin == 1:
+            failures[begin] = failure
+            return
+        middle = (begin + end) // 2
+        attempt(begin, middle)
+        attempt(middle, end)
+
+    def attempt(begin: int, end: int) -> None:
+        first = spans[begin].first
+        last = spans[end - 1].first + spans[end - 1].rows
+        progress.begin()
+        try:
+            results = run(_rows_of(inputs, range(first, last)), last - first)
+        except BaseException as error:
+            if progress.has_stepped():
+                failures.update(dict.fromkeys(range(begin, end), error))
+            else:
+                halve(begin, end, error)
+            return
+        nonlocal is_alike, is_trained
+        is_trained = is_trained or progress.has_stepped()
+        if not outputs:
+            outputs.extend(_blank(specs, results, total))
+        for output, result in zip(outputs, results, strict=True):
+            if _strings.shape(output)[1:] == _strings.shape(result)[1:]:
+                output[first:last] = result
+            else:
+                is_alike = False
+
+    halve(0, len(spans), failure)
+    if is_alike:
+        return outputs, failures
+
+    others = [index for index in range(len(spans)) if index not in failures]
+    if is_trained:
+        differ = TypeError("it returned tensors of several sizes for the parts of a batch")
+        return [], failures | dict.fromkeys(others, differ)
+    try:
+        spans = [spans[index] for index in others]
+        return _run_together(run, specs, inputs, spans, total), failures
+    except BaseException as error:
+        return [], failures | dict.fromkeys(others, error)
+
+
+def _run_together(
+    run: Run, specs: Sequence[TensorSpec], inputs: Sequence[Any], spans: Sequence[Span], total: int
+) -> Sequence[Any]:
+    """Run some requests of a batch of `total` rows; the outputs of the others are zeros."""
+    rows = [row for span in spans for row in range(span.first, span.first + span.rows)]
+    results = run(_rows_of(inputs, rows), len(rows))
+    outputs = _blank(specs, results, total)
+    for output, result in zip(outputs, results, strict=True):
+        for index, row in enumerate(rows):
+            output[row] = result[index]
+    return outputs
+
+
+def _blank(specs: Sequence[TensorSpec], results: Sequence[Any], rows: int) -> list[Any]:
+    """Return zeros and empty strings in the shapes of a call's results, but for `rows` rows."""
+    blank: list[Any] = []
+    for spec, result in zip(specs, results, strict=True):
+        if isinstance(result, Tensor):
+            blank.append(result.new_zeros(rows, *result.shape[1:]))
+        else:
+            blank.append(_strings.full(spec.dtype, (rows, *_strings.shape(result)[1:])))
+    return blank
+
+
+def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+    """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
+    index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+
+    def take(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[index]
+        if value is None:
+            return None
+        if isinstance(value, Masked):
+            return Masked(take(value.values), value.mask[index])
+        return [copy.deepcopy(value[row]) for row in rows]
+
+    return [*map(take, inputs)]

@@ -1,0 +1,230 @@
+"""The runner of functions of tensors on a device; it touches cffi."""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from webtorch import _process
+from webtorch._device import devices
+from webtorch._device.interface import Device, DeviceLostError, DeviceMemoryError
+from webtorch._device.memory import HostBuffer, host_memory
+from webtorch._device.pipeline import Pipeline, new_memory
+from webtorch._handlers import TensorFunction
+from webtorch._isolation import Span
+from webtorch._native import ffi, lib
+from webtorch._training import progress
+from webtorch._worker.log import log_error
+from webtorch._worker.slots import Slot
+from webtorch._worker.tensor_runner import TensorRunner
+
+_ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
+_DROP_SLOT = lib.WEBTORCH_DROP_SLOT
+
+
+class DeviceRunner(TensorRunner):
+    """Runs the batches of a function on a device, in several threads at once.
+
+    C's buffers are copied to the device, so the function never has tensors over them, and they are
+    used again when the call is over.
+
+    Args:
+        name: Name of the handler, `module:function`.
+        handler: The handler, which may be replaced by one with the same schema.
+        device: Name of the device.
+
+    """
+
+    def __init__(self, name: str, handler: TensorFunction, device: str) -> None:
+        super().__init__(name, handler)
+        self._device_name = device
+        self._opening = threading.Lock()
+        self._open: _Opened | None = None
+        # guards slots, outputs and texts of all batches
+        self._books = threading.Lock()
+        self._buffers: dict[int, list[HostBuffer]] = {}
+        self._told = -1.0
+
+    def open(self) -> "_Opened":
+        """Return the device of this process, with the streams of the function.
+
+        Raises:
+            RuntimeError: It cannot be used.
+
+        """
+        with self._opening:
+            if self._open is None:
+                self._open = _Opened(devices.open_device(self._device_name))
+            return self._open
+
+    def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
+        """Run a batch: one call for all of its requests, unless that fails.
+
+        Args:
+            number: Number of the slot, with WEBTORCH_DROP_SLOT if it is to be dropped afterwards.
+            generation: Generation of the slot's buffers.
+            rows: Number of rows.
+            batch: The batch, a webtorch_batch_t, whose outputs are set.
+
+        """
+        opened = self._open or self.open()
+        drop = bool(number & _DROP_SLOT)
+        number &= _DROP_SLOT - 1
+        with self._books:
+            self._drop_answered(number)
+            slot = self._slots.get(number)
+            if slot is None or slot.generation != generation:
+                slot = self._slots[number] = self._adopt(generation, batch)
+        buffers = [] if drop else self._buffers.setdefault(number, [])
+
+        inputs = self._inputs(slot, rows, batch)
+        progress.begin()
+        try:
+            outputs: Sequence[Any] = opened.pipeline.call(
+                lambda placed: self.handler.run_placed(placed, rows),
+                inputs,
+                lambda index, like: self._memory(opened, buffers, index, like),
+            )
+        except BaseException as error:
+            # the lists of strings may have been changed
+            inputs = self._inputs(slot, rows, batch)
+            outputs = self._recover(opened, batch, inputs, error)
+
+        if self._is_variable and outputs:
+            slot.report(outputs)
+        texts: list[bytes] = []
+        if self._returns_strings:
+            outputs, texts = self._encode(outputs)
+        for index, output in enumerate(outputs):
+            slot.outputs[index] = output.data_ptr()
+        with self._books:
+            self._outputs[number] = outputs
+            self._texts[number] = texts
+            if drop:
+                batch.retained = 1
+                del self._slots[number]
+                self._dropped[number] = slot.outputs
+
+    def _inputs(self, slot: Slot, rows: int, batch: Any) -> Sequence[Any]:
+        inputs: Sequence[Any] = slot.inputs(rows)
+        if self._takes_strings or self._has_gaps:
+            inputs = self._prepare(inputs, batch)
+        return inputs
+
+    def _memory(
+        self, opened: "_Opened", buffers: list[HostBuffer], index: int, like: Tensor
+    ) -> Tensor:
+        """Return memory for an output: that of the slot's batch before, which is answered."""
+        while len(buffers) <= index:
+            buffers.append(opened.memory.buffer(like.nbytes))
+        if not buffers[index].has_room(like.nbytes):
+            buffers[index] = opened.memory.buffer(like.nbytes)
+        return buffers[index].view(like)
+
+    def _owner_of(self, memory: Any, size: int) -> Callable[[Any], None]:
+        """Take over C's buffer, which is pinned; return what frees it."""
+        host = self.open().memory
+        address = int(ffi.cast("uintptr_t", memory))
+        host.register(address, size)
+
+        def free(memory: Any) -> None:
+            host.unregister(address)
+            lib.ngx_webtorch_buffer_free(memory)
+
+        return free
+
+    # --- failures ---
+
+    def _recover(
+        self, opened: "_Opened", batch: Any, inputs: Sequence[Any], error: BaseException
+    ) -> Sequence[Any]:
+        """Answer the requests that failed and serve the others, unless the call made a step."""
+        device = opened.device
+        self._look_at(opened, error)
+        jobs = batch.jobs[0 : batch.njobs]
+        if batch.njobs == 1 or progress.has_stepped() or device.is_lost:
+            for job in jobs:
+                self._answer(device, ffi.addressof(job), error)
+            return []
+
+        def run(part: Sequence[Any], rows: int) -> Sequence[Any]:
+            try:
+                return opened.pipeline.call(
+                    lambda placed: self.handler.run_placed(placed, rows), part, new_memory
+                )
+            except BaseException as error:
+                self._look_at(opened, error)
+                raise
+
+        spans = [Span(job.first, job.rows) for job in jobs]
+        outputs, failures = self.handler.run_each(inputs, spans, error, run)
+        for index, failure in failures.items():
+            self._answer(device, ffi.addressof(jobs[index]), failure)
+        return outputs
+
+    def _look_at(self, opened: "_Opened", error: BaseException) -> None:
+        """Do what an exception of the device requires, before anything is run again."""
+        device = opened.device
+        if isinstance(error, DeviceLostError):
+            return
+        if device.is_out_of_memory(error):
+            # the frames of the call have tensors yet
+            traceback.clear_frames(error.__traceback__)
+            device.release_cached()
+            now = time.monotonic()
+            if now >= self._told:
+                self._told = now + 1
+                log_error(
+                    f'handler "{self.name}": {device.name} has no memory for a batch, '
+                    f"which is run in parts: {error}"
+                )
+        elif device.has_lost(error):
+            text = (
+                f'{device.name} has failed in handler "{self.name}" and cannot be used any more by '
+                "this worker, which is replaced"
+            ).encode()
+            lib.ngx_webtorch_retire(text, len(text))
+
+    def _answer(self, device: Device, job: Any, error: BaseException) -> None:
+        if not isinstance(error, DeviceLostError) and device.is_out_of_memory(error):
+            failure = DeviceMemoryError(device.name)
+            failure.__cause__ = error
+            error = failure
+        self._failures.answer(job, error)
+
+
+class _Opened:
+    """A device that is in use.
+
+    Args:
+        device: The device.
+
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.pipeline = Pipeline(device)
+        self.memory = host_memory(device)
+
+
+def tensor_runner(name: str, handler: TensorFunction, device: str) -> TensorRunner:
+    """Return the runner of a function of tensors.
+
+    Args:
+        name: Name of the handler, `module:function`.
+        handler: The handler.
+        device: The device that it runs on, `cuda:1`; empty: the CPU.
+
+    Raises:
+        RuntimeError: The device cannot be used.
+
+    """
+    if not device:
+        return TensorRunner(name, handler)
+    runner = DeviceRunner(name, handler, device)
+    if not _process.is_check():
+        runner.open()
+    return runner

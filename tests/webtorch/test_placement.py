@@ -1,0 +1,119 @@
+"""Models on devices, of which a simulated one is at hand."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn, optim
+
+import webtorch
+from memory_zone import Zone
+from webtorch import Model, _state
+from webtorch._zone.shared_state import refresh_all
+
+names = (f"placed-{n}" for n in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def simulated(monkeypatch):
+    monkeypatch.setenv("WEBTORCH_SIMULATED_DEVICE", "1")
+
+
+def is_on_cpu(model: Model) -> bool:
+    """Run the model; return whether it used the tensors of the CPU."""
+    places: list[int] = []
+
+    def note(module, args):
+        places.append(module.weight.data_ptr())
+
+    hook = nn.modules.module.register_module_forward_pre_hook(
+        lambda module, args: note(module, args) if isinstance(module, nn.Linear) else None
+    )
+    try:
+        with torch.no_grad():
+            model(torch.ones(1, 2))
+    finally:
+        hook.remove()
+    return places == [model.module.weight.data_ptr()]
+
+
+def evaluate(model: Model, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        result: Tensor = model(x)
+    return result
+
+
+def test_model_on_a_device_learns_as_on_the_cpu():
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
+
+    def make(device):
+        return Model(
+            next(names),
+            copy.deepcopy(module),
+            lambda parameters: optim.Adam(parameters, lr=0.01),
+            device=device,
+        )
+
+    here, there = make("cpu"), make("cuda")
+    for _ in range(4):
+        x = torch.randn(8, 4)
+        for model in (here, there):
+            model.step(model(x).pow(2).mean())
+        assert torch.equal(evaluate(here, x), evaluate(there, x))
+    states = here.module.state_dict(), there.module.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert not torch.equal(states[0]["1.running_mean"], torch.zeros(4))
+
+
+def test_model_on_a_device_has_a_copy_that_follows_other_workers(monkeypatch):
+    monkeypatch.setattr(_state, "zone", Zone())
+    model = Model(next(names), nn.Linear(2, 1, bias=False), optim.SGD, device="cuda")
+    assert not is_on_cpu(model)
+    x = torch.ones(1, 2)
+    weight = model.module.weight
+    with torch.no_grad():
+        weight.fill_(1)
+    assert evaluate(model, x).item() == 2
+    # a step of another worker, of which PyTorch knows nothing here
+    weight.detach().numpy().fill(2)
+    assert evaluate(model, x).item() == 2
+    model.state.blocks.tensors.count_step()
+    assert evaluate(model, x).item() == 4
+    model.state.replace({"weight": torch.full((1, 2), 5.0)}, 1, None)
+    assert evaluate(model, x).item() == 4
+    assert refresh_all()
+    assert evaluate(model, x).item() == 10
+
+
+def test_model_runs_where_the_function_does():
+    model = Model(next(names), nn.Linear(2, 1))
+    fixed = Model(next(names), nn.Linear(2, 1), device="cpu")
+    found = []
+
+    @webtorch.infer(device="cuda")
+    def there(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
+        found.append((is_on_cpu(model), is_on_cpu(fixed)))
+        return model(x)
+
+    @webtorch.infer
+    def here(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
+        found.append((is_on_cpu(model), is_on_cpu(fixed)))
+        return model(x)
+
+    @webtorch.infer(device="cuda")
+    def nested(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
+        return here.batched(x) + there.batched(x)
+
+    x = torch.ones(3, 2)
+    expected = here.batched(x)
+    assert torch.equal(there.batched(x), expected)
+    assert torch.equal(nested.batched(x), 2 * expected)
+    assert found == [(True, True), (False, True), (True, True), (False, True)]
+
+
+def test_model_on_a_device_that_is_not_there():
+    for device in ("cuda:1", "tpu"):
+        with pytest.raises(ValueError, match="device"):
+            Model(next(names), nn.Linear(2, 1), device=device)
