@@ -71,6 +71,7 @@ Each does only what is not yet done, so repeat them at any time. From the enviro
 
 PYTHON=/path/to/python3   the interpreter to embed: 3.11 or newer with a shared library
                           (/usr/bin/python3). A change of it rebuilds .venv and the module.
+                          A wheel is for its version, and needs no shared library and no .venv.
 SITE_PACKAGES=1           take PyTorch and other packages that PYTHON has, whatever their version,
                           as those of Debian's python3-torch, instead of the pinned ones
 CC=clang-14               the C and C++ compiler (cc)
@@ -358,20 +359,27 @@ source "$ROOT/packaging/try.sh"
 
 # What all builds need. A second build.sh waits until the first one is done.
 prepare_tools() {
+    prepare_system "$@"
+    make_venv
+}
+
+prepare_system() {
     cd "$ROOT"
     mkdir -p build
-    exec {LOCK}>build/lock
-    flock "$LOCK"
+    if [[ ! ${LOCK:-} ]]; then      # one command may build several things
+        exec {LOCK}>build/lock
+        flock "$LOCK"
+    fi
 
     require_packages "${BUILD_PACKAGES[@]}" "$@"
     require_python
-    make_venv
 }
 
 prepare() {
     prepare_tools "$@"
     build_module
     exec {LOCK}>&-
+    LOCK=
 }
 
 run() {

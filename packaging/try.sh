@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 TRY_SUITE=bookworm
+TRY_TAG=cp311       # of its Python
 TRY_MIRROR=http://deb.debian.org/debian
 TRY_PORT=${TRY_PORT:-8099}
 
@@ -22,10 +23,10 @@ try_wheel() {
     once "$chroot.made" "$TRY_SUITE" make_chroot "$chroot" python3,python3-venv,python3-pip,curl
     rm -rf "$chroot/home/someone"
     add_site "$chroot"
-    cp dist/webtorch-*.whl "$chroot/opt/dist/"
+    cp dist/webtorch-*-"$TRY_TAG"-*.whl "$chroot/opt/dist/"
     cp packaging/try_wheel.sh "$chroot/opt/"
 
-    say "trying $(echo dist/webtorch-*.whl) on a bare $TRY_SUITE"
+    say "trying $(echo dist/webtorch-*-"$TRY_TAG"-*.whl) on a bare $TRY_SUITE"
     unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "
         mount -t proc proc /proc
         useradd --create-home --shell /bin/bash someone

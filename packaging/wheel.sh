@@ -53,11 +53,12 @@ WHEEL_NGINX=(
     --with-stream_ssl_preread_module
 )
 
-# Builds dist/webtorch-*.whl: [SOURCE]
+# Builds dist/webtorch-*.whl for the version of PYTHON: [SOURCE]
 build_wheel() {
-    local source=${1:-} tree
+    local source=${1:-} tag tree
 
-    prepare_tools "${WHEEL_PACKAGES[@]}"
+    WEBTORCH_HOSTED=1 prepare_system "${WHEEL_PACKAGES[@]}"
+    tag=$("$PYTHON" -c 'import sys; print("cp{}{}".format(*sys.version_info))')
     if [[ $source ]]; then
         source=$(realpath -m "$source")
         [[ -f $source/src/core/nginx.h ]] || die "$1 is not an nginx source tree."
@@ -66,12 +67,12 @@ build_wheel() {
         source=$ROOT/build/wheel/nginx-$NGINX_RELEASE
     fi
 
-    tree=build/wheel/objs-$(nginx_version "$source")
+    tree=build/wheel/objs-$(nginx_version "$source")-$tag
     WEBTORCH_HOSTED=1 CC_OPT=-fPIC configure_nginx "$source" "$tree" \
         "${WHEEL_NGINX[@]}" --add-module=../../../ngx_webtorch
     make -s -j "$JOBS" -C "$tree" -f objs/Makefile binary LINK=true
     link_library "$tree"
-    pack_wheel "$tree" "$source"
+    pack_wheel "$tree" "$source" "$tag"
 }
 
 download_nginx() {
@@ -112,11 +113,13 @@ link_library() {
 }
 
 # Packs the package with the library, and lets auditwheel add what that needs:
-# TREE SOURCE
+# TREE SOURCE TAG
 pack_wheel() {
-    local tree=$1 source=$2 stage=build/wheel/stage inside suffix name
+    local tree=$1 source=$2 tag=$3 stage=build/wheel/stage interpreter=build/wheel/venv/bin/python
+    local inside suffix name
 
-    once build/wheel/.tools "${WHEEL_TOOLS[*]}" install_wheel_tools
+    once build/wheel/.tools "$PYTHON_IDENTITY $(pin setuptools) ${WHEEL_TOOLS[*]}" \
+        install_wheel_tools
 
     rm -rf "$stage" build/wheel/raw
     mkdir -p "$stage" dist
@@ -126,7 +129,7 @@ pack_wheel() {
     inside=$stage/python/webtorch/_nginx
     rm -rf "$inside"
     mkdir -p "$inside/licenses"
-    suffix=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+    suffix=$("$interpreter" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
     strip --strip-unneeded -o "$inside/nginx$suffix" "$tree/objs/nginx"
     cp "$source/conf/mime.types" "$inside/"
     cp "$source/LICENSE" "$inside/licenses/nginx"
@@ -134,15 +137,15 @@ pack_wheel() {
         cp "/usr/share/doc/$name/copyright" "$inside/licenses/$name"
     done
 
-    .venv/bin/python -m pip --disable-pip-version-check --quiet wheel --no-deps \
+    "$interpreter" -m pip --disable-pip-version-check --quiet wheel --no-deps \
         --no-build-isolation --wheel-dir build/wheel/raw "./$stage"
-    rm -f dist/webtorch-*.whl
+    rm -f dist/webtorch-*-"$tag"-*.whl
     PATH=$ROOT/build/wheel/venv/bin:$PATH auditwheel repair --wheel-dir dist \
         build/wheel/raw/webtorch-*.whl >build/wheel/repair.log 2>&1 \
         || die "auditwheel refuses the wheel:" "$(cat build/wheel/repair.log)"
-    PATH=$ROOT/build/wheel/venv/bin:$PATH auditwheel show dist/webtorch-*.whl \
+    PATH=$ROOT/build/wheel/venv/bin:$PATH auditwheel show dist/webtorch-*-"$tag"-*.whl \
         >build/wheel/audit.txt
-    say "built $(echo dist/webtorch-*.whl), $(du -k dist/webtorch-*.whl | cut -f1) kB"
+    say "built $(echo dist/webtorch-*-"$tag"-*.whl), $(du -k dist/webtorch-*-"$tag"-*.whl | cut -f1) kB"
 }
 
 install_wheel_tools() {
@@ -150,5 +153,5 @@ install_wheel_tools() {
     rm -rf build/wheel/venv
     "$PYTHON" -m venv build/wheel/venv
     build/wheel/venv/bin/python -m pip --disable-pip-version-check --quiet install \
-        "${WHEEL_TOOLS[@]}"
+        "$(pin setuptools)" "${WHEEL_TOOLS[@]}"
 }

@@ -26,10 +26,20 @@ typedef struct ngx_webtorch_zone_s      ngx_webtorch_zone_t;
 typedef struct ngx_webtorch_accept_s    ngx_webtorch_accept_t;
 
 
+/* where a directive is, for errors that are found later; line 0: nowhere */
+
+typedef struct {
+    u_char                 *file;         /* ends with a zero */
+    ngx_uint_t              line;
+} ngx_webtorch_place_t;
+
+
 typedef struct {
     ngx_str_t               python;       /* interpreter */
+    ngx_webtorch_place_t    python_place;
     ngx_array_t            *path;         /* of ngx_str_t: directories */
     ngx_array_t            *preload;      /* of ngx_str_t: modules */
+    ngx_webtorch_place_t    preload_place;
     ngx_int_t               threads;      /* of a torch operator */
     ngx_array_t             handlers;     /* of ngx_webtorch_handler_t * */
     ngx_array_t             models;       /* of ngx_webtorch_model_t */

@@ -25,6 +25,10 @@ char *ngx_webtorch_python_host(void);
 /* starts the interpreter once in a process, and imports what is preloaded */
 ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
 
+/* appends the place of a directive that is the cause, if it is set */
+void ngx_webtorch_python_set_place(char *error,
+    const ngx_webtorch_place_t *place);
+
 /* in a child of the process that started it, before anything else */
 ngx_int_t ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error);
 

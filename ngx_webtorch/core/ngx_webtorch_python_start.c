@@ -23,6 +23,8 @@
 #include <pthread.h>
 
 
+static ngx_int_t ngx_webtorch_python_prepare(ngx_webtorch_conf_t *conf,
+    char *error);
 static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
     char *error);
 static ngx_int_t ngx_webtorch_python_initialize(char *path, char *error);
@@ -53,27 +55,9 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
     ngx_str_t   *name;
     ngx_uint_t   i;
 
-    if (ngx_webtorch_python_path == NULL) {
-        if (ngx_webtorch_version_check(&conf->python, PY_MAJOR_VERSION,
-                                       PY_MINOR_VERSION, error)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        if (ngx_webtorch_python_init(conf, error) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-    } else if (ngx_strcmp(ngx_webtorch_python_path, conf->python.data) != 0) {
-        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN,
-                            "\"webtorch_python\" is %V, but %s is running "
-                            "already: restart nginx to change it%Z",
-                            &conf->python, ngx_webtorch_python_path);
+    if (ngx_webtorch_python_prepare(conf, error) != NGX_OK) {
+        ngx_webtorch_python_set_place(error, &conf->python_place);
         return NGX_ERROR;
-
-    } else {
-        PyEval_RestoreThread(ngx_webtorch_python_main);
     }
 
     /*
@@ -93,10 +77,18 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         PyGC_Enable();
     }
 
+    if (rc != NGX_OK) {
+        ngx_webtorch_python_set_place(error, &conf->python_place);
+    }
+
     name = conf->preload->elts;
 
     for (i = 0; rc == NGX_OK && i < conf->preload->nelts; i++) {
         rc = ngx_webtorch_python_import((char *) name[i].data, error);
+
+        if (rc != NGX_OK) {
+            ngx_webtorch_python_set_place(error, &conf->preload_place);
+        }
     }
 
     ngx_webtorch_python_freeze();
@@ -104,6 +96,53 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
     ngx_webtorch_python_main = PyEval_SaveThread();
 
     return rc;
+}
+
+
+/* the main thread has the GIL afterwards, unless this fails */
+
+static ngx_int_t
+ngx_webtorch_python_prepare(ngx_webtorch_conf_t *conf, char *error)
+{
+    if (ngx_webtorch_python_path == NULL) {
+        if (ngx_webtorch_version_check(&conf->python, PY_MAJOR_VERSION,
+                                       PY_MINOR_VERSION, error)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        return ngx_webtorch_python_init(conf, error);
+    }
+
+    if (ngx_strcmp(ngx_webtorch_python_path, conf->python.data) != 0) {
+        (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN,
+                            "\"webtorch_python\" is %V, but %s is running "
+                            "already: restart nginx to change it%Z",
+                            &conf->python, ngx_webtorch_python_path);
+        return NGX_ERROR;
+    }
+
+    PyEval_RestoreThread(ngx_webtorch_python_main);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_webtorch_python_set_place(char *error, const ngx_webtorch_place_t *place)
+{
+    u_char  *p, *last;
+
+    if (place->line == 0) {
+        return;
+    }
+
+    p = (u_char *) error + ngx_strlen(error);
+    last = (u_char *) error + NGX_WEBTORCH_MESSAGE_LEN - 1;
+
+    p = ngx_slprintf(p, last, " in %s:%ui", place->file, place->line);
+    *p = '\0';
 }
 
 

@@ -3,6 +3,10 @@
 #include "ngx_webtorch_zone.h"
 
 
+static void ngx_http_webtorch_conf_place(ngx_conf_t *cf,
+    ngx_webtorch_place_t *place);
+
+
 char *
 ngx_http_webtorch_conf_full_name(ngx_conf_t *cf, void *post, void *data)
 {
@@ -12,7 +16,18 @@ ngx_http_webtorch_conf_full_name(ngx_conf_t *cf, void *post, void *data)
         return NGX_CONF_ERROR;
     }
 
+    ngx_http_webtorch_conf_place(cf,
+                            &ngx_webtorch_get_conf(cf->cycle)->python_place);
+
     return NGX_CONF_OK;
+}
+
+
+static void
+ngx_http_webtorch_conf_place(ngx_conf_t *cf, ngx_webtorch_place_t *place)
+{
+    place->file = cf->conf_file->file.name.data;
+    place->line = cf->conf_file->line;
 }
 
 
@@ -72,6 +87,8 @@ ngx_http_webtorch_conf_preload(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         *name = value[i];
     }
+
+    ngx_http_webtorch_conf_place(cf, &wcf->preload_place);
 
     return NGX_CONF_OK;
 }

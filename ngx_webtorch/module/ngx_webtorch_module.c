@@ -42,6 +42,8 @@ static void *ngx_webtorch_create_conf(ngx_cycle_t *cycle);
 static char *ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data);
 static ngx_int_t ngx_webtorch_set_python(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
+static void ngx_webtorch_python_log(ngx_cycle_t *cycle,
+    ngx_webtorch_conf_t *conf, ngx_err_t err, const char *fmt);
 static ngx_int_t ngx_webtorch_default_preload(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 static ngx_int_t ngx_webtorch_init_module(ngx_cycle_t *cycle);
@@ -168,7 +170,8 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
     if (conf->checkpoint && conf->zone_size == 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "\"webtorch_checkpoint\" saves the models that are in "
-                      "\"webtorch_zone\", which is not set");
+                      "\"webtorch_zone\", which is not set in %s:%ui",
+                      conf->checkpoint->conf_file, conf->checkpoint->line);
         return NGX_CONF_ERROR;
     }
 
@@ -224,9 +227,8 @@ ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
     }
 
     if (ngx_file_info(conf->python.data, &fi) == NGX_FILE_ERROR) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
-                      "\"webtorch_python\": \"%V\" not found",
-                      &conf->python);
+        ngx_webtorch_python_log(cycle, conf, ngx_errno,
+                                "\"webtorch_python\": \"%V\" not found%Z");
         return NGX_ERROR;
     }
 
@@ -245,14 +247,31 @@ ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
     conf->python.data = p;
 
     if (access((char *) p, X_OK) == -1) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
-                      "\"webtorch_python\": no interpreter \"%V\", is the "
-                      "directory a virtual environment?",
-                      &conf->python);
+        ngx_webtorch_python_log(cycle, conf, ngx_errno,
+                                "\"webtorch_python\": no interpreter \"%V\", "
+                                "is the directory a virtual environment?%Z");
         return NGX_ERROR;
     }
 
     return NGX_OK;
+}
+
+
+/* fmt is that of the interpreter's name */
+
+static void
+ngx_webtorch_python_log(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
+    ngx_err_t err, const char *fmt)
+{
+    char  error[NGX_WEBTORCH_MESSAGE_LEN];
+
+    (void) ngx_snprintf((u_char *) error, NGX_WEBTORCH_MESSAGE_LEN, fmt,
+                        &conf->python);
+    error[NGX_WEBTORCH_MESSAGE_LEN - 1] = '\0';
+
+    ngx_webtorch_python_set_place(error, &conf->python_place);
+
+    ngx_log_error(NGX_LOG_EMERG, cycle->log, err, "%s", error);
 }
 
 

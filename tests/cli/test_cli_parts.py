@@ -1,12 +1,17 @@
 """Parts of the command line that need no nginx."""
 
+import contextlib
 import io
 import json
+import os
 import re
 import shlex
+import signal
 import socket
 import socketserver
 import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +20,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from nginx import wait_for
 from webtorch.cli import _load, cli
 from webtorch.cli._configuration import Settings, write
 from webtorch.cli._discovery import Application
@@ -23,7 +29,7 @@ from webtorch.cli._examples import curl, order
 from webtorch.cli._functions import Function, Tensor
 from webtorch.cli._nginx import Nginx
 from webtorch.cli._serve import _Serving
-from webtorch.cli._server import find_port
+from webtorch.cli._server import Server, find_port
 from webtorch.cli._target import Target
 from webtorch.cli._terminal import Terminal
 
@@ -171,6 +177,64 @@ def test_configuration_of_tls():
     assert "ssl_certificate_key /k.pem;" in text
     assert "listen 127.0.0.1:8000 ssl http2;" in conf((1, 22, 1), certificate=Path("/c.pem"))
     assert settings(certificate=Path("/c.pem"), host="::").url == "https://[::1]:8000"
+
+
+HOLDER = """
+import subprocess, sys
+from webtorch.cli._server import Server
+server = Server(None, None)
+child = subprocess.Popen(["sleep", "1000"], pass_fds=[server._lock], stdout=subprocess.DEVNULL)
+print(server.configuration.parent, child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_directories_of_killed_commands(tmp_path, monkeypatch):
+    """They stay as long as a process of nginx uses them, or as they may be another one's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "lock").touch()
+    link = tmp_path / "webtorch-serve-link"
+    link.symlink_to(other)
+    fresh = tmp_path / "webtorch-serve-fresh"
+    fresh.mkdir()
+
+    holders = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+        for _ in range(2)
+    ]
+    found = [holder.stdout.readline().split() for holder in holders]
+    running, killed = (Path(directory) for directory, _ in found)
+
+    def left() -> set[Path]:
+        with Server(None, None) as server:
+            own = server.configuration.parent
+            assert own.is_dir()
+            return {*tmp_path.iterdir()} - {own, other, link, fresh}
+
+    try:
+        assert left() == {running, killed}
+        holders[1].kill()
+        holders[1].wait()
+        # as if nginx was not yet gone
+        assert left() == {running, killed}
+        os.kill(int(found[1][1]), signal.SIGKILL)
+        wait_for(lambda: left() == {running}, "the directory of the killed command to go")
+        assert link.is_symlink() and fresh.is_dir() and (other / "lock").exists()
+    finally:
+        for holder, (_, child) in zip(holders, found, strict=True):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+            holder.kill()
+            holder.communicate()
+    assert left() == set()
 
 
 def test_port():

@@ -16,9 +16,13 @@ TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 pytestmark = pytest.mark.skipif(not WHEELS, reason="./build.sh wheel has not been run")
 
 
-def test_wheel_contents():
-    (wheel,) = WHEELS
-    assert f"-{TAG}-{TAG}-manylinux_" in wheel.name
+def tag(wheel: Path) -> str:
+    return wheel.name.split("-")[2]
+
+
+@pytest.mark.parametrize("wheel", WHEELS, ids=tag)
+def test_wheel_contents(wheel):
+    assert f"-{tag(wheel)}-{tag(wheel)}-manylinux_" in wheel.name
     assert wheel.stat().st_size < 25_000_000
     names = zipfile.ZipFile(wheel).namelist()
     inside = [name for name in names if name.startswith("webtorch/_nginx/")]
@@ -29,9 +33,10 @@ def test_wheel_contents():
     assert not [name for name in names if "__pycache__" in name]
 
 
-@pytest.mark.skipif(TAG not in WHEELS[0].name if WHEELS else True, reason="of another Python")
+@pytest.mark.skipif(TAG not in map(tag, WHEELS), reason="of another Python")
 def test_wheel_nginx(tmp_path: Path):
-    with zipfile.ZipFile(WHEELS[0]) as wheel:
+    (own,) = [wheel for wheel in WHEELS if tag(wheel) == TAG]
+    with zipfile.ZipFile(own) as wheel:
         wheel.extractall(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "webtorch", "nginx", "-V"],

@@ -1,5 +1,7 @@
 """The directive webtorch_python."""
 
+import re
+
 import pytest
 
 from nginx import ROOT
@@ -39,6 +41,7 @@ def test_invalid_values(configured, value, message):
     status, output = configured(LOCATION, APP, http=f"webtorch_python {value};").check()
     assert status == 1
     assert "[emerg]" in output and message in output
+    assert re.search(r" in \S+/nginx.conf:\d+", output), output
 
 
 def test_relative_path_starts_at_the_configuration(configured):

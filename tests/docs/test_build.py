@@ -24,6 +24,20 @@ def functions(*names: str) -> str:
     return "\n".join(one[0] for one in found if one)
 
 
+def test_one_command_builds_several_things(tmp_path: Path):
+    """It holds the lock for all of them, and another one waits."""
+    stubs = "require_packages() { :; }\nrequire_python() { :; }\nBUILD_PACKAGES=()\n"
+    script = (
+        STUBS
+        + stubs
+        + functions("prepare_system")
+        + "prepare_system\nprepare_system\n"
+        + "! flock --nonblock build/lock true\n"
+    )
+    done = subprocess.run(["timeout", "60", "bash", "-c", script], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+
+
 def test_formats_are_those_of_the_module(tmp_path: Path):
     """A build whose last link has failed links again."""
     objects = tmp_path / "build/nginx/objs"

@@ -8,7 +8,9 @@ from types import ModuleType
 import msgspec
 import pytest
 from click.testing import CliRunner
+from jaxtyping import Float32
 from pydantic import BaseModel
+from torch import Tensor
 
 import webtorch
 from webtorch import _openapi
@@ -291,6 +293,16 @@ def test_classes_of_the_same_name_have_schemas_of_their_own():
         failure = entry["responses"]["422"]["content"]["application/json"]["schema"]
         assert set(at(failure)["properties"]) == {"error", "code", "detail"}
     assert kinds == [("integer", "integer"), ("string", "string"), ("integer", "integer")]
+
+
+def test_get_of_a_stream_is_a_websocket():
+    @webtorch.stream
+    def double(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+        return 2 * x
+
+    item = _openapi.document([_openapi.Operation("/double", double)])["paths"]["/double"]
+    assert "101" in item["get"]["responses"] and "200" not in item["get"]["responses"]
+    assert "200" in item["post"]["responses"] and "requestBody" not in item["get"]
 
 
 def test_regular_expressions_as_paths():

@@ -368,6 +368,7 @@ def test_invalid_directives(configured, directives, message):
     status, output = configured(SERVER, app(), http=directives).check()
     assert status == 1
     assert message in output
+    assert re.search(r" in \S+/nginx.conf:\d+", output), output
 
 
 def test_header_is_readable_json(start, directory):

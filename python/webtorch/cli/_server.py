@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import threading
@@ -25,6 +27,9 @@ RELOAD = 90.0
 
 _PR_SET_PDEATHSIG = 1
 
+_PREFIX = "webtorch-serve-"
+_LOCK = "lock"
+
 
 class Server:
     """An nginx in the foreground, with a directory of its own.
@@ -38,7 +43,9 @@ class Server:
     def __init__(self, nginx: Nginx, terminal: Terminal) -> None:
         self._nginx = nginx
         self._terminal = terminal
-        self._prefix = Path(tempfile.mkdtemp(prefix="webtorch-"))
+        _remove_stale()
+        self._prefix = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = _locked(self._prefix)
         self._process: subprocess.Popen[str] | None = None
         self._log: threading.Thread | None = None
         self._interrupts = 0
@@ -57,6 +64,7 @@ class Server:
         if self._log is not None:
             self._log.join()
         shutil.rmtree(self._prefix, ignore_errors=True)
+        os.close(self._lock)
 
     @property
     def configuration(self) -> Path:
@@ -80,6 +88,8 @@ class Server:
             errors="replace",
             # Ctrl-C is for the command alone, which stops nginx gracefully
             process_group=0,
+            # nginx uses the directory for a moment longer than a command that is killed
+            pass_fds=[self._lock],
             preexec_fn=_end_with(os.getpid()),
         )
         self._log = threading.Thread(target=self._copy_log, name="log", daemon=True)
@@ -179,6 +189,32 @@ class Server:
                 self._terminal.record(line)
                 if "[emerg]" in line:
                     self._refused.set()
+
+
+def _locked(directory: Path) -> int:
+    """Lock a new directory; return the descriptor of the lock."""
+    draft = directory / f"{_LOCK}.tmp"
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # no other command sees it without a lock
+    draft.rename(directory / _LOCK)
+    return descriptor
+
+
+def _remove_stale() -> None:
+    """Remove the directories of this user's commands that were killed, with their nginx."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            status = directory.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                continue
+            # a directory without one may be new
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def _end_with(parent: int) -> Callable[[], None]:
