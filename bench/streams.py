@@ -4,13 +4,14 @@ Usage: .venv/bin/python bench/streams.py [--only NAME] [--repeat 3] [--seconds 5
 
 It needs `apt-get install libnghttp2-dev espeak-ng` and `.venv/bin/pip install -e .[bench]`. The
 server is pinned to one core and the clients, which are compiled from bench/load/, to another one.
-WEBTORCH_QUICK=1 makes the pauses and the row with killed clients shorter.
+WEBTORCH_QUICK=1 makes the pauses and the rows with killed clients and workers shorter.
 """
 
 import asyncio
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,9 @@ import time
 import urllib.request
 import wave
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -470,6 +473,104 @@ def killed(settings: Settings) -> Row:
     return Row(name, "0", value, value == 0, "", details)
 
 
+def resume(settings: Settings) -> Row:
+    """Streams whose workers are killed; how many of them differ from what they should be."""
+    sys.path.append(str(ROOT / "tests/support"))
+    from resuming import stream
+
+    choose = random.Random(0)
+    streams, chunks = (10, 300) if QUICK else (50, 3000)
+    audio = np.random.default_rng(0).integers(-100, 100, (streams, chunks, 4)).tolist()
+    url = f"ws://127.0.0.1:{PORT}/again"
+    kills = 0
+
+    def run(rows: list[list[int]]) -> bool:
+        """Return whether the answers are those of a stream without an interruption."""
+        found = list(stream(url, rows))
+        sums = np.cumsum([sum(row) for row in rows]).tolist()
+        return found == [[n, total] for n, total in enumerate(sums, 1)]
+
+    location = "location = /again { webtorch_handler streams_app:small_sums resume=60s; }"
+    zone = "webtorch_zone models:16m;"
+    begin = time.perf_counter()
+    with (
+        Server(
+            LOCATIONS + location, "/output", 2, http=f"webtorch_path {ROOT}/examples;{zone}"
+        ) as server,
+        ThreadPoolExecutor(streams) as pool,
+    ):
+        running = [pool.submit(run, rows) for rows in audio]
+        while not all(each.done() for each in running):
+            time.sleep(1)
+            # a worker that was killed just now may still be listed
+            with suppress(ProcessLookupError):
+                os.kill(choose.choice(server.children()), signal.SIGKILL)
+                kills += 1
+        wrong = sum(not each.result() for each in running)
+        expected = ("exited on signal 9", "exited while webtorch handler")
+        log = [line for line in alerts(server) if not any(text in line for text in expected)]
+    details = {"kills": kills, "seconds": time.perf_counter() - begin, "alerts": log}
+    name = f"{streams} streams of {chunks} chunks, {kills} workers killed, that differ"
+    return Row(name, "0", wrong, wrong == 0 and not log, "", details)
+
+
+def drift(settings: Settings) -> Row:
+    """The example that learns from a log; samples until it is told that paths have changed."""
+    text = (ROOT / "nginx-conf/drift.conf").read_text()
+    _, own, site = text.split("    server {\n")
+    own = own[own.index("        webtorch_set") : own.rindex("    }\n\n    # in place")]
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        release = Path(directory, "release")
+
+        def placed(text: str) -> str:
+            text = text.replace("127.0.0.1:3002", f"127.0.0.1:{PEER}")
+            return text.replace("build/run/release", str(release))
+
+        http = f"webtorch_path {ROOT}/examples;server {{\n{placed(site[: site.rindex('}')])}"
+        locations = "location = /output { webtorch_handler xor_app:output; }" + placed(own)
+        choose = random.Random(1)
+        with Server(locations, "/output", http=http) as server:
+            client = HTTPConnection("127.0.0.1", PORT)
+
+            def report() -> dict[str, float]:
+                with urllib.request.urlopen(server.url("/drift")) as answer:
+                    found: dict[str, float] = json.loads(answer.read())
+                    return found
+
+            def visit(count: int) -> float:
+                """Send requests, wait until they are learned; return the share of errors."""
+                before = report()
+                for _ in range(count):
+                    client.request("GET", choose.choice(("/search", "/cart", "/news")))
+                    client.getresponse().read()
+                while (after := report())["samples"] < before["samples"] + count:
+                    time.sleep(0.05)
+                totals = [each["mean_error"] * each["samples"] for each in (before, after)]
+                return (totals[1] - totals[0]) / count
+
+            visit(600)
+            early = report()["drifts"]
+            release.touch()
+            told, seen, back = 0, 0, 0
+            while not back and seen < 10_000:
+                wrong = visit(50)
+                seen += 50
+                told = told or seen * (report()["drifts"] > 0)
+                back = seen * (told > 0 and wrong < 0.05)
+            log = alerts(server)
+    details = {"back": back, "early": early, "alerts": log}
+    met = told <= 500 and back <= 2000 and not early and not log
+    return Row(
+        f"samples until a drift is told (accuracy back after {back})",
+        "≤ 500",
+        told,
+        met,
+        "",
+        details,
+    )
+
+
 ROWS: dict[str, Measure] = {
     "real-time": real_time,
     "equal": equal,
@@ -479,6 +580,8 @@ ROWS: dict[str, Measure] = {
     "hour": hour,
     "slow": slow_readers,
     "killed": killed,
+    "resume": resume,
+    "drift": drift,
 }
 
 
