@@ -6,7 +6,7 @@ import sys
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from webtorch import _state, _versions
 from webtorch._counts import Counts
 from webtorch._device import devices
 from webtorch._eval_copy import EvalCopy, copy_module
+from webtorch._graphs import check_sizes
 from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._placement import Place, PlacedEvaluation, PlacedTraining
 from webtorch._training import progress, training
@@ -157,13 +158,17 @@ class Model:
         device: Where it runs: "cpu", "cuda", "cuda:1" and so on, or "auto", which is "cuda" if
             there is one. By default it runs where the function does that calls it. Its tensors on
             the CPU are the ones that are trained, shared and saved.
+        graphs: Numbers of rows for which evaluation on a device is recorded as a graph, for example
+            `[1, 8, 64]`, by default none. Rows are padded to the next number, so each row of the
+            output must depend on that row of the input alone.
 
     Attributes:
         name: Its name.
         version: Its version.
 
     Raises:
-        ValueError: `device` is not the name of a device, or that is not there; the name is taken,
+        ValueError: `device` is not the name of a device, or that is not there; `graphs` is not a
+            list of numbers from 1 to 65536; the name is taken,
             empty, too long or has an "@", the version has other
             characters than letters, digits, ".", "_" and "-", its architecture is not that of
             another version, the weights do not fit, or the module or the optimizer cannot be used
@@ -183,6 +188,7 @@ class Model:
         weights: Weights | None = None,
         version: str = DEFAULT,
         device: str = "",
+        graphs: Sequence[int] = (),
     ) -> None:
         _versions.check(version)
         if not name or "@" in name:
@@ -190,7 +196,8 @@ class Model:
         code = Path(sys._getframe(1).f_code.co_filename)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
         place = Place(devices.check(device)) if device else None
-        self._begin(name, version, module, _Maker(optimizer, lock, code, place), identity)
+        maker = _Maker(optimizer, lock, code, place, check_sizes(graphs))
+        self._begin(name, version, module, maker, identity)
 
     def _begin(
         self,
@@ -241,7 +248,7 @@ class Model:
         """Let it run on devices, too."""
         if isinstance(self._evaluation, EvalCopy):
             place = self._maker.place or Place("")
-            self._evaluation = PlacedEvaluation(self, self._evaluation, place)
+            self._evaluation = PlacedEvaluation(self, self._evaluation, place, self._maker.graphs)
             self._training = PlacedTraining(self._module, place)
 
     @property
@@ -397,6 +404,7 @@ class _Maker:
     lock: bool
     code: Path
     place: Place | None = None
+    graphs: Sequence[int] = ()
 
 
 _CHANGED = (

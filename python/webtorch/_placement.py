@@ -6,6 +6,7 @@ back, so that the optimizer's step is one on the CPU, as all other steps of a sh
 """
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,10 +17,15 @@ from torch.jit import ScriptModule
 from webtorch._device import calls, devices
 from webtorch._device.interface import Device
 from webtorch._eval_copy import EvalCopy, copy_module
+from webtorch._graphs import Graphs
 
 
 class Placed(Protocol):
     """A model as its networks on devices see it."""
+
+    @property
+    def key(self) -> str:
+        """Its name and its version."""
 
     @property
     def network(self) -> nn.Module:
@@ -56,11 +62,15 @@ class PlacedEvaluation:
         model: The model.
         evaluation: The network's copy for evaluation on the CPU.
         place: Where calls run.
+        sizes: Numbers of rows for which a device has graphs.
 
     """
 
-    def __init__(self, model: Placed, evaluation: EvalCopy, place: Place) -> None:
+    def __init__(
+        self, model: Placed, evaluation: EvalCopy, place: Place, sizes: Sequence[int]
+    ) -> None:
         self._model = model
+        self._sizes = sizes
         self._evaluation = evaluation
         self._place = place
         self._lock = threading.Lock()
@@ -79,9 +89,11 @@ class PlacedEvaluation:
         with self._lock:
             copy = self._copies.get(device.name)
             if copy is None:
-                copy = self._copies[device.name] = _Copy(self._model, device)
+                copy = self._copies[device.name] = _Copy(self._model, device, self._sizes)
             copy.refresh()
-        return copy.evaluation(*args, **kwargs)
+            if self._sizes:
+                return copy.run(*args, **kwargs)
+        return copy.run(*args, **kwargs)
 
 
 class _Copy:
@@ -90,17 +102,26 @@ class _Copy:
     Args:
         model: The model.
         device: The device.
+        sizes: Numbers of rows for which there are graphs.
 
     """
 
-    def __init__(self, model: Placed, device: Device) -> None:
+    def __init__(self, model: Placed, device: Device, sizes: Sequence[int]) -> None:
         self._model = model
         self._device = device
-        self._sources = _tensors(model.network)
+        self._sizes = sizes
         self._seen: tuple[Any, ...] = ()
-        module = copy_module(model.network).to(device.torch_device)
-        self.evaluation = EvalCopy(module)
+        self._make()
+
+    def _make(self) -> None:
+        network = self._model.network
+        module = copy_module(network).to(self._device.torch_device)
+        evaluation = EvalCopy(module)
+        self._sources = _tensors(network)
         self._targets = _tensors(module)
+        self.run: Callable[..., Any] = evaluation
+        if self._sizes:
+            self.run = Graphs(self._model.key, self._device, evaluation, self._sizes)
 
     def refresh(self) -> None:
         """Copy the tensors if they have changed since the last time."""
@@ -111,9 +132,7 @@ class _Copy:
         # a buffer may have become another tensor, of another size
         self._sources = _tensors(self._model.network)
         if [*map(_shape, self._sources)] != [*map(_shape, self._targets)]:
-            module = copy_module(self._model.network).to(self._device.torch_device)
-            self.evaluation = EvalCopy(module)
-            self._targets = _tensors(module)
+            self._make()
         # calls of other functions may read the tensors in other streams
         self._device.synchronize()
         with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import Tensor, nn, optim
 import webtorch
 from memory_zone import Zone
 from webtorch import Model, _state
+from webtorch._device import devices
 from webtorch._zone.shared_state import refresh_all
 
 names = (f"placed-{n}" for n in itertools.count())
@@ -117,3 +118,58 @@ def test_model_on_a_device_that_is_not_there():
     for device in ("cuda:1", "tpu"):
         with pytest.raises(ValueError, match="device"):
             Model(next(names), nn.Linear(2, 1), device=device)
+
+
+def test_model_graphs_are_padded_to_the_next_size():
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    model = Model(next(names), module, optim.SGD, device="cuda", graphs=[8, 1, 3])
+    device = devices.open_device("cuda:0")
+    begun = len(device.graphs)
+    results = []
+    for rows in (1, 2, 3, 5, 8, 2, 9, 0):
+        x = torch.randn(rows, 2)
+        results.append((x, evaluate(model, x)))
+    # later runs do not write to results of earlier ones
+    for x, found in results:
+        torch.testing.assert_close(found, module.eval()(x))
+    assert [graph.runs for graph in device.graphs[begun:]] == [1, 3, 2]
+    # graphs have the weights of later steps
+    model.step(model(torch.randn(8, 2)).sum())
+    x = torch.randn(2, 2)
+    torch.testing.assert_close(evaluate(model, x), module.eval()(x))
+    assert [graph.runs for graph in device.graphs[begun:]] == [1, 4, 2]
+
+
+class Total(nn.Module):
+    """A network whose output has no row for each row of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum()
+
+
+class Pair(nn.Module):
+    """A network with an option and two outputs."""
+
+    def forward(self, x: Tensor, *, negative: bool = False) -> tuple[Tensor, Tensor]:
+        return (-x, x) if negative else (x, -x)
+
+
+def test_model_graphs_of_other_networks(caplog):
+    device = devices.open_device("cuda:0")
+    x = torch.randn(2, 2)
+    total = Model(next(names), Total(), device="cuda", graphs=[4])
+    for _ in range(2):
+        assert torch.equal(evaluate(total, x), x.sum())
+    assert caplog.text.count("is run without graphs") == 1
+    begun = len(device.graphs)
+    pair = Model(next(names), Pair(), device="cuda", graphs=[4])
+    with torch.no_grad():
+        assert all(map(torch.equal, pair(x), (x, -x)))
+        assert all(map(torch.equal, pair(x, negative=True), (-x, x)))
+    assert [graph.runs for graph in device.graphs[begun:]] == [1]
+
+
+@pytest.mark.parametrize("sizes", [[0], [1.5], [True], [70000]])
+def test_model_graphs_are_numbers_of_rows(sizes):
+    with pytest.raises(ValueError, match="graphs is a list"):
+        Model(next(names), nn.Linear(2, 1), graphs=sizes)

@@ -2,13 +2,14 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from webtorch._device.interface import Event, Stream
+from webtorch._device.graph import outputs_of
+from webtorch._device.interface import Event, Graph, Stream
 
 # its functions have no types
 _cuda: Any = torch.cuda
@@ -38,6 +39,45 @@ class CudaStream:
     def wait(self, event: Event) -> None:
         """Let operations that are queued later begin after a moment of another stream."""
         self.stream.wait_event(event)
+
+
+class CudaGraph:
+    """A graph of CUDA.
+
+    Args:
+        network: What is recorded.
+        example: Its input, on the device.
+
+    """
+
+    def __init__(self, network: Callable[[Tensor], Any], example: Tensor) -> None:
+        self._input = example
+        current = _cuda.current_stream()
+        beside = _cuda.Stream(example.device)
+        beside.wait_stream(current)
+        with _cuda.stream(beside):
+            # libraries allocate what they need in the first calls
+            for _ in range(2):
+                network(example)
+        current.wait_stream(beside)
+        self._graph = _cuda.CUDAGraph()
+        # other threads copy batches meanwhile
+        with _cuda.graph(self._graph, capture_error_mode="thread_local"):
+            result = network(example)
+        self.outputs, self.is_single = outputs_of(result)
+        self._used = _cuda.Event()
+        self._used.record(current)
+
+    def run(self, value: Tensor) -> list[Tensor]:
+        """Run it; return new tensors with as many rows."""
+        rows = len(value)
+        current = _cuda.current_stream()
+        current.wait_event(self._used)
+        self._input[:rows].copy_(value)
+        self._graph.replay()
+        found = [output[:rows].clone() for output in self.outputs]
+        self._used.record(current)
+        return found
 
 
 class CudaDevice:
@@ -87,6 +127,10 @@ class CudaDevice:
     def move(self, tensor: Tensor) -> Tensor:
         """Return a copy of a tensor on the device, which passes gradients back to it."""
         return tensor.to(self.torch_device)
+
+    def record(self, network: Callable[[Tensor], Any], example: Tensor) -> Graph:
+        """Record what a network does with an input."""
+        return CudaGraph(network, example)
 
     def keep(self, tensor: Tensor, stream: Stream) -> None:
         """Note that a stream uses a tensor that is another one's."""

@@ -1,7 +1,8 @@
 """What the path of a batch needs of a device."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -55,6 +56,24 @@ class Stream(Protocol):
         """Let operations that are queued later begin after a moment of another stream."""
 
 
+class Graph(Protocol):
+    """What a network does with an input of some size, recorded."""
+
+    @property
+    def outputs(self) -> Sequence[Tensor]:
+        """Its outputs, whose memory each run writes to."""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the network returned one tensor, not several."""
+
+    def run(self, value: Tensor) -> list[Tensor]:
+        """Run it on as many rows as were recorded, or less; return new tensors with as many rows.
+
+        It is queued in the stream of the thread, after the run before, whatever its stream was.
+        """
+
+
 class Device(Protocol):
     """A device of this process. All methods may be called in any thread."""
 
@@ -90,6 +109,15 @@ class Device(Protocol):
 
     def move(self, tensor: Tensor) -> Tensor:
         """Return a copy of a tensor on the device, which passes gradients back to it."""
+
+    def record(self, network: Callable[[Tensor], Any], example: Tensor) -> Graph:
+        """Record what a network does with an input, whose memory becomes the graph's.
+
+        Raises:
+            TypeError: The network returned something else than tensors.
+            RuntimeError: It cannot be recorded.
+
+        """
 
     def keep(self, tensor: Tensor, stream: Stream) -> None:
         """Note that a stream uses a tensor that is another one's: its memory stays until then."""

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._device.interface import Event, Stream
+from webtorch._device.graph import outputs_of
+from webtorch._device.interface import Event, Graph, Stream
 
 VARIABLE = "WEBTORCH_SIMULATED_DEVICE"
 
@@ -89,6 +90,33 @@ class SimulatedStream:
                 self.error = error
 
 
+class SimulatedGraph:
+    """A network that writes to the same memory in each run.
+
+    Args:
+        network: The network.
+        example: Its input.
+
+    """
+
+    def __init__(self, network: Callable[[Tensor], Any], example: Tensor) -> None:
+        self._network = network
+        self._input = example
+        self.outputs, self.is_single = outputs_of(network(example))
+        self.runs = 0
+
+    def run(self, value: Tensor) -> list[Tensor]:
+        """Run it; return new tensors with as many rows."""
+        rows = len(value)
+        self.runs += 1
+        self._input[:rows].copy_(value)
+        for output, result in zip(
+            self.outputs, outputs_of(self._network(self._input))[0], strict=True
+        ):
+            output.copy_(result)
+        return [output[:rows].clone() for output in self.outputs]
+
+
 class SimulatedDevice:
     """A device on the CPU; see `webtorch._device.interface.Device`.
 
@@ -102,6 +130,8 @@ class SimulatedDevice:
         trace: Operations in the order of time: the label of their stream and the operation, "+"
             at its begin and "-" at its end.
         pinned: Bytes that are pinned, by their addresses.
+        releases: How often memory was given back.
+        graphs: What was recorded.
 
     """
 
@@ -113,6 +143,7 @@ class SimulatedDevice:
         self.trace: list[str] = []
         self.pinned: dict[int, int] = {}
         self.releases = 0
+        self.graphs: list[SimulatedGraph] = []
 
     def synchronize(self) -> None:
         """Do nothing: what computes does so at once, and copies are waited for."""
@@ -144,6 +175,11 @@ class SimulatedDevice:
     def move(self, tensor: Tensor) -> Tensor:
         """Return a copy of a tensor on the device, which passes gradients back to it."""
         return tensor.clone()
+
+    def record(self, network: Callable[[Tensor], Any], example: Tensor) -> Graph:
+        """Record what a network does with an input."""
+        self.graphs.append(SimulatedGraph(network, example))
+        return self.graphs[-1]
 
     def keep(self, tensor: Tensor, stream: Stream) -> None:
         """Do nothing: memory is that of Python."""
