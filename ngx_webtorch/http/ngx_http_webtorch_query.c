@@ -1,6 +1,5 @@
 
 #include "ngx_http_webtorch_query.h"
-#include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_tensor.h"
 
 
@@ -11,20 +10,24 @@ static u_char *ngx_http_webtorch_query_write(u_char *p, ngx_str_t *name,
 static u_char *ngx_http_webtorch_query_text(u_char *p, ngx_str_t *text);
 static ngx_uint_t ngx_http_webtorch_query_is_text(
     const webtorch_schema_t *schema, ngx_str_t *name);
+static ngx_int_t ngx_http_webtorch_query_check(ngx_str_t *name,
+    ngx_str_t *value, ngx_webtorch_error_t *err);
 
 
 ngx_int_t
 ngx_http_webtorch_query_body(ngx_http_request_t *r,
-    const webtorch_schema_t *schema, ngx_str_t *body)
+    const webtorch_schema_t *schema, ngx_str_t *body,
+    ngx_webtorch_error_t *err)
 {
-    u_char     *p, *from, *end, *equals, *last, *plain;
-    ngx_str_t   name, value;
+    u_char      *p, *from, *end, *equals, *last, *plain;
+    ngx_str_t    name, value;
+    ngx_uint_t   text;
 
     /* a character becomes up to six, as "\u0001"; quotes, colon and comma */
 
     body->data = ngx_pnalloc(r->pool, 13 * r->args.len + 2
                                       + NGX_WEBTORCH_PADDING);
-    plain = ngx_pnalloc(r->pool, r->args.len + 1);
+    plain = ngx_pnalloc(r->pool, r->args.len + 1 + NGX_WEBTORCH_PADDING);
 
     if (body->data == NULL || plain == NULL) {
         return NGX_ERROR;
@@ -56,12 +59,19 @@ ngx_http_webtorch_query_body(ngx_http_request_t *r,
                                                                equals + 1, end)
                               - value.data);
 
+        text = ngx_http_webtorch_query_is_text(schema, &name);
+
+        if (!text
+            && ngx_http_webtorch_query_check(&name, &value, err) != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
+
         if (p[-1] != '{') {
             *p++ = ',';
         }
 
-        p = ngx_http_webtorch_query_write(p, &name, &value,
-                     ngx_http_webtorch_query_is_text(schema, &name));
+        p = ngx_http_webtorch_query_write(p, &name, &value, text);
     }
 
     *p++ = '}';
@@ -138,4 +148,25 @@ ngx_http_webtorch_query_is_text(const webtorch_schema_t *schema,
     return i < schema->ninputs
            && schema->inputs[i].ndim == 0
            && ngx_webtorch_is_string(schema->inputs[i].dtype);
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_query_check(ngx_str_t *name, ngx_str_t *value,
+    ngx_webtorch_error_t *err)
+{
+    ngx_webtorch_error_t  found;
+
+    if (ngx_webtorch_codec_check_json((char *) value->data, value->len, &found)
+        == 0)
+    {
+        return NGX_OK;
+    }
+
+    (void) ngx_webtorch_error(err, found.status, found.code,
+                              "argument \"%.*s\": %s",
+                              (int) ngx_min(name->len, 128), name->data,
+                              found.text);
+
+    return NGX_DECLINED;
 }

@@ -35,8 +35,30 @@ struct View {
 constexpr int32_t kInline = 12;
 
 
+/* whether integers were made floats on the way, as by pandas for a gap */
+
+bool
+has_gaps(const webtorch_spec_t &spec, const ColumnType &column,
+    const Chunk &chunk)
+{
+    if (ngx_webtorch_dtypes[spec.dtype].kind != NGX_WEBTORCH_KIND_INTEGER
+        || ngx_webtorch_dtypes[column.dtype].kind != NGX_WEBTORCH_KIND_FLOAT)
+    {
+        return false;
+    }
+
+    for (uint64_t i = 0; i < chunk.elements; i++) {
+        if (!is_valid(chunk, i)) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 int
-wrong_dtype(const Reader &r, const ColumnType &column)
+wrong_dtype(const Reader &r, const ColumnType &column, const Chunk &chunk)
 {
     const char             *loss;
     const webtorch_spec_t  &spec = r.schema->inputs[column.input];
@@ -53,11 +75,15 @@ wrong_dtype(const Reader &r, const ColumnType &column)
 
     return ngx_webtorch_error(r.err, 422, "wrong_dtype",
                "tensor \"%s\": expected %s, found a column of %s; a conversion "
-               "from %s to %s would lose %s", spec.name,
+               "from %s to %s would lose %s%s", spec.name,
                ngx_webtorch_dtypes[spec.dtype].name,
                ngx_webtorch_dtypes[column.dtype].name,
                ngx_webtorch_dtypes[column.dtype].name,
-               ngx_webtorch_dtypes[spec.dtype].name, loss);
+               ngx_webtorch_dtypes[spec.dtype].name, loss,
+               has_gaps(spec, column, chunk)
+               ? "; it has nulls: in pandas integers with gaps are of dtype "
+                 "\"Int64\", here the input is annotated with webtorch.Missing"
+               : "");
 }
 
 
@@ -244,7 +270,8 @@ set_missing(const Reader &r, const ColumnType &column, const Chunk &chunk,
         {
             return ngx_webtorch_error(r.err, 422, "wrong_dtype",
                        "tensor \"%s\": found a null, its elements must not be "
-                       "missing", r.schema->inputs[column.input].name);
+                       "missing unless it is annotated with webtorch.Missing",
+                       r.schema->inputs[column.input].name);
         }
     }
 
@@ -267,12 +294,12 @@ count_chunk(const Reader &r, const ColumnType &column, const Chunk &chunk,
     }
 
     if (is_text(column.type) != (ngx_webtorch_is_string(spec.dtype) != 0)) {
-        return wrong_dtype(r, column);
+        return wrong_dtype(r, column, chunk);
     }
 
     if (!is_text(column.type)) {
         return ngx_webtorch_convert_loss(spec.dtype, column.dtype)
-               ? wrong_dtype(r, column) : 0;
+               ? wrong_dtype(r, column, chunk) : 0;
     }
 
     utf8 = spec.dtype == WEBTORCH_STR;

@@ -180,6 +180,14 @@ size_t ngx_webtorch_codec_bound(const ngx_webtorch_codec_t *codec,
     const webtorch_spec_t *specs, uint32_t n,
     const ngx_webtorch_layout_t *layout);
 
+/*
+ * Checks a text that becomes a part of one, which is followed by
+ * NGX_WEBTORCH_PADDING bytes that may be read.  -1: it is not JSON, err says
+ * why.
+ */
+int ngx_webtorch_codec_check_json(const char *text, size_t len,
+    ngx_webtorch_error_t *err);
+
 /* writes tensors in one piece, in any format; returns the end */
 char *ngx_webtorch_codec_encode(const ngx_webtorch_codec_t *codec, char *p,
     const webtorch_spec_t *specs, uint32_t n, const void *const *data,

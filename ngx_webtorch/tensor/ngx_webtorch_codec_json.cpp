@@ -442,6 +442,25 @@ webtorch::json::decode_tensors(const Decoder &d, Found *found, uint32_t seen)
 }
 
 
+int
+ngx_webtorch_codec_check_json(const char *text, size_t len,
+    ngx_webtorch_error_t *err)
+{
+    webtorch::Document      document;
+    simdjson::dom::element  root;
+    simdjson::error_code    error;
+
+    error = document.parse(text, len, &root);
+
+    if (error != simdjson::SUCCESS) {
+        return ngx_webtorch_error_json(err, "JSON", text, len,
+                                       simdjson::error_message(error));
+    }
+
+    return 0;
+}
+
+
 const ngx_webtorch_codec_t  ngx_webtorch_codec_json = {
     "json",
     { "application/json" },

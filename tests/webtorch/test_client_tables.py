@@ -46,6 +46,19 @@ def test_tables_of_arrow(client):
     assert client.infer("plain", categories).to_pydict() == ANSWER
 
 
+def test_integers_with_gaps_are_explained(client):
+    frame = pandas.DataFrame(COLUMNS | {"n": [1, None]})
+    with pytest.raises(ServerError, match=r'in pandas .* "Int64", .* webtorch\.Missing'):
+        client.infer("plain", frame)
+    frame["n"] = frame["n"].astype("Int64")
+    with pytest.raises(ServerError, match=r"unless it is annotated with webtorch\.Missing"):
+        client.infer("plain", frame)
+    # without a gap fractions are the reason
+    with pytest.raises(ServerError) as error:
+        client.infer("plain", pandas.DataFrame(COLUMNS | {"n": [1.0, 2.0]}))
+    assert "would lose fractions" in str(error.value) and "Missing" not in str(error.value)
+
+
 def test_gaps_in_frames(client):
     frame = pandas.DataFrame(
         {

@@ -204,6 +204,7 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_int_t                    rc;
+    ngx_webtorch_error_t         err;
     const ngx_webtorch_codec_t  *in;
     ngx_http_webtorch_stream_t  *st;
 
@@ -212,9 +213,14 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     if (r->method == NGX_HTTP_GET) {
         ctx->formats.in = &ngx_webtorch_codec_json;
 
-        if (ngx_http_webtorch_query_body(r, &st->conf->open_wire, &ctx->query)
-            != NGX_OK)
-        {
+        rc = ngx_http_webtorch_query_body(r, &st->conf->open_wire,
+                                          &ctx->query, &err);
+
+        if (rc == NGX_DECLINED) {
+            return ngx_http_webtorch_bad_body(r, &err);
+        }
+
+        if (rc != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 

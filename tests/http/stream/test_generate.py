@@ -13,6 +13,7 @@ import requests
 import torch
 import tritonclient.http as triton
 
+from answers import check_error
 from nginx import DEADLINE, Nginx, free_port, running, wait_for
 from wire import connections, request
 
@@ -227,7 +228,16 @@ def test_errors_before_the_head(server, path, body, status, code):
 
 
 def test_errors_of_requests(server):
-    assert server.get("/count?start=[").status_code == 400
+    for query, name, reason in (
+        ("start=[", "start", "it ends"),
+        ("n=2&start=x", "start", '"x" at byte 1'),
+        ("start=1,%22n%22:5", "start", ""),
+        ("start=&n=1", "start", ""),
+        ("start=1&n=NaN", "n", "JSON has no NaN"),
+    ):
+        expected = f'argument "{name}": invalid JSON: '
+        check_error(server.get(f"/count?{query}"), 400, "malformed_body", expected, reason)
+    check_error(server.get("/count?start=1e999"), 422, "out_of_range")
     assert server.request("DELETE", "/count").status_code == 405
     answer = server.post("/count", json={"start": 1}, headers={"Accept": "text/html"})
     assert answer.status_code == 406
