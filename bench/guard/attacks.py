@@ -5,6 +5,7 @@ import random
 from functools import cache
 from pathlib import Path
 
+import interpreters
 from normal import token, word
 
 from webtorch.detect import corpus
@@ -544,5 +545,7 @@ KINDS = (
 
 def payload(rng: random.Random) -> tuple[str, str]:
     """Return a payload and its kind, "" if it is not known."""
+    if rng.random() < 0.5:
+        return interpreters.payload(rng)
     kind, make, _ = rng.choices(KINDS, [weight for _, _, weight in KINDS])[0]
     return of_lists(rng) if kind == "list" else (make(rng), kind)

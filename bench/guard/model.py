@@ -71,6 +71,10 @@ class Words:
     def __len__(self) -> int:
         return len(self.known) + 1
 
+    def often(self, data: Data) -> NDArray[np.int64]:
+        """Return how often each is there, first what is not known."""
+        return np.bincount(self.index[data.numbers], minlength=len(self))
+
 
 class Net(nn.Module):
     def __init__(self, words: int, kinds: int) -> None:
@@ -121,7 +125,7 @@ def fit(
 ) -> None:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     steps = epochs * (len(labels) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps + epochs, pct_start=0.1)
     for epoch in range(epochs):
@@ -148,22 +152,58 @@ def fit(
 
 
 @torch.no_grad()
-def published(net: Net, words: Words, kinds: tuple[str, ...], shift: float) -> FieldClassifier:
-    """Return the classifier of the package that computes the same.
+def published(
+    net: Net,
+    words: Words,
+    often: NDArray[np.int64],
+    kinds: tuple[str, ...],
+    shift: float,
+    *,
+    most: int,
+) -> FieldClassifier:
+    """Return the classifier of the package that computes nearly the same.
 
     Args:
         net: The net.
         words: Its numbers.
+        often: How often it has seen each of them.
         kinds: Names of its kinds.
         shift: The logit whose probability is to be 0.5.
+        most: Numbers that are kept: those that change the logits of windows most.
 
     """
-    classifier = FieldClassifier(torch.from_numpy(words.known), kinds)
-    classifier.table.copy_(torch.cat([net.linear.weight, net.table.weight], 1))
+    rows = torch.cat([net.linear.weight, net.table.weight], 1)
+    through = net.out.weight[0].abs()
+    weight = rows[:, 0].abs() + (rows[:, 1:].abs() * through).sum(1)
+    # above some dozen times it is the weight that counts
+    order = (weight * torch.from_numpy(often).clamp(max=50).sqrt())[1:].argsort(descending=True)
+    kept = order[:most].sort().values
+    classifier = FieldClassifier(torch.from_numpy(words.known)[kept], kinds)
+    classifier.table.copy_(torch.cat([rows[:1], rows[1:][kept]]))
     classifier.bias.copy_(net.bias)
     classifier.out.load_state_dict(net.out.state_dict())
     classifier.shift.fill_(shift)
     return classifier
+
+
+def sample(data: Data, labels: NDArray[np.float32], most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return numbers, windows and labels of short requests, the same number of each label."""
+    sizes = np.diff(data.begins)
+    size = 512
+    short = np.flatnonzero(sizes <= size)
+    rng = np.random.default_rng(0)
+    chosen = np.concatenate(
+        [rng.permutation(short[labels[short] == label])[: most // 2] for label in (0, 1)]
+    )
+    numbers = torch.zeros(len(chosen), size, dtype=torch.int32)
+    windows = torch.zeros(len(chosen), size, dtype=torch.int64)
+    for row, i in enumerate(chosen):
+        starts = data.starts[i]
+        numbers[row, : sizes[i]] = torch.from_numpy(data.numbers[data.begins[i] :][: sizes[i]])
+        windows[row] = torch.from_numpy(
+            np.searchsorted(starts, np.arange(size).clip(max=sizes[i] - 1), side="right") - 1
+        )
+    return numbers, windows, torch.from_numpy(labels[chosen])
 
 
 @torch.no_grad()

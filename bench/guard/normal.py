@@ -260,8 +260,36 @@ def person(rng: random.Random) -> str:
             f'"{made.name()}" <{made.ascii_email()}>',
             made.phone_number(),
             f"{made.city()} ({made.country()})",
+            street(rng),
+            street(rng),
         ]
     )
+
+
+def street(rng: random.Random) -> str:
+    """Return a line of an address as people abbreviate it."""
+    name = " ".join(word(rng) for _ in range(rng.randint(1, 3)))
+    name = rng.choice([name, name.title(), fake(rng).last_name()])
+    n = rng.randint(1, 300)
+    way = rng.choice(
+        ["c/", "C/", "c/ ", "calle ", "Avda. ", "av/", "pl. ", "str. ", "ul. ", "r. ", ""]
+    )
+    number = rng.choice(
+        [
+            f"{n}",
+            f"{n}, ",
+            f", {n}",
+            f"{n}, {n % 9}-{rng.choice('abcdh')}",
+            f"{n} {n % 9}º",
+            "s/n",
+            "S/N, ",
+            f"n/a {n}",
+            f"{n}/{n % 9}",
+            f"#{n}",
+            f"{n}{rng.choice('ab')}, apt. {n % 9}",
+        ]
+    )
+    return rng.choice([f"{way}{name} {number}", f"{n} {name} St.", f"c/o {name}", f"w/o {name}"])
 
 
 def formula(rng: random.Random) -> str:
@@ -435,6 +463,32 @@ def saml(rng: random.Random) -> str:
     return base64.b64encode((declaration + xml).encode()).decode()
 
 
+def slug(rng: random.Random) -> str:
+    """Return a name of several words, as of a project, a bucket, an option or an account."""
+    made = [
+        rng.choice(WORDS) if rng.random() < 0.3 else rng.choice(faker("en_US").words(8))
+        for _ in range(rng.randint(1, 4))
+    ]
+    first = rng.choice(
+        [
+            *("get", "set", "new", "add", "start", "stop", "invoke", "read", "write", "test"),
+            *("out", "select", "delete", "create", "update", "import", "export", "list", "show"),
+        ]
+    )
+    if rng.random() < 0.4:
+        made.insert(0, first)
+    name = rng.choice(["-", "-", "_", ".", "/", ":", "+", " "]).join(made)
+    n = rng.randint(0, 99)
+    return rng.choice(
+        [
+            *(name, name, name, name.title(), name.upper(), f"{name}-{n}", f"{name}[bot]"),
+            *(f"{name}+{n}@example.com", f"{name}...", f"{name}@{n}.0", f"{name}.{n}", f"@{name}"),
+            *(f"{name}[{n}]", f"{name}({n})", f"{name}/*", f"{name}={n}", f"--{name}", f"${name}"),
+            *("".join(each.title() for each in made), f"{token(rng)}...{token(rng)}="),
+        ]
+    )
+
+
 def opaque(rng: random.Random) -> str:
     return rng.choice(
         [
@@ -482,6 +536,11 @@ def address(rng: random.Random) -> str:
 
 
 def password(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        signs = rng.choices("!@#$%^&*()-_=+;:'\",.<>/?", k=rng.randint(1, 2))
+        made = [word(rng), str(rng.randint(0, 9999)), *signs]
+        rng.shuffle(made)
+        return "".join(made)
     return "".join(
         rng.choices(
             string.ascii_letters + string.digits + "!@#$%^&*()-_=+;:'\",.<>/?", k=rng.randint(8, 20)
@@ -530,6 +589,7 @@ KINDS: tuple[tuple[Callable[[random.Random], str], int, tuple[str, ...]], ...] =
     (sql, 4, ("q", "query", "sql", "statement", "stmt", "command", "cypher", "flux", "aql")),
     (saml, 1, ("SAMLResponse", "SAMLRequest", "wresult", "xml", "assertion", "request")),
     (opaque, 4, ()),
+    (slug, 5, ()),
     (address, 3, ()),
     (password, 2, ("password", "pass", "pwd", "secret", "new_password")),
     (structured, 5, ()),

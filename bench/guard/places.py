@@ -4,7 +4,7 @@ import base64
 import random
 from urllib.parse import quote
 
-from normal import fake, prose, token, word
+from normal import fake, prose, slug, token, word
 
 AGENTS = (
     *("python-requests", "aiohttp", "httpx", "urllib3", "Python-urllib"),
@@ -67,6 +67,15 @@ def key(rng: random.Random) -> str:
 
 
 PATH_WORDS = [
+    *("configure", "database", "databases", "settings", "maintenance", "setup", "access", "ssh"),
+    *("keys", "secrets", "replicate", "engine", "query", "write", "select", "table", "schema"),
+    *("execute", "run", "jobs", "tasks", "events", "hooks", "repos", "orgs", "teams", "members"),
+    *("projects", "branches", "commits", "releases", "tags", "labels", "groups", "roles"),
+    *("policies", "permissions", "tokens", "sessions", "password", "passwd", "register", "verify"),
+    *("manage", "internal", "private", "v3", "v1beta1", "proxy", "socket", "docker", "containers"),
+    *("namespaces", "pods", "volumes", "networks", "instances", "zones", "regions", "buckets"),
+    *("objects", "models", "infer", "predict", "chat", "completions", "embeddings", "batch"),
+    *("filter", "include", "exec", "eval", "template", "render", "preview", "manifest", "heads"),
     "index",
     "api",
     "v1",
@@ -197,6 +206,8 @@ def path(rng: random.Random) -> str:
     for _ in range(rng.randint(1, 5)):
         part = rng.choice(PATH_WORDS) if rng.random() < 0.6 else word(rng)
         share = rng.random()
+        if share > 0.85:
+            part = quote(slug(rng), safe="-_.+:@()$=*[]")
         if share < 0.1:
             part = str(rng.randint(1, 99999))
         elif share < 0.15:

@@ -132,6 +132,12 @@ def filler(rng: random.Random) -> str:
     )
 
 
+def padding(rng: random.Random) -> str:
+    """Return what is to be passed over by a reader that stops early, at most 32 KB."""
+    unit = rng.choice(["A", "a", "0", " ", "\n", "x=1;", "lorem ipsum ", rng.choice(NAMES)])
+    return unit * (rng.choice([500, 4000, 16000, 32000]) // len(unit))
+
+
 def put(
     payload: str, place: str, base: Request, rng: random.Random, names: tuple[str, ...] = NAMES
 ) -> Request:
@@ -171,13 +177,11 @@ def put(
         if key == b"User-Agent" and rng.random() < 0.5:
             value = b"Mozilla/5.0 " + value
         value = value.replace(b"\n", b" ").replace(b"\r", b" ").replace(b"\0", b"")
-        kept = [each for each in plain.headers if each[0].lower() != key.lower()]
-        return replace(plain, headers=[*kept, (key, value)])
+        return plain.with_header(key, value)
 
     body, kind = make_body(payload, place, rng, names)
-    kept = [each for each in plain.headers if each[0].lower() != b"content-type"]
     method = plain.method if plain.method in ("POST", "PUT", "PATCH") else "POST"
-    return replace(plain, method=method, headers=[*kept, (b"Content-Type", kind)], body=body)
+    return replace(plain.with_header(b"Content-Type", kind), method=method, body=body)
 
 
 def encode_url(raw: bytes, rng: random.Random) -> bytes:
@@ -245,7 +249,7 @@ def make_body(
         return body.encode("utf8", "replace"), b"application/json"
     boundary = b"----WebKitFormBoundary" + b"%08x" % rng.getrandbits(32)
     parts = [(a.encode(), None, b.encode()) for a, b in fields.items()]
-    if rng.random() < 0.25:
+    if place == "upload" or rng.random() < 0.25:
         parts.append((key.encode(), raw.replace(b'"', b"%22").replace(b"\n", b" "), b"some text"))
     else:
         parts.append((key.replace('"', "%22").encode(), None, raw))

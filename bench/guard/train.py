@@ -2,12 +2,13 @@
 
     .venv/bin/python bench/guard/train.py [--folds 4] [--only FOLD ...] [--out weights.safetensors]
 
-Data: recorded requests of real-dev.jsonl.gz (MIT, Apache-2.0 and BSD, see its README), attacks of
-HttpParamsDataset (MIT) in train.tsv.gz, lists of the OWASP Core Rule Set (Apache-2.0), names and
-prose of Faker (MIT), and templates in normal.py and attacks.py. A fold is tested on sites, rules
-and lists that it has not learned. Thresholds are those at which a share of its normal requests is
-denied. With --out a FieldClassifier of webtorch.detect is written that has learned all of it. Needs
-the package faker, and the lists' folder as $CRS_RULES.
+Data: recorded requests of real-dev.jsonl.gz (MIT, Apache-2.0 and BSD, see its README) and the lists
+of payloads in it (MIT), attacks of HttpParamsDataset (MIT) in train.tsv.gz, word lists of the OWASP
+Core Rule Set (Apache-2.0), names and prose of Faker (MIT), and templates in this folder. The tests
+of gotestwaf and of the CRS in real-dev are never learned. A fold is tested on them, and on sites
+and lists of payloads that it has not learned; thresholds are those at which a share of the normal
+requests of these sites is denied. With --out a FieldClassifier of webtorch.detect is written that
+has learned all of it. Needs the package faker, and the lists' folder as $CRS_RULES.
 """
 
 import argparse
@@ -18,11 +19,14 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 import attacks
+import documents
+import interpreters
 import model
 import normal
 import numpy as np
@@ -37,12 +41,13 @@ from webtorch.detect import table
 SHARED = Path(os.environ.get("WEBTORCH_DETECT_DATA", ROOT.parent / "shared/detect"))
 REAL = SHARED / "real-dev.jsonl.gz"
 TABLE = SHARED / "train.tsv.gz"
-RECORDED = ("form", "graphql", "json", "multipart", "other", "page", "query", "xml")
 SHARES = (0.001, 0.005, 0.01)
 DATA = (
-    "recorded requests and attacks of real-dev (MIT, Apache-2.0, BSD), attacks of HttpParamsDataset"
-    " (MIT), lists of the OWASP Core Rule Set (Apache-2.0), Faker (MIT), templates of WebTorch"
+    "recorded requests of 39 repositories (MIT, Apache-2.0, BSD), lists of PayloadsAllTheThings"
+    " (MIT), attacks of HttpParamsDataset (MIT), word lists of the OWASP Core Rule Set"
+    " (Apache-2.0), Faker (MIT), templates of WebTorch"
 )
+SAMPLE = 200  # requests in the file of the weights
 GENERATED = 40  # groups of generated requests
 
 
@@ -83,16 +88,26 @@ def generated(real: list[Row], normals: int, bad: int, seed: int) -> list[Row]:
         request = traffic.put(value, place, base, rng, chosen)
         if rng.random() < 0.5:
             request = replace(request, path=places.path(rng).encode())
-        if rng.random() < 0.6:
-            kept = [each for each in request.headers if each[0].lower() != b"user-agent"]
-            request = replace(
-                request, headers=[*kept, (b"User-Agent", places.user_agent(rng).encode())]
+        if rng.random() < 0.35:
+            request, kind = (
+                documents.with_body(base if rng.random() < 0.5 else request, rng),
+                "body",
             )
+            if rng.random() < 0.5:
+                request = replace(request, path=places.path(rng).encode())
+        if rng.random() < 0.5:
+            request = documents.dressed(request, rng)
+        if rng.random() < 0.6:
+            request = request.with_header(b"User-Agent", places.user_agent(rng).encode())
         made.append(Row(request, 0, "made", f"made{number % GENERATED}", kind, place))
     for number in range(bad):
         base = rng.choice(by_site[rng.choice(sites)]).request
         if rng.random() < 0.3:
             base = replace(base, path=places.path(rng).encode())
+        if rng.random() < 0.3:
+            base = documents.dressed(base, rng)
+        if rng.random() < 0.1:
+            base = documents.with_body(base, rng)
         if payloads and rng.random() < 0.4:
             row = rng.choice(payloads)
             payload, family = row.payload, row.family
@@ -106,21 +121,44 @@ def generated(real: list[Row], normals: int, bad: int, seed: int) -> list[Row]:
         share = rng.random()
         if share < 0.015:
             payload, family, place = attacks.scanner(rng), "scanner", "header"
-            kept = [each for each in base.headers if each[0].lower() != b"user-agent"]
-            request = replace(base, headers=[*kept, (b"User-Agent", payload.encode())])
+            request = base.with_header(b"User-Agent", payload.encode())
         elif share < 0.05:
             request = replace(base, path=rng.choice(attacks.PATHS).encode())
             family, place = "scanner", "path"
+        elif share < 0.065:
+            payload, family, place = interpreters.upload(rng), "php", "multipart"
+            if rng.random() < 0.3:
+                name = rng.choice((b"X-Filename", b"X-File-Name", b"X_Filename", b"Slug"))
+                request = replace(base, headers=[*base.headers, (name, payload.encode())])
+            else:
+                request = traffic.put(payload, "upload", base, rng)
+        elif share < 0.1:
+            payload, family, place = "/" + interpreters.secret(rng).lstrip("/"), "lfi", "path"
+            request = replace(base, path=quote(payload, safe="/:.~-_").encode())
+        elif share < 0.12:
+            payload, place = rng.choice(["", "", " "]) + payload + rng.choice(["", "\n"]), "text"
+            request = replace(traffic.put(payload, "form", base, rng), body=payload.encode())
         else:
             if rng.random() < 0.25 and place != "path":
                 payload = traffic.filler(rng) + rng.choice(["", " ", ""]) + payload
+            elif rng.random() < 0.02 and place not in ("path", "header", "cookie", "query"):
+                payload = traffic.padding(rng) + payload
             request = traffic.put(payload, place, base, rng)
         made.append(Row(request, 1, "made", f"bad{number % GENERATED}", family, place))
     return made
 
 
-def train_rows(real: list[Row], held: "set[str]", options: argparse.Namespace) -> list[Row]:
-    kept = [each for each in real if each.group not in held and each.site not in held]
+def is_judge(row: Row) -> bool:
+    """Return whether a request is of the tests of gotestwaf or of the CRS."""
+    return row.kind.startswith(("gotestwaf", "crs"))
+
+
+def train_rows(real: list[Row], held: set[str], options: argparse.Namespace) -> list[Row]:
+    kept = [
+        each
+        for each in real
+        if not is_judge(each) and each.group not in held and each.site not in held
+    ]
     return kept + generated(kept, options.normal, options.attacks, 1)
 
 
@@ -129,7 +167,7 @@ def report(rows: list[Row], scores: np.ndarray) -> list[float]:
     labels = np.array([each.label for each in rows])
     kinds = np.array([each.kind for each in rows])
     recorded = (labels == 0) & ~np.isin(
-        kinds, ("crs-negative", "gotestwaf-falsepos", "upload", "tensor")
+        kinds, ("crs-negative", "gotestwaf-falsepos", "upload", "tensor", "made")
     )
     normals = np.sort(scores[recorded])[::-1]
     thresholds = [float(normals[int(share * len(normals))]) for share in SHARES]
@@ -141,8 +179,13 @@ def report(rows: list[Row], scores: np.ndarray) -> list[float]:
             print(f"| {name} | {mask.sum()} | {rates} |", flush=True)
 
     line("normal", recorded)
+    families = np.array([each.family for each in rows])
     for kind in sorted(set(kinds[labels == 0])):
-        line(f"normal {kind}", (labels == 0) & (kinds == kind))
+        mask = (labels == 0) & (kinds == kind)
+        line(f"normal {kind}", mask)
+        if kind == "made":
+            for family in sorted(set(families[mask])):
+                line(f"made {family}", mask & (families == family))
     for kind in sorted(set(kinds[labels == 1])):
         mask = (labels == 1) & (kinds == kind)
         line(f"**{kind}**", mask)
@@ -173,21 +216,38 @@ def trained(
     return net, words, data
 
 
+def sample(
+    rows: list[Row],
+    reader: Reader,
+    score: Callable[[model.Data], np.ndarray],
+    shift: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return requests for rehearsal: some that are made up, and that are scored as they should."""
+    made = [each for each in rows if each.kind == "made"][:: max(1, len(rows) // 4000)]
+    data = model.Data([reader.read(each.request) for each in made])
+    right = (score(data) > shift) == np.array([each.label for each in made])
+    kept = [each for each, is_right in zip(made, right, strict=True) if is_right]
+    labels = np.array([each.label for each in kept], np.float32)
+    return model.sample(model.Data([reader.read(each.request) for each in kept]), labels, SAMPLE)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, default=REAL)
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--only", type=int, nargs="*", help="folds that are tried")
-    parser.add_argument("--normal", type=int, default=8000)
-    parser.add_argument("--attacks", type=int, default=9000)
+    parser.add_argument("--normal", type=int, default=12000, help="requests that are made up")
+    parser.add_argument("--attacks", type=int, default=14000, help="attacks that are made up")
+    parser.add_argument("--pasted", type=int, default=1500, help="those of a test")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--least", type=int, default=3)
+    parser.add_argument("--most", type=int, default=30000, help="numbers in the file")
     parser.add_argument("--out", type=Path, help="weights of a net that has learned all rows")
     parser.add_argument(
         "--denied",
         type=float,
         choices=SHARES,
-        default=0.005,
+        default=0.01,
         help="part of the normal requests that a threshold of 0.5 would have denied in the folds",
     )
     options = parser.parse_args()
@@ -202,7 +262,8 @@ def main() -> None:
         begin = time.time()
         held = {each.group for each in real if fold_of(each.group, options.folds) == fold}
         net, words, _ = trained(train_rows(real, held, options), reader, options)
-        test = [each for each in real if each.group in held]
+        test = [each for each in real if each.group in held or is_judge(each)]
+        test += generated([each for each in test if not is_judge(each)], options.pasted, 0, 2)
         scores = model.scores(net, model.Data([reader.read(each.request) for each in test]), words)
         tested += test
         found.append(scores)
@@ -211,10 +272,14 @@ def main() -> None:
     print("all folds")
     thresholds = report(tested, np.concatenate(found))
     if options.out:
-        net, words, _ = trained(train_rows(real, set(), options), reader, options)
+        rows = train_rows(real, set(), options)
+        net, words, data = trained(rows, reader, options)
         kinds = tuple(name for name, _ in traffic.FAMILIES)
         shift = thresholds[SHARES.index(options.denied)]
-        model.published(net, words, kinds, shift).save(options.out, {"data": DATA})
+        often = words.often(data)
+        classifier = model.published(net, words, often, kinds, shift, most=options.most)
+        classifier.sample = sample(rows, reader, lambda each: model.scores(net, each, words), shift)
+        classifier.save(options.out, {"data": DATA})
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ static void ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
     uint32_t run, uint32_t prefix);
 static void ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     const ngx_webtorch_field_t *field);
+static int ngx_webtorch_window_repeats(ngx_webtorch_windows_t *windows);
 static uint32_t ngx_webtorch_window_context(
     const ngx_webtorch_windows_t *windows, const ngx_webtorch_field_t *field,
     int32_t *numbers);
@@ -101,6 +102,7 @@ ngx_webtorch_windows_init(ngx_webtorch_windows_t *windows, int32_t *numbers,
     windows->fields = NULL;
     windows->fields_size = 0;
     windows->full = 0;
+    windows->nhashes = 0;
     windows->ntokens = 0;
 }
 
@@ -114,6 +116,7 @@ ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
 
     windows = data;
     windows->ntokens = 0;
+    windows->nhashes = 0;
 
     /* the request is not scored, so the time for the others is saved */
 
@@ -318,6 +321,14 @@ ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     int32_t   numbers[NGX_WEBTORCH_WINDOW_CONTEXT];
     uint32_t  i, n;
 
+    /* text that repeats itself leaves half of the room to what follows */
+
+    if (ngx_webtorch_window_repeats(windows)
+        && windows->count > windows->size / 2)
+    {
+        return;
+    }
+
     for (i = 0; i < windows->ntokens; i++) {
         ngx_webtorch_window_append(windows, windows->tokens[i].numbers,
                                    windows->tokens[i].nnumbers);
@@ -333,6 +344,35 @@ ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     }
 
     windows->nwindows++;
+}
+
+
+static int
+ngx_webtorch_window_repeats(ngx_webtorch_windows_t *windows)
+{
+    uint32_t  i, j, n, hash;
+
+    hash = NGX_WEBTORCH_FNV_BASIS;
+
+    for (i = 0; i < windows->ntokens; i++) {
+        for (j = 0; j < windows->tokens[i].nnumbers; j++) {
+            hash = ngx_webtorch_mix(hash,
+                                    (uint32_t) windows->tokens[i].numbers[j]);
+        }
+    }
+
+    n = windows->nhashes;
+    n = (n < NGX_WEBTORCH_WINDOW_HASHES) ? n : NGX_WEBTORCH_WINDOW_HASHES;
+
+    for (i = 0; i < n; i++) {
+        if (windows->hashes[i] == hash) {
+            return 1;
+        }
+    }
+
+    windows->hashes[windows->nhashes++ % NGX_WEBTORCH_WINDOW_HASHES] = hash;
+
+    return 0;
 }
 
 

@@ -24,6 +24,9 @@
 #define NGX_WEBTORCH_WINDOW_TOKENS   24
 #define NGX_WEBTORCH_WINDOW_REPEAT   8
 
+/* a text that repeats itself after as many tokens has no other windows */
+#define NGX_WEBTORCH_WINDOW_HASHES   32
+
 /* numbers of a token at most, and those that a window has besides */
 #define NGX_WEBTORCH_WINDOW_TOKEN    7
 #define NGX_WEBTORCH_WINDOW_CONTEXT  64
@@ -55,6 +58,10 @@ typedef struct {
 
     /* not all fields are in the rows */
     uint32_t                      full;
+
+    /* of the last windows of the field */
+    uint32_t                      nhashes;
+    uint32_t                      hashes[NGX_WEBTORCH_WINDOW_HASHES];
 
     uint32_t                      ntokens;
     ngx_webtorch_window_token_t   tokens[NGX_WEBTORCH_WINDOW_TOKENS];

@@ -29,6 +29,14 @@ def test_windows_of_a_long_value_are_as_large_as_others(library):
     assert max(len(each) for each in found.numbers) < 250
 
 
+@pytest.mark.parametrize("padding", [b"x ", b"a=1;", b"' ", b"(a) b, "])
+def test_windows_have_room_after_text_that_repeats_itself(library, padding):
+    found = windows(library, [Field("form", "body.a", padding * 40000 + ATTACK)])
+    alone = windows(library, [Field("form", "body.a", padding * 6 + ATTACK)]).numbers[-1]
+    assert not found.full
+    assert len(alone & found.numbers[-1]) > len(alone) // 3
+
+
 @pytest.mark.parametrize("at", range(0, len(WORDS), 397))
 def test_windows_do_not_cut_an_attack(library, at):
     alone = windows(library, [Field("text", "body", b"word " + ATTACK + b"word")]).numbers[0]

@@ -70,6 +70,8 @@ class RawWindows(ctypes.Structure):
         ("fields", ctypes.c_void_p),
         ("fields_size", ctypes.c_uint32),
         ("full", ctypes.c_uint32),
+        ("nhashes", ctypes.c_uint32),
+        ("hashes", ctypes.c_uint32 * 32),
         ("ntokens", ctypes.c_uint32),
         ("tokens", ctypes.c_uint32 * (24 * 12)),
     )
