@@ -33,6 +33,7 @@ typedef struct ngx_webtorch_handler_s  ngx_webtorch_handler_t;
 typedef struct ngx_webtorch_runner_s   ngx_webtorch_runner_t;
 typedef struct ngx_webtorch_series_s   ngx_webtorch_series_t;
 typedef struct ngx_webtorch_handler_metrics_s  ngx_webtorch_handler_metrics_t;
+typedef struct ngx_webtorch_shadow_metrics_s  ngx_webtorch_shadow_metrics_t;
 
 
 /* counted in a worker since it was started */
@@ -81,6 +82,9 @@ struct ngx_webtorch_handler_s {
     ngx_str_t               model;        /* see the schema; may be empty */
     ngx_str_t               device;       /* the same */
 
+    ngx_webtorch_handler_t *shadowed;     /* of which it gets copies; NULL: it
+                                             is no shadow */
+
     /* of a stream */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
@@ -108,6 +112,7 @@ struct ngx_webtorch_handler_s {
     /* in a worker; NULL: it is not counted */
     ngx_webtorch_series_t           *series;
     ngx_webtorch_handler_metrics_t  *metrics;
+    ngx_webtorch_shadow_metrics_t   *shadow_metrics;
     ngx_uint_t              in_thread;    /* the last call was; the metrics may
                                              be those of several directives */
     ngx_uint_t              in_loop;

@@ -3,7 +3,7 @@
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, abort,
  * thread, body, scratch, inflate, encode, send, error, failure, origin, cors,
- * request, query, accel, reply, job, decode, load, negotiate, metadata,
+ * request, query, accel, reply, shadow, job, decode, load, negotiate, metadata,
  * choose, content, infer, protocol; a file calls only those before it.
  *
  * The folder includes headers of api/, tensor/, core/ to batch/, and of
@@ -23,7 +23,8 @@
 #include "ngx_webtorch_handler.h"
 
 
-typedef struct ngx_http_webtorch_cors_s  ngx_http_webtorch_cors_t;
+typedef struct ngx_http_webtorch_cors_s         ngx_http_webtorch_cors_t;
+typedef struct ngx_http_webtorch_shadow_conf_s  ngx_http_webtorch_shadow_conf_t;
 
 
 typedef struct {
@@ -34,6 +35,7 @@ typedef struct {
     ngx_http_complex_value_t    *model;   /* "name@version"; NULL: as the code
                                              has it */
     ngx_str_t                    device;  /* empty: the CPU */
+    ngx_http_webtorch_shadow_conf_t  *shadow;  /* NULL: none */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;
     ngx_flag_t                   intercept_errors;

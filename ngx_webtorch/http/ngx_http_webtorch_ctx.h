@@ -21,6 +21,7 @@
 
 typedef struct ngx_http_webtorch_ctx_s       ngx_http_webtorch_ctx_t;
 typedef struct ngx_http_webtorch_decoding_s  ngx_http_webtorch_decoding_t;
+typedef struct ngx_http_webtorch_shadow_s    ngx_http_webtorch_shadow_t;
 
 
 /* a protocol: how tensors are read from a body and written to an answer */
@@ -95,6 +96,9 @@ struct ngx_http_webtorch_ctx_s {
     uint64_t                         begun;
     uint64_t                         received;   /* the body was */
     uint64_t                         run;     /* the call is over */
+
+    ngx_http_webtorch_shadow_t      *shadow;  /* a copy; NULL: none, or it
+                                                 needs the request no more */
 
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;

@@ -7,6 +7,7 @@
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
+#include "ngx_http_webtorch_shadow.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_metrics_handler.h"
@@ -42,8 +43,9 @@ ngx_int_t
 ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
-    webtorch_job_t      *job;
-    ngx_http_cleanup_t  *cln;
+    webtorch_job_t                *job;
+    ngx_http_cleanup_t            *cln;
+    ngx_http_webtorch_loc_conf_t  *wlcf;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
@@ -68,6 +70,12 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
 
     cln->handler = ngx_http_webtorch_job_cleanup;
     cln->data = ctx;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
+
+    if (wlcf->shadow) {
+        ngx_http_webtorch_shadow_add(wlcf->shadow, ctx);
+    }
 
     /* the rows have all that is needed of the body */
     ngx_http_webtorch_body_unmap(ctx);
@@ -133,6 +141,7 @@ ngx_http_webtorch_job_cleanup(void *data)
     ngx_http_webtorch_ctx_t  *ctx = data;
 
     (void) ngx_webtorch_batch_cancel(&ctx->waiter);
+    ngx_http_webtorch_shadow_cancel(ctx);
     ngx_http_webtorch_body_returned(ctx);
 }
 
@@ -158,6 +167,8 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     }
 
     rc = ngx_http_webtorch_job_answer(r, ctx, job);
+
+    ngx_http_webtorch_shadow_answered(ctx, job);
 
     /* a thread encodes the answer */
 

@@ -7,6 +7,8 @@
 #define NGX_WEBTORCH_METRICS_STAGE_GAUGES  6
 
 
+static void ngx_webtorch_metrics_merge_counters(ngx_uint_t n, uint64_t *all,
+    const uint64_t *cells);
 static void ngx_webtorch_metrics_merge_model(ngx_webtorch_metrics_model_t *all,
     const ngx_webtorch_metrics_model_t *m, ngx_uint_t alive);
 static void ngx_webtorch_metrics_merge_stage(ngx_webtorch_metrics_stage_t *all,
@@ -111,15 +113,17 @@ ngx_webtorch_metrics_merge(ngx_webtorch_series_t *series, uint64_t *all,
         ngx_webtorch_metrics_merge_custom(series, all, cells, alive);
         return;
 
+    case NGX_WEBTORCH_METRICS_SHADOW:
+        ngx_webtorch_metrics_merge_counters(series->ncounters, all, cells);
+        return;
+
     default: /* NGX_WEBTORCH_METRICS_HANDLER */
         break;
     }
 
     n = series->ncounters + (alive ? series->ngauges - 2 : 0);
 
-    for (i = 0; i < n; i++) {
-        all[i] += __atomic_load_n(&cells[i], __ATOMIC_RELAXED);
-    }
+    ngx_webtorch_metrics_merge_counters(n, all, cells);
 
     /* the times of a full queue: the earliest that is in force */
 
@@ -135,6 +139,18 @@ ngx_webtorch_metrics_merge(ngx_webtorch_series_t *series, uint64_t *all,
         }
 
         all[i + 1] = ngx_max(all[i + 1], cells[i + 1]);
+    }
+}
+
+
+static void
+ngx_webtorch_metrics_merge_counters(ngx_uint_t n, uint64_t *all,
+    const uint64_t *cells)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < n; i++) {
+        all[i] += __atomic_load_n(&cells[i], __ATOMIC_RELAXED);
     }
 }
 

@@ -1,5 +1,6 @@
 
 #include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_metrics_shadow.h"
 #include "ngx_webtorch_clock.h"
 
 
@@ -32,6 +33,11 @@ ngx_webtorch_metrics_handlers_init(ngx_array_t *handlers, ngx_log_t *log)
     for (i = 0; i < handlers->nelts; i++) {
 
         if (handler[i]->policy) {
+            continue;
+        }
+
+        if (handler[i]->shadowed) {
+            ngx_webtorch_metrics_shadow_init(handler[i], log);
             continue;
         }
 

@@ -6,6 +6,7 @@
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_openapi.h"
 #include "ngx_http_webtorch_protocol.h"
+#include "ngx_http_webtorch_shadow_conf.h"
 #include "ngx_http_webtorch_stream_conf.h"
 
 
@@ -38,6 +39,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      *     conf->captures = NULL;
      *     conf->model = NULL;
      *     conf->device = { 0, NULL };
+     *     conf->shadow = NULL;
      *     conf->protocol = 0;
      *     conf->thread_pool = NULL;
      */
@@ -93,6 +95,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->handler = prev->handler;
         conf->loader = prev->loader;
         conf->model = prev->model;
+        conf->shadow = prev->shadow;
         conf->protocol = prev->protocol;
 #if (NGX_THREADS)
         conf->thread_pool = prev->thread_pool;
@@ -188,9 +191,16 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     for (i = 2; i < cf->args->nelts; i++) {
-        rv = (ngx_strncmp(value[i].data, "model=", 6) == 0)
-             ? ngx_http_webtorch_set_model(cf, wlcf, handler, &value[i])
-             : ngx_webtorch_handler_option(cf, handler, &value[i]);
+
+        if (ngx_strncmp(value[i].data, "model=", 6) == 0) {
+            rv = ngx_http_webtorch_set_model(cf, wlcf, handler, &value[i]);
+
+        } else if (ngx_http_webtorch_shadow_is_option(&value[i])) {
+            rv = ngx_http_webtorch_shadow_option(cf, wlcf, &value[i]);
+
+        } else {
+            rv = ngx_webtorch_handler_option(cf, handler, &value[i]);
+        }
 
         if (rv != NGX_CONF_OK) {
             return rv;
@@ -203,8 +213,10 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_webtorch_serve_location(cf, wlcf,
-                                            ngx_http_webtorch_content_handler);
+    rv = ngx_http_webtorch_serve_location(cf, wlcf,
+                                          ngx_http_webtorch_content_handler);
+
+    return (rv == NGX_CONF_OK) ? ngx_http_webtorch_shadow_finish(cf, wlcf) : rv;
 }
 
 

@@ -227,7 +227,9 @@ ngx_http_webtorch_health_check_handlers(ngx_http_webtorch_snapshot_t *snapshot,
     handler = snapshot->conf->handlers.elts;
 
     for (i = 0; i < snapshot->conf->handlers.nelts; i++) {
-        if (!handler[i]->policy) {
+        /* what a shadow does is no answer to a client */
+
+        if (!handler[i]->policy && !handler[i]->shadowed) {
             ngx_http_webtorch_health_check_handler(snapshot, handler[i], a);
         }
     }

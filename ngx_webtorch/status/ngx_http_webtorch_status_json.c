@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_status_json.h"
 #include "ngx_http_webtorch_status_problems.h"
+#include "ngx_webtorch_metrics_shadow.h"
 
 
 /* bytes of numbers and member names that one call writes */
@@ -30,6 +31,8 @@ static void ngx_http_webtorch_json_handler(
     ngx_http_webtorch_status_item_t *item);
 static void ngx_http_webtorch_json_codes(ngx_http_webtorch_status_writer_t *w,
     ngx_http_webtorch_status_item_t *item);
+static void ngx_http_webtorch_json_shadows(ngx_http_webtorch_status_writer_t *w,
+    ngx_http_webtorch_snapshot_t *s);
 static void ngx_http_webtorch_json_models(ngx_http_webtorch_status_writer_t *w,
     ngx_http_webtorch_snapshot_t *s);
 static void ngx_http_webtorch_json_stages(ngx_http_webtorch_status_writer_t *w,
@@ -57,6 +60,7 @@ ngx_http_webtorch_status_json(ngx_http_webtorch_status_writer_t *w,
         { NGX_HTTP_WEBTORCH_STATUS_SERVER, ngx_http_webtorch_json_server },
         { NGX_HTTP_WEBTORCH_STATUS_WORKERS, ngx_http_webtorch_json_workers },
         { NGX_HTTP_WEBTORCH_STATUS_HANDLERS, ngx_http_webtorch_json_handlers },
+        { NGX_HTTP_WEBTORCH_STATUS_HANDLERS, ngx_http_webtorch_json_shadows },
         { NGX_HTTP_WEBTORCH_STATUS_MODELS, ngx_http_webtorch_json_models },
         { NGX_HTTP_WEBTORCH_STATUS_STAGES, ngx_http_webtorch_json_stages },
         { NGX_HTTP_WEBTORCH_STATUS_BALANCERS,
@@ -339,6 +343,42 @@ ngx_http_webtorch_json_codes(ngx_http_webtorch_status_writer_t *w,
     }
 
     ngx_http_webtorch_status_puts(w, "}");
+}
+
+
+static void
+ngx_http_webtorch_json_shadows(ngx_http_webtorch_status_writer_t *w,
+    ngx_http_webtorch_snapshot_t *s)
+{
+    ngx_uint_t                        i, k;
+    ngx_webtorch_shadow_metrics_t    *m;
+    ngx_http_webtorch_status_item_t  *item;
+
+    item = s->shadows.elts;
+
+    ngx_http_webtorch_status_puts(w, ",\"shadows\":[");
+
+    for (i = 0; i < s->shadows.nelts; i++) {
+        m = (ngx_webtorch_shadow_metrics_t *) item[i].cells;
+
+        ngx_http_webtorch_json_begin(w, i, &item[i].name);
+        ngx_http_webtorch_json_printf(w, ",\"shadow\":\"%V%V\","
+                                      "\"requests\":{",
+                                      &item[i].handler->name,
+                                      &item[i].handler->model);
+
+        for (k = 0; k < NGX_WEBTORCH_SHADOW_OUTCOMES; k++) {
+            ngx_http_webtorch_json_printf(w, "%s\"%s\":%uL", k ? "," : "",
+                                          ngx_webtorch_shadow_outcomes[k],
+                                          m->outcomes[k]);
+        }
+
+        ngx_http_webtorch_status_puts(w, "}");
+        ngx_http_webtorch_json_seconds(w, "seconds", &m->seconds);
+        ngx_http_webtorch_status_puts(w, "}");
+    }
+
+    ngx_http_webtorch_status_puts(w, "]");
 }
 
 

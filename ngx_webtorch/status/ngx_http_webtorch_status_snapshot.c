@@ -66,8 +66,8 @@ ngx_http_webtorch_snapshot_arrays(ngx_pool_t *pool,
 {
     ngx_uint_t    i;
     ngx_array_t  *items[] = {
-        &snapshot->handlers, &snapshot->models, &snapshot->stages,
-        &snapshot->custom
+        &snapshot->handlers, &snapshot->shadows, &snapshot->models,
+        &snapshot->stages, &snapshot->custom
     };
 
     for (i = 0; i < sizeof(items) / sizeof(items[0]); i++) {
@@ -159,6 +159,11 @@ ngx_http_webtorch_snapshot_series(ngx_pool_t *pool,
                                                 &snapshot->handlers, series);
             break;
 
+        case NGX_WEBTORCH_METRICS_SHADOW:
+            rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
+                                                &snapshot->shadows, series);
+            break;
+
         case NGX_WEBTORCH_METRICS_MODEL:
             rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
                                                 &snapshot->models, series);
@@ -201,7 +206,9 @@ ngx_http_webtorch_snapshot_add(ngx_pool_t *pool,
 
     handler = NULL;
 
-    if (series->kind == NGX_WEBTORCH_METRICS_HANDLER) {
+    if (series->kind == NGX_WEBTORCH_METRICS_HANDLER
+        || series->kind == NGX_WEBTORCH_METRICS_SHADOW)
+    {
         handler = ngx_http_webtorch_snapshot_handler(snapshot->conf, series);
 
         if (handler == NULL) {

@@ -59,6 +59,7 @@ typedef struct {
     uint64_t                         now;        /* us of the clock */
     uint64_t                         time;       /* ms since 1970 */
     ngx_array_t                      handlers;   /* of ..._status_item_t */
+    ngx_array_t                      shadows;
     ngx_array_t                      models;
     ngx_array_t                      stages;
     ngx_array_t                      custom;     /* by name */

@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_status_text.h"
 #include "ngx_http_webtorch_status_balancers.h"
+#include "ngx_http_webtorch_status_shadows.h"
 #include "ngx_http_webtorch_status_family.h"
 #include "ngx_http_webtorch_status_names.h"
 #include "ngx_http_webtorch_status_workers.h"
@@ -184,6 +185,7 @@ ngx_http_webtorch_text_scopes(ngx_http_webtorch_family_t *f)
 
     if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_HANDLERS) {
         ngx_http_webtorch_text_handlers(f);
+        ngx_http_webtorch_status_shadows(f);
     }
 
     if (wanted->scopes & NGX_HTTP_WEBTORCH_STATUS_MODELS) {

@@ -70,7 +70,7 @@ def load_handler(name: str, schema: Any) -> Runner:
             handler = _find(name)
         if schema.stream & lib.WEBTORCH_STREAM_RESUME:
             handler = _resumable(handler)
-        _require_version(schema, handler)
+        _require_version(name, schema, handler)
         device = _device_of(handler, default)
         write_schema(schema, handler, device)
         runner: Runner
@@ -109,8 +109,8 @@ def _device_of(handler: Handler, default: str) -> str:
         raise SignatureError(str(error)) from None
 
 
-def _require_version(schema: Any, handler: Handler) -> None:
-    """Load the version that the directive names.
+def _require_version(name: str, schema: Any, handler: Handler) -> None:
+    """Load the version that the directive names: of a model, or of all that the function uses.
 
     Raises:
         SignatureError: Calls of the handler cannot choose one.
@@ -122,7 +122,10 @@ def _require_version(schema: Any, handler: Handler) -> None:
         return
     if isinstance(handler, StreamFunction) or getattr(handler, "is_generator", False):
         raise SignatureError('"model=" is for functions that answer a request at once')
-    versions.require(spec)
+    if spec.startswith("@"):
+        versions.require_of(name, handler, spec[1:])
+    else:
+        versions.require(spec)
 
 
 def tensor_functions() -> list[Function]:

@@ -78,6 +78,34 @@ class Versions:
             if version and version not in known:
                 self.add(name, version)
 
+    def require_of(self, name: str, function: Any, version: str) -> None:
+        """Load a version of all models that a function uses and that have it.
+
+        Args:
+            name: `module:function`, for the error.
+            function: The function.
+            version: Version that a directive names.
+
+        Raises:
+            VersionError: None has it.
+            ValueError: The module of a model cannot be copied.
+            MemoryError: The zone has no room for it.
+
+        """
+        with self.lock:
+            used = sorted(models_of(function))
+            failures = []
+            for model in used:
+                try:
+                    self.add(model, version)
+                except VersionError as error:
+                    failures.append(str(error))
+                else:
+                    self._named.add(f"{model}@{version}")
+            if len(failures) == len(used):
+                reasons = "; ".join(failures) or "it uses no model"
+                raise VersionError(f'no model of "{name}" has a version "{version}": {reasons}')
+
     def require_again(self) -> None:
         """Load all that directives name, for code that was imported again; see `require`."""
         for spec in [*self._named]:

@@ -1,0 +1,329 @@
+
+#include "ngx_http_webtorch_shadow_conf.h"
+#include "ngx_http_webtorch_shadow.h"
+#include "ngx_webtorch_agree.h"
+
+
+/* copies of a location that wait or run in a worker */
+#define NGX_HTTP_WEBTORCH_SHADOW_QUEUE  1024
+
+/* ms in which copies are collected for one call */
+#define NGX_HTTP_WEBTORCH_SHADOW_DELAY  20
+
+
+static ngx_http_webtorch_shadow_conf_t *ngx_http_webtorch_shadow_get_conf(
+    ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf);
+static char *ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
+    ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_shadow_set_rate(
+    ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_shadow_set_agree(
+    ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_shadow_check(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler);
+static const char *ngx_http_webtorch_shadow_reason(webtorch_schema_t *schema,
+    webtorch_schema_t *other);
+static ngx_uint_t ngx_http_webtorch_shadow_same(const webtorch_spec_t *one,
+    const webtorch_spec_t *other, uint32_t n);
+
+
+ngx_uint_t
+ngx_http_webtorch_shadow_is_option(ngx_str_t *option)
+{
+    return ngx_strncmp(option->data, "shadow=", 7) == 0
+           || ngx_strncmp(option->data, "rate=", 5) == 0
+           || ngx_strncmp(option->data, "agree=", 6) == 0;
+}
+
+
+char *
+ngx_http_webtorch_shadow_option(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *option)
+{
+    ngx_int_t                         rc;
+    ngx_str_t                         value;
+    ngx_http_webtorch_shadow_conf_t  *shadow;
+
+    shadow = ngx_http_webtorch_shadow_get_conf(cf, wlcf);
+    if (shadow == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value.data = ngx_strlchr(option->data, option->data + option->len, '=') + 1;
+    value.len = option->data + option->len - value.data;
+
+    if (option->data[0] == 's') {
+        return ngx_http_webtorch_shadow_set_function(cf, shadow, &value);
+    }
+
+    rc = (option->data[0] == 'r')
+         ? ngx_http_webtorch_shadow_set_rate(shadow, &value)
+         : ngx_http_webtorch_shadow_set_agree(shadow, &value);
+
+    if (rc != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                           option);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_http_webtorch_shadow_conf_t *
+ngx_http_webtorch_shadow_get_conf(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf)
+{
+    if (wlcf->shadow) {
+        return wlcf->shadow;
+    }
+
+    wlcf->shadow = ngx_pcalloc(cf->pool,
+                               sizeof(ngx_http_webtorch_shadow_conf_t));
+    if (wlcf->shadow == NULL) {
+        return NULL;
+    }
+
+    wlcf->shadow->rate = NGX_HTTP_WEBTORCH_SHADOW_ALL;
+    wlcf->shadow->tolerance = NGX_WEBTORCH_AGREE_TOLERANCE;
+
+    return wlcf->shadow;
+}
+
+
+/* "module:function", or "module:function@version" */
+
+static char *
+ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
+    ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value)
+{
+    u_char     *at, *last;
+    ngx_str_t   name, version;
+
+    if (shadow->handler) {
+        return "has a second \"shadow=\"";
+    }
+
+    last = value->data + value->len;
+    at = ngx_strlchr(value->data, last, '@');
+
+    name.data = value->data;
+    name.len = (at ? at : last) - value->data;
+    version.data = at;
+    version.len = at ? last - at : 0;
+
+    if (ngx_webtorch_handler_name(&name) != NGX_OK || version.len == 1
+        || value->len + 2 > WEBTORCH_CHOICE_LEN)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"shadow=%V\", it must be "
+                           "\"shadow=module:function\" or "
+                           "\"shadow=module:function@version\"", value);
+        return NGX_CONF_ERROR;
+    }
+
+    /* Python gets a name that ends with a zero byte */
+
+    name.data = ngx_pnalloc(cf->pool, name.len + 1);
+    if (name.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    (void) ngx_cpystrn(name.data, value->data, name.len + 1);
+
+    shadow->handler = ngx_webtorch_handler_add(cf, &name);
+    if (shadow->handler == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    shadow->handler->model = version;
+
+    /* version 1 is that of the code, as in the inference protocol */
+
+    if (version.len == 0 || (version.len == 2 && at[1] == '1')) {
+        return NGX_CONF_OK;
+    }
+
+    shadow->choice.len = value->len + 1;
+    shadow->choice.data = ngx_pnalloc(cf->pool, shadow->choice.len);
+
+    if (shadow->choice.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    (void) ngx_sprintf(shadow->choice.data, "/%V", value);
+
+    return NGX_CONF_OK;
+}
+
+
+/* "10%", with up to two digits after the point */
+
+static ngx_int_t
+ngx_http_webtorch_shadow_set_rate(ngx_http_webtorch_shadow_conf_t *shadow,
+    ngx_str_t *value)
+{
+    ngx_int_t  rate;
+
+    if (value->len < 2 || value->data[value->len - 1] != '%') {
+        return NGX_ERROR;
+    }
+
+    rate = ngx_atofp(value->data, value->len - 1, 2);
+
+    if (rate < 1 || rate > NGX_HTTP_WEBTORCH_SHADOW_ALL) {
+        return NGX_ERROR;
+    }
+
+    shadow->rate = (ngx_uint_t) rate;
+
+    return NGX_OK;
+}
+
+
+/* "argmax", or a tolerance such as "0.01" */
+
+static ngx_int_t
+ngx_http_webtorch_shadow_set_agree(ngx_http_webtorch_shadow_conf_t *shadow,
+    ngx_str_t *value)
+{
+    ngx_int_t  n;
+
+    if (value->len == 6 && ngx_strncmp(value->data, "argmax", 6) == 0) {
+        shadow->tolerance = NGX_WEBTORCH_AGREE_ARGMAX;
+        return NGX_OK;
+    }
+
+    n = ngx_atofp(value->data, value->len, 9);
+
+    if (n == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    shadow->tolerance = (double) n / 1e9;
+
+    return NGX_OK;
+}
+
+
+char *
+ngx_http_webtorch_shadow_finish(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf)
+{
+    ngx_webtorch_handler_t  *handler, *main;
+
+    if (wlcf->shadow == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    handler = wlcf->shadow->handler;
+    main = wlcf->handler;
+
+    if (handler == NULL) {
+        return "has \"rate=\" or \"agree=\" without \"shadow=\"";
+    }
+
+    handler->shadowed = main;
+    handler->check = ngx_http_webtorch_shadow_check;
+
+    /* never in the event loop, where requests would wait for it */
+
+    handler->mode = NGX_WEBTORCH_MODE_THREAD;
+    handler->max_delay = NGX_HTTP_WEBTORCH_SHADOW_DELAY;
+    handler->max_batch = main->max_batch;
+    handler->queue = ngx_min(main->queue, NGX_HTTP_WEBTORCH_SHADOW_QUEUE);
+    handler->queue_size = main->queue_size;
+    handler->timeout = main->timeout;
+    handler->stuck = main->stuck;
+
+#if (NGX_THREADS)
+    wlcf->shadow->thread_pool = wlcf->thread_pool;
+#endif
+
+    return NGX_CONF_OK;
+}
+
+
+/* the one that it shadows was checked before */
+
+static ngx_int_t
+ngx_http_webtorch_shadow_check(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler)
+{
+    const char  *reason;
+
+    reason = ngx_http_webtorch_shadow_reason(&handler->schema,
+                                             &handler->shadowed->schema);
+
+    if (reason == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                  "\"shadow=%V%V\" of webtorch handler \"%V\": %s in %V:%ui",
+                  &handler->name, &handler->model, &handler->shadowed->name,
+                  reason, &handler->file, handler->line);
+
+    return NGX_ERROR;
+}
+
+
+/* why a function cannot shadow the other one; NULL: it can */
+
+static const char *
+ngx_http_webtorch_shadow_reason(webtorch_schema_t *schema,
+    webtorch_schema_t *other)
+{
+    if (other->kind != WEBTORCH_INFER) {
+        return "only functions under @webtorch.infer have a shadow, as it "
+               "repeats what they do";
+    }
+
+    if (schema->kind != WEBTORCH_INFER) {
+        return "the shadow is not under @webtorch.infer";
+    }
+
+    if (schema->batched != other->batched
+        || schema->ninputs != other->ninputs
+        || schema->nmasks != other->nmasks
+        || schema->noptional != other->noptional
+        || schema->nbound != other->nbound
+        || !ngx_http_webtorch_shadow_same(schema->inputs, other->inputs,
+                                          schema->ninputs)
+        || ngx_memcmp(schema->gaps, other->gaps,
+                      schema->ninputs * sizeof(webtorch_gap_t)) != 0)
+    {
+        return "the two have different inputs";
+    }
+
+    if (schema->noutputs != other->noutputs
+        || !ngx_http_webtorch_shadow_same(schema->outputs, other->outputs,
+                                          schema->noutputs))
+    {
+        return "the two have different outputs";
+    }
+
+    return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_webtorch_shadow_same(const webtorch_spec_t *one,
+    const webtorch_spec_t *other, uint32_t n)
+{
+    uint32_t  i;
+
+    for (i = 0; i < n; i++) {
+
+        if (ngx_strcmp(one[i].name, other[i].name) != 0
+            || one[i].dtype != other[i].dtype
+            || one[i].ndim != other[i].ndim
+            || ngx_memcmp(one[i].shape, other[i].shape,
+                          one[i].ndim * sizeof(int64_t)) != 0)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
