@@ -1248,244 +1248,259 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char const *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, uint32_t)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t)
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(int)
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, char *, size_t)
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t)
 /*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  9 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // char *
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 15 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 16 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t *
-/* 17 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 20 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, char const *, webtorch_schema_t const *)
-/* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 22 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 23 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_schema_t const *
-/* 24 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, float const *, uint32_t)
-/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 27 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // float const *
-/* 28 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
+/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // char *
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 19 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // webtorch_schema_t *
+/* 20 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t const *)
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 25 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 26 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // webtorch_schema_t const *
+/* 27 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
+/* 29 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 30 */ _CFFI_OP(_CFFI_OP_POINTER, 181), // float const *
 /* 31 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 32 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 37 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
 /* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 205), // webtorch_batch_t *
-/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(uint32_t, webtorch_params_t const *)
-/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 218), // webtorch_params_t const *
-/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(void)
-/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_batch_t *)
-/* 48 */ _CFFI_OP(_CFFI_OP_NOOP, 39),
+/* 39 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 40 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_batch_t *
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 44 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
+/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 46 */ _CFFI_OP(_CFFI_OP_POINTER, 230), // webtorch_params_t const *
+/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 51 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t *
-/* 52 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 55 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 51),
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 219), // webtorch_part_t *
-/* 60 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, char const *, size_t)
-/* 63 */ _CFFI_OP(_CFFI_OP_POINTER, 217), // webtorch_job_t *
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 65 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 76 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t const *
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_wanted_t const *
-/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 81 */ _CFFI_OP(_CFFI_OP_POINTER, 206), // webtorch_block_t *
-/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 211), // webtorch_form_t const *
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_span_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 100), // uint64_t *
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // webtorch_sample_t *
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_batch_t *)
+/* 51 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
+/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 54 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_form_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 57 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 61 */ _CFFI_OP(_CFFI_OP_NOOP, 54),
+/* 62 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_part_t *
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, char const *, size_t)
+/* 66 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_job_t *
+/* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 68 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 66),
+/* 72 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 75 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 66),
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 233), // webtorch_reply_t const *
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 252), // webtorch_wanted_t const *
+/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 218), // webtorch_block_t *
+/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_form_t const *
+/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_span_t const *
+/* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 103), // uint64_t *
+/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_sample_t *
 /* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_server_t *
-/* 97 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
-/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_server_t *
+/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
-/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // webtorch_batch_t * *
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // webtorch_rows_t * *
-/* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION, 90), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
-/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 114 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 115 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 116 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 173), // double const *
-/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int)
-/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(int, char const *, size_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 125 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t)
-/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint32_t, uint32_t)
-/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
+/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
+/* 106 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 108 */ _CFFI_OP(_CFFI_OP_POINTER, 42), // webtorch_batch_t * *
+/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 156), // webtorch_rows_t * *
+/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_trace_span_t *, uint32_t)
+/* 116 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_trace_span_t *
+/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION, 93), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 121 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 122 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 123 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // double const *
+/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(int)
+/* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(int, char const *, size_t)
+/* 131 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 132 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(uint64_t)
-/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(uint32_t)
+/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void *)
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // void *
-/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(void)
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 143 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 63),
-/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t const *
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(uint32_t, uint32_t)
+/* 139 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(uint64_t)
+/* 143 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 144 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(void *)
+/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // void *
 /* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_rows_t *)
-/* 149 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t *
-/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION, 204), // void()(webtorch_settings_t const *)
-/* 152 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // webtorch_settings_t const *
-/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 149), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 155 */ _CFFI_OP(_CFFI_OP_POINTER, 224), // webtorch_rows_t const *
-/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 157 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
-/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 159 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[16][64]
-/* 160 */ (_cffi_opcode_t)(16),
-/* 161 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[256]
-/* 162 */ (_cffi_opcode_t)(256),
-/* 163 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[32][64]
-/* 164 */ (_cffi_opcode_t)(32),
-/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[512]
-/* 166 */ (_cffi_opcode_t)(512),
-/* 167 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[64]
-/* 168 */ (_cffi_opcode_t)(64),
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // char[74]
-/* 170 */ (_cffi_opcode_t)(74),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // char[8][64]
-/* 172 */ (_cffi_opcode_t)(8),
-/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // float[8]
-/* 176 */ (_cffi_opcode_t)(8),
-/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 175), // float[8][8]
-/* 178 */ (_cffi_opcode_t)(8),
-/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
-/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 30), // int(*)(uint32_t, uint32_t)
-/* 182 */ _CFFI_OP(_CFFI_OP_POINTER, 34), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // int(*)(void)
-/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 185 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[10]
-/* 187 */ (_cffi_opcode_t)(10),
-/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // int64_t[8]
-/* 189 */ (_cffi_opcode_t)(8),
-/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
-/* 191 */ (_cffi_opcode_t)(32),
-/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
-/* 193 */ (_cffi_opcode_t)(64),
-/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // uintptr_t[32]
-/* 196 */ (_cffi_opcode_t)(32),
-/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[32]
+/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(void)
+/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 151 */ _CFFI_OP(_CFFI_OP_NOOP, 66),
+/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 153 */ _CFFI_OP(_CFFI_OP_POINTER, 222), // webtorch_failure_t const *
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 155 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(webtorch_rows_t *)
+/* 156 */ _CFFI_OP(_CFFI_OP_POINTER, 236), // webtorch_rows_t *
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 216), // void()(webtorch_settings_t const *)
+/* 159 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_settings_t const *
+/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 156), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 162 */ _CFFI_OP(_CFFI_OP_POINTER, 236), // webtorch_rows_t const *
+/* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 164 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // char * *
+/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 166 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // char[16][64]
+/* 167 */ (_cffi_opcode_t)(16),
+/* 168 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // char[256]
+/* 169 */ (_cffi_opcode_t)(256),
+/* 170 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // char[32][64]
+/* 171 */ (_cffi_opcode_t)(32),
+/* 172 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // char[512]
+/* 173 */ (_cffi_opcode_t)(512),
+/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // char[64]
+/* 175 */ (_cffi_opcode_t)(64),
+/* 176 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // char[74]
+/* 177 */ (_cffi_opcode_t)(74),
+/* 178 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // char[8][64]
+/* 179 */ (_cffi_opcode_t)(8),
+/* 180 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 181 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 181), // float[8]
+/* 183 */ (_cffi_opcode_t)(8),
+/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 182), // float[8][8]
+/* 185 */ (_cffi_opcode_t)(8),
+/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
+/* 187 */ _CFFI_OP(_CFFI_OP_POINTER, 16), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 33), // int(*)(uint32_t, uint32_t)
+/* 189 */ _CFFI_OP(_CFFI_OP_POINTER, 37), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 190 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // int(*)(void)
+/* 191 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 192 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 193 */ _CFFI_OP(_CFFI_OP_ARRAY, 192), // int64_t[10]
+/* 194 */ (_cffi_opcode_t)(10),
+/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 192), // int64_t[8]
+/* 196 */ (_cffi_opcode_t)(8),
+/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
 /* 198 */ (_cffi_opcode_t)(32),
-/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 139), // void *[64]
+/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
 /* 200 */ (_cffi_opcode_t)(64),
-/* 201 */ _CFFI_OP(_CFFI_OP_POINTER, 120), // void(*)(int)
-/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 141), // void(*)(void)
-/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // void(*)(webtorch_settings_t const *)
-/* 204 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 205 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 206 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // webtorch_counters_t *
-/* 208 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // webtorch_failure_t *
-/* 210 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 211 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 212 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 212), // webtorch_gap_t[32]
-/* 214 */ (_cffi_opcode_t)(32),
-/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 216), // webtorch_header_t *
-/* 216 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 219 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 220 */ _CFFI_OP(_CFFI_OP_POINTER, 221), // webtorch_reply_t *
-/* 221 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
-/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 223), // webtorch_request_t *
-/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
-/* 224 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
-/* 225 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
-/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
-/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
-/* 228 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
-/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
-/* 230 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
-/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[32]
-/* 232 */ (_cffi_opcode_t)(32),
-/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 230), // webtorch_spec_t[64]
-/* 234 */ (_cffi_opcode_t)(64),
-/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
-/* 236 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
-/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_wanted_t
+/* 201 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 202 */ _CFFI_OP(_CFFI_OP_ARRAY, 201), // uint8_t[16]
+/* 203 */ (_cffi_opcode_t)(16),
+/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 201), // uint8_t[8]
+/* 205 */ (_cffi_opcode_t)(8),
+/* 206 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 206), // uintptr_t[32]
+/* 208 */ (_cffi_opcode_t)(32),
+/* 209 */ _CFFI_OP(_CFFI_OP_ARRAY, 146), // void *[32]
+/* 210 */ (_cffi_opcode_t)(32),
+/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 146), // void *[64]
+/* 212 */ (_cffi_opcode_t)(64),
+/* 213 */ _CFFI_OP(_CFFI_OP_POINTER, 127), // void(*)(int)
+/* 214 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // void(*)(void)
+/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // void(*)(webtorch_settings_t const *)
+/* 216 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 217 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 218 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 219 */ _CFFI_OP(_CFFI_OP_POINTER, 220), // webtorch_counters_t *
+/* 220 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 221 */ _CFFI_OP(_CFFI_OP_POINTER, 222), // webtorch_failure_t *
+/* 222 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 223 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 224 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 225 */ _CFFI_OP(_CFFI_OP_ARRAY, 224), // webtorch_gap_t[32]
+/* 226 */ (_cffi_opcode_t)(32),
+/* 227 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // webtorch_header_t *
+/* 228 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 230 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 231 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 232 */ _CFFI_OP(_CFFI_OP_POINTER, 233), // webtorch_reply_t *
+/* 233 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_reply_t
+/* 234 */ _CFFI_OP(_CFFI_OP_POINTER, 235), // webtorch_request_t *
+/* 235 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_request_t
+/* 236 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_rows_t
+/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_sample_t
+/* 238 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_schema_t
+/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_server_t
+/* 240 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_settings_t
+/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_span_t
+/* 242 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_spec_t
+/* 243 */ _CFFI_OP(_CFFI_OP_ARRAY, 242), // webtorch_spec_t[32]
+/* 244 */ (_cffi_opcode_t)(32),
+/* 245 */ _CFFI_OP(_CFFI_OP_ARRAY, 242), // webtorch_spec_t[64]
+/* 246 */ (_cffi_opcode_t)(64),
+/* 247 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_str_t
+/* 248 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_text_t
+/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_trace_span_t
+/* 250 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_trace_t *
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_trace_t
+/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1508,6 +1523,9 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
   { int64_t(*tmp)[10] = &p->sizes; (void)tmp; }
+  (void)((p->watch) | 0);  /* check that 'webtorch_batch_t.watch' is an integer */
+  { char(*tmp)[64] = &p->steps; (void)tmp; }
+  { char(*tmp)[64] = &p->versions; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1612,6 +1630,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   (void)((p->caller) | 0);  /* check that 'webtorch_job_t.caller' is an integer */
   { void * *tmp = &p->waiter; (void)tmp; }
   { void * *tmp = &p->owner; (void)tmp; }
+  { webtorch_trace_t * *tmp = &p->trace; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
@@ -1754,6 +1773,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
   { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
   { char(*tmp)[256] = &p->model; (void)tmp; }
+  (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -1783,11 +1803,13 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
+  (void)((p->slow_signal) | 0);  /* check that 'webtorch_settings_t.slow_signal' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
+  (void)((p->watch) | 0);  /* check that 'webtorch_settings_t.watch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
 
@@ -1834,6 +1856,30 @@ static void _cffi_checkfld_typedef_webtorch_text_t(webtorch_text_t *p)
   (void)((p->len) | 0);  /* check that 'webtorch_text_t.len' is an integer */
 }
 struct _cffi_align_typedef_webtorch_text_t { char x; webtorch_text_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_trace_span_t(webtorch_trace_span_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_trace_t *tmp = &p->trace; (void)tmp; }
+  (void)((p->begun) | 0);  /* check that 'webtorch_trace_span_t.begun' is an integer */
+  (void)((p->ended) | 0);  /* check that 'webtorch_trace_span_t.ended' is an integer */
+  (void)((p->status) | 0);  /* check that 'webtorch_trace_span_t.status' is an integer */
+}
+struct _cffi_align_typedef_webtorch_trace_span_t { char x; webtorch_trace_span_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_trace_t(webtorch_trace_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { uint8_t(*tmp)[16] = &p->trace; (void)tmp; }
+  { uint8_t(*tmp)[8] = &p->span; (void)tmp; }
+  (void)((p->sampled) | 0);  /* check that 'webtorch_trace_t.sampled' is an integer */
+  (void)((p->queued) | 0);  /* check that 'webtorch_trace_t.queued' is an integer */
+}
+struct _cffi_align_typedef_webtorch_trace_t { char x; webtorch_trace_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_wanted_t(webtorch_wanted_t *p)
@@ -1942,6 +1988,22 @@ CFFI_DLLEXPORT int ngx_webtorch_py_run(uint32_t a0, uint32_t a1, uint32_t a2, ui
   return *(int *)p;
 }
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_run_watched =
+  { "webtorch._native.ngx_webtorch_py_run_watched", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_run_watched(uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, webtorch_batch_t * a4)
+{
+  char a[40];
+  char *p = a;
+  *(uint32_t *)(p + 0) = a0;
+  *(uint32_t *)(p + 8) = a1;
+  *(uint32_t *)(p + 16) = a2;
+  *(uint32_t *)(p + 24) = a3;
+  *(webtorch_batch_t * *)(p + 32) = a4;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_run_watched, p);
+  return *(int *)p;
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_start =
   { "webtorch._native.ngx_webtorch_py_start", 0, 0, 0 };
 
@@ -2036,10 +2098,10 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(105), arg0, (char **)&x0);
+      _cffi_type(108), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(108), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2078,10 +2140,10 @@ _cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(39), arg0, (char **)&x0);
+      _cffi_type(42), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(39), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(42), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2146,10 +2208,10 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(105), arg0, (char **)&x0);
+      _cffi_type(108), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(108), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2198,10 +2260,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(43), arg1, (char **)&x1);
+      _cffi_type(46), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(43), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(46), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2250,19 +2312,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(90), arg1, (char **)&x1);
+      _cffi_type(93), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(90), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(93), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(91), arg2, (char **)&x2);
+      _cffi_type(94), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(91), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(94), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2313,10 +2375,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(27), arg1, (char **)&x1);
+      _cffi_type(30), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(27), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(30), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2367,10 +2429,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(96), arg1, (char **)&x1);
+      _cffi_type(99), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(96), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(99), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2417,10 +2479,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(79), arg0, (char **)&x0);
+      _cffi_type(82), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(82), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2430,10 +2492,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(81), arg2, (char **)&x2);
+      _cffi_type(84), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(81), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(84), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2768,10 +2830,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg0, (char **)&x0);
+      _cffi_type(146), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(146), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2839,6 +2901,62 @@ _cffi_f_ngx_webtorch_choice_set(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_choice_set _cffi_d_ngx_webtorch_choice_set
 #endif
 
+static int _cffi_d_ngx_webtorch_drain_get(void)
+{
+  return ngx_webtorch_drain_get();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_drain_get(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_drain_get(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_drain_get _cffi_d_ngx_webtorch_drain_get
+#endif
+
+static int _cffi_d_ngx_webtorch_drain_set(int x0)
+{
+  return ngx_webtorch_drain_set(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_drain_set(PyObject *self, PyObject *arg0)
+{
+  int x0;
+  int result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_drain_set(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_drain_set _cffi_d_ngx_webtorch_drain_set
+#endif
+
 static int _cffi_d_ngx_webtorch_exiting(void)
 {
   return ngx_webtorch_exiting();
@@ -2886,10 +3004,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(66), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(66), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2899,10 +3017,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(146), arg2, (char **)&x2);
+      _cffi_type(153), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(146), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(153), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2945,28 +3063,28 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(84), arg0, (char **)&x0);
+      _cffi_type(87), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(87), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(85), arg1, (char **)&x1);
+      _cffi_type(88), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(85), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(88), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg2, (char **)&x2);
+      _cffi_type(13), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(13), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3013,10 +3131,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3085,19 +3203,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(51), arg0, (char **)&x0);
+      _cffi_type(54), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(51), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(54), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(59), arg1, (char **)&x1);
+      _cffi_type(62), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(62), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3233,10 +3351,10 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(117), arg4, (char **)&x4);
+      _cffi_type(124), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(117), arg4, (char **)&x4,
+    if (_cffi_convert_array_argument(_cffi_type(124), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3252,7 +3370,7 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(90));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(93));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3331,10 +3449,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg0, (char **)&x0);
+      _cffi_type(146), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(146), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3375,19 +3493,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(66), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(66), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(76), arg1, (char **)&x1);
+      _cffi_type(79), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(76), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3434,10 +3552,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(66), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(66), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3506,10 +3624,10 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(63), arg0, (char **)&x0);
+      _cffi_type(66), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(63), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(66), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3555,10 +3673,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(156), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(156), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3625,10 +3743,10 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(109), arg0, (char **)&x0);
+      _cffi_type(112), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(109), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(112), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3665,10 +3783,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(156), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(156), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3724,10 +3842,10 @@ _cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(23), arg2, (char **)&x2);
+      _cffi_type(26), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(23), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(26), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3762,10 +3880,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(155), arg0, (char **)&x0);
+      _cffi_type(162), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(155), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(162), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3777,7 +3895,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(149));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(156));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3822,10 +3940,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(149), arg0, (char **)&x0);
+      _cffi_type(156), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(149), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(156), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3893,6 +4011,78 @@ _cffi_f_ngx_webtorch_saver_resign(PyObject *self, PyObject *noarg)
 }
 #else
 #  define _cffi_f_ngx_webtorch_saver_resign _cffi_d_ngx_webtorch_saver_resign
+#endif
+
+static void _cffi_d_ngx_webtorch_spans_stop(void)
+{
+  ngx_webtorch_spans_stop();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_spans_stop(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_spans_stop(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_spans_stop _cffi_d_ngx_webtorch_spans_stop
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_spans_take(webtorch_trace_span_t * x0, uint32_t x1)
+{
+  return ngx_webtorch_spans_take(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_spans_take(PyObject *self, PyObject *args)
+{
+  webtorch_trace_span_t * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_spans_take", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(116), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(116), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_spans_take(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_spans_take _cffi_d_ngx_webtorch_spans_take
 #endif
 
 static void _cffi_d_ngx_webtorch_training_lock(void)
@@ -4767,6 +4957,42 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_WATCH_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_LEN) | 0);  /* check that WEBTORCH_WATCH_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 64U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_WATCH_MODELS(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_MODELS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_MODELS) | 0);  /* check that WEBTORCH_WATCH_MODELS is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_WATCH_SPANS(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_SPANS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_SPANS) | 0);  /* check that WEBTORCH_WATCH_SPANS is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_WATCH_TRACE(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_TRACE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_TRACE) | 0);  /* check that WEBTORCH_WATCH_TRACE is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -4854,65 +5080,74 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 102), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 47), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 25), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "WEBTORCH_WATCH_LEN", (void *)_cffi_const_WEBTORCH_WATCH_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_WATCH_TRACE", (void *)_cffi_const_WEBTORCH_WATCH_TRACE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 105), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 48), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 107), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 50), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 107), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 44), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 91), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 28), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 81), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 138), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 7), (void *)_cffi_d_ngx_webtorch_block_strict },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 138), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 145), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 143), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 112), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 99), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 135), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 203), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 181), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 180), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 179), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 183), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 182), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 202), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 201), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 138), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 67), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_free },
-  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 20), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 148), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 141), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 45), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 48), (void *)_cffi_d_ngx_webtorch_drain_get },
+  { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_drain_set },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 48), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 150), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 86), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 53), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 60), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 119), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 102), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 142), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 190), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 215), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 188), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 187), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 186), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 190), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 189), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 189), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 214), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 213), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 145), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 77), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 70), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 65), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 155), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 48), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 111), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 155), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 23), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 155), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 48), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_spans_stop },
+  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_spans_take },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 48), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -4942,25 +5177,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 63) },
+            _CFFI_OP(_CFFI_OP_NOOP, 66) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 192) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 186) },
+             _CFFI_OP(_CFFI_OP_NOOP, 193) },
+  { "watch", offsetof(webtorch_batch_t, watch),
+             sizeof(((webtorch_batch_t *)0)->watch),
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "steps", offsetof(webtorch_batch_t, steps),
+             sizeof(((webtorch_batch_t *)0)->steps),
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+  { "versions", offsetof(webtorch_batch_t, versions),
+                sizeof(((webtorch_batch_t *)0)->versions),
+                _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -4969,37 +5213,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "data", offsetof(webtorch_block_t, data),
             sizeof(((webtorch_block_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "size", offsetof(webtorch_block_t, size),
             sizeof(((webtorch_block_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 11) },
+            _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "old_len", offsetof(webtorch_block_t, old_len),
                sizeof(((webtorch_block_t *)0)->old_len),
-               _CFFI_OP(_CFFI_OP_NOOP, 11) },
+               _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "old_data", offsetof(webtorch_block_t, old_data),
                 sizeof(((webtorch_block_t *)0)->old_data),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 207) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 100) },
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 100) },
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 100) },
+            _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 100) },
+               _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5008,28 +5252,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 235) },
+               _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 235) },
+              _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 227) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 100) },
+           _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 100) },
+          _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5044,19 +5288,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 169) },
+                _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 229) },
+               _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 165) },
+               _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5068,13 +5312,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 161) },
+             _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 235) },
+             _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5083,28 +5327,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 209) },
+               _CFFI_OP(_CFFI_OP_NOOP, 221) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 222) },
+               _CFFI_OP(_CFFI_OP_NOOP, 234) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 232) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 100) },
+              _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+              _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 139) },
+             _CFFI_OP(_CFFI_OP_NOOP, 146) },
+  { "trace", offsetof(webtorch_job_t, trace),
+             sizeof(((webtorch_job_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 250) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5113,82 +5360,82 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 174) },
+            _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 175) },
+              _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 177) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 229) },
+                _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 229) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 229) },
+               _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 227) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 230) },
+              _CFFI_OP(_CFFI_OP_NOOP, 242) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
+            _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 100) },
+            _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 100) },
+            _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 139) },
+              _CFFI_OP(_CFFI_OP_NOOP, 146) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5218,10 +5465,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "states", offsetof(webtorch_request_t, states),
               sizeof(((webtorch_request_t *)0)->states),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5230,7 +5477,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 100) },
+              _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5239,67 +5486,67 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 197) },
+              _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+             _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "result_len", offsetof(webtorch_rows_t, result_len),
                   sizeof(((webtorch_rows_t *)0)->result_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 11) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
-               _CFFI_OP(_CFFI_OP_NOOP, 11) },
+               _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5314,10 +5561,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 233) },
+              _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 231) },
+               _CFFI_OP(_CFFI_OP_NOOP, 243) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5332,7 +5579,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+            _CFFI_OP(_CFFI_OP_NOOP, 178) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5344,13 +5591,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 163) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5359,10 +5606,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 213) },
+            _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 161) },
+             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "slow", offsetof(webtorch_schema_t, slow),
+            sizeof(((webtorch_schema_t *)0)->slow),
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5374,37 +5624,40 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 174) },
+               _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 174) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+             _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 175) },
+                _CFFI_OP(_CFFI_OP_NOOP, 182) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 157) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 164) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 191) },
+  { "slow_signal", offsetof(webtorch_settings_t, slow_signal),
+                   sizeof(((webtorch_settings_t *)0)->slow_signal),
+                   _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5413,46 +5666,73 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 100) },
+                _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "watch", offsetof(webtorch_settings_t, watch),
+             sizeof(((webtorch_settings_t *)0)->watch),
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 100) },
+          _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 100) },
+           _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 188) },
+             _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 11) },
+           _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 100) },
+          _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 100) },
+           _CFFI_OP(_CFFI_OP_NOOP, 103) },
+  { "trace", offsetof(webtorch_trace_span_t, trace),
+             sizeof(((webtorch_trace_span_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 251) },
+  { "begun", offsetof(webtorch_trace_span_t, begun),
+             sizeof(((webtorch_trace_span_t *)0)->begun),
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
+  { "ended", offsetof(webtorch_trace_span_t, ended),
+             sizeof(((webtorch_trace_span_t *)0)->ended),
+             _CFFI_OP(_CFFI_OP_NOOP, 103) },
+  { "status", offsetof(webtorch_trace_span_t, status),
+              sizeof(((webtorch_trace_span_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "trace", offsetof(webtorch_trace_t, trace),
+             sizeof(((webtorch_trace_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+  { "span", offsetof(webtorch_trace_t, span),
+            sizeof(((webtorch_trace_t *)0)->span),
+            _CFFI_OP(_CFFI_OP_NOOP, 204) },
+  { "sampled", offsetof(webtorch_trace_t, sampled),
+               sizeof(((webtorch_trace_t *)0)->sampled),
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "queued", offsetof(webtorch_trace_t, queued),
+              sizeof(((webtorch_trace_t *)0)->queued),
+              _CFFI_OP(_CFFI_OP_NOOP, 103) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5467,82 +5747,88 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "layout_len", offsetof(webtorch_wanted_t, layout_len),
                   sizeof(((webtorch_wanted_t *)0)->layout_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 11) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "size", offsetof(webtorch_wanted_t, size),
             sizeof(((webtorch_wanted_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 11) },
+            _CFFI_OP(_CFFI_OP_NOOP, 14) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 205, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 206, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 208, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 6 },
-  { "$webtorch_failure_t", 210, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 30, 5 },
-  { "$webtorch_form_t", 211, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 35, 12 },
-  { "$webtorch_gap_t", 212, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 47, 4 },
-  { "$webtorch_header_t", 216, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 51, 2 },
-  { "$webtorch_job_t", 217, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 53, 10 },
-  { "$webtorch_params_t", 218, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 63, 9 },
-  { "$webtorch_part_t", 219, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 72, 6 },
-  { "$webtorch_reply_t", 221, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 78, 9 },
-  { "$webtorch_request_t", 223, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 87, 15 },
-  { "$webtorch_rows_t", 224, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 102, 17 },
-  { "$webtorch_sample_t", 225, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 119, 5 },
-  { "$webtorch_schema_t", 226, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 124, 25 },
-  { "$webtorch_server_t", 227, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 149, 7 },
-  { "$webtorch_settings_t", 228, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 156, 11 },
-  { "$webtorch_span_t", 229, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 167, 3 },
-  { "$webtorch_spec_t", 230, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 170, 5 },
-  { "$webtorch_str_t", 235, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 175, 2 },
-  { "$webtorch_text_t", 236, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 177, 2 },
-  { "$webtorch_wanted_t", 237, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 179, 6 },
+  { "$webtorch_batch_t", 217, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
+  { "$webtorch_block_t", 218, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
+  { "$webtorch_counters_t", 220, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 27, 6 },
+  { "$webtorch_failure_t", 222, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 33, 5 },
+  { "$webtorch_form_t", 223, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 38, 12 },
+  { "$webtorch_gap_t", 224, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 50, 4 },
+  { "$webtorch_header_t", 228, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 54, 2 },
+  { "$webtorch_job_t", 229, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 56, 11 },
+  { "$webtorch_params_t", 230, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 67, 9 },
+  { "$webtorch_part_t", 231, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 76, 6 },
+  { "$webtorch_reply_t", 233, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 82, 9 },
+  { "$webtorch_request_t", 235, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 91, 15 },
+  { "$webtorch_rows_t", 236, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 106, 17 },
+  { "$webtorch_sample_t", 237, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 123, 5 },
+  { "$webtorch_schema_t", 238, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 128, 26 },
+  { "$webtorch_server_t", 239, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 154, 7 },
+  { "$webtorch_settings_t", 240, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 161, 13 },
+  { "$webtorch_span_t", 241, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 174, 3 },
+  { "$webtorch_spec_t", 242, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 177, 5 },
+  { "$webtorch_str_t", 247, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 182, 2 },
+  { "$webtorch_text_t", 248, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 184, 2 },
+  { "$webtorch_trace_span_t", 249, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 186, 4 },
+  { "$webtorch_trace_t", 251, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 190, 4 },
+  { "$webtorch_wanted_t", 252, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 194, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 205 },
-  { "webtorch_block_t", 206 },
-  { "webtorch_counters_t", 208 },
-  { "webtorch_failure_t", 210 },
-  { "webtorch_form_t", 211 },
-  { "webtorch_gap_t", 212 },
-  { "webtorch_header_t", 216 },
-  { "webtorch_job_t", 217 },
-  { "webtorch_params_t", 218 },
-  { "webtorch_part_t", 219 },
-  { "webtorch_reply_t", 221 },
-  { "webtorch_request_t", 223 },
-  { "webtorch_rows_t", 224 },
-  { "webtorch_sample_t", 225 },
-  { "webtorch_schema_t", 226 },
-  { "webtorch_server_t", 227 },
-  { "webtorch_settings_t", 228 },
-  { "webtorch_span_t", 229 },
-  { "webtorch_spec_t", 230 },
-  { "webtorch_str_t", 235 },
-  { "webtorch_text_t", 236 },
-  { "webtorch_wanted_t", 237 },
+  { "webtorch_batch_t", 217 },
+  { "webtorch_block_t", 218 },
+  { "webtorch_counters_t", 220 },
+  { "webtorch_failure_t", 222 },
+  { "webtorch_form_t", 223 },
+  { "webtorch_gap_t", 224 },
+  { "webtorch_header_t", 228 },
+  { "webtorch_job_t", 229 },
+  { "webtorch_params_t", 230 },
+  { "webtorch_part_t", 231 },
+  { "webtorch_reply_t", 233 },
+  { "webtorch_request_t", 235 },
+  { "webtorch_rows_t", 236 },
+  { "webtorch_sample_t", 237 },
+  { "webtorch_schema_t", 238 },
+  { "webtorch_server_t", 239 },
+  { "webtorch_settings_t", 240 },
+  { "webtorch_span_t", 241 },
+  { "webtorch_spec_t", 242 },
+  { "webtorch_str_t", 247 },
+  { "webtorch_text_t", 248 },
+  { "webtorch_trace_span_t", 249 },
+  { "webtorch_trace_t", 251 },
+  { "webtorch_wanted_t", 252 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5552,12 +5838,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  145,  /* num_globals */
-  22,  /* num_struct_unions */
+  154,  /* num_globals */
+  24,  /* num_struct_unions */
   0,  /* num_enums */
-  22,  /* num_typenames */
+  24,  /* num_typenames */
   NULL,  /* no includes */
-  238,  /* num_types */
+  253,  /* num_types */
   1,  /* flags */
 };
 

@@ -43,6 +43,8 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
     conf->intercept_errors = NGX_CONF_UNSET;
     conf->client_abort = NGX_CONF_UNSET_UINT;
     conf->cors = NGX_CONF_UNSET_PTR;
+    conf->slow = NGX_CONF_UNSET_MSEC;
+    conf->load_report = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -66,6 +68,8 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
     ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
+    ngx_conf_merge_msec_value(conf->slow, prev->slow, 0);
+    ngx_conf_merge_value(conf->load_report, prev->load_report, 0);
 
     conf->captures = ngx_http_webtorch_captures(cf, prev->captures,
                                                 conf->handler != NULL);
@@ -76,6 +80,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->handler) {
         conf->handler->captures = conf->captures;
+        conf->handler->slow = conf->slow;
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -140,6 +145,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     loader->queue_size = conf->handler->queue_size;
     loader->timeout = conf->handler->timeout;
     loader->stuck = conf->handler->stuck;
+    loader->slow = conf->handler->slow;
     loader->file = conf->handler->file;
     loader->line = conf->handler->line;
 
@@ -199,6 +205,37 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     return ngx_http_webtorch_serve_location(cf, wlcf,
                                             ngx_http_webtorch_content_handler);
+}
+
+
+char *
+ngx_http_webtorch_conf_slow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (wlcf->slow != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        wlcf->slow = 0;
+        return NGX_CONF_OK;
+    }
+
+    wlcf->slow = ngx_parse_time(&value[1], 0);
+
+    if (wlcf->slow == (ngx_msec_t) NGX_ERROR
+        || wlcf->slow == 0
+        || wlcf->slow > NGX_MAX_INT32_VALUE)
+    {
+        return "needs a time above 0, or \"off\"";
+    }
+
+    return NGX_CONF_OK;
 }
 
 
