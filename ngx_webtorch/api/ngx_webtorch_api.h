@@ -111,6 +111,8 @@ typedef struct {
     /* what "webtorch_device" says, which C sets before Python describes the
        handler, then the device that it runs on; empty: the CPU */
     char             device[WEBTORCH_DEVICE_LEN];
+    /* webtorch_slow, which C sets before Python describes the handler, too */
+    uint32_t         slow;                /* milliseconds; 0: off */
 } webtorch_schema_t;
 
 
@@ -223,6 +225,26 @@ typedef struct {
 } webtorch_rows_t;
 
 
+/* the header traceparent of a request */
+
+typedef struct {
+    uint8_t          trace[16];
+    uint8_t          span[8];
+    uint32_t         sampled;
+    uint64_t         queued;              /* us of the clock: the request was */
+} webtorch_trace_t;
+
+
+/* the time to encode an answer and to send it, in a trace that is sampled */
+
+typedef struct {
+    webtorch_trace_t  trace;
+    uint64_t          begun;              /* us of the clock */
+    uint64_t          ended;
+    uint32_t          status;             /* of HTTP */
+} webtorch_trace_span_t;
+
+
 /* a request's part of a batch */
 
 typedef struct {
@@ -238,6 +260,7 @@ typedef struct {
                                              they are those of a request */
     void                *waiter;          /* C only; NULL: no request waits */
     void                *owner;           /* C only, see ngx_webtorch_job.h */
+    webtorch_trace_t    *trace;           /* NULL: the request has none */
 } webtorch_job_t;
 
 
@@ -264,6 +287,12 @@ typedef struct {
      * models that the call uses, 0: those that the code names.
      */
     int64_t          sizes[WEBTORCH_NSIZES];
+
+    /* WEBTORCH_WATCH_*; of the models that the call has used: steps and versions
+       in the order of their names, which Python sets; they end with a zero */
+    uint32_t         watch;
+    char             steps[WEBTORCH_WATCH_LEN];
+    char             versions[WEBTORCH_WATCH_LEN];
 } webtorch_batch_t;
 
 
@@ -331,12 +360,14 @@ typedef struct {
     char           **environment;         /* the last one is NULL */
     int32_t          reload;              /* changed modules are imported */
     int32_t          stack_signal;        /* writes stacks to stderr, or 0 */
+    int32_t          slow_signal;         /* writes that of the thread, or 0 */
     int32_t          threads;             /* of an operator of torch */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */
     uint64_t         interval;            /* milliseconds */
     uint32_t         keep;                /* files of a model */
+    uint32_t         watch;               /* of all batches */
 } webtorch_settings_t;
 
 
@@ -439,6 +470,9 @@ int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *sc
  */
 int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
+/* the same for a batch that has "watch" */
+int ngx_webtorch_py_run_watched(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
+
 /* imports a balancer's policy; returns the milliseconds between its rounds */
 int ngx_webtorch_py_policy(uint32_t index, const char *name, char *error, size_t len);
 
@@ -525,6 +559,13 @@ void ngx_webtorch_rows_free(webtorch_rows_t *rows);
  * too many, or the name is too long.
  */
 int ngx_webtorch_choice_set(const char *name, uint32_t number);
+
+/*
+ * Waits until there are spans, and takes up to n of them; 0: the worker exits.
+ * None are kept before it is first called.
+ */
+uint32_t ngx_webtorch_spans_take(webtorch_trace_span_t *spans, uint32_t n);
+void ngx_webtorch_spans_stop(void);
 
 /* frees an input buffer that Python owns */
 void ngx_webtorch_buffer_free(void *p);
@@ -637,6 +678,9 @@ void ngx_webtorch_saver_resign(void);
  * over, and answers its requests before it exits.  The text is logged.
  */
 void ngx_webtorch_retire(const char *text, size_t len);
+/* begins or ends a drain of the server; returns whether it was drained */
+int ngx_webtorch_drain_set(int drain);
+int ngx_webtorch_drain_get(void);
 
 /* whether this worker is shutting down */
 int ngx_webtorch_exiting(void);

@@ -153,6 +153,15 @@
 #define WEBTORCH_METRIC_MODEL      6
 #define WEBTORCH_METRIC_STAGE      7
 
+/* what Python does for a batch beside the call: its requests are traced, the
+   models of its function are written to logs, some of its requests are sampled */
+#define WEBTORCH_WATCH_TRACE  1
+#define WEBTORCH_WATCH_MODELS 2
+#define WEBTORCH_WATCH_SPANS  4
+
+/* bytes of what logs have of a function's models */
+#define WEBTORCH_WATCH_LEN    64
+
 /* nginx's own levels */
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5

@@ -1248,266 +1248,281 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // char const *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, uint32_t)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t)
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(int)
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, char *, size_t)
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t)
 /*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  9 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 10 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // char *
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, size_t, int)
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 15 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 16 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/* 18 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 19 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 21 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 22 */ _CFFI_OP(_CFFI_OP_POINTER, 248), // webtorch_schema_t *
-/* 23 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 25 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 26 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, char const *, webtorch_schema_t const *)
-/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 28 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 29 */ _CFFI_OP(_CFFI_OP_POINTER, 248), // webtorch_schema_t const *
-/* 30 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 31 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, float const *, uint32_t)
-/* 32 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 33 */ _CFFI_OP(_CFFI_OP_POINTER, 195), // float const *
-/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, uint32_t)
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
+/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // char *
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, size_t, int)
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 25 */ _CFFI_OP(_CFFI_OP_POINTER, 260), // webtorch_schema_t *
+/* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t const *)
+/* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 260), // webtorch_schema_t const *
+/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 202), // float const *
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 38 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
+/* 40 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 43 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
 /* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 45 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // webtorch_batch_t *
-/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(uint32_t, webtorch_params_t const *)
-/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 49 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_params_t const *
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(void)
-/* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_batch_t *)
-/* 54 */ _CFFI_OP(_CFFI_OP_NOOP, 45),
+/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // webtorch_batch_t *
+/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
+/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_params_t const *
+/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
 /* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_form_t *
-/* 58 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 59 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 61 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 57),
-/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 240), // webtorch_part_t *
-/* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, char const *, size_t)
-/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // webtorch_job_t *
-/* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
-/* 75 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 76 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 77 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 79 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 81 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
-/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_reply_t const *
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 17), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_wanted_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 87 */ _CFFI_OP(_CFFI_OP_POINTER, 227), // webtorch_block_t *
-/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION, 11), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 232), // webtorch_form_t const *
-/* 91 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_span_t const *
-/* 92 */ _CFFI_OP(_CFFI_OP_NOOP, 10),
-/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 95 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 96 */ _CFFI_OP(_CFFI_OP_POINTER, 111), // uint64_t *
-/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // webtorch_sample_t *
+/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_batch_t *)
+/* 57 */ _CFFI_OP(_CFFI_OP_NOOP, 48),
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // webtorch_form_t *
+/* 61 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 60),
+/* 68 */ _CFFI_OP(_CFFI_OP_POINTER, 252), // webtorch_part_t *
+/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, char const *, size_t)
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_job_t *
+/* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 77 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
+/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 80 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_reply_t const *
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_wanted_t const *
+/* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_block_t *
+/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // webtorch_form_t const *
+/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_span_t const *
+/* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 114), // uint64_t *
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_sample_t *
 /* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_peer_t *
-/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 105 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
+/* 104 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 253), // webtorch_peer_t *
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_server_t *
-/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_server_t *
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
-/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 116 */ _CFFI_OP(_CFFI_OP_POINTER, 45), // webtorch_batch_t * *
-/* 117 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 120 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // webtorch_rows_t * *
-/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_str_t *
-/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 96), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
-/* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 129 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 130 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 131 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 194), // double const *
-/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(char const *, size_t)
+/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
+/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
+/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // webtorch_batch_t * *
+/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // webtorch_rows_t * *
+/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
+/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_str_t *
+/* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_trace_span_t *, uint32_t)
+/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 271), // webtorch_trace_span_t *
+/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION, 99), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 136 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(int)
-/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 137 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 138 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // double const *
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(int, char const *, size_t)
-/* 143 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(uint32_t)
-/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(uint32_t, uint32_t)
-/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(char const *, size_t)
+/* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(int)
+/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(int, char const *, size_t)
+/* 150 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 151 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(uint64_t)
-/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(uint32_t)
+/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(void *)
-/* 158 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // void *
-/* 159 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(void)
-/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 163 */ _CFFI_OP(_CFFI_OP_NOOP, 69),
-/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_failure_t const *
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(uint32_t, uint32_t)
+/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(uint64_t)
+/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 164 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(void *)
+/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // void *
 /* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(webtorch_rows_t *)
-/* 168 */ _CFFI_OP(_CFFI_OP_POINTER, 246), // webtorch_rows_t *
-/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 170 */ _CFFI_OP(_CFFI_OP_FUNCTION, 225), // void()(webtorch_settings_t const *)
-/* 171 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_settings_t const *
-/* 172 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION, 168), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 174 */ _CFFI_OP(_CFFI_OP_POINTER, 246), // webtorch_rows_t const *
-/* 175 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 176 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // char * *
-/* 177 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 178 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[16]
-/* 179 */ (_cffi_opcode_t)(16),
-/* 180 */ _CFFI_OP(_CFFI_OP_ARRAY, 188), // char[16][64]
-/* 181 */ (_cffi_opcode_t)(16),
-/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[256]
-/* 183 */ (_cffi_opcode_t)(256),
-/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 188), // char[32][64]
-/* 185 */ (_cffi_opcode_t)(32),
-/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[512]
-/* 187 */ (_cffi_opcode_t)(512),
-/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[64]
-/* 189 */ (_cffi_opcode_t)(64),
-/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // char[74]
-/* 191 */ (_cffi_opcode_t)(74),
-/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 188), // char[8][64]
-/* 193 */ (_cffi_opcode_t)(8),
-/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 195 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // float[8]
-/* 197 */ (_cffi_opcode_t)(8),
-/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 196), // float[8][8]
-/* 199 */ (_cffi_opcode_t)(8),
-/* 200 */ _CFFI_OP(_CFFI_OP_POINTER, 7), // int(*)(uint32_t, char const *, char *, size_t)
-/* 201 */ _CFFI_OP(_CFFI_OP_POINTER, 19), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 202 */ _CFFI_OP(_CFFI_OP_POINTER, 36), // int(*)(uint32_t, uint32_t)
-/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 40), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 204 */ _CFFI_OP(_CFFI_OP_POINTER, 51), // int(*)(void)
-/* 205 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 206 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 206), // int64_t[10]
-/* 208 */ (_cffi_opcode_t)(10),
-/* 209 */ _CFFI_OP(_CFFI_OP_ARRAY, 206), // int64_t[8]
-/* 210 */ (_cffi_opcode_t)(8),
-/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[32]
-/* 212 */ (_cffi_opcode_t)(32),
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 11), // size_t[64]
-/* 214 */ (_cffi_opcode_t)(64),
-/* 215 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // uintptr_t[32]
-/* 217 */ (_cffi_opcode_t)(32),
-/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // void *[32]
+/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(void)
+/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 170 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
+/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_failure_t const *
+/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(webtorch_rows_t *)
+/* 175 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_rows_t *
+/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 177 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(webtorch_settings_t const *)
+/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_settings_t const *
+/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION, 175), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_rows_t const *
+/* 182 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // char * *
+/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 185 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[16]
+/* 186 */ (_cffi_opcode_t)(16),
+/* 187 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // char[16][64]
+/* 188 */ (_cffi_opcode_t)(16),
+/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[256]
+/* 190 */ (_cffi_opcode_t)(256),
+/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // char[32][64]
+/* 192 */ (_cffi_opcode_t)(32),
+/* 193 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[512]
+/* 194 */ (_cffi_opcode_t)(512),
+/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[64]
+/* 196 */ (_cffi_opcode_t)(64),
+/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[74]
+/* 198 */ (_cffi_opcode_t)(74),
+/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // char[8][64]
+/* 200 */ (_cffi_opcode_t)(8),
+/* 201 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 202 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // float[8]
+/* 204 */ (_cffi_opcode_t)(8),
+/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 203), // float[8][8]
+/* 206 */ (_cffi_opcode_t)(8),
+/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
+/* 208 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // int(*)(uint32_t, uint32_t)
+/* 210 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 211 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // int(*)(void)
+/* 212 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 213 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 214 */ _CFFI_OP(_CFFI_OP_ARRAY, 213), // int64_t[10]
+/* 215 */ (_cffi_opcode_t)(10),
+/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 213), // int64_t[8]
+/* 217 */ (_cffi_opcode_t)(8),
+/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
 /* 219 */ (_cffi_opcode_t)(32),
-/* 220 */ _CFFI_OP(_CFFI_OP_ARRAY, 158), // void *[64]
+/* 220 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
 /* 221 */ (_cffi_opcode_t)(64),
-/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 139), // void(*)(int)
-/* 223 */ _CFFI_OP(_CFFI_OP_POINTER, 160), // void(*)(void)
-/* 224 */ _CFFI_OP(_CFFI_OP_POINTER, 170), // void(*)(webtorch_settings_t const *)
-/* 225 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 226 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 227 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 228 */ _CFFI_OP(_CFFI_OP_POINTER, 229), // webtorch_counters_t *
-/* 229 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 230 */ _CFFI_OP(_CFFI_OP_POINTER, 231), // webtorch_failure_t *
-/* 231 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 232 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 233 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 234 */ _CFFI_OP(_CFFI_OP_ARRAY, 233), // webtorch_gap_t[32]
-/* 235 */ (_cffi_opcode_t)(32),
-/* 236 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // webtorch_header_t *
-/* 237 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 238 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 240 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
-/* 242 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_reply_t *
-/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
-/* 244 */ _CFFI_OP(_CFFI_OP_POINTER, 245), // webtorch_request_t *
-/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
-/* 246 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
-/* 247 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
-/* 248 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
-/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
-/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
-/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
-/* 253 */ _CFFI_OP(_CFFI_OP_ARRAY, 252), // webtorch_spec_t[32]
-/* 254 */ (_cffi_opcode_t)(32),
-/* 255 */ _CFFI_OP(_CFFI_OP_ARRAY, 252), // webtorch_spec_t[64]
-/* 256 */ (_cffi_opcode_t)(64),
-/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
-/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
-/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_wanted_t
+/* 222 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 223 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // uint8_t[16]
+/* 224 */ (_cffi_opcode_t)(16),
+/* 225 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // uint8_t[8]
+/* 226 */ (_cffi_opcode_t)(8),
+/* 227 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 227), // uintptr_t[32]
+/* 229 */ (_cffi_opcode_t)(32),
+/* 230 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[32]
+/* 231 */ (_cffi_opcode_t)(32),
+/* 232 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[64]
+/* 233 */ (_cffi_opcode_t)(64),
+/* 234 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // void(*)(int)
+/* 235 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // void(*)(void)
+/* 236 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // void(*)(webtorch_settings_t const *)
+/* 237 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 238 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 240 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_counters_t *
+/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
+/* 242 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_failure_t *
+/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
+/* 244 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 246 */ _CFFI_OP(_CFFI_OP_ARRAY, 245), // webtorch_gap_t[32]
+/* 247 */ (_cffi_opcode_t)(32),
+/* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_header_t *
+/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 253 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
+/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_reply_t *
+/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
+/* 256 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_request_t *
+/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
+/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
+/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
+/* 260 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
+/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
+/* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
+/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
+/* 265 */ _CFFI_OP(_CFFI_OP_ARRAY, 264), // webtorch_spec_t[32]
+/* 266 */ (_cffi_opcode_t)(32),
+/* 267 */ _CFFI_OP(_CFFI_OP_ARRAY, 264), // webtorch_spec_t[64]
+/* 268 */ (_cffi_opcode_t)(64),
+/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
+/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_trace_span_t
+/* 272 */ _CFFI_OP(_CFFI_OP_POINTER, 273), // webtorch_trace_t *
+/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_t
+/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1530,6 +1545,9 @@ static void _cffi_checkfld_typedef_webtorch_batch_t(webtorch_batch_t *p)
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_batch_t.text_len' is an integer */
   { int64_t(*tmp)[10] = &p->sizes; (void)tmp; }
+  (void)((p->watch) | 0);  /* check that 'webtorch_batch_t.watch' is an integer */
+  { char(*tmp)[64] = &p->steps; (void)tmp; }
+  { char(*tmp)[64] = &p->versions; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_batch_t { char x; webtorch_batch_t y; };
 
@@ -1634,6 +1652,7 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
   (void)((p->caller) | 0);  /* check that 'webtorch_job_t.caller' is an integer */
   { void * *tmp = &p->waiter; (void)tmp; }
   { void * *tmp = &p->owner; (void)tmp; }
+  { webtorch_trace_t * *tmp = &p->trace; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
@@ -1792,6 +1811,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
   { char(*tmp)[256] = &p->model; (void)tmp; }
   { char(*tmp)[16] = &p->device; (void)tmp; }
+  (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -1821,11 +1841,13 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char * * *tmp = &p->environment; (void)tmp; }
   (void)((p->reload) | 0);  /* check that 'webtorch_settings_t.reload' is an integer */
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
+  (void)((p->slow_signal) | 0);  /* check that 'webtorch_settings_t.slow_signal' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
+  (void)((p->watch) | 0);  /* check that 'webtorch_settings_t.watch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
 
@@ -1872,6 +1894,30 @@ static void _cffi_checkfld_typedef_webtorch_text_t(webtorch_text_t *p)
   (void)((p->len) | 0);  /* check that 'webtorch_text_t.len' is an integer */
 }
 struct _cffi_align_typedef_webtorch_text_t { char x; webtorch_text_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_trace_span_t(webtorch_trace_span_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_trace_t *tmp = &p->trace; (void)tmp; }
+  (void)((p->begun) | 0);  /* check that 'webtorch_trace_span_t.begun' is an integer */
+  (void)((p->ended) | 0);  /* check that 'webtorch_trace_span_t.ended' is an integer */
+  (void)((p->status) | 0);  /* check that 'webtorch_trace_span_t.status' is an integer */
+}
+struct _cffi_align_typedef_webtorch_trace_span_t { char x; webtorch_trace_span_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_trace_t(webtorch_trace_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { uint8_t(*tmp)[16] = &p->trace; (void)tmp; }
+  { uint8_t(*tmp)[8] = &p->span; (void)tmp; }
+  (void)((p->sampled) | 0);  /* check that 'webtorch_trace_t.sampled' is an integer */
+  (void)((p->queued) | 0);  /* check that 'webtorch_trace_t.queued' is an integer */
+}
+struct _cffi_align_typedef_webtorch_trace_t { char x; webtorch_trace_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_wanted_t(webtorch_wanted_t *p)
@@ -1980,6 +2026,22 @@ CFFI_DLLEXPORT int ngx_webtorch_py_run(uint32_t a0, uint32_t a1, uint32_t a2, ui
   return *(int *)p;
 }
 
+static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_run_watched =
+  { "webtorch._native.ngx_webtorch_py_run_watched", (int)sizeof(int), 0, 0 };
+
+CFFI_DLLEXPORT int ngx_webtorch_py_run_watched(uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, webtorch_batch_t * a4)
+{
+  char a[40];
+  char *p = a;
+  *(uint32_t *)(p + 0) = a0;
+  *(uint32_t *)(p + 8) = a1;
+  *(uint32_t *)(p + 16) = a2;
+  *(uint32_t *)(p + 24) = a3;
+  *(webtorch_batch_t * *)(p + 32) = a4;
+  _cffi_call_python(&_cffi_externpy__ngx_webtorch_py_run_watched, p);
+  return *(int *)p;
+}
+
 static struct _cffi_externpy_s _cffi_externpy__ngx_webtorch_py_start =
   { "webtorch._native.ngx_webtorch_py_start", 0, 0, 0 };
 
@@ -2074,10 +2136,10 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(116), arg0, (char **)&x0);
+      _cffi_type(119), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(116), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(119), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2116,10 +2178,10 @@ _cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(45), arg0, (char **)&x0);
+      _cffi_type(48), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(45), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(48), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2184,10 +2246,10 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(116), arg0, (char **)&x0);
+      _cffi_type(119), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(116), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(119), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2232,10 +2294,10 @@ _cffi_f_ngx_webtorch_balancer_names(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(124), arg0, (char **)&x0);
+      _cffi_type(127), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(124), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(127), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2346,10 +2408,10 @@ _cffi_f_ngx_webtorch_balancer_peers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(102), arg1, (char **)&x1);
+      _cffi_type(105), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(102), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(105), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2398,10 +2460,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(49), arg1, (char **)&x1);
+      _cffi_type(52), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(49), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2450,19 +2512,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(96), arg1, (char **)&x1);
+      _cffi_type(99), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(96), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(99), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(97), arg2, (char **)&x2);
+      _cffi_type(100), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(97), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(100), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2513,10 +2575,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(33), arg1, (char **)&x1);
+      _cffi_type(36), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(33), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(36), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2567,10 +2629,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(107), arg1, (char **)&x1);
+      _cffi_type(110), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(107), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(110), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2617,10 +2679,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(85), arg0, (char **)&x0);
+      _cffi_type(88), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(85), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(88), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2630,10 +2692,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(87), arg2, (char **)&x2);
+      _cffi_type(90), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(87), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(90), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2968,10 +3030,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(158), arg0, (char **)&x0);
+      _cffi_type(165), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(158), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(165), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3039,6 +3101,62 @@ _cffi_f_ngx_webtorch_choice_set(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_choice_set _cffi_d_ngx_webtorch_choice_set
 #endif
 
+static int _cffi_d_ngx_webtorch_drain_get(void)
+{
+  return ngx_webtorch_drain_get();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_drain_get(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_drain_get(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_drain_get _cffi_d_ngx_webtorch_drain_get
+#endif
+
+static int _cffi_d_ngx_webtorch_drain_set(int x0)
+{
+  return ngx_webtorch_drain_set(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_drain_set(PyObject *self, PyObject *arg0)
+{
+  int x0;
+  int result;
+  PyObject *pyresult;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_drain_set(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_drain_set _cffi_d_ngx_webtorch_drain_set
+#endif
+
 static int _cffi_d_ngx_webtorch_exiting(void)
 {
   return ngx_webtorch_exiting();
@@ -3086,10 +3204,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(69), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3099,10 +3217,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(165), arg2, (char **)&x2);
+      _cffi_type(172), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(165), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(172), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3145,28 +3263,28 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(90), arg0, (char **)&x0);
+      _cffi_type(93), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(90), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(93), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(91), arg1, (char **)&x1);
+      _cffi_type(94), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(91), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(94), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(10), arg2, (char **)&x2);
+      _cffi_type(13), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(10), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(13), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3213,10 +3331,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(57), arg0, (char **)&x0);
+      _cffi_type(60), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(60), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3285,19 +3403,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(57), arg0, (char **)&x0);
+      _cffi_type(60), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(57), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(60), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(65), arg1, (char **)&x1);
+      _cffi_type(68), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(65), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(68), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3433,10 +3551,10 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(132), arg4, (char **)&x4);
+      _cffi_type(139), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(132), arg4, (char **)&x4,
+    if (_cffi_convert_array_argument(_cffi_type(139), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3452,7 +3570,7 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(96));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(99));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3531,10 +3649,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(158), arg0, (char **)&x0);
+      _cffi_type(165), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(158), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(165), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3575,19 +3693,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(69), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(82), arg1, (char **)&x1);
+      _cffi_type(85), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(82), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(85), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3634,10 +3752,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(69), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3706,10 +3824,10 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(69), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3801,10 +3919,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(168), arg0, (char **)&x0);
+      _cffi_type(175), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(168), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(175), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3871,10 +3989,10 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(120), arg0, (char **)&x0);
+      _cffi_type(123), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(120), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(123), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3911,10 +4029,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(168), arg0, (char **)&x0);
+      _cffi_type(175), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(168), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(175), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3970,10 +4088,10 @@ _cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(29), arg2, (char **)&x2);
+      _cffi_type(32), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(29), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(32), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4008,10 +4126,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(174), arg0, (char **)&x0);
+      _cffi_type(181), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(174), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(181), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4023,7 +4141,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(168));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(175));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4068,10 +4186,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(168), arg0, (char **)&x0);
+      _cffi_type(175), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(168), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(175), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4139,6 +4257,78 @@ _cffi_f_ngx_webtorch_saver_resign(PyObject *self, PyObject *noarg)
 }
 #else
 #  define _cffi_f_ngx_webtorch_saver_resign _cffi_d_ngx_webtorch_saver_resign
+#endif
+
+static void _cffi_d_ngx_webtorch_spans_stop(void)
+{
+  ngx_webtorch_spans_stop();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_spans_stop(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_spans_stop(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_spans_stop _cffi_d_ngx_webtorch_spans_stop
+#endif
+
+static uint32_t _cffi_d_ngx_webtorch_spans_take(webtorch_trace_span_t * x0, uint32_t x1)
+{
+  return ngx_webtorch_spans_take(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_spans_take(PyObject *self, PyObject *args)
+{
+  webtorch_trace_span_t * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  uint32_t result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_spans_take", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(131), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_spans_take(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, uint32_t);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_spans_take _cffi_d_ngx_webtorch_spans_take
 #endif
 
 static void _cffi_d_ngx_webtorch_training_lock(void)
@@ -5058,6 +5248,42 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_WATCH_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_LEN) | 0);  /* check that WEBTORCH_WATCH_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 64U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_WATCH_MODELS(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_MODELS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_MODELS) | 0);  /* check that WEBTORCH_WATCH_MODELS is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_WATCH_SPANS(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_SPANS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_SPANS) | 0);  /* check that WEBTORCH_WATCH_SPANS is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_WATCH_TRACE(unsigned long long *o)
+{
+  int n = (WEBTORCH_WATCH_TRACE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_WATCH_TRACE) | 0);  /* check that WEBTORCH_WATCH_TRACE is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5150,69 +5376,78 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 113), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 53), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_balancer_names },
-  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 13), (void *)_cffi_d_ngx_webtorch_balancer_order },
-  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 100), (void *)_cffi_d_ngx_webtorch_balancer_peers },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 47), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 31), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 105), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 84), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 150), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 147), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 150), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 157), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "WEBTORCH_WATCH_LEN", (void *)_cffi_const_WEBTORCH_WATCH_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_WATCH_TRACE", (void *)_cffi_const_WEBTORCH_WATCH_TRACE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 116), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 118), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 56), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 118), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 126), (void *)_cffi_d_ngx_webtorch_balancer_names },
+  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_order },
+  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 103), (void *)_cffi_d_ngx_webtorch_balancer_peers },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 34), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 87), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 157), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 7), (void *)_cffi_d_ngx_webtorch_block_strict },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 157), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 164), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 162), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 89), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 56), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 63), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 127), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 110), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 204), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 224), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 202), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 201), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 200), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 204), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 203), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 223), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 222), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 157), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 80), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 68), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_ngx_webtorch_retire },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 167), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 119), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 167), (void *)_cffi_d_ngx_webtorch_rows_free },
-  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 26), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 173), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 167), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 160), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 51), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_drain_get },
+  { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_drain_set },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 169), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 92), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 59), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 149), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 134), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 211), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 236), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 209), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 208), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 207), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 211), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 210), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 210), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 235), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 234), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 164), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 122), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 180), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_spans_stop },
+  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_spans_take },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -5242,25 +5477,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 69) },
+            _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 232) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 213) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 216) },
+               _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 207) },
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+  { "watch", offsetof(webtorch_batch_t, watch),
+             sizeof(((webtorch_batch_t *)0)->watch),
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "steps", offsetof(webtorch_batch_t, steps),
+             sizeof(((webtorch_batch_t *)0)->steps),
+             _CFFI_OP(_CFFI_OP_NOOP, 195) },
+  { "versions", offsetof(webtorch_batch_t, versions),
+                sizeof(((webtorch_batch_t *)0)->versions),
+                _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5269,37 +5513,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "data", offsetof(webtorch_block_t, data),
             sizeof(((webtorch_block_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "size", offsetof(webtorch_block_t, size),
             sizeof(((webtorch_block_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 11) },
+            _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 228) },
+                _CFFI_OP(_CFFI_OP_NOOP, 240) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "old_len", offsetof(webtorch_block_t, old_len),
                sizeof(((webtorch_block_t *)0)->old_len),
-               _CFFI_OP(_CFFI_OP_NOOP, 11) },
+               _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "old_data", offsetof(webtorch_block_t, old_data),
                 sizeof(((webtorch_block_t *)0)->old_data),
-                _CFFI_OP(_CFFI_OP_NOOP, 10) },
+                _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 228) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 240) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 111) },
+               _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5308,28 +5552,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 257) },
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 257) },
+            _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 257) },
+              _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 236) },
+               _CFFI_OP(_CFFI_OP_NOOP, 248) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5344,19 +5588,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 190) },
+                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 251) },
+               _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 186) },
+               _CFFI_OP(_CFFI_OP_NOOP, 193) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5368,13 +5612,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 182) },
+             _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 257) },
+            _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 257) },
+             _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5383,28 +5627,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 230) },
+               _CFFI_OP(_CFFI_OP_NOOP, 242) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 244) },
+               _CFFI_OP(_CFFI_OP_NOOP, 256) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 242) },
+             _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 111) },
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 158) },
+             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "trace", offsetof(webtorch_job_t, trace),
+             sizeof(((webtorch_job_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 272) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5413,49 +5660,49 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 196) },
+              _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 196) },
+              _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 196) },
+              _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 198) },
+               _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 251) },
+            _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 251) },
+                _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 251) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 251) },
+               _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 251) },
+            _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 205) },
+               _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 188) },
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
-             _CFFI_OP(_CFFI_OP_NOOP, 205) },
+             _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "backup", offsetof(webtorch_peer_t, backup),
               sizeof(((webtorch_peer_t *)0)->backup),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5464,52 +5711,52 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 195) },
+             _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
-             _CFFI_OP(_CFFI_OP_NOOP, 111) },
+             _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "ejections", offsetof(webtorch_peer_t, ejections),
                  sizeof(((webtorch_peer_t *)0)->ejections),
-                 _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 257) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 257) },
+            _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 236) },
+               _CFFI_OP(_CFFI_OP_NOOP, 248) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 252) },
+              _CFFI_OP(_CFFI_OP_NOOP, 264) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 257) },
+            _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 257) },
+                _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 111) },
+            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5539,10 +5786,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "states", offsetof(webtorch_request_t, states),
               sizeof(((webtorch_request_t *)0)->states),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5551,7 +5798,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 111) },
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5560,67 +5807,67 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 218) },
+              _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+             _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
-              _CFFI_OP(_CFFI_OP_NOOP, 10) },
+              _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "result_len", offsetof(webtorch_rows_t, result_len),
                   sizeof(((webtorch_rows_t *)0)->result_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 11) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
-               _CFFI_OP(_CFFI_OP_NOOP, 11) },
+               _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 205) },
+               _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 196) },
+                _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 205) },
+            _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 205) },
+               _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 205) },
+             _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5635,10 +5882,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 255) },
+              _CFFI_OP(_CFFI_OP_NOOP, 267) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 253) },
+               _CFFI_OP(_CFFI_OP_NOOP, 265) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5653,7 +5900,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 192) },
+            _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5665,13 +5912,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 180) },
+                _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5680,13 +5927,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 234) },
+            _CFFI_OP(_CFFI_OP_NOOP, 246) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 182) },
+             _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "device", offsetof(webtorch_schema_t, device),
               sizeof(((webtorch_schema_t *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 178) },
+              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+  { "slow", offsetof(webtorch_schema_t, slow),
+            sizeof(((webtorch_schema_t *)0)->slow),
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5698,37 +5948,40 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 195) },
+             _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 196) },
+                _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 205) },
+             _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 176) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 212) },
+  { "slow_signal", offsetof(webtorch_settings_t, slow_signal),
+                   sizeof(((webtorch_settings_t *)0)->slow_signal),
+                   _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 205) },
+               _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5737,46 +5990,73 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 111) },
+                _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "watch", offsetof(webtorch_settings_t, watch),
+             sizeof(((webtorch_settings_t *)0)->watch),
+             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 188) },
+            _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 205) },
+             _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 205) },
+            _CFFI_OP(_CFFI_OP_NOOP, 212) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+             _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 206) },
+                _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 10) },
+            _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 11) },
+           _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 111) },
+          _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 111) },
+           _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "trace", offsetof(webtorch_trace_span_t, trace),
+             sizeof(((webtorch_trace_span_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 273) },
+  { "begun", offsetof(webtorch_trace_span_t, begun),
+             sizeof(((webtorch_trace_span_t *)0)->begun),
+             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "ended", offsetof(webtorch_trace_span_t, ended),
+             sizeof(((webtorch_trace_span_t *)0)->ended),
+             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "status", offsetof(webtorch_trace_span_t, status),
+              sizeof(((webtorch_trace_span_t *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "trace", offsetof(webtorch_trace_t, trace),
+             sizeof(((webtorch_trace_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 223) },
+  { "span", offsetof(webtorch_trace_t, span),
+            sizeof(((webtorch_trace_t *)0)->span),
+            _CFFI_OP(_CFFI_OP_NOOP, 225) },
+  { "sampled", offsetof(webtorch_trace_t, sampled),
+               sizeof(((webtorch_trace_t *)0)->sampled),
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "queued", offsetof(webtorch_trace_t, queued),
+              sizeof(((webtorch_trace_t *)0)->queued),
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5791,85 +6071,91 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "layout_len", offsetof(webtorch_wanted_t, layout_len),
                   sizeof(((webtorch_wanted_t *)0)->layout_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 11) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "size", offsetof(webtorch_wanted_t, size),
             sizeof(((webtorch_wanted_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 11) },
+            _CFFI_OP(_CFFI_OP_NOOP, 14) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 226, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 15 },
-  { "$webtorch_block_t", 227, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 15, 9 },
-  { "$webtorch_counters_t", 229, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 24, 6 },
-  { "$webtorch_failure_t", 231, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 30, 5 },
-  { "$webtorch_form_t", 232, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 35, 12 },
-  { "$webtorch_gap_t", 233, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 47, 4 },
-  { "$webtorch_header_t", 237, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 51, 2 },
-  { "$webtorch_job_t", 238, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 53, 10 },
-  { "$webtorch_params_t", 239, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 63, 9 },
-  { "$webtorch_part_t", 240, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 72, 6 },
-  { "$webtorch_peer_t", 241, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 78, 7 },
-  { "$webtorch_reply_t", 243, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 85, 9 },
-  { "$webtorch_request_t", 245, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 94, 15 },
-  { "$webtorch_rows_t", 246, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 109, 17 },
-  { "$webtorch_sample_t", 247, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 126, 5 },
-  { "$webtorch_schema_t", 248, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 131, 26 },
-  { "$webtorch_server_t", 249, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 157, 7 },
-  { "$webtorch_settings_t", 250, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 164, 11 },
-  { "$webtorch_span_t", 251, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 175, 3 },
-  { "$webtorch_spec_t", 252, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 178, 5 },
-  { "$webtorch_str_t", 257, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 183, 2 },
-  { "$webtorch_text_t", 258, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 185, 2 },
-  { "$webtorch_wanted_t", 259, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 187, 6 },
+  { "$webtorch_batch_t", 238, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
+  { "$webtorch_block_t", 239, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
+  { "$webtorch_counters_t", 241, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 27, 6 },
+  { "$webtorch_failure_t", 243, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 33, 5 },
+  { "$webtorch_form_t", 244, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 38, 12 },
+  { "$webtorch_gap_t", 245, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 50, 4 },
+  { "$webtorch_header_t", 249, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 54, 2 },
+  { "$webtorch_job_t", 250, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 56, 11 },
+  { "$webtorch_params_t", 251, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 67, 9 },
+  { "$webtorch_part_t", 252, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 76, 6 },
+  { "$webtorch_peer_t", 253, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 82, 7 },
+  { "$webtorch_reply_t", 255, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 89, 9 },
+  { "$webtorch_request_t", 257, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 98, 15 },
+  { "$webtorch_rows_t", 258, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 113, 17 },
+  { "$webtorch_sample_t", 259, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 130, 5 },
+  { "$webtorch_schema_t", 260, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 135, 27 },
+  { "$webtorch_server_t", 261, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 162, 7 },
+  { "$webtorch_settings_t", 262, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 169, 13 },
+  { "$webtorch_span_t", 263, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 182, 3 },
+  { "$webtorch_spec_t", 264, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 185, 5 },
+  { "$webtorch_str_t", 269, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 190, 2 },
+  { "$webtorch_text_t", 270, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 192, 2 },
+  { "$webtorch_trace_span_t", 271, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 194, 4 },
+  { "$webtorch_trace_t", 273, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 198, 4 },
+  { "$webtorch_wanted_t", 274, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 202, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 226 },
-  { "webtorch_block_t", 227 },
-  { "webtorch_counters_t", 229 },
-  { "webtorch_failure_t", 231 },
-  { "webtorch_form_t", 232 },
-  { "webtorch_gap_t", 233 },
-  { "webtorch_header_t", 237 },
-  { "webtorch_job_t", 238 },
-  { "webtorch_params_t", 239 },
-  { "webtorch_part_t", 240 },
-  { "webtorch_peer_t", 241 },
-  { "webtorch_reply_t", 243 },
-  { "webtorch_request_t", 245 },
-  { "webtorch_rows_t", 246 },
-  { "webtorch_sample_t", 247 },
-  { "webtorch_schema_t", 248 },
-  { "webtorch_server_t", 249 },
-  { "webtorch_settings_t", 250 },
-  { "webtorch_span_t", 251 },
-  { "webtorch_spec_t", 252 },
-  { "webtorch_str_t", 257 },
-  { "webtorch_text_t", 258 },
-  { "webtorch_wanted_t", 259 },
+  { "webtorch_batch_t", 238 },
+  { "webtorch_block_t", 239 },
+  { "webtorch_counters_t", 241 },
+  { "webtorch_failure_t", 243 },
+  { "webtorch_form_t", 244 },
+  { "webtorch_gap_t", 245 },
+  { "webtorch_header_t", 249 },
+  { "webtorch_job_t", 250 },
+  { "webtorch_params_t", 251 },
+  { "webtorch_part_t", 252 },
+  { "webtorch_peer_t", 253 },
+  { "webtorch_reply_t", 255 },
+  { "webtorch_request_t", 257 },
+  { "webtorch_rows_t", 258 },
+  { "webtorch_sample_t", 259 },
+  { "webtorch_schema_t", 260 },
+  { "webtorch_server_t", 261 },
+  { "webtorch_settings_t", 262 },
+  { "webtorch_span_t", 263 },
+  { "webtorch_spec_t", 264 },
+  { "webtorch_str_t", 269 },
+  { "webtorch_text_t", 270 },
+  { "webtorch_trace_span_t", 271 },
+  { "webtorch_trace_t", 273 },
+  { "webtorch_wanted_t", 274 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -5879,12 +6165,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  154,  /* num_globals */
-  23,  /* num_struct_unions */
+  163,  /* num_globals */
+  25,  /* num_struct_unions */
   0,  /* num_enums */
-  23,  /* num_typenames */
+  25,  /* num_typenames */
   NULL,  /* no includes */
-  260,  /* num_types */
+  275,  /* num_types */
   1,  /* flags */
 };
 

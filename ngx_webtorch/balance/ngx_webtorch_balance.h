@@ -97,6 +97,9 @@ typedef struct {
     float      level_count;             /* outcomes in the levels */
     float      refused;                 /* share beyond that of the keys */
     float      noise;                   /* variance of a refusal */
+    float      others;                  /* requests that wait there, by its last
+                                           report, beyond those of ours */
+    uint64_t   reported;                /* when it was */
 
     ngx_webtorch_balance_level_t  levels[NGX_WEBTORCH_BALANCE_LEVELS];
 } ngx_webtorch_balance_record_t;
@@ -144,6 +147,7 @@ typedef struct {
     float      best;                    /* least base */
     float      error;                   /* mean of the servers' */
     float      refused;                 /* lower median of the servers' */
+    uint32_t   reports;                 /* servers have reported their loads */
 
     /* for ngx_webtorch_balance_key.c */
     float      budget;                  /* for copies, seconds of service */

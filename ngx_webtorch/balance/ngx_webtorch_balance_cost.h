@@ -38,6 +38,12 @@
 /* base of a server to explore, times the best base */
 #define NGX_WEBTORCH_BALANCE_EXPLORE       0.5f
 
+/* seconds for which a report of requests that wait counts, ever less */
+#define NGX_WEBTORCH_BALANCE_REPORTED      1.0f
+
+/* what of them counts at most, times the requests that are served at once */
+#define NGX_WEBTORCH_BALANCE_OTHERS        8.0f
+
 
 /* input that is common to all costs of a request */
 
@@ -107,6 +113,30 @@ ngx_webtorch_balance_silence(const ngx_webtorch_balance_server_t *s,
 }
 
 
+/*
+ * Requests of others that wait at a server.  Their number is forgotten within a
+ * second, and is no more than a few times what the server does at once: the
+ * times of requests have learned what is there all the time.
+ */
+
+static inline float
+ngx_webtorch_balance_others(const ngx_webtorch_balance_t *b, uint32_t server,
+    uint64_t now)
+{
+    float                                 keep, others, most;
+    const ngx_webtorch_balance_record_t  *record;
+
+    record = &b->records[server];
+
+    keep = 1.0f - ngx_webtorch_balance_seconds(now, record->reported)
+                  / NGX_WEBTORCH_BALANCE_REPORTED;
+    most = NGX_WEBTORCH_BALANCE_OTHERS * b->servers[server].concurrency;
+    others = record->others < most ? record->others : most;
+
+    return keep > 0 ? others * keep : 0.0f;
+}
+
+
 static inline void
 ngx_webtorch_balance_estimate(ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_costs_t *costs, uint32_t server,
@@ -150,6 +180,11 @@ ngx_webtorch_balance_estimate(ngx_webtorch_balance_t *b,
         }
 
         e->silent = ngx_webtorch_balance_silence(s, costs->now);
+    }
+
+    if (b->reports) {
+        e->wait += ngx_webtorch_balance_others(b, server, costs->now) * s->share
+                   * (s->inflight ? s->backlog / n : base);
     }
 
     e->warm = base;

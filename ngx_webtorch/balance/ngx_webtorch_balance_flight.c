@@ -139,6 +139,21 @@ ngx_webtorch_balance_watch(ngx_webtorch_balance_t *b, uint32_t worker,
 }
 
 
+void
+ngx_webtorch_balance_report(ngx_webtorch_balance_t *b, uint32_t server,
+    float waiting, uint64_t now)
+{
+    float  others;
+
+    others = waiting - (float) b->servers[server].inflight;
+
+    b->records[server].others = others > 0 ? others : 0.0f;
+    b->records[server].reported = now;
+
+    b->reports = 1;
+}
+
+
 /*
  * The sums are computed again from all other workers, as the worker may have
  * exited between two updates that belong together.

@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_upstream_peer.h"
+#include "ngx_http_webtorch_upstream_load.h"
 #include "ngx_http_webtorch_upstream_map.h"
 #include "ngx_http_webtorch_upstream_outcome.h"
 #include "ngx_webtorch_clock.h"
@@ -483,7 +484,9 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_http_webtorch_upstream_peer_t *wp = data;
 
+    float                            waiting;
     uint64_t                         now;
+    ngx_int_t                        rc;
     ngx_webtorch_balancer_t         *balancer;
     ngx_webtorch_balance_outcome_e   outcome;
 
@@ -504,10 +507,18 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
         wp->balance.refused =
                   ngx_http_webtorch_upstream_is_refused(wp->request->upstream);
 
+        rc = ngx_http_webtorch_upstream_waiting(wp->request->upstream,
+                                                &waiting);
+
         ngx_shmtx_lock(balancer->mutex);
 
         ngx_webtorch_balance_end(&balancer->memory->balance, balancer->place,
                                  &wp->balance, outcome, now);
+
+        if (rc == NGX_OK) {
+            ngx_webtorch_balance_report(&balancer->memory->balance,
+                                        wp->balance.server, waiting, now);
+        }
 
         ngx_shmtx_unlock(balancer->mutex);
 

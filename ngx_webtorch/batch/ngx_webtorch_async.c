@@ -4,6 +4,7 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_slow.h"
 
 #include <sys/eventfd.h>
 
@@ -44,6 +45,8 @@ ngx_webtorch_async_begin(void)
     ngx_webtorch_fifo_init(&async->pending);
     ngx_webtorch_fifo_init(&async->done);
     ngx_queue_init(&async->cancelled);
+
+    ngx_webtorch_slow_watch();
 
     async->caller.thread = pthread_self();
     async->fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
@@ -264,7 +267,7 @@ ngx_webtorch_async_add_call(ngx_webtorch_runner_t *runner)
                          __ATOMIC_RELAXED);
     }
 
-    if (runner->ncoroutines++ == 0 && runner->handler->stuck) {
+    if (runner->ncoroutines++ == 0 && ngx_webtorch_slow_time(runner->handler)) {
         runner->callers->thread = pthread_self();
         runner->beating = ngx_webtorch_async.runners;
         ngx_webtorch_async.runners = runner;
@@ -288,7 +291,7 @@ ngx_webtorch_async_remove_call(ngx_webtorch_runner_t *runner)
                          __ATOMIC_RELAXED);
     }
 
-    if (--runner->ncoroutines == 0 && runner->handler->stuck) {
+    if (--runner->ncoroutines == 0 && ngx_webtorch_slow_time(runner->handler)) {
         __atomic_store_n(&runner->callers->since, 0, __ATOMIC_RELEASE);
 
         for (p = &ngx_webtorch_async.runners; *p != runner; p = &(*p)->beating)
@@ -310,7 +313,7 @@ uint32_t
 ngx_webtorch_async_beat(void)
 {
     uint64_t                now;
-    ngx_msec_t              next;
+    ngx_msec_t              next, time;
     ngx_webtorch_runner_t  *runner;
 
     /* a coroutine has forked, and the child comes back */
@@ -323,8 +326,10 @@ ngx_webtorch_async_beat(void)
     {
         __atomic_store_n(&runner->callers->since, now, __ATOMIC_RELEASE);
 
-        if (next == 0 || runner->handler->stuck < next) {
-            next = runner->handler->stuck;
+        time = ngx_webtorch_slow_time(runner->handler);
+
+        if (next == 0 || time < next) {
+            next = time;
         }
     }
 

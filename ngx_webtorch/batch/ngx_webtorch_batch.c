@@ -46,6 +46,7 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
 
     if (batch->api.njobs == 0) {
         batch->opened = ngx_current_msec;
+        batch->api.watch = runner->handler->watch;
     }
 
     job = &batch->api.jobs[batch->api.njobs++];
@@ -70,8 +71,8 @@ ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
         waiter->job = job;
         waiter->batch = batch;
         waiter->deadline = ngx_current_msec + runner->handler->timeout;
-        waiter->added = runner->handler->metrics ? ngx_webtorch_clock_usec()
-                                                 : 0;
+        waiter->added = runner->handler->timed ? ngx_webtorch_clock_usec()
+                                               : 0;
 
     } else {
         batch->nposted++;
@@ -99,6 +100,37 @@ ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
 
     waiter->batch->held += size;
     waiter->job->request = request;
+}
+
+
+/* without memory the request is served without its trace */
+
+void
+ngx_webtorch_batch_set_trace(ngx_webtorch_waiter_t *waiter,
+    const webtorch_trace_t *trace)
+{
+    webtorch_trace_t  *copy;
+
+    copy = malloc(sizeof(webtorch_trace_t));
+    if (copy == NULL) {
+        return;
+    }
+
+    *copy = *trace;
+    copy->queued = waiter->added;
+
+    waiter->job->trace = copy;
+    waiter->batch->api.watch |= WEBTORCH_WATCH_TRACE;
+
+    if (!trace->sampled) {
+        return;
+    }
+
+    if (copy->queued == 0) {
+        copy->queued = ngx_webtorch_clock_usec();
+    }
+
+    waiter->batch->api.watch |= WEBTORCH_WATCH_SPANS;
 }
 
 
@@ -219,7 +251,7 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     (void) __atomic_fetch_add(&run->jobs, njobs, __ATOMIC_RELAXED);
     ngx_webtorch_metrics_running(runner->handler, (ngx_int_t) njobs);
 
-    ngx_webtorch_caller_begin(caller);
+    ngx_webtorch_caller_begin(caller, batch);
     ngx_webtorch_posted_runner = runner;
 
     if (is_request && in_loop) {
@@ -335,6 +367,8 @@ ngx_webtorch_batch_finish(ngx_webtorch_batch_t *batch)
 
         ngx_webtorch_job_free(job);
     }
+
+    batch->started = 0;
 
     runner->njobs -= batch->api.njobs;
     ngx_webtorch_metrics_jobs(runner->handler,

@@ -36,8 +36,8 @@ struct ngx_webtorch_waiter_s {
     webtorch_job_t         *job;          /* NULL: it waits for no job */
     ngx_webtorch_batch_t   *batch;
     ngx_msec_t              deadline;
-    uint64_t                added;        /* us of the clock; 0: the handler is
-                                             not counted */
+    uint64_t                added;        /* us of the clock; 0: no time of the
+                                             handler is needed */
 
     /*
      * Called once in the event loop.  The job and the outputs of the batch are
@@ -52,6 +52,10 @@ struct ngx_webtorch_waiter_s {
 /* gives the job the request that its handler takes */
 void ngx_webtorch_batch_set_request(ngx_webtorch_waiter_t *waiter,
     webtorch_request_t *request);
+
+/* gives the job the trace of its request, which is copied */
+void ngx_webtorch_batch_set_trace(ngx_webtorch_waiter_t *waiter,
+    const webtorch_trace_t *trace);
 
 /*
  * The request ends: its job is removed from the batch.  NGX_DECLINED: the batch

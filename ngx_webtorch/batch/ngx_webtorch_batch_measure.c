@@ -77,8 +77,6 @@ ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
                                                   : 200);
         }
     }
-
-    batch->started = 0;
 }
 
 

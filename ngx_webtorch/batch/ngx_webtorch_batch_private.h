@@ -142,6 +142,10 @@ struct ngx_webtorch_runner_s {
     ngx_uint_t               nwoken;      /* mutex: those that are signalled */
     ngx_uint_t               stop;        /* mutex */
 
+    /* the thread that watches calls, see ngx_webtorch_slow.c */
+    uint64_t                 slow_logged; /* us of the clock; 0: never */
+    ngx_uint_t               nslow;       /* not logged since then */
+
     /* asyncio's thread */
     ngx_uint_t               ncoroutines; /* that run */
     ngx_webtorch_runner_t   *beating;     /* the next, see

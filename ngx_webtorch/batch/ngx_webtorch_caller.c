@@ -19,13 +19,15 @@ static ngx_webtorch_caller_t  *ngx_webtorch_callers;
 
 
 void
-ngx_webtorch_caller_begin(ngx_webtorch_caller_t *caller)
+ngx_webtorch_caller_begin(ngx_webtorch_caller_t *caller,
+    ngx_webtorch_batch_t *batch)
 {
     caller->thread = pthread_self();
+    caller->batch = batch;
 
     (void) __atomic_fetch_add(&caller->ncalls, 1, __ATOMIC_RELAXED);
 
-    if (caller->runner->handler->stuck) {
+    if (caller->runner->handler->stuck || caller->runner->handler->slow) {
         __atomic_store_n(&caller->since, ngx_webtorch_clock_usec(),
                          __ATOMIC_RELEASE);
     }

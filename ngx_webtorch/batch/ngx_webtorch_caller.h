@@ -27,9 +27,11 @@ struct ngx_webtorch_caller_s {
                                              while any runs, as coroutines
                                              mostly wait */
 
-    /* set around a call if the handler has "stuck="; atomic */
+    /* set around a call if the handler has "stuck=" or "webtorch_slow"; atomic */
     uint64_t                since;        /* its start, microseconds; 0: none */
     uint64_t                reported;     /* "since" of the call found stuck */
+    uint64_t                slow;         /* and of the last one found slow */
+    ngx_webtorch_batch_t   *batch;        /* NULL: asyncio's */
 
     /* event loop: the last sample of a thread that is watched */
     clockid_t               clock;        /* of its processor time */
@@ -42,7 +44,8 @@ struct ngx_webtorch_caller_s {
 
 
 /* around a call; in the thread that makes it */
-void ngx_webtorch_caller_begin(ngx_webtorch_caller_t *caller);
+void ngx_webtorch_caller_begin(ngx_webtorch_caller_t *caller,
+    ngx_webtorch_batch_t *batch);
 void ngx_webtorch_caller_end(ngx_webtorch_caller_t *caller);
 
 /* whether its call has been found to take longer than "stuck=" */

@@ -280,6 +280,7 @@ ngx_webtorch_job_free(webtorch_job_t *job)
     free(job->failure);
     free(job->request);
     free(job->reply);
+    free(job->trace);
 }
 
 

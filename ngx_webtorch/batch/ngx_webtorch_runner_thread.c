@@ -8,6 +8,7 @@
 #include "ngx_webtorch_retire.h"
 #include "ngx_webtorch_runner_place.h"
 #include "ngx_webtorch_runner_thread.h"
+#include "ngx_webtorch_slow.h"
 #include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_thread.h"
 
@@ -342,6 +343,10 @@ ngx_webtorch_runner_thread_cycle(void *data)
     runner = caller->runner;
     mutex = &ngx_webtorch_done.mutex;
     state = ngx_webtorch_python_thread_begin(ngx_webtorch_runner_threads.torch);
+
+    if (runner->handler->slow) {
+        ngx_webtorch_slow_watch();
+    }
 
     (void) pthread_mutex_lock(mutex);
 

@@ -10,6 +10,7 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_log.h"
+#include "ngx_webtorch_slow.h"
 #include "ngx_webtorch_thread.h"
 
 
@@ -54,25 +55,38 @@ static ngx_webtorch_stuck_t  ngx_webtorch_stuck;
 int
 ngx_webtorch_stuck_signal(ngx_array_t *handlers)
 {
-    return ngx_webtorch_stuck_min_time(handlers) ? SIGRTMAX - 1 : 0;
+    ngx_uint_t                i;
+    ngx_webtorch_handler_t  **handler;
+
+    handler = handlers->elts;
+
+    for (i = 0; i < handlers->nelts; i++) {
+        if (handler[i]->stuck) {
+            return SIGRTMAX - 1;
+        }
+    }
+
+    return 0;
 }
 
 
-/* 0: no handler has "stuck=" */
+/* 0: no handler has "stuck=" or "webtorch_slow" */
 
 static ngx_msec_t
 ngx_webtorch_stuck_min_time(ngx_array_t *handlers)
 {
     ngx_uint_t                i;
-    ngx_msec_t                time;
+    ngx_msec_t                time, shorter;
     ngx_webtorch_handler_t  **handler;
 
     time = 0;
     handler = handlers->elts;
 
     for (i = 0; i < handlers->nelts; i++) {
-        if (handler[i]->stuck && (time == 0 || handler[i]->stuck < time)) {
-            time = handler[i]->stuck;
+        shorter = ngx_webtorch_slow_time(handler[i]);
+
+        if (shorter && (time == 0 || shorter < time)) {
+            time = shorter;
         }
     }
 
@@ -160,7 +174,7 @@ ngx_webtorch_stuck_cycle(void *data)
     /* this thread sends the signal to itself */
 
     sigemptyset(&set);
-    sigaddset(&set, ngx_webtorch_stuck_signal(stuck->handlers));
+    sigaddset(&set, SIGRTMAX - 1);
     (void) pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
     (void) pthread_mutex_lock(&stuck->mutex);
@@ -207,7 +221,7 @@ ngx_webtorch_stuck_poll(void)
     handler = ngx_webtorch_stuck.handlers->elts;
 
     for (i = 0; i < ngx_webtorch_stuck.handlers->nelts; i++) {
-        if (handler[i]->stuck && handler[i]->runner) {
+        if (ngx_webtorch_slow_time(handler[i]) && handler[i]->runner) {
             n += ngx_webtorch_stuck_poll_runner(handler[i]->runner);
         }
     }
@@ -241,14 +255,27 @@ ngx_webtorch_stuck_poll_runner(ngx_webtorch_runner_t *runner)
 static ngx_uint_t
 ngx_webtorch_stuck_poll_caller(ngx_webtorch_caller_t *caller)
 {
-    uint64_t  since;
+    uint64_t                 since, elapsed;
+    ngx_webtorch_handler_t  *handler;
 
     since = __atomic_load_n(&caller->since, __ATOMIC_ACQUIRE);
 
-    if (since == 0
-        || ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(), since)
-           < caller->runner->handler->stuck * 1000)
+    if (since == 0) {
+        return 0;
+    }
+
+    elapsed = ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(), since);
+    handler = caller->runner->handler;
+
+    if (handler->slow
+        && elapsed >= handler->slow * 1000
+        && caller->slow != since)
     {
+        caller->slow = since;
+        ngx_webtorch_slow_report(caller, elapsed);
+    }
+
+    if (handler->stuck == 0 || elapsed < handler->stuck * 1000) {
         return 0;
     }
 

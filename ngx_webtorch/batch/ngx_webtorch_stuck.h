@@ -19,7 +19,7 @@
  */
 int ngx_webtorch_stuck_signal(ngx_array_t *handlers);
 
-/* starts a thread that watches the calls of handlers, if one has "stuck=" */
+/* starts a thread that watches the calls of handlers, if one has such a time */
 ngx_int_t ngx_webtorch_stuck_init_process(ngx_cycle_t *cycle,
     ngx_array_t *handlers);
 

@@ -64,6 +64,9 @@ struct ngx_webtorch_handler_s {
     ngx_msec_t              stuck;        /* a call that takes longer does not
                                              return, 0: off */
 
+    ngx_msec_t              slow;         /* a call that takes longer is logged,
+                                             0: off */
+
     ngx_str_t               file;         /* of the directive */
     ngx_uint_t              line;
     ngx_str_t               location;     /* of a directive of phases; empty:
@@ -113,6 +116,8 @@ struct ngx_webtorch_handler_s {
     ngx_webtorch_series_t           *series;
     ngx_webtorch_handler_metrics_t  *metrics;
     ngx_webtorch_shadow_metrics_t   *shadow_metrics;
+    ngx_uint_t              timed;        /* times of its requests are needed */
+    uint32_t                watch;        /* of all of its batches, see api */
     ngx_uint_t              in_thread;    /* the last call was; the metrics may
                                              be those of several directives */
     ngx_uint_t              in_loop;

@@ -73,6 +73,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_webtorch_python_set_captures(handler, schema);
     ngx_memcpy(schema->model, handler->model.data, handler->model.len);
     ngx_memcpy(schema->device, handler->device.data, handler->device.len);
+    schema->slow = (uint32_t) handler->slow;
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;
@@ -112,7 +113,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
 void
 ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
-    int stack_signal, ngx_uint_t (*models_replaced)(void))
+    const int *signals, ngx_uint_t (*models_replaced)(void))
 {
     webtorch_settings_t  settings;
 
@@ -123,13 +124,16 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.generation = conf->generation;
     settings.environment = environ;
     settings.reload = (conf->reload == 1);
-    settings.stack_signal = stack_signal;
+    settings.stack_signal = signals ? signals[0] : 0;
+    settings.slow_signal = signals ? signals[1] : 0;
     settings.threads = (int32_t) conf->threads;
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;
     settings.interval = conf->interval;
     settings.keep = (uint32_t) conf->keep;
+    settings.watch = (conf->logged & NGX_WEBTORCH_LOGGED_MODELS)
+                     ? WEBTORCH_WATCH_MODELS : 0;
 
     ngx_webtorch_py_init(&settings);
 }
@@ -183,8 +187,11 @@ ngx_webtorch_python_run(webtorch_batch_t *batch, ngx_uint_t wait,
 
     start = ngx_webtorch_clock_usec();
 
-    rc = ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
-                             batch->rows, batch);
+    rc = batch->watch
+         ? ngx_webtorch_py_run_watched(batch->handler, batch->slot,
+                                       batch->generation, batch->rows, batch)
+         : ngx_webtorch_py_run(batch->handler, batch->slot, batch->generation,
+                               batch->rows, batch);
 
     ngx_webtorch_fork_exit_child();
 

@@ -48,11 +48,12 @@ ngx_int_t ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
 /*
  * Before and after handlers are loaded.  check: this process serves nothing;
- * stack_signal: writes the stacks of Python's threads to stderr, 0: none;
+ * signals: that which writes the stacks of Python's threads to stderr, and that
+ * which writes the stack of the thread that receives it, each 0: none; or NULL;
  * models_replaced: whether models were replaced since it was called last
  */
 void ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
-    int stack_signal, ngx_uint_t (*models_replaced)(void));
+    const int *signals, ngx_uint_t (*models_replaced)(void));
 void ngx_webtorch_python_loaded(void);
 
 /* before a worker exits; NGX_BUSY: a call is still running */

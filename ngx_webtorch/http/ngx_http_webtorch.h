@@ -1,10 +1,11 @@
 
 /*
  * http: requests of nginx become rows of a handler's batch, and its outputs
- * their answers.  The files from the bottom to the top: header, ctx, abort,
- * thread, body, scratch, inflate, encode, send, error, failure, origin, cors,
- * request, query, accel, reply, shadow, job, decode, load, negotiate, metadata,
- * choose, content, infer, protocol; a file calls only those before it.
+ * their answers.  The files from the bottom to the top: header, ctx, logged,
+ * trace, abort, thread, body, scratch, inflate, encode, send, error, failure,
+ * origin, cors, request, query, accel, reply, shadow, job, decode, load,
+ * negotiate, metadata, choose, content, infer, protocol; a file calls only
+ * those before it.
  *
  * The folder includes headers of api/, tensor/, core/ to batch/, and of
  * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This
@@ -42,6 +43,8 @@ typedef struct {
     ngx_uint_t                   client_abort;
     ngx_http_webtorch_cors_t    *cors;    /* NULL: off */
     void                        *health;  /* of webtorch_health; or NULL */
+    ngx_msec_t                   slow;    /* 0: off */
+    ngx_flag_t                   load_report;
 
 #if (NGX_THREADS)
     ngx_thread_pool_t           *thread_pool;

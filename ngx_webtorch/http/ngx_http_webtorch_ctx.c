@@ -39,6 +39,35 @@ ngx_http_webtorch_get_ctx(ngx_http_request_t *r)
 }
 
 
+ngx_http_webtorch_ctx_t *
+ngx_http_webtorch_find_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_webtorch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
+
+    if (ctx) {
+        return ctx;
+    }
+
+    /* subrequests have the same pool */
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler == ngx_http_webtorch_ctx_cleanup) {
+            ctx = cln->data;
+
+            if (ctx->request == r) {
+                return ctx;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
 void
 ngx_http_webtorch_ctx_set_handler(ngx_http_webtorch_ctx_t *ctx,
     ngx_webtorch_handler_t *handler)

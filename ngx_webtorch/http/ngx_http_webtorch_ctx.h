@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_encode.h"
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_call.h"
 #include "ngx_webtorch_codec.h"
 #include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_job.h"
@@ -86,6 +87,13 @@ struct ngx_http_webtorch_ctx_s {
     uint32_t                         place;   /* of the request, see api */
     ngx_str_t                        query;   /* in place of a body, or empty */
 
+    /* for logs */
+    ngx_webtorch_call_t             *call;    /* NULL: no variable needs it, or
+                                                 there was none */
+    ngx_str_t                        error;   /* the code; empty: none */
+
+    webtorch_trace_t                *trace;   /* NULL: none that is sampled */
+
     /* for metrics */
     ngx_webtorch_handler_t          *counted; /* of the location; "handler" may
                                                  be its opener */
@@ -122,6 +130,12 @@ struct ngx_http_webtorch_ctx_s {
 
 /* creates the context if there is none; NULL: no memory */
 ngx_http_webtorch_ctx_t *ngx_http_webtorch_get_ctx(ngx_http_request_t *r);
+
+/*
+ * The context of a request for logs, also after an internal redirect, which
+ * nginx's pages of "error_page" are; NULL: there was none.
+ */
+ngx_http_webtorch_ctx_t *ngx_http_webtorch_find_ctx(ngx_http_request_t *r);
 
 /* the handler of a request is known; it is counted when the request ends */
 void ngx_http_webtorch_ctx_set_handler(ngx_http_webtorch_ctx_t *ctx,

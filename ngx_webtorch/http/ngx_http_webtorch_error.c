@@ -7,6 +7,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_http_webtorch_send.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_status.h"
@@ -77,6 +78,8 @@ ngx_http_webtorch_error_create(ngx_http_request_t *r, const char *code,
 {
     size_t      len;
     ngx_buf_t  *b;
+
+    ngx_http_webtorch_logged_error(r, code);
 
     len = ngx_http_webtorch_error_length(code, text, detail) + 1;
 

@@ -5,10 +5,12 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_inflate.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_request.h"
 #include "ngx_http_webtorch_shadow.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_http_webtorch_trace.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
@@ -61,6 +63,8 @@ ngx_http_webtorch_job_add_rows(ngx_http_request_t *r,
     if (ctx->owner) {
         ngx_webtorch_job_own(job, ctx->owner);
     }
+
+    ngx_http_webtorch_trace_job(r, ctx);
 
     if (ctx->begun) {
         ngx_webtorch_metrics_observe(&ctx->counted->metrics->decode,
@@ -123,6 +127,7 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
 
     job = ngx_webtorch_runner_add(handler->runner, &ctx->layout, &ctx->waiter);
     ngx_webtorch_batch_set_request(&ctx->waiter, request);
+    ngx_http_webtorch_trace_job(r, ctx);
 
     if (ctx->owner) {
         ngx_webtorch_job_own(job, ctx->owner);
@@ -161,8 +166,9 @@ ngx_http_webtorch_job_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     ngx_http_set_log_request(c->log, r);
 
     ngx_http_webtorch_body_returned(ctx);
+    ngx_http_webtorch_logged_call(r, waiter, job);
 
-    if (ctx->begun && job && job->status == 0) {
+    if ((ctx->begun || ctx->trace) && job && job->status == 0) {
         ctx->run = ngx_webtorch_metrics_mark;
     }
 

@@ -348,6 +348,11 @@ ngx_http_webtorch_ready(ngx_http_request_t *r, ngx_webtorch_model_t *model)
     ngx_uint_t            i;
     ngx_webtorch_conf_t  *wcf;
 
+    if (ngx_webtorch_drain_get()) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "not_ready",
+                   "the server is drained by an operator");
+    }
+
     wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
     model = wcf->models.elts;
 

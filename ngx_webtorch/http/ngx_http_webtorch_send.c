@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_encode.h"
 #include "ngx_http_webtorch_header.h"
+#include "ngx_http_webtorch_trace.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_defer.h"
@@ -405,8 +406,15 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
     if (ctx->run) {
         now = ngx_webtorch_clock_usec();
 
-        ngx_webtorch_metrics_observe(&ctx->counted->metrics->encode,
+        if (ctx->begun) {
+            ngx_webtorch_metrics_observe(&ctx->counted->metrics->encode,
                                      ngx_webtorch_elapsed_usec(now, ctx->run));
+        }
+
+        if (ctx->trace) {
+            ngx_http_webtorch_trace_encoded(r, ctx, now);
+        }
+
         ngx_webtorch_metrics_mark = now;
         ctx->run = 0;
     }

@@ -48,6 +48,8 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
     conf->intercept_errors = NGX_CONF_UNSET;
     conf->client_abort = NGX_CONF_UNSET_UINT;
     conf->cors = NGX_CONF_UNSET_PTR;
+    conf->slow = NGX_CONF_UNSET_MSEC;
+    conf->load_report = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -71,6 +73,8 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->client_abort, prev->client_abort,
                               NGX_HTTP_WEBTORCH_ABORT_HALF_CLOSED);
     ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
+    ngx_conf_merge_msec_value(conf->slow, prev->slow, 0);
+    ngx_conf_merge_value(conf->load_report, prev->load_report, 0);
 
     ngx_conf_merge_str_value(conf->device, prev->device, "");
 
@@ -84,6 +88,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     if (conf->handler) {
         conf->handler->captures = conf->captures;
         conf->handler->device = conf->device;
+        conf->handler->slow = conf->slow;
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -149,6 +154,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     loader->queue_size = conf->handler->queue_size;
     loader->timeout = conf->handler->timeout;
     loader->stuck = conf->handler->stuck;
+    loader->slow = conf->handler->slow;
     loader->file = conf->handler->file;
     loader->line = conf->handler->line;
 
@@ -217,6 +223,37 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                                           ngx_http_webtorch_content_handler);
 
     return (rv == NGX_CONF_OK) ? ngx_http_webtorch_shadow_finish(cf, wlcf) : rv;
+}
+
+
+char *
+ngx_http_webtorch_conf_slow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_webtorch_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (wlcf->slow != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        wlcf->slow = 0;
+        return NGX_CONF_OK;
+    }
+
+    wlcf->slow = ngx_parse_time(&value[1], 0);
+
+    if (wlcf->slow == (ngx_msec_t) NGX_ERROR
+        || wlcf->slow == 0
+        || wlcf->slow > NGX_MAX_INT32_VALUE)
+    {
+        return "needs a time above 0, or \"off\"";
+    }
+
+    return NGX_CONF_OK;
 }
 
 

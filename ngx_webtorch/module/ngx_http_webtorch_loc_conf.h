@@ -20,6 +20,8 @@ char *ngx_http_webtorch_conf_device(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_webtorch_conf_control(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_webtorch_conf_slow(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_webtorch_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_webtorch_conf_protocol(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -9,12 +9,15 @@
 #include "ngx_http_webtorch_cors.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_health.h"
+#include "ngx_http_webtorch_load_report.h"
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
 #include "ngx_http_webtorch_openapi.h"
 #include "ngx_http_webtorch_status.h"
+#include "ngx_http_webtorch_variables.h"
 
 
+static ngx_int_t ngx_http_webtorch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_webtorch_init(ngx_conf_t *cf);
 static void *ngx_http_webtorch_create_main_conf(ngx_conf_t *cf);
 
@@ -161,6 +164,22 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       0,
       NULL },
 
+    { ngx_string("webtorch_slow"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_TAKE1,
+      ngx_http_webtorch_conf_slow,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_load_report"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_webtorch_loc_conf_t, load_report),
+      NULL },
+
     { ngx_string("webtorch_openapi"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_webtorch_conf_openapi,
@@ -187,7 +206,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_webtorch_module_ctx = {
-    ngx_http_webtorch_openapi_add_variable,   /* preconfiguration */
+    ngx_http_webtorch_preconfiguration,    /* preconfiguration */
     ngx_http_webtorch_init,                /* postconfiguration */
 
     ngx_http_webtorch_create_main_conf,    /* create main configuration */
@@ -218,9 +237,23 @@ ngx_module_t  ngx_http_webtorch_module = {
 
 
 static ngx_int_t
+ngx_http_webtorch_preconfiguration(ngx_conf_t *cf)
+{
+    if (ngx_http_webtorch_variables_add(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_openapi_add_variable(cf);
+}
+
+
+static ngx_int_t
 ngx_http_webtorch_init(ngx_conf_t *cf)
 {
-    if (ngx_http_webtorch_error_init(cf) != NGX_OK) {
+    if (ngx_http_webtorch_error_init(cf) != NGX_OK
+        || ngx_http_webtorch_variables_init(cf) != NGX_OK
+        || ngx_http_webtorch_load_report_init(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

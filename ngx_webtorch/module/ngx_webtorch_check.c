@@ -134,7 +134,7 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return NGX_ERROR;
     }
 
-    ngx_webtorch_python_begin(conf, 1, 0, ngx_webtorch_block_replaced);
+    ngx_webtorch_python_begin(conf, 1, NULL, ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 

@@ -19,9 +19,11 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
+#include "ngx_webtorch_slow.h"
 #include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_block.h"
+#include "ngx_webtorch_drain.h"
 #include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_metrics_handler.h"
@@ -308,6 +310,7 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
 
     ngx_webtorch_metrics_init(cycle, conf);
     ngx_webtorch_accept_init(cycle, conf);
+    ngx_webtorch_drain_init(cycle->log);
 
     return NGX_OK;
 }
@@ -316,6 +319,7 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_webtorch_init_process(ngx_cycle_t *cycle)
 {
+    int                       signals[2];
     char                      error[NGX_WEBTORCH_MESSAGE_LEN];
     sigset_t                  mask;
     ngx_uint_t                i;
@@ -355,9 +359,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_thread_block_signals(&mask);
 
-    ngx_webtorch_python_begin(conf, 0,
-                              ngx_webtorch_stuck_signal(&conf->handlers),
-                              ngx_webtorch_block_replaced);
+    signals[0] = ngx_webtorch_stuck_signal(&conf->handlers);
+    signals[1] = ngx_webtorch_slow_signal(&conf->handlers);
+
+    ngx_webtorch_python_begin(conf, 0, signals, ngx_webtorch_block_replaced);
 
     handler = conf->handlers.elts;
 
@@ -420,6 +425,10 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     if (handler->policy) {
         return;
     }
+
+    handler->timed = (handler->metrics || conf->logged);
+    handler->watch = (conf->logged & NGX_WEBTORCH_LOGGED_MODELS)
+                     ? WEBTORCH_WATCH_MODELS : 0;
 
     handler->runner = ngx_webtorch_runner_create(cycle, handler);
 

@@ -6,6 +6,7 @@
 #include "ngx_http_webtorch_status_snapshot.h"
 #include "ngx_http_webtorch_status_writer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_drain.h"
 #include "ngx_webtorch_runner.h"
 
 
@@ -199,6 +200,10 @@ ngx_http_webtorch_health_check(ngx_http_request_t *r,
 {
     ngx_file_info_t               fi;
     ngx_http_webtorch_snapshot_t  snapshot;
+
+    if (ngx_webtorch_drain_get()) {
+        ngx_http_webtorch_health_add(a, "the server is drained by an operator");
+    }
 
     if (health->drain.len
         && ngx_file_info(health->drain.data, &fi) != NGX_FILE_ERROR)

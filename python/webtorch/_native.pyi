@@ -36,6 +36,14 @@ class _Lib:
     WEBTORCH_ONLY_SLOT: Literal[0x80000000]
     WEBTORCH_DROP_SLOT: Literal[0x40000000]
     WEBTORCH_ABSENT: Literal[8]
+    WEBTORCH_WATCH_TRACE: Literal[1]
+    WEBTORCH_WATCH_MODELS: Literal[2]
+    WEBTORCH_WATCH_SPANS: Literal[4]
+    WEBTORCH_WATCH_LEN: Literal[64]
+    def ngx_webtorch_spans_take(self, spans: _CData, n: int) -> int: ...
+    def ngx_webtorch_spans_stop(self) -> None: ...
+    def ngx_webtorch_drain_set(self, drain: int) -> int: ...
+    def ngx_webtorch_drain_get(self) -> int: ...
     WEBTORCH_CHOICE: Literal[9]
     WEBTORCH_STREAM_RESUME: Literal[32]
     WEBTORCH_LOG_ERROR: Literal[4]

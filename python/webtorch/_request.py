@@ -11,6 +11,7 @@ import msgspec
 from webtorch._errors import HTTPError
 from webtorch._forms import Files, Form, read_form
 from webtorch._headers import Headers, RequestHeaders
+from webtorch._trace import Trace, parse
 
 _decode_json = msgspec.json.Decoder().decode
 
@@ -50,6 +51,7 @@ class Request:
     __slots__ = (
         "_cookies",
         "_form",
+        "_trace",
         "args",
         "body",
         "headers",
@@ -68,6 +70,7 @@ class Request:
     path_params: Mapping[str, str]
     _cookies: Mapping[str, str]
     _form: tuple[Form, Files]
+    _trace: Trace | None
 
     def __init__(
         self,
@@ -94,6 +97,8 @@ class Request:
         """Read an attribute that was not asked for before."""
         if name == "_cookies":
             value: Any = _read_cookies(self.headers.get("Cookie", ""))
+        elif name == "_trace":
+            value = parse(self.headers.get("traceparent", ""))
         elif name == "_form":
             value = read_form(self.headers.get("Content-Type", ""), self.body)
         else:
@@ -115,6 +120,21 @@ class Request:
 
         """
         return self._form[1]
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace of the header `traceparent`, 32 hexadecimal digits; None without one."""
+        return self._trace.trace_id if self._trace else None
+
+    @property
+    def span_id(self) -> str | None:
+        """The caller's span in the trace, 16 hexadecimal digits; None without one."""
+        return self._trace.span_id if self._trace else None
+
+    @property
+    def is_sampled(self) -> bool | None:
+        """Whether the caller records the trace; None without one."""
+        return self._trace.is_sampled if self._trace else None
 
     def query(self) -> dict[str, list[str]]:
         """Return the decoded arguments by name, each with all of its values."""

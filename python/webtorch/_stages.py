@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from webtorch._cells import SECONDS, Kind, Wanted, own_cells
+from webtorch._trace import has_spans
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -94,6 +95,9 @@ class _Stage:
 
 _stages: dict[str, _Stage] = {}
 
+open_span: Callable[[str], Any] | None = None
+"""Begins the span of a stage; None if no call has had one."""
+
 
 def _stage(name: str) -> _Stage:
     found = _stages.get(name)
@@ -127,7 +131,7 @@ class stage:
 
     """
 
-    __slots__ = ("_rate", "_rows", "_samples", "_stage", "_start")
+    __slots__ = ("_rate", "_rows", "_samples", "_span", "_stage", "_start")
 
     def __init__(self, name: str, *, sample: float = 0.0) -> None:
         if sample and not 0 < sample <= 1:
@@ -139,6 +143,7 @@ class stage:
         self._rate = sample
         self._rows = 0
         self._samples = False
+        self._span: Any = None
         self._start = 0
 
     @staticmethod
@@ -168,6 +173,8 @@ class stage:
             )
         if self._rate:
             self._samples = random.random() < self._rate
+        if open_span is not None and has_spans.get():
+            self._span = open_span(self._stage.name)
         self._start = perf_counter_ns()
         return self
 
@@ -211,6 +218,9 @@ class stage:
             self._rows = 0
         if kind is not None:
             ints[_ERRORS] += 1
+        if self._span is not None:
+            self._span.end(error)
+            self._span = None
 
     def __call__(self, function: _Function) -> _Function:
         """Make each call of a function, or coroutine, a call of the stage; its result leaves."""

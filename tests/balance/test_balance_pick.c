@@ -163,6 +163,50 @@ pick_ignores_stale_scores(void)
 }
 
 
+static void
+pick_server_with_less_reported_load(void)
+{
+    uint32_t                        i;
+    ngx_webtorch_balance_request_t  req, others[4];
+
+    setup(2);
+    warm_up(2, 0.01f);
+
+    ngx_webtorch_balance_report(b, 0, 20.0f, now);
+
+    for (i = 0; i < 20; i++) {
+        check(begin(2, 0, &req) == 1);
+        now += 10000;
+        end(&req, NGX_WEBTORCH_BALANCE_OK);
+    }
+
+    /* it is forgotten, or replaced */
+
+    check(ngx_webtorch_balance_others(b, 0, now) > 0);
+    check(ngx_webtorch_balance_others(b, 0, now + SECOND) == 0);
+
+    ngx_webtorch_balance_report(b, 0, 0.0f, now);
+    check(ngx_webtorch_balance_others(b, 0, now) == 0);
+
+    /* those of this balancer are not others, and a lie counts a little */
+
+    for (i = 0; i < 4; i++) {
+        (void) begin(1, 0, &others[i]);
+    }
+
+    ngx_webtorch_balance_report(b, 0, 4.0f, now);
+    check(ngx_webtorch_balance_others(b, 0, now) == 0);
+
+    ngx_webtorch_balance_report(b, 0, 999999.0f, now);
+    check(ngx_webtorch_balance_others(b, 0, now)
+          <= 8.0f * b->servers[0].concurrency);
+
+    for (i = 0; i < 4; i++) {
+        end(&others[i], NGX_WEBTORCH_BALANCE_OK);
+    }
+}
+
+
 const test_case_t  test_pick_cases[] = {
     test_case(pick_similar_servers),
     test_case(pick_slow_servers_less),
@@ -170,5 +214,6 @@ const test_case_t  test_pick_cases[] = {
     test_case(pick_avoids_silent_server),
     test_case(pick_by_peak_without_parameters),
     test_case(pick_ignores_stale_scores),
+    test_case(pick_server_with_less_reported_load),
     { NULL, NULL }
 };

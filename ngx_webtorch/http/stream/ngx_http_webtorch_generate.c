@@ -13,6 +13,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_negotiate.h"
 #include "ngx_http_webtorch_query.h"
@@ -428,6 +429,7 @@ ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
     c = r->connection;
 
     ngx_http_set_log_request(c->log, r);
+    ngx_http_webtorch_logged_call(r, waiter, job);
 
     st->in_call = 0;
 

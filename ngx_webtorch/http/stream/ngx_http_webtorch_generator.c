@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_generator.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_http_webtorch_reply.h"
 #include "ngx_http_webtorch_send.h"
 #include "ngx_http_webtorch_stream_chunk.h"
@@ -219,6 +220,7 @@ ngx_http_webtorch_generator_yielded(ngx_webtorch_waiter_t *waiter,
     c = st->request->connection;
 
     ngx_http_set_log_request(c->log, st->request);
+    ngx_http_webtorch_logged_call(st->request, waiter, job);
 
     st->in_call = 0;
 

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_stream_deflate.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_tensor.h"
 #include "ngx_webtorch_ws.h"
@@ -183,6 +184,8 @@ ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st)
         text.data = (u_char *) st->err.text;
         text.len = ngx_strlen(st->err.text);
     }
+
+    ngx_http_webtorch_logged_error(st->request, st->err.code);
 
     p = ngx_http_webtorch_stream_reserve(st,
             ngx_http_webtorch_error_length(st->err.code, &text, json));

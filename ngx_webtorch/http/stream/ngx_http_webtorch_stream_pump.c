@@ -4,6 +4,7 @@
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_http_webtorch_request.h"
 #include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_chunk.h"
@@ -582,6 +583,8 @@ ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
     c = st->request->connection;
 
     ngx_http_set_log_request(c->log, st->request);
+
+    ngx_http_webtorch_logged_call(st->request, waiter, job);
 
     st->in_call = 0;
     st->since = ngx_current_msec;

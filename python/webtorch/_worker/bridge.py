@@ -16,7 +16,7 @@ import torch
 
 from webtorch import _batches, _cells, _versions
 from webtorch._native import ffi, lib
-from webtorch._worker import cells, environment, log, programs
+from webtorch._worker import cells, environment, log, programs, spans, watching
 from webtorch._worker.coroutines import Loop
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.loading import (
@@ -39,6 +39,7 @@ SWITCH_INTERVAL = 0.001
 """Seconds that a thread of Python may keep the GIL when the event loop or a handler wants it."""
 
 _CHOICE = lib.WEBTORCH_CHOICE
+_WATCH_MODELS = lib.WEBTORCH_WATCH_MODELS
 
 # `run` of each handler's runner, by the number of the handler
 _run: dict[int, Callable[[int, int, int, Any], None]] = {}
@@ -58,6 +59,7 @@ _tensor_runners: dict[int, TensorRunner] = {}
 _posting = Posting(_tensor_runners, _run)
 
 _process: Process | None = None
+_watches_models = False
 _loop: Loop | None = None
 
 
@@ -71,16 +73,19 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: Any) -> No
 
 @ffi.def_extern(onerror=_on_error)
 def ngx_webtorch_py_init(settings: Any) -> None:
-    global _process, _loop
+    global _process, _loop, _watches_models
     # A crash writes a traceback. nginx makes descriptor 2 a copy of its error log, also when it
     # reopens its logs, and never closes it; the log's own descriptor gets another number then, and
     # the old number may become a client's connection.
     faulthandler.enable(STDERR, all_threads=False)
     if settings.stack_signal:
         faulthandler.register(settings.stack_signal, STDERR, all_threads=True)
+    if settings.slow_signal:
+        faulthandler.register(settings.slow_signal, STDERR, all_threads=False)
     sys.setswitchinterval(SWITCH_INTERVAL)
     environment.install(_strings(settings.environment))
     programs.install()
+    _watches_models = bool(settings.watch & _WATCH_MODELS)
     checkpoints = settings.checkpoint
     _process = Process(
         Settings(
@@ -110,6 +115,8 @@ def ngx_webtorch_py_start() -> None:
         _loop.start()
     if _process:
         _process.start()
+    if _watches_models:
+        watching.prepare()
 
 
 def _forget_batches() -> None:
@@ -119,6 +126,7 @@ def _forget_batches() -> None:
 @ffi.def_extern(error=1, onerror=_on_error)
 def ngx_webtorch_py_exit() -> int:
     is_busy = bool(_loop and not _loop.stop())
+    spans.stop()
     for runner in _generators:
         runner.close_all()
     if _process:
@@ -145,6 +153,9 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
     try:
         runner = load_handler(text, schema)
         _run[index] = runner.run
+        watching.runners[index] = runner
+        if schema.slow and isinstance(runner, RequestRunner):
+            runner.slow = schema.slow / 1000
         if isinstance(runner, RequestRunner) and runner.handler.is_coroutine:
             _coroutines[index] = runner
         elif isinstance(runner, GeneratorRunner):
@@ -162,6 +173,15 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
     if _versions.table and (number := batch.sizes[_CHOICE]):
         _versions.using(number, _run[handler], slot, generation, rows, batch)
     else:
+        _run[handler](slot, generation, rows, batch)
+    return 0
+
+
+@ffi.def_extern(error=-1, onerror=_on_error)
+def ngx_webtorch_py_run_watched(
+    handler: int, slot: int, generation: int, rows: int, batch: Any
+) -> int:
+    with _versions.selecting(batch.sizes[_CHOICE]), watching.watching(batch):
         _run[handler](slot, generation, rows, batch)
     return 0
 

@@ -16,6 +16,7 @@ from webtorch._request import Request
 from webtorch._streams import StreamFunction
 from webtorch._versions import DEFAULT, VersionError
 from webtorch._worker import loading, peers
+from webtorch._worker.draining import drain, get_drain, undrain
 from webtorch._worker.follower import Follower
 from webtorch._worker.versions import models_of, versions
 from webtorch._zone.checkpoint import (
@@ -43,13 +44,18 @@ follower: Follower | None = None
 def control(request: Request) -> Any:
     """Do what a request orders."""
     _refuse_other_origins(request)
+    asked = "GET" if request.method == "HEAD" else request.method
+    allowed: list[str] = []
     for pattern, method, action, keys in _ROUTES:
         if match := pattern.search(request.path):
-            asked = "GET" if request.method == "HEAD" else request.method
             if asked != method:
-                raise HTTPError(405, f"the method is {method}", headers={"Allow": method})
+                allowed.append(method)
+                continue
             found = [unquote(each) for each in match.groups()]
             return _run(request, action, found, _body(request, keys) if method == "POST" else {})
+    if allowed:
+        methods = ", ".join(allowed)
+        raise HTTPError(405, f"the method is {methods}", headers={"Allow": methods})
     raise HTTPError(404, "there is nothing at this address, see the table of webtorch_control")
 
 
@@ -526,6 +532,8 @@ _CHANGES = {
     repository_unload,
     eject_server,
     return_server,
+    drain,
+    undrain,
 }
 
 _VERSION = {"version": str}
@@ -538,6 +546,10 @@ _ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]
         (r"/v2/repository/index", "POST", index, {"ready": bool}),
         (r"/v2/repository/models/([^/]+)/load", "POST", repository_load, _PARAMETERS),
         (r"/v2/repository/models/([^/]+)/unload", "POST", repository_unload, _PARAMETERS),
+        # a model may have such a name
+        (r"(?<!/models)/drain", "POST", drain, {}),
+        (r"(?<!/models)/drain", "GET", get_drain, {}),
+        (r"(?<!/models)/undrain", "POST", undrain, {}),
         (r"/models", "GET", list_models, {}),
         (r"/models/([^/]+)/checkpoint", "POST", checkpoint, _VERSION),
         (r"/models/([^/]+)/rollback", "POST", rollback, {**_VERSION, "step": int, "file": str}),

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -11,10 +12,12 @@ import torch
 
 from webtorch import _torch, _versions
 from webtorch._native import ffi, lib
+from webtorch._worker import slow, spans, watching
 from webtorch._worker.generator_runner import Feed, GeneratorRunner
 from webtorch._worker.posting import Posting
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.steps import Steps
+from webtorch._worker.traces import tracing
 
 log = logging.getLogger("webtorch")
 
@@ -82,6 +85,8 @@ class Loop(threading.Thread):
         self._torch_threads = threads
         self._batches = ffi.new("webtorch_batch_t *[]", CALLS_AT_ONCE)
         self._calls: dict[Any, tuple[asyncio.Task[None], Call | Feed]] = {}
+        self._spans: dict[Any, spans.CallSpan] = {}
+        self._slow: dict[Any, asyncio.TimerHandle] = {}
         self._begun = threading.Event()
         self._beats: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -158,6 +163,21 @@ class Loop(threading.Thread):
             self._begin_call(batch)
 
     def _begin_call(self, batch: Any) -> None:
+        if batch.watch & lib.WEBTORCH_WATCH_TRACE:
+            # the task copies the context
+            with tracing(batch, True), self._span_of(batch):
+                self._begin_traced(batch)
+        else:
+            self._begin_traced(batch)
+
+    def _span_of(self, batch: Any) -> contextlib.AbstractContextManager[object]:
+        """Begin the span of a sampled call, which `_end` ends."""
+        if not batch.watch & lib.WEBTORCH_WATCH_SPANS or not spans.is_loaded():
+            return contextlib.nullcontext()
+        span = self._spans[batch] = spans.CallSpan(self._runners[batch.handler].name, batch)
+        return span
+
+    def _begin_traced(self, batch: Any) -> None:
         runner = self._runners[batch.handler]
         if isinstance(runner, GeneratorRunner):
             self._begin_item(runner, batch)
@@ -173,6 +193,15 @@ class Loop(threading.Thread):
         # it has ended if the user's loop starts tasks at once
         if not task.done():
             self._calls[batch] = task, call
+            if runner.slow:
+                self._slow[batch] = loop.call_later(runner.slow, self._report_slow, batch)
+
+    def _report_slow(self, batch: Any) -> None:
+        """Log a call that takes longer than `webtorch_slow` allows, and what it awaits."""
+        del self._slow[batch]
+        runner = self._runners[batch.handler]
+        _, call = self._calls[batch]
+        slow.report(runner.name, runner.slow, call.coroutine)
 
     def _begin_item(self, runner: GeneratorRunner, batch: Any) -> None:
         """Begin with an item of an asynchronous generator, in the task of that."""
@@ -191,12 +220,18 @@ class Loop(threading.Thread):
             self._calls[batch] = feed.task, feed
 
     def _end(self, batch: Any) -> None:
+        if batch.watch & lib.WEBTORCH_WATCH_MODELS:
+            watching.write_models(batch)
         # it is not there if the user's loop has started the task at once
         self._calls.pop(batch, None)
         self._done(batch)
 
     def _done(self, batch: Any) -> None:
         """Give a batch back, together with those of other calls that are ready now."""
+        if self._spans and (span := self._spans.pop(batch, None)):
+            span.end()
+        if self._slow and (timer := self._slow.pop(batch, None)):
+            timer.cancel()
         if lib.ngx_webtorch_async_done(batch) and self._loop:
             self._loop.call_soon(_flush)
 

@@ -3,6 +3,7 @@
 import logging
 import traceback
 
+from webtorch import _trace
 from webtorch._native import lib
 
 
@@ -35,9 +36,13 @@ def log_exception(title: str, error: BaseException) -> None:
 
 
 def install() -> None:
-    """Send the records of `logging` to nginx's log, unless they go somewhere already."""
+    """Send the records of `logging` to nginx's log, unless they go somewhere already.
+
+    All records have the attribute `trace_id`.
+    """
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(NginxLog())
+    _trace.install_in_logs()
 
 
 def _write(level: int, text: str) -> None:

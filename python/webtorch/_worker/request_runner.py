@@ -29,6 +29,8 @@ class RequestRunner:
         self.names = Names(handler.variables, captures)
         self._failures = Failures(name)
         self.handler = handler
+        self.slow = 0.0
+        """Seconds after which the call of a coroutine is slow; 0: none is."""
         self._call = handler.bind(captures)
 
     def prepare(self, handler: Any) -> Callable[[], None]:

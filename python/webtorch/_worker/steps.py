@@ -19,31 +19,31 @@ class Steps(Coroutine[Any, Any, None]):
 
     """
 
-    __slots__ = ("_coroutine", "_grad", "is_cancelled")
+    __slots__ = ("_grad", "coroutine", "is_cancelled")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
+        self.coroutine = coroutine
         self._grad = False
         self.is_cancelled = False
 
     def send(self, value: Any) -> Any:
         """Run the next step."""
-        return self._step(self._coroutine.send, value)
+        return self._step(self.coroutine.send, value)
 
     def throw(self, *error: Any) -> Any:
         """Raise an exception in the next step."""
-        return self._step(self._coroutine.throw, *error)
+        return self._step(self.coroutine.throw, *error)
 
     def close(self) -> None:
         """Close the coroutine, as one that is garbage."""
-        self._coroutine.close()
+        self.coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, None]:
         raise TypeError("a call of a handler is not awaited")
 
     def __getattr__(self, name: str) -> Any:
         # cr_frame and the like, which asyncio's debugging and other libraries read
-        return getattr(self._coroutine, name)
+        return getattr(self.coroutine, name)
 
     def _returned(self, value: Any) -> None:
         """Take what the coroutine has returned."""

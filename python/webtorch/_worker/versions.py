@@ -212,12 +212,17 @@ def _names() -> list[str]:
 
 
 def models_of(function: Any) -> set[str]:
-    """Return the names of the models that a function uses, as far as its code shows.
+    """Return the names of the models that a function uses, see `models_in`."""
+    return {model.name for model in models_in(function)}
+
+
+def models_in(function: Any) -> list[Model]:
+    """Return the models that a function uses, as far as its code shows.
 
     Global names, closures and functions that it calls are searched, and what objects and modules
     of the application hold, not values that are computed.
     """
-    found: set[str] = set()
+    found: list[Model] = []
     # kept: an object that a property has made would be freed, and its id used again
     seen: dict[int, Any] = {}
     # nearest first: what is far away is cut off
@@ -233,7 +238,7 @@ def models_of(function: Any) -> set[str]:
         # code of objects may run, such as that of lazy ones
         with contextlib.suppress(Exception):
             if isinstance(value, Model):
-                found.add(value.name)
+                found.append(value)
             else:
                 # not isinstance(), which asks lazy objects for their class
                 held = _held_by(value)

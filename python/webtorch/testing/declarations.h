@@ -112,6 +112,12 @@
 #define WEBTORCH_METRIC_MODEL      6
 #define WEBTORCH_METRIC_STAGE      7
 
+#define WEBTORCH_WATCH_TRACE  1
+#define WEBTORCH_WATCH_MODELS 2
+#define WEBTORCH_WATCH_SPANS  4
+
+#define WEBTORCH_WATCH_LEN    64
+
 #define WEBTORCH_LOG_ERROR    4
 #define WEBTORCH_LOG_WARN     5
 #define WEBTORCH_LOG_NOTICE   6
@@ -173,6 +179,8 @@ typedef struct {
     char             model[WEBTORCH_CHOICE_LEN];
 
     char             device[WEBTORCH_DEVICE_LEN];
+
+    uint32_t         slow;
 } webtorch_schema_t;
 
 typedef struct {
@@ -252,6 +260,20 @@ typedef struct {
 } webtorch_rows_t;
 
 typedef struct {
+    uint8_t          trace[16];
+    uint8_t          span[8];
+    uint32_t         sampled;
+    uint64_t         queued;
+} webtorch_trace_t;
+
+typedef struct {
+    webtorch_trace_t  trace;
+    uint64_t          begun;
+    uint64_t          ended;
+    uint32_t          status;
+} webtorch_trace_span_t;
+
+typedef struct {
     uint32_t             first;
     uint32_t             rows;
     int32_t              status;
@@ -262,6 +284,7 @@ typedef struct {
     uint64_t             caller;
     void                *waiter;
     void                *owner;
+    webtorch_trace_t    *trace;
 } webtorch_job_t;
 
 typedef struct {
@@ -282,6 +305,10 @@ typedef struct {
     uint64_t         text_len;
 
     int64_t          sizes[WEBTORCH_NSIZES];
+
+    uint32_t         watch;
+    char             steps[WEBTORCH_WATCH_LEN];
+    char             versions[WEBTORCH_WATCH_LEN];
 } webtorch_batch_t;
 
 typedef struct {
@@ -331,11 +358,13 @@ typedef struct {
     char           **environment;
     int32_t          reload;
     int32_t          stack_signal;
+    int32_t          slow_signal;
     int32_t          threads;
     uint32_t         npath;
     const char      *checkpoint;
     uint64_t         interval;
     uint32_t         keep;
+    uint32_t         watch;
 } webtorch_settings_t;
 
 typedef struct {
@@ -429,6 +458,9 @@ void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
 int ngx_webtorch_choice_set(const char *name, uint32_t number);
 
+uint32_t ngx_webtorch_spans_take(webtorch_trace_span_t *spans, uint32_t n);
+void ngx_webtorch_spans_stop(void);
+
 void ngx_webtorch_buffer_free(void *p);
 
 void ngx_webtorch_release(void *shared);
@@ -482,6 +514,9 @@ int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
 
 void ngx_webtorch_retire(const char *text, size_t len);
+
+int ngx_webtorch_drain_set(int drain);
+int ngx_webtorch_drain_get(void);
 
 int ngx_webtorch_exiting(void);
 

@@ -1,0 +1,34 @@
+
+/*
+ * webtorch_slow: a call that takes longer is written to the error log while it
+ * runs, with the stack of its thread.
+ */
+
+
+#ifndef _NGX_WEBTORCH_SLOW_H_INCLUDED_
+#define _NGX_WEBTORCH_SLOW_H_INCLUDED_
+
+
+#include "ngx_webtorch_caller.h"
+
+
+/*
+ * Returns the number of a signal on which a thread writes its stack of Python
+ * to the standard error output; 0: no handler has "webtorch_slow".
+ */
+int ngx_webtorch_slow_signal(ngx_array_t *handlers);
+
+/*
+ * The least time of a call, ms, that is looked for: of "stuck=" or of
+ * "webtorch_slow"; 0: the handler has neither.
+ */
+ngx_msec_t ngx_webtorch_slow_time(ngx_webtorch_handler_t *handler);
+
+/* lets the calling thread, which is one of a handler's, receive the signal */
+void ngx_webtorch_slow_watch(void);
+
+/* called in the thread that watches calls; elapsed: us */
+void ngx_webtorch_slow_report(ngx_webtorch_caller_t *caller, uint64_t elapsed);
+
+
+#endif /* _NGX_WEBTORCH_SLOW_H_INCLUDED_ */

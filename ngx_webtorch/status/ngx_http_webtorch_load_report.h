@@ -1,0 +1,19 @@
+
+/*
+ * webtorch_load_report: answers to requests that ask for it have a header with
+ * the load of the server, as balancers read it (ORCA).
+ */
+
+
+#ifndef _NGX_HTTP_WEBTORCH_LOAD_REPORT_H_INCLUDED_
+#define _NGX_HTTP_WEBTORCH_LOAD_REPORT_H_INCLUDED_
+
+
+#include <ngx_http.h>
+
+
+/* adds the filter that writes the header */
+ngx_int_t ngx_http_webtorch_load_report_init(ngx_conf_t *cf);
+
+
+#endif /* _NGX_HTTP_WEBTORCH_LOAD_REPORT_H_INCLUDED_ */

@@ -1,0 +1,76 @@
+"""Traces of the requests that a batch is for; it touches cffi."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from webtorch import _trace
+from webtorch._native import ffi
+
+MAX_IDS = 16
+"""Traces that a record of `logging` names, at most."""
+
+
+class Ids:
+    """The identifiers of a batch's traces, which are read when they are needed.
+
+    Args:
+        batch: A webtorch_batch_t.
+
+    """
+
+    __slots__ = ("_batch", "_text")
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+        self._text: str | None = None
+
+    def __call__(self) -> str:
+        """Return the identifiers, joined with commas."""
+        if self._text is None:
+            found = dict.fromkeys(hex_of(trace.trace) for trace in traces_of(self._batch, MAX_IDS))
+            self._text = ",".join(found)
+        return self._text
+
+    def close(self) -> None:
+        """Forget the batch, whose memory C uses again; contexts may be kept for longer."""
+        if self._text is None:
+            self._text = ""
+        self._batch = None
+
+
+def traces_of(batch: Any, most: int) -> Iterator[Any]:
+    """Yield the traces of a batch's requests, webtorch_trace_t."""
+    count = 0
+    for index in range(batch.njobs):
+        trace = batch.jobs[index].trace
+        if trace:
+            yield trace
+            count += 1
+            if count == most:
+                break
+
+
+def hex_of(identifier: Any) -> str:
+    """Return an identifier, an array of bytes in C, in hexadecimal digits."""
+    return bytes(ffi.buffer(identifier, ffi.sizeof(identifier))).hex()
+
+
+@contextlib.contextmanager
+def tracing(batch: Any, is_request: bool) -> Iterator[None]:
+    """Let records of `logging` have the traces of a batch.
+
+    Args:
+        batch: A webtorch_batch_t.
+        is_request: Whether the call is for one request, after which tasks and threads may run on.
+
+    """
+    ids = Ids(batch)
+    if is_request:
+        ids()
+    token = _trace.current.set(ids)
+    try:
+        yield
+    finally:
+        _trace.current.reset(token)
+        ids.close()
