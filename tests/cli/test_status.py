@@ -134,6 +134,9 @@ def test_status_of_a_server_with_problems(server, monkeypatch):
         assert done.exit_code == 3, done.output
         assert "queue of app:output is full since 3 s" in done.output
     assert run("--once").output.startswith("! queue of app:output is full")
+    # webtorch_metrics off
+    wrong |= {"server": wrong["server"] | {"started": 0}}
+    assert "counts since" not in run("--once").output
 
 
 @pytest.mark.parametrize("end", [b"q", b"\x03"], ids=["q", "interrupt"])

@@ -61,7 +61,7 @@ class Report:
         facts = [
             f"WebTorch {server['version']}, nginx {server['nginx']}",
             f"{len(self._now['workers'])} workers",
-            f"counts since {duration((self._now['time'] - server['started']) / 1000)}",
+            *([f"counts since {self._age(server['started'])}"] if server["started"] else []),
             *([f"zone {size(server['zone_used'])} of {size(zone)}"] if zone else []),
         ]
         return ", ".join(facts)
@@ -100,14 +100,13 @@ class Report:
 
     def _model(self, one: Entry) -> Sequence[str]:
         old = self._old("models", one)
-        saved = (self._now["time"] - one["saved"]) / 1000 if one["saved"] else None
         return (
             one["name"],
             number(one["steps"]),
             self._rate(one["steps"], old["steps"] if old else 0),
             number(one.get("loss")),
             number(one.get("average")),
-            f"{duration(saved)} ago" if saved is not None else "-",
+            f"{self._age(one['saved'])} ago" if one["saved"] else "-",
             str(one["workers"]),
         )
 
@@ -140,13 +139,17 @@ class Report:
         return (
             str(one["worker"]),
             str(one["pid"]),
-            duration((self._now["time"] - one["started"]) / 1000),
+            self._age(one["started"]),
             size(one["memory"]),
             duration(one["lag"]),
             duration(one["gil"]),
         )
 
     # --- differences ---
+
+    def _age(self, time: int) -> str:
+        """Return how long ago a time was, in milliseconds since 1970."""
+        return duration((self._now["time"] - time) / 1000)
 
     def _old(self, part: str, one: Entry) -> Entry | None:
         """Return the same entry of the answer before."""
