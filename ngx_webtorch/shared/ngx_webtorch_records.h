@@ -56,8 +56,9 @@ void ngx_webtorch_records_id(ngx_webtorch_claim_t *claim, u_char *id);
 /*
  * Takes the record of an id, from whichever stream has it, for a client that
  * has so many answers.  That of an ended stream whose close function is called
- * stays with the worker that does so, and the claim is a guest's.  NGX_DECLINED: there is none; NGX_ABORT: it does not
- * keep answers from there on; NGX_ERROR: it has not answered so many chunks.
+ * stays with the worker that does so, and the claim is a guest's.
+ * NGX_DECLINED: there is none; NGX_ABORT: it does not keep answers from there
+ * on; NGX_ERROR: it has not answered so many chunks.
  */
 ngx_int_t ngx_webtorch_records_take(ngx_webtorch_records_t *records,
     ngx_str_t *id, uint64_t from, ngx_webtorch_claim_t *claim);

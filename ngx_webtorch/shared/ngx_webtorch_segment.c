@@ -53,6 +53,7 @@ ngx_webtorch_segment_claim(ngx_webtorch_records_t *records, uint32_t block,
                   + k * records->form.size;
     claim->number = ngx_webtorch_record_place(block, k);
     claim->version = ngx_webtorch_zone.shared->blocks[block].version;
+    claim->guest = 0;
 }
 
 
