@@ -14,8 +14,14 @@ from types import TracebackType
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 3901
 
+BUILT_IN = os.environ.get("WEBTORCH_NGINX")
+"""An nginx with the module inside, to be measured in place of Debian's."""
+
+NGINX = BUILT_IN or "/usr/sbin/nginx"
+LOAD_MODULE = "" if BUILT_IN else f"load_module {ROOT}/build/modules/ngx_http_webtorch_module.so;"
+
 CONFIGURATION = """
-load_module {root}/build/modules/ngx_http_webtorch_module.so;
+{load_module}
 worker_processes {workers};
 {main}
 pid {prefix}/nginx.pid;
@@ -93,6 +99,7 @@ class Server:
         conf.write_text(
             CONFIGURATION.format(
                 root=ROOT,
+                load_module=LOAD_MODULE,
                 prefix=self._prefix,
                 workers=self.workers,
                 port=PORT,
@@ -114,7 +121,7 @@ class Server:
         self._process = subprocess.Popen(
             [
                 *self._tool,
-                "/usr/sbin/nginx",
+                NGINX,
                 *("-p", f"{self._prefix}/", "-c", str(conf), "-g", "daemon off;"),
             ],
             env=self._environment,
@@ -237,7 +244,7 @@ class Backend:
         text = BACKEND.format(prefix=self._prefix, listen=self._listen, body=self._body)
         conf.write_text(text)
         self._process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
+            [NGINX, "-p", f"{self._prefix}/", "-c", conf, "-g", "daemon off;"]
         )
         return self
 

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 
 import wrk
-from server import ROOT, Server
+from server import NGINX, ROOT, Server
 
 
 @dataclass
@@ -106,7 +106,7 @@ def machine() -> dict[str, object]:
         "cpu": cpu[0].partition(":")[2].strip(),
         "cores": len(cpu),
         "kernel": platform.release(),
-        "nginx": output("/usr/sbin/nginx", "-v"),
+        "nginx": output(NGINX, "-v"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": output("git", "rev-parse", "--short", "HEAD"),
