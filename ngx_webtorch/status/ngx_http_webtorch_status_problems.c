@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_status_problems.h"
+#include "ngx_webtorch_drain.h"
 
 
 /* bytes of a text without names */
@@ -48,6 +49,10 @@ ngx_http_webtorch_status_problems(ngx_http_webtorch_status_writer_t *w,
     if (ngx_webtorch_metrics_shared == NULL || !snapshot->conf->metrics) {
         ngx_http_webtorch_problem(&p, "nothing is counted, see "
                                       "webtorch_metrics and the error log");
+    }
+
+    if (ngx_webtorch_drain_get()) {
+        ngx_http_webtorch_problem(&p, "the server is drained by an operator");
     }
 
     ngx_http_webtorch_problems_of_handlers(&p);

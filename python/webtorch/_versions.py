@@ -1,8 +1,7 @@
 """Versions of models: which of them the calls of a request use."""
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,16 +21,6 @@ table: dict[int, Mapping[str, Any]] = {}
 
 class VersionError(ValueError):
     """A model has no such version."""
-
-
-@contextlib.contextmanager
-def selecting(number: int) -> Iterator[None]:
-    """Let calls use the versions with a number in `table`, 0: those that the code has."""
-    token = selected.set(number)
-    try:
-        yield
-    finally:
-        selected.reset(token)
 
 
 def key_of(name: str, version: str) -> str:

@@ -140,6 +140,18 @@ def test_log_variables_of_a_stream(server: Nginx):
     assert float(line["run"]) > 0
 
 
+def test_log_variables_of_a_stream_that_ends_with_an_error(server: Nginx):
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = server.request("POST", "/stream", data=b'[1]\n["a"]\n', headers=headers)
+    first, last = answer.text.splitlines()
+    assert first == "[2]"
+    wait_for(lambda: line_of(server, "/stream")["error"], "a line with an error")
+    line = line_of(server, "/stream")
+    assert (line["status"], line["error"]) == (200, json.loads(last)["code"])
+    # the first chunk had a call
+    assert float(line["run"]) > 0
+
+
 def test_log_variables_of_errors(server: Nginx):
     assert server.get("/answer").status_code == 418
     line = line_of(server, "/answer")

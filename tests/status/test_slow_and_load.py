@@ -220,6 +220,7 @@ def test_drain_of_all_workers_over_a_reload(start: Any):
         location /control { webtorch_control; }
         location = /readyz { webtorch_health ready; }
         location = /livez { webtorch_health live; }
+        location = /status { webtorch_status; }
         location = /affine { webtorch_handler app:affine; }
         location /v2 { webtorch_inference_protocol; }
         """,
@@ -238,6 +239,8 @@ def test_drain_of_all_workers_over_a_reload(start: Any):
 
     assert statuses("/readyz") == {503}
     assert "drained by an operator" in server.get("/readyz").text
+    problems = server.get("/status?format=json").json()["problems"]
+    assert problems[0] == "the server is drained by an operator"
     assert statuses("/v2/health/ready") == {400}
     assert statuses("/livez") == {200}
     assert all(server.post("/affine", rows_of(1)).json() == [[3.0]] for _ in range(8))

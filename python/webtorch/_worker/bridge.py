@@ -181,8 +181,11 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
 def ngx_webtorch_py_run_watched(
     handler: int, slot: int, generation: int, rows: int, batch: Any
 ) -> int:
-    with _versions.selecting(batch.sizes[_CHOICE]), watching.watching(batch):
-        _run[handler](slot, generation, rows, batch)
+    token = _versions.selected.set(batch.sizes[_CHOICE])
+    try:
+        watching.run(_run[handler], slot, generation, rows, batch)
+    finally:
+        _versions.selected.reset(token)
     return 0
 
 

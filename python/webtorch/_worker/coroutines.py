@@ -165,16 +165,17 @@ class Loop(threading.Thread):
     def _begin_call(self, batch: Any) -> None:
         if batch.watch & lib.WEBTORCH_WATCH_TRACE:
             # the task copies the context
-            with tracing(batch, True), self._span_of(batch):
+            with tracing(batch), self._span_of(batch):
                 self._begin_traced(batch)
         else:
             self._begin_traced(batch)
 
     def _span_of(self, batch: Any) -> contextlib.AbstractContextManager[object]:
         """Begin the span of a sampled call, which `_end` ends."""
-        if not batch.watch & lib.WEBTORCH_WATCH_SPANS or not spans.is_loaded():
+        span = spans.begin(self._runners[batch.handler].name, batch)
+        if span is None:
             return contextlib.nullcontext()
-        span = self._spans[batch] = spans.CallSpan(self._runners[batch.handler].name, batch)
+        self._spans[batch] = span
         return span
 
     def _begin_traced(self, batch: Any) -> None:

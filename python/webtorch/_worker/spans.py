@@ -1,5 +1,6 @@
 """Spans of calls for OpenTelemetry, if the application has loaded its SDK; it touches cffi."""
 
+import logging
 import sys
 import threading
 import time
@@ -8,6 +9,8 @@ from typing import Any
 from webtorch import _stages, _trace
 from webtorch._native import ffi, lib
 from webtorch._worker.traces import hex_of
+
+log = logging.getLogger("webtorch")
 
 _TAKEN = 64
 """Spans that are taken over from C at once."""
@@ -19,9 +22,22 @@ _CLOCK_AGE = 10_000_000_000
 """Nanoseconds after which the difference of the clocks is measured again."""
 
 
-def is_loaded() -> bool:
-    """Return whether the application has loaded the SDK."""
-    return "opentelemetry.sdk.trace" in sys.modules
+def begin(name: str, batch: Any) -> "CallSpan | None":
+    """Begin the span of a call; None if no request is sampled, or there is no SDK.
+
+    Args:
+        name: Name of the handler, `module:function`.
+        batch: A webtorch_batch_t.
+
+    """
+    if not batch.watch & lib.WEBTORCH_WATCH_SPANS or "opentelemetry.sdk.trace" not in sys.modules:
+        return None
+    # samplers and processors are code of the application, for which no request must fail
+    try:
+        return CallSpan(name, batch)
+    except Exception:
+        log.exception("a span could not begin:")
+        return None
 
 
 class CallSpan:
@@ -83,6 +99,12 @@ class CallSpan:
 
     def end(self) -> None:
         """End the span: the call has returned."""
+        try:
+            self._end()
+        except Exception:
+            log.exception("a span could not end:")
+
+    def _end(self) -> None:
         from opentelemetry.trace import Status, StatusCode
 
         jobs = self._batch.jobs[0 : self._batch.njobs]
@@ -139,21 +161,27 @@ class _Taker:
             self._thread.join(1)
 
     def _run(self) -> None:
-        from opentelemetry import trace
-
         spans = ffi.new("webtorch_trace_span_t[]", _TAKEN)
         while count := lib.ngx_webtorch_spans_take(spans, _TAKEN):
-            tracer = _tracer()
             for index in range(count):
-                found = spans[index]
-                parent = trace.NonRecordingSpan(_context_of(found.trace))
-                span = tracer.start_span(
-                    "webtorch.encode",
-                    context=trace.set_span_in_context(parent),
-                    attributes={"http.response.status_code": found.status},
-                    start_time=_wall(found.begun * 1000),
-                )
-                span.end(_wall(found.ended * 1000))
+                try:
+                    _export(spans[index])
+                except Exception:
+                    log.exception("a span could not be exported:")
+
+
+def _export(found: Any) -> None:
+    """Make a span of a webtorch_trace_span_t."""
+    from opentelemetry import trace
+
+    parent = trace.NonRecordingSpan(_context_of(found.trace))
+    span = _tracer().start_span(
+        "webtorch.encode",
+        context=trace.set_span_in_context(parent),
+        attributes={"http.response.status_code": found.status},
+        start_time=_wall(found.begun * 1000),
+    )
+    span.end(_wall(found.ended * 1000))
 
 
 _taker = _Taker()

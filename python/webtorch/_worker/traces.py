@@ -16,14 +16,18 @@ class Ids:
 
     Args:
         batch: A webtorch_batch_t.
+        is_request: Whether the call is for one request, after which tasks and threads may run on:
+            they are read at once.
 
     """
 
     __slots__ = ("_batch", "_text")
 
-    def __init__(self, batch: Any) -> None:
+    def __init__(self, batch: Any, is_request: bool) -> None:
         self._batch = batch
         self._text: str | None = None
+        if is_request:
+            self()
 
     def __call__(self) -> str:
         """Return the identifiers, joined with commas."""
@@ -57,20 +61,10 @@ def hex_of(identifier: Any) -> str:
 
 
 @contextlib.contextmanager
-def tracing(batch: Any, is_request: bool) -> Iterator[None]:
-    """Let records of `logging` have the traces of a batch.
-
-    Args:
-        batch: A webtorch_batch_t.
-        is_request: Whether the call is for one request, after which tasks and threads may run on.
-
-    """
-    ids = Ids(batch)
-    if is_request:
-        ids()
-    token = _trace.current.set(ids)
+def tracing(batch: Any) -> Iterator[None]:
+    """Let records of `logging` have the trace of a request, the only one of a batch."""
+    token = _trace.current.set(Ids(batch, True))
     try:
         yield
     finally:
         _trace.current.reset(token)
-        ids.close()

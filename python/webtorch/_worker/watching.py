@@ -1,17 +1,22 @@
 """What C wants beside calls: models for logs, traces for Python's logging; it touches cffi."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from webtorch import _trace
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind
 from webtorch._model import Model
 from webtorch._native import ffi, lib
 from webtorch._versions import chosen
 from webtorch._worker import spans
-from webtorch._worker.traces import tracing
+from webtorch._worker.traces import Ids
 from webtorch._worker.versions import models_in
+
+_TRACE = lib.WEBTORCH_WATCH_TRACE
+_SPANS = lib.WEBTORCH_WATCH_SPANS
+_MODELS = lib.WEBTORCH_WATCH_MODELS
 
 runners: dict[int, Any] = {}
 """The runner of each handler, by its number."""
@@ -26,20 +31,37 @@ def prepare() -> None:
         _models_of(number)
 
 
-@contextlib.contextmanager
-def watching(batch: Any) -> Iterator[None]:
-    """Do what C asks for beside the call of a batch, a webtorch_batch_t."""
-    with contextlib.ExitStack() as stack:
-        if batch.watch & lib.WEBTORCH_WATCH_MODELS:
-            stack.callback(write_models, batch)
-        if batch.watch & lib.WEBTORCH_WATCH_TRACE:
-            is_request = runners[batch.handler].handler.kind == Kind.HANDLER
-            stack.enter_context(tracing(batch, is_request))
-            if batch.watch & lib.WEBTORCH_WATCH_SPANS and spans.is_loaded():
-                span = spans.CallSpan(runners[batch.handler].name, batch)
-                stack.callback(span.end)
-                stack.enter_context(span)
-        yield
+def run(call: Callable[..., None], slot: int, generation: int, rows: int, batch: Any) -> None:
+    """Run a batch, a webtorch_batch_t, and do what C asks for beside that.
+
+    Args:
+        call: `run` of the handler's runner, which gets all that follows.
+        slot: Number of the slot.
+        generation: Generation of the slot's buffers.
+        rows: Number of rows.
+        batch: The batch.
+
+    """
+    watch = batch.watch
+    if watch & _TRACE:
+        runner = runners[batch.handler]
+        traces = Ids(batch, runner.handler.kind == Kind.HANDLER)
+        token = _trace.current.set(traces)
+        span = spans.begin(runner.name, batch) if watch & _SPANS else None
+    try:
+        if watch & _SPANS and span:
+            with span:
+                call(slot, generation, rows, batch)
+        else:
+            call(slot, generation, rows, batch)
+    finally:
+        if watch & _TRACE:
+            if span:
+                span.end()
+            _trace.current.reset(token)
+            traces.close()
+        if watch & _MODELS:
+            write_models(batch)
 
 
 def write_models(batch: Any) -> None:
