@@ -105,6 +105,9 @@ typedef struct {
     /* "model=" as far as it has no variables, which C sets before Python
        describes the handler; empty: not set */
     char             model[WEBTORCH_CHOICE_LEN];
+
+    /* it computes copies of requests alone, which C sets before, too */
+    int32_t          shadow;
 } webtorch_schema_t;
 
 

@@ -1785,6 +1785,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->noptional) | 0);  /* check that 'webtorch_schema_t.noptional' is an integer */
   { webtorch_gap_t(*tmp)[32] = &p->gaps; (void)tmp; }
   { char(*tmp)[256] = &p->model; (void)tmp; }
+  (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -5620,6 +5621,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
              _CFFI_OP(_CFFI_OP_NOOP, 176) },
+  { "shadow", offsetof(webtorch_schema_t, shadow),
+              sizeof(((webtorch_schema_t *)0)->shadow),
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5762,21 +5766,21 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_sample_t", 241, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 126, 5 },
   { "$webtorch_schema_t", 242, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 131, 25 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 131, 26 },
   { "$webtorch_server_t", 243, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 156, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 157, 7 },
   { "$webtorch_settings_t", 244, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 163, 11 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 164, 11 },
   { "$webtorch_span_t", 245, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 174, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 175, 3 },
   { "$webtorch_spec_t", 246, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 177, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 178, 5 },
   { "$webtorch_str_t", 251, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 182, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 183, 2 },
   { "$webtorch_text_t", 252, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 184, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 185, 2 },
   { "$webtorch_wanted_t", 253, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 186, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 187, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

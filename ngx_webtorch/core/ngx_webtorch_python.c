@@ -72,6 +72,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memzero(schema, sizeof(webtorch_schema_t));
     ngx_webtorch_python_set_captures(handler, schema);
     ngx_memcpy(schema->model, handler->model.data, handler->model.len);
+    schema->shadow = (handler->shadowed != NULL);
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;

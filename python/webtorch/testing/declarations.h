@@ -169,6 +169,8 @@ typedef struct {
     webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];
 
     char             model[WEBTORCH_CHOICE_LEN];
+
+    int32_t          shadow;
 } webtorch_schema_t;
 
 typedef struct {
