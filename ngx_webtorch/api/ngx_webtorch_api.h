@@ -113,6 +113,8 @@ typedef struct {
     char             device[WEBTORCH_DEVICE_LEN];
     /* webtorch_slow, which C sets before Python describes the handler, too */
     uint32_t         slow;                /* milliseconds; 0: off */
+    /* it computes copies of requests alone, which C sets before, too */
+    int32_t          shadow;
 } webtorch_schema_t;
 
 

@@ -74,6 +74,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memcpy(schema->model, handler->model.data, handler->model.len);
     ngx_memcpy(schema->device, handler->device.data, handler->device.len);
     schema->slow = (uint32_t) handler->slow;
+    schema->shadow = (handler->shadowed != NULL);
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;

@@ -5,10 +5,14 @@
 
 
 /* copies of a location that wait or run in a worker */
-#define NGX_HTTP_WEBTORCH_SHADOW_QUEUE  1024
+#define NGX_HTTP_WEBTORCH_SHADOW_QUEUE  4096
 
-/* ms in which copies are collected for one call */
-#define NGX_HTTP_WEBTORCH_SHADOW_DELAY  20
+/*
+ * ms in which copies are collected for one call.  While a call runs, requests
+ * of mode "auto" take longer: with few calls those are less than one in a
+ * hundred.
+ */
+#define NGX_HTTP_WEBTORCH_SHADOW_DELAY  100
 
 
 static ngx_http_webtorch_shadow_conf_t *ngx_http_webtorch_shadow_get_conf(

@@ -70,6 +70,12 @@ def double(x: Float64[Tensor, "batch 1"]) -> Float64[Tensor, "batch 1"]:
     return 2 * x + 1
 
 
+@webtorch.handler
+async def posted(request):
+    """Post rows of a function that is also a shadow."""
+    return (await double.batched([[3.0]])).tolist()
+
+
 @webtorch.infer
 def large(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 10000"]:
     return x.expand(-1, 10000).contiguous()
@@ -92,6 +98,7 @@ SERVER = (
     location = /some { webtorch_handler app:affine shadow=app:double rate=25.5%; }
     location = /behind { webtorch_handler app:affine shadow=app:gated queue=4; }
     location = /before { webtorch_handler app:gated shadow=app:double mode=thread; }
+    location = /posted { webtorch_handler app:posted; }
     location = /large { webtorch_handler app:large shadow=app:larger; }
     location /v2 { webtorch_inference_protocol; }
 """
@@ -188,6 +195,13 @@ def test_shadow_that_is_done_first(server, gate):
         gate.open()
         assert [answer.result().json() for answer in answers] == [[[3]], [[5]]]
     assert ended(server, "gated", "double", 3, before) == {"agreed": 2, "dropped": 1}
+
+
+def test_rows_of_a_function_that_is_a_shadow(server):
+    before = outcomes(server, "affine", "double")
+    assert server.get("/posted").json() == [[7]]
+    # no copy has the number of these rows
+    assert outcomes(server, "affine", "double") == before
 
 
 def test_large_answers_are_compared_in_threads(server):

@@ -1,17 +1,22 @@
 """webtorch_control: what operators order for models and their versions."""
 
 import base64
+import itertools
 import os
 import signal
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from answers import check_error
 from nginx import wait_for
 from scale import APP, http, infer, put, weight
+from scrape import scrape, value
 
 SERVER = """
     location = /output { webtorch_handler app:output; }
@@ -301,3 +306,96 @@ def test_roll_back_loses_no_request(start, directory, users):
         os.kill(pid, signal.SIGKILL)
     server.start()
     assert weight(server, "/two") == pytest.approx(learned)
+
+
+CANARY = """
+    @webtorch.infer
+    def checked(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+        found = model(x)
+        if (found < 0).any():
+            raise ValueError("the weights are broken")
+        return found
+"""
+
+CANARY_SERVER = """
+    location = /checked {
+        webtorch_handler app:checked model=scale@$canary;
+        add_header Version $canary always;
+    }
+    location = /status { webtorch_status; }
+    location = /ready { webtorch_health ready; }
+    location /control { webtorch_control; }
+"""
+
+SPLIT = """
+    split_clients $arg_id $canary { 10% 2; * ""; }
+"""
+
+
+def test_canary_that_is_broken(start, directory):
+    put(directory, 2, 2)
+    server = start(CANARY_SERVER, APP + CANARY, http=http(directory) + SPLIT, workers=2)
+
+    def ask(number):
+        answer = server.post(f"/checked?id={number}", [[1.0]])
+        return answer.headers.get("Version", ""), answer.status_code
+
+    def failed():
+        samples = scrape(server)
+        return value(samples, "webtorch_requests_total", handler="app:checked", code="500")
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [*pool.map(ask, range(200))]
+        second = sum(version == "2" for version, _ in found)
+        # the hash of the ids decides, not chance
+        assert 0 < second < 100
+        assert {status for _, status in found} == {200}
+
+        save_file({"weight": torch.full((1, 1), -1.0)}, directory / "scale@2/broken.safetensors")
+        (directory / "scale@2/broken.safetensors").chmod(0o644)
+        assert server.post("/control/models/scale/load", {"version": "2"}).ok
+        wait_for(lambda: 500 in dict(pool.map(ask, range(200))).values(), "the broken version")
+        wait_for(
+            lambda: (
+                {version for version, status in pool.map(ask, range(200)) if status != 200} == {"2"}
+            ),
+            "its share, and no other, to fail",
+        )
+
+        # all workers have it: exactly its share fails, and is counted
+        def is_all():
+            before = failed()
+            found = [*pool.map(ask, range(200))]
+            counted = failed() - before
+            assert counted == sum(status == 500 for _, status in found)
+            return Counter(found) == {("", 200): 200 - second, ("2", 500): second}
+
+        wait_for(is_all, "exactly its share to fail")
+        # it is the alarm that tells: the server itself is ready, most requests are served
+        assert server.get("/ready").status_code == 200
+
+        # a roll back while clients go on: none of the others notices
+        stop = threading.Event()
+        noticed = []
+
+        def go_on(first):
+            for number in itertools.count(first, 4):
+                if stop.is_set():
+                    return
+                noticed.append(ask(number % 200))
+
+        clients = [threading.Thread(target=go_on, args=(first,)) for first in range(4)]
+        for client in clients:
+            client.start()
+        wait_for(lambda: ("2", 500) in noticed, "a request that fails")
+        order = {"version": "2", "file": "begin.safetensors"}
+        assert server.post("/control/models/scale/rollback", order).ok
+        wait_for(
+            lambda: {status for _, status in pool.map(ask, range(200))} == {200},
+            "the version of before",
+        )
+        stop.set()
+        for client in clients:
+            client.join()
+        assert set(noticed) <= {("", 200), ("2", 200), ("2", 500)}
+        assert {status for _, status in pool.map(ask, range(200))} == {200}

@@ -54,3 +54,50 @@ def test_alerts_pass_promtool():
         ["promtool", "check", "rules", path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# in five minutes: a version that a tenth of the requests get breaks, a shadow begins to differ
+ALERTS = """
+rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - series: 'webtorch_requests_total{instance="a",handler="app:f",code="200"}'
+        values: '0+100x5 590+90x30'
+      - series: 'webtorch_requests_total{instance="a",handler="app:f",code="500"}'
+        values: '0+0x5 10+10x30'
+      - series: 'webtorch_shadow_requests_total{LABELS,outcome="agreed"}'
+        values: '0+10x5 58+8x30'
+      - series: 'webtorch_shadow_requests_total{LABELS,outcome="differed"}'
+        values: '0+0x5 2+2x30'
+      - series: 'webtorch_shadow_requests_total{LABELS,outcome="dropped"}'
+        values: '0+90x5 540+90x30'
+    alert_rule_test:
+      - eval_time: 5m
+        alertname: WebTorchErrors
+      - eval_time: 15m
+        alertname: WebTorchErrors
+        exp_alerts:
+          - exp_labels: {severity: critical, instance: a, handler: "app:f"}
+            exp_annotations: {summary: "app:f answers 10% with errors"}
+      - eval_time: 5m
+        alertname: WebTorchShadowDiffers
+      - eval_time: 30m
+        alertname: WebTorchShadowDiffers
+        exp_alerts:
+          - exp_labels: {severity: warning, instance: a, handler: "app:f", shadow: "app:g"}
+            exp_annotations: {summary: "app:g disagrees with app:f in 20%"}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="Debian's prometheus is not installed")
+def test_alerts_of_canary_and_shadow(tmp_path):
+    path = tmp_path / "alerts.test.yaml"
+    labels = 'instance="a",handler="app:f",shadow="app:g"'
+    rules = str(MONITORING / "alerts.yaml")
+    path.write_text(ALERTS.replace("LABELS", labels).replace("RULES", rules))
+    done = subprocess.run(
+        ["promtool", "test", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -160,7 +160,8 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
             _coroutines[index] = runner
         elif isinstance(runner, GeneratorRunner):
             _generators.append(runner)
-        elif isinstance(runner, TensorRunner):
+        elif isinstance(runner, TensorRunner) and not schema.shadow:
+            # what is posted with batched does not wait as copies do
             _tensor_runners[index] = runner
     except BaseException as failure:
         return _refuse(text, failure, error, size)

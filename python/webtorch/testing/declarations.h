@@ -181,6 +181,8 @@ typedef struct {
     char             device[WEBTORCH_DEVICE_LEN];
 
     uint32_t         slow;
+
+    int32_t          shadow;
 } webtorch_schema_t;
 
 typedef struct {
