@@ -88,7 +88,8 @@ def test_ndjson(library):
 
 def test_json_before_tensors(library):
     tensors = struct.pack("<6f", *range(6)) + b"\x09\0\0\0red shoes"
-    request = read(library, body=b'{"inputs":[{"name":"x"}]}' + tensors, type=b"application/json")
+    head = json.dumps({"inputs": [{"name": "x", "shape": list(range(60))}]}).encode()
+    request = read(library, body=head + tensors, type=b"application/json")
     assert request.values() == [b"x"]
     request = read(library, body=b'{"a":"x"} {"b":"<script>"}', type=b"application/json")
     assert request.values() == [b"x", b"<script>"]
