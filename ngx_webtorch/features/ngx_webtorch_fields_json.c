@@ -2,6 +2,7 @@
 /* Fields of JSON and NDJSON. */
 
 #include "ngx_webtorch_fields_json.h"
+#include "ngx_webtorch_charset.h"
 #include "ngx_webtorch_fields_graphql.h"
 
 #include <string.h>
@@ -9,6 +10,9 @@
 
 /* bytes of a bare word that can be "true", "null", "NaN" or a number */
 #define NGX_WEBTORCH_JSON_WORD  32
+
+/* bytes after a document that are looked at; there may be many documents */
+#define NGX_WEBTORCH_JSON_LOOK  64
 
 
 typedef enum {
@@ -188,6 +192,8 @@ ngx_webtorch_json_open(ngx_webtorch_json_t *json, int object)
 static void
 ngx_webtorch_json_close(ngx_webtorch_json_t *json, int object)
 {
+    size_t  len;
+
     json->p++;
 
     /* a comma before the end is accepted by some parsers */
@@ -209,6 +215,17 @@ ngx_webtorch_json_close(ngx_webtorch_json_t *json, int object)
     }
 
     ngx_webtorch_json_after(json);
+
+    /* the inference protocol has tensors after its JSON */
+
+    if (json->fields && json->depth == 0 && json->p < json->last) {
+        len = (size_t) (json->last - json->p);
+        len = (len < NGX_WEBTORCH_JSON_LOOK) ? len : NGX_WEBTORCH_JSON_LOOK;
+
+        if (!ngx_webtorch_charset_is_text(json->p, len)) {
+            json->p = json->last;
+        }
+    }
 }
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 import zlib
 from base64 import b64encode
 from urllib.parse import quote_plus
@@ -83,6 +84,15 @@ def test_ndjson(library):
     request = read(library, body=b'{"a":"x"}\n{"a":"y"}\n', type=b"application/x-ndjson")
     assert request.values() == [b"x", b"y"]
     assert not request.odd
+
+
+def test_json_before_tensors(library):
+    tensors = struct.pack("<6f", *range(6)) + b"\x09\0\0\0red shoes"
+    head = json.dumps({"inputs": [{"name": "x", "shape": list(range(60))}]}).encode()
+    request = read(library, body=head + tensors, type=b"application/json")
+    assert request.values() == [b"x"]
+    request = read(library, body=b'{"a":"x"} {"b":"<script>"}', type=b"application/json")
+    assert request.values() == [b"x", b"<script>"]
 
 
 def test_json_duplicate_keys_are_all_read(library):

@@ -1,19 +1,19 @@
 """Detectors of intrusions and floods, for `webtorch_access` and for any other handler.
 
-    classifier = PayloadClassifier.pretrained()
+    classifier = FieldClassifier.pretrained()
 
     @webtorch.infer
     def score(
-        tokens: Int32[Tensor, "batch 5 tokens"], segments: Int64[Tensor, "batch tokens"]
-    ) -> Float32[Tensor, "batch 1"]:
-        return classifier(tokens, segments)
+        numbers: Int32[Tensor, "batch n"], windows: Int64[Tensor, "batch n"]
+    ) -> tuple[Float32[Tensor, "batch 1"], Int64[Tensor, "batch 1"], UInt8[Tensor, "batch 8"]]:
+        return classifier(numbers, windows)
 
-`PayloadClassifier` detects attacks by the payload of a request, `FieldClassifier` by all of its
-fields, with headers, cookies and structured bodies, `Anomaly` requests that are new to a site, and
-`FloodDetector` the clients of a flood. They are modules of PyTorch, and their inputs are features
-that nginx computes. `Payloads` are these features of requests, and `Recent` keeps the last ones.
-`corpus` and `table` have labelled requests, from which `python -m webtorch.detect` trains a
-`PayloadClassifier`.
+`FieldClassifier` detects attacks by all fields of a request, with headers, cookies and structured
+bodies, `PayloadClassifier` by its path and parameters alone, `Anomaly` requests that are new to a
+site, and `FloodDetector` the clients of a flood. They are modules of PyTorch, and their inputs are
+features that nginx computes. `RecentFields` and `Recent` keep the last requests, for labels.
+`Payloads` are features of requests for the latter, `corpus` and `table` have labelled requests,
+from which `python -m webtorch.detect` trains a `PayloadClassifier`.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from webtorch.detect._flood import FloodDetector
     from webtorch.detect._payload import PayloadClassifier
     from webtorch.detect._payloads import Payloads
-    from webtorch.detect._recent import Recent
+    from webtorch.detect._recent import Recent, RecentFields
 else:
     # imported when they are first used, as in the package itself
     _MODULES = {
@@ -34,6 +34,7 @@ else:
         "PayloadClassifier": "_payload",
         "Payloads": "_payloads",
         "Recent": "_recent",
+        "RecentFields": "_recent",
     }
 
     def __getattr__(name):
@@ -58,4 +59,5 @@ __all__ = [
     "PayloadClassifier",
     "Payloads",
     "Recent",
+    "RecentFields",
 ]

@@ -22,13 +22,14 @@ KIND_BYTES = 8
 
 _HIDDEN = 32
 _BIAS = -6.0  # requests have many windows, and few of them are attacks
+_SAMPLE = ("numbers", "windows", "labels")
 _LARGE = 30.0  # greatest logit of a window, so that sums of exponentials fit in float32
 
 
 class FieldClassifier(nn.Module):
     """Scores requests by the probability that one of their fields is an attack.
 
-        classifier = FieldClassifier.pretrained(Path("weights.safetensors"))
+        classifier = FieldClassifier.pretrained()
         score, window, kind = classifier(numbers, windows)
 
     A request is a row of numbers, each of which is in a window of a field, see the features
@@ -36,6 +37,9 @@ class FieldClassifier(nn.Module):
     output of a layer of 32 units. The logit of a request is about that of its worst window (the log
     of a sum of exponentials, as in multiple-instance learning). Of the million numbers only those
     in `known` have weights; all others count as nothing.
+
+    The shipped weights can be used on sites that they have not seen, see docs/detect.md for what
+    they detect there and what they deny.
 
     Labels are float32 `[batch]`, 1 for attacks.
 
@@ -51,6 +55,8 @@ class FieldClassifier(nn.Module):
     index: Tensor
     names: Tensor
     shift: Tensor
+    sample: tuple[Tensor, Tensor, Tensor]
+    """Numbers, windows and labels of other requests, for `rehearsal`; empty if there are none."""
 
     def __init__(self, known: Tensor, kinds: tuple[str, ...] = KINDS) -> None:
         super().__init__()
@@ -70,35 +76,45 @@ class FieldClassifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(_HIDDEN))
         self.out = nn.Linear(_HIDDEN, 1 + len(kinds))
         self.register_buffer("shift", torch.zeros(()))
+        nothing = torch.zeros(0, 1, dtype=torch.int32)
+        self.sample = (nothing, nothing.long(), torch.zeros(0))
         with torch.no_grad():
             self.table[1:, 1:].normal_(std=0.05)
             self.out.bias.zero_()
             self.out.bias[0] = _BIAS
 
     @classmethod
-    def pretrained(cls, path: Path) -> "FieldClassifier":
-        """Return a classifier with weights from a file of `save`.
+    def pretrained(cls, path: Path | None = None) -> "FieldClassifier":
+        """Return a classifier with weights.
+
+        Args:
+            path: A file of `save`; by default the one that is shipped.
 
         Raises:
             OSError: The file cannot be read.
             ValueError: It has no weights of a classifier.
 
         """
+        path = path or Path(__file__).with_name("fields.safetensors")
         with safe_open(path, "pt") as file:
             kinds = (file.metadata() or {}).get("kinds", "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         known = tensors.pop("known", None)
         if known is None or not kinds:
             raise ValueError(f"{path} has no weights of a FieldClassifier")
+        sample = [tensors.pop(f"sample.{name}", None) for name in _SAMPLE]
         classifier = cls(known, tuple(kinds.split()))
         try:
             classifier.load_state_dict({name: each.float() for name, each in tensors.items()})
         except RuntimeError as error:
             raise ValueError(f"{path} has no weights of a FieldClassifier: {error}") from None
+        numbers, windows, labels = sample
+        if numbers is not None and windows is not None and labels is not None:
+            classifier.sample = (numbers, windows.long(), labels.float())
         return classifier
 
     def save(self, path: Path, about: dict[str, str] | None = None) -> None:
-        """Write the weights as a safetensors file.
+        """Write the weights as a safetensors file, and the sample.
 
         Args:
             path: The file.
@@ -112,6 +128,10 @@ class FieldClassifier(nn.Module):
         tensors = {name: each.detach() for name, each in self.state_dict().items()}
         tensors["table"] = tensors["table"].half()
         tensors["known"] = self.known
+        numbers, windows, labels = self.sample
+        if len(labels):
+            each = (numbers, windows.short(), labels.to(torch.uint8))
+            tensors.update(zip((f"sample.{name}" for name in _SAMPLE), each, strict=True))
         save_file(tensors, path, {**(about or {}), "kinds": " ".join(self.kinds)})
         path.chmod(0o644)  # workers of another user read it
 
@@ -180,6 +200,16 @@ class FieldClassifier(nn.Module):
             worst = _worst(found[:, 0].detach(), owners, len(numbers))
             loss = loss + 0.1 * cross_entropy(found[worst, 1:], kinds, ignore_index=-1)
         return loss
+
+    def rehearsal(self) -> Tensor:
+        """Return the loss of the sample, a scalar, 0 if there is none.
+
+        The sample of the shipped weights is of generated requests. With its loss beside that of a
+        request that an operator has labelled, a step changes what is specific to this request, not
+        what it has in common with others.
+        """
+        numbers, windows, labels = self.sample
+        return self.loss(numbers, windows, labels) if len(labels) else torch.zeros(())
 
     def _windows(self, numbers: Tensor, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs of all windows of a batch, the row of each, and where it begins."""

@@ -1,4 +1,4 @@
-"""The payloads of the last requests, found by their ids."""
+"""The features of the last requests, found by their ids."""
 
 import re
 
@@ -10,7 +10,33 @@ from webtorch.detect._payloads import Payloads
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 
 
-class Recent(nn.Module):
+class _Slots(nn.Module):
+    """Keeps the ids of requests, each in the slot that it selects; a newer one replaces it."""
+
+    ids: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("ids", torch.zeros(size, 16, dtype=torch.uint8))
+
+    def _slots(self, ids: Tensor) -> Tensor:
+        """Return the slots of requests, int64 `[batch]`; ids are random."""
+        digits = ids[:, :4].long()
+        number = digits[:, 0] << 24 | digits[:, 1] << 16 | digits[:, 2] << 8 | digits[:, 3]
+        return number % self.ids.shape[0]
+
+    def _find(self, ids: list[str]) -> tuple[Tensor, Tensor]:
+        """Return the slots of the requests that are there, and True for these."""
+        if not all(_ID.fullmatch(each) for each in ids):
+            raise ValueError("an id has 32 hexadecimal digits, as $request_id has")
+        wanted = torch.tensor([list(bytes.fromhex(each)) for each in ids], dtype=torch.uint8)
+        wanted = wanted.view(-1, 16)
+        slots = self._slots(wanted)
+        known = (self.ids[slots] == wanted).all(1) & (wanted != 0).any(1)  # no id is 0
+        return slots[known], known
+
+
+class Recent(_Slots):
     """Keeps the payloads of the last requests, so that an operator can label a request by its id.
 
         recent = webtorch.Model("recent", Recent())
@@ -28,14 +54,12 @@ class Recent(nn.Module):
 
     """
 
-    ids: Tensor
     tokens: Tensor
     segments: Tensor
     names: Tensor
 
     def __init__(self, size: int = 4096, tokens: int = 256) -> None:
-        super().__init__()
-        self.register_buffer("ids", torch.zeros(size, 16, dtype=torch.uint8))
+        super().__init__(size)
         self.register_buffer("tokens", torch.zeros(size, 5, tokens, dtype=torch.int32))
         self.register_buffer("segments", torch.zeros(size, tokens, dtype=torch.uint8))
         self.register_buffer("names", torch.zeros(size, 3, 64, dtype=torch.int32))
@@ -68,18 +92,82 @@ class Recent(nn.Module):
             ValueError: An id does not have 32 hexadecimal digits.
 
         """
-        if not all(_ID.fullmatch(each) for each in ids):
-            raise ValueError("an id has 32 hexadecimal digits, as $request_id has")
-        wanted = torch.tensor([list(bytes.fromhex(each)) for each in ids], dtype=torch.uint8)
-        wanted = wanted.view(-1, 16)
-        slots = self._slots(wanted)
-        known = (self.ids[slots] == wanted).all(1) & (wanted != 0).any(1)  # no id is 0
-        slots = slots[known]
+        slots, known = self._find(ids)
         segments = self.segments[slots].long()
         return Payloads(self.tokens[slots], segments, self.names[slots]), known
 
-    def _slots(self, ids: Tensor) -> Tensor:
-        """Return the slots of requests, int64 `[batch]`; ids are random."""
-        digits = ids[:, :4].long()
-        number = digits[:, 0] << 24 | digits[:, 1] << 16 | digits[:, 2] << 8 | digits[:, 3]
-        return number % self.ids.shape[0]
+
+class RecentFields(_Slots):
+    """Keeps the fields of the last requests, as numbers, so that an operator can label them.
+
+        recent = webtorch.Model("recent", RecentFields())
+        recent.module.add(id, numbers, windows)
+        numbers, windows, known = recent.module.find(["9f86d081884c7d659a2feaa0c55ad015"])
+
+    It is to `FieldClassifier` what `Recent` is to `PayloadClassifier`. Each request takes 6 KB, in
+    which a longer one is cut.
+
+    Args:
+        size: Number of slots; by default 4096.
+        numbers: Numbers of a request, as the feature has them; by default 1024.
+
+    """
+
+    numbers: Tensor
+    windows: Tensor
+
+    def __init__(self, size: int = 4096, numbers: int = 1024) -> None:
+        super().__init__(size)
+        self.register_buffer("numbers", torch.zeros(size, numbers, dtype=torch.int32))
+        self.register_buffer("windows", torch.zeros(size, numbers, dtype=torch.int16))
+
+    @torch.no_grad()
+    def add(self, id: Tensor, numbers: Tensor, windows: Tensor) -> None:
+        """Keep requests.
+
+        Args:
+            id: The feature `id`, uint8 `[batch, 16]`.
+            numbers: The feature `numbers` of the same requests, int32 `[batch, numbers]`.
+            windows: The feature `windows`, int64 `[batch, numbers]`.
+
+        """
+        slots = self._slots(id)
+        self.numbers[slots] = numbers
+        self.windows[slots] = windows.short()
+        self.ids[slots] = id
+
+    def find(self, ids: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Find requests by their ids.
+
+        Args:
+            ids: Values of nginx's `$request_id`, 32 hexadecimal digits.
+
+        Returns:
+            The numbers and windows of the requests that are found, int32 and int64
+            `[found, numbers]`, and bool `[len(ids)]`, True for these.
+
+        Raises:
+            ValueError: An id does not have 32 hexadecimal digits.
+
+        """
+        slots, known = self._find(ids)
+        return self.numbers[slots], self.windows[slots].long(), known
+
+    def others(self, numbers: Tensor, count: int = 64) -> tuple[Tensor, Tensor]:
+        """Return some requests that are unlike the given ones.
+
+        Args:
+            numbers: Numbers of requests, int32 `[batch, numbers]`.
+            count: How many are returned at most.
+
+        Returns:
+            Numbers and windows, int32 and int64 `[others, numbers]`. Of each, more than a tenth of
+            the numbers is in none of the given ones.
+
+        """
+        kept = self.ids.any(1).nonzero().squeeze(1)
+        slots = kept[torch.randperm(len(kept))[:count]]
+        some = self.numbers[slots]
+        strange = ((some != 0) & ~torch.isin(some, numbers)).sum(1)
+        slots = slots[strange > (some != 0).sum(1) / 10]
+        return self.numbers[slots], self.windows[slots].long()

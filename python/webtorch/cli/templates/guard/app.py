@@ -1,17 +1,17 @@
-"""Denies attacks by the payload of requests, before the site sees them."""
+"""Denies attacks by all fields of a request, before the site sees them."""
 
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 import webtorch
-from webtorch.detect import PayloadClassifier
+from webtorch.detect import FieldClassifier
 
-guard = webtorch.Model("guard", PayloadClassifier.pretrained())
+guard = webtorch.Model("guard", FieldClassifier.pretrained())
 
 
 @webtorch.infer
 def score(
-    tokens: Int32[Tensor, "batch 5 tokens"], segments: Int64[Tensor, "batch tokens"]
-) -> Float32[Tensor, "batch 1"]:
-    """Score each request by the probability of an attack."""
-    return guard(tokens, segments)
+    numbers: Int32[Tensor, "batch n"], windows: Int64[Tensor, "batch n"]
+) -> tuple[Float32[Tensor, "batch 1"], Int64[Tensor, "batch 1"], UInt8[Tensor, "batch 8"]]:
+    """Score each request by the probability of an attack, and tell where and what it would be."""
+    return guard(numbers, windows)
