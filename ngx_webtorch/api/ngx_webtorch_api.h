@@ -111,8 +111,10 @@ typedef struct {
     /* what "webtorch_device" says, which C sets before Python describes the
        handler, then the device that it runs on; empty: the CPU */
     char             device[WEBTORCH_DEVICE_LEN];
+
     /* webtorch_slow, which C sets before Python describes the handler, too */
     uint32_t         slow;                /* milliseconds; 0: off */
+
     /* it computes copies of requests alone, which C sets before, too */
     int32_t          shadow;
 } webtorch_schema_t;

@@ -61,7 +61,8 @@ def test_imports_of_zone():
 
 def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
-    modules = ("bridge", "cells", "coroutines", "failures", "generator_runner", "life_runner")
-    modules += ("loading", "log", "open_runner", "policies", "posting", "replies")
-    modules += ("request_runner", "requests", "tensor_runner", "versions")
+    modules = ("bridge", "cells", "coroutines", "device_runner", "draining", "failures")
+    modules += ("generator_runner", "life_runner", "loading", "log", "open_runner", "peers")
+    modules += ("policies", "posting", "replies", "request_runner", "requests", "spans")
+    modules += ("tensor_runner", "traces", "versions", "watching")
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}
