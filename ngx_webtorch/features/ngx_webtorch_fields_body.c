@@ -44,6 +44,7 @@ ngx_webtorch_fields_init(ngx_webtorch_fields_t *fields,
     fields->count = 0;
     fields->numbers = 0;
     fields->nested = 0;
+    fields->json_len = 0;
     fields->name_len = 0;
 }
 
@@ -54,7 +55,7 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *received)
 {
     size_t                name;
-    ngx_webtorch_part_t   body;
+    ngx_webtorch_part_t   body, head;
     ngx_webtorch_type_e   told, seen;
     const unsigned char  *p;
 
@@ -77,7 +78,13 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         goto done;
     }
 
-    seen = ngx_webtorch_content_look(&body);
+    head = body;
+
+    if (fields->json_len && fields->json_len < body.len) {
+        head.len = fields->json_len;
+    }
+
+    seen = ngx_webtorch_content_look(&head);
 
     if (told != NGX_WEBTORCH_TYPE_NONE && told != seen
         && told != NGX_WEBTORCH_TYPE_TEXT && told != NGX_WEBTORCH_TYPE_GRAPHQL)

@@ -10,6 +10,9 @@
 #define NGX_WEBTORCH_MAX_BASIC   1024
 #define NGX_WEBTORCH_MAX_HEADER  64
 
+/* of a length in a header */
+#define NGX_WEBTORCH_MAX_DIGITS  10
+
 
 static int ngx_webtorch_header_is(const ngx_webtorch_part_t *name,
     const char *const *names, size_t n);
@@ -17,6 +20,7 @@ static void ngx_webtorch_header_cookies(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
 static int ngx_webtorch_header_basic(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
+static size_t ngx_webtorch_header_number(const ngx_webtorch_part_t *value);
 static void ngx_webtorch_header_address(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
 
@@ -46,6 +50,7 @@ ngx_webtorch_fields_header(ngx_webtorch_fields_t *fields,
     static const char *const  authorization[] = {
         "authorization", "proxy-authorization"
     };
+    static const char *const  json_len[] = { "inference-header-content-length" };
 
     if (value->len == 0
         || ngx_webtorch_header_is(name, ngx_webtorch_headers_skipped,
@@ -58,6 +63,10 @@ ngx_webtorch_fields_header(ngx_webtorch_fields_t *fields,
     if (ngx_webtorch_header_is(name, cookie, 1)) {
         ngx_webtorch_header_cookies(fields, value);
         return;
+    }
+
+    if (ngx_webtorch_header_is(name, json_len, 1)) {
+        fields->json_len = ngx_webtorch_header_number(value);
     }
 
     len = (name->len < sizeof(lower)) ? name->len : sizeof(lower);
@@ -223,6 +232,32 @@ ngx_webtorch_header_basic(ngx_webtorch_fields_t *fields,
     }
 
     return 1;
+}
+
+
+/* 0: it is not a number */
+
+static size_t
+ngx_webtorch_header_number(const ngx_webtorch_part_t *value)
+{
+    size_t  i, n;
+
+    if (value->len > NGX_WEBTORCH_MAX_DIGITS) {
+        return 0;
+    }
+
+    n = 0;
+
+    for (i = 0; i < value->len; i++) {
+
+        if (value->data[i] < '0' || value->data[i] > '9') {
+            return 0;
+        }
+
+        n = 10 * n + (size_t) (value->data[i] - '0');
+    }
+
+    return n;
 }
 
 

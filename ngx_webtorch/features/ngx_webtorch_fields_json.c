@@ -11,7 +11,7 @@
 /* bytes of a bare word that can be "true", "null", "NaN" or a number */
 #define NGX_WEBTORCH_JSON_WORD  32
 
-/* bytes after a document that are looked at; there may be many documents */
+/* bytes after a document that are looked at */
 #define NGX_WEBTORCH_JSON_LOOK  64
 
 
@@ -26,6 +26,7 @@ typedef enum {
 typedef struct {
     ngx_webtorch_fields_t      *fields;
     ngx_webtorch_place_e        place;
+    const unsigned char        *begin;
     const unsigned char        *p;
     const unsigned char        *last;
     ngx_webtorch_json_state_e   state;
@@ -59,6 +60,7 @@ ngx_webtorch_fields_json(ngx_webtorch_fields_t *fields,
 
     json.fields = fields;
     json.place = place;
+    json.begin = data;
     json.p = data;
     json.last = data + len;
     json.state = NGX_WEBTORCH_JSON_VALUE;
@@ -88,6 +90,7 @@ ngx_webtorch_json_is_valid(const unsigned char *data, size_t len)
     ngx_webtorch_json_t  json;
 
     json.fields = NULL;
+    json.begin = data;
     json.p = data;
     json.last = data + len;
     json.state = NGX_WEBTORCH_JSON_VALUE;
@@ -216,9 +219,14 @@ ngx_webtorch_json_close(ngx_webtorch_json_t *json, int object)
 
     ngx_webtorch_json_after(json);
 
-    /* the inference protocol has tensors after its JSON */
+    /*
+     * Tensors of the inference protocol follow.  Without its header, or where
+     * text follows, an application may read what comes as another document.
+     */
 
-    if (json->fields && json->depth == 0 && json->p < json->last) {
+    if (json->fields && json->depth == 0 && json->p < json->last
+        && json->fields->json_len == (size_t) (json->p - json->begin))
+    {
         len = (size_t) (json->last - json->p);
         len = (len < NGX_WEBTORCH_JSON_LOOK) ? len : NGX_WEBTORCH_JSON_LOOK;
 

@@ -56,6 +56,8 @@ static void ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
 static void ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     const ngx_webtorch_field_t *field);
 static int ngx_webtorch_window_repeats(ngx_webtorch_windows_t *windows);
+static int ngx_webtorch_window_is_at(const ngx_webtorch_windows_t *windows,
+    uint32_t place);
 static uint32_t ngx_webtorch_window_context(
     const ngx_webtorch_windows_t *windows, const ngx_webtorch_field_t *field,
     int32_t *numbers);
@@ -365,14 +367,46 @@ ngx_webtorch_window_repeats(ngx_webtorch_windows_t *windows)
     n = (n < NGX_WEBTORCH_WINDOW_HASHES) ? n : NGX_WEBTORCH_WINDOW_HASHES;
 
     for (i = 0; i < n; i++) {
-        if (windows->hashes[i] == hash) {
+        if (windows->hashes[i] == hash
+            && ngx_webtorch_window_is_at(windows, windows->places[i]))
+        {
             return 1;
         }
     }
 
-    windows->hashes[windows->nhashes++ % NGX_WEBTORCH_WINDOW_HASHES] = hash;
+    i = windows->nhashes++ % NGX_WEBTORCH_WINDOW_HASHES;
+
+    windows->hashes[i] = hash;
+    windows->places[i] = windows->count;
 
     return 0;
+}
+
+
+/* a client can find windows with the same hash */
+
+static int
+ngx_webtorch_window_is_at(const ngx_webtorch_windows_t *windows,
+    uint32_t place)
+{
+    uint32_t                            i;
+    const ngx_webtorch_window_token_t  *token;
+
+    for (i = 0; i < windows->ntokens; i++) {
+        token = &windows->tokens[i];
+
+        if (token->nnumbers > windows->count - place
+            || memcmp(windows->numbers + place, token->numbers,
+                      token->nnumbers * sizeof(int32_t))
+               != 0)
+        {
+            return 0;
+        }
+
+        place += token->nnumbers;
+    }
+
+    return 1;
 }
 
 

@@ -59,9 +59,10 @@ typedef struct {
     /* not all fields are in the rows */
     uint32_t                      full;
 
-    /* of the last windows of the field */
+    /* of the last windows of the field, and where their numbers are */
     uint32_t                      nhashes;
     uint32_t                      hashes[NGX_WEBTORCH_WINDOW_HASHES];
+    uint32_t                      places[NGX_WEBTORCH_WINDOW_HASHES];
 
     uint32_t                      ntokens;
     ngx_webtorch_window_token_t   tokens[NGX_WEBTORCH_WINDOW_TOKENS];

@@ -87,11 +87,22 @@ def test_ndjson(library):
 
 
 def test_json_before_tensors(library):
+    """The inference protocol has them, and says so; otherwise another document may follow."""
     tensors = struct.pack("<6f", *range(6)) + b"\x09\0\0\0red shoes"
-    head = json.dumps({"inputs": [{"name": "x", "shape": list(range(60))}]}).encode()
-    request = read(library, body=head + tensors, type=b"application/json")
-    assert request.values() == [b"x"]
-    request = read(library, body=b'{"a":"x"} {"b":"<script>"}', type=b"application/json")
+    kind, header = b"application/json", b"Inference-Header-Content-Length"
+    for size in 1, 60:
+        head = json.dumps({"inputs": [{"name": "x", "shape": [*range(size)]}]}).encode()
+        length = header, str(len(head)).encode()
+        request = read(library, headers=(length,), body=head + tensors, type=kind)
+        assert request.values() == [b"x"]
+        assert not request.odd
+
+    attack = b'\n{"x":"\xff\xff\xff\xff\xff","q":"<script>"}'
+    for headers in (), ((header, b"7"),), ((header, b"+7"),):
+        request = read(library, headers=headers, body=head + attack, type=kind)
+        assert b"<script>" in request.values()
+    text = b'{"a":"x"} {"b":"<script>"}'
+    request = read(library, headers=((header, b"9"),), body=text, type=kind)
     assert request.values() == [b"x", b"<script>"]
 
 

@@ -72,6 +72,7 @@ class RawWindows(ctypes.Structure):
         ("full", ctypes.c_uint32),
         ("nhashes", ctypes.c_uint32),
         ("hashes", ctypes.c_uint32 * 32),
+        ("places", ctypes.c_uint32 * 32),
         ("ntokens", ctypes.c_uint32),
         ("tokens", ctypes.c_uint32 * (24 * 12)),
     )
@@ -92,6 +93,7 @@ class Reader(ctypes.Structure):
         ("count", ctypes.c_uint32),
         ("numbers", ctypes.c_uint32),
         ("nested", ctypes.c_uint32),
+        ("json_len", ctypes.c_size_t),
         ("name_len", ctypes.c_size_t),
         ("memory", ctypes.c_ubyte * (256 + 4 * 4096)),
     )
