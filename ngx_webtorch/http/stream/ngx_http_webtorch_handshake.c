@@ -18,7 +18,8 @@ static ngx_uint_t ngx_http_webtorch_handshake_has_token(ngx_str_t *value,
     const char *token);
 static ngx_uint_t ngx_http_webtorch_handshake_next(ngx_str_t *list,
     u_char separator, ngx_str_t *item);
-static ngx_uint_t ngx_http_webtorch_handshake_offer(ngx_str_t *offer);
+static ngx_uint_t ngx_http_webtorch_handshake_offer(ngx_str_t *offer,
+    ngx_uint_t *told);
 static ngx_uint_t ngx_http_webtorch_handshake_bits(ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_handshake_add_extension(
     ngx_http_request_t *r, ngx_http_webtorch_handshake_t *handshake);
@@ -212,7 +213,8 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
     while (handshake->window == 0
            && ngx_http_webtorch_handshake_next(&offers, ',', &offer))
     {
-        handshake->window = ngx_http_webtorch_handshake_offer(&offer);
+        handshake->window = ngx_http_webtorch_handshake_offer(&offer,
+                                                        &handshake->told);
     }
 
     return NGX_OK;
@@ -220,12 +222,13 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
 
 
 /*
- * Returns the bits of the window that the client lets the server use; 0: it is
- * another extension, or a parameter is unknown, wrong or there twice.
+ * Returns the bits of the window that the client lets the server use, and
+ * whether it has told them; 0: it is another extension, or a parameter is
+ * unknown, wrong or there twice.
  */
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_offer(ngx_str_t *offer)
+ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *told)
 {
     u_char      *p;
     ngx_str_t    item, value;
@@ -285,6 +288,8 @@ ngx_http_webtorch_handshake_offer(ngx_str_t *offer)
             window = bits;
         }
     }
+
+    *told = (seen >> 3) & 1;
 
     return window;
 }
@@ -391,7 +396,9 @@ ngx_http_webtorch_handshake_add_extension(ngx_http_request_t *r,
 
     p = ngx_cpymem(value.data, text, sizeof(text) - 1);
 
-    if (handshake->window < NGX_WEBTORCH_DEFLATE_MAX_BITS) {
+    /* RFC 7692, 7.1.2.1: an offer with bits is accepted by an answer with them */
+
+    if (handshake->told) {
         p = ngx_sprintf(p, "; server_max_window_bits=%ui", handshake->window);
     }
 

@@ -305,7 +305,7 @@ ngx_int_t
 ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
 {
     ngx_int_t   rc;
-    ngx_uint_t  done;
+    ngx_uint_t  done, window;
 
     if (!st->resumed) {
         return NGX_OK;
@@ -319,7 +319,15 @@ ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
         return NGX_OK;
     }
 
+    /* not compressed: others wait for the record's mutex */
+
+    window = st->window;
+    st->window = 0;
+
     rc = ngx_http_webtorch_stream_replay_answers(st);
+
+    st->window = window;
+
     done = ngx_webtorch_record_done(&st->claim) || st->claim.record->closed;
 
     ngx_webtorch_record_unlock(&st->claim);
