@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+import webtorch.detect
 from fields import row
 from webtorch.detect import FieldClassifier
 
@@ -154,6 +155,20 @@ def test_weights_are_kept_in_files(trained, library, tmp_path):
 
     for wrong in ({"bias": torch.zeros(3)}, {"known": torch.ones(1, dtype=torch.int32)}):
         save_file(wrong, path, {"kinds": "sqli"})
+        with pytest.raises(ValueError, match="no weights of a FieldClassifier"):
+            FieldClassifier.pretrained(path)
+    tensors = load_file(shipped := Path(webtorch.detect.__file__).with_name("fields.safetensors"))
+    assert FieldClassifier.pretrained(shipped)
+    for name, wrong in (
+        ("known", tensors["known"] - 10),
+        ("known", tensors["known"].to(torch.int64) << 20),
+        ("sample.labels", torch.zeros(3)),
+    ):
+        save_file(tensors | {name: wrong}, path, {"kinds": "sqli"})
+        with pytest.raises(ValueError, match="no weights of a FieldClassifier"):
+            FieldClassifier.pretrained(path)
+    for content in b"", b"PK\3\4 a file of torch.save", b"\xff" * 100:
+        path.write_bytes(content)
         with pytest.raises(ValueError, match="no weights of a FieldClassifier"):
             FieldClassifier.pretrained(path)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding_bag
@@ -96,20 +96,26 @@ class FieldClassifier(nn.Module):
 
         """
         path = path or Path(__file__).with_name("fields.safetensors")
-        with safe_open(path, "pt") as file:
-            kinds = (file.metadata() or {}).get("kinds", "")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        known = tensors.pop("known", None)
-        if known is None or not kinds:
-            raise ValueError(f"{path} has no weights of a FieldClassifier")
-        sample = [tensors.pop(f"sample.{name}", None) for name in _SAMPLE]
-        classifier = cls(known, tuple(kinds.split()))
         try:
-            classifier.load_state_dict({name: each.float() for name, each in tensors.items()})
-        except RuntimeError as error:
+            return cls._read(path)
+        except (SafetensorError, LookupError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} has no weights of a FieldClassifier: {error}") from None
+
+    @classmethod
+    def _read(cls, path: Path) -> "FieldClassifier":
+        with safe_open(path, "pt") as file:
+            kinds = (file.metadata() or {})["kinds"].split()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        known = tensors.pop("known")
+        if not kinds or (known < 0).any():
+            raise ValueError("numbers that are known are not positive, or there are no kinds")
+        sample = [tensors.pop(f"sample.{name}", None) for name in _SAMPLE]
+        classifier = cls(known, tuple(kinds))
+        classifier.load_state_dict({name: each.float() for name, each in tensors.items()})
         numbers, windows, labels = sample
         if numbers is not None and windows is not None and labels is not None:
+            if numbers.shape != windows.shape or labels.shape != numbers.shape[:1]:
+                raise ValueError("tensors of the sample differ in rows")
             classifier.sample = (numbers, windows.long(), labels.float())
         return classifier
 
@@ -176,7 +182,7 @@ class FieldClassifier(nn.Module):
             rows = self.table[self.index[numbers.reshape(-1).long()].long()].detach()
             rows.requires_grad_(True)
             owners = windows.reshape(-1)
-            sums = torch.zeros(int(owners.max()) + 1, rows.shape[1]).index_add(0, owners, rows)
+            sums = rows.new_zeros(int(owners.max()) + 1, rows.shape[1]).index_add(0, owners, rows)
             logits = self._layer(sums)[:, 0]
             (gradient,) = torch.autograd.grad(logits.sum(), rows)
         return logits.detach() - self.shift, (gradient * rows.detach()).sum(1)
@@ -208,13 +214,13 @@ class FieldClassifier(nn.Module):
         request that an operator has labelled, a step changes what is specific to this request, not
         what it has in common with others.
         """
-        numbers, windows, labels = self.sample
-        return self.loss(numbers, windows, labels) if len(labels) else torch.zeros(())
+        numbers, windows, labels = (each.to(self.table.device) for each in self.sample)
+        return self.loss(numbers, windows, labels) if len(labels) else self.shift.new_zeros(())
 
     def _windows(self, numbers: Tensor, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs of all windows of a batch, the row of each, and where it begins."""
         batch, size = numbers.shape
-        change = torch.ones(batch, size, dtype=torch.bool)
+        change = torch.ones(batch, size, dtype=torch.bool, device=numbers.device)
         change[:, 1:] = windows[:, 1:] != windows[:, :-1]
         begins = change.view(-1).nonzero().squeeze(1)
         known = self.index.index_select(0, numbers.reshape(-1))
@@ -229,12 +235,14 @@ class FieldClassifier(nn.Module):
 
     def _sums(self, logits: Tensor, owners: Tensor, batch: int) -> Tensor:
         """Return the logits of requests from those of their windows."""
-        return torch.zeros(batch).scatter_add(0, owners, logits.exp()).log()
+        zeros = torch.zeros(batch, device=logits.device)
+        return zeros.scatter_add(0, owners, logits.exp()).log()
 
 
 def _worst(logits: Tensor, owners: Tensor, batch: int) -> Tensor:
     """Return the window of each request that has the greatest logit, the first of several."""
-    greatest = torch.full((batch,), -torch.inf).scatter_reduce(0, owners, logits, "amax")
+    least = torch.full((batch,), -torch.inf, device=logits.device)
+    greatest = least.scatter_reduce(0, owners, logits, "amax")
     which = (logits == greatest[owners]).nonzero().squeeze(1)
-    worst = torch.full((batch,), len(logits))
+    worst = torch.full((batch,), len(logits), device=logits.device)
     return worst.scatter_reduce(0, owners[which], which, "amin")

@@ -211,10 +211,11 @@ class PayloadClassifier(nn.Module):
         a request's tokens, number and weight are 0, and the segment is the last one.
         """
         ngrams = self.weight.index_select(0, tokens.view(-1)).view(tokens.shape)
-        segment = torch.zeros(tokens.shape[0], SEGMENTS).scatter_add_(1, segments, ngrams.sum(1))
+        segment = torch.zeros(tokens.shape[0], SEGMENTS, device=tokens.device)
+        segment = segment.scatter_add_(1, segments, ngrams.sum(1))
         if torch.is_grad_enabled():
             # the weight of number 0 must stay 0, and gradients finite
-            segment = torch.cat([segment[:, :-1], torch.zeros(len(segment), 1)], 1)
+            segment = torch.cat([segment[:, :-1], segment.new_zeros(len(segment), 1)], 1)
             segment = segment.clamp(max=_LARGE)
         return segment.exp().sum(1).log() + self.bias
 
