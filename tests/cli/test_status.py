@@ -126,6 +126,12 @@ def test_status_rates_are_those_since_the_answer_before(server):
     assert Report(now, before).problems == []
 
 
+def test_answers_cannot_control_the_terminal(server):
+    wrong = found(server) | {"problems": ["queue \x1b]52;c;AAAA\x07 is full\nnothing is wrong"]}
+    lines = Report(wrong).lines()
+    assert lines[0] == "! queue ?]52;c;AAAA? is full?nothing is wrong"
+
+
 def test_status_of_a_server_with_problems(server, monkeypatch):
     wrong = found(server) | {"problems": ["queue of app:output is full since 3 s"]}
     monkeypatch.setattr("webtorch.cli._status._Source.read", lambda source: wrong)

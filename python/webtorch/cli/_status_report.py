@@ -14,6 +14,17 @@ Rows = list[Sequence[str]]
 NOTHING: Entry = {"handlers": [], "models": [], "stages": [], "balancers": [], "workers": []}
 
 
+def _printable(value: Any) -> Any:
+    """Return an answer whose strings cannot control the terminal."""
+    if isinstance(value, str):
+        return "".join(letter if letter.isprintable() else "?" for letter in value)
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _printable(each) for name, each in value.items()}
+    return value
+
+
 class Report:
     """The lines of an answer.
 
@@ -28,7 +39,7 @@ class Report:
     """
 
     def __init__(self, now: Entry, before: Entry | None = None, has_colors: bool = False) -> None:
-        self._now = now
+        now = self._now = _printable(now)
         # nginx was started again: its counts are from the beginning
         restarted = before and before["server"]["started"] != now["server"]["started"]
         self._before: Entry = NOTHING if before is None or restarted else before
