@@ -566,7 +566,7 @@ int ngx_webtorch_choice_set(const char *name, uint32_t number);
 
 /*
  * Waits until there are spans, and takes up to n of them; 0: the worker exits.
- * None are kept before it is first called.
+ * None are kept before it is first called.  It does not wait if n is 0.
  */
 uint32_t ngx_webtorch_spans_take(webtorch_trace_span_t *spans, uint32_t n);
 void ngx_webtorch_spans_stop(void);

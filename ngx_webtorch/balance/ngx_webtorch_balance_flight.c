@@ -140,15 +140,23 @@ ngx_webtorch_balance_watch(ngx_webtorch_balance_t *b, uint32_t worker,
 
 
 void
-ngx_webtorch_balance_report(ngx_webtorch_balance_t *b, uint32_t server,
-    float waiting, uint64_t now)
+ngx_webtorch_balance_report(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_request_t *req, float waiting, uint64_t now)
 {
-    float  others;
+    float                           others;
+    ngx_webtorch_balance_record_t  *record;
 
-    others = waiting - (float) b->servers[server].inflight;
+    record = &b->records[req->server];
 
-    b->records[server].others = others > 0 ? others : 0.0f;
-    b->records[server].reported = now;
+    if (record->id != req->id) {
+        /* another server has got its place */
+        return;
+    }
+
+    others = waiting - (float) b->servers[req->server].inflight;
+
+    record->others = others > 0 ? others : 0.0f;
+    record->reported = now;
 
     b->reports = 1;
 }

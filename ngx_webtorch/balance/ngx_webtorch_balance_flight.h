@@ -42,11 +42,12 @@ void ngx_webtorch_balance_pause(ngx_webtorch_balance_t *b, uint32_t worker,
     ngx_webtorch_balance_request_t *req);
 
 /*
- * A server has reported how many requests wait there, from whomever.  Those of
- * this balancer are known better: what counts is what is beyond them.
+ * The server of a request has reported how many requests wait there, from
+ * whomever.  Those of this balancer are known better: what counts is what is
+ * beyond them.
  */
-void ngx_webtorch_balance_report(ngx_webtorch_balance_t *b, uint32_t server,
-    float waiting, uint64_t now);
+void ngx_webtorch_balance_report(ngx_webtorch_balance_t *b,
+    const ngx_webtorch_balance_request_t *req, float waiting, uint64_t now);
 
 /* releases the requests of a worker, and its place */
 void ngx_webtorch_balance_reap(ngx_webtorch_balance_t *b, uint32_t worker);

@@ -20,6 +20,12 @@ ngx_http_webtorch_upstream_waiting(ngx_http_upstream_t *u, float *waiting)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
+    /* without a status the headers are those of a server before this one */
+
+    if (u->state == NULL || u->state->status == 0) {
+        return NGX_DECLINED;
+    }
+
     /* there is no list before the first server has answered */
 
     if (u->headers_in.headers.part.elts == NULL) {

@@ -517,7 +517,7 @@ ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
 
         if (rc == NGX_OK) {
             ngx_webtorch_balance_report(&balancer->memory->balance,
-                                        wp->balance.server, waiting, now);
+                                        &wp->balance, waiting, now);
         }
 
         ngx_shmtx_unlock(balancer->mutex);

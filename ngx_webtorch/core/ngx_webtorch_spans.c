@@ -64,7 +64,7 @@ ngx_webtorch_spans_take(webtorch_trace_span_t *to, uint32_t n)
 
     ngx_webtorch_spans_taken = 1;
 
-    while (spans->n == 0 && !spans->stop) {
+    while (n && spans->n == 0 && !spans->stop) {
         (void) pthread_cond_wait(&spans->cond, &spans->mutex);
     }
 

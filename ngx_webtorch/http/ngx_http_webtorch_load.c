@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
 #include "ngx_http_webtorch_job.h"
+#include "ngx_http_webtorch_logged.h"
 #include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_runner.h"
@@ -80,6 +81,7 @@ ngx_http_webtorch_loaded(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     ngx_http_set_log_request(c->log, r);
 
     ngx_http_webtorch_body_returned(ctx);
+    ngx_http_webtorch_logged_call(r, waiter, job);
 
     rc = ngx_http_webtorch_add_loaded(r, ctx, job);
 

@@ -179,7 +179,7 @@ ngx_http_webtorch_load_measure(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_webtorch_snapshot_take(r, &snapshot) != NGX_OK) {
+    if (ngx_http_webtorch_snapshot_take_handlers(r, &snapshot) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -209,8 +209,13 @@ ngx_http_webtorch_load_measure(ngx_http_request_t *r,
 
     load->busy = ngx_http_webtorch_load_rate(sums.busy, base->busy, usec)
                  / 1000000 / ngx_max(snapshot.nalive, 1);
-    load->cpu = ngx_http_webtorch_load_rate(sums.cpu, base->cpu, usec)
-                / 1000000 / (uint64_t) ngx_max(ngx_ncpu, 1);
+
+    /* a worker that has exited takes its time with it: the last share is kept */
+
+    if (sums.cpu >= base->cpu) {
+        load->cpu = ngx_http_webtorch_load_rate(sums.cpu, base->cpu, usec)
+                    / 1000000 / (uint64_t) ngx_max(ngx_ncpu, 1);
+    }
 
     *base = sums;
 
@@ -301,7 +306,7 @@ ngx_http_webtorch_load_cpu(ngx_http_webtorch_snapshot_t *snapshot)
 }
 
 
-/* thousandths a second; a worker that has exited takes its time with it */
+/* thousandths a second */
 
 static uint64_t
 ngx_http_webtorch_load_rate(uint64_t now, uint64_t before, uint64_t usec)

