@@ -1,5 +1,6 @@
 """The runner of functions of tensors on a device; it touches cffi."""
 
+import contextlib
 import threading
 import time
 import traceback
@@ -173,7 +174,9 @@ class DeviceRunner(TensorRunner):
         if device.is_out_of_memory(error):
             # the frames of the call have tensors yet
             traceback.clear_frames(error.__traceback__)
-            device.release_cached()
+            # the batch is run in parts all the same
+            with contextlib.suppress(RuntimeError):
+                device.release_cached()
             now = time.monotonic()
             if now >= self._told:
                 self._told = now + 1
