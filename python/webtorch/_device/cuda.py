@@ -155,17 +155,18 @@ class CudaDevice:
     @contextlib.contextmanager
     def computing(self, stream: Stream) -> Iterator[None]:
         """Let operations of PyTorch in this thread be queued in a stream."""
-        with torch.cuda.stream(_of(stream)):
+        # without the first, the return to a stream of another device makes a context there
+        with torch.cuda.device(self.torch_device), torch.cuda.stream(_of(stream)):
             yield
 
     def put(self, tensor: Tensor, stream: Stream) -> Tensor:
         """Queue a copy of a tensor to the device, and return it."""
-        with torch.cuda.stream(_of(stream)):
+        with torch.cuda.device(self.torch_device), torch.cuda.stream(_of(stream)):
             return tensor.to(self.torch_device, non_blocking=True)
 
     def fetch(self, tensor: Tensor, target: Tensor, stream: Stream) -> None:
         """Queue a copy of a tensor of the device into memory of the CPU."""
-        with torch.cuda.stream(_of(stream)):
+        with torch.cuda.device(self.torch_device), torch.cuda.stream(_of(stream)):
             target.copy_(tensor, non_blocking=True)
 
     def move(self, tensor: Tensor) -> Tensor:
@@ -188,7 +189,8 @@ class CudaDevice:
     def allocate(self, size: int) -> Tensor | None:
         """Return pinned memory, uint8 `[size]`; None if there is none."""
         try:
-            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            with torch.cuda.device(self.torch_device):
+                return torch.empty(size, dtype=torch.uint8, pin_memory=True)
         except RuntimeError as error:
             if self.has_lost(error):
                 raise
@@ -196,8 +198,9 @@ class CudaDevice:
 
     def pin(self, address: int, size: int) -> bool:
         """Pin memory of `size` bytes that was allocated elsewhere; return whether it is."""
-        if int(_cuda.cudart().cudaHostRegister(address, size, 0)) == 0:
-            return True
+        with torch.cuda.device(self.torch_device):
+            if int(_cuda.cudart().cudaHostRegister(address, size, 0)) == 0:
+                return True
         # CUDA keeps the error for the next check, which would be that of a kernel
         with contextlib.suppress(RuntimeError):
             torch.zeros(1, device=self.torch_device)
@@ -205,7 +208,8 @@ class CudaDevice:
 
     def unpin(self, address: int) -> None:
         """Undo `pin` before the memory is freed."""
-        _cuda.cudart().cudaHostUnregister(address)
+        with torch.cuda.device(self.torch_device):
+            _cuda.cudart().cudaHostUnregister(address)
 
     def release_cached(self) -> None:
         """Give memory back that PyTorch keeps for later tensors."""
