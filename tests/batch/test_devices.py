@@ -81,6 +81,10 @@ async def posted(request: webtorch.Request):
     found = [await function.batched(x) for function in (double, unnamed)]
     return [each.tolist() for each in found]
 
+@webtorch.handler
+def fault(request: webtorch.Request):
+    raise SimulatedFaultError("an illegal address, found by a model of the handler")
+
 unnamed_at_import = unnamed.batched(torch.ones(1, 2)).tolist()
 
 @webtorch.handler(threads=1)
@@ -111,6 +115,7 @@ location = /words { webtorch_handler app:words; }
 location = /narrow { webtorch_handler app:narrow max_delay=300ms; }
 location = /learn { webtorch_handler app:learn; }
 location = /posted { webtorch_handler app:posted; }
+location = /fault { webtorch_handler app:fault; }
 location = /control { webtorch_handler app:control; }
 location = /inline { webtorch_handler app:anywhere mode=inline; }
 location = /placed { webtorch_device cuda:1; webtorch_handler app:anywhere; }
@@ -222,12 +227,13 @@ def test_device_memory_is_pinned_as_far_as_possible(server):
 
 
 def test_device_that_fails_retires_the_worker(server):
-    pid = control(server)["pid"]
-    assert server.post("/narrow", [[666]]).status_code == 500
-    server.wait_for_log('cuda:0 has failed in handler "app:narrow"')
-    wait_for(lambda: set(server.workers()) - {pid}, "another worker")
-    wait_for(lambda: control(server)["pid"] != pid, "an answer of the other worker")
-    assert server.post("/double", [[1, 2]]).json() == [[2, 4]]
+    for path, body in (("narrow", [[666]]), ("fault", [])):
+        pid = control(server)["pid"]
+        assert server.post(f"/{path}", body).status_code == 500
+        server.wait_for_log(f'cuda:0 has failed in handler "app:{path}"')
+        wait_for(lambda pid=pid: set(server.workers()) - {pid}, "another worker")
+        wait_for(lambda pid=pid: control(server)["pid"] != pid, "an answer of the other worker")
+        assert server.post("/double", [[1, 2]]).json() == [[2, 4]]
 
 
 ERRORS = {

@@ -18,6 +18,7 @@ from webtorch._handlers import TensorFunction
 from webtorch._isolation import Span
 from webtorch._native import ffi, lib
 from webtorch._training import progress
+from webtorch._worker.failures import retire
 from webtorch._worker.log import log_error
 from webtorch._worker.slots import Slot
 from webtorch._worker.tensor_runner import TensorRunner
@@ -169,9 +170,9 @@ class DeviceRunner(TensorRunner):
     def _look_at(self, opened: "_Opened", error: BaseException) -> None:
         """Do what an exception of the device requires, before anything is run again."""
         device = opened.device
-        if isinstance(error, DeviceLostError):
-            return
-        if device.is_out_of_memory(error):
+        if isinstance(error, DeviceLostError) or device.has_lost(error):
+            retire(self.name, device)
+        elif device.is_out_of_memory(error):
             # the frames of the call have tensors yet
             traceback.clear_frames(error.__traceback__)
             # the batch is run in parts all the same
@@ -184,12 +185,6 @@ class DeviceRunner(TensorRunner):
                     f'handler "{self.name}": {device.name} has no memory for a batch, '
                     f"which is run in parts: {error}"
                 )
-        elif device.has_lost(error):
-            text = (
-                f'{device.name} has failed in handler "{self.name}" and cannot be used any more by '
-                "this worker, which is replaced"
-            ).encode()
-            lib.ngx_webtorch_retire(text, len(text))
 
     def _answer(self, device: Device, job: Any, error: BaseException) -> None:
         if not isinstance(error, DeviceLostError) and device.is_out_of_memory(error):
