@@ -223,7 +223,7 @@ def test_device_memory_is_pinned_as_far_as_possible(server):
     control(server, "unpinned=off")
     # the larger buffer has replaced the one that was pinned
     assert control(server)["pinned"] == 0
-    assert server.log().count("memory cannot be pinned") == 1
+    assert server.log().count("memory cannot be pinned (error 1)") == 1
 
 
 def test_device_that_fails_retires_the_worker(server):

@@ -196,15 +196,16 @@ class CudaDevice:
                 raise
             return None
 
-    def pin(self, address: int, size: int) -> bool:
-        """Pin memory of `size` bytes that was allocated elsewhere; return whether it is."""
+    def pin(self, address: int, size: int) -> int:
+        """Pin memory of `size` bytes that was allocated elsewhere; return 0 or CUDA's error."""
         with torch.cuda.device(self.torch_device):
-            if int(_cuda.cudart().cudaHostRegister(address, size, 0)) == 0:
-                return True
+            code = int(_cuda.cudart().cudaHostRegister(address, size, 0))
+        if code == 0:
+            return 0
         # CUDA keeps the error for the next check, which would be that of a kernel
         with contextlib.suppress(RuntimeError):
             torch.zeros(1, device=self.torch_device)
-        return False
+        return code
 
     def unpin(self, address: int) -> None:
         """Undo `pin` before the memory is freed."""
