@@ -23,8 +23,11 @@ holds = {name: threading.Event() for name in ("put", "compute", "fetch")}
 for hold in holds.values():
     hold.set()
 unpinned = []
+pins = []
 
 def before(operation, size):
+    if operation == "pin":
+        pins.append(size)
     if operation == "pin" and unpinned:
         raise RuntimeError("no memory can be pinned")
     if operation in holds:
@@ -101,6 +104,7 @@ def control(request: webtorch.Request):
         "pid": os.getpid(),
         "traces": [each.trace for each in found],
         "pinned": sum(found[0].pinned.values()),
+        "pins": pins,
         "releases": found[0].releases,
         "at_import": unnamed_at_import,
     }
@@ -217,6 +221,11 @@ def test_device_memory_is_pinned_as_far_as_possible(server):
     expected = [[2 * n, 0] for n in range(20000)]
     assert server.post("/large", rows).json() == expected
     assert control(server)["pinned"] >= 8 * 20000
+    # a body that is a batch of its own: its memory is used once
+    body = bytes(8 * 400000)
+    raw = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
+    assert server.post("/large", data=body, headers=raw).content == body
+    assert len(body) not in control(server)["pins"]
     control(server, "unpinned=on")
     for _ in range(2):
         assert server.post("/large", rows * 2).json() == expected * 2
