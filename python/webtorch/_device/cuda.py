@@ -39,8 +39,7 @@ class CudaStream:
     """
 
     def __init__(self, device: torch.device, priority: int = 0) -> None:
-        with torch.cuda.device(device):
-            self.stream = _cuda.Stream(device, priority=priority)
+        self.stream = _cuda.Stream(device, priority=priority)
 
     def record(self) -> Event:
         """Return the moment after the last operation that was queued."""
