@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from webtorch._device import calls
 from webtorch._device.interface import Device, Graph
 
 log = logging.getLogger("webtorch")
@@ -33,7 +35,7 @@ class Graphs:
 
     Rows are padded to the next size, so each row of the output must depend on that of the input
     alone. A network that cannot be recorded is run as it is, and so are calls with other arguments
-    than one tensor, or with more rows than the largest size. One call at a time.
+    than one tensor, with more rows than the largest size or with gradients. One call at a time.
 
     Args:
         name: Name of the model, for the log.
@@ -51,9 +53,12 @@ class Graphs:
         self._network = network
         self._sizes = sizes
         self._graphs: dict[Any, Graph | None] = {}
+        self._is_refused = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network."""
+        if torch.is_grad_enabled():  # a graph has no backward pass
+            return self._network(*args, **kwargs)
         if kwargs or len(args) != 1 or not isinstance(args[0], Tensor) or not args[0].dim():
             return self._network(*args, **kwargs)
         value = args[0]
@@ -62,21 +67,21 @@ class Graphs:
         if not rows or not size:
             return self._network(value)
         key = size, value.shape[1:], value.dtype
-        if key not in self._graphs:
+        if key not in self._graphs and not self._is_refused and len(self._graphs) < MAX_GRAPHS:
             self._graphs[key] = self._record(size, value)
-        graph = self._graphs[key]
+        graph = self._graphs.get(key)
         if graph is None:
             return self._network(value)
         outputs = graph.run(value)
         return outputs[0] if graph.is_single else tuple(outputs)
 
     def _record(self, size: int, value: Tensor) -> Graph | None:
-        if len(self._graphs) >= MAX_GRAPHS:
-            return None
-        example = value.new_zeros((size, *value.shape[1:]))
-        example[: len(value)] = value
         try:
-            graph = self._device.record(self._network, example)
+            # later runs write to its memory outside inference mode, too
+            with torch.inference_mode(False), torch.no_grad(), calls.recording():
+                example = value.new_zeros((size, *value.shape[1:]))
+                example[: len(value)] = value
+                graph = self._device.record(self._network, example)
         except Exception as error:
             if self._device.is_out_of_memory(error) or self._device.has_lost(error):
                 raise
@@ -88,7 +93,6 @@ class Graphs:
         return graph
 
     def _tell(self, reason: str) -> None:
-        if None not in self._graphs.values():
-            log.warning(
-                'model "%s" is run without graphs: %s', self._name, " ".join(reason.split())
-            )
+        # each attempt costs time and memory, and other sizes fail for the same reason
+        self._is_refused = True
+        log.warning('model "%s" is run without graphs: %s', self._name, " ".join(reason.split()))

@@ -218,6 +218,8 @@ class Model:
         self.is_of_code = not has_files
         self._maker = maker
         self._module = module
+        # held while the network has the tensors of a device, see PlacedTraining
+        self._swapping = threading.RLock()
         self._refuse_another_architecture()
         self._training: Callable[..., Any] = module.train()
         own = maker.optimizer(module.parameters()) if maker.optimizer else None
@@ -249,12 +251,17 @@ class Model:
         if isinstance(self._evaluation, EvalCopy):
             place = self._maker.place or Place("")
             self._evaluation = PlacedEvaluation(self, self._evaluation, place, self._maker.graphs)
-            self._training = PlacedTraining(self._module, place)
+            self._training = PlacedTraining(self._module, place, self._swapping)
 
-    @property
-    def network(self) -> nn.Module:
-        """The network of this version, with the tensors of the CPU."""
-        return self._module
+    def copy_network(self) -> nn.Module:
+        """Return a copy of the network of this version, with tensors of its own.
+
+        Raises:
+            ValueError: The module cannot be copied.
+
+        """
+        with self._swapping:
+            return copy_module(self._module)
 
     @property
     def revision(self) -> tuple[int, object]:
@@ -276,7 +283,7 @@ class Model:
         except ValueError as error:
             raise VersionError(str(error)) from None
         made = type(self).__new__(type(self))
-        made._begin(self.name, version, copy_module(self._module), self._maker, has_files=True)
+        made._begin(self.name, version, self.copy_network(), self._maker, has_files=True)
         return made
 
     def count_unloaded(self) -> None:
@@ -372,12 +379,14 @@ class Model:
             ValueError: The dtype or shape of a tensor that workers share has changed.
 
         """
-        self._members.gather(TRAINING)
+        with self._swapping:
+            self._members.gather(TRAINING)
         self.state.gather()
 
     def put_back(self) -> None:
         """Forget what a call has assigned anew."""
-        self._members.put_back(TRAINING)
+        with self._swapping:
+            self._members.put_back(TRAINING)
         if self.strict:
             self.strict.put_back()
 

@@ -7,6 +7,7 @@ back, so that the optimizer's step is one on the CPU, as all other steps of a sh
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +17,7 @@ from torch.jit import ScriptModule
 
 from webtorch._device import calls, devices
 from webtorch._device.interface import Device
-from webtorch._eval_copy import EvalCopy, copy_module
+from webtorch._eval_copy import EvalCopy
 from webtorch._graphs import Graphs
 
 
@@ -27,9 +28,8 @@ class Placed(Protocol):
     def key(self) -> str:
         """Its name and its version."""
 
-    @property
-    def network(self) -> nn.Module:
-        """The network, with the tensors of the CPU."""
+    def copy_network(self) -> nn.Module:
+        """Return a copy of the network with tensors of its own, on the CPU."""
 
     @property
     def revision(self) -> tuple[int, object]:
@@ -49,7 +49,13 @@ class Place:
         self._name = devices.resolve(name)
 
     def find(self) -> Device | None:
-        """Return the device of a call; None: the CPU."""
+        """Return the device of a call; None: the CPU.
+
+        Raises:
+            RuntimeError: The call is one of a network that is recorded as a graph.
+
+        """
+        calls.check()
         if self._name:
             return devices.open_device(self._name)
         return None if self._is_cpu else calls.current()
@@ -73,7 +79,8 @@ class PlacedEvaluation:
         self._sizes = sizes
         self._evaluation = evaluation
         self._place = place
-        self._lock = threading.Lock()
+        # a network may call a function that calls it
+        self._lock = threading.RLock()
         self._copies: dict[str, _Copy] = {}
 
     @property
@@ -86,14 +93,14 @@ class PlacedEvaluation:
         device = self._place.find()
         if device is None:
             return self._evaluation(*args, **kwargs)
+        # until all of its operations are queued, no other function refreshes the tensors
         with self._lock:
             copy = self._copies.get(device.name)
             if copy is None:
-                copy = self._copies[device.name] = _Copy(self._model, device, self._sizes)
+                copy = _Copy(self._model, self._evaluation.module, device, self._sizes)
+                self._copies[device.name] = copy
             copy.refresh()
-            if self._sizes:
-                return copy.run(*args, **kwargs)
-        return copy.run(*args, **kwargs)
+            return copy.run(*args, **kwargs)
 
 
 class _Copy:
@@ -101,23 +108,29 @@ class _Copy:
 
     Args:
         model: The model.
+        source: Its copy for evaluation on the CPU, whose tensors are copied: those of the network
+            itself are replaced while it is trained on a device.
         device: The device.
         sizes: Numbers of rows for which there are graphs.
 
     """
 
-    def __init__(self, model: Placed, device: Device, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, model: Placed, source: nn.Module, device: Device, sizes: Sequence[int]
+    ) -> None:
         self._model = model
+        self._source = source
         self._device = device
         self._sizes = sizes
         self._seen: tuple[Any, ...] = ()
         self._make()
 
     def _make(self) -> None:
-        network = self._model.network
-        module = copy_module(network).to(self._device.torch_device)
+        # later calls may write to its tensors outside inference mode
+        with torch.inference_mode(False), torch.no_grad():
+            module = self._model.copy_network().to(self._device.torch_device)
         evaluation = EvalCopy(module)
-        self._sources = _tensors(network)
+        self._sources = _tensors(self._source)
         self._targets = _tensors(module)
         self.run: Callable[..., Any] = evaluation
         if self._sizes:
@@ -130,7 +143,7 @@ class _Copy:
         if self._seen and self._seen[:2] == seen and self._seen[2] is memory:
             return
         # a buffer may have become another tensor, of another size
-        self._sources = _tensors(self._model.network)
+        self._sources = _tensors(self._source)
         if [*map(_shape, self._sources)] != [*map(_shape, self._targets)]:
             self._make()
         # calls of other functions may read the tensors in other streams
@@ -149,11 +162,13 @@ class PlacedTraining:
     Args:
         module: The network.
         place: Where calls run.
+        lock: Held while the network has the tensors of a device.
 
     """
 
-    def __init__(self, module: nn.Module, place: Place) -> None:
+    def __init__(self, module: nn.Module, place: Place, lock: AbstractContextManager[Any]) -> None:
         self._module = module
+        self._lock = lock
         self._place = place
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -169,13 +184,15 @@ class PlacedTraining:
         if any(isinstance(part, ScriptModule) for part in self._module.modules()):
             raise RuntimeError("TorchScript cannot be trained on a device")
         module = self._module
-        buffers = {name: device.move(buffer) for name, buffer in module.named_buffers()}
-        tensors = {name: device.move(each) for name, each in module.named_parameters()} | buffers
-        output = functional_call(module, tensors, args, kwargs)
-        # batch normalization writes to its buffers, of which PyTorch counts nothing
-        with torch.no_grad():
-            for name, buffer in module.named_buffers():
-                buffer.copy_(tensors[name])
+        with self._lock:
+            buffers = {name: device.move(buffer) for name, buffer in module.named_buffers()}
+            parameters = {name: device.move(each) for name, each in module.named_parameters()}
+            tensors = parameters | buffers
+            output = functional_call(module, tensors, args, kwargs)
+            # batch normalization writes to its buffers, of which PyTorch counts nothing
+            with torch.no_grad():
+                for name, buffer in module.named_buffers():
+                    buffer.copy_(tensors[name])
         return output
 
 

@@ -23,8 +23,11 @@ holds = {name: threading.Event() for name in ("put", "compute", "fetch")}
 for hold in holds.values():
     hold.set()
 unpinned = []
+pins = []
 
 def before(operation, size):
+    if operation == "pin":
+        pins.append(size)
     if operation == "pin" and unpinned:
         raise RuntimeError("no memory can be pinned")
     if operation in holds:
@@ -81,6 +84,10 @@ async def posted(request: webtorch.Request):
     found = [await function.batched(x) for function in (double, unnamed)]
     return [each.tolist() for each in found]
 
+@webtorch.handler
+def fault(request: webtorch.Request):
+    raise SimulatedFaultError("an illegal address, found by a model of the handler")
+
 unnamed_at_import = unnamed.batched(torch.ones(1, 2)).tolist()
 
 @webtorch.handler(threads=1)
@@ -97,6 +104,7 @@ def control(request: webtorch.Request):
         "pid": os.getpid(),
         "traces": [each.trace for each in found],
         "pinned": sum(found[0].pinned.values()),
+        "pins": pins,
         "releases": found[0].releases,
         "at_import": unnamed_at_import,
     }
@@ -111,6 +119,7 @@ location = /words { webtorch_handler app:words; }
 location = /narrow { webtorch_handler app:narrow max_delay=300ms; }
 location = /learn { webtorch_handler app:learn; }
 location = /posted { webtorch_handler app:posted; }
+location = /fault { webtorch_handler app:fault; }
 location = /control { webtorch_handler app:control; }
 location = /inline { webtorch_handler app:anywhere mode=inline; }
 location = /placed { webtorch_device cuda:1; webtorch_handler app:anywhere; }
@@ -212,22 +221,28 @@ def test_device_memory_is_pinned_as_far_as_possible(server):
     expected = [[2 * n, 0] for n in range(20000)]
     assert server.post("/large", rows).json() == expected
     assert control(server)["pinned"] >= 8 * 20000
+    # a body that is a batch of its own: its memory is used once
+    body = bytes(8 * 400000)
+    raw = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
+    assert server.post("/large", data=body, headers=raw).content == body
+    assert len(body) not in control(server)["pins"]
     control(server, "unpinned=on")
     for _ in range(2):
         assert server.post("/large", rows * 2).json() == expected * 2
     control(server, "unpinned=off")
     # the larger buffer has replaced the one that was pinned
     assert control(server)["pinned"] == 0
-    assert server.log().count("memory cannot be pinned") == 1
+    assert server.log().count("memory cannot be pinned (error 1)") == 1
 
 
 def test_device_that_fails_retires_the_worker(server):
-    pid = control(server)["pid"]
-    assert server.post("/narrow", [[666]]).status_code == 500
-    server.wait_for_log('cuda:0 has failed in handler "app:narrow"')
-    wait_for(lambda: set(server.workers()) - {pid}, "another worker")
-    wait_for(lambda: control(server)["pid"] != pid, "an answer of the other worker")
-    assert server.post("/double", [[1, 2]]).json() == [[2, 4]]
+    for path, body in (("narrow", [[666]]), ("fault", [])):
+        pid = control(server)["pid"]
+        assert server.post(f"/{path}", body).status_code == 500
+        server.wait_for_log(f'cuda:0 has failed in handler "app:{path}"')
+        wait_for(lambda pid=pid: set(server.workers()) - {pid}, "another worker")
+        wait_for(lambda pid=pid: control(server)["pid"] != pid, "an answer of the other worker")
+        assert server.post("/double", [[1, 2]]).json() == [[2, 4]]
 
 
 ERRORS = {

@@ -169,6 +169,52 @@ def test_model_graphs_of_other_networks(caplog):
     assert [graph.runs for graph in device.graphs[begun:]] == [1]
 
 
+class Outer(nn.Module):
+    """A network that calls another model."""
+
+    def __init__(self, inner: Model) -> None:
+        super().__init__()
+        self.inner = [inner]
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.inner[0](x)
+        return result
+
+    def __deepcopy__(self, memo):
+        return Outer(self.inner[0])
+
+
+def test_model_graphs_have_no_other_model(caplog):
+    device = devices.open_device("cuda:0")
+    inner = Model(next(names), nn.Linear(2, 1), optim.SGD, device="cuda")
+    outer = Model(next(names), Outer(inner), device="cuda", graphs=[2, 4])
+    begun = len(device.graphs)
+    for rows in (1, 3, 1):
+        x = torch.randn(rows, 2)
+        assert torch.equal(evaluate(outer, x), evaluate(inner, x))
+        inner.step(inner(x).sum())
+    # sizes after the first one are not tried
+    assert caplog.text.count("is run without graphs") == 1
+    assert len(device.graphs) == begun
+
+
+def test_model_graphs_are_not_run_where_gradients_are(monkeypatch):
+    device = devices.open_device("cuda:0")
+    model = Model(next(names), nn.Linear(2, 1), device="cuda", graphs=[2])
+    begun = len(device.graphs)
+    x = torch.randn(2, 2)
+    with torch.inference_mode():
+        expected = model(x)
+    # memory of the first call is written to outside inference mode
+    assert torch.equal(evaluate(model, x), expected)
+    assert [graph.runs for graph in device.graphs[begun:]] == [2]
+    monkeypatch.setattr(model.state, "frozen", True)
+    x.requires_grad_()
+    model(x).sum().backward()
+    assert torch.allclose(x.grad, model.module.weight.detach().expand(2, 2))
+    assert [graph.runs for graph in device.graphs[begun:]] == [2]
+
+
 @pytest.mark.parametrize("sizes", [[0], [1.5], [True], [70000]])
 def test_model_graphs_are_numbers_of_rows(sizes):
     with pytest.raises(ValueError, match="graphs is a list"):

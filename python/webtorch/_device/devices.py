@@ -95,6 +95,13 @@ def open_device(name: str) -> Device:
     return device
 
 
+def lost_by(error: BaseException) -> Device | None:
+    """Return a device of this process that does not work any more after an exception."""
+    found = [*_devices.values()]
+    lost = next((device for device in found if device.is_lost), None)
+    return lost or next((device for device in found if device.has_lost(error)), None)
+
+
 def _count() -> int:
     found = simulated.count()
     if found is not None:

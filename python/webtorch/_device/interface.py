@@ -125,8 +125,13 @@ class Device(Protocol):
     def allocate(self, size: int) -> Tensor | None:
         """Return pinned memory, uint8 `[size]`; None if there is none."""
 
-    def pin(self, address: int, size: int) -> bool:
-        """Pin memory of `size` bytes that was allocated elsewhere; return whether it is."""
+    def pin(self, address: int, size: int) -> int:
+        """Pin memory of `size` bytes that was allocated elsewhere.
+
+        Returns:
+            0; the code of the error if it cannot be pinned.
+
+        """
 
     def unpin(self, address: int) -> None:
         """Undo `pin` before the memory is freed."""

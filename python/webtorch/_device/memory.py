@@ -13,8 +13,11 @@ log = logging.getLogger("webtorch")
 MAX_PINNED = 256 * 1024 * 1024
 """Bytes that a worker pins for a device: the system cannot use them for anything else."""
 
-MIN_REGISTERED = 64 * 1024
-"""Bytes; CUDA itself copies less to memory that it has pinned, before a call returns."""
+MIN_REGISTERED = 128 * 1024
+"""Bytes; C's smaller buffers share pages with others, and CUDA refuses pages that are pinned.
+
+CUDA copies less than 64 KiB to memory that it has pinned itself, before a call returns.
+"""
 
 
 class HostMemory:
@@ -27,7 +30,8 @@ class HostMemory:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._lock = threading.Lock()
+        # buffers are freed by the garbage collector, too, at any line
+        self._lock = threading.RLock()
         self._used = 0
         self._is_told = False
         self._registered: dict[int, int] = {}
@@ -36,11 +40,12 @@ class HostMemory:
         """Pin memory that C has allocated, if that is worth it and the bound allows."""
         if size < MIN_REGISTERED or not self._reserve(size):
             return
-        if self._device.pin(address, size):
+        code = self._device.pin(address, size)
+        if code == 0:
             self._registered[address] = size
         else:
             self._give_back(size)
-            self._tell()
+            self._tell(f" (error {code})")
 
     def unregister(self, address: int) -> None:
         """Undo `register` before the memory is freed; it may not have pinned it."""
@@ -57,7 +62,7 @@ class HostMemory:
             if memory is not None:
                 return HostBuffer(memory, self, size)
             self._give_back(size)
-            self._tell()
+            self._tell("")
         return HostBuffer(torch.empty(size, dtype=torch.uint8), self, 0)
 
     def _reserve(self, size: int) -> bool:
@@ -71,11 +76,12 @@ class HostMemory:
         with self._lock:
             self._used -= size
 
-    def _tell(self) -> None:
+    def _tell(self, reason: str) -> None:
         if not self._is_told:
             self._is_told = True
             log.warning(
-                "memory cannot be pinned, copies to and from %s are slower: see ulimit -l",
+                "memory cannot be pinned%s, copies to and from %s are slower",
+                reason,
                 self._device.name,
             )
 
@@ -104,6 +110,11 @@ class HostBuffer:
         self._memory = memory
         self._owner = owner
         self._pinned = pinned
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it is pinned."""
+        return self._pinned > 0
 
     def __del__(self) -> None:
         self._owner._give_back(self._pinned)

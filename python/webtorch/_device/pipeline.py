@@ -55,6 +55,7 @@ class Pipeline:
             Exception: The function raised it, or the device has failed.
 
         """
+        calls.check()
         lane = self._lane()
         before = calls.enter(self._device)
         try:

@@ -191,14 +191,14 @@ class SimulatedDevice:
             return torch.empty(size, dtype=torch.uint8)
         return None
 
-    def pin(self, address: int, size: int) -> bool:
-        """Note memory that is pinned; it is not if `before` raises a RuntimeError."""
+    def pin(self, address: int, size: int) -> int:
+        """Note memory that is pinned and return 0; 1 if `before` raises a RuntimeError."""
         try:
             self._check("pin", size)
         except RuntimeError:
-            return False
+            return 1
         self.pinned[address] = size
-        return True
+        return 0
 
     def unpin(self, address: int) -> None:
         """Undo `pin` before the memory is freed."""

@@ -1,5 +1,6 @@
 """The runner of functions of tensors on a device; it touches cffi."""
 
+import contextlib
 import threading
 import time
 import traceback
@@ -17,6 +18,7 @@ from webtorch._handlers import TensorFunction
 from webtorch._isolation import Span
 from webtorch._native import ffi, lib
 from webtorch._training import progress
+from webtorch._worker.failures import retire
 from webtorch._worker.log import log_error
 from webtorch._worker.slots import Slot
 from webtorch._worker.tensor_runner import TensorRunner
@@ -45,7 +47,7 @@ class DeviceRunner(TensorRunner):
         self._open: _Opened | None = None
         # guards slots, outputs and texts of all batches
         self._books = threading.Lock()
-        self._buffers: dict[int, list[HostBuffer]] = {}
+        self._buffers: dict[int, list[HostBuffer | None]] = {}
         self._told = -1.0
 
     def open(self) -> "_Opened":
@@ -64,7 +66,8 @@ class DeviceRunner(TensorRunner):
         """Run a batch: one call for all of its requests, unless that fails.
 
         Args:
-            number: Number of the slot, with WEBTORCH_DROP_SLOT if it is to be dropped afterwards.
+            number: Number of the slot, with WEBTORCH_ONLY_SLOT if all others can be dropped, and
+                with WEBTORCH_DROP_SLOT if this one is to be dropped afterwards.
             generation: Generation of the slot's buffers.
             rows: Number of rows.
             batch: The batch, a webtorch_batch_t, whose outputs are set.
@@ -72,13 +75,19 @@ class DeviceRunner(TensorRunner):
         """
         opened = self._open or self.open()
         drop = bool(number & _DROP_SLOT)
+        only = bool(number & _ONLY_SLOT)
         number &= _DROP_SLOT - 1
         with self._books:
+            if only:
+                self._drop_others(number)
             self._drop_answered(number)
             slot = self._slots.get(number)
-            if slot is None or slot.generation != generation:
+            is_new = slot is None or slot.generation != generation
+            if slot is None or is_new:
                 slot = self._slots[number] = self._adopt(generation, batch)
-        buffers = [] if drop else self._buffers.setdefault(number, [])
+            buffers = [] if drop else self._buffers.setdefault(number, [])
+        if is_new and not drop:
+            self._pin(opened, batch)
 
         inputs = self._inputs(slot, rows, batch)
         progress.begin()
@@ -115,20 +124,34 @@ class DeviceRunner(TensorRunner):
         return inputs
 
     def _memory(
-        self, opened: "_Opened", buffers: list[HostBuffer], index: int, like: Tensor
+        self, opened: "_Opened", buffers: list[HostBuffer | None], index: int, like: Tensor
     ) -> Tensor:
         """Return memory for an output: that of the slot's batch before, which is answered."""
         while len(buffers) <= index:
-            buffers.append(opened.memory.buffer(like.nbytes))
-        if not buffers[index].has_room(like.nbytes):
-            buffers[index] = opened.memory.buffer(like.nbytes)
-        return buffers[index].view(like)
+            buffers.append(None)
+        found = buffers[index]
+        if found is None or not found.has_room(like.nbytes):
+            found = buffers[index] = None
+            found = opened.memory.buffer(like.nbytes)
+            # so the bound of pinned memory is that of what slots keep
+            if found.is_pinned:
+                buffers[index] = found
+        return found.view(like)
+
+    def _drop_others(self, number: int) -> None:
+        super()._drop_others(number)
+        self._buffers = {number: self._buffers[number]} if number in self._buffers else {}
+
+    def _pin(self, opened: "_Opened", batch: Any) -> None:
+        """Pin C's buffers, which takes longer than a copy: only those that are used again."""
+        for index in range(len(self.handler.schema.buffers)):
+            if size := batch.allocated[index]:
+                opened.memory.register(_address(batch.inputs[index]), size)
 
     def _owner_of(self, memory: Any, size: int) -> Callable[[Any], None]:
-        """Take over C's buffer, which is pinned; return what frees it."""
+        """Take over C's buffer, which may be pinned; return what frees it."""
         host = self.open().memory
-        address = int(ffi.cast("uintptr_t", memory))
-        host.register(address, size)
+        address = _address(memory)
 
         def free(memory: Any) -> None:
             host.unregister(address)
@@ -168,12 +191,14 @@ class DeviceRunner(TensorRunner):
     def _look_at(self, opened: "_Opened", error: BaseException) -> None:
         """Do what an exception of the device requires, before anything is run again."""
         device = opened.device
-        if isinstance(error, DeviceLostError):
-            return
-        if device.is_out_of_memory(error):
+        if isinstance(error, DeviceLostError) or device.has_lost(error):
+            retire(self.name, device)
+        elif device.is_out_of_memory(error):
             # the frames of the call have tensors yet
             traceback.clear_frames(error.__traceback__)
-            device.release_cached()
+            # the batch is run in parts all the same
+            with contextlib.suppress(RuntimeError):
+                device.release_cached()
             now = time.monotonic()
             if now >= self._told:
                 self._told = now + 1
@@ -181,12 +206,6 @@ class DeviceRunner(TensorRunner):
                     f'handler "{self.name}": {device.name} has no memory for a batch, '
                     f"which is run in parts: {error}"
                 )
-        elif device.has_lost(error):
-            text = (
-                f'{device.name} has failed in handler "{self.name}" and cannot be used any more by '
-                "this worker, which is replaced"
-            ).encode()
-            lib.ngx_webtorch_retire(text, len(text))
 
     def _answer(self, device: Device, job: Any, error: BaseException) -> None:
         if not isinstance(error, DeviceLostError) and device.is_out_of_memory(error):
@@ -208,6 +227,10 @@ class _Opened:
         self.device = device
         self.pipeline = Pipeline(device)
         self.memory = host_memory(device)
+
+
+def _address(memory: Any) -> int:
+    return int(ffi.cast("uintptr_t", memory))
 
 
 def tensor_runner(name: str, handler: TensorFunction, device: str) -> TensorRunner:

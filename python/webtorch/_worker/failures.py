@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 from webtorch import _json
+from webtorch._device import devices
+from webtorch._device.interface import Device
 from webtorch._errors import HTTPError
 from webtorch._headers import check_headers
 from webtorch._native import ffi, lib
@@ -61,8 +63,13 @@ class Failures:
         lib.ngx_webtorch_fail(job, 500, ffi.NULL)
 
     def log(self, error: BaseException) -> None:
-        """Log an exception, unless several of its kind were logged in this interval."""
+        """Log an exception, unless several of its kind were logged in this interval.
+
+        If a device has failed, by a model that a function calls on the CPU, the worker is replaced.
+        """
         try:
+            if device := devices.lost_by(error):
+                retire(self._name, device)
             self._log(error)
         except Exception as failure:  # of its __str__, for example
             kind = type(error).__name__
@@ -83,6 +90,15 @@ class Failures:
         if hint := advice.on_call(error):
             log_error(f'handler "{self._name}": {hint}')
         self._unlogged = 0
+
+
+def retire(name: str, device: Device) -> None:
+    """Let the worker be replaced, as a device has failed in a handler; it may be called again."""
+    text = (
+        f'{device.name} has failed in handler "{name}" and cannot be used any more by this worker, '
+        "which is replaced"
+    ).encode()
+    lib.ngx_webtorch_retire(text, len(text))
 
 
 def _send(job: Any, error: HTTPError) -> None:
