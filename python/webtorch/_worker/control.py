@@ -374,7 +374,7 @@ def _reason_to_stay(model: Model) -> str | None:
     if model.is_of_code:
         return "is made by the code"
     if versions.is_named(model.key):
-        return 'is in a "model=" of the configuration'
+        return 'is in a "model=" or "shadow=" of the configuration'
     return None
 
 
@@ -525,7 +525,7 @@ def _sorted(found: list[Model]) -> list[Model]:
 
 def _functions(full: bool = False) -> dict[str, TensorFunction]:
     """Return the functions of the inference protocol by their names, or by their full names."""
-    found = {each.name: each.function for each in loading.tensor_functions()}
+    found = {each.name: each.function for each in loading.tensor_functions(shadows=False)}
     if full:
         return found
     short = [name.partition(":")[2] for name in found]
