@@ -14,6 +14,11 @@ ngx_http_webtorch_upstream_map_all(ngx_http_webtorch_upstream_conf_t *conf)
     ngx_uint_t                     i;
     ngx_http_upstream_rr_peers_t  *peers;
 
+    if (conf->groups == NULL) {
+        /* a later directive, such as "least_conn", has replaced the method */
+        return;
+    }
+
     peers = conf->upstream->peer.data;
 
     for (i = 0; i < 2 && peers; i++, peers = peers->next) {

@@ -22,7 +22,7 @@ static ngx_uint_t ngx_http_webtorch_upstream_is_out(
     ngx_http_webtorch_upstream_conf_t *conf,
     ngx_webtorch_balance_candidate_t *candidate);
 static ngx_uint_t ngx_http_webtorch_upstream_find_backup(
-    ngx_http_webtorch_upstream_conf_t *conf,
+    ngx_http_webtorch_upstream_peer_t *wp,
     ngx_http_upstream_rr_peers_t *peers);
 static void ngx_http_webtorch_upstream_free_peer(ngx_peer_connection_t *pc,
     void *data, ngx_uint_t state);
@@ -311,7 +311,7 @@ ngx_http_webtorch_upstream_pick(ngx_http_webtorch_upstream_peer_t *wp,
     /* here, as peers must not be locked while the balancer's mutex is */
 
     backup = peers->next
-             && ngx_http_webtorch_upstream_find_backup(wp->conf, peers->next);
+             && ngx_http_webtorch_upstream_find_backup(wp, peers->next);
 
     now = ngx_webtorch_clock_usec();
 
@@ -331,6 +331,10 @@ ngx_http_webtorch_upstream_pick(ngx_http_webtorch_upstream_peer_t *wp,
     ngx_shmtx_unlock(balancer->mutex);
 
     ngx_queue_insert_tail(&balancer->requests, &wp->queue);
+
+    /* after its last server a request is answered with what that has done */
+
+    pc->tries = ngx_min(pc->tries, wp->servers);
 
     wp->watches = balancer->watches;
     wp->bytes = 0;
@@ -372,11 +376,13 @@ ngx_http_webtorch_upstream_find_candidates(
         group->candidates[0] = group->servers[i];
         group->choices[0].peer = peer;
         group->choices[0].index = i;
+        wp->servers = pc->tries;
         return 1;
     }
 #endif
 
     n = 0;
+    wp->servers = 0;
 
     for (peer = peers->peer, i = 0;
          peer && i < group->n;
@@ -389,9 +395,15 @@ ngx_http_webtorch_upstream_find_candidates(
             continue;
         }
 
-        if (!ngx_http_webtorch_upstream_is_usable(peer)
+        if (peer->down
             || ngx_http_webtorch_upstream_is_out(wp->conf, &group->servers[i]))
         {
+            continue;
+        }
+
+        wp->servers++;
+
+        if (!ngx_http_webtorch_upstream_is_usable(peer)) {
             continue;
         }
 
@@ -431,10 +443,13 @@ ngx_http_webtorch_upstream_is_out(ngx_http_webtorch_upstream_conf_t *conf,
 }
 
 
-/* whether a backup server can be used and is not ejected */
+/*
+ * Whether a backup server can be used and is not ejected.  Those that may be
+ * tried are added to wp->servers.
+ */
 
 static ngx_uint_t
-ngx_http_webtorch_upstream_find_backup(ngx_http_webtorch_upstream_conf_t *conf,
+ngx_http_webtorch_upstream_find_backup(ngx_http_webtorch_upstream_peer_t *wp,
     ngx_http_upstream_rr_peers_t *peers)
 {
     uint64_t                             now, probe;
@@ -442,8 +457,10 @@ ngx_http_webtorch_upstream_find_backup(ngx_http_webtorch_upstream_conf_t *conf,
     ngx_webtorch_balance_t              *b;
     ngx_http_upstream_rr_peer_t         *peer;
     ngx_webtorch_balance_candidate_t    *server;
+    ngx_http_webtorch_upstream_conf_t   *conf;
     ngx_http_webtorch_upstream_group_t  *group;
 
+    conf = wp->conf;
     b = &conf->balancer->memory->balance;
     group = &conf->groups[1];
     now = ngx_webtorch_clock_usec();
@@ -454,21 +471,27 @@ ngx_http_webtorch_upstream_find_backup(ngx_http_webtorch_upstream_conf_t *conf,
     if (ngx_http_webtorch_upstream_map(conf, group, peers) == NGX_OK) {
 
         for (peer = peers->peer, i = 0;
-             peer && i < group->n && !found;
+             peer && i < group->n;
              peer = peer->next, i++)
         {
             server = &group->servers[i];
 
-            if (!ngx_http_webtorch_upstream_is_usable(peer)
-                || ngx_http_webtorch_upstream_is_out(conf, server))
-            {
+            if (peer->down || ngx_http_webtorch_upstream_is_out(conf, server)) {
+                continue;
+            }
+
+            wp->servers++;
+
+            if (!ngx_http_webtorch_upstream_is_usable(peer)) {
                 continue;
             }
 
             /* without the mutex: an old value is good enough */
 
             probe = b->servers[server->server].probe;
-            found = server->max_fails == 0 || probe <= now;
+            if (server->max_fails == 0 || probe <= now) {
+                found = 1;
+            }
         }
     }
 

@@ -24,6 +24,8 @@ typedef struct {
     ngx_uint_t                          watches;   /* the last one */
     off_t                               bytes;     /* both ways, until then */
 
+    ngx_uint_t                          servers;   /* that may be tried */
+
     unsigned                            backup:1;    /* group */
     unsigned                            known:1;     /* cost and reason */
     unsigned                            inflight:1;

@@ -149,31 +149,43 @@ ngx_webtorch_balancer_order(uint32_t index, const char *name, size_t len,
 }
 
 
-/* the address may be a part of it, if it is too long for the memory */
+/*
+ * The address may be a part of it, if it is too long for the memory, unless
+ * that is a part of several.
+ */
 
 static uint32_t
 ngx_webtorch_balancer_order_find(ngx_webtorch_balancer_t *balancer,
     const char *name, size_t len)
 {
     uint64_t                 id;
-    uint32_t                 i;
-    u_char                  *known;
+    uint32_t                 i, found;
+    ngx_uint_t               n;
     ngx_webtorch_balance_t  *b;
 
     b = &balancer->memory->balance;
     id = ngx_webtorch_balance_hash(name, len);
 
-    for (i = 0; i < b->nservers; i++) {
-        known = balancer->memory->names[i];
+    found = NGX_WEBTORCH_BALANCE_NONE;
+    n = 0;
 
-        if (balancer->groups[i]
-            && (b->records[i].id == id
-                || (len == NGX_WEBTORCH_BALANCER_SERVER_NAME - 1
-                    && ngx_memcmp(known, name, len) == 0)))
-        {
+    for (i = 0; i < b->nservers; i++) {
+
+        if (balancer->groups[i] == 0) {
+            continue;
+        }
+
+        if (b->records[i].id == id) {
             return i;
+        }
+
+        if (len == NGX_WEBTORCH_BALANCER_SERVER_NAME - 1
+            && ngx_memcmp(balancer->memory->names[i], name, len) == 0)
+        {
+            found = i;
+            n++;
         }
     }
 
-    return NGX_WEBTORCH_BALANCE_NONE;
+    return n == 1 ? found : NGX_WEBTORCH_BALANCE_NONE;
 }

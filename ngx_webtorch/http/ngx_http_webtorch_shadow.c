@@ -7,6 +7,7 @@
  */
 
 #include "ngx_http_webtorch_shadow.h"
+#include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_agree.h"
 #include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_copy.h"
@@ -16,14 +17,24 @@
 #include "ngx_webtorch_runner.h"
 
 
-/* bytes that the event loop copies for shadows in a millisecond */
+/* bytes that the event loop copies for shadows in an iteration */
 #define NGX_HTTP_WEBTORCH_SHADOW_COPIED    (4 * 1024 * 1024)
 
-/* bytes of an answer that the event loop compares, others a thread */
-#define NGX_HTTP_WEBTORCH_SHADOW_COMPARED  (16 * 1024)
+/* bytes of an answer that the event loop compares, and of all answers in an
+   iteration; others a thread */
+#define NGX_HTTP_WEBTORCH_SHADOW_SMALL     (16 * 1024)
+#define NGX_HTTP_WEBTORCH_SHADOW_COMPARED  (256 * 1024)
 
 /* the part of queue_size that shadows of a location may hold, 1 / 8 */
 #define NGX_HTTP_WEBTORCH_SHADOW_PART      8
+
+
+/* bytes of an iteration of the event loop */
+
+typedef struct {
+    size_t                            size;
+    ngx_msec_t                        time;      /* of the iteration */
+} ngx_http_webtorch_budget_t;
 
 
 typedef struct {
@@ -44,6 +55,7 @@ struct ngx_http_webtorch_shadow_s {
 #if (NGX_THREADS)
     /* the thread's until its event */
     ngx_thread_task_t                 task;
+    ngx_connection_t                  ident;     /* debug logs of the timer */
     ngx_http_webtorch_answer_t        second;
     ngx_webtorch_batch_t             *batch;     /* of the second one */
     ngx_uint_t                        agreed;
@@ -55,6 +67,8 @@ static ngx_int_t ngx_http_webtorch_shadow_copy(
     ngx_http_webtorch_shadow_conf_t *conf, ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_shadow_room(
     ngx_http_webtorch_shadow_conf_t *conf, size_t size);
+static ngx_int_t ngx_http_webtorch_shadow_spend(
+    ngx_http_webtorch_budget_t *budget, size_t size, size_t limit);
 static void ngx_http_webtorch_shadow_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static void ngx_http_webtorch_shadow_answer(
@@ -172,25 +186,38 @@ ngx_http_webtorch_shadow_room(ngx_http_webtorch_shadow_conf_t *conf,
 {
     size_t  limit;
 
-    static size_t      copied;
-    static ngx_msec_t  turn;
+    static ngx_http_webtorch_budget_t  copied;
 
     limit = conf->handler->queue_size;
 
-    if (turn != ngx_current_msec) {
-        turn = ngx_current_msec;
-        copied = 0;
-    }
-
     if (size > NGX_WEBTORCH_LARGE_SIZE
-        || copied + size > NGX_HTTP_WEBTORCH_SHADOW_COPIED
         || conf->held + size > limit / NGX_HTTP_WEBTORCH_SHADOW_PART
         || ngx_webtorch_queue_full(limit / 2, 0))
     {
         return NGX_DECLINED;
     }
 
-    copied += size;
+    return ngx_http_webtorch_shadow_spend(&copied, size,
+                                          NGX_HTTP_WEBTORCH_SHADOW_COPIED);
+}
+
+
+/* the cached time changes with the iteration, or with a later one */
+
+static ngx_int_t
+ngx_http_webtorch_shadow_spend(ngx_http_webtorch_budget_t *budget, size_t size,
+    size_t limit)
+{
+    if (budget->time != ngx_current_msec) {
+        budget->time = ngx_current_msec;
+        budget->size = 0;
+    }
+
+    if (budget->size + size > limit) {
+        return NGX_DECLINED;
+    }
+
+    budget->size += size;
 
     return NGX_OK;
 }
@@ -401,7 +428,12 @@ ngx_http_webtorch_shadow_compare(ngx_http_webtorch_shadow_t *shadow,
 
 #if (NGX_THREADS)
 
-    if (answer->size > NGX_HTTP_WEBTORCH_SHADOW_COMPARED
+    static ngx_http_webtorch_budget_t  compared;
+
+    if ((answer->size > NGX_HTTP_WEBTORCH_SHADOW_SMALL
+         || ngx_http_webtorch_shadow_spend(&compared, answer->size,
+                                           NGX_HTTP_WEBTORCH_SHADOW_COMPARED)
+            != NGX_OK)
         && ngx_http_webtorch_shadow_post(shadow, answer, batch) == NGX_OK)
     {
         return;
@@ -484,11 +516,14 @@ ngx_http_webtorch_shadow_post(ngx_http_webtorch_shadow_t *shadow,
     shadow->second = *answer;
     shadow->batch = batch;
 
+    shadow->ident.fd = (ngx_socket_t) -1;
+    shadow->ident.data = shadow;
+
     task = &shadow->task;
 
     task->ctx = shadow;
     task->handler = ngx_http_webtorch_shadow_thread;
-    task->event.data = shadow;
+    task->event.data = &shadow->ident;
     task->event.handler = ngx_http_webtorch_shadow_event_handler;
     task->event.log = ngx_cycle->log;
 
@@ -496,6 +531,10 @@ ngx_http_webtorch_shadow_post(ngx_http_webtorch_shadow_t *shadow,
         ngx_webtorch_batch_release(batch);
         return NGX_ERROR;
     }
+
+    /* a worker that shuts down waits for timers */
+
+    ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
 
     return NGX_OK;
 }
@@ -513,9 +552,22 @@ ngx_http_webtorch_shadow_thread(void *data, ngx_log_t *log)
 static void
 ngx_http_webtorch_shadow_event_handler(ngx_event_t *ev)
 {
+    ngx_connection_t            *ident;
     ngx_http_webtorch_shadow_t  *shadow;
 
-    shadow = ev->data;
+    ident = ev->data;
+    shadow = ident->data;
+
+    if (ev->timedout) {
+        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
+                      "a comparison in a thread took too long");
+        ev->timedout = 0;
+        return;
+    }
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
 
     ngx_webtorch_batch_release(shadow->batch);
 

@@ -91,6 +91,10 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->handler->slow = conf->slow;
     }
 
+    if (conf->shadow) {
+        ngx_http_webtorch_shadow_merge(conf);
+    }
+
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->noname

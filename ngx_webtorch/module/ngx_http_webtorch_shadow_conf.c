@@ -238,13 +238,22 @@ ngx_http_webtorch_shadow_finish(ngx_conf_t *cf,
     handler->queue = ngx_min(main->queue, NGX_HTTP_WEBTORCH_SHADOW_QUEUE);
     handler->queue_size = main->queue_size;
     handler->timeout = main->timeout;
-    handler->stuck = main->stuck;
+
+    /* no "stuck": a shadow that hangs must not replace a worker that serves */
 
 #if (NGX_THREADS)
     wlcf->shadow->thread_pool = wlcf->thread_pool;
 #endif
 
     return NGX_CONF_OK;
+}
+
+
+void
+ngx_http_webtorch_shadow_merge(ngx_http_webtorch_loc_conf_t *wlcf)
+{
+    wlcf->shadow->handler->device = wlcf->device;
+    wlcf->shadow->handler->slow = wlcf->slow;
 }
 
 

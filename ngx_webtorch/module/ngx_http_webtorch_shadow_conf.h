@@ -20,5 +20,8 @@ char *ngx_http_webtorch_shadow_option(ngx_conf_t *cf,
 char *ngx_http_webtorch_shadow_finish(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf);
 
+/* a shadow has what is inherited from other levels, as its location has it */
+void ngx_http_webtorch_shadow_merge(ngx_http_webtorch_loc_conf_t *wlcf);
+
 
 #endif /* _NGX_HTTP_WEBTORCH_SHADOW_CONF_H_INCLUDED_ */

@@ -97,3 +97,70 @@ def test_backup_server_in_place_of_ejected_ones(start, backends):
     for address in list(flags)[:3]:
         assert server.post(f"{path}/eject", {"server": address}).ok
     assert {answer.server for answer in ask(server, 20)} == {"3"}
+
+
+APP = """
+    import webtorch
+    from jaxtyping import Float32
+    from torch import Tensor, nn
+
+    balancers = webtorch.Model("balancers", nn.Linear(1, 1))
+
+    @webtorch.infer
+    def use(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+        return balancers(x)
+"""
+
+
+def test_upstreams_of_any_name(start, backends):
+    address, other = (f"127.0.0.1:{backends[number].port}" for number in (0, 1))
+    # as much of an address as is shown
+    long = "unix:/".ljust(63, "x")
+    http = f"""
+        upstream replaced {{ webtorch_balancer; least_conn; server {address}; }}
+        upstream models {{ webtorch_balancer; server {address}; server {other}; }}
+        upstream long {{ webtorch_balancer; server {long}a; server {long}; }}
+        upstream longer {{ webtorch_balancer; server {long}a; server {long}b; }}
+        upstream drain {{ webtorch_balancer; server {address}; }}
+    """
+    proxies = """
+        location = /replaced { proxy_pass http://replaced/; }
+        location = /models {
+            proxy_pass           http://models/;
+            proxy_read_timeout   300ms;
+            proxy_next_upstream  error timeout http_500;
+        }
+    """
+    use = "location = /use { webtorch_handler app:use; }"
+    server = start(CONTROL + proxies + use, APP, http=http)
+
+    # a timer has found the servers of all, in this order
+    path = "/control/balancers/drain"
+    wait_for(lambda: servers(server.get(path).json()) == {address: "up"}, "the server")
+    assert server.get("/replaced").text == "0"
+    assert servers(server.get("/control/balancers/replaced").json()) == {}
+
+    # the ends of these addresses are addresses, too
+    assert server.post(path, {}).status_code == 405
+    assert server.get("/control/drain").json() == {"drained": False}
+    upstream = server.get("/control/balancers/models").json()
+    assert servers(upstream) == {address: "up", other: "up"}
+    (model,) = server.get("/control/models/balancers").json()
+    assert model["name"] == "balancers"
+    (model,) = server.get("/control/models").json()
+    assert model["name"] == "balancers"
+    check_error(server.get("/control/models/drain"), 404, "unknown_model")
+    assert server.post("/control/balancers/models/eject", {"server": other}).ok
+
+    # an address that is a part of others
+    listed = server.post("/control/balancers/long/eject", {"server": long}).json()["servers"]
+    assert [each["state"] for each in listed] == ["up", "ejected by an operator"]
+    answer = server.post("/control/balancers/longer/eject", {"server": long})
+    check_error(answer, 404, "unknown_server")
+
+    # there is one server for each request of "models": its answer is the last
+    backends[0].status = 500
+    assert (server.get("/models").status_code, server.get("/models").text) == (500, "0")
+    backends[0].hangs = True
+    assert server.get("/models").status_code == 504
+    assert "no live upstreams" not in server.log()

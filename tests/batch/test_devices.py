@@ -46,6 +46,10 @@ def double(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
 def anywhere(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
     return x + 1
 
+@webtorch.infer
+def also(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+    return x + 1
+
 total = torch.zeros(2)
 
 @webtorch.infer(device="cuda:1")
@@ -123,6 +127,7 @@ location = /fault { webtorch_handler app:fault; }
 location = /control { webtorch_handler app:control; }
 location = /inline { webtorch_handler app:anywhere mode=inline; }
 location = /placed { webtorch_device cuda:1; webtorch_handler app:anywhere; }
+location = /copied { webtorch_device cuda:1; webtorch_handler app:anywhere shadow=app:also; }
 location = /cpu { webtorch_device cpu; webtorch_handler app:anywhere; }
 location = /named { webtorch_device cpu; webtorch_handler app:learn; }
 """
@@ -185,6 +190,16 @@ def test_device_is_that_of_the_directive_unless_the_function_names_one(server):
     after = control(server)["traces"]
     assert after[1][len(before[1]) :].count("+computing compute") == 1
     assert after[0][len(before[0]) :].count("+computing compute") == 1
+
+
+def test_shadow_is_on_the_device_of_its_location(server):
+    begun = len(trace(server, 1))
+    assert server.post("/copied", [[1, 2]]).json() == [[2, 3]]
+
+    def computed():
+        return trace(server, 1)[begun:].count("+computing compute")
+
+    wait_for(lambda: computed() == 2, "both calls on the device")
 
 
 def test_device_outputs_that_change_in_the_next_call_are_copied_before_it(server):

@@ -10,7 +10,7 @@ import requests
 from nginx import wait_for
 
 APP = """
-import ctypes, os, pathlib, threading, time, webtorch
+import ctypes, logging, os, pathlib, threading, time, webtorch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -36,6 +36,11 @@ def wait(request):
     return str(os.getpid())
 
 @webtorch.infer
+def never(uri: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    logging.getLogger("webtorch").warning("the shadow has begun")
+    wait_forever()
+
+@webtorch.infer
 def score(uri: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
     return uri
 """
@@ -45,6 +50,7 @@ location = /hang { webtorch_handler app:hang threads=1 stuck=500ms timeout=5s; }
 location = /inline { webtorch_handler app:hang mode=inline stuck=500ms; }
 location = /hold_gil { webtorch_handler app:hold_gil mode=thread stuck=500ms timeout=1s; }
 location = /wait { webtorch_handler app:wait mode=thread; }
+location = /copied { webtorch_handler app:score shadow=app:never stuck=500ms; }
 """
 
 
@@ -75,6 +81,9 @@ def test_worker_is_replaced_after_its_other_requests(start):
 def test_log_has_the_stack(start):
     server = start(SERVER, APP)
     (old,) = server.workers()
+    # a shadow that hangs is not one of these calls
+    assert server.post("/copied", [[1.0]]).json() == [[1]]
+    server.wait_for_log("the shadow has begun")
     assert server.get("/hang?1").status_code == 504
     thread = server.wait_for_log(
         r'webtorch handler "app:hang" has not returned for 500 ms; .* thread 0x([0-9a-f]+)'

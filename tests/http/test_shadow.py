@@ -70,6 +70,11 @@ def double(x: Float64[Tensor, "batch 1"]) -> Float64[Tensor, "batch 1"]:
     return 2 * x + 1
 
 
+@webtorch.infer
+def twice(x: Float64[Tensor, "batch 1"]) -> Float64[Tensor, "batch 1"]:
+    return 2 * x + 1
+
+
 @webtorch.handler
 async def posted(request):
     """Post rows of a function that is also a shadow."""
@@ -95,12 +100,14 @@ SERVER = (
     location = /close { webtorch_handler app:old shadow=app:new; }
     location = /near { webtorch_handler app:old shadow=app:new rate=100% agree=0.1; }
     location = /argmax { webtorch_handler app:old shadow=app:new agree=argmax; }
-    location = /some { webtorch_handler app:affine shadow=app:double rate=25.5%; }
+    location = /some { webtorch_handler app:affine shadow=app:twice rate=25.5%; }
+    location = /pair { webtorch_handler app:affine shadow=app:double; }
     location = /behind { webtorch_handler app:affine shadow=app:gated queue=4; }
     location = /before { webtorch_handler app:gated shadow=app:double mode=thread; }
     location = /posted { webtorch_handler app:posted; }
     location = /large { webtorch_handler app:large shadow=app:larger; }
     location /v2 { webtorch_inference_protocol; }
+    location /orders { webtorch_control; }
 """
 )
 
@@ -152,11 +159,11 @@ def test_answers_are_compared(server, path, outcomes_by_name):
 
 
 def test_share_of_requests(server):
-    before = outcomes(server, "affine", "double")
+    before = outcomes(server, "affine", "twice")
     for _ in range(100):
         assert server.post("/some", [[2.0]]).json() == [[5]]
     # one in four, with a probability that is never seen
-    more = ended(server, "affine", "double", 1, before)
+    more = ended(server, "affine", "twice", 1, before)
     assert more.keys() == {"agreed"}
     assert more["agreed"] < 100
 
@@ -229,6 +236,10 @@ def test_shadow_in_status_and_not_elsewhere(server):
     # clients cannot call what is only a shadow
     assert server.get("/v2/models/new").status_code == 404
     assert server.get("/v2/models/old").status_code == 200
+    repository = "/orders/v2/repository"
+    listed = {each["name"] for each in server.post(f"{repository}/index", {}).json()}
+    assert "old" in listed and not {"new", "twice"} & listed
+    assert server.post(f"{repository}/models/app:new/unload", {}).status_code == 404
 
 
 REFUSED = {

@@ -36,6 +36,9 @@ log = logging.getLogger("webtorch")
 
 Body = Mapping[str, Any]
 
+Route = tuple[re.Match[str], str, Callable[..., Any], Mapping[str, type]]
+"""What is found in a path: match, method, action, and types of the members of the body."""
+
 follower: Follower | None = None
 """The orders of this worker; None if there is no webtorch_checkpoint."""
 
@@ -45,18 +48,30 @@ def control(request: Request) -> Any:
     """Do what a request orders."""
     _refuse_other_origins(request)
     asked = "GET" if request.method == "HEAD" else request.method
-    allowed: list[str] = []
-    for pattern, method, action, keys in _ROUTES:
-        if match := pattern.search(request.path):
-            if asked != method:
-                allowed.append(method)
-                continue
+    routes = _routes(request.path)
+    for match, method, action, keys in routes:
+        if asked == method:
             found = [unquote(each) for each in match.groups()]
             return _run(request, action, found, _body(request, keys) if method == "POST" else {})
-    if allowed:
-        methods = ", ".join(allowed)
+    if routes:
+        methods = ", ".join(method for _, method, _, _ in routes)
         raise HTTPError(405, f"the method is {methods}", headers={"Allow": methods})
     raise HTTPError(404, "there is nothing at this address, see the table of webtorch_control")
+
+
+def _routes(path: str) -> list[Route]:
+    """Return the routes of a path, one for each method.
+
+    The address of the location is not known. Of several ends of a path that are routes the longest
+    one is meant: `/balancers/models` is the upstream `models`, and not all models.
+    """
+    found = [
+        (match, method, action, keys)
+        for pattern, method, action, keys in _ROUTES
+        if (match := pattern.search(path))
+    ]
+    begin = min((match.start() for match, *_ in found), default=0)
+    return [each for each in found if each[0].start() == begin]
 
 
 def _run(request: Request, action: Callable[..., Any], names: list[str], body: Body) -> Any:
@@ -359,7 +374,7 @@ def _reason_to_stay(model: Model) -> str | None:
     if model.is_of_code:
         return "is made by the code"
     if versions.is_named(model.key):
-        return 'is in a "model=" of the configuration'
+        return 'is in a "model=" or "shadow=" of the configuration'
     return None
 
 
@@ -510,7 +525,7 @@ def _sorted(found: list[Model]) -> list[Model]:
 
 def _functions(full: bool = False) -> dict[str, TensorFunction]:
     """Return the functions of the inference protocol by their names, or by their full names."""
-    found = {each.name: each.function for each in loading.tensor_functions()}
+    found = {each.name: each.function for each in loading.tensor_functions(shadows=False)}
     if full:
         return found
     short = [name.partition(":")[2] for name in found]
@@ -546,10 +561,9 @@ _ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]
         (r"/v2/repository/index", "POST", index, {"ready": bool}),
         (r"/v2/repository/models/([^/]+)/load", "POST", repository_load, _PARAMETERS),
         (r"/v2/repository/models/([^/]+)/unload", "POST", repository_unload, _PARAMETERS),
-        # a model may have such a name
-        (r"(?<!/models)/drain", "POST", drain, {}),
-        (r"(?<!/models)/drain", "GET", get_drain, {}),
-        (r"(?<!/models)/undrain", "POST", undrain, {}),
+        (r"/drain", "POST", drain, {}),
+        (r"/drain", "GET", get_drain, {}),
+        (r"/undrain", "POST", undrain, {}),
         (r"/models", "GET", list_models, {}),
         (r"/models/([^/]+)/checkpoint", "POST", checkpoint, _VERSION),
         (r"/models/([^/]+)/rollback", "POST", rollback, {**_VERSION, "step": int, "file": str}),

@@ -44,6 +44,9 @@ _TORCH = str(Path(torch.__file__).parent) + os.sep
 
 _runners: list[Runner] = []
 
+_shadows: set[Runner] = set()
+"""Those that compute copies of requests alone."""
+
 
 def load_handler(name: str, schema: Any) -> Runner:
     """Import a handler and describe it.
@@ -87,6 +90,8 @@ def load_handler(name: str, schema: Any) -> Runner:
         raise
 
     _runners.append(runner)
+    if schema.shadow:
+        _shadows.add(runner)
     return runner
 
 
@@ -128,12 +133,17 @@ def _require_version(name: str, schema: Any, handler: Handler) -> None:
         versions.require(spec)
 
 
-def tensor_functions() -> list[Function]:
-    """Return the functions of tensors that directives name, each once."""
+def tensor_functions(*, shadows: bool = True) -> list[Function]:
+    """Return the functions of tensors that directives name, each once.
+
+    Args:
+        shadows: Whether those are among them that are only shadows.
+
+    """
     found = {
         runner.name: Function(runner.name, runner.handler)
         for runner in reversed(_runners)
-        if isinstance(runner.handler, TensorFunction)
+        if isinstance(runner.handler, TensorFunction) and (shadows or runner not in _shadows)
     }
     return [*reversed(found.values())]
 
