@@ -22,7 +22,9 @@ def test_every_directive_has_its_reference():
 
 
 def test_every_variable_has_its_reference():
-    tables = re.findall(r"^static ngx_http_variable_t .*?^};", "\n".join(SOURCES), re.M | re.S)
+    sources = "\n".join(SOURCES)
+    tables = re.findall(r"^static ngx_http_variable_t .*?^};", sources, re.M | re.S)
+    tables += re.findall(r"static ngx_str_t  name = [^;]*;\s*var = ngx_http_add_variable", sources)
     variables = re.findall(r'ngx_string\("(webtorch_\w+)"\)', "".join(tables))
     section = (ROOT / "docs/directives.md").read_text().partition("\n## Variables\n")[2]
     documented = re.findall(r"^\| `\$(webtorch_\w+)` \|", section, re.MULTILINE)
