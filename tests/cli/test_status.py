@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -145,6 +146,12 @@ def test_status_of_a_server_with_problems(server, monkeypatch):
     assert "counts since" not in run("--once").output
 
 
+def take_terminal() -> None:
+    """Let Ctrl-C reach this process, also if the tests themselves ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @pytest.mark.parametrize("end", [b"q", b"\x03"], ids=["q", "interrupt"])
 def test_status_on_a_terminal(server, end):
     own, its = pty.openpty()
@@ -156,8 +163,7 @@ def test_status_on_a_terminal(server, end):
         stderr=its,
         env={**os.environ, "TERM": "xterm", "NO_COLOR": "", "COLUMNS": "200", "LINES": "50"},
         start_new_session=True,
-        # Ctrl-C reaches the process whose terminal it is
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )
     os.close(its)
     shown = bytearray()
