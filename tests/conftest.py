@@ -156,7 +156,12 @@ def directory() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="webtorch-"))
     path.chmod(0o777)
     yield path
-    shutil.rmtree(path)
+
+    def is_gone() -> bool:
+        shutil.rmtree(path, ignore_errors=True)
+        return not path.exists()
+
+    wait_for(is_gone, "the directory, which workers may still write to, to go")
 
 
 @pytest.fixture
