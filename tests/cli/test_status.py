@@ -127,6 +127,19 @@ def test_status_rates_are_those_since_the_answer_before(server):
     assert Report(now, before).problems == []
 
 
+def test_servers_that_are_ejected(server):
+    states = {"a:1": (False, False), "b:1": (True, False), "c:1": (False, True)}
+    servers = [
+        {"name": name, "picks": 1, "in_flight": 0, "service": None, "error": None}
+        | {"ejected": ejected, "out": out}
+        for name, (ejected, out) in states.items()
+    ]
+    lines = Report(found(server) | {"balancers": [{"name": "u", "servers": servers}]}).lines()
+    ends = {words[1]: line for line in lines if (words := line.split()) and words[0] == "u"}
+    assert [*ends] == [*states]
+    assert [re.split("  +", line)[-1] for line in ends.values()] == ["no", "yes", "by an operator"]
+
+
 def test_answers_cannot_control_the_terminal(server):
     wrong = found(server) | {"problems": ["queue \x1b]52;c;AAAA\x07 is full\nnothing is wrong"]}
     lines = Report(wrong).lines()

@@ -141,7 +141,7 @@ class Report:
                 str(each["in_flight"]),
                 duration(each["service"]),
                 "-" if each["error"] is None else f"{each['error'] * 100:.1f} %",
-                "yes" if each["ejected"] else "no",
+                "by an operator" if each["out"] else "yes" if each["ejected"] else "no",
             )
             for each in one["servers"]
         ]
