@@ -19,7 +19,6 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
-#include "ngx_webtorch_slow.h"
 #include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_block.h"
@@ -359,8 +358,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_thread_block_signals(&mask);
 
-    signals[0] = ngx_webtorch_stuck_signal(&conf->handlers);
-    signals[1] = ngx_webtorch_slow_signal(&conf->handlers);
+    ngx_webtorch_stuck_signals(&conf->handlers, signals);
 
     ngx_webtorch_python_begin(conf, 0, signals, ngx_webtorch_block_replaced);
 
