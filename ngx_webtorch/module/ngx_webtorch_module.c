@@ -103,6 +103,8 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
      *     conf->zone = NULL;
      *     conf->locations = NULL;
      *     conf->checkpoint = NULL;
+     *     conf->logged = 0;
+     *     conf->watch = 0;
      */
 
     conf->path = ngx_array_create(cycle->pool, 2, sizeof(ngx_str_t));
@@ -425,8 +427,7 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     }
 
     handler->timed = (handler->metrics || conf->logged);
-    handler->watch = (conf->logged & NGX_WEBTORCH_LOGGED_MODELS)
-                     ? WEBTORCH_WATCH_MODELS : 0;
+    handler->watch = conf->watch;
 
     handler->runner = ngx_webtorch_runner_create(cycle, handler);
 
