@@ -489,3 +489,24 @@ ngx_http_webtorch_snapshot_waiting(ngx_http_webtorch_status_item_t *item)
 
     return m->jobs > m->running ? m->jobs - m->running : 0;
 }
+
+
+uint64_t
+ngx_http_webtorch_snapshot_codes(ngx_http_webtorch_status_item_t *item,
+    ngx_uint_t first, ngx_uint_t last)
+{
+    uint64_t    sum;
+    ngx_uint_t  i, code;
+
+    sum = 0;
+
+    for (i = 0; i < NGX_WEBTORCH_METRICS_CODES; i++) {
+        code = item->series->codes[i];
+
+        if (code >= first && code <= last) {
+            sum += item->cells[i];
+        }
+    }
+
+    return sum;
+}
