@@ -252,10 +252,11 @@ ngx_webtorch_posted_write(ngx_webtorch_posted_t *posted,
 
     rows = &posted->api;
 
-    if (posted->adopted) {
-        ngx_memcpy(sink.data, rows->inputs, sizeof(rows->inputs));
-        sink.text = rows->text;
+    ngx_memcpy(sink.data, rows->inputs, sizeof(rows->inputs));
+    sink.text = rows->text;
+    sink.at = 0;
 
+    if (posted->adopted) {
         if (ngx_webtorch_runner_adopt(runner, layout, &sink) != NGX_OK) {
             return NGX_ERROR;
         }
@@ -266,7 +267,7 @@ ngx_webtorch_posted_write(ngx_webtorch_posted_t *posted,
         return NGX_OK;
     }
 
-    return ngx_webtorch_runner_copy(runner, layout, rows->inputs, rows->text);
+    return ngx_webtorch_runner_copy(runner, layout, &sink);
 }
 
 

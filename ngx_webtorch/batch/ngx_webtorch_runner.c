@@ -153,7 +153,7 @@ ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 
 ngx_int_t
 ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
-    const ngx_webtorch_layout_t *layout, void *const *data, const char *text)
+    const ngx_webtorch_layout_t *layout, const ngx_webtorch_sink_t *from)
 {
     size_t                size, n;
     uint32_t              i;
@@ -174,7 +174,7 @@ ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
             continue;
         }
 
-        ngx_memcpy(sink.data[i], data[i], layout->rows * size);
+        ngx_memcpy(sink.data[i], from->data[i], layout->rows * size);
 
         if (i >= schema->ninputs
             || !ngx_webtorch_is_string(schema->inputs[i].dtype))
@@ -185,12 +185,12 @@ ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
         entry = sink.data[i];
 
         for (n = layout->rows * size / sizeof(webtorch_text_t); n; n--) {
-            entry++->at += sink.at;
+            entry++->at += sink.at - from->at;
         }
     }
 
     if (layout->text) {
-        ngx_memcpy(sink.text, text, layout->text);
+        ngx_memcpy(sink.text, from->text, layout->text);
     }
 
     return NGX_OK;
@@ -204,11 +204,12 @@ ngx_webtorch_runner_take(ngx_webtorch_runner_t *runner,
 {
     ngx_int_t  rc;
 
-    if (size < NGX_WEBTORCH_LARGE_SIZE) {
-        return ngx_webtorch_runner_copy(runner, layout, sink->data, *text);
-    }
-
     sink->text = *text;
+    sink->at = 0;
+
+    if (size < NGX_WEBTORCH_LARGE_SIZE) {
+        return ngx_webtorch_runner_copy(runner, layout, sink);
+    }
 
     rc = ngx_webtorch_runner_adopt(runner, layout, sink);
 

@@ -29,9 +29,9 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held);
 ngx_int_t ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
-/* the same, and copies rows and text there */
+/* the same, and copies rows and text there; strings begin at from->at */
 ngx_int_t ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
-    const ngx_webtorch_layout_t *layout, void *const *data, const char *text);
+    const ngx_webtorch_layout_t *layout, const ngx_webtorch_sink_t *from);
 
 /*
  * Makes rows and text, which are in buffers at the sink, an open batch of their
@@ -43,7 +43,7 @@ ngx_int_t ngx_webtorch_runner_adopt(ngx_webtorch_runner_t *runner,
 
 /*
  * Copies rows and text from buffers with so many bytes together, or adopts them
- * if they are many.  The codec has advanced the sink's text.
+ * if they are many.  The codec has advanced the sink's text and its offset.
  */
 ngx_int_t ngx_webtorch_runner_take(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink, char **text,

@@ -10,8 +10,6 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_log.h"
 
-#include <signal.h>
-
 
 /* microseconds between two messages of a handler */
 #define NGX_WEBTORCH_SLOW_INTERVAL  1000000
@@ -23,24 +21,6 @@
 
 static u_char *ngx_webtorch_slow_sizes(ngx_webtorch_batch_t *batch, u_char *p,
     u_char *last);
-
-
-int
-ngx_webtorch_slow_signal(ngx_array_t *handlers)
-{
-    ngx_uint_t                i;
-    ngx_webtorch_handler_t  **handler;
-
-    handler = handlers->elts;
-
-    for (i = 0; i < handlers->nelts; i++) {
-        if (handler[i]->slow) {
-            return SIGRTMAX - 2;
-        }
-    }
-
-    return 0;
-}
 
 
 ngx_msec_t
@@ -60,7 +40,7 @@ ngx_webtorch_slow_watch(void)
     sigset_t  set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGRTMAX - 2);
+    sigaddset(&set, NGX_WEBTORCH_SLOW_SIGNAL);
     (void) pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -114,7 +94,7 @@ ngx_webtorch_slow_report(ngx_webtorch_caller_t *caller, uint64_t elapsed)
     runner->slow_logged = now;
     runner->nslow = 0;
 
-    (void) pthread_kill(caller->thread, SIGRTMAX - 2);
+    (void) pthread_kill(caller->thread, NGX_WEBTORCH_SLOW_SIGNAL);
 }
 
 

@@ -11,12 +11,12 @@
 
 #include "ngx_webtorch_caller.h"
 
+#include <signal.h>
 
-/*
- * Returns the number of a signal on which a thread writes its stack of Python
- * to the standard error output; 0: no handler has "webtorch_slow".
- */
-int ngx_webtorch_slow_signal(ngx_array_t *handlers);
+
+/* on it a thread writes its stack of Python to the standard error output */
+#define NGX_WEBTORCH_SLOW_SIGNAL  (SIGRTMAX - 2)
+
 
 /*
  * The least time of a call, ms, that is looked for: of "stuck=" or of

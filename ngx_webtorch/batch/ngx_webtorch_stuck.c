@@ -21,6 +21,8 @@
 /* seconds to wait for the thread at exit */
 #define NGX_WEBTORCH_STUCK_EXIT      1
 
+#define NGX_WEBTORCH_STUCK_SIGNAL    (SIGRTMAX - 1)
+
 
 typedef struct {
     ngx_array_t      *handlers;           /* of ngx_webtorch_handler_t * */
@@ -52,21 +54,27 @@ static ngx_webtorch_waiter_t *ngx_webtorch_stuck_find_waiter(
 static ngx_webtorch_stuck_t  ngx_webtorch_stuck;
 
 
-int
-ngx_webtorch_stuck_signal(ngx_array_t *handlers)
+void
+ngx_webtorch_stuck_signals(ngx_array_t *handlers, int *signals)
 {
     ngx_uint_t                i;
     ngx_webtorch_handler_t  **handler;
 
+    signals[0] = 0;
+    signals[1] = 0;
+
     handler = handlers->elts;
 
     for (i = 0; i < handlers->nelts; i++) {
+
         if (handler[i]->stuck) {
-            return SIGRTMAX - 1;
+            signals[0] = NGX_WEBTORCH_STUCK_SIGNAL;
+        }
+
+        if (handler[i]->slow) {
+            signals[1] = NGX_WEBTORCH_SLOW_SIGNAL;
         }
     }
-
-    return 0;
 }
 
 
@@ -174,7 +182,7 @@ ngx_webtorch_stuck_cycle(void *data)
     /* this thread sends the signal to itself */
 
     sigemptyset(&set);
-    sigaddset(&set, SIGRTMAX - 1);
+    sigaddset(&set, NGX_WEBTORCH_STUCK_SIGNAL);
     (void) pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
     (void) pthread_mutex_lock(&stuck->mutex);
@@ -306,7 +314,7 @@ ngx_webtorch_stuck_report(ngx_webtorch_caller_t *caller)
                                      "worker exits" : "",
                            (uint64_t) caller->thread);
 
-    (void) raise(ngx_webtorch_stuck_signal(ngx_webtorch_stuck.handlers));
+    (void) raise(NGX_WEBTORCH_STUCK_SIGNAL);
 
     if (in_loop) {
         _exit(1);

@@ -13,11 +13,12 @@
 
 
 /*
- * Returns the number of a signal that writes the stacks of Python's threads to
- * the standard error output, whichever thread has the GIL; 0: no handler has
- * "stuck=".
+ * Sets the numbers of two signals that write stacks of Python to the standard
+ * error output, whichever thread has the GIL: those of all threads, 0: no
+ * handler has "stuck="; and that of the thread which receives it, 0: no handler
+ * has "webtorch_slow".
  */
-int ngx_webtorch_stuck_signal(ngx_array_t *handlers);
+void ngx_webtorch_stuck_signals(ngx_array_t *handlers, int *signals);
 
 /* starts a thread that watches the calls of handlers, if one has such a time */
 ngx_int_t ngx_webtorch_stuck_init_process(ngx_cycle_t *cycle,

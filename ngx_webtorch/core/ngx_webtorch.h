@@ -17,11 +17,6 @@
 #include "ngx_webtorch_api.h"
 
 
-/* what variables show: times of calls, models */
-#define NGX_WEBTORCH_LOGGED_CALLS   1
-#define NGX_WEBTORCH_LOGGED_MODELS  2
-
-
 #define ngx_webtorch_get_conf(cycle)                                          \
     ((ngx_webtorch_conf_t *) ngx_get_conf((cycle)->conf_ctx,                  \
                                           ngx_webtorch_module))
@@ -61,6 +56,7 @@ typedef struct {
 
     ngx_flag_t              metrics;
     ngx_uint_t              logged;       /* variables of calls are used */
+    uint32_t                watch;        /* of all batches, see api */
     size_t                  worker_memory;
     ngx_flag_t              reload;       /* modules that change on disk are
                                              imported again */

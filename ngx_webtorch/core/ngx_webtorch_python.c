@@ -133,8 +133,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
                           ? (char *) conf->checkpoint->name.data : NULL;
     settings.interval = conf->interval;
     settings.keep = (uint32_t) conf->keep;
-    settings.watch = (conf->logged & NGX_WEBTORCH_LOGGED_MODELS)
-                     ? WEBTORCH_WATCH_MODELS : 0;
+    settings.watch = conf->watch;
 
     ngx_webtorch_py_init(&settings);
 }

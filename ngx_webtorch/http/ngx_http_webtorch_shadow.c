@@ -329,9 +329,14 @@ ngx_http_webtorch_shadow_get(ngx_http_webtorch_answer_t *answer,
         tensor->spec = &specs[i];
         tensor->data = ngx_webtorch_batch_output(waiter, job, i);
 
-        answer->size += job->rows * (size_t) specs[i].row_size
-                        + ngx_webtorch_text_size(&specs[i], tensor->data,
-                                                 job->rows);
+        answer->size += job->rows * (size_t) specs[i].row_size;
+
+        /* so many are not kept, nor compared in the event loop */
+
+        if (answer->size <= NGX_WEBTORCH_LARGE_SIZE) {
+            answer->size += ngx_webtorch_text_size(&specs[i], tensor->data,
+                                                   job->rows);
+        }
     }
 }
 

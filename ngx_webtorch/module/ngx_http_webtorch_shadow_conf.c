@@ -329,10 +329,7 @@ ngx_http_webtorch_shadow_same(const webtorch_spec_t *one,
     for (i = 0; i < n; i++) {
 
         if (ngx_strcmp(one[i].name, other[i].name) != 0
-            || one[i].dtype != other[i].dtype
-            || one[i].ndim != other[i].ndim
-            || ngx_memcmp(one[i].shape, other[i].shape,
-                          one[i].ndim * sizeof(int64_t)) != 0)
+            || !ngx_webtorch_agree_shapes(&one[i], &other[i]))
         {
             return 0;
         }

@@ -110,11 +110,11 @@ ngx_http_webtorch_variables_init(ngx_conf_t *cf)
             }
 
             if (v->get_handler != ngx_http_webtorch_handler_variable) {
-                wcf->logged |= NGX_WEBTORCH_LOGGED_CALLS;
+                wcf->logged = 1;
             }
 
             if (v->get_handler == ngx_http_webtorch_models_variable) {
-                wcf->logged |= NGX_WEBTORCH_LOGGED_MODELS;
+                wcf->watch = WEBTORCH_WATCH_MODELS;
             }
         }
     }

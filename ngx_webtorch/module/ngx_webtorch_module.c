@@ -19,7 +19,6 @@
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
-#include "ngx_webtorch_slow.h"
 #include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_block.h"
@@ -104,6 +103,8 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
      *     conf->zone = NULL;
      *     conf->locations = NULL;
      *     conf->checkpoint = NULL;
+     *     conf->logged = 0;
+     *     conf->watch = 0;
      */
 
     conf->path = ngx_array_create(cycle->pool, 2, sizeof(ngx_str_t));
@@ -359,8 +360,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_thread_block_signals(&mask);
 
-    signals[0] = ngx_webtorch_stuck_signal(&conf->handlers);
-    signals[1] = ngx_webtorch_slow_signal(&conf->handlers);
+    ngx_webtorch_stuck_signals(&conf->handlers, signals);
 
     ngx_webtorch_python_begin(conf, 0, signals, ngx_webtorch_block_replaced);
 
@@ -427,8 +427,7 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     }
 
     handler->timed = (handler->metrics || conf->logged);
-    handler->watch = (conf->logged & NGX_WEBTORCH_LOGGED_MODELS)
-                     ? WEBTORCH_WATCH_MODELS : 0;
+    handler->watch = conf->watch;
 
     handler->runner = ngx_webtorch_runner_create(cycle, handler);
 

@@ -53,8 +53,6 @@ static ngx_int_t ngx_http_webtorch_load_measure(ngx_http_request_t *r,
     ngx_http_webtorch_load_t *load);
 static void ngx_http_webtorch_load_sum(ngx_http_webtorch_snapshot_t *snapshot,
     ngx_http_webtorch_load_t *load, ngx_http_webtorch_load_sums_t *sums);
-static uint64_t ngx_http_webtorch_load_errors(
-    ngx_http_webtorch_status_item_t *item, uint64_t *requests);
 static uint64_t ngx_http_webtorch_load_cpu(
     ngx_http_webtorch_snapshot_t *snapshot);
 static uint64_t ngx_http_webtorch_load_rate(uint64_t now, uint64_t before,
@@ -244,36 +242,13 @@ ngx_http_webtorch_load_sum(ngx_http_webtorch_snapshot_t *snapshot,
         load->waiting += ngx_http_webtorch_snapshot_waiting(&item[i]);
         load->running += m->running;
 
-        sums->errors += ngx_http_webtorch_load_errors(&item[i],
-                                                      &sums->requests);
+        sums->requests += ngx_http_webtorch_snapshot_codes(&item[i], 0, 999);
+        sums->errors += ngx_http_webtorch_snapshot_codes(&item[i], 500, 999);
         sums->rows += m->nrows;
         sums->busy += m->run.sum;
     }
 
     sums->cpu = ngx_http_webtorch_load_cpu(snapshot);
-}
-
-
-static uint64_t
-ngx_http_webtorch_load_errors(ngx_http_webtorch_status_item_t *item,
-    uint64_t *requests)
-{
-    uint64_t                         errors;
-    ngx_uint_t                       i;
-    ngx_webtorch_handler_metrics_t  *m;
-
-    errors = 0;
-    m = (ngx_webtorch_handler_metrics_t *) item->cells;
-
-    for (i = 0; i < NGX_WEBTORCH_METRICS_CODES; i++) {
-        *requests += m->codes[i];
-
-        if (item->series->codes[i] >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
-            errors += m->codes[i];
-        }
-    }
-
-    return errors;
 }
 
 

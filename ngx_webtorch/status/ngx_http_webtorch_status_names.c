@@ -23,8 +23,6 @@ typedef struct {
 static void ngx_http_webtorch_other_numbers(ngx_http_webtorch_family_t *f,
     const ngx_http_webtorch_other_t *other, const char *label,
     const char *more);
-static uint64_t ngx_http_webtorch_sum_codes(
-    ngx_http_webtorch_status_item_t *item, ngx_uint_t first, ngx_uint_t last);
 static uint64_t ngx_http_webtorch_get_success(
     ngx_http_webtorch_status_item_t *item);
 static uint64_t ngx_http_webtorch_get_failure(
@@ -187,30 +185,9 @@ ngx_http_webtorch_other_numbers(ngx_http_webtorch_family_t *f,
 
 
 static uint64_t
-ngx_http_webtorch_sum_codes(ngx_http_webtorch_status_item_t *item,
-    ngx_uint_t first, ngx_uint_t last)
-{
-    uint64_t    sum;
-    ngx_uint_t  i, code;
-
-    sum = 0;
-
-    for (i = 0; i < NGX_WEBTORCH_METRICS_CODES; i++) {
-        code = item->series->codes[i];
-
-        if (code >= first && code <= last) {
-            sum += item->cells[i];
-        }
-    }
-
-    return sum;
-}
-
-
-static uint64_t
 ngx_http_webtorch_get_success(ngx_http_webtorch_status_item_t *item)
 {
-    return ngx_http_webtorch_sum_codes(item, 1, 399);
+    return ngx_http_webtorch_snapshot_codes(item, 1, 399);
 }
 
 
@@ -219,7 +196,7 @@ ngx_http_webtorch_get_success(ngx_http_webtorch_status_item_t *item)
 static uint64_t
 ngx_http_webtorch_get_failure(ngx_http_webtorch_status_item_t *item)
 {
-    return ngx_http_webtorch_sum_codes(item, 400, 999)
+    return ngx_http_webtorch_snapshot_codes(item, 400, 999)
            + item->cells[NGX_WEBTORCH_METRICS_CODES - 1];
 }
 
@@ -258,7 +235,7 @@ ngx_http_webtorch_vllm_success(ngx_http_webtorch_family_t *f)
         p = labels.data + labels.len;
 
         counts[0] = ngx_http_webtorch_get_success(&item[i]);
-        counts[1] = ngx_http_webtorch_sum_codes(&item[i], 499, 499);
+        counts[1] = ngx_http_webtorch_snapshot_codes(&item[i], 499, 499);
         counts[2] = ngx_http_webtorch_get_failure(&item[i]) - counts[1];
 
         for (k = 0; k < 3; k++) {

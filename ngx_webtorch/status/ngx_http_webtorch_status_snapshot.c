@@ -6,13 +6,13 @@
 
 
 static ngx_int_t ngx_http_webtorch_snapshot_begin(ngx_pool_t *pool,
-    ngx_http_webtorch_snapshot_t *snapshot);
+    ngx_http_webtorch_snapshot_t *snapshot, ngx_uint_t all);
 static ngx_int_t ngx_http_webtorch_snapshot_arrays(ngx_pool_t *pool,
     ngx_http_webtorch_snapshot_t *snapshot);
 static ngx_int_t ngx_http_webtorch_snapshot_workers(
     ngx_http_webtorch_snapshot_t *snapshot);
 static ngx_int_t ngx_http_webtorch_snapshot_series(ngx_pool_t *pool,
-    ngx_http_webtorch_snapshot_t *snapshot);
+    ngx_http_webtorch_snapshot_t *snapshot, ngx_uint_t all);
 static ngx_int_t ngx_http_webtorch_snapshot_add(ngx_pool_t *pool,
     ngx_http_webtorch_snapshot_t *snapshot, ngx_array_t *items,
     ngx_webtorch_series_t *series);
@@ -35,13 +35,7 @@ ngx_int_t
 ngx_http_webtorch_snapshot_take(ngx_http_request_t *r,
     ngx_http_webtorch_snapshot_t *snapshot)
 {
-    if (ngx_http_webtorch_snapshot_begin(r->pool, snapshot) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_webtorch_metrics_shared
-        && ngx_http_webtorch_snapshot_series(r->pool, snapshot) != NGX_OK)
-    {
+    if (ngx_http_webtorch_snapshot_begin(r->pool, snapshot, 1) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -55,41 +49,15 @@ ngx_int_t
 ngx_http_webtorch_snapshot_take_handlers(ngx_http_request_t *r,
     ngx_http_webtorch_snapshot_t *snapshot)
 {
-    ngx_uint_t              i, n;
-    ngx_webtorch_series_t  *series;
-
-    if (ngx_http_webtorch_snapshot_begin(r->pool, snapshot) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_webtorch_metrics_shared == NULL) {
-        return NGX_OK;
-    }
-
-    series = ngx_webtorch_metrics_shared->series;
-    n = __atomic_load_n(&ngx_webtorch_metrics_shared->nseries,
-                        __ATOMIC_ACQUIRE);
-
-    for (i = 0; i < n; i++) {
-
-        if (series[i].kind == NGX_WEBTORCH_METRICS_HANDLER
-            && ngx_http_webtorch_snapshot_add(r->pool, snapshot,
-                                              &snapshot->handlers, &series[i])
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
+    return ngx_http_webtorch_snapshot_begin(r->pool, snapshot, 0);
 }
 
 
-/* the workers, and no sums over them */
+/* the workers, and sums over them of all series, or of handlers alone */
 
 static ngx_int_t
 ngx_http_webtorch_snapshot_begin(ngx_pool_t *pool,
-    ngx_http_webtorch_snapshot_t *snapshot)
+    ngx_http_webtorch_snapshot_t *snapshot, ngx_uint_t all)
 {
     ngx_time_t  *tp;
 
@@ -109,7 +77,11 @@ ngx_http_webtorch_snapshot_begin(ngx_pool_t *pool,
         return NGX_OK;
     }
 
-    return ngx_http_webtorch_snapshot_workers(snapshot);
+    if (ngx_http_webtorch_snapshot_workers(snapshot) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_webtorch_snapshot_series(pool, snapshot, all);
 }
 
 
@@ -192,10 +164,10 @@ ngx_http_webtorch_snapshot_workers(ngx_http_webtorch_snapshot_t *snapshot)
 
 static ngx_int_t
 ngx_http_webtorch_snapshot_series(ngx_pool_t *pool,
-    ngx_http_webtorch_snapshot_t *snapshot)
+    ngx_http_webtorch_snapshot_t *snapshot, ngx_uint_t all)
 {
-    ngx_int_t                        rc;
     ngx_uint_t                       i, n;
+    ngx_array_t                     *items;
     ngx_webtorch_series_t           *series;
     ngx_webtorch_metrics_shared_t   *shared;
 
@@ -205,34 +177,35 @@ ngx_http_webtorch_snapshot_series(ngx_pool_t *pool,
     for (i = 0; i < n; i++) {
         series = &shared->series[i];
 
+        if (!all && series->kind != NGX_WEBTORCH_METRICS_HANDLER) {
+            continue;
+        }
+
         switch (series->kind) {
 
         case NGX_WEBTORCH_METRICS_HANDLER:
-            rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
-                                                &snapshot->handlers, series);
+            items = &snapshot->handlers;
             break;
 
         case NGX_WEBTORCH_METRICS_SHADOW:
-            rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
-                                                &snapshot->shadows, series);
+            items = &snapshot->shadows;
             break;
 
         case NGX_WEBTORCH_METRICS_MODEL:
-            rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
-                                                &snapshot->models, series);
+            items = &snapshot->models;
             break;
 
         case NGX_WEBTORCH_METRICS_STAGE:
-            rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
-                                                &snapshot->stages, series);
+            items = &snapshot->stages;
             break;
 
         default: /* NGX_WEBTORCH_METRICS_CUSTOM */
-            rc = ngx_http_webtorch_snapshot_add(pool, snapshot,
-                                                &snapshot->custom, series);
+            items = &snapshot->custom;
         }
 
-        if (rc != NGX_OK) {
+        if (ngx_http_webtorch_snapshot_add(pool, snapshot, items, series)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
@@ -515,4 +488,25 @@ ngx_http_webtorch_snapshot_waiting(ngx_http_webtorch_status_item_t *item)
     m = (ngx_webtorch_handler_metrics_t *) item->cells;
 
     return m->jobs > m->running ? m->jobs - m->running : 0;
+}
+
+
+uint64_t
+ngx_http_webtorch_snapshot_codes(ngx_http_webtorch_status_item_t *item,
+    ngx_uint_t first, ngx_uint_t last)
+{
+    uint64_t    sum;
+    ngx_uint_t  i, code;
+
+    sum = 0;
+
+    for (i = 0; i < NGX_WEBTORCH_METRICS_CODES; i++) {
+        code = item->series->codes[i];
+
+        if (code >= first && code <= last) {
+            sum += item->cells[i];
+        }
+    }
+
+    return sum;
 }

@@ -91,5 +91,12 @@ ngx_uint_t ngx_http_webtorch_snapshot_full(
 uint64_t ngx_http_webtorch_snapshot_waiting(
     ngx_http_webtorch_status_item_t *item);
 
+/*
+ * Answers of a handler with statuses from the first to the last one; with 0 as
+ * the first also those of statuses that are not counted by themselves.
+ */
+uint64_t ngx_http_webtorch_snapshot_codes(
+    ngx_http_webtorch_status_item_t *item, ngx_uint_t first, ngx_uint_t last);
+
 
 #endif /* _NGX_HTTP_WEBTORCH_STATUS_SNAPSHOT_H_INCLUDED_ */

@@ -5,8 +5,6 @@
 #include <string.h>
 
 
-static int ngx_webtorch_agree_shapes(const webtorch_spec_t *one,
-    const webtorch_spec_t *other);
 static int ngx_webtorch_agree_strings(const webtorch_text_t *one,
     const webtorch_text_t *other, uint64_t n);
 static int ngx_webtorch_agree_floats(const ngx_webtorch_output_t *one,
@@ -63,7 +61,7 @@ ngx_webtorch_agree(const ngx_webtorch_output_t *one,
 }
 
 
-static int
+int
 ngx_webtorch_agree_shapes(const webtorch_spec_t *one,
     const webtorch_spec_t *other)
 {

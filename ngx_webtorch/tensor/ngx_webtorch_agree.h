@@ -39,6 +39,10 @@ typedef struct {
 int ngx_webtorch_agree(const ngx_webtorch_output_t *one,
     const ngx_webtorch_output_t *other, uint32_t rows, double tolerance);
 
+/* returns 1 if dtypes and shapes are equal, also those with variable axes */
+int ngx_webtorch_agree_shapes(const webtorch_spec_t *one,
+    const webtorch_spec_t *other);
+
 
 #ifdef __cplusplus
 }
