@@ -453,6 +453,17 @@ def _check_undecorated(function: Callable[..., Any]) -> None:
         )
 
 
+def _decorate(
+    kind: type[TensorFunction], function: Callable[..., Any] | None, device: str
+) -> TensorFunction | Callable[[Callable[..., Any]], TensorFunction]:
+    """Return a handler of a kind; without a function, what makes one of it."""
+    if device:
+        device = devices.check(device)
+    if function is None:
+        return lambda decorated: kind(decorated, device)
+    return kind(function, device)
+
+
 @overload
 def infer(function: Callable[..., Any]) -> TensorFunction: ...
 
@@ -483,11 +494,7 @@ def infer(
         ValueError: `device` is not the name of a device.
 
     """
-    if device:
-        device = devices.check(device)
-    if function is None:
-        return lambda decorated: InferFunction(decorated, device)
-    return InferFunction(function, device)
+    return _decorate(InferFunction, function, device)
 
 
 @overload
@@ -523,11 +530,7 @@ def train(
         ValueError: `device` is not the name of a device.
 
     """
-    if device:
-        device = devices.check(device)
-    if function is None:
-        return lambda decorated: TrainFunction(decorated, device)
-    return TrainFunction(function, device)
+    return _decorate(TrainFunction, function, device)
 
 
 @overload

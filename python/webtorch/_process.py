@@ -1,8 +1,9 @@
 """What code of users may ask about its process, and do when the process exits."""
 
 import atexit
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[[], Any])
@@ -25,6 +26,17 @@ def is_check() -> bool:
     nothing, beside the workers that are running. In workers, and outside nginx, it is false.
     """
     return checks
+
+
+@contextlib.contextmanager
+def checking() -> Iterator[None]:
+    """Let what is imported see a process that only checks a configuration."""
+    global checks
+    before, checks = checks, True
+    try:
+        yield
+    finally:
+        checks = before
 
 
 def on_exit(function: _Function) -> _Function:

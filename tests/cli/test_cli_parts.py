@@ -318,6 +318,14 @@ def test_connections_with_malformed_answers_are_closed(monkeypatch, answer):
     assert len(writers) > 1 and all(writer.is_closing() for writer in writers)
 
 
+@pytest.mark.parametrize("command", ["call", "bench", "models", "status"])
+def test_malformed_addresses(command):
+    for url, reason in {"http://[::1": "Invalid IPv6 URL", "://x": "unknown url type"}.items():
+        done = CliRunner().invoke(cli, [command, url], prog_name="webtorch")
+        assert isinstance(done.exception, SystemExit) and done.exit_code == 1
+        assert done.output.startswith(f"webtorch: {url}: {reason}")
+
+
 class Console(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -223,6 +223,11 @@ def test_command_prints_the_document(tmp_path):
     (tmp_path / "broken_app.py").write_text("import nothing_of_that_name")
     done = run("openapi", str(tmp_path / "broken_app.py"))
     assert done.exit_code == 1 and "nothing_of_that_name" in done.output
+    (tmp_path / "checked_app.py").write_text("import webtorch\nassert webtorch.is_check()")
+    done = run("openapi", str(tmp_path / "checked_app.py"))
+    assert done.exit_code == 0, done.output
+    # the process goes on
+    assert not webtorch.is_check()
 
 
 def test_document_follows_changed_code(monkeypatch):

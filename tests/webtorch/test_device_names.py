@@ -53,3 +53,14 @@ def test_device_of_a_master_that_has_used_cuda(monkeypatch):
     monkeypatch.setattr("torch.cuda._is_in_bad_fork", lambda: True)
     with pytest.raises(devices.DeviceError, match="webtorch_preload"):
         devices.resolve("cuda")
+
+
+def test_device_is_given_to_nobody_before_models_are_prepared_for_it(monkeypatch):
+    def fail():
+        raise RuntimeError("a model is not prepared")
+
+    monkeypatch.setattr(devices, "_devices", {})
+    monkeypatch.setattr(devices, "listeners", [fail])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not prepared"):
+            devices.open_device("cuda:0")

@@ -89,9 +89,11 @@ def open_device(name: str) -> Device:
             return device
         index = int(name.partition(":")[2])
         is_simulated = simulated.count() is not None
-        device = _devices[name] = SimulatedDevice(index) if is_simulated else CudaDevice(index)
-    for listener in listeners:
-        listener()
+        device = SimulatedDevice(index) if is_simulated else CudaDevice(index)
+        # another thread must not get it before models are prepared for it
+        for listener in listeners:
+            listener()
+        _devices[name] = device
     return device
 
 

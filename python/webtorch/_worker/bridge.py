@@ -182,11 +182,8 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
 def ngx_webtorch_py_run_watched(
     handler: int, slot: int, generation: int, rows: int, batch: Any
 ) -> int:
-    token = _versions.selected.set(batch.sizes[_CHOICE])
-    try:
-        watching.run(_run[handler], slot, generation, rows, batch)
-    finally:
-        _versions.selected.reset(token)
+    number = batch.sizes[_CHOICE]
+    _versions.using(number, watching.run, _run[handler], slot, generation, rows, batch)
     return 0
 
 

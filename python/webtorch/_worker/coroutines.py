@@ -221,14 +221,11 @@ class Loop(threading.Thread):
             self._calls[batch] = feed.task, feed
 
     def _end(self, batch: Any) -> None:
+        """Give a batch back, together with those of other calls that are ready now."""
         if batch.watch & lib.WEBTORCH_WATCH_MODELS:
             watching.write_models(batch)
         # it is not there if the user's loop has started the task at once
         self._calls.pop(batch, None)
-        self._done(batch)
-
-    def _done(self, batch: Any) -> None:
-        """Give a batch back, together with those of other calls that are ready now."""
         if self._spans and (span := self._spans.pop(batch, None)):
             span.end()
         if self._slow and (timer := self._slow.pop(batch, None)):

@@ -15,7 +15,6 @@ from webtorch._device.interface import Device, DeviceLostError, DeviceMemoryErro
 from webtorch._device.memory import HostBuffer, host_memory
 from webtorch._device.pipeline import Pipeline, new_memory
 from webtorch._handlers import TensorFunction
-from webtorch._isolation import Span
 from webtorch._native import ffi, lib
 from webtorch._training import progress
 from webtorch._worker.failures import retire
@@ -165,13 +164,7 @@ class DeviceRunner(TensorRunner):
         self, opened: "_Opened", batch: Any, inputs: Sequence[Any], error: BaseException
     ) -> Sequence[Any]:
         """Answer the requests that failed and serve the others, unless the call made a step."""
-        device = opened.device
         self._look_at(opened, error)
-        jobs = batch.jobs[0 : batch.njobs]
-        if batch.njobs == 1 or progress.has_stepped() or device.is_lost:
-            for job in jobs:
-                self._answer(device, ffi.addressof(job), error)
-            return []
 
         def run(part: Sequence[Any], rows: int) -> Sequence[Any]:
             try:
@@ -182,11 +175,8 @@ class DeviceRunner(TensorRunner):
                 self._look_at(opened, error)
                 raise
 
-        spans = [Span(job.first, job.rows) for job in jobs]
-        outputs, failures = self.handler.run_each(inputs, spans, error, run)
-        for index, failure in failures.items():
-            self._answer(device, ffi.addressof(jobs[index]), failure)
-        return outputs
+        changed = progress.has_stepped() or opened.device.is_lost
+        return self._run_each(batch, inputs, error, changed, run)
 
     def _look_at(self, opened: "_Opened", error: BaseException) -> None:
         """Do what an exception of the device requires, before anything is run again."""
@@ -207,12 +197,13 @@ class DeviceRunner(TensorRunner):
                     f"which is run in parts: {error}"
                 )
 
-    def _answer(self, device: Device, job: Any, error: BaseException) -> None:
+    def _answer(self, job: Any, error: BaseException) -> None:
+        device = self.open().device
         if not isinstance(error, DeviceLostError) and device.is_out_of_memory(error):
             failure = DeviceMemoryError(device.name)
             failure.__cause__ = error
             error = failure
-        self._failures.answer(job, error)
+        super()._answer(job, error)
 
 
 class _Opened:

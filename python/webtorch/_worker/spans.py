@@ -1,5 +1,6 @@
 """Spans of calls for OpenTelemetry, if the application has loaded its SDK; it touches cffi."""
 
+import itertools
 import logging
 import math
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 from webtorch import _stages, _trace
 from webtorch._native import ffi, lib
-from webtorch._worker.traces import hex_of
+from webtorch._worker.traces import hex_of, traces_of
 
 log = logging.getLogger("webtorch")
 
@@ -226,14 +227,8 @@ def _tracer() -> Any:
 
 def _sampled(batch: Any) -> list[tuple[Any, Any]]:
     """Return traces and contexts of the first sampled requests of a webtorch_batch_t."""
-    sampled: list[tuple[Any, Any]] = []
-    for index in range(batch.njobs):
-        found = batch.jobs[index].trace
-        if found and found.sampled:
-            sampled.append((found, _context_of(found)))
-            if len(sampled) == _MAX_SPANS:
-                break
-    return sampled
+    sampled = (found for found in traces_of(batch) if found.sampled)
+    return [(found, _context_of(found)) for found in itertools.islice(sampled, _MAX_SPANS)]
 
 
 def _context_of(found: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from webtorch import _strings
 from webtorch._gaps import Masked
 from webtorch._handlers import TensorFunction
-from webtorch._isolation import Span
+from webtorch._isolation import Run, Span
 from webtorch._native import ffi, lib
 from webtorch._torch import is_shared
 from webtorch._training import progress
@@ -213,17 +213,26 @@ class TensorRunner:
         return encoded, texts
 
     def _run_each(
-        self, batch: Any, inputs: Sequence[Any], error: BaseException, changed: bool
+        self,
+        batch: Any,
+        inputs: Sequence[Any],
+        error: BaseException,
+        changed: bool,
+        run: Run | None = None,
     ) -> Sequence[Any]:
         """Answer the requests that failed and serve the others, unless the call changed things."""
         jobs = batch.jobs[0 : batch.njobs]
         if batch.njobs == 1 or changed:
             for job in jobs:
-                self._failures.answer(ffi.addressof(job), error)
+                self._answer(ffi.addressof(job), error)
             return []
 
         spans = [Span(job.first, job.rows) for job in jobs]
-        outputs, failures = self.handler.run_each(inputs, spans, error)
+        outputs, failures = self.handler.run_each(inputs, spans, error, run)
         for index, failure in failures.items():
-            self._failures.answer(ffi.addressof(jobs[index]), failure)
+            self._answer(ffi.addressof(jobs[index]), failure)
         return outputs
+
+    def _answer(self, job: Any, error: BaseException) -> None:
+        """Answer a request that failed."""
+        self._failures.answer(job, error)

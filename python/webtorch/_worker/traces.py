@@ -1,6 +1,7 @@
 """Traces of the requests that a batch is for; it touches cffi."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,8 +33,8 @@ class Ids:
     def __call__(self) -> str:
         """Return the identifiers, joined with commas."""
         if self._text is None:
-            found = dict.fromkeys(hex_of(trace.trace) for trace in traces_of(self._batch, MAX_IDS))
-            self._text = ",".join(found)
+            traces = itertools.islice(traces_of(self._batch), MAX_IDS)
+            self._text = ",".join(dict.fromkeys(hex_of(trace.trace) for trace in traces))
         return self._text
 
     def close(self) -> None:
@@ -43,16 +44,11 @@ class Ids:
         self._batch = None
 
 
-def traces_of(batch: Any, most: int) -> Iterator[Any]:
+def traces_of(batch: Any) -> Iterator[Any]:
     """Yield the traces of a batch's requests, webtorch_trace_t."""
-    count = 0
     for index in range(batch.njobs):
-        trace = batch.jobs[index].trace
-        if trace:
+        if trace := batch.jobs[index].trace:
             yield trace
-            count += 1
-            if count == most:
-                break
 
 
 def hex_of(identifier: Any) -> str:

@@ -43,13 +43,14 @@ def run(call: Callable[..., None], slot: int, generation: int, rows: int, batch:
 
     """
     watch = batch.watch
+    span = None
     if watch & _TRACE:
         runner = runners[batch.handler]
         traces = Ids(batch, runner.handler.kind == Kind.HANDLER)
         token = _trace.current.set(traces)
         span = spans.begin(runner.name, batch) if watch & _SPANS else None
     try:
-        if watch & _SPANS and span:
+        if span:
             with span:
                 call(slot, generation, rows, batch)
         else:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from webtorch.cli._call import full_url, prepare, send_or_fail
+from webtorch.cli._call import full_url, prepare, send
 from webtorch.cli._errors import Failure
 from webtorch.cli._examples import document
 from webtorch.cli._functions import Function, Tensor
@@ -119,7 +119,7 @@ def _try(target: Target, insecure: bool) -> None:
     request = urllib.request.Request(
         target.url, target.body or None, dict(target.headers), method=target.method
     )
-    status, _, answer = send_or_fail(request, insecure=insecure)
+    status, _, answer = send(request, insecure=insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
         raise Failure(f"{target.url} answered {status}: give DATA, see --help.")
@@ -128,7 +128,7 @@ def _try(target: Target, insecure: bool) -> None:
 def _ask(url: str, insecure: bool) -> Function | None:
     """Return the function of tensors at an address; None: it is none."""
     asked = urllib.request.Request(url, method="OPTIONS")
-    status, _, answer = send_or_fail(asked, insecure=insecure)
+    status, _, answer = send(asked, insecure=insecure)
     try:
         return _function(json.loads(answer)) if status == 200 else None
     except (ValueError, LookupError, TypeError):
@@ -266,7 +266,7 @@ def models(url: str) -> None:
 
 
 def _get(url: str, method: str = "GET") -> Any:
-    status, _, answer = send_or_fail(urllib.request.Request(url, method=method))
+    status, _, answer = send(urllib.request.Request(url, method=method))
     if status != 200:
         raise Failure(f"{url} answered {status}: is webtorch_inference_protocol there?")
     try:

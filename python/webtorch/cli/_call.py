@@ -10,6 +10,7 @@ import urllib.request
 from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -68,18 +69,10 @@ def call(
     """  # noqa: D301 - click takes it for "do not wrap"
     url = full_url(url)
     headers, body = prepare(data, header, accept, content_type)
-    try:
-        request = urllib.request.Request(
-            url, body, headers, method=method or ("GET" if body is None else "POST")
-        )
-        status, answered, answer = send(request, timeout, insecure)
-    except (ValueError, http.client.InvalidURL) as error:
-        raise Failure(f"{url}: {error}") from error
-    except OSError as error:
-        raise Failure(f"{url}: {getattr(error, 'reason', error)}") from error
-    except http.client.HTTPException as error:
-        # the text of some of them is only a part of the answer
-        raise Failure(f"{url}: {error!r}") from error
+    request = urllib.request.Request(
+        url, body, headers, method=method or ("GET" if body is None else "POST")
+    )
+    status, answered, answer = send(request, timeout, insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
         raise Failure(f"{url} answered {status}.")
@@ -90,8 +83,18 @@ def call(
 
 
 def full_url(url: str) -> str:
-    """Return an address with a scheme."""
-    return url if "://" in url else f"http://{url}"
+    """Return an address with a scheme.
+
+    Raises:
+        Failure: It is malformed.
+
+    """
+    url = url if "://" in url else f"http://{url}"
+    try:
+        urlsplit(urllib.request.Request(url).full_url)
+    except ValueError as error:
+        raise Failure(f"{url}: {error}") from error
+    return url
 
 
 def prepare(
@@ -161,34 +164,25 @@ def send(
     """Send a request; return the status, the headers and the body of its answer.
 
     Raises:
-        OSError: There is no answer.
-        HTTPException: It is not HTTP.
-        ValueError: The address is malformed.
+        Failure: There is no answer of HTTP, or the address is malformed.
 
     """
     handler = urllib.request.HTTPSHandler(context=tls_context(insecure))
     opener = urllib.request.build_opener(handler)
     try:
-        with opener.open(request, timeout=timeout) as answer:
+        try:
+            answer = opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
             return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, error.read()
-
-
-def send_or_fail(
-    request: urllib.request.Request, timeout: float = 60.0, insecure: bool = False
-) -> tuple[int, Message, bytes]:
-    """Send a request as `send` does.
-
-    Raises:
-        Failure: There is no answer of HTTP, or the address is malformed.
-
-    """
-    try:
-        return send(request, timeout, insecure)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (ValueError, http.client.InvalidURL) as error:
+        raise Failure(f"{request.full_url}: {error}") from error
+    except OSError as error:
         raise Failure(f"{request.full_url}: {getattr(error, 'reason', error)}") from error
+    except http.client.HTTPException as error:
+        # the text of some of them is only a part of the answer
+        raise Failure(f"{request.full_url}: {error!r}") from error
 
 
 def _print(answer: bytes, kind: str, raw: bool) -> None:

@@ -45,14 +45,12 @@ def _document(target: Target, title: str, version: str, server: str) -> object:
     from webtorch import _openapi, _process
     from webtorch._handlers import handlers_of
 
-    _process.checks = True
     sys.path.insert(0, str(target.root))
     try:
-        module = importlib.import_module(target.module)
-        found = [
-            _openapi.Operation(f"/{name}", handler) for name, handler in handlers_of(module).items()
-        ]
-        return _openapi.document(found, title, version, server)
+        with _process.checking():
+            handlers = handlers_of(importlib.import_module(target.module))
+            found = [_openapi.Operation(f"/{name}", handler) for name, handler in handlers.items()]
+            return _openapi.document(found, title, version, server)
     except Exception as error:
         Terminal().trace(explain(error, target.root))
         raise Failure("the application cannot be described.") from None

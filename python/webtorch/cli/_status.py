@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from webtorch.cli._call import full_url, prepare, send_or_fail
+from webtorch.cli._call import full_url, prepare, send
 from webtorch.cli._errors import Failure
 from webtorch.cli._options import option
 from webtorch.cli._status_report import Report
@@ -103,7 +103,7 @@ class _Source:
 
         """
         request = urllib.request.Request(self.url, headers=self._headers)
-        status, _, answer = send_or_fail(request, TIMEOUT, self._insecure)
+        status, _, answer = send(request, TIMEOUT, self._insecure)
         if status != 200:
             raise Failure(f"{self.url} answered {status}: is webtorch_status there?")
         try:
