@@ -43,13 +43,9 @@ ngx_http_webtorch_stream_inflate(ngx_http_webtorch_stream_t *st)
     d = &ngx_http_webtorch_deflate;
     m = &d->message;
 
-#if (NGX_THREADS)
-
     if (st->message.len >= NGX_WEBTORCH_LARGE_DEFLATED) {
         return NGX_DECLINED;
     }
-
-#endif
 
     if (d->inflate == NULL) {
         d->inflate = ngx_webtorch_inflate_create();
