@@ -261,23 +261,17 @@ def lines(rng: random.Random) -> Body:
     count = rng.randint(1, 6)
     made = rng.choice(
         [
-            *(
-                "\n".join(
-                    f"{a},{b}={word(rng)} {word(rng)}={n}i,f=2.0 15778{n:08}" for _ in range(count)
-                ),
+            "\n".join(
+                f"{a},{b}={word(rng)} {word(rng)}={n}i,f=2.0 15778{n:08}" for _ in range(count)
             ),
-            *("\n".join(f'{a}_{b}{{{word(rng)}="{word(rng)}"}} {n}.5' for _ in range(count)),),
-            *("\n".join(json.dumps({"index": {"_id": n}}) for _ in range(count)) + "\n",),
-            *("\n".join(",".join(word(rng) for _ in range(5)) for _ in range(count)),),
-            *(
-                f"BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nSUMMARY:{b}\nEND:VEVENT\nEND:VCALENDAR\n",
-            ),
+            "\n".join(f'{a}_{b}{{{word(rng)}="{word(rng)}"}} {n}.5' for _ in range(count)),
+            "\n".join(json.dumps({"index": {"_id": n}}) for _ in range(count)) + "\n",
+            "\n".join(",".join(word(rng) for _ in range(5)) for _ in range(count)),
+            f"BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nSUMMARY:{b}\nEND:VEVENT\nEND:VCALENDAR\n",
             *(f"0032want {token(rng, '0123456789abcdef')}\n0000", f"{a}.{b}:{n}|c|#env:prod"),
-            *(
-                f"SELECT {a} FROM {b} FORMAT JSON",
-                f'import "{a}"\n{b} |> yield()',
-                f"{a}: {n}\n{b}:\n  - x\n",
-            ),
+            f"SELECT {a} FROM {b} FORMAT JSON",
+            f'import "{a}"\n{b} |> yield()',
+            f"{a}: {n}\n{b}:\n  - x\n",
             *(f"@prefix {a}: <http://{b}.org/> .\n{a}:{b} a {a}:{word(rng)} .", f"{a}\t{b}\t{n}\n"),
         ]
     )

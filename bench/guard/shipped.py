@@ -7,12 +7,12 @@ import numpy as np
 import torch
 import traffic
 from numpy.typing import NDArray
+from rates import show, thresholds_of
 from reading import Reader, Request
 from traffic import Row
 
 from webtorch.detect import FieldClassifier, table
 
-DENIED = (0.001, 0.005, 0.01)
 OTHERS = ("crs-negative", "gotestwaf-falsepos", "paste", "search", "ua", "upload", "tensor")
 
 
@@ -42,17 +42,6 @@ def request_of(row: table.Request) -> Request:
         return Request("GET", path, arguments)
     kind = [(b"Content-Type", b"application/x-www-form-urlencoded")]
     return Request(row.method, path, headers=kind, body=arguments)
-
-
-def show(name: str, scores: NDArray[np.float32], thresholds: list[float]) -> None:
-    rates = " | ".join(f"{100 * np.mean(scores > each):.2f}" for each in thresholds)
-    print(f"| {name} | {len(scores)} | {rates} |", flush=True)
-
-
-def thresholds_of(normal: NDArray[np.float32]) -> list[float]:
-    """Return the logits at which parts of the normal requests are denied."""
-    ordered = np.sort(normal)[::-1]
-    return [float(ordered[int(each * len(ordered))]) for each in DENIED]
 
 
 def recorded(scorer: Scorer, path: Path) -> None:

@@ -33,6 +33,7 @@ import numpy as np
 import places
 import torch
 import traffic
+from rates import SHARES, show, thresholds_of
 from reading import ROOT, Reader
 from traffic import Row
 
@@ -41,7 +42,6 @@ from webtorch.detect import table
 SHARED = Path(os.environ.get("WEBTORCH_DETECT_DATA", ROOT.parent / "shared/detect"))
 REAL = SHARED / "real-dev.jsonl.gz"
 TABLE = SHARED / "train.tsv.gz"
-SHARES = (0.001, 0.005, 0.01)
 DATA = (
     "recorded requests of 39 repositories (MIT, Apache-2.0, BSD), lists of PayloadsAllTheThings"
     " (MIT), attacks of HttpParamsDataset (MIT), word lists of the OWASP Core Rule Set"
@@ -169,14 +169,12 @@ def report(rows: list[Row], scores: np.ndarray) -> list[float]:
     recorded = (labels == 0) & ~np.isin(
         kinds, ("crs-negative", "gotestwaf-falsepos", "upload", "tensor", "made")
     )
-    normals = np.sort(scores[recorded])[::-1]
-    thresholds = [float(normals[int(share * len(normals))]) for share in SHARES]
+    thresholds = thresholds_of(scores[recorded])
     print("| | n | at 0.1 % | 0.5 % | 1 % |\n|---|---|---|---|---|")
 
     def line(name: str, mask: np.ndarray) -> None:
         if mask.any():
-            rates = " | ".join(f"{100 * np.mean(scores[mask] > each):.2f}" for each in thresholds)
-            print(f"| {name} | {mask.sum()} | {rates} |", flush=True)
+            show(name, scores[mask], thresholds)
 
     line("normal", recorded)
     families = np.array([each.family for each in rows])

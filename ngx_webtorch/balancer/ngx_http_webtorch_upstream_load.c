@@ -1,8 +1,8 @@
 
 #include "ngx_http_webtorch_upstream_load.h"
+#include "ngx_http_webtorch_upstream_outcome.h"
 
 
-#define NGX_HTTP_WEBTORCH_LOAD_METRICS  "endpoint-load-metrics"
 #define NGX_HTTP_WEBTORCH_LOAD_WAITING  "requests_waiting"
 
 /* digits of a number that is read */
@@ -16,9 +16,7 @@ static ngx_int_t ngx_http_webtorch_upstream_parse_waiting(ngx_str_t *value,
 ngx_int_t
 ngx_http_webtorch_upstream_waiting(ngx_http_upstream_t *u, float *waiting)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t  *value;
 
     /* without a status the headers are those of a server before this one */
 
@@ -26,30 +24,13 @@ ngx_http_webtorch_upstream_waiting(ngx_http_upstream_t *u, float *waiting)
         return NGX_DECLINED;
     }
 
-    /* there is no list before the first server has answered */
-
-    if (u->headers_in.headers.part.elts == NULL) {
+    value = ngx_http_webtorch_upstream_find_header(&u->headers_in.headers,
+                                                   "endpoint-load-metrics");
+    if (value == NULL) {
         return NGX_DECLINED;
     }
 
-    for (part = &u->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            if (h[i].key.len == sizeof(NGX_HTTP_WEBTORCH_LOAD_METRICS) - 1
-                && ngx_strncasecmp(h[i].key.data,
-                                   (u_char *) NGX_HTTP_WEBTORCH_LOAD_METRICS,
-                                   h[i].key.len)
-                   == 0)
-            {
-                return ngx_http_webtorch_upstream_parse_waiting(&h[i].value,
-                                                                waiting);
-            }
-        }
-    }
-
-    return NGX_DECLINED;
+    return ngx_http_webtorch_upstream_parse_waiting(value, waiting);
 }
 
 
@@ -58,8 +39,8 @@ ngx_http_webtorch_upstream_waiting(ngx_http_upstream_t *u, float *waiting)
 static ngx_int_t
 ngx_http_webtorch_upstream_parse_waiting(ngx_str_t *value, float *waiting)
 {
-    u_char      *p, *last;
-    ngx_uint_t   n;
+    u_char  *p, *last, *digits;
+    size_t   n;
 
     last = value->data + value->len;
 
@@ -76,16 +57,15 @@ ngx_http_webtorch_upstream_parse_waiting(ngx_str_t *value, float *waiting)
         p++;
     }
 
-    *waiting = 0;
+    for (digits = p; p < last && *p >= '0' && *p <= '9'; p++) { /* void */ }
 
-    for (n = 0; p < last && *p >= '0' && *p <= '9'; n++, p++) {
+    n = (size_t) (p - digits);
 
-        if (n == NGX_HTTP_WEBTORCH_LOAD_DIGITS) {
-            return NGX_DECLINED;
-        }
-
-        *waiting = *waiting * 10 + (float) (*p - '0');
+    if (n == 0 || n > NGX_HTTP_WEBTORCH_LOAD_DIGITS) {
+        return NGX_DECLINED;
     }
 
-    return n ? NGX_OK : NGX_DECLINED;
+    *waiting = (float) ngx_atoi(digits, n);
+
+    return NGX_OK;
 }

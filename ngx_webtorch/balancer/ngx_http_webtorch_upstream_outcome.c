@@ -154,26 +154,37 @@ ngx_http_webtorch_upstream_is_refused(ngx_http_upstream_t *u)
 static ngx_uint_t
 ngx_http_webtorch_upstream_has_grpc_error(ngx_list_t *headers)
 {
+    ngx_str_t  *status;
+
+    status = ngx_http_webtorch_upstream_find_header(headers, "grpc-status");
+
+    return status && (status->len != 1 || status->data[0] != '0');
+}
+
+
+ngx_str_t *
+ngx_http_webtorch_upstream_find_header(ngx_list_t *headers, const char *name)
+{
+    size_t            len;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
 
     for (part = &headers->part; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-
-            if (h[i].key.len == sizeof("grpc-status") - 1
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "grpc-status",
-                                   sizeof("grpc-status") - 1)
-                   == 0)
+            if (h[i].key.len == len
+                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
             {
-                return h[i].value.len != 1 || h[i].value.data[0] != '0';
+                return &h[i].value;
             }
         }
     }
 
-    return 0;
+    return NULL;
 }
 
 

@@ -22,6 +22,10 @@ void ngx_http_webtorch_upstream_set_answered(
  */
 ngx_uint_t ngx_http_webtorch_upstream_is_refused(ngx_http_upstream_t *u);
 
+/* the value of a header, in any case, the first of several; NULL: none */
+ngx_str_t *ngx_http_webtorch_upstream_find_header(ngx_list_t *headers,
+    const char *name);
+
 /* of a request whose header has come */
 ngx_webtorch_balance_outcome_e ngx_http_webtorch_upstream_header_outcome(
     ngx_http_webtorch_upstream_peer_t *wp);

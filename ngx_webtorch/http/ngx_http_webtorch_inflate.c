@@ -11,12 +11,6 @@
 #include <zlib.h>
 
 
-/*
- * bytes; the limit if "client_max_body_size" is 0: that allows large bodies,
- * but a body may inflate to a thousand times its size
- */
-#define NGX_HTTP_WEBTORCH_INFLATE_MAX    (1024 * 1024 * 1024)
-
 #define NGX_HTTP_WEBTORCH_INFLATE_MIN    4096
 
 /* bytes; zlib's sizes have 32 bits */

@@ -11,6 +11,13 @@
 #include "ngx_http_webtorch_ctx.h"
 
 
+/*
+ * bytes; the limit if "client_max_body_size" is 0: that allows large bodies,
+ * but a body may inflate to a thousand times its size
+ */
+#define NGX_HTTP_WEBTORCH_INFLATE_MAX  (1024 * 1024 * 1024)
+
+
 /* how a body is compressed */
 
 #define NGX_HTTP_WEBTORCH_IDENTITY  0

@@ -42,9 +42,9 @@ int ngx_http_webtorch_stream_decode(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink);
 
 /*
- * Has st->message, which is large or deflated, decoded in a thread.  done() is called in
- * the event loop if the stream is still there.  NGX_ERROR: st->err is set;
- * NGX_DECLINED: the message is not large, or there are no threads.
+ * Has st->message, which is large or deflated, decoded in a thread.  done() is
+ * called in the event loop if the stream is still there.  NGX_ERROR: st->err is
+ * set; NGX_DECLINED: the message is neither, or there are no threads.
  */
 ngx_int_t ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
     void (*done)(ngx_http_webtorch_stream_t *st,

@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_stream_deflate.h"
 #include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_inflate.h"
 #include "ngx_webtorch_deflate.h"
 #include "ngx_webtorch_utf8.h"
 
@@ -22,6 +23,7 @@ typedef struct {
 } ngx_http_webtorch_deflate_t;
 
 
+static size_t ngx_http_webtorch_message_limit(const ngx_webtorch_message_t *m);
 static int ngx_http_webtorch_message_grow(ngx_webtorch_message_t *m,
     ngx_webtorch_account_t *account, size_t *held, ngx_webtorch_error_t *err);
 static int ngx_http_webtorch_message_inflated(ngx_webtorch_message_t *m,
@@ -41,13 +43,9 @@ ngx_http_webtorch_stream_inflate(ngx_http_webtorch_stream_t *st)
     d = &ngx_http_webtorch_deflate;
     m = &d->message;
 
-#if (NGX_THREADS)
-
     if (st->message.len >= NGX_WEBTORCH_LARGE_DEFLATED) {
         return NGX_DECLINED;
     }
-
-#endif
 
     if (d->inflate == NULL) {
         d->inflate = ngx_webtorch_inflate_create();
@@ -63,15 +61,13 @@ ngx_http_webtorch_stream_inflate(ngx_http_webtorch_stream_t *st)
     }
 
     m->len = 0;
-    m->limit = st->message.limit;
+    m->limit = ngx_http_webtorch_message_limit(&st->message);
 
     ngx_webtorch_inflate_begin(d->inflate, &st->message);
 
     rc = ngx_webtorch_inflate_read(d->inflate, m);
 
-    if (rc == NGX_WEBTORCH_FRAME_AGAIN
-        && (m->limit == 0 || m->len <= m->limit))
-    {
+    if (rc == NGX_WEBTORCH_FRAME_AGAIN && m->len <= m->limit) {
         return NGX_DECLINED;
     }
 
@@ -105,7 +101,7 @@ ngx_http_webtorch_message_inflate(ngx_webtorch_message_t *m, ngx_uint_t text,
     *held = 0;
 
     ngx_memzero(&to, sizeof(ngx_webtorch_message_t));
-    to.limit = m->limit;
+    to.limit = ngx_http_webtorch_message_limit(m);
 
     inflate = ngx_webtorch_inflate_create();
     if (inflate == NULL) {
@@ -121,8 +117,7 @@ ngx_http_webtorch_message_inflate(ngx_webtorch_message_t *m, ngx_uint_t text,
         rc = error ? NGX_WEBTORCH_FRAME_NO_MEMORY
                    : ngx_webtorch_inflate_read(inflate, &to);
 
-    } while (rc == NGX_WEBTORCH_FRAME_AGAIN
-             && (to.limit == 0 || to.len <= to.limit));
+    } while (rc == NGX_WEBTORCH_FRAME_AGAIN && to.len <= to.limit);
 
     ngx_webtorch_inflate_free(inflate);
 
@@ -138,6 +133,15 @@ ngx_http_webtorch_message_inflate(ngx_webtorch_message_t *m, ngx_uint_t text,
 }
 
 
+/* that of what it inflates to, as of a body */
+
+static size_t
+ngx_http_webtorch_message_limit(const ngx_webtorch_message_t *m)
+{
+    return m->limit ? m->limit : NGX_HTTP_WEBTORCH_INFLATE_MAX;
+}
+
+
 /* one byte more than the limit says that a message is larger */
 
 static int
@@ -147,10 +151,7 @@ ngx_http_webtorch_message_grow(ngx_webtorch_message_t *m,
     size_t  size;
 
     size = ngx_max(2 * m->size, NGX_HTTP_WEBTORCH_INFLATE_FIRST);
-
-    if (m->limit) {
-        size = ngx_min(size, m->limit + 1);
-    }
+    size = ngx_min(size, m->limit + 1);
 
     if (ngx_webtorch_queue_reserve(account, size - m->size) != NGX_OK) {
         return ngx_http_webtorch_body_full(err);
@@ -180,7 +181,7 @@ ngx_http_webtorch_message_inflated(ngx_webtorch_message_t *m, ngx_uint_t text,
                                   "the message cannot be inflated");
     }
 
-    if (m->limit && m->len > m->limit) {
+    if (m->len > m->limit) {
         return ngx_webtorch_error(err, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
                    "too_large",
                    "the inflated message is larger than "

@@ -23,8 +23,8 @@ static u_char *ngx_http_webtorch_stream_begin_frame(
     ngx_http_webtorch_stream_t *st, u_char *p, ngx_uint_t error);
 static void ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     u_char *start, u_char *last, ngx_uint_t opcode);
-static void ngx_http_webtorch_stream_end_message(
-    ngx_http_webtorch_stream_t *st, u_char *start, u_char *last,
+static u_char *ngx_http_webtorch_stream_end_message(
+    ngx_http_webtorch_stream_t *st, u_char **payload, size_t len,
     ngx_uint_t opcode);
 
 
@@ -394,6 +394,10 @@ ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_answer_t  *answer;
 
     answer = &st->answers[st->filling];
+
+    st->answer_at = answer->bytes.len;
+    st->payload_len = (size_t) (last - start);
+
     p = last;
 
     switch (st->out_framing) {
@@ -408,15 +412,14 @@ ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
         break;
 
     case NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET:
-        ngx_http_webtorch_stream_end_message(st, start, last, opcode);
-        return;
+        p = ngx_http_webtorch_stream_end_message(st, &start, st->payload_len,
+                                                 opcode);
+        break;
 
     default: /* NGX_HTTP_WEBTORCH_FRAMING_NONE */
         break;
     }
 
-    st->answer_at = answer->bytes.len;
-    st->payload_len = (size_t) (last - start);
     st->payload_at = (size_t) (start - (u_char *) answer->bytes.data);
 
     answer->bytes.len = (size_t) (p - (u_char *) answer->bytes.data);
@@ -425,20 +428,21 @@ ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
 
 
 /*
- * The message of a WebSocket is in front of its payload if it is compressed:
- * the record of the stream keeps the payload as it was.
+ * Moves the payload, and returns the end of the message of a WebSocket.  The
+ * message is in front of its payload if it is compressed: the record of the
+ * stream keeps the payload as it was.
  */
 
-static void
+static u_char *
 ngx_http_webtorch_stream_end_message(ngx_http_webtorch_stream_t *st,
-    u_char *start, u_char *last, ngx_uint_t opcode)
+    u_char **payload, size_t len, ngx_uint_t opcode)
 {
-    u_char                      *p, *data;
-    size_t                       len, n;
+    u_char                      *p, *data, *start;
+    size_t                       n;
     ngx_http_webtorch_answer_t  *answer;
 
     answer = &st->answers[st->filling];
-    len = (size_t) (last - start);
+    start = *payload;
     n = 0;
 
     if (st->window
@@ -451,25 +455,19 @@ ngx_http_webtorch_stream_end_message(ngx_http_webtorch_stream_t *st,
     p = (u_char *) answer->bytes.data + answer->bytes.len;
 
     if (n) {
-        last = start + n;
-        ngx_memmove(last, start, len);
+        *payload = start + n;
+        ngx_memmove(*payload, start, len);
 
         p = ngx_webtorch_ws_header(p, (unsigned) opcode
                                       | NGX_WEBTORCH_WS_DEFLATED, n);
-        p = ngx_cpymem(p, data, n);
-        start = last;
 
-    } else {
-        p = ngx_webtorch_ws_header(p, (unsigned) opcode, len);
-        ngx_memmove(p, start, len);
-        start = p;
-        p += len;
+        return ngx_cpymem(p, data, n);
     }
 
-    st->answer_at = answer->bytes.len;
-    st->payload_len = len;
-    st->payload_at = (size_t) (start - (u_char *) answer->bytes.data);
+    p = ngx_webtorch_ws_header(p, (unsigned) opcode, len);
 
-    answer->bytes.len = (size_t) (p - (u_char *) answer->bytes.data);
-    answer->n++;
+    *payload = p;
+    ngx_memmove(p, start, len);
+
+    return p + len;
 }

@@ -90,11 +90,17 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
     ngx_http_webtorch_handshake_choose(r, &st->handler->protocols,
                                        &w->handshake.protocol);
 
+#if (NGX_THREADS)
+
+    /* only a thread inflates what is large */
+
     if (st->handler->deflate
         && ngx_http_webtorch_handshake_extend(r, &w->handshake) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+#endif
 
     w->ws.deflate = (w->handshake.window != 0);
 

@@ -26,6 +26,7 @@ location = /off { webtorch_handler app:echo deflate=off; }
 location = /default { webtorch_handler app:echo; }
 location = /small { client_max_body_size 90k; webtorch_handler app:echo deflate=on; }
 location = /tiny { client_max_body_size 20; webtorch_handler app:echo deflate=on; }
+location = /unlimited { client_max_body_size 0; webtorch_handler app:total deflate=on; }
 location = /again { webtorch_handler app:echo deflate=on resume=60s resume_buffer=64k; }
 """
 
@@ -274,6 +275,15 @@ def test_bombs(server):
             else:
                 assert ws.receive()[1].count(b"a") == size or size <= 32 << 10
     assert peak_memory(server) - before < 32 * 1024
+
+
+def test_bomb_without_a_limit(server):
+    """As a body, a message inflates to 1 GiB at most if any size is allowed."""
+    packer = zlib.compressobj(9, wbits=-15)
+    mib = packer.compress(b"a" * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    with opened(server, "/unlimited", OFFER) as ws:
+        ws.send(0x80 | DEFLATED | TEXT, mib * 1024 + deflate(b"a"))
+        assert ws.close_code() == 1009
 
 
 def test_answers_that_are_kept(server):
