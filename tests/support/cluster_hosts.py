@@ -118,7 +118,8 @@ class Peer:
         """Ask again and again, as rounds do; `last` is what came of it."""
         self.asks = True
         self.last_seen: View | str = ""
-        threading.Thread(target=self._ask, daemon=True).start()
+        self.asking = threading.Thread(target=self._ask, daemon=True)
+        self.asking.start()
 
     def _ask(self) -> None:
         while self.asks:
@@ -131,7 +132,11 @@ class Peer:
         return self.last_seen
 
     def halt(self) -> None:
+        """End that at once: the request that waits is left, as by a worker that exits."""
         self.asks = False
+        self.membership.close()
+        self.asking.join()
+        self.membership = Lighthouse(self.settings, self.ring)
 
     def exchange(self, message: bytes) -> list[bytes]:
         assert self.group is not None
@@ -151,6 +156,14 @@ class Peer:
         for _ in range(times):
             mean = self.group.mean(value, weights[rank], weights, rest)
         return mean, rest
+
+    def constant(self, pattern: bytes, count: int) -> None:
+        """Exchange differences of which all bytes are a pattern."""
+        assert self.group is not None
+        data = bytearray(pattern * (count // len(pattern) + 1))[: count // 4 * 4]
+        value = torch.frombuffer(data, dtype=torch.float32)
+        ones = [1.0] * len(self.group.ids)
+        self.group.mean(value, 1.0, ones, None)
 
     def total(self, count: int) -> torch.Tensor:
         assert self.group is not None

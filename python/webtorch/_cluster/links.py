@@ -88,14 +88,17 @@ class Links:
         self._about = (view.generation, view.digest)
         self._held: list[tuple[Any, Any]] = []
         self._group: Any = None
+        store: Store | None = None
         if len(self.ids) > 1:
             deadline = time.monotonic() + settings.timeout
-            self._group = _connect(settings, view, ring, self.rank, deadline)
+            self._group, store = _connect(settings, view, ring, self.rank, deadline)
         try:
             self._greet(ring)
         except BaseException:
             self.close()
             raise
+        # whoever has greeted needs the store no more; it ends here, with its port
+        del store
 
     @property
     def others(self) -> list[int]:
@@ -231,8 +234,10 @@ def _bytes_of(data: Tensor) -> memoryview:
     return memoryview(array)
 
 
-def _connect(settings: Settings, view: View, ring: Ring, rank: int, deadline: float) -> Any:
-    """Return gloo's process group."""
+def _connect(
+    settings: Settings, view: View, ring: Ring, rank: int, deadline: float
+) -> tuple[Any, Store]:
+    """Return gloo's process group, and the store that hosts which are still on it need."""
     first = view.members[0]
     try:
         store = _store(settings, first.address, first.port + STORE_PORT, rank == 0, deadline)
@@ -250,7 +255,7 @@ def _connect(settings: Settings, view: View, ring: Ring, rank: int, deadline: fl
             ProcessGroupGloo.create_device(hostname=settings.address, lazy_init=False)
         ]
         place = PrefixStore(view.digest, sealed)
-        return ProcessGroupGloo(place, rank, len(view.members), options)
+        return ProcessGroupGloo(place, rank, len(view.members), options), sealed
     except RuntimeError as error:
         if sealed.error is not None:
             raise sealed.error from None
