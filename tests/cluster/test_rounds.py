@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from cluster_hosts import Adding, Crash, Host, Memory, chance, run, run_until_settled
+from cluster_threads import Adding, Crash, Host, Memory, chance, run, run_until_settled
 from webtorch._cluster.interfaces import GroupError, Outer
 from webtorch._cluster.rounds import Alone, Rounds
 

@@ -28,6 +28,9 @@ log = logging.getLogger("webtorch")
 DIGEST_PIECE = 1 << 20
 """Bytes that a digest takes at a time; the GIL is not held meanwhile."""
 
+PIECE = 60 << 10
+"""Bytes of a message in one exchange."""
+
 MAX_LAYOUT = 1 << 18
 """Bytes of a layout that is sent to others, so that the first difference is named."""
 
@@ -238,7 +241,7 @@ class Rounds:
         models = {name: dataclasses.asdict(status) for name, status in own.items()}
         answers = [
             _object(answer)
-            for answer in group.exchange(json.dumps({"rules": rules, "models": models}).encode())
+            for answer in gather(group, json.dumps({"rules": rules, "models": models}).encode())
         ]
         for host, answer in zip(group.ids, answers, strict=True):
             if answer.get("rules") != rules:
@@ -270,7 +273,7 @@ class Rounds:
         if all(status.told == known for status in statuses.values()):
             return
         layout = store.layout if store and len(store.layout) <= MAX_LAYOUT else b""
-        answers = group.exchange(layout)
+        answers = gather(group, layout)
         if store is None:
             return
         self._told[name] = known
@@ -302,7 +305,7 @@ class Rounds:
                     state.anchor.write(),
                     state.prepared.write() if state.prepared else None,
                 ]
-        answers = [_object(each) for each in group.exchange(json.dumps(message).encode())]
+        answers = [_object(each) for each in gather(group, json.dumps(message).encode())]
         for team in teams:
             standings = {}
             for rank in team.statuses:
@@ -446,7 +449,7 @@ class Rounds:
             for name, anchor in prepared.items()
             if any(team.name == name and team.store for team in teams)
         }
-        answers = [_object(each) for each in group.exchange(json.dumps(keys).encode())]
+        answers = [_object(each) for each in gather(group, json.dumps(keys).encode())]
         for team in teams:
             anchor = prepared.get(team.name)
             if anchor is None or team.store is None:
@@ -550,6 +553,19 @@ class Alone:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def gather(group: Group, message: bytes) -> list[bytes]:
+    """Exchange messages of any length; all hosts do as many exchanges as the longest one needs."""
+    found = [b""] * len(group.ids)
+    place = 0
+    while True:
+        part = message[place : place + PIECE]
+        place += PIECE
+        pieces = group.exchange((b"+" if place < len(message) else b".") + part)
+        found = [before + piece[1:] for before, piece in zip(found, pieces, strict=True)]
+        if not any(piece.startswith(b"+") for piece in pieces):
+            return found
 
 
 def view_of(memory: Tensor) -> memoryview:
