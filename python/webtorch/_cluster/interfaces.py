@@ -24,6 +24,19 @@ class Unreachable(ClusterError):
     """The membership service did not answer in time: the host goes on alone."""
 
 
+class Taken(ClusterError):
+    """Another host has the same id.
+
+    Attributes:
+        address: Its address and port.
+
+    """
+
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(f"the id {host} is that of another host, {address}")
+        self.address = address
+
+
 class GroupError(ClusterError):
     """An exchange ended before it was complete; the group is of no use any more.
 
@@ -112,21 +125,23 @@ class Member:
 
 @dataclass(frozen=True)
 class View:
-    """Who takes part, the same at all hosts with the same generation and epoch.
+    """Who takes part: one answer of the service, the same at all hosts that asked for it.
 
     Attributes:
-        generation: It changes when members come or go.
+        generation: It changes when members come or go. It begins anew with each service.
         members: All hosts that take part, in the order of their ids.
-        service: An id of the service that said so, a new one whenever it starts. Generations of
-            two of them have nothing to do with each other.
-        rejected: Ids of entries without a valid MAC, or with a clock that is too far off.
+        digest: Of the whole answer: the same at all of its hosts, and another one for each answer.
+        service: The address of the service.
+        rejected: Ids of entries that are no members, and why: another secret, or a clock that is
+            too far off.
 
     """
 
     generation: int
     members: tuple[Member, ...]
+    digest: str = ""
     service: str = ""
-    rejected: tuple[str, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -147,7 +162,9 @@ class Membership(Protocol):
         """Wait until all hosts that live have asked, and return who they are.
 
         Raises:
-            Unreachable: The service did not answer within its timeout.
+            Unreachable: The service does not answer.
+            Outsider: The entry of this host is not valid, as its clock is too far off.
+            Taken: Another host has the same id.
 
         """
 
@@ -178,6 +195,16 @@ class Group(Protocol):
         """The generation of the view that it was made from."""
 
     @property
+    def key(self) -> str:
+        """The digest of that view. Each host puts it into what it says of itself."""
+
+    def fits(self, view: View) -> bool:
+        """Return whether all members of a view have this group, so that none needs a new one.
+
+        All hosts of a view come to the same answer: they use their group on, or all make one.
+        """
+
+    @property
     def sent(self) -> int:
         """Bytes that were sent since it was made."""
 
@@ -186,8 +213,11 @@ class Group(Protocol):
         """Bytes that were received since it was made."""
 
     @property
-    def speeds(self) -> Mapping[str, float]:
-        """Bytes a second of the last `mean` or state to and from each member, by its id."""
+    def waits(self) -> Mapping[str, float]:
+        """Seconds that the last `mean` waited for the differences of each other member, by id.
+
+        A host with a slow link is waited for by most others.
+        """
 
     def exchange(self, message: bytes) -> list[bytes]:
         """Send a small message to all, and return everyone's in the order of `ids`."""
