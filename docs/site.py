@@ -115,9 +115,18 @@ def on_files(files, config):
     return files
 
 
+def docstring(match):
+    """Return what mkdocstrings replaces by a docstring, with the members that are named."""
+    lines = [f"::: {match[1]}"]
+    if match[2]:
+        lines += ["    options:", f"      members: [{', '.join(match[2].split())}]"]
+    return "\n".join(lines)
+
+
 def on_page_markdown(markdown, page, **_):
-    """Let links lead to pages of the site, and put in the docstrings."""
+    """Let links lead to pages of the site, and put docstrings in place of their first line."""
     path = page.file.src_uri
     if not path.startswith("files/"):
         markdown = with_links_of_site(f"docs/{path}", markdown)
-    return re.sub(r"^<!-- docstring (\S+) -->$", r"::: \1", markdown, flags=re.M)
+    pattern = r"^.+\n\n<!-- docstring ([\w.]+)(?:: ([\w ]+))? -->$"
+    return re.sub(pattern, docstring, markdown, flags=re.M)
