@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,16 +12,16 @@ from example import Example
 from nginx import ROOT, running
 
 
-@pytest.fixture(scope="module")
-def shared_server():
+def test_requests_leave_the_slow_server(tmp_path):
+    # by itself, as its connections to the servers stay open for a minute
     server = Example("balancer")
     server.expected_in_log.append("upstream server temporarily disabled")
     with running(server):
-        yield server
+        check(server, tmp_path)
 
 
-def test_requests_leave_the_slow_server(server, tmp_path):
-    plot = tmp_path / "balancer.svg"
+def check(server: Example, directory: Path) -> None:
+    plot = directory / "balancer.svg"
     program = ROOT / "examples/balancer/watch.py"
     ports = [str(server.ports[port]) for port in (3001, 3002, 3003, 3004)]
     command = [sys.executable, program, server.url(""), "--plot", plot, "--count", "600"]
