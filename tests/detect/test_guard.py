@@ -29,7 +29,7 @@ def guard(start) -> Nginx:
     learn = "location = /learn { webtorch_access off; webtorch_handler guard:learn; }"
     return start(
         server_of("guard") + learn,
-        http=f"webtorch_path {ROOT}/examples; webtorch_zone guard:64m;",
+        http=f"webtorch_path {ROOT}/examples/guard; webtorch_zone guard:64m;",
         workers=2,
     )
 
@@ -91,7 +91,8 @@ def test_flood_denied_people_pass(start):
     """Clients are distinguished by a header here, and people load assets."""
     server = start(
         server_of("flood"),
-        http=f"webtorch_path {ROOT}/examples; webtorch_clients_zone clients:8m key=$http_x_client;",
+        http=f"webtorch_path {ROOT}/examples/flood;"
+        "webtorch_clients_zone clients:8m key=$http_x_client;",
     )
     denied = {"person": 0, "attacker": 0}
     sent = dict(denied)
