@@ -103,6 +103,8 @@ ngx_webtorch_windows_init(ngx_webtorch_windows_t *windows, int32_t *numbers,
     windows->nfields = 0;
     windows->fields = NULL;
     windows->fields_size = 0;
+    windows->traits = NULL;
+    windows->names = NULL;
     windows->full = 0;
     windows->nhashes = 0;
     windows->ntokens = 0;
@@ -125,6 +127,14 @@ ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
     if (windows->full) {
         windows->nfields++;
         return;
+    }
+
+    if (windows->traits) {
+        ngx_webtorch_traits_field(windows->traits, field);
+    }
+
+    if (windows->names) {
+        ngx_webtorch_names_field(windows->names, windows->nwindows, field);
     }
 
     p = field->value;
@@ -343,6 +353,10 @@ ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
 
     if (windows->fields && windows->nwindows < windows->fields_size) {
         windows->fields[windows->nwindows] = (int32_t) windows->nfields;
+    }
+
+    if (windows->traits) {
+        ngx_webtorch_traits_window(windows->traits, windows->nwindows);
     }
 
     windows->nwindows++;
@@ -624,6 +638,10 @@ ngx_webtorch_windows_request(ngx_webtorch_windows_t *windows,
 
     if (windows->fields && windows->nwindows < windows->fields_size) {
         windows->fields[windows->nwindows] = (int32_t) windows->nfields;
+    }
+
+    if (windows->traits) {
+        ngx_webtorch_traits_request(windows->traits, windows->nwindows);
     }
 
     windows->nwindows++;

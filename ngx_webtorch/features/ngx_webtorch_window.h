@@ -11,6 +11,7 @@
 
 
 #include "ngx_webtorch_fields.h"
+#include "ngx_webtorch_traits.h"
 
 
 /* numbers are 1 to this, 0 stands for none */
@@ -55,6 +56,10 @@ typedef struct {
     /* the field of each window; NULL: not needed */
     int32_t                      *fields;
     uint32_t                      fields_size;
+
+    /* traits of the field of each window, and names; NULL: not needed */
+    ngx_webtorch_traits_t        *traits;
+    ngx_webtorch_names_t         *names;
 
     /* not all fields are in the rows */
     uint32_t                      full;
