@@ -309,8 +309,8 @@ ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
 
 
 /*
- * A hash of the names of the server and of the location.  That in which the
- * request was scored counts also after a redirect, for example to an error page.
+ * A hash of the names of the server and of the location.  The one in which the
+ * request was scored counts after a redirect, too, as to an error page.
  */
 
 static int64_t
