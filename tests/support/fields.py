@@ -71,12 +71,13 @@ class RawWindows(ctypes.Structure):
         ("fields_size", ctypes.c_uint32),
         ("traits", ctypes.c_void_p),
         ("names", ctypes.c_void_p),
+        ("spans", ctypes.c_void_p),
         ("full", ctypes.c_uint32),
         ("nhashes", ctypes.c_uint32),
         ("hashes", ctypes.c_uint32 * 32),
         ("places", ctypes.c_uint32 * 32),
         ("ntokens", ctypes.c_uint32),
-        ("tokens", ctypes.c_uint32 * (24 * 12)),
+        ("tokens", ctypes.c_uint32 * (24 * 13)),
     )
 
 
