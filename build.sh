@@ -233,9 +233,10 @@ build_module() {
     fi
 }
 
-# Links the formats of tensors, which need no nginx, as a library: TREE FILE
+# Links the formats of tensors and the fields of requests, which need no nginx,
+# as a library: TREE FILE
 link_formats() {
-    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange}/*.o -Wl,-z,relro -Wl,-z,now \
+    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange,features}/*.o -Wl,-z,relro -Wl,-z,now \
         -Wl,-z,defs -Wl,--version-script="$ROOT/ngx_webtorch/exchange/formats.map" \
         -lsimdjson -lz -lstdc++ -lm
     mv "$2.new" "$2"

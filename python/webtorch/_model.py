@@ -393,6 +393,15 @@ class Model:
         progress.mark()
         self._counts.step(value)
 
+    def mark_changed(self) -> None:
+        """Count a change of buffers that no optimizer has made as a step, unless it is frozen.
+
+        So a checkpoint is written, as after a step.
+        """
+        model = chosen(self)
+        if not model.state.frozen:
+            model.state.count_step()
+
     def gather(self) -> None:
         """Copy the values that a call has assigned anew to where all workers read them.
 
