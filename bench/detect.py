@@ -44,7 +44,8 @@ webtorch_path {root}/examples/guard;
 server {{ listen 127.0.0.1:{bare} backlog=4096; location / {{ proxy_pass http://site; }} }}
 server {{
     listen 127.0.0.1:{guard} backlog=4096;
-    webtorch_access guard:score body=16k threshold=2;
+    webtorch_access guard:score body=16k target=0.001 threshold=2;
+    webtorch_log guard:observe body=16k;
     location / {{ proxy_pass http://site; }}
 }}
 """

@@ -17,6 +17,7 @@ import normal
 import numpy as np
 import torch
 import traffic
+from numpy.typing import NDArray
 from reading import Numbers, Reader, Request
 from torch import Tensor
 from traffic import Row
@@ -35,6 +36,7 @@ class Site:
 
     seen: list[Numbers]
     normal: list[Numbers]
+    again: list[Numbers]
     attacks: list[Numbers]
     poison: list[Numbers]
     pasted: list[Numbers]
@@ -67,6 +69,7 @@ def sites(rows: list[Row], reader: Reader) -> Iterator[Site]:
         yield Site(
             drawn[:SEEN],
             read[half:],
+            read[:half],
             attacks(ATTACKS),
             attacks(ATTACKS // 2),
             pastes[:PASTED],
@@ -159,14 +162,20 @@ class Trial:
             self.guard.learn(*rows_of(each))
 
     @torch.no_grad()
-    def scores(self, requests: list[Numbers], target: float) -> np.ndarray:
-        wanted = torch.tensor([[target]])
-        found = [self.guard(*rows_of(each), wanted)[0] for each in requests]
-        return torch.cat(found)[:, 0].numpy()
+    def logits(self, requests: list[Numbers]) -> NDArray[np.float32]:
+        """Return logits without a target."""
+        none = torch.zeros(1, 1)
+        found = [self.guard(*rows_of(each), none)[0] for each in requests]
+        return torch.cat(found)[:, 0].double().logit().numpy()
+
+    @torch.no_grad()
+    def threshold(self, target: float) -> float:
+        """Return the logit that is denied at a target; 0: that of the classifier."""
+        return float(self.guard.thresholds(torch.tensor([LOCATION]), torch.tensor([target])))
 
 
 def measure(classifier: FieldClassifier, rows: list[Row], reader: Reader) -> list[dict[str, Any]]:
-    """Return the scores of each site before it is learned, after, and with attacks among it."""
+    """Return what is denied of each site before it is learned, after, and with attacks in it."""
     found = []
     for site in sites(rows, reader):
         rng = random.Random(0)
@@ -180,20 +189,22 @@ def measure(classifier: FieldClassifier, rows: list[Row], reader: Reader) -> lis
         ):
             trial = Trial(classifier)
             trial.learn(seen)
+            parts = site.normal, site.again, site.attacks, site.pastes
+            logits = [trial.logits(each) for each in parts]
             for target in (0.0,) if name == "before" else TARGETS:
-                result[name, target] = [
-                    trial.scores(each, target) for each in (site.normal, site.attacks, site.pastes)
-                ]
+                threshold = trial.threshold(target)
+                result[name, target] = [each >= threshold for each in logits]
         found.append(result)
     return found
 
 
 def report(found: list[dict[str, Any]]) -> None:
     """Print a table of all sites."""
-    print("| | normal, denied | payloads, detected | pastes, denied |\n|---|---|---|---|")
+    print("| | new, denied | again, denied | payloads, detected | pastes, denied |")
+    print("|---|---|---|---|---|")
     for key in found[0]:
-        parts = [np.concatenate([each[key][part] for each in found]) for part in range(3)]
-        cells = " | ".join(f"{100 * np.mean(each >= 0.5):.2f}" for each in parts)
+        parts = [np.concatenate([each[key][part] for each in found]) for part in range(4)]
+        cells = " | ".join(f"{100 * np.mean(each):.2f}" for each in parts)
         print(f"| {key[0]}, target={key[1]} | {cells} |", flush=True)
     print(
         f"{len(found)} sites, {sum(len(next(iter(each.values()))[0]) for each in found)} requests"

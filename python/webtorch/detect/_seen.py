@@ -51,7 +51,6 @@ class Table(nn.Module):
 
     Args:
         size: Number of slots, a power of two.
-        dtype: That of the keys.
 
     Raises:
         ValueError: The size is not a power of two.
@@ -59,12 +58,14 @@ class Table(nn.Module):
     """
 
     keys: Tensor
+    steps: Tensor
 
-    def __init__(self, size: int, dtype: torch.dtype) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         if size < PROBES or size & (size - 1):
             raise ValueError(f"the size of a table is a power of two, and at least {PROBES}")
-        self.register_buffer("keys", torch.zeros(size, dtype=dtype))
+        self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("steps", torch.arange(PROBES), persistent=False)
 
     def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slots of keys, int64 `[n]`, and True for those that are there."""
@@ -102,9 +103,8 @@ class Table(nn.Module):
 
     def _places(self, keys: Tensor) -> Tensor:
         """Return where keys may be, int64 `[n, PROBES]`."""
-        hashed = keys.long() * -7046029254386353131
-        first = (hashed >> 20) & (len(self.keys) - 1)
-        return (first.unsqueeze(1) + torch.arange(PROBES)) & (len(self.keys) - 1)
+        first = (keys * -7046029254386353131) >> 20
+        return (first.unsqueeze(1) + self.steps) & (len(self.keys) - 1)
 
 
 class Seen(nn.Module):
@@ -117,45 +117,68 @@ class Seen(nn.Module):
 
     counts: Tensor
     names: Tensor
+    of_logits: Tensor
+    of_lengths: Tensor
+    of_levels: Tensor
+    of_powers: Tensor
+    of_bits: Tensor
+    of_risky: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.table = Table(size, torch.int32)
+        self.table = Table(size)
         self.register_buffer("counts", torch.zeros(size, _COLUMNS))
         self.register_buffer("names", torch.zeros(size, _NAME, dtype=torch.uint8))
-        risky = torch.zeros(ALPHABET)
+        # for each bin the bins from it on
+        self._constant("logits", torch.ones(_LOGITS, _LOGITS).triu())
+        self._constant("lengths", torch.ones(_LENGTHS, _LENGTHS).triu())
+        self._constant("levels", torch.arange(_LOGITS - 1) + _LOWEST)
+        self._constant("powers", (1 << torch.arange(_LENGTHS - 1)).int())
+        self._constant("bits", (1 << torch.arange(ALPHABET)).int())
+        risky = torch.zeros(ALPHABET, dtype=torch.int32)
         risky[list(_RISKY)] = 1
-        self.register_buffer("risky", risky, persistent=False)
+        self._constant("risky", risky << torch.arange(ALPHABET, dtype=torch.int32))
 
-    def count(self, keys: Tensor) -> Tensor:
-        """Return how many values fields had, float32 `[n]`."""
-        slots, found = self.table.find(keys)
-        return self.counts[slots, 0] * found
+    def _constant(self, name: str, value: Tensor) -> None:
+        self.register_buffer(f"of_{name}", value, persistent=False)
 
-    def compare(self, traits: Tensor, logits: Tensor) -> tuple[Compared, Compared]:
+    def compare(
+        self, traits: Tensor, logits: Tensor, addresses: Tensor
+    ) -> tuple[Compared, Compared, Tensor]:
         """Compare values with those of their fields before, at their addresses and at all.
 
         Args:
             traits: Those of windows, int32 `[windows, 4]`.
             logits: Those of windows, float32 `[windows]`.
+            addresses: Keys of the addresses of windows, int32 `[windows]`.
+
+        Returns:
+            Both, and the number of requests of each address, float32 `[windows]`.
 
         """
-        slots, found = self.table.find(_keys(traits))
-        rows = self.counts[slots] * found.unsqueeze(1)
-        count = rows[:, 0]
-        odd = -((rows[:, 1:_LENGTH] + 0.5) / (count + 1).unsqueeze(1)).log()
-        risk = (odd * (_alphabet(traits) * self.get_buffer("risky")).repeat(2, 1)).sum(1)
-        length = _tail(rows[:, _LENGTH:_LOGIT], _length(traits).repeat(2))
-        level = _tail(rows[:, _LOGIT:], _level(logits).repeat(2))
-        found_all = (
-            count,
-            (level - _FORGIVEN).clamp(min=0).add(0.5 * (level > _FORGIVEN)) / (count + 1),
-            risk,
-            -((length + 0.5) / (count + 1)).log(),
-        )
         n = len(traits)
-        own, site = (each[:n] for each in found_all), (each[n:] for each in found_all)
-        return Compared(*own), Compared(*site)
+        slots, found = self.table.find(torch.cat([_keys(traits), addresses.long()]))
+        rows = self.counts[slots] * found.unsqueeze(1)
+        visits, rows = rows[2 * n :, 0], rows[: 2 * n].view(2, n, _COLUMNS)
+        count = rows[..., 0]
+        more = count + 1
+        risky = (traits[:, 3:4] & self.of_risky) != 0
+        odd = ((rows[..., 1:_LENGTH] + 0.5) / more.unsqueeze(2)).log()
+        tails = self.of_lengths[
+            torch.bucketize(traits[:, 2].contiguous(), self.of_powers, right=True)
+        ]
+        length = (rows[..., _LENGTH:_LOGIT] * tails).sum(2)
+        tails = self.of_logits[torch.bucketize(logits, self.of_levels)]
+        level = (rows[..., _LOGIT:] * tails).sum(2)
+        level = torch.where(level > _FORGIVEN, level - (_FORGIVEN - 0.5), 0.0)
+        each = (
+            count,
+            level / more,
+            -(odd * risky).sum(2),
+            -((length + 0.5) / more).log(),
+        )
+        own, site = ([part[which] for part in each] for which in (0, 1))
+        return Compared(*own), Compared(*site), visits
 
     def add(self, traits: Tensor, logits: Tensor, owners: Tensor) -> Tensor:
         """Count values; return the slots of fields that are new.
@@ -178,10 +201,11 @@ class Seen(nn.Module):
         self.names[new] = 0
         rows = torch.zeros(len(traits), _COLUMNS)
         rows[:, 0] = 1
-        rows[:, 1:_LENGTH] = _alphabet(traits)
+        rows[:, 1:_LENGTH] = (traits[:, 3:4] & self.of_bits) != 0
         each = torch.arange(len(traits))
-        rows[each, _LENGTH + _length(traits)] = 1
-        rows[each, _LOGIT + _level(logits)] = 1
+        length = torch.bucketize(traits[:, 2].contiguous(), self.of_powers, right=True)
+        rows[each, _LENGTH + length] = 1
+        rows[each, _LOGIT + torch.bucketize(logits, self.of_levels)] = 1
         kept = slots >= 0
         self.counts.index_add_(0, slots[kept], rows.repeat(2, 1)[kept])
         touched = torch.unique(slots[kept])
@@ -198,10 +222,10 @@ class Seen(nn.Module):
 
         """
         self.add(traits, logits, torch.arange(len(traits)))
-        slots, found = self.table.find(traits[:, 0])
-        slots, level = slots[found], _level(logits[found])
+        slots, found = self.table.find(traits[:, 0].long())
+        slots, level = slots[found], torch.bucketize(logits[found], self.of_levels)
         more = (0.15 * self.counts[slots, 0]).clamp(min=_MARKED)
-        alphabet = _alphabet(traits[found]) * more.unsqueeze(1)
+        alphabet = ((traits[found, 3:4] & self.of_bits) != 0) * more.unsqueeze(1)
         self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LOGIT + level, more)
         self.counts[:, 1:_LENGTH].index_add_(0, slots, alphabet)
         self.counts[:, 0].index_add_(0, slots, more)
@@ -266,27 +290,9 @@ class Seen(nn.Module):
 
 
 def _keys(traits: Tensor) -> Tensor:
-    """Return keys of fields at their addresses, then those at all addresses, int32 `[2n]`."""
-    return torch.cat([traits[:, 0], -traits[:, 1]])
-
-
-def _alphabet(traits: Tensor) -> Tensor:
-    return ((traits[:, 3:4] >> torch.arange(ALPHABET, dtype=torch.int32)) & 1).float()
-
-
-def _length(traits: Tensor) -> Tensor:
-    """Return the power of two that the length is less than, int64."""
-    powers = 1 << torch.arange(_LENGTHS - 1)
-    return (traits[:, 2].long().unsqueeze(1) >= powers).sum(1)
-
-
-def _level(logits: Tensor) -> Tensor:
-    return (logits - _LOWEST).ceil().long().clamp(0, _LOGITS - 1)
-
-
-def _tail(rows: Tensor, level: Tensor) -> Tensor:
-    """Return how many are in a bin or above it."""
-    return rows.flip(1).cumsum(1).flip(1).gather(1, level.unsqueeze(1)).squeeze(1)
+    """Return keys of fields at their addresses, then those at all addresses, int64 `[2n]`."""
+    both = traits[:, :2].long()
+    return torch.cat([both[:, 0], -both[:, 1]])
 
 
 def _name(names: bytes, window: int) -> tuple[bytes, bytes]:

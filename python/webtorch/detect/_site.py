@@ -1,5 +1,7 @@
 """A guard that learns a site: its fields, and how its own normal requests score."""
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,8 @@ _RISK, _SITE_RISK, _MOST_RISK = 0.6, 0.3, 8.0
 _LENGTH, _MOST_LENGTH = 0.3, 5.0
 _NEW, _USUAL = 1.0, 10  # a new field at an address with as many requests
 _MARK = 30.0
+_FAR = -9.0  # a window of less stays below all thresholds
+_AGE = 1.0  # seconds that thresholds are kept
 _FULL = 100_000.0  # requests of a location, after which they count half
 _BINS, _WIDTH, _LOW = 128, 0.125, -8.0  # of scores
 _LOCATIONS, _MARKS = 256, 1024
@@ -69,12 +73,13 @@ class SiteGuard(nn.Module):
     def __init__(self, classifier: FieldClassifier, size: int = 8192) -> None:
         super().__init__()
         self.classifier = classifier
+        self._since, self._thresholds = 0.0, dict[tuple[int, float], float]()
         self.fields = Seen(size)
-        self.locations = Table(_LOCATIONS, torch.int64)
+        self.locations = Table(_LOCATIONS)
         # how many requests, then of each logit
         self.register_buffer("scores", torch.zeros(_LOCATIONS, 1 + _BINS))
         self.register_buffer("examples", torch.zeros(_LOCATIONS, _EXAMPLE, dtype=torch.uint8))
-        self.marks = Table(_MARKS, torch.int64)
+        self.marks = Table(_MARKS)
         self.register_buffer("verdicts", torch.zeros(_MARKS, dtype=torch.int8))
         self.register_buffer("marked", torch.zeros(_MARKS, _ID, dtype=torch.uint8))
 
@@ -99,7 +104,7 @@ class SiteGuard(nn.Module):
         logits = self._adjust(read)
         worst = read.worst(logits)
         kind = self.classifier.names[read.kinds[worst].argmax(1)]
-        threshold = self.thresholds(location[:, 0], target[:, 0])
+        threshold = self._recent_thresholds(location[:, 0], target[:, 0])
         scores = (read.sums(logits) - threshold).sigmoid()
         return scores.unsqueeze(1), read.index[worst].unsqueeze(1), kind
 
@@ -235,10 +240,34 @@ class SiteGuard(nn.Module):
             self.verdicts.zero_()
             self.marked.zero_()
 
+    def _recent_thresholds(self, location: Tensor, target: Tensor) -> Tensor:
+        """Return thresholds that are at most a second old: they are few, and change little."""
+        now = time.monotonic()
+        if now - self._since > _AGE or len(self._thresholds) > _LOCATIONS:
+            self._since, self._thresholds = now, {}
+        known = self._thresholds
+        pairs = [*zip(location.tolist(), target.tolist(), strict=True)]
+        if missing := [*{*pairs} - known.keys()]:
+            each = torch.tensor([a for a, _ in missing]), torch.tensor([b for _, b in missing])
+            known.update(zip(missing, self.thresholds(*each).tolist(), strict=True))
+        return torch.tensor([known[each] for each in pairs])
+
     def _adjust(self, read: "_Windows") -> Tensor:
         """Return the logits of windows on this site."""
-        logits = read.logits
-        own, site = self.fields.compare(read.traits, logits)
+        # most windows are far below all thresholds, whatever is added
+        near = (read.logits > _FAR).nonzero().squeeze(1)
+        logits = read.logits.index_copy(0, near, self._adjust_near(read, near))
+        if bool(self.marks.keys.any()):
+            slots, marked = self.marks.find(read.prints())
+            verdict = self.verdicts[slots] * marked
+            logits = torch.where(verdict == 0, logits, _MARK * verdict)
+        return logits
+
+    def _adjust_near(self, read: "_Windows", near: Tensor) -> Tensor:
+        """Return the logits of some windows on this site."""
+        logits = read.logits[near]
+        addresses = read.addresses[read.owners[near]]
+        own, site, visits = self.fields.compare(read.traits[near], logits, addresses)
         usual, common = own.count >= RARE, site.count >= RARE
         known = torch.where(usual, own.share > _SHARE, common & (site.share > _SITE_SHARE))
         risk = torch.where(
@@ -246,13 +275,8 @@ class SiteGuard(nn.Module):
             _RISK * own.risk.clamp(max=_MOST_RISK) + _LENGTH * own.length.clamp(max=_MOST_LENGTH),
             torch.where(common, _SITE_RISK * site.risk.clamp(max=_MOST_RISK), 0.0),
         )
-        new = ~usual & ~common & (self.fields.count(read.addresses)[read.owners] >= _USUAL)
-        logits = logits + torch.where(known, -_KNOWN, risk + _NEW * new)
-        if bool(self.marks.keys.any()):
-            slots, marked = self.marks.find(read.prints())
-            verdict = self.verdicts[slots] * marked
-            logits = torch.where(verdict == 0, logits, _MARK * verdict)
-        return logits.clamp(-_MARK, _MARK)
+        new = ~usual & ~common & (visits >= _USUAL)
+        return (logits + torch.where(known, -_KNOWN, risk + _NEW * new)).clamp(-_MARK, _MARK)
 
     def _learn_scores(self, scores: Tensor, location: Tensor, names: Tensor | None) -> None:
         slots, new = self.locations.claim(location, self.scores[:, 0])
