@@ -186,7 +186,7 @@ import importlib.metadata, re, tomllib
 lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-options = [extras[name] for name in ("client", "docs", "examples", "gpgpu", "online", "otel", "pydantic", "tables", "test")]
+options = [extras[name] for name in ("client", "cluster", "docs", "examples", "gpgpu", "online", "otel", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
     name = re.match("[A-Za-z0-9-]+", package)[0]
     try:
@@ -233,9 +233,10 @@ build_module() {
     fi
 }
 
-# Links the formats of tensors, which need no nginx, as a library: TREE FILE
+# Links the formats of tensors and the fields of requests, which need no nginx,
+# as a library: TREE FILE
 link_formats() {
-    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange}/*.o -Wl,-z,relro -Wl,-z,now \
+    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange,features}/*.o -Wl,-z,relro -Wl,-z,now \
         -Wl,-z,defs -Wl,--version-script="$ROOT/ngx_webtorch/exchange/formats.map" \
         -lsimdjson -lz -lstdc++ -lm
     mv "$2.new" "$2"

@@ -17,6 +17,7 @@ def test_readme_example(directory):
 
 def test_readme_links_exist():
     pages = [ROOT / "README.md", ROOT / "bench/README.md", *(ROOT / "docs").rglob("*.md")]
+    pages += (ROOT / "examples").rglob("*.md")
     for page in pages:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if not link.startswith("http"):
