@@ -100,7 +100,7 @@ def test_every_command_has_its_reference():
 
     for name, command in cli.commands.items():
         check(command, sections[name])
-    assert not missing
+    assert not missing, missing
 
 
 def test_every_page_says_for_whom_it_is_and_what_comes_next():
