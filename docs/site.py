@@ -19,6 +19,7 @@ LANGUAGES = {
     ".conf": "nginx",
     ".css": "css",
     ".html": "html",
+    ".ipynb": "json",
     ".json": "json",
     ".lua": "lua",
     ".md": "markdown",
@@ -27,6 +28,8 @@ LANGUAGES = {
     ".toml": "toml",
     ".yaml": "yaml",
 }
+
+PICTURES = (".jpg", ".png", ".svg")
 
 # `](address)` or `](address#anchor)`, and a fenced block, whose content has no links
 LINKS = re.compile(r"^```.*?^```|(\]\()([^)#\s]+)((?:#[^)\s]*)?\))", re.M | re.S)
@@ -44,7 +47,7 @@ def page_of(path):
     """Return the page of a file of the repository, by its path from the root."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    if path.endswith(".md"):
+    if path.endswith((".md", *PICTURES)):
         return f"files/{path}"
     return f"files/{path}.md"
 
@@ -105,6 +108,9 @@ def on_files(files, config):
         if path in seen or path.startswith(("docs/", "..")) or not source.exists():
             continue
         seen.add(path)
+        if source.suffix in PICTURES:
+            files.append(File.generated(config, page_of(path), abs_src_path=str(source)))
+            continue
         if source.suffix == ".md":
             waiting += targets(path, source.read_text())
         elif source.is_dir():

@@ -4,9 +4,11 @@ import importlib
 import re
 
 import click
+import yaml
 
 import webtorch
 from nginx import ROOT
+from pages import block, blocks
 from webtorch.cli import cli
 
 SOURCES = [
@@ -100,7 +102,7 @@ def test_every_command_has_its_reference():
 
     for name, command in cli.commands.items():
         check(command, sections[name])
-    assert not missing
+    assert not missing, missing
 
 
 def test_every_page_says_for_whom_it_is_and_what_comes_next():
@@ -153,3 +155,13 @@ def test_every_folder_is_on_the_map():
                 folder = type(folder)(*folder.parts[: folder.parts.index("templates") + 1])
             if source.suffix in (".c", ".cpp", ".py") and folder.name:
                 assert f"| `{folder}/` |" in inside, f"{folder}/ is not in docs/inside.md"
+
+
+def test_deployment_has_the_probes_of_its_configuration():
+    (text,) = blocks("docs/howto/kubernetes.md", "yaml")
+    locations = re.findall(r"location = (\S+)", block("docs/howto/kubernetes.md", "nginx"))
+    (container,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    ports = [each["containerPort"] for each in container["ports"]]
+    for name in ("readinessProbe", "livenessProbe", "startupProbe"):
+        probe = container[name]["httpGet"]
+        assert probe["path"] in locations and probe["port"] in ports
