@@ -1,6 +1,7 @@
 """Networks that `torch.compile` makes code for, so that no request waits for the compiler."""
 
 import contextlib
+import itertools
 import logging
 import queue
 import threading
@@ -24,7 +25,13 @@ MAX_INPUTS = 4096
 MAX_WAITING = 256
 """Kinds of inputs of all networks that wait for the compiler."""
 
-_CONSTANTS = (bool, int, float, str, type(None))
+MAX_GRAPHS = 64
+"""Graphs of a network, of several numbers of rows and sizes."""
+
+# each number would be a kind of its own
+_CONSTANTS = (bool, str, type(None))
+
+_numbers = itertools.count()
 
 in_background = False
 """Whether calls do not wait for the compiler: in workers. Set before requests are taken."""
@@ -55,6 +62,10 @@ def compiling() -> Iterator[None]:
         _thread.compiles = before
 
 
+class _StaleError(RuntimeError):
+    """The compiler would run in a call that must not wait for it."""
+
+
 class Compiled:
     """Calls a network in evaluation mode, compiled for the kinds of its inputs.
 
@@ -62,7 +73,8 @@ class Compiled:
     known yet runs as without it, and a thread compiles for that kind. Code for several rows serves
     other numbers of rows, but not always all of them, so each number is tried in that thread first.
     Calls with gradients, and with other arguments than tensors and constants by position, are not
-    compiled.
+    compiled. A network must be one graph: code that depends on values would be compiled in the call
+    that has them.
 
     Args:
         name: Name of the model, for the log.
@@ -78,8 +90,7 @@ class Compiled:
         self._known: set[tuple[Any, ...]] = set()
         self._asked: set[tuple[Any, ...]] = set()
         self._is_refused = False
-        # the compiler of PyTorch is imported by the first call
-        self._run: Callable[..., Any] = torch.compile(evaluation.module, backend=self._compile)
+        self._run: Callable[..., Any] | None = None
 
     @property
     def module(self) -> nn.Module:
@@ -91,8 +102,8 @@ class Compiled:
         if self._is_refused or kwargs or torch.is_grad_enabled():
             return self._eager(*args, **kwargs)
         kinds = tuple(map(_kind, args))
-        if kinds in self._known:
-            return self._run(*args)
+        if kinds in self._known and self._run:
+            return self._call(self._run, args)
         if not self._may_ask(kinds):
             return self._eager(*args)
         if in_background and not _thread.compiles:
@@ -102,6 +113,47 @@ class Compiled:
         self.prepare(kinds)
         return self(*args)
 
+    def prepare(self, kinds: tuple[Any, ...]) -> None:
+        """Compile for inputs of some kinds; what fails is logged once."""
+        from torch._dynamo import config
+
+        self._asked.add(kinds)
+        try:
+            if self._run is None:
+                self._run = self._make()
+            # a network beyond the limit would run as it is, without a word
+            with (
+                config.patch(recompile_limit=MAX_GRAPHS, fail_on_recompile_limit_hit=True),
+                compiling(),
+                torch.no_grad(),
+            ):
+                self._run(*map(_example, kinds))
+        except Exception as error:
+            # what the compiler raised, without PyTorch's advice
+            self._refuse(getattr(error, "inner_exception", error))
+            return
+        self._known.add(kinds)
+
+    def _make(self) -> Callable[..., Any]:
+        network = self._eager.module
+
+        def run(*args: Any) -> Any:
+            return network(*args)
+
+        # PyTorch keeps graphs by code, and networks of a class share that of its forward()
+        run.__code__ = run.__code__.replace(co_name=f"run_{next(_numbers)}")
+        made: Callable[..., Any] = torch.compile(run, backend=self._compile, fullgraph=True)
+        return made
+
+    def _call(self, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        try:
+            return run(*args)
+        except Exception as error:
+            if not isinstance(getattr(error, "inner_exception", None), _StaleError):
+                raise
+            self._refuse(error.inner_exception)  # type: ignore[attr-defined]
+            return self._eager(*args)
+
     def _may_ask(self, kinds: tuple[Any, ...]) -> bool:
         return (
             kinds not in self._asked
@@ -110,39 +162,20 @@ class Compiled:
             and not _process.is_check()
         )
 
-    def prepare(self, kinds: tuple[Any, ...]) -> None:
-        """Compile for inputs of some kinds; what fails is logged once."""
-        self._asked.add(kinds)
-        try:
-            with torch.no_grad():
-                self._run(*map(_example, kinds))
-        except Exception as error:
-            self._is_refused = True
-            # what the compiler raised, without PyTorch's advice
-            cause = getattr(error, "inner_exception", error)
-            reason = " ".join(f"{type(cause).__name__}: {cause}".split())
-            log.warning('model "%s" is run without torch.compile: %s', self._name, reason[:1000])
-            return
-        self._known.add(kinds)
-
     def _compile(self, graph: Any, inputs: Any, **options: Any) -> Callable[..., Any]:
         """Compile a graph, as the backend of torch.compile."""
         from torch._dynamo.backends.registry import lookup_backend
 
-        if in_background and not _thread.compiles:
-            # a guard that does not depend on the inputs: a setting of PyTorch was changed
-            self._tell_again(inputs)
+        if not _thread.compiles:
+            raise _StaleError("its code depends on more than its inputs, such as a count of calls")
         compiled: Callable[..., Any] = lookup_backend(BACKEND)(graph, inputs, **options)
         self._counter.compile()
         return compiled
 
-    def _tell_again(self, inputs: Any) -> None:
-        shapes = [tuple(each.shape) for each in inputs if isinstance(each, Tensor)]
-        log.warning(
-            'model "%s" is compiled again while a call waits, for tensors of %s',
-            self._name,
-            shapes[-1] if shapes else "no shape",
-        )
+    def _refuse(self, error: Exception) -> None:
+        self._is_refused = True
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        log.warning('model "%s" is run without torch.compile: %s', self._name, reason[:1000])
 
 
 class _Compiler:

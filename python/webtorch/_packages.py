@@ -1,7 +1,11 @@
 """Packages of PyTorch (`.pt2`) as networks."""
 
+import contextlib
+import os
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ def load_package(path: str | Path) -> nn.Module:
         path: The file; a relative path begins where the Python file of the caller is.
 
     Returns:
-        The network. Its training mode is that of the package.
+        The network, in the mode in which it was exported, for training or evaluation.
 
     Raises:
         OSError: The file cannot be read.
@@ -39,10 +43,31 @@ def load_package(path: str | Path) -> nn.Module:
     except zipfile.BadZipFile:
         raise ValueError(f"{path} is not a package of PyTorch") from None
     if any("/data/aotinductor/" in name for name in names):
-        return CompiledPackage(torch._inductor.aoti_load_package(str(path)))
+        with _own_files():
+            return CompiledPackage(torch._inductor.aoti_load_package(str(path)))
     if not any("/models/" in name for name in names):
         raise ValueError(f"{path} is not a package of torch.export or AOTInductor")
     return ExportedNetwork(torch.export.load(path).module())
+
+
+@contextlib.contextmanager
+def _own_files() -> Iterator[None]:
+    """Let PyTorch unpack into a directory that is removed, as workers exit without destructors.
+
+    The code that is loaded stays in memory. Modules are imported by one thread.
+    """
+    before = {name: os.environ.get(name) for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR")}
+    with tempfile.TemporaryDirectory(prefix="webtorch-") as directory:
+        os.environ["TMPDIR"] = directory
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    # set by PyTorch to a place in the directory
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 class _Package(nn.Module):

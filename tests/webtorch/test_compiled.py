@@ -79,6 +79,50 @@ def test_calls_that_are_not_compiled():
     assert graphs(model) == 0
 
 
+def test_networks_of_a_class_have_limits_of_their_own():
+    for size in range(1, 12):
+        model = model_of(nn.Sequential(nn.Linear(4, size), nn.ReLU()))
+        for rows in (1, 3):
+            x = torch.randn(rows, 4)
+            assert torch.allclose(evaluate(model, x), expected(model, x), atol=1e-6)
+        assert graphs(model) == 2
+
+
+class Branching(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(-x if x.sum() > 0 else x)
+
+
+def test_code_that_depends_on_values_is_not_compiled(caplog):
+    model = model_of(Branching(2, 1))
+    for x in (torch.zeros(2, 2), torch.ones(2, 2)):
+        assert torch.allclose(evaluate(model, x), expected(model, x))
+    [record] = [record for record in caplog.records if record.name == "webtorch"]
+    assert "is run without torch.compile" in record.message
+    assert graphs(model) == 0
+
+
+class Counting(nn.Linear):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) * (self.calls > 0)
+
+
+def test_calls_in_workers_do_not_compile_again(monkeypatch, caplog):
+    monkeypatch.setattr(_compiled, "in_background", True)
+    model = model_of(Counting(2, 1))
+    x = torch.ones(3, 2)
+    with _compiled.compiling():
+        evaluate(model, x)
+    before = graphs(model)
+    for _ in range(3):
+        assert torch.allclose(evaluate(model, x), expected(model, x))
+    assert graphs(model) == before
+    assert sum(record.name == "webtorch" for record in caplog.records) <= 1
+
+
 def test_compiler_that_fails_is_told_once(monkeypatch, caplog):
     def fail(graph, inputs):
         raise RuntimeError("no C++ compiler was found")

@@ -1,6 +1,7 @@
 """Packages of torch.export and AOTInductor as networks."""
 
 import itertools
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,17 @@ def test_exported_network_is_trained(network: nn.Module, tmp_path: Path) -> None
         assert model(x).square().mean() < before
 
 
-def test_compiled_package_has_its_weights(network: nn.Module, tmp_path: Path) -> None:
+def test_compiled_package_has_its_weights(
+    network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = str(tmp_path / "net.pt2")
     torch._inductor.aoti_compile_and_package(export(network), package_path=path)
+    files = tmp_path / "tmp"
+    files.mkdir()
+    monkeypatch.setenv("TMPDIR", str(files))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     model = Model(next(names), load_package(path))
+    assert not [*files.iterdir()]
     for rows in (1, 7):
         x = torch.randn(rows, 3)
         with torch.no_grad():

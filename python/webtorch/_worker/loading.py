@@ -227,7 +227,6 @@ def _reload_handlers(unloaded: Iterable[str]) -> None:
     retire_all_but(current)
     for shared in current:
         shared.supersede()
-    warm_up(_runners)
 
 
 def _find_again(runner: Runner) -> Handler:

@@ -12,6 +12,7 @@ from webtorch._handlers import Kind
 from webtorch._model import models
 from webtorch._schema import Schema, TensorSpec
 from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._worker.versions import models_of
 
 log = logging.getLogger("webtorch")
 
@@ -20,7 +21,7 @@ _AXIS = 16
 
 
 def warm_up(runners: Sequence[Any]) -> None:
-    """Call functions under `@webtorch.infer` with rows of zeros, if a model is compiled.
+    """Call functions under `@webtorch.infer` that use a model that is compiled, with rows of zeros.
 
     The code that is made for several rows is that for most numbers of rows. An exception of a
     function is logged: it may not like zeros.
@@ -29,11 +30,16 @@ def warm_up(runners: Sequence[Any]) -> None:
         runners: The runners of all handlers.
 
     """
-    if not any(model.is_compiled for model in models.values()):
+    compiled = {model.name for model in models.values() if model.is_compiled}
+    if not compiled:
         return
     with compiling():
         for runner in runners:
-            if isinstance(runner, TensorRunner) and runner.handler.kind == Kind.INFER:
+            if (
+                isinstance(runner, TensorRunner)
+                and runner.handler.kind == Kind.INFER
+                and compiled & models_of(runner.handler)
+            ):
                 _call(runner)
 
 
