@@ -24,7 +24,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_ipython_extension"]
+# its functions are for IPython alone
+__all__: list[str] = []
 
 _READY = ("Ctrl-C stops it.", "the new code is served")
 _FAILED = ("waiting for a change", "the old code is still served", "has not taken the new code")
