@@ -105,7 +105,7 @@ def main() -> None:
     path.with_suffix(".json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     title = f"{about['cpu']}, {about['cores']} cores, one worker each, {today}"
     if options.page:
-        report.plot(cells, rows, ROOT / "docs/performance", title)
+        report.plot(cells, rows, ROOT / "docs/performance", title, (".svg",))
         report.write_page(
             ROOT / "docs/performance.md",
             [

@@ -110,6 +110,8 @@ def load(peer: Peer, row: Row, seconds: float, repeat: int) -> Cell:
     rates = [(each.requests - each.status) / each.microseconds * 1e6 for each in results]
     failures = sum(each.errors + each.timeout for each in results)
     reason = f"{failures} failures" if failures else ""
+    if not any(rates):
+        reason = "no request was answered in time"
     return Cell(median(rates), reason, {"runs": [asdict(each) for each in results]})
 
 

@@ -82,14 +82,21 @@ def write_page(page: Path, lines: list[str]) -> None:
     page.write_text(before + begin + "\n\n" + "\n\n".join(lines) + "\n\n" + end + after)
 
 
-def plot(cells: Cells, rows: list[str], path: Path, title: str) -> None:
-    """Draw a panel for each row, as PNG and SVG.
+def plot(
+    cells: Cells,
+    rows: list[str],
+    path: Path,
+    title: str,
+    suffixes: tuple[str, ...] = (".svg", ".png"),
+) -> None:
+    """Draw a panel for each row.
 
     Args:
         cells: What was measured.
         rows: Which rows are drawn.
         path: File without a suffix.
         title: A line with the machine and the date.
+        suffixes: Formats that are written.
 
     """
     import matplotlib
@@ -119,6 +126,6 @@ def plot(cells: Cells, rows: list[str], path: Path, title: str) -> None:
         panel.margins(x=0.2)
         panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    for suffix in (".svg", ".png"):
+    for suffix in suffixes:
         figure.savefig(path.with_suffix(suffix), dpi=120)
     pyplot.close(figure)
