@@ -136,3 +136,10 @@ def on_page_markdown(markdown, page, **_):
         markdown = with_links_of_site(f"docs/{path}", markdown)
     pattern = r"^.+\n\n<!-- docstring ([\w.]+)(?:: ([\w ]+))? -->$"
     return re.sub(pattern, docstring, markdown, flags=re.M)
+
+
+def on_page_content(html, **_):
+    """Let long names in text and tables be broken after a low line, on narrow screens."""
+    return re.sub(
+        r"(?<=<code>)\w+_[\w=]+(?=</code>)", lambda name: name[0].replace("_", "_<wbr>"), html
+    )

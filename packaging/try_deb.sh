@@ -110,4 +110,4 @@ for path in /var/log/webtorch /etc/logrotate.d/libnginx-mod-http-webtorch \
 done
 service nginx stop >/dev/null
 
-echo "ok: five commands, an upgrade under $requests requests, none of them lost, removal and purge"
+echo "ok: the commands of docs/start.md, an upgrade under $requests requests, none of them lost, removal and purge"
