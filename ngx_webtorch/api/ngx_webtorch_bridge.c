@@ -1813,6 +1813,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16] = &p->device; (void)tmp; }
   (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
   (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
+  (void)((p->max_batch) | 0);  /* check that 'webtorch_schema_t.max_batch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -5941,6 +5942,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
               _CFFI_OP(_CFFI_OP_NOOP, 212) },
+  { "max_batch", offsetof(webtorch_schema_t, max_batch),
+                 sizeof(((webtorch_schema_t *)0)->max_batch),
+                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6113,25 +6117,25 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_sample_t", 259, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 130, 5 },
   { "$webtorch_schema_t", 260, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 135, 28 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 135, 29 },
   { "$webtorch_server_t", 261, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 163, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 164, 7 },
   { "$webtorch_settings_t", 262, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 170, 13 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 171, 13 },
   { "$webtorch_span_t", 263, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 183, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 184, 3 },
   { "$webtorch_spec_t", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 186, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 187, 5 },
   { "$webtorch_str_t", 269, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 191, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 192, 2 },
   { "$webtorch_text_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 193, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 194, 2 },
   { "$webtorch_trace_span_t", 271, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 195, 4 },
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 196, 4 },
   { "$webtorch_trace_t", 273, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 199, 4 },
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 200, 4 },
   { "$webtorch_wanted_t", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 203, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 204, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

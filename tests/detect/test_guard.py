@@ -39,7 +39,7 @@ def begin(start, directory, **replaced: str) -> Nginx:
         server = server.replace(old, new)
     return start(
         server + CONTROL,
-        http=f"webtorch_path {ROOT}/examples; webtorch_zone guard:64m;"
+        http=f"webtorch_path {ROOT}/examples/guard; webtorch_zone guard:64m;"
         f"webtorch_checkpoint {directory} interval=1s;",
         workers=2,
     )
@@ -153,7 +153,8 @@ def test_flood_denied_people_pass(start):
     """Clients are distinguished by a header here, and people load assets."""
     server = start(
         server_of("flood"),
-        http=f"webtorch_path {ROOT}/examples; webtorch_clients_zone clients:8m key=$http_x_client;",
+        http=f"webtorch_path {ROOT}/examples/flood;"
+        "webtorch_clients_zone clients:8m key=$http_x_client;",
     )
     denied = {"person": 0, "attacker": 0}
     sent = dict(denied)

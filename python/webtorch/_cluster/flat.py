@@ -1,0 +1,115 @@
+"""The tensors of a model as two vectors: numbers that are averaged, and integers that are added."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+PIECE = 1 << 20
+"""Elements that are worked on at a time, so that copies in other dtypes stay small."""
+
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
+Tensors = Mapping[str, Tensor]
+
+
+def floating(tensors: Tensors) -> list[str]:
+    """Return the names of those that are averaged."""
+    return [key for key, tensor in tensors.items() if tensor.is_floating_point()]
+
+
+def integer(tensors: Tensors) -> list[str]:
+    """Return the names of those that are added."""
+    return [key for key, tensor in tensors.items() if not tensor.is_floating_point()]
+
+
+def count(tensors: Tensors, keys: Iterable[str]) -> int:
+    """Return the number of elements."""
+    return sum(tensors[key].numel() for key in keys)
+
+
+def pieces(*all_tensors: Tensors, keys: Iterable[str]) -> Iterator[tuple[int, list[Tensor]]]:
+    """Return parts of tensors of the same names, each with its place in the vector."""
+    place = 0
+    for key in keys:
+        flat = [tensors[key].view(-1) for tensors in all_tensors]
+        for begin in range(0, flat[0].numel(), PIECE):
+            parts = [each[begin : begin + PIECE] for each in flat]
+            yield place, parts
+            place += parts[0].numel()
+
+
+def is_finite(tensors: Tensors) -> bool:
+    """Return whether all elements are finite."""
+    for _, (part,) in pieces(tensors, keys=floating(tensors)):
+        wide = part if part.dtype in (torch.float32, torch.float64) else part.float()
+        if not bool(wide.isfinite().all()):
+            return False
+    return True
+
+
+def difference(tensors: Tensors, base: Tensors) -> Tensor:
+    """Return `tensors - base` of those that are averaged, float32 `[floats]`."""
+    keys = floating(tensors)
+    result = torch.empty(count(tensors, keys), dtype=torch.float32)
+    for place, (part, other) in pieces(tensors, base, keys=keys):
+        into = result[place : place + part.numel()]
+        if part.dtype is torch.float32:
+            torch.sub(part, other, out=into)
+        else:
+            into.copy_(part.double() - other.double())
+    return result
+
+
+def add(tensors: Tensors, change: Tensor) -> None:
+    """Add a vector, float32 `[floats]`."""
+    for place, (part,) in pieces(tensors, keys=floating(tensors)):
+        each = change[place : place + part.numel()]
+        if part.dtype is torch.float32:
+            part.add_(each)
+        else:
+            part.copy_(part.double() + each.double())
+
+
+def integer_difference(tensors: Tensors, base: Tensors) -> Tensor:
+    """Return `tensors - base` of those that are added, int64 `[integers]`."""
+    keys = integer(tensors)
+    result = torch.empty(count(tensors, keys), dtype=torch.int64)
+    for place, (part, other) in pieces(tensors, base, keys=keys):
+        torch.sub(_wide(part), _wide(other), out=result[place : place + part.numel()])
+    return result
+
+
+def add_integers(tensors: Tensors, change: Tensor) -> None:
+    """Add a vector, int64 `[integers]`; of booleans, one that is above 0 is true."""
+    for place, (part,) in pieces(tensors, keys=integer(tensors)):
+        result = _wide(part) + change[place : place + part.numel()]
+        if part.dtype is torch.bool:
+            part.copy_(result > 0)
+        else:
+            signed(part).copy_(result)
+
+
+def follow(weights: Tensor, anchor: Tensor, reference: Tensor) -> None:
+    """Add `anchor - reference` to weights in place, all of one dtype and shape.
+
+    Integers wrap around. A boolean is that of the anchor, unless it was changed meanwhile.
+    """
+    if weights.dtype is torch.bool:
+        weights.copy_(torch.where(weights == reference, anchor, weights))
+    elif not weights.is_floating_point():
+        signed(weights).add_(signed(anchor) - signed(reference))
+    elif weights.dtype in (torch.float32, torch.float64):
+        weights.add_(anchor - reference)
+    else:
+        weights.copy_(weights.float() + (anchor.float() - reference.float()))
+
+
+def signed(tensor: Tensor) -> Tensor:
+    """Return integers as those of a dtype that has arithmetic, of the same bits."""
+    dtype = _SIGNED.get(tensor.dtype)
+    return tensor.view(dtype) if dtype else tensor
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return signed(tensor).long()

@@ -1,0 +1,227 @@
+"""Exchanges of hosts: small messages, means of differences, sums, states."""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from webtorch._cluster.interfaces import GroupError, Settings, View
+from webtorch._cluster.links import STATE_TAG, Links, Receipt, seal, tag_of, unseal
+from webtorch._cluster.means import Mean
+from webtorch._cluster.seal import OVERHEAD, Ring
+
+MAX_MESSAGE = 64 << 10
+"""Bytes of a message of `exchange`."""
+
+_LENGTH = 4
+_SUM_PART = 32 << 10
+_STATE_PIECE = 256 << 10
+_STATE_WINDOW = 8
+
+
+def connect(settings: Settings, view: View, ring: Ring) -> "GlooGroup":
+    """Return a group of all members of a view, when all of them have called this.
+
+    Raises:
+        GroupError: They have not within the timeout.
+        Outsider: One of them has none of this host's secrets.
+
+    """
+    return GlooGroup(Links(settings, view, ring), settings, view)
+
+
+class GlooGroup:
+    """A `Group` over gloo, which carries sealed bytes and computes nothing.
+
+    Args:
+        links: Its connections.
+        settings: The cluster's.
+        view: What it was made from.
+
+    """
+
+    def __init__(self, links: Links, settings: Settings, view: View) -> None:
+        self._links = links
+        self._compress = settings.compress
+        self._view = view
+        self._messages = 0
+        self._others = 0
+        # messages of states that were sent to each host, and received from it
+        self._states = [[0, 0] for _ in view.members]
+        self._waits: dict[str, float] = {}
+        self._expected: dict[int, Receipt] = {}
+        self._expect_messages()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the members, sorted."""
+        return self._links.ids
+
+    @property
+    def rank(self) -> int:
+        """The place of this host in `ids`."""
+        return self._links.rank
+
+    @property
+    def generation(self) -> int:
+        """The generation of the view that it was made from."""
+        return self._view.generation
+
+    @property
+    def key(self) -> str:
+        """The digest of that view."""
+        return self._view.digest
+
+    @property
+    def sent(self) -> int:
+        """Bytes that were sent since it was made."""
+        return self._links.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes that were received since it was made."""
+        return self._links.received
+
+    @property
+    def waits(self) -> Mapping[str, float]:
+        """Seconds that the last `mean` waited for the differences of each other member."""
+        return self._waits
+
+    def fits(self, view: View) -> bool:
+        """Return whether all members of a view have this group."""
+        return view.ids == self.ids and all(
+            member.about.get("group") == self.key for member in view.members
+        )
+
+    def exchange(self, message: bytes) -> list[bytes]:
+        """Send a message to all, and return everyone's; see `Group`.
+
+        Raises:
+            ValueError: It is too long.
+
+        """
+        if len(message) > MAX_MESSAGE:
+            raise ValueError(f"a message of {len(message)} bytes, at most {MAX_MESSAGE} are sent")
+        links = self._links
+        number = 2 * self._messages
+        length = torch.frombuffer(bytearray(struct.pack("<I", len(message))), dtype=torch.uint8)
+        text = (
+            torch.frombuffer(bytearray(message), dtype=torch.uint8)
+            if message
+            else torch.empty(0, dtype=torch.uint8)
+        )
+        sealed = torch.cat([length, seal(links.to_all, text, number)])
+        for rank in links.others:
+            links.send(rank, sealed, tag_of(number))
+        messages = {links.rank: message}
+        for rank, receipt in self._expected.items():
+            data = receipt.wait()
+            size = int.from_bytes(data[:_LENGTH].numpy().tobytes(), "little")
+            if size > MAX_MESSAGE:
+                raise GroupError("a message is too long", self.ids[rank])
+            end = _LENGTH + size + OVERHEAD
+            links.received += end - len(data)
+            text = unseal(links.all_by[rank], data[_LENGTH:end], number, self.ids[rank])
+            messages[rank] = text.numpy().tobytes()
+        links.flush()
+        self._messages += 1
+        self._expect_messages()
+        return [messages[rank] for rank in range(len(self.ids))]
+
+    def mean(
+        self,
+        difference: Tensor,
+        weight: float,
+        weights: Sequence[float],
+        rest: Tensor | None,
+    ) -> Tensor:
+        """Return the weighted mean of all hosts' differences; see `Group`.
+
+        Each part is summed up by one host and comes from it to all, itself included, as the same
+        bytes: so all have the same bits, whatever their processors are.
+        """
+        if len(weights) != len(self.ids) or weights[self.rank] != weight:
+            raise ValueError("the weights are not those of the group")
+        total = float(sum(weights))
+        if total <= 0:
+            return torch.zeros_like(difference)
+        shares = [each / total for each in weights]
+        mean = Mean(self._links, self._compress, difference, shares, rest, self._next)
+        result = mean.run()
+        self._waits = mean.waits
+        return result
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sums of int64 `[n]` over all hosts; see `Group`."""
+        sums = values.clone()
+        links = self._links
+        for start in range(0, len(values), _SUM_PART):
+            place = slice(start, start + _SUM_PART)
+            part = values[place].contiguous().view(torch.uint8)
+            number = self._next()
+            tag = tag_of(number)
+            receipts = {r: links.receive(r, len(part) + OVERHEAD, tag) for r in links.others}
+            sealed = seal(links.to_all, part, number)
+            for rank in links.others:
+                links.send(rank, sealed, tag)
+            for rank, receipt in receipts.items():
+                data = unseal(links.all_by[rank], receipt.wait(), number, self.ids[rank])
+                sums[place] += data.view(torch.int64)
+        links.flush()
+        return sums
+
+    def send_state(self, to: int, data: memoryview) -> None:
+        """Send bytes to one host; see `Group`."""
+        links = self._links
+        for part in [struct.pack("<Q", len(data)), *_cut(data)]:
+            number = self._states[to][0]
+            self._states[to][0] += 1
+            text = torch.frombuffer(bytearray(part), dtype=torch.uint8)
+            links.send(to, seal(links.state_to[to], text, number), STATE_TAG + tag_of(number))
+            links.flush(_STATE_WINDOW)
+        links.flush()
+
+    def receive_state(self, source: int) -> bytes:
+        """Return bytes that one host sends; see `Group`."""
+        (size,) = struct.unpack("<Q", self._receive_states(source, [8])[0])
+        sizes = [_STATE_PIECE] * (size // _STATE_PIECE)
+        sizes += [size % _STATE_PIECE] if size % _STATE_PIECE else []
+        return b"".join(self._receive_states(source, sizes))
+
+    def close(self) -> None:
+        """Close its connections; see `Group`."""
+        self._links.close()
+        self._expected = {}
+
+    def _receive_states(self, source: int, sizes: Sequence[int]) -> list[bytes]:
+        links = self._links
+        numbers = [self._states[source][1] + index for index in range(len(sizes))]
+        self._states[source][1] += len(sizes)
+        receipts: list[Receipt] = []
+        parts = []
+        for index, number in enumerate(numbers):
+            for size in sizes[len(receipts) : index + _STATE_WINDOW]:
+                tag = STATE_TAG + tag_of(numbers[len(receipts)])
+                receipts.append(links.receive(source, size + OVERHEAD, tag))
+            sealed = receipts[index].wait()
+            part = unseal(links.state_by[source], sealed, number, self.ids[source])
+            parts.append(part.numpy().tobytes())
+        return parts
+
+    def _expect_messages(self) -> None:
+        """Let others send their next message at once; else gloo asks first whether it may."""
+        links = self._links
+        size = _LENGTH + MAX_MESSAGE + OVERHEAD
+        tag = tag_of(2 * self._messages)
+        self._expected = {rank: links.receive(rank, size, tag) for rank in links.others}
+
+    def _next(self) -> int:
+        """Return an odd number of a message; those of `exchange` are even."""
+        self._others += 1
+        return 2 * self._others - 1
+
+
+def _cut(data: memoryview) -> Iterator[memoryview]:
+    for start in range(0, len(data), _STATE_PIECE):
+        yield data[start : start + _STATE_PIECE]

@@ -1,0 +1,290 @@
+"""Who takes part, as torchft's lighthouse says."""
+
+import hashlib
+import importlib.util
+import json
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from webtorch._cluster.coordinator import join_address, join_timeout, library, resolve
+from webtorch._cluster.interfaces import (
+    ClusterError,
+    Member,
+    Outsider,
+    Settings,
+    Taken,
+    Unreachable,
+    View,
+)
+from webtorch._cluster.seal import Ring, fields
+
+MAX_SKEW: Final = 150.0
+"""Seconds that a host's clock may differ from that of the membership service. An entry that was
+recorded is of no use for longer."""
+
+MAX_ABOUT: Final = 16 << 10
+
+_BEAT = 0.25
+_LOOK = 1.0
+_LOOK_AGAIN = 5.0
+_IDLE_BEATS = 60.0
+
+_module: Any = None
+_lock = threading.Lock()
+
+
+def _torchft() -> Any:
+    """Load the extension module once; 3 ms, and it imports nothing else."""
+    global _module
+    with _lock:
+        if _module is None:
+            spec = importlib.util.spec_from_file_location("_torchft", library())
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            _module = module
+        return _module
+
+
+class Lighthouse:
+    """A `Membership` of the service at the coordinator.
+
+    One thread looks for the service, another one sends heartbeats four times a second; a request
+    that is not answered is left to a thread of its own.
+
+    Args:
+        settings: The cluster's.
+        ring: Its keys.
+
+    """
+
+    def __init__(self, settings: Settings, ring: Ring) -> None:
+        self._settings = settings
+        self._ring = ring
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._client: Any = None
+        self._peer: str | None = None
+        self._about: Mapping[str, object] | None = None
+        self._used = time.monotonic()
+        self._heard = time.monotonic()
+        self._threads: list[threading.Thread] = []
+        self.problem: str | None = None
+        """Why there is no service, in words; None if there is one."""
+
+    def beat(self, about: Mapping[str, object]) -> None:
+        """Say that this host lives, and what it says of itself; see `Membership`.
+
+        Raises:
+            ValueError: It is too long.
+
+        """
+        size = len(json.dumps(about))
+        if size > MAX_ABOUT:
+            raise ValueError(f"{size} bytes about a host, at most {MAX_ABOUT} are sent")
+        self._about = dict(about)
+        self._used = time.monotonic()
+        if not self._threads and not self._closed.is_set():
+            for target in (self._find_service, self._send_beats):
+                thread = threading.Thread(target=target, name="membership", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def members(self) -> View:
+        """Wait until all hosts that live have asked, and return who they are.
+
+        Raises:
+            Unreachable: The service does not answer.
+            Outsider: The service's clock and this host's differ by more than `MAX_SKEW`.
+            Taken: Another host has the same id.
+
+        """
+        if self._about is None:
+            self.beat({})
+        request = _Request()
+        client = self._wait_for_client()
+        self._used = time.monotonic()
+        threading.Thread(
+            target=self._ask, args=(client, request), name="membership", daemon=True
+        ).start()
+        while not request.done.wait(_BEAT):
+            self._used = time.monotonic()
+            if self._closed.is_set():
+                raise Unreachable("this host has left")
+            if self._used - self._heard > self._settings.timeout:
+                self._lose(client, "the membership service does not answer")
+                raise Unreachable("the membership service does not answer")
+        if request.error is not None:
+            self._lose(client, _text(request.error))
+            raise Unreachable(_text(request.error)) from request.error
+        return self._view(request.answer)
+
+    def leave(self) -> None:
+        """End the heartbeats: the service forgets this host within a second."""
+        self.close()
+
+    def close(self) -> None:
+        """End the threads. It may be called more than once."""
+        self._closed.set()
+        with self._changed:
+            self._changed.notify_all()
+        for thread in self._threads:
+            # one that resolves a name may take long, and changes nothing any more
+            thread.join(1)
+        self._client = None
+
+    def _wait_for_client(self) -> Any:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._client is not None or self._closed.is_set(), self._settings.timeout
+            )
+            if self._closed.is_set():
+                raise Unreachable("this host has left")
+            if self._client is None:
+                raise Unreachable(self.problem or "the membership service was not found")
+            return self._client
+
+    def _ask(self, client: Any, request: "_Request") -> None:
+        settings = self._settings
+        entry = self._entry()
+        try:
+            request.answer = client.quorum(
+                settings.id,
+                # longer than the service waits: its answer would else find nobody
+                timedelta(seconds=join_timeout(settings) + settings.timeout),
+                data={"entry": entry, "mac": self._ring.sign(entry.encode())},
+            )
+            self._heard = time.monotonic()
+        except Exception as error:
+            request.error = error
+        request.done.set()
+
+    def _entry(self) -> str:
+        settings = self._settings
+        return json.dumps(
+            {
+                "id": settings.id,
+                "address": settings.address,
+                "port": settings.port,
+                "time": time.time(),
+                "about": self._about,
+            }
+        )
+
+    def _view(self, answer: Any) -> View:
+        created = answer.created.seconds + answer.created.nanos / 1e9
+        found = [
+            _read(self._ring, each.replica_id, each.data, created) for each in answer.participants
+        ]
+        members = tuple(sorted((m for m in found if isinstance(m, Member)), key=lambda m: m.id))
+        rejected = {m[0]: m[1] for m in found if not isinstance(m, Member)}
+        settings = self._settings
+        own = next((member for member in members if member.id == settings.id), None)
+        if own is None:
+            reason = rejected.get(settings.id, "it is missing")
+            raise Outsider(f"the entry of this host is not valid: {reason}", settings.id)
+        if (own.address, own.port) != (settings.address, settings.port):
+            raise Taken(settings.id, join_address(own.address, own.port))
+        seen = [answer.quorum_id, created]
+        seen += [(each.replica_id, str(each.data)) for each in answer.participants]
+        return View(
+            generation=int(answer.quorum_id),
+            members=members,
+            digest=hashlib.sha256(fields(*(str(value) for value in seen))).hexdigest()[:32],
+            service=self._peer or "",
+            rejected=rejected,
+        )
+
+    def _lose(self, client: Any, problem: str) -> None:
+        """Note that a client is of no use now; the service is looked for again."""
+        with self._changed:
+            if self._client is client:
+                self._client = None
+                self.problem = problem
+            self._changed.notify_all()
+
+    def _send_beats(self) -> None:
+        settings = self._settings
+        while not self._closed.wait(_BEAT):
+            client = self._client
+            if client is None or time.monotonic() - self._used > _IDLE_BEATS:
+                continue
+            try:
+                client.heartbeat(settings.id, timedelta(seconds=1))
+                self._heard = time.monotonic()
+            except Exception as error:
+                if time.monotonic() - self._heard > settings.timeout:
+                    self._lose(client, _text(error))
+
+    def _find_service(self) -> None:
+        """Look for the service: each second, or each five while there is one."""
+        while not self._closed.is_set():
+            try:
+                self._look()
+            except (ClusterError, OSError, RuntimeError, ImportError) as error:
+                self.problem = f"coordinator {self._settings.coordinator[0]}: {_text(error)}"
+            with self._changed:
+                if not self._closed.is_set():
+                    self._changed.wait(_LOOK if self._client is None else _LOOK_AGAIN)
+
+    def _look(self) -> None:
+        name, port = self._settings.coordinator
+        addresses = resolve(name, port)
+        if self._client is not None and self._peer in addresses:
+            return
+        error: Exception = OSError("it has no address")
+        for address in addresses:
+            try:
+                # the client writes a line to stderr, so it is made when somebody listens
+                socket.create_connection((address, port), _LOOK).close()
+                client = _torchft().LighthouseClient(
+                    f"http://{join_address(address, port)}", timedelta(seconds=2)
+                )
+            except (OSError, RuntimeError) as problem:
+                error = problem
+                continue
+            with self._changed:
+                self._client, self._peer, self.problem = client, address, None
+                self._heard = time.monotonic()
+                self._changed.notify_all()
+            return
+        raise error
+
+
+class _Request:
+    """A request to the service, which its thread fills in."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.answer: Any = None
+        self.error: Exception | None = None
+
+
+def _text(error: Exception) -> str:
+    """Return the first line of an error, without gRPC's details."""
+    return str(error).split(", details:")[0].splitlines()[0] if str(error) else repr(error)
+
+
+def _read(ring: Ring, host: str, data: object, now: float) -> Member | tuple[str, str]:
+    """Return a member from its entry, or its id and why it is none.
+
+    The time is that of the answer, which is the same for all hosts: all of them reject the same.
+    """
+    if not isinstance(data, dict):
+        return host, "it has no entry"
+    text, mac = data.get("entry"), data.get("mac")
+    if not isinstance(text, str) or not isinstance(mac, str):
+        return host, "it has no entry"
+    if not ring.verify(text.encode(), mac):
+        return host, "its secret is another one"
+    entry = json.loads(text)
+    if entry["id"] != host:
+        return host, "its entry is that of another host"
+    skew = abs(entry["time"] - now)
+    if skew > MAX_SKEW:
+        return host, f"its clock differs by {skew:.0f} s from that of the coordinator"
+    return Member(host, entry["address"], entry["port"], entry["about"])

@@ -1,0 +1,645 @@
+"""A round: what the hosts of a group have learned since the last one is brought together.
+
+Each host contributes the difference of a snapshot of its weights to the anchor, which is the same
+at all hosts. The next anchor is prepared, all hosts say that they have it, and then each commits
+it. A host for which a round ended in an error keeps its contribution until an anchor tells whether
+it was counted.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from webtorch._cluster import flat
+from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings
+from webtorch._cluster.lineage import Anchor, Merge, Standing, resolve
+from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
+
+log = logging.getLogger("webtorch")
+
+DIGEST_PIECE = 1 << 20
+"""Bytes that a digest takes at a time; the GIL is not held meanwhile."""
+
+PIECE = 60 << 10
+"""Bytes of a message in one exchange."""
+
+MAX_LAYOUT = 1 << 18
+"""Bytes of a layout that is sent to others, so that the first difference is named."""
+
+
+@dataclass
+class Round:
+    """What happened in a round."""
+
+    steps: int = 0
+    """Steps of all hosts that it counted."""
+    models: int = 0
+    """Models that have a new anchor."""
+    settled: bool = True
+    """Whether all hosts had the same anchors: else the next round is due at once."""
+    mismatches: int = 0
+    """Anchors that should have been the same, and were not."""
+    lost: int = 0
+    """Steps of this host that are not contributed, as their weights are not finite or replaced."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a host says of a model when a round begins."""
+
+    layout: str
+    floats: int
+    integers: int
+    host: str
+    anchor: str
+    prepared: str
+    number: int
+    steps: int
+    told: str
+    """Identifies the layouts that the host has compared with its own."""
+
+    @classmethod
+    def read(cls, found: Any) -> "Status":
+        """Read one from a message.
+
+        Raises:
+            ClusterError: It is malformed.
+
+        """
+        try:
+            types = {each.name: each.type for each in dataclasses.fields(cls)}
+            values = {key: found[key] for key in types}
+        except (TypeError, KeyError) as error:
+            raise ClusterError(f"a status is malformed: {error!r}") from error
+        for key, value in values.items():
+            if type(value) is not types[key] or (types[key] is int and value < 0):
+                raise ClusterError(f'"{key}" of a status is malformed')
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Team:
+    """The hosts of a group that have the same model."""
+
+    name: str
+    statuses: Mapping[int, Status]
+    """By the ranks of the hosts."""
+    store: Store | None
+    """None if this host is not one of them."""
+    size: int
+    """Hosts of the group."""
+
+    @property
+    def first(self) -> Status:
+        """The status of the lowest rank: the layout is that of all."""
+        return self.statuses[min(self.statuses)]
+
+    def is_settled(self) -> bool:
+        """Return whether all have the same anchor, and none has prepared another one."""
+        keys = {status.anchor for status in self.statuses.values()}
+        return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
+
+
+class Rounds:
+    """The rounds of a host. One thread uses it.
+
+    Args:
+        settings: Those of the cluster.
+        stores: Returns the models' stores by the names of the models.
+
+    """
+
+    def __init__(self, settings: Settings, stores: Callable[[], Mapping[str, Store]]) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._told: dict[str, str] = {}
+
+    def resume(self) -> None:
+        """Complete what a process that was killed has begun."""
+        for store in self._stores().values():
+            self._finish(store, Round())
+            _publish(store)
+
+    def run(self, group: Group) -> Round:
+        """Do a round of all models; all hosts of the group do it at a time.
+
+        Raises:
+            GroupError: It ended before it was complete; the group is closed.
+
+        """
+        try:
+            return self._run(group)
+        except GroupError:
+            group.close()
+            raise
+        except ClusterError as error:
+            group.close()
+            raise GroupError(str(error)) from error
+        except BaseException:
+            # others must not wait for this host
+            group.close()
+            raise
+
+    def _run(self, group: Group) -> Round:
+        done = Round()
+        stores = dict(self._stores())
+        own = {name: self._begin(name, store, done) for name, store in stores.items()}
+        teams = self._meet(group, stores, own)
+        unsettled = [team for team in teams if not team.is_settled()]
+        prepared: dict[str, Anchor] = {}
+        if unsettled:
+            done.settled = False
+            self._settle(group, unsettled, prepared, done)
+        for team in teams:
+            if team not in unsettled:
+                anchor = self._contribute(group, team)
+                if anchor:
+                    prepared[team.name] = anchor
+        if any(_has_prepared(team) for team in teams):
+            self._commit_all(group, teams, prepared, done)
+        return done
+
+    # --- the beginning ---
+
+    def _begin(self, name: str, store: Store, done: Round) -> Status:
+        """Take a snapshot if steps were made, and return what others are to know."""
+        self._finish(store, done)
+        state = store.state
+        if store.replaced() != state.replaced:
+            state = self._restart(name, store)
+        if state.pending is None and store.made() > state.mark:
+            made = store.take_snapshot()
+            if flat.is_finite(store.tensors(SNAPSHOT)):
+                number = state.number + 1
+                state = dataclasses.replace(state, number=number, pending=Pending(number, made))
+                store.write(state)
+            else:
+                self._drop(name, store, done)
+                state = store.state
+        tensors = store.tensors(state.slot)
+        pending = state.pending
+        return Status(
+            layout=hashlib.sha256(store.layout).hexdigest(),
+            floats=flat.count(tensors, flat.floating(tensors)),
+            integers=flat.count(tensors, flat.integer(tensors)),
+            host=self._host(state),
+            anchor=state.anchor.key,
+            prepared=state.prepared.key if state.prepared else "",
+            number=pending.number if pending else 0,
+            steps=pending.made - state.mark if pending else 0,
+            told=self._told.get(name, ""),
+        )
+
+    def _host(self, state: State) -> str:
+        return f"{self._settings.id}/{state.memory}"
+
+    def _restart(self, name: str, store: Store) -> State:
+        """Begin an epoch with weights that were put into place."""
+        state = store.state
+        # the other region may have an anchor that was prepared, which is of the epoch before
+        store.write(dataclasses.replace(state, prepared=None, pending=None))
+        replaced, made = store.replaced(), store.take_snapshot()
+        slot = 1 - state.slot
+        for key, tensor in store.tensors(slot).items():
+            tensor.copy_(store.tensors(SNAPSHOT)[key])
+        momentum = store.momentum(slot)
+        if momentum is not None:
+            momentum.zero_()
+        anchor = state.anchor.restart(digest(store, slot), made + store.others_made())
+        state = dataclasses.replace(
+            store.state, anchor=anchor, slot=slot, mark=made, replaced=replaced
+        )
+        store.write(state)
+        _publish(store)
+        log.warning('model "%s" has other weights, which all hosts of the cluster take', name)
+        return state
+
+    def _drop(self, name: str, store: Store, done: Round) -> None:
+        """Take the anchor's weights: those of this host are not finite."""
+        lost = self._follow(store, store.state, "none", store.state.mark, done)
+        log.error(
+            'model "%s" has weights that are not finite: it takes those of the last round, and '
+            "%d steps are lost",
+            name,
+            lost,
+        )
+
+    def _meet(
+        self, group: Group, stores: Mapping[str, Store], own: Mapping[str, Status]
+    ) -> list[Team]:
+        """Exchange what hosts have, and return those that have the same, model by model."""
+        outer = self._settings.outer
+        rules = [self._settings.compress, outer.name, outer.lr, outer.momentum]
+        models = {name: dataclasses.asdict(status) for name, status in own.items()}
+        answers = [
+            _object(answer)
+            for answer in gather(group, json.dumps({"rules": rules, "models": models}).encode())
+        ]
+        for host, answer in zip(group.ids, answers, strict=True):
+            if answer.get("rules") != rules:
+                raise ClusterError(
+                    f'host "{host}" has other settings of "compress" and "outer": '
+                    f"{answer.get('rules')} instead of {rules}"
+                )
+        found = [_object_of(answer.get("models")) for answer in answers]
+        teams = []
+        for name in sorted({name for each in found for name in each}):
+            statuses = {
+                rank: Status.read(each[name]) for rank, each in enumerate(found) if name in each
+            }
+            layouts = {status.layout for status in statuses.values()}
+            if len(layouts) > 1:
+                self._compare(group, name, stores.get(name), statuses)
+            chosen = _most_common(statuses)
+            team = {rank: each for rank, each in statuses.items() if each.layout == chosen}
+            store = stores.get(name) if group.rank in team else None
+            teams.append(Team(name, team, store, len(answers)))
+        return teams
+
+    def _compare(
+        self, group: Group, name: str, store: Store | None, statuses: Mapping[int, Status]
+    ) -> None:
+        """Name the first difference of the layouts in the logs of those that have the model."""
+        layouts = sorted({status.layout for status in statuses.values()})
+        known = hashlib.sha256("".join(layouts).encode()).hexdigest()
+        if all(status.told == known for status in statuses.values()):
+            return
+        layout = store.layout if store and len(store.layout) <= MAX_LAYOUT else b""
+        answers = gather(group, layout)
+        if store is None:
+            return
+        self._told[name] = known
+        own = statuses[group.rank].layout
+        for rank, status in sorted(statuses.items()):
+            if status.layout != own:
+                log.error(
+                    'model "%s" has another layout at host "%s", and is trained apart: %s',
+                    name,
+                    group.ids[rank],
+                    _first_difference(layout, answers[rank]),
+                )
+
+    # --- different anchors ---
+
+    def _settle(
+        self,
+        group: Group,
+        teams: Sequence[Team],
+        prepared: dict[str, Anchor],
+        done: Round,
+    ) -> None:
+        """Let all hosts have the same anchors."""
+        message = {}
+        for team in teams:
+            if team.store:
+                state = team.store.state
+                message[team.name] = [
+                    state.anchor.write(),
+                    state.prepared.write() if state.prepared else None,
+                ]
+        answers = [_object(each) for each in gather(group, json.dumps(message).encode())]
+        for team in teams:
+            standings = {}
+            for rank in team.statuses:
+                anchor, other = _pair(answers[rank].get(team.name))
+                standings[rank] = Standing(
+                    Anchor.read(anchor), None if other is None else Anchor.read(other)
+                )
+            plan = resolve(standings)
+            done.mismatches += plan.differs
+            store = team.store
+            if store:
+                self._decide(store, plan.adopted, done)
+            for rank, source in sorted(plan.sources.items()):
+                self._transfer(group, team, rank, source, plan.top)
+            if plan.merge:
+                prepared[team.name] = self._merge(group, team, plan.merge)
+            elif store and group.rank in plan.sources:
+                self._commit(group, store, plan.top, done)
+                done.models += 1
+
+    def _decide(self, store: Store, adopted: str, done: Round) -> None:
+        """Commit a prepared anchor, or forget it."""
+        prepared = store.state.prepared
+        if prepared and prepared.key == adopted:
+            self._commit(None, store, prepared, done)
+        elif prepared:
+            store.write(dataclasses.replace(store.state, prepared=None))
+
+    def _transfer(self, group: Group, team: Team, to: int, source: int, anchor: Anchor) -> None:
+        """Bring an anchor to the region of a host where it prepares others."""
+        store = team.store
+        if group.rank == source:
+            assert store is not None
+            memory = store.contents(store.state.slot)
+            group.send_state(to, view_of(memory))
+        elif group.rank == to:
+            assert store is not None
+            data = group.receive_state(source)
+            slot = 1 - store.state.slot
+            memory = store.contents(slot)
+            if len(data) != memory.numel():
+                raise ClusterError(f'the state of "{team.name}" has {len(data)} bytes')
+            memory.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            if digest(store, slot) != anchor.digest:
+                raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
+
+    def _merge(self, group: Group, team: Team, merge: Merge) -> Anchor:
+        """Prepare the mean of anchors whose lineages have parted.
+
+        The first of them is in the region of prepared anchors of all hosts but those that have it.
+        """
+        store = team.store
+        first = team.first
+        own = torch.zeros(first.floats + first.integers)
+        weights = [0.0] * team.size
+        for rank, weight in zip(merge.ranks, merge.weights, strict=True):
+            weights[rank] = weight
+        if store:
+            slot = 1 - store.state.slot
+            if store.state.anchor.key == merge.anchors[0].key:
+                store.contents(slot).copy_(store.contents(store.state.slot))
+            if group.rank in merge.ranks:
+                anchor, base = store.tensors(store.state.slot), store.tensors(slot)
+                own[: first.floats] = flat.difference(anchor, base)
+                own[first.floats :] = flat.integer_difference(anchor, base)
+        mean = group.mean(own, weights[group.rank], weights, None)
+        if not store:
+            return merge.anchors[0]
+        into = store.tensors(slot)
+        flat.add(into, mean[: first.floats])
+        flat.add_integers(into, mean[first.floats :].round().long())
+        anchors = merge.anchor(digest(store, slot))
+        store.write(dataclasses.replace(store.state, prepared=anchors))
+        log.warning(
+            'model "%s": two lineages of hosts have become one, with %s steps since they parted',
+            team.name,
+            " and ".join(f"{weight:.0f}" for weight in merge.weights),
+        )
+        return anchors
+
+    # --- the round itself ---
+
+    def _contribute(self, group: Group, team: Team) -> Anchor | None:
+        """Prepare the next anchor; None if no host has made steps, or this one is not in it."""
+        weights = [
+            self._weight(team.statuses[rank].steps) if rank in team.statuses else 0.0
+            for rank in range(team.size)
+        ]
+        if not any(weights):
+            return None
+        store = team.store
+        first = team.first
+        own = store if store and store.state.pending else None
+        change = _difference(own) if own else torch.zeros(first.floats)
+        rest = store.rest if store else None
+        kept = None if rest is None else rest.clone()
+        mean = group.mean(change, weights[group.rank], weights, kept)
+        totals = None
+        if first.integers:
+            values = torch.zeros(first.integers, dtype=torch.int64)
+            if own:
+                values = flat.integer_difference(own.tensors(SNAPSHOT), own.tensors(own.state.slot))
+            totals = group.total(values)
+        if store is None:
+            return None
+
+        slot = 1 - store.state.slot
+        store.contents(slot).copy_(store.contents(store.state.slot))
+        flat.add(store.tensors(slot), self._advance(mean, weights, store.momentum(slot)))
+        if totals is not None:
+            flat.add_integers(store.tensors(slot), totals)
+        if rest is not None and kept is not None:
+            rest.copy_(kept)
+        contributed = {
+            status.host: (status.number, status.steps)
+            for status in team.statuses.values()
+            if status.steps
+        }
+        anchor = store.state.anchor.follow(digest(store, slot), contributed)
+        store.write(dataclasses.replace(store.state, prepared=anchor))
+        return anchor
+
+    def _weight(self, steps: int) -> float:
+        """Return the weight of a contribution."""
+        return float(steps)
+
+    def _advance(self, mean: Tensor, weights: Sequence[float], momentum: Tensor | None) -> Tensor:
+        """Return the change of the anchor; update the momentum."""
+        outer = self._settings.outer
+        if momentum is None:
+            return mean
+        momentum.mul_(outer.momentum).add_(mean)
+        return mean.add_(momentum, alpha=outer.momentum).mul_(outer.lr)
+
+    def _commit_all(
+        self, group: Group, teams: Sequence[Team], prepared: Mapping[str, Anchor], done: Round
+    ) -> None:
+        """Commit what was prepared, as soon as all hosts have said that they have the same."""
+        keys = {
+            name: anchor.key
+            for name, anchor in prepared.items()
+            if any(team.name == name and team.store for team in teams)
+        }
+        answers = [_object(each) for each in gather(group, json.dumps(keys).encode())]
+        for team in teams:
+            anchor = prepared.get(team.name)
+            if anchor is None or team.store is None:
+                continue
+            expected = {rank: answers[rank].get(team.name) for rank in team.statuses}
+            chosen = expected[min(expected)]
+            done.mismatches += any(key != chosen for key in expected.values())
+            if chosen != anchor.key:
+                # this host takes the other one, which counts the same, in the next round
+                team.store.write(dataclasses.replace(team.store.state, prepared=None))
+                done.settled = False
+                continue
+            done.steps += anchor.steps - team.store.state.anchor.steps
+            done.models += 1
+            self._commit(group, team.store, anchor, done)
+
+    def _commit(self, group: Group | None, store: Store, anchor: Anchor, done: Round) -> None:
+        """Take the anchor in the region of prepared ones; the weights follow it."""
+        state = store.state
+        pending = state.pending
+        is_counted = pending is not None and anchor.number_of(self._host(state)) >= pending.number
+        reference: Reference = "anchor"
+        if anchor.epoch != state.anchor.epoch:
+            reference = "none"
+        elif is_counted:
+            reference = "snapshot"
+        made = pending.made if pending and is_counted else state.mark
+        changed = dataclasses.replace(
+            state, anchor=anchor, slot=1 - state.slot, prepared=None, pending=None, fresh=False
+        )
+        if group:
+            changed = dataclasses.replace(
+                changed, members=tuple(group.ids), generation=group.generation, time=time.time()
+            )
+        lost = self._follow(store, changed, reference, made, done)
+        if lost:
+            log.warning("%d steps are dropped: other weights were put into place", lost)
+
+    def _follow(
+        self, store: Store, state: State, reference: Reference, made: int, done: Round
+    ) -> int:
+        """Let the weights follow the anchor of a state; return the steps that are lost."""
+        store.write(
+            dataclasses.replace(
+                state, prepared=None, pending=None, applying=Applying(reference, made)
+            )
+        )
+        return self._finish(store, done)
+
+    def _finish(self, store: Store, done: Round) -> int:
+        """Complete what `_follow` has begun, perhaps in another process."""
+        state = store.state
+        applying = state.applying
+        if applying is None:
+            return 0
+        made = store.apply()
+        mark = made if applying.reference == "none" else applying.made
+        lost = made - state.mark if applying.reference == "none" else 0
+        store.write(dataclasses.replace(state, applying=None, mark=mark))
+        _publish(store)
+        done.lost += lost
+        return lost
+
+
+@dataclass
+class Alone:
+    """A group of one host; see `webtorch._cluster.interfaces.Group`."""
+
+    id: str
+    generation: int = 0
+    rank: int = 0
+    sent: int = 0
+    received: int = 0
+    speeds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of the host."""
+        return (self.id,)
+
+    def exchange(self, message: bytes) -> list[bytes]:
+        """Return the message."""
+        return [message]
+
+    def mean(
+        self, difference: Tensor, weight: float, weights: Sequence[float], rest: Tensor | None
+    ) -> Tensor:
+        """Return the difference."""
+        return difference.clone() if weight else torch.zeros_like(difference)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the values."""
+        return values.clone()
+
+    def send_state(self, to: int, data: memoryview) -> None:
+        """Do nothing: there is no other host."""
+
+    def receive_state(self, source: int) -> bytes:
+        """Return nothing: there is no other host."""
+        return b""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def gather(group: Group, message: bytes) -> list[bytes]:
+    """Exchange messages of any length; all hosts do as many exchanges as the longest one needs."""
+    found = [b""] * len(group.ids)
+    place = 0
+    while True:
+        part = message[place : place + PIECE]
+        place += PIECE
+        pieces = group.exchange((b"+" if place < len(message) else b".") + part)
+        found = [before + piece[1:] for before, piece in zip(found, pieces, strict=True)]
+        if not any(piece.startswith(b"+") for piece in pieces):
+            return found
+
+
+def view_of(memory: Tensor) -> memoryview:
+    """Return the bytes of memory, uint8 `[bytes]`, without a copy."""
+    array: Any = memory.numpy()
+    return memoryview(array)
+
+
+def digest(store: Store, slot: int) -> str:
+    """Return the SHA-256 of an anchor's memory."""
+    memory = view_of(store.contents(slot))
+    found = hashlib.sha256()
+    for begin in range(0, len(memory), DIGEST_PIECE):
+        found.update(memory[begin : begin + DIGEST_PIECE])
+    return found.hexdigest()
+
+
+def _publish(store: Store) -> None:
+    """Show the steps of other hosts, unless the weights have been replaced since the anchor."""
+    if store.replaced() == store.state.replaced:
+        store.publish()
+
+
+def _has_prepared(team: Team) -> bool:
+    """Return whether its hosts may have prepared an anchor: all hosts know it from statuses."""
+    return not team.is_settled() or any(each.steps for each in team.statuses.values())
+
+
+def _difference(store: Store) -> Tensor:
+    return flat.difference(store.tensors(SNAPSHOT), store.tensors(store.state.slot))
+
+
+def _most_common(statuses: Mapping[int, Status]) -> str:
+    """Return the layout that most hosts have, of two the one of the lowest rank."""
+    ranks: dict[str, list[int]] = {}
+    for rank, status in sorted(statuses.items()):
+        ranks.setdefault(status.layout, []).append(rank)
+    return max(ranks, key=lambda layout: (len(ranks[layout]), -ranks[layout][0]))
+
+
+def _first_difference(own: bytes, other: bytes) -> str:
+    """Describe the first tensor in which two layouts differ."""
+    try:
+        layouts = [_object(each) for each in (own, other)]
+    except ClusterError:
+        return "it is too long to be compared"
+    for key in sorted({*layouts[0], *layouts[1]}):
+        texts = [
+            f"{layout[key]['dtype']} {list(layout[key]['shape'])}"
+            if isinstance(layout.get(key), dict) and "dtype" in layout[key]
+            else "missing"
+            for layout in layouts
+        ]
+        if texts[0] != texts[1]:
+            return f'"{key}" is {texts[1]} there, {texts[0]} here'
+    return "the order of its tensors differs"
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Parse an object of JSON; that of an empty message is empty."""
+    try:
+        found = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise ClusterError(f"a message is malformed: {error}") from error
+    return _object_of(found)
+
+
+def _object_of(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ClusterError("a message is not an object")
+    return found
+
+
+def _pair(found: Any) -> tuple[Any, Any]:
+    if not isinstance(found, list) or len(found) != 2:
+        raise ClusterError("the anchors of a host are malformed")
+    return found[0], found[1]

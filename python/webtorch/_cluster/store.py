@@ -1,0 +1,145 @@
+"""What a host keeps of a model for its rounds; it outlives the process that does them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from webtorch._cluster.lineage import Anchor
+
+SNAPSHOT = 2
+"""The region of the copy of the weights that a contribution is made of; 0 and 1 are anchors."""
+
+Reference = Literal["anchor", "snapshot", "none"]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A contribution that may be in an anchor or not. Its weights are in the snapshot."""
+
+    number: int
+    made: int
+    """Value of `Store.made` when the snapshot was taken."""
+
+
+@dataclass(frozen=True)
+class Applying:
+    """The weights are about to follow a new anchor.
+
+    Attributes:
+        reference: What is subtracted from the new anchor to get the change of the weights: the
+            anchor before, or the snapshot if the new anchor contains that. With `none` they become
+            those of the anchor.
+        made: The new value of `State.mark`, but for `none`.
+
+    """
+
+    reference: Reference
+    made: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a model; it is changed as a whole."""
+
+    memory: str
+    """Random, of the memory of this host: its numbers are counted from there on."""
+    anchor: Anchor
+    slot: int = 0
+    """The region of the anchor. The other one has the prepared anchor or, while weights follow a
+    new anchor, the one before."""
+    prepared: Anchor | None = None
+    """An anchor of which it is not known whether all hosts have it."""
+    mark: int = 0
+    """Steps that were made here, as `Store.made` counts them, which the anchor contains."""
+    number: int = 0
+    """Number of the last contribution."""
+    pending: Pending | None = None
+    applying: Applying | None = None
+    replaced: int = 0
+    """Value of `Store.replaced` when the anchor was made."""
+    fresh: bool = True
+    """Whether the host has not been in a round or taken an anchor since it has this memory."""
+    members: tuple[str, ...] = ()
+    """Ids of the hosts of the last round."""
+    generation: int = 0
+    """That of the group of the last round."""
+    time: float = 0.0
+    """When the last round ended, seconds since 1970; 0: there was none."""
+
+    def write(self) -> dict[str, Any]:
+        """Return it as an object of JSON."""
+        found = {**self.__dict__, "anchor": self.anchor.write()}
+        found["prepared"] = self.prepared.write() if self.prepared else None
+        found["pending"] = asdict(self.pending) if self.pending else None
+        found["applying"] = asdict(self.applying) if self.applying else None
+        return found
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> "State":
+        """Read what `write` has returned, of this version of the package."""
+        values = dict(found)
+        values["anchor"] = Anchor.read(found["anchor"])
+        for key, read in (
+            ("prepared", Anchor.read),
+            ("pending", lambda each: Pending(**each)),
+            ("applying", lambda each: Applying(**each)),
+        ):
+            values[key] = None if found[key] is None else read(found[key])
+        values["members"] = tuple(found["members"])
+        return cls(**values)
+
+
+class Store(Protocol):
+    """The memory of a model. The process may be killed at any time, and another one continues.
+
+    One thread of one process of the host uses it, while all train the model.
+    """
+
+    @property
+    def layout(self) -> bytes:
+        """The tensors of the model in the order of the regions, as JSON."""
+
+    @property
+    def state(self) -> State:
+        """What was written last."""
+
+    def write(self, state: State) -> None:
+        """Change the state, as a whole."""
+
+    def tensors(self, region: int) -> Mapping[str, Tensor]:
+        """Return the tensors of a region by name."""
+
+    def contents(self, slot: int) -> Tensor:
+        """Return all of an anchor's memory, uint8: its tensors, and the momentum if there is."""
+
+    def momentum(self, slot: int) -> Tensor | None:
+        """Return the outer optimizer's momentum, float32 `[floats]`; None if it has none."""
+
+    @property
+    def rest(self) -> Tensor | None:
+        """What rounding of contributions has left, float32 `[floats]`; None if not wanted."""
+
+    def made(self) -> int:
+        """Return the number of steps that were made at this host."""
+
+    def replaced(self) -> int:
+        """Return how often the weights were replaced by others that were put into place."""
+
+    def others_made(self) -> int:
+        """Return the steps of the weights beside `made`, which were made at other hosts."""
+
+    def take_snapshot(self) -> int:
+        """Copy the weights to their region; return `made` as of then."""
+
+    def apply(self) -> int:
+        """Let the weights follow the anchor as `State.applying` says, exactly once.
+
+        Returns:
+            `made` as of then.
+
+        """
+
+    def publish(self) -> None:
+        """Let the steps of other hosts be seen, of an anchor that is applied."""

@@ -1,0 +1,126 @@
+"""Exchanges of groups of processes, over gloo."""
+
+import math
+
+import pytest
+import torch
+
+from cluster_hosts import Host, do_all, running_hosts, settings_of, stop_server, vector
+from webtorch._cluster import formats
+from webtorch._cluster.interfaces import Member, View
+
+WEIGHTS = [3.0, 0.0, 5.0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    yield
+    stop_server()
+
+
+def view_of(hosts: list[Host], digest: str = "d", generation: int = 1) -> View:
+    each = [host.settings for host in hosts]
+    members = tuple(Member(s.id, s.address, s.port, {"group": digest}) for s in each)
+    return View(generation, members, digest)
+
+
+@pytest.fixture(scope="module", params=["none", "bf16", "int8"])
+def group(request):
+    with running_hosts(settings_of(3, compress=request.param)) as hosts:
+        do_all(hosts, "connect", view_of(hosts))
+        yield hosts
+
+
+def expected(count: int, weights: list[float]) -> torch.Tensor:
+    parts = [vector(rank, count).double() * weight for rank, weight in enumerate(weights)]
+    return sum(parts) / sum(weights)
+
+
+@pytest.mark.parametrize("count", [1, 4095, 70_000, 1_000_003])
+def test_mean_is_the_same_at_all_hosts(group, count):
+    means = [mean for mean, _ in do_all(group, "mean", 0, count, WEIGHTS)]
+    assert all(torch.equal(mean, means[0]) for mean in means)
+    error = (means[0].double() - expected(count, WEIGHTS)).abs().max()
+    limit = {"none": 1e-6, "bf16": 0.03, "int8": 0.05}[group[0].settings.compress]
+    assert error < limit
+    carried = group[0].do("carried")
+    assert carried[0] > 0 and carried[1] > 0
+
+
+def test_mean_of_no_steps_is_zero(group):
+    means = [mean for mean, _ in do_all(group, "mean", 0, 1000, [0.0, 0.0, 0.0])]
+    assert all(torch.equal(mean, torch.zeros(1000)) for mean in means)
+
+
+def test_mean_with_rest_loses_nothing(group):
+    """What rounding leaves goes into later rounds: the sum of the means is that of exact ones."""
+    count, times = 50_000, 24
+    results = do_all(group, "mean", 0, count, [1.0, 1.0, 1.0], torch.zeros(count), times)
+    last = results[0][0].double()
+    lost = sum(rest for _, rest in results).abs().max()
+    wanted = expected(count, [1.0, 1.0, 1.0])
+    if group[0].settings.compress == "none":
+        assert lost == 0
+    else:
+        # what is left is one rounding, not the sum of those of all rounds
+        assert 0 < lost < 0.3
+        assert (last - wanted).abs().max() < 0.15
+
+
+def test_exchange_and_totals(group):
+    for turn in range(3):
+        sent = [f"{turn} of {host.settings.id}".encode() * (turn * 400 + 1) for host in group]
+        for host, message in zip(group, sent, strict=True):
+            host.begin("exchange", message)
+        assert [host.result() for host in group] == [sent] * 3
+    assert do_all(group, "exchange", b"") == [[b""] * 3] * 3
+    totals = do_all(group, "total", 70_000)
+    assert all(torch.equal(total, torch.arange(70_000) * 6) for total in totals)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_state_to_one_host(group, size):
+    data = vector(7, size // 4 + 1).numpy().tobytes()[:size]
+    group[2].begin("send_state", 1, data)
+    group[1].begin("receive_state", 2)
+    assert group[1].result() == data
+    group[2].result()
+    assert do_all(group, "exchange", b"after") == [[b"after"] * 3] * 3
+
+
+@pytest.mark.parametrize("compress", ["none", "bf16", "int8"])
+@pytest.mark.parametrize("count", [1, 4096, 10_001])
+def test_format_round_trip(compress, count):
+    values = vector(1, count) * 100
+    data = formats.encode(values, compress)
+    assert len(data) == formats.size(count, compress)
+    error = (formats.decode(data, count, compress) - values).abs().max()
+    assert error <= {"none": 0, "bf16": 2, "int8": 3}[compress]
+
+
+def test_format_int8_of_extreme_values():
+    values = torch.tensor([0.0, 1e-40, 3e38, -3e38]).repeat_interleave(formats.BLOCK)
+    result = formats.decode(formats.encode(values, "int8"), len(values), "int8")
+    assert torch.isfinite(result).all()
+    assert torch.allclose(result, values)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("count", [1, 5000, 3_000_000])
+def test_pieces_cover_a_vector(hosts, count):
+    ends = [0]
+    for piece in formats.pieces(count, hosts):
+        assert piece.bounds[0] == ends[-1] and len(piece.bounds) == hosts + 1
+        assert all(piece.size(rank) <= formats.part_size(hosts) for rank in range(hosts))
+        assert list(piece.bounds) == sorted(piece.bounds)
+        ends.append(piece.bounds[-1])
+    assert ends[-1] == count
+    assert len(ends) - 1 == math.ceil(count / (formats.part_size(hosts) * hosts))
+
+
+def test_one_host_alone():
+    with running_hosts(settings_of(1)) as hosts:
+        hosts[0].do("connect", view_of(hosts))
+        mean, _ = hosts[0].do("mean", 0, 100, [2.0])
+        assert torch.equal(mean, vector(0, 100))
+        assert hosts[0].do("exchange", b"x") == [b"x"]

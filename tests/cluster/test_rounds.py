@@ -1,0 +1,371 @@
+"""Rounds of hosts: each step counts once, whatever ends a round."""
+
+import itertools
+import logging
+import random
+
+import pytest
+import torch
+
+from cluster_threads import Adding, Crash, Host, Memory, chance, run, run_until_settled
+from webtorch._cluster.interfaces import GroupError, Outer
+from webtorch._cluster.rounds import Alone, Rounds
+
+
+def model(value: float = 0.0, steps: int = 0, **others: bool) -> Memory:
+    weights = {
+        "a": torch.full((3,), value),
+        "b": torch.full((), value, dtype=torch.float64),
+        "n": torch.full((2,), int(value), dtype=torch.int64),
+    }
+    model.counter += 1
+    return Memory(f"memory{model.counter}", weights, steps, **others)
+
+
+model.counter = 0
+
+
+def make(count: int, kind: type[Rounds] = Rounds, **others) -> list[Host]:
+    return [Host(f"web-{index}", lambda: {"m": model(**others)}, kind) for index in range(count)]
+
+
+def values(host: Host) -> list[float]:
+    return [float(each) for tensor in host.memory.weights.values() for each in tensor.view(-1)]
+
+
+def anchors(hosts: list[Host]) -> set[str]:
+    return {host.memory.state.anchor.key for host in hosts}
+
+
+# --- the algorithm ---
+
+
+def test_rounds_average_is_weighted_by_steps():
+    one, two = hosts = make(2)
+    one.memory.train(1, 4.0)
+    two.memory.train(3, 8.0)
+    run_until_settled(hosts)
+    mean = (1 * 4.0 + 3 * 24.0) / 4
+    # integers add up
+    assert values(one) == values(two) == [mean, 28.0, 28.0] + [mean] * 3
+    for host in hosts:
+        assert host.memory.all_steps == 4
+        assert host.memory.uncounted == 0
+        assert host.memory.state.members == ("web-0", "web-1")
+    assert len(anchors(hosts)) == 1
+
+
+def test_rounds_nothing_without_steps():
+    hosts = make(2)
+    run_until_settled(hosts)
+    before = anchors(hosts)
+    results = run(hosts)
+    assert all(result.models == 0 for result in results.values())
+    assert anchors(hosts) == before
+
+
+def test_rounds_training_meanwhile_is_kept():
+    one, two = hosts = make(2, Adding)
+    run_until_settled(hosts)
+    one.memory.train(5)
+    one.memory.happen = lambda what: one.memory.train() if what == "contents" else None
+    run(hosts)
+    one.memory.happen = lambda _: None
+    assert one.memory.uncounted > 0
+    assert values(one)[0] == one.memory.steps
+    assert values(two)[0] == 5
+    run_until_settled(hosts)
+    assert values(one) == values(two) == [one.memory.steps] * 6
+
+
+def test_rounds_first_values_are_of_the_lowest_id():
+    hosts = [
+        Host(f"web-{index}", lambda: {"m": model(10.0 + 7 * index)}, Adding)  # noqa: B023
+        for index in range(3)
+    ]
+    hosts[2].memory.train(2)
+    run_until_settled(hosts)
+    assert {tuple(values(host)) for host in hosts} == {(12.0,) * 6}
+
+
+def test_rounds_first_values_are_of_the_most_steps():
+    hosts = [
+        Host(f"web-{index}", lambda: {"m": model(index, 100 * index)}, Adding)  # noqa: B023
+        for index in range(3)
+    ]
+    run_until_settled(hosts)
+    assert {tuple(values(host)) for host in hosts} == {(2.0,) * 6}
+    assert {host.memory.all_steps for host in hosts} == {200}
+
+
+def test_rounds_host_joins():
+    hosts = make(2, Adding)
+    hosts[0].memory.train(5)
+    run_until_settled(hosts)
+    new = Host("web-9", lambda: {"m": model(77.0, 1000)}, Adding)
+    new.memory.train(3)
+    run_until_settled([*hosts, new])
+    assert values(new) == [8.0] * 6
+    assert new.memory.all_steps == hosts[0].memory.all_steps == 8
+
+
+def test_rounds_host_that_was_away():
+    hosts = make(3, Adding)
+    run_until_settled(hosts)
+    for _ in range(4):
+        for host in hosts:
+            host.memory.train(2)
+        run(hosts[:2])
+    assert hosts[2].memory.uncounted == 8
+    run_until_settled(hosts)
+    assert [values(host) for host in hosts] == [[24.0] * 6] * 3
+    assert {host.memory.all_steps for host in hosts} == {24}
+
+
+def test_rounds_alone():
+    (host,) = make(1, Adding)
+    host.memory.train(4)
+    for _ in range(2):
+        host.rounds.run(Alone("web-0", 7))
+    assert host.memory.uncounted == 0
+    assert host.memory.state.anchor.steps == 4
+    assert host.memory.state.generation == 7
+
+
+def test_rounds_lineages_become_one():
+    hosts = make(4)
+    run_until_settled(hosts)
+    for _ in range(3):
+        for host in hosts[:2]:
+            host.memory.train(1, 1.0)
+        for host in hosts[2:]:
+            host.memory.train(3, 5.0)
+        run(hosts[:2])
+        run(hosts[2:])
+    first, second = values(hosts[0])[0], values(hosts[3])[0]
+    assert len(anchors(hosts)) == 2
+    run_until_settled(hosts)
+    # by the steps since they parted, 6 and 18
+    assert values(hosts[1])[0] == pytest.approx((6 * first + 18 * second) / 24)
+    assert {host.memory.all_steps for host in hosts} == {24}
+    numbers = [host.memory.state.anchor.number for host in hosts]
+    run_until_settled(hosts)
+    assert [host.memory.state.anchor.number for host in hosts] == numbers
+
+
+def test_rounds_nesterov():
+    one, two = hosts = [
+        Host(f"web-{index}", lambda: {"m": model(momentum=True)}, Rounds) for index in range(2)
+    ]
+    for host in hosts:
+        host.outer = Outer("nesterov", 0.7, 0.5)
+        host.start()
+    run_until_settled(hosts)
+    expected = momentum = 0.0
+    for step in (2.0, 6.0):
+        one.memory.train(1, step)
+        two.memory.train(1, step)
+        run_until_settled(hosts)
+        momentum = 0.5 * momentum + step
+        expected += 0.7 * (step + 0.5 * momentum)
+        assert values(one)[0] == values(two)[0] == pytest.approx(expected)
+    late = Host("web-5", lambda: {"m": model(momentum=True)}, Rounds)
+    late.outer = one.outer
+    late.start()
+    run_until_settled([*hosts, late])
+    assert late.memory.momentum(late.memory.state.slot)[0] == pytest.approx(momentum)
+
+
+def test_rounds_other_settings_are_refused():
+    hosts = make(2)
+    hosts[1].outer = Outer("nesterov", 0.7, 0.5)
+    hosts[1].start()
+    for result in run(hosts).values():
+        assert isinstance(result, GroupError)
+        assert 'host "web-1" has other settings' in str(result) or "web-0" in str(result)
+
+
+def test_rounds_not_finite_is_not_contributed(caplog):
+    one, two = hosts = make(2, Adding)
+    one.memory.train(5)
+    run_until_settled(hosts)
+    two.memory.train(3)
+    two.memory.weights["a"][1] = float("nan")
+    one.memory.train(1)
+    run_until_settled(hosts)
+    assert values(one) == values(two) == [6.0] * 6
+    assert {host.memory.all_steps for host in hosts} == {6}
+    assert (
+        "weights that are not finite: it takes those of the last round, and 3 steps are lost"
+        in (caplog.text)
+    )
+
+
+def test_rounds_replaced_weights_are_taken_by_all(caplog):
+    caplog.set_level(logging.WARNING)
+    hosts = make(3, Adding)
+    hosts[0].memory.train(5)
+    run_until_settled(hosts)
+    hosts[0].memory.train(2)
+    hosts[1].memory.replace(100.0, 40)
+    hosts[1].memory.train(1)
+    run_until_settled(hosts)
+    assert [values(host) for host in hosts] == [[101.0] * 6] * 3
+    assert {host.memory.all_steps for host in hosts} == {41}
+    assert "2 steps are dropped: other weights were put into place" in caplog.text
+
+
+def test_rounds_other_layout_is_kept_out(caplog):
+    hosts = make(3, Adding)
+    other = Memory("x", {"a": torch.zeros(4), "n": torch.zeros(2, dtype=torch.int64)})
+    hosts[1].models = {"m": other, "only here": model()}
+    hosts[1].models["only here"].train(2)
+    for host in hosts:
+        host.models["m"].train(2)
+    for _ in range(3):
+        run(hosts)
+    assert float(hosts[0].memory.weights["a"][0]) == float(hosts[2].memory.weights["a"][0]) == 4
+    assert float(other.weights["a"][0]) == other.uncounted == 2
+    assert hosts[1].models["only here"].uncounted == 0
+    assert len(caplog.records) == 4
+    text = 'model "m" has another layout at host "web-1", and is trained apart: "a" is '
+    assert caplog.text.count(f"{text}torch.float32 [4] there, torch.float32 [3] here") == 2
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.uint16, torch.int32, torch.bool]
+)
+def test_rounds_dtypes(dtype):
+    hosts = [
+        Host(
+            f"web-{index}",
+            lambda: {"m": Memory("x", {"a": torch.zeros(3, dtype=dtype)})},
+            Adding,
+        )
+        for index in range(2)
+    ]
+    hosts[0].memory.train(5)
+    hosts[1].memory.train(2)
+    run_until_settled(hosts)
+    expected = 1 if dtype is torch.bool else 7
+    for host in hosts:
+        assert host.memory.weights["a"].tolist() == [expected] * 3
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize("failing", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
+def test_rounds_error_in_each_exchange(failing):
+    """Some hosts get the answers of an exchange and others do not, then others meet."""
+    for number, groups in itertools.product(
+        range(5), [((0, 1), ()), ((1, 2), ()), ((0, 2), (1, 2))]
+    ):
+        hosts = make(3, Adding)
+        run_until_settled(hosts)
+        for index, host in enumerate(hosts):
+            host.memory.train(1 + index)
+        run(hosts, lambda n: failing if n == number else ())  # noqa: B023
+        for group in groups:
+            for host in hosts:
+                host.memory.train(10)
+            run([hosts[index] for index in group])
+        run_until_settled(hosts)
+        made = sum(host.memory.steps for host in hosts)
+        for host in hosts:
+            assert values(host) == [made] * 6, (number, groups)
+            assert host.memory.all_steps == made
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_rounds_faults_at_random(seed):
+    """Processes are killed between any two writes, exchanges end for some hosts, memory is lost.
+
+    Groups have most of the hosts: two that have none in common would have lineages of their own.
+    """
+    chances = random.Random(seed)
+    hosts = make(5, Adding)
+    ended = []
+
+    def arm(armed: bool) -> None:
+        for host in hosts:
+            crashes = 0.03 if armed and chances.random() < 0.5 else 0.0
+            host.memory.happen = chance(chances, host, crashes, 3) if armed else lambda _: None
+
+    def choose(_: int) -> list[int]:
+        if chances.random() < 0.8:
+            return []
+        return [rank for rank in range(5) if chances.random() < 0.5]
+
+    for _ in range(30):
+        arm(True)
+        group = chances.sample(hosts, chances.choice([3, 4, 5, 5]))
+        run(group, choose)
+        if chances.random() < 0.1:
+            lost = chances.choice(hosts)
+            lost.memory.happen = lambda _: None
+            ended.append((lost.memory, lost.id))
+            lost.models = {"m": model()}
+            lost.start()
+    arm(False)
+    run_until_settled(hosts)
+
+    anchor = hosts[0].memory.state.anchor
+    for host in hosts:
+        assert values(host) == [anchor.steps] * 6
+        assert host.memory.all_steps == anchor.steps
+        share = anchor.shares.get(f"{host.id}/{host.memory.state.memory}")
+        assert (share.steps if share else 0) == host.memory.steps
+    # of memory that is lost, at most the steps since the last round
+    for memory, host in ended:
+        share = anchor.shares.get(f"{host}/{memory.state.memory}")
+        assert memory.steps - memory.uncounted <= (share.steps if share else 0) <= memory.steps
+    alive = sum(host.memory.steps for host in hosts)
+    shares = [anchor.shares.get(f"{host}/{memory.state.memory}") for memory, host in ended]
+    assert anchor.steps == alive + sum(share.steps for share in shares if share)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rounds_lineages_at_random(seed):
+    """Two services make groups that do not meet: steps are counted once in any case."""
+    chances = random.Random(seed)
+    hosts = make(4)
+    for _ in range(20):
+        for host in hosts:
+            crashes = 0.02 if chances.random() < 0.5 else 0.0
+            host.memory.happen = chance(chances, host, crashes, 3)
+        order = chances.sample(hosts, 4)
+        run(order[:2], lambda _: [0] if chances.random() < 0.1 else [])
+        run(order[2:], lambda _: [1] if chances.random() < 0.1 else [])
+    for host in hosts:
+        host.memory.happen = lambda _: None
+    run_until_settled(hosts)
+    made = sum(host.memory.steps for host in hosts)
+    assert {host.memory.all_steps for host in hosts} == {made}
+    # integers of parted lineages have no common anchor, so only floats are compared
+    assert len({tuple(values(host)) for host in hosts}) == 1
+
+
+def test_rounds_crash_at_each_write():
+    """The process of one host is killed at each of the places where it can be."""
+    for place in range(200):
+        hosts = make(2, Adding)
+        hosts[0].memory.train(3)
+        hosts[1].memory.train(4)
+        left = [place]
+
+        def happen(_: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                raise Crash
+
+        hosts[1].memory.happen = happen
+        crashed = False
+        for _ in range(3):
+            crashed = crashed or any(isinstance(each, Crash) for each in run(hosts).values())
+        hosts[1].memory.happen = lambda _: None
+        run_until_settled(hosts)
+        assert values(hosts[0]) == values(hosts[1]) == [7.0] * 6
+        if not crashed:
+            break
+    assert place > 10
