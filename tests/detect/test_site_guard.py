@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -47,7 +48,8 @@ def learn(guard: SiteGuard, *rows: Row, location: Tensor = LOCATION) -> None:
 
 
 def logit(guard: SiteGuard, row: Row, target: Tensor = NONE) -> float:
-    return float(guard(*row, LOCATION, target)[0].detach().double().logit())
+    guard._since = 0.0  # what is kept for a second
+    return float(guard(*row, LOCATION, target)[0].double().logit())
 
 
 def threshold(guard: SiteGuard, target: float) -> float:
@@ -92,7 +94,7 @@ def test_few_attacks_teach_nothing(guard, attacks, is_taught):
 def test_thresholds_of_what_was_seen(guard, count, target):
     """Of scores from -4 to 0 the greatest ones are above the threshold, as many as they may."""
     scores = torch.linspace(-4, 0, count)
-    guard._learn_scores(scores, LOCATION[0].expand(count), None)
+    guard._learn_scores(scores.numpy(), LOCATION[0].expand(count).numpy(), None)
     found = threshold(guard, target)
     rank = target * (count + 1)
     if rank < 1:
@@ -106,7 +108,7 @@ def test_thresholds_of_what_was_seen(guard, count, target):
 def test_share_of_normal_requests_that_are_denied(guard):
     torch.manual_seed(0)
     scores = torch.randn(40_000).clamp(-4, 4) - 1
-    guard._learn_scores(scores[:20_000], LOCATION[0].expand(20_000), None)
+    guard._learn_scores((scores[:20_000]).numpy(), LOCATION[0].expand(20_000).numpy(), None)
     for target in (0.1, 0.01, 0.003):
         denied = float((scores[20_000:] >= threshold(guard, target)).float().mean())
         assert denied < 1.3 * target
@@ -115,9 +117,9 @@ def test_share_of_normal_requests_that_are_denied(guard):
 
 def test_attacks_that_are_sure_do_not_move_a_threshold(guard):
     scores = torch.linspace(-4, 0.5, 2000)
-    guard._learn_scores(scores, LOCATION[0].expand(2000), None)
+    guard._learn_scores((scores).numpy(), LOCATION[0].expand(2000).numpy(), None)
     before = threshold(guard, 0.001)
-    guard._learn_scores(torch.full((20,), 9.0), LOCATION[0].expand(20), None)
+    guard._learn_scores((torch.full((20,), 9.0)).numpy(), LOCATION[0].expand(20).numpy(), None)
     assert threshold(guard, 0.001) == pytest.approx(before, abs=0.01)
     # another location has not seen anything
     assert float(guard.thresholds(torch.tensor([6]), torch.tensor([0.001]))) == SURE
@@ -129,7 +131,7 @@ def test_tables_do_not_grow(guard):
     for begin in range(20, 4000, 500):
         learn(guard, *(request(-6.0, field=each, address=5) for each in range(begin, begin + 500)))
     for each in range(2000):
-        guard._learn_scores(torch.zeros(1), torch.tensor([each + 10]), None)
+        guard._learn_scores(np.zeros(1, np.float32), np.array([each + 10]), None)
     assert {name: each.shape for name, each in guard.state_dict().items()} == sizes
     assert logit(guard, request(4.0)) < 0  # it was not replaced
     assert len(guard.describe()["fields"]) <= 64

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Booleans = NDArray[np.bool_]
 
 PROBES = 8
 """Slots that a key may be in."""
@@ -27,6 +33,18 @@ _KINDS = ("a-z", "A-Z", "0-9", "blank", "non-ASCII", "control", *_SIGNS)
 _RISKY = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 28)
 
 
+_MIX = np.int64(-7046029254386353131)
+_STEPS = np.arange(PROBES)
+_HALF = np.float32(0.5)
+_BITS = 1 << np.arange(ALPHABET)
+_RISKY_BITS = np.where(np.isin(np.arange(ALPHABET), _RISKY), _BITS, 0)
+_POWERS = 1 << np.arange(_LENGTHS - 1)
+_LEVELS = np.arange(_LOGITS - 1, dtype=np.float32) + np.float32(_LOWEST)
+# for each bin the bins from it on
+_LENGTH_TAILS = np.triu(np.ones((_LENGTHS, _LENGTHS), np.float32))
+_LOGIT_TAILS = np.triu(np.ones((_LOGITS, _LOGITS), np.float32))
+
+
 @dataclass
 class Compared:
     """How values compare with those that a field had before.
@@ -40,14 +58,17 @@ class Compared:
 
     """
 
-    count: Tensor
-    share: Tensor
-    risk: Tensor
-    length: Tensor
+    count: Floats
+    share: Floats
+    risk: Floats
+    length: Floats
 
 
 class Table(nn.Module):
     """Slots of keys; 0 is none. A slot is claimed, and is another key's if that is rare.
+
+    Arrays of NumPy share memory with its tensor: for the few values of a request an operation on
+    them takes a fraction of the time.
 
     Args:
         size: Number of slots, a power of two.
@@ -58,53 +79,62 @@ class Table(nn.Module):
     """
 
     keys: Tensor
-    steps: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
         if size < PROBES or size & (size - 1):
             raise ValueError(f"the size of a table is a power of two, and at least {PROBES}")
         self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
-        self.register_buffer("steps", torch.arange(PROBES), persistent=False)
 
-    def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+    def find(self, keys: Integers) -> tuple[Integers, Booleans]:
         """Return the slots of keys, int64 `[n]`, and True for those that are there."""
         places = self._places(keys)
-        hits = self.keys[places] == keys.unsqueeze(1)
-        hit = hits.to(torch.int8).argmax(1, keepdim=True)
-        return places.gather(1, hit).squeeze(1), hits.any(1) & (keys != 0)
+        hits: Booleans = self.keys.numpy()[places] == keys[:, None]
+        slots = places[np.arange(len(keys)), hits.argmax(1)]
+        return slots, hits.any(1) & (keys != 0)
 
-    def claim(self, keys: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the slots of keys, -1: there is none, and the slots that were claimed for them.
+    def claim(self, keys: Integers, counts: Tensor) -> tuple[Integers, Integers, Tensor]:
+        """Find slots of keys, and claim some for those that have none.
 
         Args:
-            keys: Keys, `[n]`.
+            keys: Keys, int64 `[n]`.
             counts: How often the key of each slot was seen, float32 `[size]`.
 
+        Returns:
+            The slots of the keys, -1: there is none; those that were claimed; and those of these
+            that were another key's, int64. Slots that were free have no counts, and another worker
+            may have claimed them for the same key and count already.
+
         """
-        claimed = []
-        missing = torch.unique(keys[~self.find(keys)[1] & (keys != 0)])
+        own = self.keys.numpy()
+        claimed, replaced = [], np.zeros(0, np.int64)
+        missing = np.unique(keys[~self.find(keys)[1] & (keys != 0)])
         for probe in range(PROBES):
             places = self._places(missing)[:, probe]
-            free = self.keys[places] == 0
-            self.keys[places[free]] = missing[free]
-            won = self.keys[places] == missing
+            free = own[places] == 0
+            own[places[free]] = missing[free]
+            won = own[places] == missing
             claimed.append(places[won])
             missing = missing[~won]
         if len(missing):
             places = self._places(missing)
-            least = counts[places].min(1)
-            places = places.gather(1, least.indices.unsqueeze(1)).squeeze(1)
-            rare = least.values <= _RARE
-            self.keys[places[rare]] = missing[rare]
-            claimed.append(places[self.keys[places] == missing])
-        slots, found = self.find(keys)
-        return torch.where(found, slots, -1), torch.unique(torch.cat(claimed))
+            found = counts.numpy()[places]
+            least = found.argmin(1)
+            each = np.arange(len(missing))
+            rare = found[each, least] <= _RARE
+            places = places[each, least]
+            own[places[rare]] = missing[rare]
+            replaced = np.unique(places[rare])
+            claimed.append(replaced)
+        slots, known = self.find(keys)
+        new = np.unique(np.concatenate(claimed))
+        return np.where(known, slots, -1), new, torch.from_numpy(replaced)
 
-    def _places(self, keys: Tensor) -> Tensor:
+    def _places(self, keys: Integers) -> Integers:
         """Return where keys may be, int64 `[n, PROBES]`."""
-        first = (keys * -7046029254386353131) >> 20
-        return (first.unsqueeze(1) + self.steps) & (len(self.keys) - 1)
+        first = (keys * _MIX) >> 20
+        places: Integers = (first[:, None] + _STEPS) & (len(self.keys) - 1)
+        return places
 
 
 class Seen(nn.Module):
@@ -117,127 +147,98 @@ class Seen(nn.Module):
 
     counts: Tensor
     names: Tensor
-    of_logits: Tensor
-    of_lengths: Tensor
-    of_levels: Tensor
-    of_powers: Tensor
-    of_bits: Tensor
-    of_risky: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.table = Table(size)
         self.register_buffer("counts", torch.zeros(size, _COLUMNS))
         self.register_buffer("names", torch.zeros(size, _NAME, dtype=torch.uint8))
-        # for each bin the bins from it on
-        self._constant("logits", torch.ones(_LOGITS, _LOGITS).triu())
-        self._constant("lengths", torch.ones(_LENGTHS, _LENGTHS).triu())
-        self._constant("levels", torch.arange(_LOGITS - 1) + _LOWEST)
-        self._constant("powers", (1 << torch.arange(_LENGTHS - 1)).int())
-        self._constant("bits", (1 << torch.arange(ALPHABET)).int())
-        risky = torch.zeros(ALPHABET, dtype=torch.int32)
-        risky[list(_RISKY)] = 1
-        self._constant("risky", risky << torch.arange(ALPHABET, dtype=torch.int32))
-
-    def _constant(self, name: str, value: Tensor) -> None:
-        self.register_buffer(f"of_{name}", value, persistent=False)
 
     def compare(
-        self, traits: Tensor, logits: Tensor, addresses: Tensor
-    ) -> tuple[Compared, Compared, Tensor]:
+        self, traits: Integers, logits: Floats, addresses: Integers
+    ) -> tuple[Compared, Compared, Floats]:
         """Compare values with those of their fields before, at their addresses and at all.
 
         Args:
-            traits: Those of windows, int32 `[windows, 4]`.
+            traits: Those of windows, int64 `[windows, 4]`.
             logits: Those of windows, float32 `[windows]`.
-            addresses: Keys of the addresses of windows, int32 `[windows]`.
+            addresses: Keys of the addresses of windows, int64 `[windows]`.
 
         Returns:
             Both, and the number of requests of each address, float32 `[windows]`.
 
         """
         n = len(traits)
-        slots, found = self.table.find(torch.cat([_keys(traits), addresses.long()]))
-        rows = self.counts[slots] * found.unsqueeze(1)
-        visits, rows = rows[2 * n :, 0], rows[: 2 * n].view(2, n, _COLUMNS)
+        slots, found = self.table.find(np.concatenate([_keys(traits), addresses]))
+        rows = self.counts.numpy()[slots] * found[:, None]
+        visits, rows = rows[2 * n :, 0], rows[: 2 * n].reshape(2, n, _COLUMNS)
         count = rows[..., 0]
         more = count + 1
-        risky = (traits[:, 3:4] & self.of_risky) != 0
-        odd = ((rows[..., 1:_LENGTH] + 0.5) / more.unsqueeze(2)).log()
-        tails = self.of_lengths[
-            torch.bucketize(traits[:, 2].contiguous(), self.of_powers, right=True)
-        ]
-        length = (rows[..., _LENGTH:_LOGIT] * tails).sum(2)
-        tails = self.of_logits[torch.bucketize(logits, self.of_levels)]
-        level = (rows[..., _LOGIT:] * tails).sum(2)
-        level = torch.where(level > _FORGIVEN, level - (_FORGIVEN - 0.5), 0.0)
-        each = (
-            count,
-            level / more,
-            -(odd * risky).sum(2),
-            -((length + 0.5) / more).log(),
-        )
+        odd = np.log((rows[..., 1:_LENGTH] + _HALF) / more[..., None])
+        risk = -(odd * ((traits[:, 3:4] & _RISKY_BITS) != 0)).sum(2)
+        length = (rows[..., _LENGTH:_LOGIT] * _LENGTH_TAILS[_length(traits)]).sum(2)
+        level = (rows[..., _LOGIT:] * _LOGIT_TAILS[_level(logits)]).sum(2)
+        level = np.where(level > _FORGIVEN, level - (_FORGIVEN - _HALF), np.float32(0))
+        each = (count, level / more, risk, -np.log((length + _HALF) / more))
         own, site = ([part[which] for part in each] for which in (0, 1))
         return Compared(*own), Compared(*site), visits
 
-    def add(self, traits: Tensor, logits: Tensor, owners: Tensor) -> Tensor:
+    def add(self, traits: Integers, logits: Floats, owners: Integers) -> Integers:
         """Count values; return the slots of fields that are new.
 
         Windows of a field that follow each other are a value, with the greatest of their logits.
 
         Args:
-            traits: Those of windows, int32 `[windows, 4]`.
+            traits: Those of windows, int64 `[windows, 4]`.
             logits: Those of windows, float32 `[windows]`.
             owners: The request of each window, int64 `[windows]`.
 
         """
-        first = torch.ones(len(traits), dtype=torch.bool)
-        first[1:] = (traits[1:, 0] != traits[:-1, 0]) | (owners[1:] != owners[:-1])
-        greatest = torch.full((int(first.sum()),), -torch.inf)
-        logits = greatest.scatter_reduce(0, first.cumsum(0) - 1, logits, "amax")
-        traits = traits[first]
-        slots, new = self.table.claim(_keys(traits), self.counts[:, 0])
-        self.counts[new] = 0
-        self.names[new] = 0
-        rows = torch.zeros(len(traits), _COLUMNS)
+        differ = (traits[1:, 0] != traits[:-1, 0]) | (owners[1:] != owners[:-1])
+        first = np.flatnonzero(np.concatenate([[True], differ]))
+        logits, traits = np.maximum.reduceat(logits, first), traits[first]
+        slots, new, replaced = self.table.claim(_keys(traits), self.counts[:, 0])
+        self.counts[replaced] = 0
+        self.names[replaced] = 0
+        rows = np.zeros((len(traits), _COLUMNS), np.float32)
         rows[:, 0] = 1
-        rows[:, 1:_LENGTH] = (traits[:, 3:4] & self.of_bits) != 0
-        each = torch.arange(len(traits))
-        length = torch.bucketize(traits[:, 2].contiguous(), self.of_powers, right=True)
-        rows[each, _LENGTH + length] = 1
-        rows[each, _LOGIT + torch.bucketize(logits, self.of_levels)] = 1
+        rows[:, 1:_LENGTH] = (traits[:, 3:4] & _BITS) != 0
+        each = np.arange(len(traits))
+        rows[each, _LENGTH + _length(traits)] = 1
+        rows[each, _LOGIT + _level(logits)] = 1
         kept = slots >= 0
-        self.counts.index_add_(0, slots[kept], rows.repeat(2, 1)[kept])
-        touched = torch.unique(slots[kept])
-        full = touched[self.counts[touched, 0] > _FULL]
-        self.counts[full] *= 0.5
+        touched = torch.from_numpy(slots[kept])
+        self.counts.index_add_(0, touched, torch.from_numpy(np.tile(rows, (2, 1))[kept]))
+        touched = torch.unique(touched)
+        self.counts[touched[self.counts[touched, 0] > _FULL]] *= 0.5
         return new
 
-    def allow(self, traits: Tensor, logits: Tensor) -> None:
+    def allow(self, traits: Integers, logits: Floats) -> None:
         """Let fields hold what scores as these values do.
 
         Args:
-            traits: Those of windows, int32 `[windows, 4]`.
+            traits: Those of windows, int64 `[windows, 4]`.
             logits: Those of windows, float32 `[windows]`.
 
         """
-        self.add(traits, logits, torch.arange(len(traits)))
-        slots, found = self.table.find(traits[:, 0].long())
-        slots, level = slots[found], torch.bucketize(logits[found], self.of_levels)
+        self.add(traits, logits, np.arange(len(traits)))
+        found, known = self.table.find(traits[:, 0])
+        slots, traits, logits = torch.from_numpy(found[known]), traits[known], logits[known]
         more = (0.15 * self.counts[slots, 0]).clamp(min=_MARKED)
-        alphabet = ((traits[found, 3:4] & self.of_bits) != 0) * more.unsqueeze(1)
+        alphabet = torch.from_numpy((traits[:, 3:4] & _BITS) != 0) * more.unsqueeze(1)
+        level = torch.from_numpy(_level(logits))
         self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LOGIT + level, more)
         self.counts[:, 1:_LENGTH].index_add_(0, slots, alphabet)
         self.counts[:, 0].index_add_(0, slots, more)
 
     def name(
-        self, new: Tensor, traits: Tensor, index: Tensor, owners: Tensor, names: Tensor
+        self, new: Integers, traits: Integers, index: Integers, owners: Integers, names: Tensor
     ) -> None:
         """Keep names of fields that are new, of some of them in a batch.
 
         Args:
             new: Their slots.
-            traits: Those of windows, int32 `[windows, 4]`.
+            traits: Those of windows, int64 `[windows, 4]`.
             index: The number of each window in its request, int64 `[windows]`.
             owners: The request of each window, int64 `[windows]`.
             names: The feature `names`, uint8 `[batch, k]`.
@@ -246,8 +247,8 @@ class Seen(nn.Module):
         if not len(new):
             return
         slots, found = self.table.find(_keys(traits))
-        of_new = found & torch.isin(slots, new)
-        for place in of_new.nonzero().squeeze(1)[: 2 * _NAMED].tolist():
+        of_new = found & np.isin(slots, new)
+        for place in np.flatnonzero(of_new)[: 2 * _NAMED].tolist():
             window = place % len(traits)
             slot = int(slots[place])
             if bool(self.names[slot, 0]):
@@ -289,10 +290,21 @@ class Seen(nn.Module):
         self.names.zero_()
 
 
-def _keys(traits: Tensor) -> Tensor:
+def _keys(traits: Integers) -> Integers:
     """Return keys of fields at their addresses, then those at all addresses, int64 `[2n]`."""
-    both = traits[:, :2].long()
-    return torch.cat([both[:, 0], -both[:, 1]])
+    return np.concatenate([traits[:, 0], -traits[:, 1]])
+
+
+def _length(traits: Integers) -> Integers:
+    """Return the bin of the length: the number of its bits."""
+    found: Integers = _POWERS.searchsorted(traits[:, 2], "right")
+    return found
+
+
+def _level(logits: Floats) -> Integers:
+    """Return the bin of a logit."""
+    found: Integers = _LEVELS.searchsorted(logits)
+    return found
 
 
 def _name(names: bytes, window: int) -> tuple[bytes, bytes]:

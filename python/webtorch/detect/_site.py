@@ -2,12 +2,14 @@
 
 import time
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from webtorch.detect._fields import FieldClassifier
 from webtorch.detect._recent import RecentFields
-from webtorch.detect._seen import Seen, Table
+from webtorch.detect._seen import Floats, Integers, Seen, Table
 
 SURE = 2.25
 """Logits above this are attacks for the shipped guard: they do not move a threshold."""
@@ -73,7 +75,8 @@ class SiteGuard(nn.Module):
     def __init__(self, classifier: FieldClassifier, size: int = 8192) -> None:
         super().__init__()
         self.classifier = classifier
-        self._since, self._thresholds = 0.0, dict[tuple[int, float], float]()
+        self._since, self._has_marks = 0.0, False
+        self._thresholds: dict[tuple[int, float], float] = {}
         self.fields = Seen(size)
         self.locations = Table(_LOCATIONS)
         # how many requests, then of each logit
@@ -83,10 +86,11 @@ class SiteGuard(nn.Module):
         self.register_buffer("verdicts", torch.zeros(_MARKS, dtype=torch.int8))
         self.register_buffer("marked", torch.zeros(_MARKS, _ID, dtype=torch.uint8))
 
+    @torch.no_grad()
     def forward(
         self, numbers: Tensor, windows: Tensor, traits: Tensor, location: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return scores, and where and what the attack would be.
+        """Return scores, and where and what the attack would be; they have no gradient.
 
         Args:
             numbers: The feature `numbers`, int32 `[batch, n]`.
@@ -103,10 +107,10 @@ class SiteGuard(nn.Module):
         read = _Windows(self.classifier, numbers, windows, traits)
         logits = self._adjust(read)
         worst = read.worst(logits)
-        kind = self.classifier.names[read.kinds[worst].argmax(1)]
-        threshold = self._recent_thresholds(location[:, 0], target[:, 0])
-        scores = (read.sums(logits) - threshold).sigmoid()
-        return scores.unsqueeze(1), read.index[worst].unsqueeze(1), kind
+        kind = self.classifier.names[read.kinds[torch.from_numpy(worst)].argmax(1)]
+        thresholds = self._recent_thresholds(location[:, 0], target[:, 0])
+        scores = torch.from_numpy(read.sums(logits) - thresholds).sigmoid()
+        return scores.unsqueeze(1), torch.from_numpy(read.index[worst]).unsqueeze(1), kind
 
     def thresholds(self, location: Tensor, target: Tensor) -> Tensor:
         """Return the logits at which requests of locations are denied.
@@ -119,8 +123,8 @@ class SiteGuard(nn.Module):
             Logits, float32 `[n]`.
 
         """
-        slots, known = self.locations.find(location)
-        scores = self.scores[slots] * known.unsqueeze(1)
+        slots, known = self.locations.find(location.numpy())
+        scores = self.scores[torch.from_numpy(slots)] * torch.from_numpy(known).unsqueeze(1)
         rank = target * (scores[:, 0] + 1)
         above = scores[:, 1:].flip(1).cumsum(1)
         # the greatest logit that as many requests have reached; the upper end of its bin
@@ -151,10 +155,12 @@ class SiteGuard(nn.Module):
         if not len(numbers):
             return
         read = _Windows(self.classifier, numbers, windows, traits)
-        self._learn_scores(read.sums(self._adjust(read)), location[:, 0], names)
-        new = self.fields.add(read.traits, read.logits, read.owners)
+        scores = read.sums(self._adjust(read))
+        self._learn_scores(scores, location[:, 0].numpy(), names)
+        found = read.traits(read.all())
+        new = self.fields.add(found, read.logits, read.owners)
         if names is not None:
-            self.fields.name(new, read.traits, read.index, read.owners, names)
+            self.fields.name(new, found, read.index, read.owners, names)
 
     def mark(self, recent: RecentFields, ids: list[str], attack: bool) -> list[bool]:
         """Note that requests were attacks or normal, for good.
@@ -178,6 +184,7 @@ class SiteGuard(nn.Module):
         if known.any():
             with torch.no_grad():
                 self._mark(_Windows(self.classifier, numbers, windows, traits), kept, attack)
+            self._since = 0.0
         found: list[bool] = known.tolist()
         return found
 
@@ -230,6 +237,7 @@ class SiteGuard(nn.Module):
             marks: Whether marks are forgotten; by default they are.
 
         """
+        self._since = 0.0
         if learned:
             self.fields.clear()
             self.locations.keys.zero_()
@@ -240,76 +248,82 @@ class SiteGuard(nn.Module):
             self.verdicts.zero_()
             self.marked.zero_()
 
-    def _recent_thresholds(self, location: Tensor, target: Tensor) -> Tensor:
-        """Return thresholds that are at most a second old: they are few, and change little."""
+    def _refresh(self) -> None:
+        """Forget what is kept for a second: thresholds, which change little; if marks exist."""
         now = time.monotonic()
         if now - self._since > _AGE or len(self._thresholds) > _LOCATIONS:
-            self._since, self._thresholds = now, {}
+            self._has_marks = bool(self.marks.keys.any())
+            self._thresholds = {}
+            self._since = now
+
+    def _recent_thresholds(self, location: Tensor, target: Tensor) -> Floats:
         known = self._thresholds
         pairs = [*zip(location.tolist(), target.tolist(), strict=True)]
         if missing := [*{*pairs} - known.keys()]:
             each = torch.tensor([a for a, _ in missing]), torch.tensor([b for _, b in missing])
             known.update(zip(missing, self.thresholds(*each).tolist(), strict=True))
-        return torch.tensor([known[each] for each in pairs])
+        return np.array([known[each] for each in pairs], np.float32)
 
-    def _adjust(self, read: "_Windows") -> Tensor:
+    def _adjust(self, read: "_Windows") -> Floats:
         """Return the logits of windows on this site."""
+        self._refresh()
+        logits = read.logits
         # most windows are far below all thresholds, whatever is added
-        near = (read.logits > _FAR).nonzero().squeeze(1)
-        logits = read.logits.index_copy(0, near, self._adjust_near(read, near))
-        if bool(self.marks.keys.any()):
+        near = np.flatnonzero(logits > _FAR)
+        if len(near):
+            logits = logits.copy()
+            logits[near] = self._adjust_near(read, near)
+        if self._has_marks:
             slots, marked = self.marks.find(read.prints())
-            verdict = self.verdicts[slots] * marked
-            logits = torch.where(verdict == 0, logits, _MARK * verdict)
+            verdict = self.verdicts.numpy()[slots] * marked
+            logits = np.where(verdict == 0, logits, np.float32(_MARK) * verdict)
         return logits
 
-    def _adjust_near(self, read: "_Windows", near: Tensor) -> Tensor:
+    def _adjust_near(self, read: "_Windows", near: Integers) -> Floats:
         """Return the logits of some windows on this site."""
         logits = read.logits[near]
-        addresses = read.addresses[read.owners[near]]
-        own, site, visits = self.fields.compare(read.traits[near], logits, addresses)
+        own, site, visits = self.fields.compare(read.traits(near), logits, read.addresses(near))
         usual, common = own.count >= RARE, site.count >= RARE
-        known = torch.where(usual, own.share > _SHARE, common & (site.share > _SITE_SHARE))
-        risk = torch.where(
-            usual,
-            _RISK * own.risk.clamp(max=_MOST_RISK) + _LENGTH * own.length.clamp(max=_MOST_LENGTH),
-            torch.where(common, _SITE_RISK * site.risk.clamp(max=_MOST_RISK), 0.0),
-        )
+        known = np.where(usual, own.share > _SHARE, common & (site.share > _SITE_SHARE))
+        own_risk = _RISK * np.minimum(own.risk, _MOST_RISK)
+        own_risk += _LENGTH * np.minimum(own.length, _MOST_LENGTH)
+        site_risk = common * (_SITE_RISK * np.minimum(site.risk, _MOST_RISK))
+        risk = np.where(usual, own_risk, site_risk)
         new = ~usual & ~common & (visits >= _USUAL)
-        return (logits + torch.where(known, -_KNOWN, risk + _NEW * new)).clamp(-_MARK, _MARK)
+        found: Floats = logits + np.where(known, -_KNOWN, risk + _NEW * new).astype(np.float32)
+        return found.clip(-_MARK, _MARK)
 
-    def _learn_scores(self, scores: Tensor, location: Tensor, names: Tensor | None) -> None:
-        slots, new = self.locations.claim(location, self.scores[:, 0])
-        self.scores[new] = 0
+    def _learn_scores(self, scores: Floats, location: Integers, names: Tensor | None) -> None:
+        slots, new, replaced = self.locations.claim(location, self.scores[:, 0])
+        self.scores[replaced] = 0
         if names is not None:
             for slot in new.tolist():
-                row = names[(slots == slot).nonzero()[0, 0], :_EXAMPLE]
-                end = (row == 0).cumsum(0) == 0
-                self.examples[slot, : len(row)] = row * end
+                row = names[int(np.flatnonzero(slots == slot)[0]), :_EXAMPLE]
+                self.examples[slot] = 0
+                self.examples[slot, : len(row)] = row * ((row == 0).cumsum(0) == 0)
         kept = slots >= 0
         slots, scores = slots[kept], scores[kept]
-        sure = scores >= SURE
-        bins = ((scores - _LOW) / _WIDTH).long().clamp(0, _BINS - 1)
-        self.scores.view(-1).index_add_(
-            0, slots * (1 + _BINS) + 1 + bins, (~sure).to(self.scores.dtype)
-        )
-        self.scores[:, 0].index_add_(0, slots, torch.ones(len(slots)))
-        touched = torch.unique(slots)
+        low = scores < SURE
+        bins = ((scores[low] - _LOW) / _WIDTH).astype(np.int64).clip(0, _BINS - 1)
+        cells = np.concatenate([slots * (1 + _BINS), slots[low] * (1 + _BINS) + 1 + bins])
+        self.scores.view(-1).index_add_(0, torch.from_numpy(cells), torch.ones(len(cells)))
+        touched = torch.from_numpy(np.unique(slots))
         self.scores[touched[self.scores[touched, 0] > _FULL]] *= 0.5
 
     def _mark(self, read: "_Windows", ids: Tensor, attack: bool) -> None:
         logits = self._adjust(read)
-        worst = torch.zeros(len(logits), dtype=torch.bool)
-        worst[read.worst(logits)] = True
-        chosen = worst if attack else worst | (read.logits > _NOTABLE)
-        prints = read.prints()[chosen]
-        slots, _ = self.marks.claim(prints, self.verdicts.float().abs())
-        kept = slots >= 0
-        slots = slots[kept]
-        self.verdicts[slots] = ATTACK if attack else NORMAL
-        self.marked[slots] = ids[read.owners[chosen]][kept]
+        chosen = np.zeros(len(logits), np.bool_)
+        chosen[read.worst(logits)] = True
         if not attack:
-            self.fields.allow(read.traits[chosen], read.logits[chosen])
+            chosen |= read.logits > _NOTABLE
+        which = np.flatnonzero(chosen)
+        found, _, _ = self.marks.claim(read.prints()[which], self.verdicts.float().abs())
+        kept = found >= 0
+        slots = torch.from_numpy(found[kept])
+        self.verdicts[slots] = ATTACK if attack else NORMAL
+        self.marked[slots] = ids[torch.from_numpy(read.owners[which][kept])]
+        if not attack:
+            self.fields.allow(read.traits(which), read.logits[which])
 
 
 class _Windows:
@@ -318,52 +332,64 @@ class _Windows:
     Attributes:
         logits: Of the classifier, float32 `[windows]`; its threshold is 0.
         kinds: Logits of kinds, float32 `[windows, kinds]`.
-        owners: The request of each window, int64 `[windows]`.
+        owners: The request of each window, int64 `[windows]`, increasing.
         index: The number of each window in its request, int64 `[windows]`.
-        traits: Those of the field of each window, int32 `[windows, 4]`.
-        addresses: The key of the address of each request, int32 `[batch]`.
 
     """
 
     def __init__(
         self, classifier: FieldClassifier, numbers: Tensor, windows: Tensor, traits: Tensor
     ) -> None:
-        found, self.owners, self.begins = classifier.windows(numbers, windows)
-        self.logits, self.kinds = found[:, 0] - classifier.shift, found[:, 1:]
-        self.index = windows.reshape(-1)[self.begins]
-        self.traits = _at(traits, self.owners, self.index)
-        rows = torch.arange(len(numbers), device=numbers.device)
-        self.addresses = _at(traits, rows, windows[:, -1])[:, 0]
-        self._numbers = numbers
+        found, owners, begins = classifier.windows(numbers, windows)
+        self.kinds = found[:, 1:]
+        self.logits: Floats = (found[:, 0] - classifier.shift).detach().numpy()
+        self.owners: Integers = owners.numpy()
+        self._begins: Integers = begins.numpy()
+        self._windows: Integers = windows.numpy()
+        self.index: Integers = self._windows.reshape(-1)[self._begins]
+        self._numbers: NDArray[np.int32] = numbers.numpy()
+        self._traits: NDArray[np.int32] = traits.numpy()
+        self._first = np.flatnonzero(np.diff(self.owners, prepend=-1))
 
-    def sums(self, logits: Tensor) -> Tensor:
+    def all(self) -> Integers:
+        """Return the places of all windows."""
+        return np.arange(len(self.owners))
+
+    def traits(self, which: Integers) -> Integers:
+        """Return the traits of the fields of windows, int64 `[n, 4]`."""
+        return self._at(self.owners[which], self.index[which])
+
+    def addresses(self, which: Integers) -> Integers:
+        """Return the keys of the addresses of windows, int64 `[n]`."""
+        rows = self.owners[which]
+        return self._at(rows, self._windows[rows, -1])[:, 0]
+
+    def sums(self, logits: Floats) -> Floats:
         """Return the logits of requests, float32 `[batch]`, from those of their windows."""
-        zeros = torch.zeros(len(self._numbers), device=logits.device)
-        return zeros.scatter_add(0, self.owners, logits.exp()).log()
+        found: Floats = np.log(np.add.reduceat(np.exp(logits), self._first))
+        return found
 
-    def worst(self, logits: Tensor) -> Tensor:
+    def worst(self, logits: Floats) -> Integers:
         """Return the window of each request that has the greatest logit, int64 `[batch]`."""
-        order = logits.argsort(stable=True)
-        worst = torch.zeros(len(self._numbers), dtype=torch.int64, device=logits.device)
-        # of several the last one counts: on the CPU they are written in order
-        worst[self.owners[order]] = order
-        return worst
+        greatest = np.maximum.reduceat(logits, self._first)
+        places = np.flatnonzero(logits == greatest[self.owners])
+        found: Integers = places[np.diff(self.owners[places], prepend=-1) != 0]
+        return found
 
-    def prints(self) -> Tensor:
+    def prints(self) -> Integers:
         """Return a hash of the numbers of each window, int64 `[windows]`, none of which is 0."""
-        flat = self._numbers.reshape(-1).long()
-        hashed = flat * -7046029254386353131
-        hashed = (hashed ^ (hashed >> 29)) * -4658895280553007687
-        which = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
-        which[self.begins] = 1
-        zeros = torch.zeros(len(self.begins), dtype=torch.int64, device=flat.device)
-        return zeros.index_add(0, which.cumsum(0) - 1, hashed * (flat != 0)) | 1
+        flat = self._numbers.reshape(-1).astype(np.int64)
+        hashed = flat * np.int64(-7046029254386353131)
+        hashed = (hashed ^ (hashed >> 29)) * np.int64(-4658895280553007687)
+        found: Integers = np.add.reduceat(hashed * (flat != 0), self._begins) | 1
+        return found
 
-
-def _at(traits: Tensor, owners: Tensor, index: Tensor) -> Tensor:
-    """Return the traits of windows, int32 `[windows, 4]`; those that were cut have none."""
-    last = traits.shape[2]
-    return traits[owners, :, index.clamp(max=last - 1)] * (index < last).unsqueeze(1)
+    def _at(self, rows: Integers, index: Integers) -> Integers:
+        """Return the traits of windows, int64 `[n, 4]`; those that were cut have none."""
+        last = self._traits.shape[2]
+        found = self._traits[rows, :, np.minimum(index, last - 1)].astype(np.int64)
+        found[index >= last] = 0
+        return found
 
 
 def text_of(row: Tensor) -> str:
