@@ -116,9 +116,7 @@ class Hosts:
             file.close()
         self._relay.wait(10)
 
-    def _set_cut(
-        self, host: int, others: Iterable[int] | None, one_way: bool, value: int
-    ) -> None:
+    def _set_cut(self, host: int, others: Iterable[int] | None, one_way: bool, value: int) -> None:
         for other in range(self.count) if others is None else others:
             self._tell(f"cut {host} {other} {value}")
             if not one_way:
