@@ -14,6 +14,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Runner:
         self.rounds = Adding(self.settings, lambda: {"model": self.memory})
         self.group: GlooGroup | None = None
         self.view = View(0, ())
+        self.mean_seconds = 0.0
 
     def run(self) -> None:
         Coordinator(self.settings).start()
@@ -96,6 +98,16 @@ class Runner:
             self.memory.train()
             time.sleep(1 / self.rate)
 
+    def _timed(self, mean: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def timed(*args: Any) -> torch.Tensor:
+            start = time.monotonic()
+            try:
+                return mean(*args)
+            finally:
+                self.mean_seconds = time.monotonic() - start
+
+        return timed
+
     def _round(self) -> None:
         if not self.rate:
             self.memory.train()
@@ -107,6 +119,7 @@ class Runner:
                 self.group.close()
                 self.group = None
             self.group = connect(self.settings, self.view, self.ring)
+            self.group.mean = self._timed(self.group.mean)  # type: ignore[method-assign]
             is_new = True
         else:
             is_new = False
@@ -124,6 +137,7 @@ class Runner:
             self.tell(
                 "round",
                 seconds=seconds,
+                mean_seconds=self.mean_seconds,
                 cpu=time.process_time() - cpu,
                 sent=self.group.sent - sent,
                 members=self.view.ids,
