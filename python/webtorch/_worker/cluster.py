@@ -86,7 +86,6 @@ class Cluster(threading.Thread):
         self._states = states
         self._threads = threads
         self._stopping = threading.Event()
-        self._metrics = Metrics()
         self._said = ""
         self._rests: dict[str, torch.Tensor] = {}
 
@@ -98,6 +97,8 @@ class Cluster(threading.Thread):
     def run(self) -> None:
         """Do rounds whenever this worker is the elected one."""
         torch.set_num_threads(self._threads)
+        # workers share no cells before handlers are loaded
+        self._metrics = Metrics()
         while not self._stopping.wait(POLL):
             # workers of a new configuration may have other models
             if not self._election.is_leaving() and self._election.elect_rounds():
