@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import torch
 from webtorch._cluster import coordinator, membership
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
-from webtorch._cluster.interfaces import Settings, View
+from webtorch._cluster.interfaces import ClusterError, GroupError, Settings, Unreachable, View
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.seal import Ring
 
@@ -73,6 +74,9 @@ class Peer:
     def is_running(self) -> bool:
         return self.coordinator.is_running
 
+    def trouble(self) -> str | None:
+        return self.coordinator.problem
+
     def beat(self, about: dict[str, object] | None = None) -> None:
         if about is not None:
             self.about = about
@@ -99,11 +103,40 @@ class Peer:
 
     def join(self, count: int) -> tuple[str, ...]:
         """Ask until there are so many members, and make a group of them."""
-        deadline = time.monotonic() + 60
-        while len(self.members().members) != count:
+        deadline = time.monotonic() + 100
+        while True:
+            try:
+                if len(self.members().members) == count:
+                    self.connect()
+                    return self.view.ids
+            except (Unreachable, GroupError):
+                # an answer to a request that another host does not wait for any more
+                pass
             assert time.monotonic() < deadline, self.view
-        self.connect()
-        return self.view.ids
+
+    def ask(self) -> None:
+        """Ask again and again, as rounds do; `last` is what came of it."""
+        self.asks = True
+        self.last_seen: View | str = ""
+        self.asking = threading.Thread(target=self._ask, daemon=True)
+        self.asking.start()
+
+    def _ask(self) -> None:
+        while self.asks:
+            try:
+                self.last_seen = self.members()
+            except ClusterError as error:
+                self.last_seen = f"{type(error).__name__}: {error}"
+
+    def last(self) -> View | str:
+        return self.last_seen
+
+    def halt(self) -> None:
+        """End that at once: the request that waits is left, as by a worker that exits."""
+        self.asks = False
+        self.membership.close()
+        self.asking.join()
+        self.membership = Lighthouse(self.settings, self.ring)
 
     def exchange(self, message: bytes) -> list[bytes]:
         assert self.group is not None
@@ -123,6 +156,14 @@ class Peer:
         for _ in range(times):
             mean = self.group.mean(value, weights[rank], weights, rest)
         return mean, rest
+
+    def constant(self, pattern: bytes, count: int) -> None:
+        """Exchange differences of which all bytes are a pattern."""
+        assert self.group is not None
+        data = bytearray(pattern * (count // len(pattern) + 1))[: count // 4 * 4]
+        value = torch.frombuffer(data, dtype=torch.float32)
+        ones = [1.0] * len(self.group.ids)
+        self.group.mean(value, 1.0, ones, None)
 
     def total(self, count: int) -> torch.Tensor:
         assert self.group is not None
@@ -152,7 +193,7 @@ class Peer:
         return len(os.listdir("/proc/self/task"))
 
     def files(self) -> list[str]:
-        return [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")[:-1]]
+        return os.listdir("/proc/self/fd")
 
     def shift_clock(self, seconds: float) -> None:
         now = time.time

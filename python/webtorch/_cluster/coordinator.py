@@ -78,14 +78,15 @@ class Coordinator:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
         self.problem: str | None = None
         """Why the service is not running though it should be, or why that is not known."""
 
     @property
     def is_running(self) -> bool:
-        """Whether the service runs here."""
+        """Whether the service runs here and answers."""
         process = self._process
-        return process is not None and process.poll() is None
+        return self._is_ready and process is not None and process.poll() is None
 
     def start(self) -> None:
         """Begin to look; it does not wait."""
@@ -144,12 +145,14 @@ class Coordinator:
         self._process = process
         line = _first_line(process, self._stopping)
         if line == "ready":
+            self._is_ready = True
             return None
         self._end()
         return line or "the membership service did not start"
 
     def _end(self) -> None:
         process, self._process = self._process, None
+        self._is_ready = False
         if process is None:
             return
         assert process.stdin is not None and process.stdout is not None

@@ -142,7 +142,9 @@ class Lighthouse:
             self._changed.wait_for(
                 lambda: self._client is not None or self._closed.is_set(), self._settings.timeout
             )
-            if self._client is None or self._closed.is_set():
+            if self._closed.is_set():
+                raise Unreachable("this host has left")
+            if self._client is None:
                 raise Unreachable(self.problem or "the membership service was not found")
             return self._client
 
