@@ -32,7 +32,7 @@ class Placed(Protocol):
         """Return a copy of the network with tensors of its own, on the CPU."""
 
     @property
-    def revision(self) -> tuple[int, object]:
+    def revision(self) -> tuple[object, object]:
         """Its steps and the memory of its tensors: one of them changes if another process steps."""
 
 
