@@ -108,10 +108,13 @@ class Peer:
             try:
                 if len(self.members().members) == count:
                     self.connect()
+                    self.exchange(b"here")
                     return self.view.ids
-            except (Unreachable, GroupError):
-                # an answer to a request that another host does not wait for any more
+            except Unreachable:
                 pass
+            except GroupError:
+                # the answer was to a request that another host did not wait for any more
+                self.close()
             assert time.monotonic() < deadline, self.view
 
     def ask(self) -> None:
