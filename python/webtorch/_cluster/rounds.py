@@ -462,7 +462,11 @@ class Rounds:
         )
         lost = self._follow(store, changed, reference, made, done)
         if lost:
-            log.warning("%d steps are dropped: other weights were put into place", lost)
+            log.warning(
+                'model "%s": %d steps are dropped: other weights were put into place',
+                store.name,
+                lost,
+            )
 
     def _follow(
         self, store: Store, state: State, reference: Reference, made: int, done: Round
