@@ -35,8 +35,8 @@ from webtorch._cluster.teams import (
 
 log = logging.getLogger("webtorch")
 
-DIGEST_PIECE = 1 << 20
-"""Bytes that a digest takes at a time; the GIL is not held meanwhile."""
+COPY_PIECE = 1 << 20
+"""Bytes that are summed up or copied at a time, so that other threads get the GIL."""
 
 MAX_LAYOUT = 1 << 18
 """Bytes of a layout that is sent to others, so that the first difference is named."""
@@ -309,7 +309,7 @@ class Rounds:
             memory = store.contents(slot)
             if len(data) != memory.numel():
                 raise ClusterError(f'the state of "{team.name}" has {len(data)} bytes')
-            memory.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            _fill(memory, data)
             if digest(store, slot) != anchor.digest:
                 raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
 
@@ -322,7 +322,9 @@ class Rounds:
             data = group.receive_state(source)
             if len(data) != store.optimizer_state().numel():
                 raise ClusterError(f'the optimizer of "{team.name}" has {len(data)} bytes')
-            store.take_optimizer_state(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            state = torch.empty(len(data), dtype=torch.uint8)
+            _fill(state, data)
+            store.take_optimizer_state(state)
 
     def _merge(self, group: Group, team: Team, merge: Merge) -> Anchor:
         """Prepare the mean of anchors whose lineages have parted.
@@ -462,7 +464,11 @@ class Rounds:
         )
         lost = self._follow(store, changed, reference, made, done)
         if lost:
-            log.warning("%d steps are dropped: other weights were put into place", lost)
+            log.warning(
+                'model "%s": %d steps are dropped: other weights were put into place',
+                store.name,
+                lost,
+            )
 
     def _follow(
         self, store: Store, state: State, reference: Reference, made: int, done: Round
@@ -546,6 +552,14 @@ def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:
     return is_same and own.fresh == 1 and anchor.number > 0
 
 
+def _fill(memory: Tensor, data: bytes) -> None:
+    """Copy bytes to memory, uint8 `[bytes]`, in pieces: the GIL is held for a piece at a time."""
+    view = memoryview(data)
+    for begin in range(0, len(view), COPY_PIECE):
+        piece = bytearray(view[begin : begin + COPY_PIECE])
+        memory[begin : begin + len(piece)] = torch.frombuffer(piece, dtype=torch.uint8)
+
+
 def view_of(memory: Tensor) -> memoryview:
     """Return the bytes of memory, uint8 `[bytes]`, without a copy."""
     array: Any = memory.numpy()
@@ -556,8 +570,8 @@ def digest(store: Store, slot: int) -> str:
     """Return the SHA-256 of an anchor's memory."""
     memory = view_of(store.contents(slot))
     found = hashlib.sha256()
-    for begin in range(0, len(memory), DIGEST_PIECE):
-        found.update(memory[begin : begin + DIGEST_PIECE])
+    for begin in range(0, len(memory), COPY_PIECE):
+        found.update(memory[begin : begin + COPY_PIECE])
     return found.hexdigest()
 
 
