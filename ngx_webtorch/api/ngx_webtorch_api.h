@@ -14,6 +14,7 @@
 
 
 #include "ngx_webtorch_api_numbers.h"
+#include "ngx_webtorch_api_settings.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -354,26 +355,6 @@ typedef struct {
 } webtorch_params_t;
 
 
-/* settings of what Python does beside calls of handlers */
-
-typedef struct {
-    int32_t          check;               /* a check: it serves nothing */
-    uint32_t         worker;              /* from 0, less than their number */
-    uint64_t         generation;          /* of the configuration */
-    char           **environment;         /* the last one is NULL */
-    int32_t          reload;              /* changed modules are imported */
-    int32_t          stack_signal;        /* writes stacks to stderr, or 0 */
-    int32_t          slow_signal;         /* writes that of the thread, or 0 */
-    int32_t          threads;             /* of an operator of torch */
-    uint32_t         npath;               /* entries of webtorch_path, which
-                                             are first in sys.path */
-    const char      *checkpoint;          /* directory; NULL: none */
-    uint64_t         interval;            /* milliseconds */
-    uint32_t         keep;                /* files of a model */
-    uint32_t         watch;               /* of all batches */
-} webtorch_settings_t;
-
-
 /* bytes of a form, by their offset in the body */
 
 typedef struct {
@@ -421,6 +402,12 @@ typedef struct {
     uint64_t         seen;                /* files changed later are new, ns */
     uint64_t         weights;             /* identifies the file of "weights="
                                              when it began; 0: there was none */
+    uint64_t         others;              /* steps of the weights beside these,
+                                             which were made at other hosts */
+    uint64_t         applied;             /* number of the last change by a
+                                             round of hosts */
+    uint64_t         replaced;            /* how often the weights were replaced
+                                             by others */
     uint32_t         undo;                /* the snapshot is complete */
     uint32_t         frozen;              /* training makes no steps */
 } webtorch_counters_t;
@@ -675,6 +662,16 @@ void ngx_webtorch_block_restore(uint32_t id);
 /* whether this worker writes checkpoints, in the calling thread */
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
+
+/* the same for the rounds with other hosts */
+int ngx_webtorch_rounds_elect(void);
+void ngx_webtorch_rounds_resign(void);
+
+/*
+ * This worker has made its last step.  Returns whether all workers that run
+ * have, so that the host takes part in one more round and then leaves.
+ */
+int ngx_webtorch_rounds_last(void);
 
 /*
  * This worker cannot serve any more: it is replaced when another one may take

@@ -118,9 +118,24 @@
 /* no block: the check of handlers has memory of its own */
 #define WEBTORCH_NO_BLOCK     0xffffffff
 
-/* what a block has: the tensors of a model, the state of an optimizer */
+/*
+ * what a block has: the tensors of a model, the state of an optimizer, what
+ * rounds with other hosts need; 2 and 3 are those of C alone
+ */
 #define WEBTORCH_TENSORS      0
 #define WEBTORCH_OPTIMIZER    1
+#define WEBTORCH_ROUNDS       4
+
+/* what is sent to other hosts, and how their mean is applied */
+#define WEBTORCH_COMPRESS_NONE  0
+#define WEBTORCH_COMPRESS_BF16  1
+#define WEBTORCH_COMPRESS_INT8  2
+
+#define WEBTORCH_OUTER_AVERAGE  0
+#define WEBTORCH_OUTER_NESTEROV 1
+
+/* secrets of a cluster at a time */
+#define WEBTORCH_MAX_SECRETS  2
 
 /* CR LF "--" and a boundary of 70 characters */
 #define WEBTORCH_BOUNDARY_LEN 74

@@ -1249,7 +1249,7 @@ static int cffi_start_python(void)
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(int)
@@ -1261,7 +1261,7 @@ static void *_cffi_types[] = {
 /* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
 /* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // char *
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // char *
 /* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, size_t, int)
@@ -1273,18 +1273,18 @@ static void *_cffi_types[] = {
 /* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 25 */ _CFFI_OP(_CFFI_OP_POINTER, 260), // webtorch_schema_t *
+/* 25 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // webtorch_schema_t *
 /* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 260), // webtorch_schema_t const *
+/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // webtorch_schema_t const *
 /* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
 /* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 202), // float const *
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // float const *
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
@@ -1296,11 +1296,11 @@ static void *_cffi_types[] = {
 /* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // webtorch_batch_t *
+/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 242), // webtorch_batch_t *
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
 /* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_params_t const *
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_params_t const *
 /* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
 /* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1308,7 +1308,7 @@ static void *_cffi_types[] = {
 /* 57 */ _CFFI_OP(_CFFI_OP_NOOP, 48),
 /* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // webtorch_form_t *
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_form_t *
 /* 61 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
@@ -1316,11 +1316,11 @@ static void *_cffi_types[] = {
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 60),
-/* 68 */ _CFFI_OP(_CFFI_OP_POINTER, 252), // webtorch_part_t *
+/* 68 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_part_t *
 /* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, char const *, size_t)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_job_t *
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_job_t *
 /* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1333,32 +1333,32 @@ static void *_cffi_types[] = {
 /* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
 /* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_reply_t const *
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_reply_t const *
 /* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_wanted_t const *
+/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_wanted_t const *
 /* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 239), // webtorch_block_t *
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_block_t *
 /* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // webtorch_form_t const *
-/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_span_t const *
+/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_form_t const *
+/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_span_t const *
 /* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
 /* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 114), // uint64_t *
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_sample_t *
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_sample_t *
 /* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
 /* 104 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 253), // webtorch_peer_t *
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_peer_t *
 /* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_server_t *
+/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_server_t *
 /* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
@@ -1375,11 +1375,11 @@ static void *_cffi_types[] = {
 /* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_str_t *
+/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_str_t *
 /* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_trace_span_t *, uint32_t)
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 271), // webtorch_trace_span_t *
+/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 277), // webtorch_trace_span_t *
 /* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION, 99), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
@@ -1387,142 +1387,148 @@ static void *_cffi_types[] = {
 /* 136 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 137 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 138 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 201), // double const *
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // double const *
 /* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(char const *, size_t)
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(char const *, size_t)
 /* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(int)
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(int)
 /* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(int, char const *, size_t)
+/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(int, char const *, size_t)
 /* 150 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 151 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(uint32_t)
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(uint32_t)
 /* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(uint32_t, uint32_t)
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(uint32_t, uint32_t)
 /* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(uint64_t)
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(uint64_t)
 /* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
 /* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 164 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(void *)
-/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 237), // void *
+/* 164 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(void *)
+/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // void *
 /* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(void)
+/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(void)
 /* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
 /* 170 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
 /* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_failure_t const *
+/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_failure_t const *
 /* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(webtorch_rows_t *)
-/* 175 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_rows_t *
+/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(webtorch_rows_t *)
+/* 175 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_rows_t *
 /* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 177 */ _CFFI_OP(_CFFI_OP_FUNCTION, 237), // void()(webtorch_settings_t const *)
-/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_settings_t const *
+/* 177 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(webtorch_settings_t const *)
+/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 268), // webtorch_settings_t const *
 /* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION, 175), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_rows_t const *
+/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_rows_t const *
 /* 182 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // char * *
-/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 185 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[16]
-/* 186 */ (_cffi_opcode_t)(16),
-/* 187 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // char[16][64]
+/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
+/* 185 */ (_cffi_opcode_t)(2),
+/* 186 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 187 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[16]
 /* 188 */ (_cffi_opcode_t)(16),
-/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[256]
-/* 190 */ (_cffi_opcode_t)(256),
-/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // char[32][64]
-/* 192 */ (_cffi_opcode_t)(32),
-/* 193 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[512]
-/* 194 */ (_cffi_opcode_t)(512),
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[64]
-/* 196 */ (_cffi_opcode_t)(64),
-/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // char[74]
-/* 198 */ (_cffi_opcode_t)(74),
-/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 195), // char[8][64]
-/* 200 */ (_cffi_opcode_t)(8),
-/* 201 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 202 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // float[8]
-/* 204 */ (_cffi_opcode_t)(8),
-/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 203), // float[8][8]
+/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // char[16][64]
+/* 190 */ (_cffi_opcode_t)(16),
+/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[256]
+/* 192 */ (_cffi_opcode_t)(256),
+/* 193 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // char[32][64]
+/* 194 */ (_cffi_opcode_t)(32),
+/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[512]
+/* 196 */ (_cffi_opcode_t)(512),
+/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[64]
+/* 198 */ (_cffi_opcode_t)(64),
+/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[74]
+/* 200 */ (_cffi_opcode_t)(74),
+/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // char[8][64]
+/* 202 */ (_cffi_opcode_t)(8),
+/* 203 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 204 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // float[8]
 /* 206 */ (_cffi_opcode_t)(8),
-/* 207 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
-/* 208 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // int(*)(uint32_t, uint32_t)
-/* 210 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 211 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // int(*)(void)
-/* 212 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 213 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 214 */ _CFFI_OP(_CFFI_OP_ARRAY, 213), // int64_t[10]
-/* 215 */ (_cffi_opcode_t)(10),
-/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 213), // int64_t[8]
-/* 217 */ (_cffi_opcode_t)(8),
-/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
-/* 219 */ (_cffi_opcode_t)(32),
-/* 220 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
-/* 221 */ (_cffi_opcode_t)(64),
-/* 222 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 223 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // uint8_t[16]
-/* 224 */ (_cffi_opcode_t)(16),
-/* 225 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // uint8_t[8]
-/* 226 */ (_cffi_opcode_t)(8),
-/* 227 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 227), // uintptr_t[32]
-/* 229 */ (_cffi_opcode_t)(32),
-/* 230 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[32]
-/* 231 */ (_cffi_opcode_t)(32),
-/* 232 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[64]
-/* 233 */ (_cffi_opcode_t)(64),
-/* 234 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // void(*)(int)
-/* 235 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // void(*)(void)
-/* 236 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // void(*)(webtorch_settings_t const *)
-/* 237 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 238 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 239 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 240 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // webtorch_counters_t *
-/* 241 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_counters_t
-/* 242 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_failure_t *
-/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_failure_t
-/* 244 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 246 */ _CFFI_OP(_CFFI_OP_ARRAY, 245), // webtorch_gap_t[32]
-/* 247 */ (_cffi_opcode_t)(32),
-/* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_header_t *
-/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
-/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
-/* 253 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
-/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_reply_t *
-/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
-/* 256 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_request_t *
-/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
-/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
-/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
-/* 260 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
-/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
-/* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
-/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
-/* 265 */ _CFFI_OP(_CFFI_OP_ARRAY, 264), // webtorch_spec_t[32]
-/* 266 */ (_cffi_opcode_t)(32),
-/* 267 */ _CFFI_OP(_CFFI_OP_ARRAY, 264), // webtorch_spec_t[64]
-/* 268 */ (_cffi_opcode_t)(64),
-/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
-/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_trace_span_t
-/* 272 */ _CFFI_OP(_CFFI_OP_POINTER, 273), // webtorch_trace_t *
-/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_t
-/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_wanted_t
+/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 205), // float[8][8]
+/* 208 */ (_cffi_opcode_t)(8),
+/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
+/* 210 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 211 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // int(*)(uint32_t, uint32_t)
+/* 212 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 213 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // int(*)(void)
+/* 214 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 215 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // int64_t[10]
+/* 217 */ (_cffi_opcode_t)(10),
+/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // int64_t[8]
+/* 219 */ (_cffi_opcode_t)(8),
+/* 220 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
+/* 221 */ (_cffi_opcode_t)(32),
+/* 222 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
+/* 223 */ (_cffi_opcode_t)(64),
+/* 224 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // uint32_t[2]
+/* 225 */ (_cffi_opcode_t)(2),
+/* 226 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 227 */ _CFFI_OP(_CFFI_OP_ARRAY, 226), // uint8_t[16]
+/* 228 */ (_cffi_opcode_t)(16),
+/* 229 */ _CFFI_OP(_CFFI_OP_ARRAY, 226), // uint8_t[8]
+/* 230 */ (_cffi_opcode_t)(8),
+/* 231 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 232 */ _CFFI_OP(_CFFI_OP_ARRAY, 231), // uintptr_t[32]
+/* 233 */ (_cffi_opcode_t)(32),
+/* 234 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[32]
+/* 235 */ (_cffi_opcode_t)(32),
+/* 236 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[64]
+/* 237 */ (_cffi_opcode_t)(64),
+/* 238 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // void(*)(int)
+/* 239 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // void(*)(void)
+/* 240 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // void(*)(webtorch_settings_t const *)
+/* 241 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 242 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 244 */ _CFFI_OP(_CFFI_OP_POINTER, 245), // webtorch_cluster_t const *
+/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
+/* 246 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // webtorch_counters_t *
+/* 247 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
+/* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_failure_t *
+/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
+/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
+/* 252 */ _CFFI_OP(_CFFI_OP_ARRAY, 251), // webtorch_gap_t[32]
+/* 253 */ (_cffi_opcode_t)(32),
+/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_header_t *
+/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
+/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
+/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_params_t
+/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_part_t
+/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_peer_t
+/* 260 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_reply_t *
+/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_reply_t
+/* 262 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_request_t *
+/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_request_t
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_rows_t
+/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_sample_t
+/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_schema_t
+/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_server_t
+/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_settings_t
+/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_span_t
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_spec_t
+/* 271 */ _CFFI_OP(_CFFI_OP_ARRAY, 270), // webtorch_spec_t[32]
+/* 272 */ (_cffi_opcode_t)(32),
+/* 273 */ _CFFI_OP(_CFFI_OP_ARRAY, 270), // webtorch_spec_t[64]
+/* 274 */ (_cffi_opcode_t)(64),
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_str_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_text_t
+/* 277 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_span_t
+/* 278 */ _CFFI_OP(_CFFI_OP_POINTER, 279), // webtorch_trace_t *
+/* 279 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_t
+/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1569,6 +1575,31 @@ static void _cffi_checkfld_typedef_webtorch_block_t(webtorch_block_t *p)
 struct _cffi_align_typedef_webtorch_block_t { char x; webtorch_block_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_cluster_t(webtorch_cluster_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { char const * *tmp = &p->name; (void)tmp; }
+  { char const * *tmp = &p->id; (void)tmp; }
+  { char const * *tmp = &p->coordinator; (void)tmp; }
+  { char const * *tmp = &p->address; (void)tmp; }
+  (void)((p->coordinator_port) | 0);  /* check that 'webtorch_cluster_t.coordinator_port' is an integer */
+  (void)((p->port) | 0);  /* check that 'webtorch_cluster_t.port' is an integer */
+  (void)((p->interval) | 0);  /* check that 'webtorch_cluster_t.interval' is an integer */
+  (void)((p->timeout) | 0);  /* check that 'webtorch_cluster_t.timeout' is an integer */
+  (void)((p->compress) | 0);  /* check that 'webtorch_cluster_t.compress' is an integer */
+  (void)((p->outer) | 0);  /* check that 'webtorch_cluster_t.outer' is an integer */
+  { double *tmp = &p->rate; (void)tmp; }
+  { double *tmp = &p->momentum; (void)tmp; }
+  (void)((p->nsecrets) | 0);  /* check that 'webtorch_cluster_t.nsecrets' is an integer */
+  { uint32_t(*tmp)[2] = &p->secret_len; (void)tmp; }
+  { char const *(*tmp)[2] = &p->secret; (void)tmp; }
+  { char const * *tmp = &p->file; (void)tmp; }
+  (void)((p->line) | 0);  /* check that 'webtorch_cluster_t.line' is an integer */
+}
+struct _cffi_align_typedef_webtorch_cluster_t { char x; webtorch_cluster_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1577,6 +1608,9 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->saved) | 0);  /* check that 'webtorch_counters_t.saved' is an integer */
   (void)((p->seen) | 0);  /* check that 'webtorch_counters_t.seen' is an integer */
   (void)((p->weights) | 0);  /* check that 'webtorch_counters_t.weights' is an integer */
+  (void)((p->others) | 0);  /* check that 'webtorch_counters_t.others' is an integer */
+  (void)((p->applied) | 0);  /* check that 'webtorch_counters_t.applied' is an integer */
+  (void)((p->replaced) | 0);  /* check that 'webtorch_counters_t.replaced' is an integer */
   (void)((p->undo) | 0);  /* check that 'webtorch_counters_t.undo' is an integer */
   (void)((p->frozen) | 0);  /* check that 'webtorch_counters_t.frozen' is an integer */
 }
@@ -1850,6 +1884,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
   (void)((p->watch) | 0);  /* check that 'webtorch_settings_t.watch' is an integer */
+  { webtorch_cluster_t const * *tmp = &p->cluster; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_settings_t { char x; webtorch_settings_t y; };
 
@@ -3908,6 +3943,82 @@ _cffi_f_ngx_webtorch_retire(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_retire _cffi_d_ngx_webtorch_retire
 #endif
 
+static int _cffi_d_ngx_webtorch_rounds_elect(void)
+{
+  return ngx_webtorch_rounds_elect();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rounds_elect(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rounds_elect(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rounds_elect _cffi_d_ngx_webtorch_rounds_elect
+#endif
+
+static int _cffi_d_ngx_webtorch_rounds_last(void)
+{
+  return ngx_webtorch_rounds_last();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rounds_last(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rounds_last(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rounds_last _cffi_d_ngx_webtorch_rounds_last
+#endif
+
+static void _cffi_d_ngx_webtorch_rounds_resign(void)
+{
+  ngx_webtorch_rounds_resign();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rounds_resign(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rounds_resign(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rounds_resign _cffi_d_ngx_webtorch_rounds_resign
+#endif
+
 static void _cffi_d_ngx_webtorch_rows_cancel(webtorch_rows_t * x0)
 {
   ngx_webtorch_rows_cancel(x0);
@@ -4494,6 +4605,33 @@ static int _cffi_const_WEBTORCH_CHOICE_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_COMPRESS_BF16(unsigned long long *o)
+{
+  int n = (WEBTORCH_COMPRESS_BF16) <= 0;
+  *o = (unsigned long long)((WEBTORCH_COMPRESS_BF16) | 0);  /* check that WEBTORCH_COMPRESS_BF16 is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_COMPRESS_INT8(unsigned long long *o)
+{
+  int n = (WEBTORCH_COMPRESS_INT8) <= 0;
+  *o = (unsigned long long)((WEBTORCH_COMPRESS_INT8) | 0);  /* check that WEBTORCH_COMPRESS_INT8 is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_COMPRESS_NONE(unsigned long long *o)
+{
+  int n = (WEBTORCH_COMPRESS_NONE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_COMPRESS_NONE) | 0);  /* check that WEBTORCH_COMPRESS_NONE is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
 {
   int n = (WEBTORCH_COPY_SIZE) <= 0;
@@ -4782,6 +4920,15 @@ static int _cffi_const_WEBTORCH_MAX_PARTS(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_MAX_SECRETS(unsigned long long *o)
+{
+  int n = (WEBTORCH_MAX_SECRETS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_MAX_SECRETS) | 0);  /* check that WEBTORCH_MAX_SECRETS is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_MAX_TENSORS(unsigned long long *o)
 {
   int n = (WEBTORCH_MAX_TENSORS) <= 0;
@@ -4971,6 +5118,24 @@ static int _cffi_const_WEBTORCH_OPTIONS(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_OUTER_AVERAGE(unsigned long long *o)
+{
+  int n = (WEBTORCH_OUTER_AVERAGE) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OUTER_AVERAGE) | 0);  /* check that WEBTORCH_OUTER_AVERAGE is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_OUTER_NESTEROV(unsigned long long *o)
+{
+  int n = (WEBTORCH_OUTER_NESTEROV) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OUTER_NESTEROV) | 0);  /* check that WEBTORCH_OUTER_NESTEROV is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_PATCH(unsigned long long *o)
 {
   int n = (WEBTORCH_PATCH) <= 0;
@@ -5075,6 +5240,15 @@ static int _cffi_const_WEBTORCH_QUOTED(unsigned long long *o)
   int n = (WEBTORCH_QUOTED) <= 0;
   *o = (unsigned long long)((WEBTORCH_QUOTED) | 0);  /* check that WEBTORCH_QUOTED is an integer */
   if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_ROUNDS(unsigned long long *o)
+{
+  int n = (WEBTORCH_ROUNDS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ROUNDS) | 0);  /* check that WEBTORCH_ROUNDS is an integer */
+  if (!_cffi_check_int(*o, n, 4U))
     n |= 2;
   return n;
 }
@@ -5294,6 +5468,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_CHOICE", (void *)_cffi_const_WEBTORCH_CHOICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_CHOICE_LEN", (void *)_cffi_const_WEBTORCH_CHOICE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_COMPRESS_BF16", (void *)_cffi_const_WEBTORCH_COMPRESS_BF16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_COMPRESS_INT8", (void *)_cffi_const_WEBTORCH_COMPRESS_INT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_COMPRESS_NONE", (void *)_cffi_const_WEBTORCH_COMPRESS_NONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5326,6 +5503,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MAX_CAPTURES", (void *)_cffi_const_WEBTORCH_MAX_CAPTURES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_DIMS", (void *)_cffi_const_WEBTORCH_MAX_DIMS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_PARTS", (void *)_cffi_const_WEBTORCH_MAX_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_MAX_SECRETS", (void *)_cffi_const_WEBTORCH_MAX_SECRETS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_TENSORS", (void *)_cffi_const_WEBTORCH_MAX_TENSORS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MAX_VARS", (void *)_cffi_const_WEBTORCH_MAX_VARS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MESSAGE_LEN", (void *)_cffi_const_WEBTORCH_MESSAGE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5347,6 +5525,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONS", (void *)_cffi_const_WEBTORCH_OPTIONS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OUTER_AVERAGE", (void *)_cffi_const_WEBTORCH_OUTER_AVERAGE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OUTER_NESTEROV", (void *)_cffi_const_WEBTORCH_OUTER_NESTEROV, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PATCH", (void *)_cffi_const_WEBTORCH_PATCH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PEER_DOWN", (void *)_cffi_const_WEBTORCH_PEER_DOWN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PEER_EJECTED", (void *)_cffi_const_WEBTORCH_PEER_EJECTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5359,6 +5539,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_POST", (void *)_cffi_const_WEBTORCH_POST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_PUT", (void *)_cffi_const_WEBTORCH_PUT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_QUOTED", (void *)_cffi_const_WEBTORCH_QUOTED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ROUNDS", (void *)_cffi_const_WEBTORCH_ROUNDS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ROWS_CANCELLED", (void *)_cffi_const_WEBTORCH_ROWS_CANCELLED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ROWS_EXIT", (void *)_cffi_const_WEBTORCH_ROWS_EXIT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ROWS_FULL", (void *)_cffi_const_WEBTORCH_ROWS_FULL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5419,21 +5600,24 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 134), (void *)_cffi_d_ngx_webtorch_metrics_open },
   { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_orders_behind },
   { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 211), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 236), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 209), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 208), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 207), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 211), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 210), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 210), (void *)ngx_webtorch_py_run_watched },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 235), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 234), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 213), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 240), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 211), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 210), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 209), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 213), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 212), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 212), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 239), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 238), (void *)ngx_webtorch_py_thread },
   { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 164), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_reply_body },
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_reply_item },
   { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rounds_elect },
+  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rounds_last },
+  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_rounds_resign },
   { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_cancel },
   { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rows_direct },
   { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 122), (void *)_cffi_d_ngx_webtorch_rows_finished },
@@ -5482,13 +5666,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 72) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 232) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 222) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 228) },
+               _CFFI_OP(_CFFI_OP_NOOP, 232) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 13) },
@@ -5497,16 +5681,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+             _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "watch", offsetof(webtorch_batch_t, watch),
              sizeof(((webtorch_batch_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "steps", offsetof(webtorch_batch_t, steps),
              sizeof(((webtorch_batch_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 195) },
+             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "versions", offsetof(webtorch_batch_t, versions),
                 sizeof(((webtorch_batch_t *)0)->versions),
-                _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5521,7 +5705,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 240) },
+                _CFFI_OP(_CFFI_OP_NOOP, 246) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5533,7 +5717,58 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 13) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 240) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 246) },
+  { "name", offsetof(webtorch_cluster_t, name),
+            sizeof(((webtorch_cluster_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "id", offsetof(webtorch_cluster_t, id),
+          sizeof(((webtorch_cluster_t *)0)->id),
+          _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "coordinator", offsetof(webtorch_cluster_t, coordinator),
+                   sizeof(((webtorch_cluster_t *)0)->coordinator),
+                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "address", offsetof(webtorch_cluster_t, address),
+               sizeof(((webtorch_cluster_t *)0)->address),
+               _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "coordinator_port", offsetof(webtorch_cluster_t, coordinator_port),
+                        sizeof(((webtorch_cluster_t *)0)->coordinator_port),
+                        _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "port", offsetof(webtorch_cluster_t, port),
+            sizeof(((webtorch_cluster_t *)0)->port),
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "interval", offsetof(webtorch_cluster_t, interval),
+                sizeof(((webtorch_cluster_t *)0)->interval),
+                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "timeout", offsetof(webtorch_cluster_t, timeout),
+               sizeof(((webtorch_cluster_t *)0)->timeout),
+               _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "compress", offsetof(webtorch_cluster_t, compress),
+                sizeof(((webtorch_cluster_t *)0)->compress),
+                _CFFI_OP(_CFFI_OP_NOOP, 214) },
+  { "outer", offsetof(webtorch_cluster_t, outer),
+             sizeof(((webtorch_cluster_t *)0)->outer),
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+  { "rate", offsetof(webtorch_cluster_t, rate),
+            sizeof(((webtorch_cluster_t *)0)->rate),
+            _CFFI_OP(_CFFI_OP_NOOP, 203) },
+  { "momentum", offsetof(webtorch_cluster_t, momentum),
+                sizeof(((webtorch_cluster_t *)0)->momentum),
+                _CFFI_OP(_CFFI_OP_NOOP, 203) },
+  { "nsecrets", offsetof(webtorch_cluster_t, nsecrets),
+                sizeof(((webtorch_cluster_t *)0)->nsecrets),
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "secret_len", offsetof(webtorch_cluster_t, secret_len),
+                  sizeof(((webtorch_cluster_t *)0)->secret_len),
+                  _CFFI_OP(_CFFI_OP_NOOP, 224) },
+  { "secret", offsetof(webtorch_cluster_t, secret),
+              sizeof(((webtorch_cluster_t *)0)->secret),
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+  { "file", offsetof(webtorch_cluster_t, file),
+            sizeof(((webtorch_cluster_t *)0)->file),
+            _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "line", offsetof(webtorch_cluster_t, line),
+            sizeof(((webtorch_cluster_t *)0)->line),
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
              _CFFI_OP(_CFFI_OP_NOOP, 114) },
@@ -5546,6 +5781,15 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "others", offsetof(webtorch_counters_t, others),
+              sizeof(((webtorch_counters_t *)0)->others),
+              _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "applied", offsetof(webtorch_counters_t, applied),
+               sizeof(((webtorch_counters_t *)0)->applied),
+               _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "replaced", offsetof(webtorch_counters_t, replaced),
+                sizeof(((webtorch_counters_t *)0)->replaced),
+                _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5554,19 +5798,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 269) },
+               _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 269) },
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 269) },
+              _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 248) },
+               _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5590,19 +5834,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 197) },
+                _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 263) },
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 193) },
+               _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5614,13 +5858,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 189) },
+             _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 269) },
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 269) },
+             _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5629,19 +5873,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 242) },
+               _CFFI_OP(_CFFI_OP_NOOP, 248) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 256) },
+               _CFFI_OP(_CFFI_OP_NOOP, 262) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 254) },
+             _CFFI_OP(_CFFI_OP_NOOP, 260) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
               _CFFI_OP(_CFFI_OP_NOOP, 114) },
@@ -5653,7 +5897,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 165) },
   { "trace", offsetof(webtorch_job_t, trace),
              sizeof(((webtorch_job_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 272) },
+             _CFFI_OP(_CFFI_OP_NOOP, 278) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5662,49 +5906,49 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 202) },
+            _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 202) },
+                _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 202) },
+            _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 203) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 203) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 203) },
+              _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 205) },
+               _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 263) },
+            _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 263) },
+                _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 263) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 263) },
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 263) },
+            _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 212) },
+               _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
-             _CFFI_OP(_CFFI_OP_NOOP, 212) },
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "backup", offsetof(webtorch_peer_t, backup),
               sizeof(((webtorch_peer_t *)0)->backup),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5713,7 +5957,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+             _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
              _CFFI_OP(_CFFI_OP_NOOP, 114) },
@@ -5722,28 +5966,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 269) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 269) },
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 248) },
+               _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 264) },
+              _CFFI_OP(_CFFI_OP_NOOP, 270) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 269) },
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 269) },
+                _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5809,10 +6053,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 230) },
+              _CFFI_OP(_CFFI_OP_NOOP, 234) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 218) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 13) },
@@ -5821,13 +6065,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 216) },
+             _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 13) },
@@ -5836,10 +6080,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 14) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 218) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 218) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 14) },
@@ -5848,28 +6092,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 212) },
+               _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 202) },
+               _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 202) },
+                _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 203) },
+                _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 212) },
+            _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 212) },
+               _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 212) },
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 212) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5884,10 +6128,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 267) },
+              _CFFI_OP(_CFFI_OP_NOOP, 273) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 265) },
+               _CFFI_OP(_CFFI_OP_NOOP, 271) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5902,7 +6146,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 199) },
+            _CFFI_OP(_CFFI_OP_NOOP, 201) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5914,13 +6158,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 191) },
+            _CFFI_OP(_CFFI_OP_NOOP, 193) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 187) },
+                _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5929,19 +6173,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 246) },
+            _CFFI_OP(_CFFI_OP_NOOP, 252) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 189) },
+             _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "device", offsetof(webtorch_schema_t, device),
               sizeof(((webtorch_schema_t *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+              _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "slow", offsetof(webtorch_schema_t, slow),
             sizeof(((webtorch_schema_t *)0)->slow),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5956,19 +6200,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 202) },
+               _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 202) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+             _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 203) },
+                _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 212) },
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -5980,16 +6224,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                    _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 212) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "slow_signal", offsetof(webtorch_settings_t, slow_signal),
                    sizeof(((webtorch_settings_t *)0)->slow_signal),
-                   _CFFI_OP(_CFFI_OP_NOOP, 212) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 212) },
+               _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6005,6 +6249,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "watch", offsetof(webtorch_settings_t, watch),
              sizeof(((webtorch_settings_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "cluster", offsetof(webtorch_settings_t, cluster),
+               sizeof(((webtorch_settings_t *)0)->cluster),
+               _CFFI_OP(_CFFI_OP_NOOP, 244) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
           _CFFI_OP(_CFFI_OP_NOOP, 114) },
@@ -6013,22 +6260,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 212) },
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 195) },
+            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 212) },
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 212) },
+            _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 216) },
+             _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 213) },
+                _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 13) },
@@ -6043,7 +6290,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 114) },
   { "trace", offsetof(webtorch_trace_span_t, trace),
              sizeof(((webtorch_trace_span_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 273) },
+             _CFFI_OP(_CFFI_OP_NOOP, 279) },
   { "begun", offsetof(webtorch_trace_span_t, begun),
              sizeof(((webtorch_trace_span_t *)0)->begun),
              _CFFI_OP(_CFFI_OP_NOOP, 114) },
@@ -6055,10 +6302,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "trace", offsetof(webtorch_trace_t, trace),
              sizeof(((webtorch_trace_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 223) },
+             _CFFI_OP(_CFFI_OP_NOOP, 227) },
   { "span", offsetof(webtorch_trace_t, span),
             sizeof(((webtorch_trace_t *)0)->span),
-            _CFFI_OP(_CFFI_OP_NOOP, 225) },
+            _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "sampled", offsetof(webtorch_trace_t, sampled),
                sizeof(((webtorch_trace_t *)0)->sampled),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6086,84 +6333,87 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 238, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 242, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
-  { "$webtorch_block_t", 239, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 243, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
-  { "$webtorch_counters_t", 241, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 27, 6 },
-  { "$webtorch_failure_t", 243, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 33, 5 },
-  { "$webtorch_form_t", 244, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 38, 12 },
-  { "$webtorch_gap_t", 245, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 50, 4 },
-  { "$webtorch_header_t", 249, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 54, 2 },
-  { "$webtorch_job_t", 250, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 56, 11 },
-  { "$webtorch_params_t", 251, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 67, 9 },
-  { "$webtorch_part_t", 252, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 76, 6 },
-  { "$webtorch_peer_t", 253, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 82, 7 },
-  { "$webtorch_reply_t", 255, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 89, 9 },
-  { "$webtorch_request_t", 257, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 98, 15 },
-  { "$webtorch_rows_t", 258, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 113, 17 },
-  { "$webtorch_sample_t", 259, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 130, 5 },
-  { "$webtorch_schema_t", 260, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 135, 29 },
-  { "$webtorch_server_t", 261, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 164, 7 },
-  { "$webtorch_settings_t", 262, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 171, 13 },
-  { "$webtorch_span_t", 263, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 184, 3 },
-  { "$webtorch_spec_t", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 187, 5 },
-  { "$webtorch_str_t", 269, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 192, 2 },
-  { "$webtorch_text_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 194, 2 },
-  { "$webtorch_trace_span_t", 271, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 196, 4 },
-  { "$webtorch_trace_t", 273, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 200, 4 },
-  { "$webtorch_wanted_t", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 204, 6 },
+  { "$webtorch_cluster_t", 245, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
+  { "$webtorch_counters_t", 247, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
+  { "$webtorch_failure_t", 249, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
+  { "$webtorch_form_t", 250, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
+  { "$webtorch_gap_t", 251, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
+  { "$webtorch_header_t", 255, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
+  { "$webtorch_job_t", 256, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
+  { "$webtorch_params_t", 257, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 87, 9 },
+  { "$webtorch_part_t", 258, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 96, 6 },
+  { "$webtorch_peer_t", 259, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 102, 7 },
+  { "$webtorch_reply_t", 261, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 109, 9 },
+  { "$webtorch_request_t", 263, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 118, 15 },
+  { "$webtorch_rows_t", 264, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 133, 17 },
+  { "$webtorch_sample_t", 265, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 150, 5 },
+  { "$webtorch_schema_t", 266, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 155, 29 },
+  { "$webtorch_server_t", 267, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 184, 7 },
+  { "$webtorch_settings_t", 268, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 14 },
+  { "$webtorch_span_t", 269, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 205, 3 },
+  { "$webtorch_spec_t", 270, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 208, 5 },
+  { "$webtorch_str_t", 275, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 213, 2 },
+  { "$webtorch_text_t", 276, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 215, 2 },
+  { "$webtorch_trace_span_t", 277, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 217, 4 },
+  { "$webtorch_trace_t", 279, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 221, 4 },
+  { "$webtorch_wanted_t", 280, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 225, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 238 },
-  { "webtorch_block_t", 239 },
-  { "webtorch_counters_t", 241 },
-  { "webtorch_failure_t", 243 },
-  { "webtorch_form_t", 244 },
-  { "webtorch_gap_t", 245 },
-  { "webtorch_header_t", 249 },
-  { "webtorch_job_t", 250 },
-  { "webtorch_params_t", 251 },
-  { "webtorch_part_t", 252 },
-  { "webtorch_peer_t", 253 },
-  { "webtorch_reply_t", 255 },
-  { "webtorch_request_t", 257 },
-  { "webtorch_rows_t", 258 },
-  { "webtorch_sample_t", 259 },
-  { "webtorch_schema_t", 260 },
-  { "webtorch_server_t", 261 },
-  { "webtorch_settings_t", 262 },
-  { "webtorch_span_t", 263 },
-  { "webtorch_spec_t", 264 },
-  { "webtorch_str_t", 269 },
-  { "webtorch_text_t", 270 },
-  { "webtorch_trace_span_t", 271 },
-  { "webtorch_trace_t", 273 },
-  { "webtorch_wanted_t", 274 },
+  { "webtorch_batch_t", 242 },
+  { "webtorch_block_t", 243 },
+  { "webtorch_cluster_t", 245 },
+  { "webtorch_counters_t", 247 },
+  { "webtorch_failure_t", 249 },
+  { "webtorch_form_t", 250 },
+  { "webtorch_gap_t", 251 },
+  { "webtorch_header_t", 255 },
+  { "webtorch_job_t", 256 },
+  { "webtorch_params_t", 257 },
+  { "webtorch_part_t", 258 },
+  { "webtorch_peer_t", 259 },
+  { "webtorch_reply_t", 261 },
+  { "webtorch_request_t", 263 },
+  { "webtorch_rows_t", 264 },
+  { "webtorch_sample_t", 265 },
+  { "webtorch_schema_t", 266 },
+  { "webtorch_server_t", 267 },
+  { "webtorch_settings_t", 268 },
+  { "webtorch_span_t", 269 },
+  { "webtorch_spec_t", 270 },
+  { "webtorch_str_t", 275 },
+  { "webtorch_text_t", 276 },
+  { "webtorch_trace_span_t", 277 },
+  { "webtorch_trace_t", 279 },
+  { "webtorch_wanted_t", 280 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -6173,12 +6423,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  163,  /* num_globals */
-  25,  /* num_struct_unions */
+  173,  /* num_globals */
+  26,  /* num_struct_unions */
   0,  /* num_enums */
-  25,  /* num_typenames */
+  26,  /* num_typenames */
   NULL,  /* no includes */
-  275,  /* num_types */
+  281,  /* num_types */
   1,  /* flags */
 };
 

@@ -64,6 +64,8 @@ typedef struct {
     ngx_path_t             *checkpoint;   /* directory; NULL: none */
     ngx_msec_t              interval;     /* between checkpoints */
     ngx_uint_t              keep;         /* files of a model */
+
+    webtorch_cluster_t     *cluster;      /* NULL: the host is alone */
 } ngx_webtorch_conf_t;
 
 

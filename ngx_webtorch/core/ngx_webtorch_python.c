@@ -135,6 +135,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.interval = conf->interval;
     settings.keep = (uint32_t) conf->keep;
     settings.watch = conf->watch;
+    settings.cluster = conf->cluster;
 
     ngx_webtorch_py_init(&settings);
 }

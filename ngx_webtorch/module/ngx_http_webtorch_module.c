@@ -6,6 +6,7 @@
 
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_abort.h"
+#include "ngx_http_webtorch_cluster_conf.h"
 #include "ngx_http_webtorch_cors.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_health.h"
@@ -80,6 +81,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
     { ngx_string("webtorch_checkpoint"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
       ngx_http_webtorch_conf_checkpoint,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_cluster"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_http_webtorch_conf_cluster,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },

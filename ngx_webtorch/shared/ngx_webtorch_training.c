@@ -137,6 +137,7 @@ ngx_webtorch_block_snapshot(uint32_t id, uint32_t optimizer)
     ngx_webtorch_training_copy(block);
 
     block->undo_steps = block->counters.steps;
+    block->undo_applied = block->counters.applied;
 
     ngx_memory_barrier();
     block->counters.undo = 1;
@@ -226,6 +227,7 @@ ngx_webtorch_training_undo(ngx_webtorch_block_t *block)
     ngx_webtorch_training_copy_back(block);
 
     block->counters.steps = block->undo_steps;
+    block->counters.applied = block->undo_applied;
 
     ngx_memory_barrier();
     ngx_webtorch_training_drop(block);
@@ -286,4 +288,19 @@ void
 ngx_webtorch_saver_resign(void)
 {
     (void) pthread_mutex_unlock(&ngx_webtorch_zone.shared->saver);
+}
+
+
+int
+ngx_webtorch_rounds_elect(void)
+{
+    return ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->rounds)
+           != NGX_BUSY;
+}
+
+
+void
+ngx_webtorch_rounds_resign(void)
+{
+    (void) pthread_mutex_unlock(&ngx_webtorch_zone.shared->rounds);
 }

@@ -320,3 +320,32 @@ ngx_webtorch_orders_behind(uint64_t number)
 
     return n;
 }
+
+
+int
+ngx_webtorch_rounds_last(void)
+{
+    int                   last;
+    ngx_uint_t            i;
+    ngx_webtorch_slot_t  *slot;
+
+    last = 1;
+
+    ngx_webtorch_zone_lock();
+
+    if (ngx_webtorch_worker_slot) {
+        ngx_webtorch_worker_slot->trained = 1;
+    }
+
+    for (i = 0; i < NGX_WEBTORCH_MAX_WORKERS; i++) {
+        slot = &ngx_webtorch_zone.shared->slots[i];
+
+        if (slot->pid && !slot->trained && ngx_webtorch_worker_alive(slot)) {
+            last = 0;
+        }
+    }
+
+    ngx_webtorch_zone_unlock();
+
+    return last;
+}

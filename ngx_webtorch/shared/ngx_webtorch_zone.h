@@ -62,6 +62,7 @@ typedef struct {
     pthread_mutex_t         alive;        /* locked while the worker runs */
     ngx_pid_t               pid;          /* 0: the slot is free */
     uint32_t                ready;        /* the worker is in its event loop */
+    uint32_t                trained;      /* it has made its last step */
     uint64_t                generation;   /* of its configuration */
     uint64_t                serial;       /* identifies the worker, not 0 */
     uint64_t                orders;       /* the last order of an operator that
@@ -111,7 +112,8 @@ typedef struct {
     uint64_t                layout_len;
     uint64_t                size;         /* bytes of the data */
     webtorch_counters_t     counters;
-    uint64_t                undo_steps;   /* steps when it was copied */
+    uint64_t                undo_steps;   /* counters when it was copied */
+    uint64_t                undo_applied;
     uint64_t                users[NGX_WEBTORCH_MAX_WORKERS / 64];
     char                    name[WEBTORCH_MODEL_LEN];
 } ngx_webtorch_block_t;
@@ -129,6 +131,8 @@ typedef struct {
     pthread_mutex_t         mutex;        /* protects slots and blocks */
     pthread_mutex_t         training;
     pthread_mutex_t         saver;
+    pthread_mutex_t         rounds;       /* held by the worker that does those
+                                             with other hosts */
     pthread_mutex_t         leaving;
     pthread_mutex_t         streams;      /* protects who has which record, and
                                              blocks of records; with it the

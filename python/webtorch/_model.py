@@ -25,6 +25,7 @@ from webtorch._device import devices
 from webtorch._eval_copy import EvalCopy, copy_module
 from webtorch._graphs import check_sizes
 from webtorch._members import EVALUATION, TRAINING, Members
+from webtorch._model_cluster import ModelCluster, describe_cluster
 from webtorch._placement import Evaluation, Place, PlacedEvaluation, PlacedTraining
 from webtorch._training import progress, training
 from webtorch._versions import DEFAULT, VersionError, chosen
@@ -159,6 +160,8 @@ class Model:
         device: Where it runs: "cpu", "cuda", "cuda:1" and so on, or "auto", which is "cuda" if
             there is one. By default it runs where the function does that calls it. Its tensors on
             the CPU are the ones that are trained, shared and saved.
+        cluster: Whether it is one model over all hosts of `webtorch_cluster`, by default True. With
+            False each host trains its own. One without an optimizer is never one over hosts.
         graphs: Numbers of rows for which evaluation on a device is recorded as a graph, for example
             `[1, 8, 64]`, by default none. Rows are padded to the next number, so each row of the
             output must depend on that row of the input alone.
@@ -194,6 +197,7 @@ class Model:
         version: str = DEFAULT,
         device: str = "",
         graphs: Sequence[int] = (),
+        cluster: bool = True,
         compile: bool = False,
     ) -> None:
         _versions.check(version)
@@ -202,7 +206,7 @@ class Model:
         code = Path(sys._getframe(1).f_code.co_filename)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
         place = Place(devices.check(device)) if device else None
-        maker = _Maker(optimizer, lock, code, place, check_sizes(graphs), compile)
+        maker = _Maker(optimizer, lock, code, place, check_sizes(graphs), cluster, compile)
         self._begin(name, version, module, maker, identity)
 
     def _begin(
@@ -236,7 +240,7 @@ class Model:
         self._counts = Counts(key)
         self._evaluation: Evaluation | PlacedEvaluation = self.evaluate(module)
         self.state = _state.create_state(
-            key, module, own, maker.lock, maker.code, identity, has_files
+            key, module, own, maker.lock, maker.code, identity, has_files, maker.cluster
         )
         if previous and isinstance(self.state, _state.LocalState):
             self.state.steps = previous.state.steps
@@ -285,10 +289,13 @@ class Model:
             return copy_module(self._module)
 
     @property
-    def revision(self) -> tuple[int, object]:
+    def revision(self) -> tuple[object, object]:
         """Its steps and the memory of its tensors: one of them changes if another process steps."""
         state = self.state
-        return state.steps, state.blocks if isinstance(state, SharedState) else None
+        if isinstance(state, SharedState):
+            steps, applied, blocks = state.revision
+            return (steps, applied), blocks
+        return state.steps, None
 
     def add_version(self, version: str) -> "Model":
         """Return a new version of this model, whose weights are in the zone or in its files.
@@ -339,9 +346,18 @@ class Model:
 
     @property
     def steps(self) -> int:
-        """The number of optimizer steps made, in all workers that share the model."""
+        """The number of optimizer steps made, in all workers that share the model.
+
+        In a cluster those of all hosts, as far as this one knows them.
+        """
         steps: int = chosen(self).state.steps
         return steps
+
+    @property
+    def cluster(self) -> ModelCluster | None:
+        """What this host knows of the others that train the model; None: there are none."""
+        state = chosen(self).state
+        return describe_cluster(state) if isinstance(state, SharedState) else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
@@ -444,6 +460,7 @@ class _Maker:
     code: Path
     place: Place | None = None
     graphs: Sequence[int] = ()
+    cluster: bool = True
     compile: bool = False
 
 

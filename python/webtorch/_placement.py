@@ -45,7 +45,7 @@ class Placed(Protocol):
         """Return what calls a network in evaluation mode."""
 
     @property
-    def revision(self) -> tuple[int, object]:
+    def revision(self) -> tuple[object, object]:
         """Its steps and the memory of its tensors: one of them changes if another process steps."""
 
 

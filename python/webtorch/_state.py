@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from webtorch._step import Step
 from webtorch._versions import VersionError
 from webtorch._zone.interfaces import Contents, Loaded, Source, Zone
+from webtorch._zone.rounds_store import RoundsKind
 from webtorch._zone.shared_state import SharedState, is_sharable
 
 log = logging.getLogger("webtorch")
@@ -107,6 +108,12 @@ zone: Zone | None = None
 source: Source | None = None
 """The checkpoints; None if the configuration has none."""
 
+rounds: RoundsKind | None = None
+"""How models take part in rounds with other hosts; None if the configuration has no cluster."""
+
+rounds_problem = ""
+"""Why rounds cannot be done, if a package is missing."""
+
 checks = False
 """Whether this process checks handlers: no other one has its models."""
 
@@ -123,6 +130,7 @@ def create_state(
     code: Path,
     weights: int = 0,
     has_files: bool = False,
+    cluster: bool = False,
 ) -> State:
     """Place a model's tensors where the configuration says, and return their state.
 
@@ -134,6 +142,7 @@ def create_state(
         code: The file that makes the model; checkpoints name its version.
         weights: Identifies the file that the module's weights are of; 0 if they are of none.
         has_files: Whether it is a version whose weights are in its files, not in the module.
+        cluster: Whether other hosts train it, too, if the configuration has a cluster.
 
     Raises:
         MemoryError: The zone has no room for them.
@@ -150,7 +159,10 @@ def create_state(
             )
         return LocalState(optimizer)
     files = OnlyFiles(source) if has_files else source
-    state = SharedState(zone, name, module, optimizer, strict, code, files, weights)
+    kind = rounds if cluster and optimizer else None
+    if kind and rounds_problem:
+        raise ValueError(rounds_problem)
+    state = SharedState(zone, name, module, optimizer, strict, code, files, weights, kind)
     if state.is_of_other_weights and announces:
         log.warning(
             'model "%s" keeps what it has learned in the zone, %d steps, although the file that '

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from webtorch._cluster import flat
-from webtorch._cluster.interfaces import GroupError, Outer, Settings
+from webtorch._cluster.interfaces import GroupError, Outer, Settings, View
 from webtorch._cluster.lineage import first
 from webtorch._cluster.rounds import Round, Rounds, digest
 from webtorch._cluster.store import SNAPSHOT, State
@@ -34,6 +34,7 @@ class Memory:
         rest: bool = False,
     ) -> None:
         order = sorted(weights, key=lambda key: -weights[key].itemsize)
+        self.name = "m"
         self.weights = {key: weights[key] for key in order}
         self.steps = steps
         self.happen = happen
@@ -49,13 +50,12 @@ class Memory:
         self._has_momentum = momentum
         self._regions = [torch.zeros(self._size + extra, dtype=torch.uint8) for _ in range(3)]
         self.rest = torch.zeros(floats) if rest else None
+        self.optimizer = torch.zeros(3, dtype=torch.uint8)
         self._replaced = 0
-        self._writes = 0
         self._applied = 0
         self.others = 0
-        for region in (0, SNAPSHOT):
-            for key, tensor in self.tensors(region).items():
-                tensor.copy_(weights[key])
+        for key, tensor in self.tensors(0).items():
+            tensor.copy_(weights[key])
         anchor = first(digest(self, 0), steps)
         self._text = json.dumps(State(name, anchor, mark=steps).write())
 
@@ -66,7 +66,6 @@ class Memory:
     def write(self, state: State) -> None:
         self.happen("write")
         self._text = json.dumps(state.write())
-        self._writes += 1
         self.happen("written")
 
     def tensors(self, region: int) -> dict[str, Tensor]:
@@ -87,6 +86,16 @@ class Memory:
             return None
         return self._regions[slot][self._size :].view(torch.float32)
 
+    @property
+    def optimizer_key(self) -> str:
+        return "adam"
+
+    def optimizer_state(self) -> Tensor:
+        return self.optimizer
+
+    def take_optimizer_state(self, data: Tensor) -> None:
+        self.optimizer.copy_(data)
+
     def made(self) -> int:
         return self.steps
 
@@ -98,7 +107,12 @@ class Memory:
 
     def take_snapshot(self) -> int:
         self.happen("snapshot")
-        for key, tensor in self.tensors(SNAPSHOT).items():
+        flat.subtract(self.tensors(SNAPSHOT), self.weights, self.tensors(self.state.slot))
+        return self.steps
+
+    def take_weights(self, slot: int) -> int:
+        self.happen("weights")
+        for key, tensor in self.tensors(slot).items():
             tensor.copy_(self.weights[key])
         return self.steps
 
@@ -106,16 +120,18 @@ class Memory:
         state = self.state
         assert state.applying
         self.happen("apply")
-        if self._applied == self._writes:
+        if self._applied == state.applying.number:
             return self.steps
         anchor = self.tensors(state.slot)
         for key, tensor in self.weights.items():
             if state.applying.reference == "none":
                 tensor.copy_(anchor[key])
             else:
-                region = SNAPSHOT if state.applying.reference == "snapshot" else 1 - state.slot
-                flat.follow(tensor, anchor[key], self.tensors(region)[key])
-        self._applied = self._writes
+                change = None
+                if state.applying.reference == "snapshot":
+                    change = self.tensors(SNAPSHOT)[key]
+                flat.follow(tensor, anchor[key], self.tensors(1 - state.slot)[key], change)
+        self._applied = state.applying.number
         made = self.steps
         self.happen("applied")
         return made
@@ -221,9 +237,13 @@ class ThreadGroup:
         self.rank = rank
         self.generation = generation
         self.sent = self.received = 0
-        self.speeds: dict[str, float] = {}
+        self.waits: dict[str, float] = {}
+        self.key = ""
         self.exchanges = 0
         self.states: dict[int, int] = {}
+
+    def fits(self, view: View) -> bool:
+        return view.ids == self.ids
 
     def _exchange(self, value: Any) -> list[Any]:
         self.exchanges += 1

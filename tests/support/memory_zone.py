@@ -14,7 +14,9 @@ class Block:
     def __init__(self, size: int) -> None:
         self.fresh = True
         self.memory = torch.zeros(size, dtype=torch.uint8)
-        self.counters = SimpleNamespace(steps=0, saved=0, seen=0, weights=0, frozen=0)
+        self.counters = SimpleNamespace(
+            steps=0, saved=0, seen=0, weights=0, frozen=0, others=0, applied=0, replaced=0
+        )
         self.previous = None
         self.detached = 0
         self.hidden = False
@@ -47,14 +49,15 @@ class Block:
     def snapshot(self, optimizer: "Block | None") -> None:
         """Take copies."""
         blocks = [self, optimizer] if optimizer else [self]
-        self._copy = [(block.memory, block.memory.clone()) for block in blocks], self.counters.steps
+        copies = [(block.memory, block.memory.clone()) for block in blocks]
+        self._copy = copies, self.counters.steps, self.counters.applied
 
     def commit(self) -> None:
         """Drop the copies."""
 
     def restore(self) -> None:
         """Restore the copies."""
-        copies, self.counters.steps = self._copy
+        copies, self.counters.steps, self.counters.applied = self._copy
         for memory, copy in copies:
             memory.copy_(copy)
 

@@ -56,12 +56,27 @@ def test_imports_of_zone():
         if name.startswith("webtorch._zone."):
             outside |= {u for u in used if u.startswith("webtorch") and "._zone" not in u}
     # the package itself for its version, counts for checkpoints that are written
-    assert outside == {"webtorch", "webtorch._counts", "webtorch._native", "webtorch._step"}
+    rounds = {f"webtorch._cluster.{name}" for name in ("flat", "lineage", "rounds", "store")}
+    assert outside == {
+        *rounds,
+        "webtorch",
+        "webtorch._counts",
+        "webtorch._native",
+        "webtorch._step",
+    }
 
 
 def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
-    modules = ("bridge", "cells", "coroutines", "device_runner", "draining", "failures")
+    modules = (
+        "bridge",
+        "cells",
+        "cluster_settings",
+        "coroutines",
+        "device_runner",
+        "draining",
+        "failures",
+    )
     modules += ("generator_runner", "life_runner", "loading", "log", "open_runner", "peers")
     modules += ("policies", "posting", "replies", "request_runner", "requests", "spans")
     modules += ("tensor_runner", "traces", "versions", "watching")

@@ -8,7 +8,12 @@ from torch import Tensor
 PIECE = 1 << 20
 """Elements that are worked on at a time, so that copies in other dtypes stay small."""
 
-_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+_SIGNED = {
+    torch.bool: torch.int8,
+    torch.uint16: torch.int16,
+    torch.uint32: torch.int32,
+    torch.uint64: torch.int64,
+}
 
 Tensors = Mapping[str, Tensor]
 
@@ -71,6 +76,34 @@ def add(tensors: Tensors, change: Tensor) -> None:
             part.copy_(part.double() + each.double())
 
 
+def subtract(into: Tensors, tensors: Tensors, base: Tensors) -> None:
+    """Write `tensors - base` into tensors of the same dtypes; of booleans -1, 0 or 1 as int8."""
+    for _, (part, one, other) in pieces(into, tensors, base, keys=tensors):
+        if part.dtype in (torch.float32, torch.float64):
+            torch.sub(one, other, out=part)
+        elif part.is_floating_point():
+            part.copy_(one.float() - other.float())
+        else:
+            torch.sub(signed(one), signed(other), out=signed(part))
+
+
+def vector(change: Tensors) -> Tensor:
+    """Return what `subtract` has written of those that are averaged, float32 `[floats]`."""
+    return _joined(change, floating(change), torch.float32)
+
+
+def integer_vector(change: Tensors) -> Tensor:
+    """Return what `subtract` has written of those that are added, int64 `[integers]`."""
+    return _joined(change, integer(change), torch.int64)
+
+
+def _joined(tensors: Tensors, keys: list[str], dtype: torch.dtype) -> Tensor:
+    result = torch.empty(count(tensors, keys), dtype=dtype)
+    for place, (part,) in pieces(tensors, keys=keys):
+        result[place : place + part.numel()].copy_(signed(part))
+    return result
+
+
 def integer_difference(tensors: Tensors, base: Tensors) -> Tensor:
     """Return `tensors - base` of those that are added, int64 `[integers]`."""
     keys = integer(tensors)
@@ -90,25 +123,42 @@ def add_integers(tensors: Tensors, change: Tensor) -> None:
             signed(part).copy_(result)
 
 
-def follow(weights: Tensor, anchor: Tensor, reference: Tensor) -> None:
-    """Add `anchor - reference` to weights in place, all of one dtype and shape.
+def follow(weights: Tensor, anchor: Tensor, before: Tensor, change: Tensor | None = None) -> None:
+    """Let weights follow an anchor, in place; all are of one dtype and shape.
 
     Integers wrap around. A boolean is that of the anchor, unless it was changed meanwhile.
+
+    Args:
+        weights: They were `before + change` and what was trained meanwhile.
+        anchor: What they become, but for what was trained meanwhile.
+        before: The anchor before.
+        change: What `subtract` has written, which the anchor contains; None: it contains none.
+
     """
     if weights.dtype is torch.bool:
-        weights.copy_(torch.where(weights == reference, anchor, weights))
-    elif not weights.is_floating_point():
-        signed(weights).add_(signed(anchor) - signed(reference))
-    elif weights.dtype in (torch.float32, torch.float64):
-        weights.add_(anchor - reference)
-    else:
-        weights.copy_(weights.float() + (anchor.float() - reference.float()))
+        known = before if change is None else signed(before) + signed(change) > 0
+        weights.copy_(torch.where(weights == known, anchor, weights))
+        return
+    sources = [weights, anchor, before, *([] if change is None else [change])]
+    if weights.dtype in (torch.float16, torch.bfloat16) or weights.itemsize == 1:
+        sources = [_wide_enough(each) for each in sources]
+    now, after, known, *changes = (signed(each) for each in sources)
+    for each in changes:
+        known = known + each
+    # sums are rounded: what was not trained is the anchor, bit for bit
+    now = torch.where(now == known, after, now + (after - known))
+    signed(weights).copy_(now)
 
 
 def signed(tensor: Tensor) -> Tensor:
     """Return integers as those of a dtype that has arithmetic, of the same bits."""
     dtype = _SIGNED.get(tensor.dtype)
     return tensor.view(dtype) if dtype else tensor
+
+
+def _wide_enough(tensor: Tensor) -> Tensor:
+    """Return elements of a dtype without arithmetic as those of another one."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _wide(tensor: Tensor) -> Tensor:

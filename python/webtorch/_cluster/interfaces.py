@@ -254,4 +254,4 @@ class Group(Protocol):
         """Return bytes that the host of a rank sends."""
 
     def close(self) -> None:
-        """Close its connections. It may be called more than once, and at any time."""
+        """Close its connections: others get an error at once. It may be called more than once."""

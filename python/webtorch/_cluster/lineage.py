@@ -18,7 +18,7 @@ from webtorch._cluster.interfaces import ClusterError
 MAX_ANCESTORS = 64
 """Ancestors that an anchor names."""
 
-MAX_SHARES = 256
+MAX_SHARES = 128
 """Hosts that an anchor names, those of hosts that were started anew among them."""
 
 MAX_STEPS = 2**63

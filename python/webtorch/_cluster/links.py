@@ -4,7 +4,6 @@ Nothing here is of `torch.distributed`'s global state: a group has a store, a de
 group of its own, and leaves none behind.
 """
 
-import contextlib
 import hashlib
 import os
 import socket
@@ -86,7 +85,8 @@ class Links:
         self.received = 0
         self._timeout = timedelta(seconds=settings.timeout)
         self._about = (view.generation, view.digest)
-        self._held: list[tuple[Any, Any]] = []
+        self._held: list[tuple[int, Any]] = []
+        self._receipts: set[Receipt] = set()
         self._group: Any = None
         store: Store | None = None
         if len(self.ids) > 1:
@@ -113,7 +113,9 @@ class Links:
             work = self._open_group().recv([buffer], source, tag)
         except RuntimeError as error:
             raise self._error(error, source) from None
-        return Receipt(self, source, buffer, work)
+        receipt = Receipt(self, source, buffer, work)
+        self._receipts.add(receipt)
+        return receipt
 
     def send(self, to: int, data: Tensor, tag: int) -> None:
         """Begin to send uint8 `[n]`; `flush` waits for it."""
@@ -137,13 +139,22 @@ class Links:
         except RuntimeError as error:
             raise self._error(error, rank) from None
 
+    def finish(self, receipt: "Receipt", work: Any) -> None:
+        """Wait for a message that was being received."""
+        self.wait(work, receipt.source)
+        self._receipts.discard(receipt)
+
     def close(self) -> None:
-        """Close all connections; a thread that waits for one gets an error."""
-        group, self._group = self._group, None
-        if group is not None:
-            with contextlib.suppress(RuntimeError):
-                group.abort()
+        """Close all connections.
+
+        Gloo's live as long as anything that was begun with them, so that is dropped here: others
+        would else wait for this host until their timeout.
+        """
+        self._group = None
         self._held.clear()
+        for receipt in self._receipts:
+            receipt.drop()
+        self._receipts.clear()
 
     def _open_group(self) -> Any:
         if self._group is None:
@@ -192,19 +203,25 @@ class Links:
 
 
 class Receipt:
-    """A message that is being received."""
+    """A message that is being received from the host of a rank."""
 
     def __init__(self, links: Links, source: int, buffer: Tensor, work: Any) -> None:
+        self.source = source
         self._links = links
-        self._source = source
         self._buffer = buffer
         self._work = work
 
     def wait(self) -> Tensor:
         """Return uint8 `[size]`, of which a shorter message fills a part."""
-        self._links.wait(self._work, self._source)
+        if self._work is None:
+            raise GroupError("the group is closed")
+        self._links.finish(self, self._work)
         self._links.received += len(self._buffer)
         return self._buffer
+
+    def drop(self) -> None:
+        """Forget the message, which holds gloo's connections."""
+        self._work = None
 
 
 def seal(channel: Channel, data: Tensor, number: int) -> Tensor:

@@ -19,17 +19,24 @@ import torch
 from torch import Tensor
 
 from webtorch._cluster import flat
-from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings
+from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings, View
 from webtorch._cluster.lineage import Anchor, Merge, Standing, resolve
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
+from webtorch._cluster.teams import (
+    Status,
+    Team,
+    as_object,
+    first_difference,
+    gather,
+    has_prepared,
+    most_common,
+    parse_object,
+)
 
 log = logging.getLogger("webtorch")
 
-DIGEST_PIECE = 1 << 20
-"""Bytes that a digest takes at a time; the GIL is not held meanwhile."""
-
-PIECE = 60 << 10
-"""Bytes of a message in one exchange."""
+COPY_PIECE = 1 << 20
+"""Bytes that are summed up or copied at a time, so that other threads get the GIL."""
 
 MAX_LAYOUT = 1 << 18
 """Bytes of a layout that is sent to others, so that the first difference is named."""
@@ -51,63 +58,6 @@ class Round:
     """Steps of this host that are not contributed, as their weights are not finite or replaced."""
 
 
-@dataclass(frozen=True)
-class Status:
-    """What a host says of a model when a round begins."""
-
-    layout: str
-    floats: int
-    integers: int
-    host: str
-    anchor: str
-    prepared: str
-    number: int
-    steps: int
-    told: str
-    """Identifies the layouts that the host has compared with its own."""
-
-    @classmethod
-    def read(cls, found: Any) -> "Status":
-        """Read one from a message.
-
-        Raises:
-            ClusterError: It is malformed.
-
-        """
-        try:
-            types = {each.name: each.type for each in dataclasses.fields(cls)}
-            values = {key: found[key] for key in types}
-        except (TypeError, KeyError) as error:
-            raise ClusterError(f"a status is malformed: {error!r}") from error
-        for key, value in values.items():
-            if type(value) is not types[key] or (types[key] is int and value < 0):
-                raise ClusterError(f'"{key}" of a status is malformed')
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class Team:
-    """The hosts of a group that have the same model."""
-
-    name: str
-    statuses: Mapping[int, Status]
-    """By the ranks of the hosts."""
-    store: Store | None
-    """None if this host is not one of them."""
-    size: int
-    """Hosts of the group."""
-
-    @property
-    def first(self) -> Status:
-        """The status of the lowest rank: the layout is that of all."""
-        return self.statuses[min(self.statuses)]
-
-    def is_settled(self) -> bool:
-        """Return whether all have the same anchor, and none has prepared another one."""
-        keys = {status.anchor for status in self.statuses.values()}
-        return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
-
-
 class Rounds:
     """The rounds of a host. One thread uses it.
 
@@ -127,6 +77,13 @@ class Rounds:
         for store in self._stores().values():
             self._finish(store, Round())
             _publish(store)
+
+    def note_members(self, ids: Sequence[str], generation: int) -> None:
+        """Let models show which hosts take part."""
+        for store in self._stores().values():
+            state = store.state
+            if (state.members, state.generation) != (tuple(ids), generation):
+                store.write(dataclasses.replace(state, members=tuple(ids), generation=generation))
 
     def run(self, group: Group) -> Round:
         """Do a round of all models; all hosts of the group do it at a time.
@@ -150,6 +107,7 @@ class Rounds:
 
     def _run(self, group: Group) -> Round:
         done = Round()
+        self.note_members(group.ids, group.generation)
         stores = dict(self._stores())
         own = {name: self._begin(name, store, done) for name, store in stores.items()}
         teams = self._meet(group, stores, own)
@@ -163,7 +121,7 @@ class Rounds:
                 anchor = self._contribute(group, team)
                 if anchor:
                     prepared[team.name] = anchor
-        if any(_has_prepared(team) for team in teams):
+        if any(has_prepared(team) for team in teams):
             self._commit_all(group, teams, prepared, done)
         return done
 
@@ -195,6 +153,8 @@ class Rounds:
             prepared=state.prepared.key if state.prepared else "",
             number=pending.number if pending else 0,
             steps=pending.made - state.mark if pending else 0,
+            optimizer=store.optimizer_key,
+            fresh=int(state.fresh),
             told=self._told.get(name, ""),
         )
 
@@ -206,10 +166,8 @@ class Rounds:
         state = store.state
         # the other region may have an anchor that was prepared, which is of the epoch before
         store.write(dataclasses.replace(state, prepared=None, pending=None))
-        replaced, made = store.replaced(), store.take_snapshot()
         slot = 1 - state.slot
-        for key, tensor in store.tensors(slot).items():
-            tensor.copy_(store.tensors(SNAPSHOT)[key])
+        replaced, made = store.replaced(), store.take_weights(slot)
         momentum = store.momentum(slot)
         if momentum is not None:
             momentum.zero_()
@@ -224,7 +182,8 @@ class Rounds:
 
     def _drop(self, name: str, store: Store, done: Round) -> None:
         """Take the anchor's weights: those of this host are not finite."""
-        lost = self._follow(store, store.state, "none", store.state.mark, done)
+        state = dataclasses.replace(store.state, prepared=None, pending=None)
+        lost = self._follow(store, state, "none", state.mark, done)
         log.error(
             'model "%s" has weights that are not finite: it takes those of the last round, and '
             "%d steps are lost",
@@ -240,7 +199,7 @@ class Rounds:
         rules = [self._settings.compress, outer.name, outer.lr, outer.momentum]
         models = {name: dataclasses.asdict(status) for name, status in own.items()}
         answers = [
-            _object(answer)
+            parse_object(answer)
             for answer in gather(group, json.dumps({"rules": rules, "models": models}).encode())
         ]
         for host, answer in zip(group.ids, answers, strict=True):
@@ -249,7 +208,7 @@ class Rounds:
                     f'host "{host}" has other settings of "compress" and "outer": '
                     f"{answer.get('rules')} instead of {rules}"
                 )
-        found = [_object_of(answer.get("models")) for answer in answers]
+        found = [as_object(answer.get("models")) for answer in answers]
         teams = []
         for name in sorted({name for each in found for name in each}):
             statuses = {
@@ -258,7 +217,7 @@ class Rounds:
             layouts = {status.layout for status in statuses.values()}
             if len(layouts) > 1:
                 self._compare(group, name, stores.get(name), statuses)
-            chosen = _most_common(statuses)
+            chosen = most_common(statuses)
             team = {rank: each for rank, each in statuses.items() if each.layout == chosen}
             store = stores.get(name) if group.rank in team else None
             teams.append(Team(name, team, store, len(answers)))
@@ -284,7 +243,7 @@ class Rounds:
                     'model "%s" has another layout at host "%s", and is trained apart: %s',
                     name,
                     group.ids[rank],
-                    _first_difference(layout, answers[rank]),
+                    first_difference(layout, answers[rank]),
                 )
 
     # --- different anchors ---
@@ -305,7 +264,7 @@ class Rounds:
                     state.anchor.write(),
                     state.prepared.write() if state.prepared else None,
                 ]
-        answers = [_object(each) for each in gather(group, json.dumps(message).encode())]
+        answers = [parse_object(each) for each in gather(group, json.dumps(message).encode())]
         for team in teams:
             standings = {}
             for rank in team.statuses:
@@ -320,17 +279,19 @@ class Rounds:
                 self._decide(store, plan.adopted, done)
             for rank, source in sorted(plan.sources.items()):
                 self._transfer(group, team, rank, source, plan.top)
+                if _takes_optimizer(team, rank, source, plan.top):
+                    self._transfer_optimizer(group, team, rank, source)
             if plan.merge:
                 prepared[team.name] = self._merge(group, team, plan.merge)
             elif store and group.rank in plan.sources:
-                self._commit(group, store, plan.top, done)
+                self._commit(store, plan.top, done)
                 done.models += 1
 
     def _decide(self, store: Store, adopted: str, done: Round) -> None:
         """Commit a prepared anchor, or forget it."""
         prepared = store.state.prepared
         if prepared and prepared.key == adopted:
-            self._commit(None, store, prepared, done)
+            self._commit(store, prepared, done)
         elif prepared:
             store.write(dataclasses.replace(store.state, prepared=None))
 
@@ -348,9 +309,22 @@ class Rounds:
             memory = store.contents(slot)
             if len(data) != memory.numel():
                 raise ClusterError(f'the state of "{team.name}" has {len(data)} bytes')
-            memory.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            _fill(memory, data)
             if digest(store, slot) != anchor.digest:
                 raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
+
+    def _transfer_optimizer(self, group: Group, team: Team, to: int, source: int) -> None:
+        """Bring the state of an optimizer to a host that joins."""
+        store = team.store
+        if store and group.rank == source:
+            group.send_state(to, view_of(store.optimizer_state().clone()))
+        elif store and group.rank == to:
+            data = group.receive_state(source)
+            if len(data) != store.optimizer_state().numel():
+                raise ClusterError(f'the optimizer of "{team.name}" has {len(data)} bytes')
+            state = torch.empty(len(data), dtype=torch.uint8)
+            _fill(state, data)
+            store.take_optimizer_state(state)
 
     def _merge(self, group: Group, team: Team, merge: Merge) -> Anchor:
         """Prepare the mean of anchors whose lineages have parted.
@@ -399,7 +373,7 @@ class Rounds:
         store = team.store
         first = team.first
         own = store if store and store.state.pending else None
-        change = _difference(own) if own else torch.zeros(first.floats)
+        change = flat.vector(own.tensors(SNAPSHOT)) if own else torch.zeros(first.floats)
         rest = store.rest if store else None
         kept = None if rest is None else rest.clone()
         mean = group.mean(change, weights[group.rank], weights, kept)
@@ -407,7 +381,7 @@ class Rounds:
         if first.integers:
             values = torch.zeros(first.integers, dtype=torch.int64)
             if own:
-                values = flat.integer_difference(own.tensors(SNAPSHOT), own.tensors(own.state.slot))
+                values = flat.integer_vector(own.tensors(SNAPSHOT))
             totals = group.total(values)
         if store is None:
             return None
@@ -449,7 +423,7 @@ class Rounds:
             for name, anchor in prepared.items()
             if any(team.name == name and team.store for team in teams)
         }
-        answers = [_object(each) for each in gather(group, json.dumps(keys).encode())]
+        answers = [parse_object(each) for each in gather(group, json.dumps(keys).encode())]
         for team in teams:
             anchor = prepared.get(team.name)
             if anchor is None or team.store is None:
@@ -462,15 +436,17 @@ class Rounds:
                 team.store.write(dataclasses.replace(team.store.state, prepared=None))
                 done.settled = False
                 continue
-            done.steps += anchor.steps - team.store.state.anchor.steps
             done.models += 1
-            self._commit(group, team.store, anchor, done)
+            self._commit(team.store, anchor, done)
 
-    def _commit(self, group: Group | None, store: Store, anchor: Anchor, done: Round) -> None:
+    def _commit(self, store: Store, anchor: Anchor, done: Round) -> None:
         """Take the anchor in the region of prepared ones; the weights follow it."""
         state = store.state
         pending = state.pending
-        is_counted = pending is not None and anchor.number_of(self._host(state)) >= pending.number
+        if anchor.epoch == state.anchor.epoch:
+            done.steps += max(0, anchor.steps - state.anchor.steps)
+        number = anchor.number_of(self._host(state))
+        is_counted = pending is not None and number >= pending.number
         reference: Reference = "anchor"
         if anchor.epoch != state.anchor.epoch:
             reference = "none"
@@ -478,23 +454,32 @@ class Rounds:
             reference = "snapshot"
         made = pending.made if pending and is_counted else state.mark
         changed = dataclasses.replace(
-            state, anchor=anchor, slot=1 - state.slot, prepared=None, pending=None, fresh=False
+            state,
+            anchor=anchor,
+            slot=1 - state.slot,
+            pending=None if is_counted or reference == "none" else pending,
+            prepared=None,
+            fresh=False,
+            time=time.time(),
         )
-        if group:
-            changed = dataclasses.replace(
-                changed, members=tuple(group.ids), generation=group.generation, time=time.time()
-            )
         lost = self._follow(store, changed, reference, made, done)
         if lost:
-            log.warning("%d steps are dropped: other weights were put into place", lost)
+            log.warning(
+                'model "%s": %d steps are dropped: other weights were put into place',
+                store.name,
+                lost,
+            )
 
     def _follow(
         self, store: Store, state: State, reference: Reference, made: int, done: Round
     ) -> int:
         """Let the weights follow the anchor of a state; return the steps that are lost."""
+        number = state.changes + 1
         store.write(
             dataclasses.replace(
-                state, prepared=None, pending=None, applying=Applying(reference, made)
+                state,
+                changes=number,
+                applying=Applying(reference, made, number),
             )
         )
         return self._finish(store, done)
@@ -523,12 +508,17 @@ class Alone:
     rank: int = 0
     sent: int = 0
     received: int = 0
-    speeds: Mapping[str, float] = field(default_factory=dict)
+    key: str = ""
+    waits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The id of the host."""
         return (self.id,)
+
+    def fits(self, view: View) -> bool:
+        """Return whether the host is still the only one."""
+        return view.ids == self.ids
 
     def exchange(self, message: bytes) -> list[bytes]:
         """Return the message."""
@@ -555,17 +545,19 @@ class Alone:
         """Do nothing."""
 
 
-def gather(group: Group, message: bytes) -> list[bytes]:
-    """Exchange messages of any length; all hosts do as many exchanges as the longest one needs."""
-    found = [b""] * len(group.ids)
-    place = 0
-    while True:
-        part = message[place : place + PIECE]
-        place += PIECE
-        pieces = group.exchange((b"+" if place < len(message) else b".") + part)
-        found = [before + piece[1:] for before, piece in zip(found, pieces, strict=True)]
-        if not any(piece.startswith(b"+") for piece in pieces):
-            return found
+def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:
+    """Return whether a host joins with an optimizer that has made fewer steps than others'."""
+    own, other = team.statuses[to], team.statuses[source]
+    is_same = bool(own.optimizer) and own.optimizer == other.optimizer
+    return is_same and own.fresh == 1 and anchor.number > 0
+
+
+def _fill(memory: Tensor, data: bytes) -> None:
+    """Copy bytes to memory, uint8 `[bytes]`, in pieces: the GIL is held for a piece at a time."""
+    view = memoryview(data)
+    for begin in range(0, len(view), COPY_PIECE):
+        piece = bytearray(view[begin : begin + COPY_PIECE])
+        memory[begin : begin + len(piece)] = torch.frombuffer(piece, dtype=torch.uint8)
 
 
 def view_of(memory: Tensor) -> memoryview:
@@ -578,8 +570,8 @@ def digest(store: Store, slot: int) -> str:
     """Return the SHA-256 of an anchor's memory."""
     memory = view_of(store.contents(slot))
     found = hashlib.sha256()
-    for begin in range(0, len(memory), DIGEST_PIECE):
-        found.update(memory[begin : begin + DIGEST_PIECE])
+    for begin in range(0, len(memory), COPY_PIECE):
+        found.update(memory[begin : begin + COPY_PIECE])
     return found.hexdigest()
 
 
@@ -587,56 +579,6 @@ def _publish(store: Store) -> None:
     """Show the steps of other hosts, unless the weights have been replaced since the anchor."""
     if store.replaced() == store.state.replaced:
         store.publish()
-
-
-def _has_prepared(team: Team) -> bool:
-    """Return whether its hosts may have prepared an anchor: all hosts know it from statuses."""
-    return not team.is_settled() or any(each.steps for each in team.statuses.values())
-
-
-def _difference(store: Store) -> Tensor:
-    return flat.difference(store.tensors(SNAPSHOT), store.tensors(store.state.slot))
-
-
-def _most_common(statuses: Mapping[int, Status]) -> str:
-    """Return the layout that most hosts have, of two the one of the lowest rank."""
-    ranks: dict[str, list[int]] = {}
-    for rank, status in sorted(statuses.items()):
-        ranks.setdefault(status.layout, []).append(rank)
-    return max(ranks, key=lambda layout: (len(ranks[layout]), -ranks[layout][0]))
-
-
-def _first_difference(own: bytes, other: bytes) -> str:
-    """Describe the first tensor in which two layouts differ."""
-    try:
-        layouts = [_object(each) for each in (own, other)]
-    except ClusterError:
-        return "it is too long to be compared"
-    for key in sorted({*layouts[0], *layouts[1]}):
-        texts = [
-            f"{layout[key]['dtype']} {list(layout[key]['shape'])}"
-            if isinstance(layout.get(key), dict) and "dtype" in layout[key]
-            else "missing"
-            for layout in layouts
-        ]
-        if texts[0] != texts[1]:
-            return f'"{key}" is {texts[1]} there, {texts[0]} here'
-    return "the order of its tensors differs"
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    """Parse an object of JSON; that of an empty message is empty."""
-    try:
-        found = json.loads(data or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise ClusterError(f"a message is malformed: {error}") from error
-    return _object_of(found)
-
-
-def _object_of(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise ClusterError("a message is not an object")
-    return found
 
 
 def _pair(found: Any) -> tuple[Any, Any]:

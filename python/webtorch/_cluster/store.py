@@ -9,14 +9,18 @@ from torch import Tensor
 from webtorch._cluster.lineage import Anchor
 
 SNAPSHOT = 2
-"""The region of the copy of the weights that a contribution is made of; 0 and 1 are anchors."""
+"""The region of a contribution, the difference of weights to the anchor; 0 and 1 are anchors."""
 
 Reference = Literal["anchor", "snapshot", "none"]
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A contribution that may be in an anchor or not. Its weights are in the snapshot."""
+    """A contribution that may be in an anchor or not.
+
+    It stays the same until it is in the anchor of this host, also if that becomes another one: so
+    it is the same in all anchors.
+    """
 
     number: int
     made: int
@@ -29,14 +33,16 @@ class Applying:
 
     Attributes:
         reference: What is subtracted from the new anchor to get the change of the weights: the
-            anchor before, or the snapshot if the new anchor contains that. With `none` they become
-            those of the anchor.
+            anchor before, or with `snapshot` the contribution, too, as the new anchor contains
+            it. With `none` they become those of the anchor.
         made: The new value of `State.mark`, but for `none`.
+        number: Number of the change, so that it is not made twice.
 
     """
 
     reference: Reference
     made: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class State:
     """Number of the last contribution."""
     pending: Pending | None = None
     applying: Applying | None = None
+    changes: int = 0
+    """Number of the last change of the weights by a round."""
     replaced: int = 0
     """Value of `Store.replaced` when the anchor was made."""
     fresh: bool = True
@@ -98,6 +106,10 @@ class Store(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """Name of the model, for messages."""
+
+    @property
     def layout(self) -> bytes:
         """The tensors of the model in the order of the regions, as JSON."""
 
@@ -121,6 +133,16 @@ class Store(Protocol):
     def rest(self) -> Tensor | None:
         """What rounding of contributions has left, float32 `[floats]`; None if not wanted."""
 
+    @property
+    def optimizer_key(self) -> str:
+        """What the optimizer's states of two hosts must have in common; empty: it has none."""
+
+    def optimizer_state(self) -> Tensor:
+        """Return the memory of the optimizer's state, uint8, which other workers change."""
+
+    def take_optimizer_state(self, data: Tensor) -> None:
+        """Replace the optimizer's state."""
+
     def made(self) -> int:
         """Return the number of steps that were made at this host."""
 
@@ -131,7 +153,10 @@ class Store(Protocol):
         """Return the steps of the weights beside `made`, which were made at other hosts."""
 
     def take_snapshot(self) -> int:
-        """Copy the weights to their region; return `made` as of then."""
+        """Write the difference of the weights to the anchor; return `made` as of then."""
+
+    def take_weights(self, slot: int) -> int:
+        """Copy the weights to the region of an anchor; return `made` as of then."""
 
     def apply(self) -> int:
         """Let the weights follow the anchor as `State.applying` says, exactly once.

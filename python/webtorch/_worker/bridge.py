@@ -18,6 +18,7 @@ from webtorch import _batches, _cells, _versions
 from webtorch._native import ffi, lib
 from webtorch._process import is_check
 from webtorch._worker import cells, environment, log, programs, spans, watching
+from webtorch._worker.cluster_settings import read_settings
 from webtorch._worker.coroutines import Loop
 from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.loading import (
@@ -100,6 +101,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
             keep=settings.keep,
             reload=bool(settings.reload),
             roots=sys.path[: settings.npath],
+            cluster=read_settings(settings.cluster),
+            threads=settings.threads,
         ),
         reload_handlers,
     )

@@ -30,6 +30,7 @@ from webtorch._zone.checkpoint import (
     read_metadata,
     refuse_not_finite,
 )
+from webtorch._zone.interfaces import all_steps
 from webtorch._zone.orders import DamagedOrdersError, Ordered
 from webtorch._zone.shared_state import SharedState
 
@@ -513,7 +514,7 @@ def _describe(model: Model) -> dict[str, Any]:
         # this worker may not use the latest blocks yet
         with state.pinned() as blocks:
             counters = blocks.counters
-            found |= {"steps": counters.steps, "saved": counters.saved}
+            found |= {"steps": all_steps(counters), "saved": counters.saved}
             found["frozen"] = bool(counters.frozen)
     else:
         found["steps"] = state.steps

@@ -1,11 +1,14 @@
 """The threads of a worker beside its handlers: they save models, follow orders, reload code."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from webtorch import _process, _state
+from webtorch._cluster.interfaces import Settings as ClusterSettings
 from webtorch._model import models
 from webtorch._worker import control, seeds
 from webtorch._worker.finish import finish
@@ -15,6 +18,7 @@ from webtorch._worker.saver import Saver
 from webtorch._worker.versions import versions
 from webtorch._zone.checkpoint import Checkpoints
 from webtorch._zone.orders import Orders
+from webtorch._zone.rounds_store import RoundsKind
 from webtorch._zone.zone import NginxZone
 
 
@@ -40,6 +44,10 @@ class Settings:
     """Whether code that changes on disk is reloaded."""
     roots: list[str]
     """The directories of the user's modules."""
+    cluster: ClusterSettings | None
+    """The cluster; None if the host is alone."""
+    threads: int
+    """Threads of an operator of PyTorch."""
 
 
 class Process:
@@ -57,11 +65,13 @@ class Process:
         self, settings: Settings, reload_handlers: Callable[[Iterable[str]], None]
     ) -> None:
         _process.checks = settings.check
-        threads: list[Saver | Watcher | Follower] = []
+        threads: list[Any] = []
         _state.checks = settings.check
         _state.announces = settings.worker == 0 and not settings.check
         if settings.zone:
             _state.zone = zone = NginxZone()
+            if settings.cluster:
+                threads += _cluster_threads(settings.cluster, zone, settings.threads)
             if settings.checkpoints:
                 _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
@@ -111,3 +121,19 @@ class Process:
             # modules may have set seeds again
             self._reloads += 1
             seeds.mix(*self._worker, self._reloads)
+
+
+def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -> list[Any]:
+    """Return the thread that does rounds with other hosts, if the packages for it are there."""
+    _state.rounds = RoundsKind(momentum=settings.outer.name == "nesterov")
+    try:
+        # other workers need none of what it imports
+        cluster = importlib.import_module("webtorch._worker.cluster")
+        importlib.import_module("webtorch._cluster.coordinator").library()
+    except ImportError as error:
+        _state.rounds_problem = (
+            f"webtorch_cluster needs packages that are missing, pip install webtorch[cluster]: "
+            f"{error}"
+        )
+        return []
+    return [cluster.Cluster(settings, zone, models.shared_states, threads)]

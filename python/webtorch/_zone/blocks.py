@@ -1,5 +1,7 @@
 """The memory of a model in the zone: its tensors, and the state of its optimizer beside them."""
 
+import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,11 +19,15 @@ class Blocks:
     tensors: Block
     optimizer: Block | None
     """None if the optimizer keeps no state."""
+    rounds: Block | None = None
+    """What rounds with other hosts need; None if there are none."""
 
     def __iter__(self) -> Iterator[Block]:
         yield self.tensors
         if self.optimizer is not None:
             yield self.optimizer
+        if self.rounds is not None:
+            yield self.rounds
 
     @property
     def counters(self) -> Counters:
@@ -63,6 +69,8 @@ class Memory:
         tensors: Its tensors by name.
         states: The tensors of the optimizer's state by name; none if it keeps none.
         strict: Whether the model is trained in strict order.
+        rounds: Returns the layout of what rounds with other hosts need, from that of the tensors;
+            None if there are none.
 
     Raises:
         ValueError: A tensor is of a dtype that cannot be shared.
@@ -76,13 +84,21 @@ class Memory:
         tensors: Mapping[str, Tensor],
         states: Mapping[str, Tensor],
         strict: bool,
+        rounds: Callable[[Layout], Layout] | None = None,
     ) -> None:
         self._zone = zone
-        own = Layout.of(tensors)
+        self.own = own = Layout.of(tensors)
+        self._rounds = Wanted(name, Kind.ROUNDS, rounds(own), False) if rounds else None
         self._tensors = Wanted(name, Kind.TENSORS, own, strict)
         self._optimizer = (
             Wanted(name, Kind.OPTIMIZER, Layout.of(states, own), strict) if states else None
         )
+
+    @functools.cached_property
+    def optimizer_key(self) -> str:
+        """Identifies the layout of the optimizer's state; empty if it keeps none."""
+        layout = self._optimizer.layout.key if self._optimizer else b""
+        return hashlib.sha256(layout).hexdigest()[:32] if layout else ""
 
     def views(self, blocks: Blocks) -> dict[str, Tensor]:
         """Return the tensors of a model and of its optimizer by name."""
@@ -101,13 +117,15 @@ class Memory:
         """
         tensors = self._zone.attach(self._tensors)
         attached.append(tensors)
-        if not self._optimizer:
-            return Blocks(tensors, None)
-        # the state that there is may be that of other tensors
+        # what there is may be of other tensors
         get = self._zone.replace if tensors.fresh else self._zone.attach
-        optimizer = get(self._optimizer)
-        attached.append(optimizer)
-        return Blocks(tensors, optimizer)
+        found: list[Block | None] = []
+        for wanted in (self._optimizer, self._rounds):
+            block = get(wanted) if wanted else None
+            if block is not None:
+                attached.append(block)
+            found.append(block)
+        return Blocks(tensors, *found)
 
     def replace(self, made: list[Block], with_optimizer: bool) -> Blocks:
         """Return fresh blocks, which replace others when they are ready; see `attach`."""
@@ -137,7 +155,10 @@ class Memory:
                 optimizer = self._zone.find(self._optimizer) or optimizer
             # both are replaced at once: the state is that of these tensors if they still are there
             again = self._zone.find(self._tensors) or current.tensors
-            found = Blocks(again, optimizer)
+            rounds = current.rounds
+            if self._rounds:
+                rounds = self._zone.find(self._rounds) or rounds
+            found = Blocks(again, optimizer, rounds)
             if again.is_same(tensors):
                 return found
             release(tensors)

@@ -27,7 +27,7 @@ from webtorch import __version__
 from webtorch._counts import Counts
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.files import sync_directory, written
-from webtorch._zone.interfaces import Contents
+from webtorch._zone.interfaces import Contents, all_steps
 from webtorch._zone.layout import Layout
 from webtorch._zone.orders import locked
 from webtorch._zone.shared_state import SharedState
@@ -161,7 +161,7 @@ class Checkpoints:
         """
         with shared.pinned() as blocks:
             counters = blocks.counters
-            if counters.steps == counters.saved and not always:
+            if all_steps(counters) == counters.saved and not always:
                 return False
             with locked(self._root):
                 self._save(shared, blocks, always)
@@ -273,11 +273,11 @@ def _stable(shared: SharedState, blocks: Blocks) -> tuple[Mapping[str, Tensor], 
     Without an order there is no moment between steps, so they are returned as they change.
     """
     if not shared.strict and not blocks.tensors.is_strict():
-        steps = blocks.counters.steps
+        steps = all_steps(blocks.counters)
         return shared.views(blocks), steps
     with shared.locked(blocks):
         private = blocks.private()
-    return shared.views(private), private.counters.steps
+    return shared.views(private), all_steps(private.counters)
 
 
 def _framed(header: bytes) -> bytes:

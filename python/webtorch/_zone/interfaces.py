@@ -30,6 +30,15 @@ class Counters(Protocol):
     seen: int
     """Files whose inode changed until then are known; nanoseconds since 1970."""
 
+    others: int
+    """Steps of the weights beside `steps`, which were made at other hosts; modulo 2**64."""
+
+    applied: int
+    """Number of the last change by a round of hosts."""
+
+    replaced: int
+    """How often the weights were replaced by others."""
+
     weights: int
     """Identifies the file of `Model(..., weights=)` when the model began; 0 if there was none."""
 
@@ -37,11 +46,17 @@ class Counters(Protocol):
     """1 if training makes no steps."""
 
 
+def all_steps(counters: Counters) -> int:
+    """Return the steps that the weights have had, at all hosts."""
+    return (counters.steps + counters.others) % (1 << 64)
+
+
 class Kind(enum.IntEnum):
     """What a block has, as C numbers it."""
 
     TENSORS = 0
     OPTIMIZER = 1
+    ROUNDS = 4
 
 
 @dataclass(frozen=True)

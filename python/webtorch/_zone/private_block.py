@@ -24,6 +24,9 @@ class PrivateBlock:
             steps=counters.steps,
             saved=counters.saved,
             seen=counters.seen,
+            others=counters.others,
+            applied=counters.applied,
+            replaced=counters.replaced,
             weights=counters.weights,
             frozen=counters.frozen,
         )

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from webtorch._cluster.store import State
 from webtorch._step import Step
 from webtorch._zone.blocks import Blocks, Memory
-from webtorch._zone.interfaces import Block, BusyError, Source, Zone
+from webtorch._zone.interfaces import Block, BusyError, Source, Zone, all_steps
 from webtorch._zone.layout import Layout
 from webtorch._zone.optimizer_state import OptimizerState
+from webtorch._zone.rounds_store import RoundsKind, RoundsStore, layout_of
 
 log = logging.getLogger("webtorch")
 
@@ -52,6 +54,7 @@ class SharedState:
         code: The file that makes the model; checkpoints name its version.
         source: The checkpoints, used if no worker has the model in memory; None if there are none.
         weights: Identifies the file that the module's weights are of; 0 if they are of none.
+        rounds: How it takes part in rounds with other hosts; None if it does not.
 
     Raises:
         MemoryError: The zone has no room.
@@ -69,8 +72,10 @@ class SharedState:
         code: Path,
         source: Source | None,
         weights: int = 0,
+        rounds: RoundsKind | None = None,
     ) -> None:
         self.name = name
+        self._rounds = rounds
         self.strict = strict
         self.code = _digest(code)
         self.zone = zone
@@ -102,7 +107,14 @@ class SharedState:
         self.layout = Layout.of({**self._tensors, **prototypes})
         """Layout of a checkpoint: of the tensors of both blocks."""
 
-        self._memory = Memory(zone, name, self._tensors, prototypes, strict)
+        self._memory = Memory(
+            zone,
+            name,
+            self._tensors,
+            prototypes,
+            strict,
+            (lambda own: layout_of(own, rounds.momentum)) if rounds else None,
+        )
         self._weights = weights
         self.blocks = self._attach(source)
         self.is_of_other_weights = bool(weights) and self.blocks.counters.weights != weights
@@ -117,8 +129,14 @@ class SharedState:
 
     @property
     def steps(self) -> int:
-        """The number of optimizer steps that all workers have made."""
-        return self.blocks.counters.steps
+        """The number of optimizer steps that all workers have made, of all hosts."""
+        return all_steps(self.blocks.counters)
+
+    @property
+    def revision(self) -> tuple[int, int, object]:
+        """What differs if another process has changed the tensors."""
+        counters = self.blocks.counters
+        return all_steps(counters), counters.applied, self.blocks
 
     @property
     def frozen(self) -> bool:
@@ -135,7 +153,23 @@ class SharedState:
         """Return copies of the tensors, in strict order between two steps, and the steps."""
         with self.pinned() as blocks, self.locked(blocks):
             private = blocks.private()
-        return self.views(private), private.counters.steps
+        return self.views(private), all_steps(private.counters)
+
+    def rounds_store(self, blocks: Blocks) -> RoundsStore | None:
+        """Return what rounds need of blocks that are pinned; None if it takes part in none."""
+        if self._rounds is None or blocks.rounds is None:
+            return None
+        memory = self._memory
+        return RoundsStore(self, memory.own, self._rounds.momentum, blocks, memory.optimizer_key)
+
+    def rounds_state(self) -> State | None:
+        """Return what the worker that does rounds has written last."""
+        store = self.rounds_store(self.blocks)
+        return store.state if store else None
+
+    def is_strict(self, blocks: Blocks) -> bool:
+        """Return whether workers that use the blocks train in strict order."""
+        return self.strict or blocks.tensors.is_strict()
 
     def retire(self) -> None:
         """Hide the blocks, and leave them when no call runs: the version is unloaded."""
@@ -208,7 +242,7 @@ class SharedState:
     @contextlib.contextmanager
     def locked(self, blocks: Blocks) -> Iterator[None]:
         """Lock out training in strict order, if workers that use the blocks train so."""
-        with self._locked(self.strict or blocks.tensors.is_strict()):
+        with self._locked(self.is_strict(blocks)):
             yield
 
     @contextlib.contextmanager
@@ -298,6 +332,9 @@ class SharedState:
                 if blocks.optimizer:
                     self._copy_state(views, tensors, steps or 0)
                 blocks.counters.steps = self.zone.SAME_STEPS if steps is None else steps
+                blocks.counters.others = latest.counters.others if steps is None else 0
+                blocks.counters.applied = latest.counters.applied
+                blocks.counters.replaced = latest.counters.replaced + 1
                 blocks.counters.seen = latest.counters.seen if seen is None else seen
                 blocks.counters.weights = latest.counters.weights
                 blocks.counters.frozen = latest.counters.frozen
@@ -342,6 +379,12 @@ class SharedState:
 
     def _fill(self, blocks: Blocks, source: Source | None) -> None:
         """Fill fresh ones from earlier blocks, else from a checkpoint, else from the module."""
+        self._fill_tensors(blocks, source)
+        store = self.rounds_store(blocks)
+        if store and blocks.rounds and blocks.rounds.fresh:
+            store.begin()
+
+    def _fill_tensors(self, blocks: Blocks, source: Source | None) -> None:
         views = self.views(blocks)
         if not blocks.tensors.fresh:
             if blocks.optimizer and blocks.optimizer.fresh:
@@ -377,13 +420,13 @@ class SharedState:
             return False
         self._copy_tensors(views, tensors)
         _, _, counters = blocks.tensors.previous
-        blocks.counters.steps = counters.steps
+        blocks.counters.steps = all_steps(counters)
         blocks.counters.saved = counters.saved
         blocks.counters.seen = counters.seen
         blocks.counters.weights = counters.weights
         blocks.counters.frozen = counters.frozen
         if blocks.optimizer:
-            self._continue_from(views, _views(blocks.optimizer), counters.steps)
+            self._continue_from(views, _views(blocks.optimizer), all_steps(counters))
         return True
 
     def _continue_from(

@@ -129,6 +129,18 @@ class NginxZone:
         """Let another worker write files."""
         lib.ngx_webtorch_saver_resign()
 
+    def elect_rounds(self) -> bool:
+        """Return whether the calling thread is the one of all workers that does rounds."""
+        return bool(lib.ngx_webtorch_rounds_elect())
+
+    def resign_rounds(self) -> None:
+        """Let another worker do rounds."""
+        lib.ngx_webtorch_rounds_resign()
+
+    def is_last(self) -> bool:
+        """Note that this worker has made its last step; return whether all workers have."""
+        return bool(lib.ngx_webtorch_rounds_last())
+
     def set_followed(self, number: int) -> None:
         """Record the number of the last order that this worker has followed."""
         lib.ngx_webtorch_orders_followed(number)

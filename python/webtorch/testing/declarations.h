@@ -89,6 +89,16 @@
 
 #define WEBTORCH_TENSORS      0
 #define WEBTORCH_OPTIMIZER    1
+#define WEBTORCH_ROUNDS       4
+
+#define WEBTORCH_COMPRESS_NONE  0
+#define WEBTORCH_COMPRESS_BF16  1
+#define WEBTORCH_COMPRESS_INT8  2
+
+#define WEBTORCH_OUTER_AVERAGE  0
+#define WEBTORCH_OUTER_NESTEROV 1
+
+#define WEBTORCH_MAX_SECRETS  2
 
 #define WEBTORCH_BOUNDARY_LEN 74
 
@@ -123,6 +133,43 @@
 #define WEBTORCH_LOG_NOTICE   6
 #define WEBTORCH_LOG_INFO     7
 #define WEBTORCH_LOG_DEBUG    8
+
+typedef struct {
+    const char      *name;
+    const char      *id;
+    const char      *coordinator;
+    const char      *address;
+    uint32_t         coordinator_port;
+    uint32_t         port;
+    uint64_t         interval;
+    uint64_t         timeout;
+    int32_t          compress;
+    int32_t          outer;
+    double           rate;
+    double           momentum;
+    uint32_t         nsecrets;
+    uint32_t         secret_len[WEBTORCH_MAX_SECRETS];
+    const char      *secret[WEBTORCH_MAX_SECRETS];
+    const char      *file;
+    uint32_t         line;
+} webtorch_cluster_t;
+
+typedef struct {
+    int32_t          check;
+    uint32_t         worker;
+    uint64_t         generation;
+    char           **environment;
+    int32_t          reload;
+    int32_t          stack_signal;
+    int32_t          slow_signal;
+    int32_t          threads;
+    uint32_t         npath;
+    const char      *checkpoint;
+    uint64_t         interval;
+    uint32_t         keep;
+    uint32_t         watch;
+    const webtorch_cluster_t  *cluster;
+} webtorch_settings_t;
 
 typedef struct {
     uint64_t  at;
@@ -354,22 +401,6 @@ typedef struct {
 } webtorch_params_t;
 
 typedef struct {
-    int32_t          check;
-    uint32_t         worker;
-    uint64_t         generation;
-    char           **environment;
-    int32_t          reload;
-    int32_t          stack_signal;
-    int32_t          slow_signal;
-    int32_t          threads;
-    uint32_t         npath;
-    const char      *checkpoint;
-    uint64_t         interval;
-    uint32_t         keep;
-    uint32_t         watch;
-} webtorch_settings_t;
-
-typedef struct {
     uint64_t         at;
     uint64_t         len;
     int32_t          coding;
@@ -405,6 +436,9 @@ typedef struct {
     uint64_t         saved;
     uint64_t         seen;
     uint64_t         weights;
+    uint64_t         others;
+    uint64_t         applied;
+    uint64_t         replaced;
     uint32_t         undo;
     uint32_t         frozen;
 } webtorch_counters_t;
@@ -514,6 +548,11 @@ void ngx_webtorch_block_restore(uint32_t id);
 
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
+
+int ngx_webtorch_rounds_elect(void);
+void ngx_webtorch_rounds_resign(void);
+
+int ngx_webtorch_rounds_last(void);
 
 void ngx_webtorch_retire(const char *text, size_t len);
 

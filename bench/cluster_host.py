@@ -1,0 +1,170 @@
+"""A host of bench/cluster.py: rounds of a model in memory, without nginx.
+
+Usage: cluster_host.py JSON, an object with "settings" of `webtorch._cluster.interfaces.Settings`,
+"count" of parameters, "rate" of steps each second (0: one step before each round), "adding"
+(whether differences are added, not averaged, so that the weights are the number of steps), and
+"state", a file to which the steps that were made are written.
+
+It writes a line of JSON to stdout for each round and each error, and ends with stdin.
+"""
+
+import json
+import mmap
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
+
+import torch
+
+from cluster_threads import Adding, Memory
+from webtorch._cluster.coordinator import Coordinator
+from webtorch._cluster.group import GlooGroup, connect
+from webtorch._cluster.interfaces import ClusterError, Settings, Unreachable, View
+from webtorch._cluster.membership import Lighthouse
+from webtorch._cluster.rounds import Rounds
+from webtorch._cluster.seal import Ring
+
+
+class Counted(Memory):
+    """Memory that another thread trains, and whose steps another process can read."""
+
+    def __init__(self, name: str, count: int, rest: bool, state: Path) -> None:
+        self._lock = threading.RLock()
+        state.write_bytes(bytes(8))
+        with state.open("r+b") as file:
+            self._made = mmap.mmap(file.fileno(), 8)
+        super().__init__(name, {"weight": torch.zeros(count)}, rest=rest)
+
+    def train(self, steps: int = 1, change: float = 1.0) -> None:
+        with self._lock:
+            super().train(steps, change)
+            self._made[:] = self.steps.to_bytes(8, "little")
+
+    def take_snapshot(self) -> int:
+        with self._lock:
+            return super().take_snapshot()
+
+    def apply(self) -> int:
+        with self._lock:
+            return super().apply()
+
+
+class Runner:
+    """The loop of a host's rounds."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        settings = found["settings"]
+        settings["coordinator"] = tuple(settings["coordinator"])
+        settings["secrets"] = tuple(bytes.fromhex(text) for text in settings["secrets"])
+        self.settings = Settings(**settings)
+        self.rate = found["rate"]
+        self.name = secrets.token_hex(4)
+        rest = self.settings.compress != "none"
+        self.memory = Counted(self.name, found["count"], rest, Path(found["state"]))
+        self.ring = Ring(self.settings.name, self.settings.secrets)
+        self.membership = Lighthouse(self.settings, self.ring)
+        kind = Adding if found["adding"] else Rounds
+        self.rounds = kind(self.settings, lambda: {"model": self.memory})
+        self.group: GlooGroup | None = None
+        self.view = View(0, ())
+        self.mean_seconds = 0.0
+
+    def run(self) -> None:
+        Coordinator(self.settings).start()
+        self.tell("started", memory=f"{self.settings.id}/{self.name}")
+        if self.rate:
+            threading.Thread(target=self._train, daemon=True).start()
+        while True:
+            due = time.monotonic() + self.settings.interval
+            try:
+                self._round()
+            except ClusterError as error:
+                self.tell("error", text=str(error), what=type(error).__name__)
+                if isinstance(error, Unreachable):
+                    time.sleep(0.2)
+                continue
+            time.sleep(max(0, due - time.monotonic()))
+
+    def tell(self, kind: str, **more: object) -> None:
+        print(json.dumps({"kind": kind, "at": time.monotonic(), **more}), flush=True)
+
+    def _train(self) -> None:
+        while True:
+            self.memory.train()
+            time.sleep(1 / self.rate)
+
+    def _timed(self, mean: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def timed(*args: Any) -> torch.Tensor:
+            start = time.monotonic()
+            try:
+                return mean(*args)
+            finally:
+                self.mean_seconds = time.monotonic() - start
+
+        return timed
+
+    def _round(self) -> None:
+        if not self.rate:
+            self.memory.train()
+        group = self.group.key if self.group else ""
+        self.membership.beat({"group": group, "uncounted": self.memory.uncounted})
+        self.view = self.membership.members()
+        if self.group is None or not self.group.fits(self.view):
+            if self.group is not None:
+                self.group.close()
+                self.group = None
+            self.group = connect(self.settings, self.view, self.ring)
+            self.group.mean = self._timed(self.group.mean)  # type: ignore[method-assign]
+            is_new = True
+        else:
+            is_new = False
+        sent, cpu, start = self.group.sent, time.process_time(), time.monotonic()
+        try:
+            done = self.rounds.run(self.group)
+        except ClusterError:
+            self.group = None
+            raise
+        seconds = time.monotonic() - start
+        memory = self.memory
+        with memory._lock:
+            anchor = memory.state.anchor
+            value = memory.weights["weight"]
+            self.tell(
+                "round",
+                seconds=seconds,
+                mean_seconds=self.mean_seconds,
+                cpu=time.process_time() - cpu,
+                sent=self.group.sent - sent,
+                members=self.view.ids,
+                is_new=is_new,
+                steps=done.steps,
+                mismatches=done.mismatches,
+                anchor=anchor.key,
+                digest=anchor.digest,
+                counted=anchor.steps,
+                shares={host: share.steps for host, share in anchor.shares.items()},
+                made=memory.steps,
+                uncounted=memory.uncounted,
+                weight=[value.min().item(), value.max().item()],
+                anchor_weight=memory.tensors(memory.state.slot)["weight"][0].item(),
+            )
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    runner = Runner(json.loads(sys.argv[1]))
+    threading.Thread(target=runner.run, daemon=True).start()
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

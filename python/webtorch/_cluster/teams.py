@@ -1,0 +1,132 @@
+"""What hosts say of their models when a round begins, and which of them have the same model."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from webtorch._cluster.interfaces import ClusterError, Group
+from webtorch._cluster.store import Store
+
+PIECE = 60 << 10
+"""Bytes of a message in one exchange."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a host says of a model when a round begins."""
+
+    layout: str
+    floats: int
+    integers: int
+    host: str
+    anchor: str
+    prepared: str
+    number: int
+    steps: int
+    optimizer: str
+    fresh: int
+    """1 if the host has not been in a round since it has this memory."""
+    told: str
+    """Identifies the layouts that the host has compared with its own."""
+
+    @classmethod
+    def read(cls, found: Any) -> "Status":
+        """Read one from a message.
+
+        Raises:
+            ClusterError: It is malformed.
+
+        """
+        try:
+            types = {each.name: each.type for each in dataclasses.fields(cls)}
+            values = {key: found[key] for key in types}
+        except (TypeError, KeyError) as error:
+            raise ClusterError(f"a status is malformed: {error!r}") from error
+        for key, value in values.items():
+            if type(value) is not types[key] or (types[key] is int and value < 0):
+                raise ClusterError(f'"{key}" of a status is malformed')
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Team:
+    """The hosts of a group that have the same model."""
+
+    name: str
+    statuses: Mapping[int, Status]
+    """By the ranks of the hosts."""
+    store: Store | None
+    """None if this host is not one of them."""
+    size: int
+    """Hosts of the group."""
+
+    @property
+    def first(self) -> Status:
+        """The status of the lowest rank: the layout is that of all."""
+        return self.statuses[min(self.statuses)]
+
+    def is_settled(self) -> bool:
+        """Return whether all have the same anchor, and none has prepared another one."""
+        keys = {status.anchor for status in self.statuses.values()}
+        return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
+
+
+def gather(group: Group, message: bytes) -> list[bytes]:
+    """Exchange messages of any length; all hosts do as many exchanges as the longest one needs."""
+    found = [b""] * len(group.ids)
+    place = 0
+    while True:
+        part = message[place : place + PIECE]
+        place += PIECE
+        pieces = group.exchange((b"+" if place < len(message) else b".") + part)
+        found = [before + piece[1:] for before, piece in zip(found, pieces, strict=True)]
+        if not any(piece.startswith(b"+") for piece in pieces):
+            return found
+
+
+def most_common(statuses: Mapping[int, Status]) -> str:
+    """Return the layout that most hosts have, of two the one of the lowest rank."""
+    ranks: dict[str, list[int]] = {}
+    for rank, status in sorted(statuses.items()):
+        ranks.setdefault(status.layout, []).append(rank)
+    return max(ranks, key=lambda layout: (len(ranks[layout]), -ranks[layout][0]))
+
+
+def first_difference(own: bytes, other: bytes) -> str:
+    """Describe the first tensor in which two layouts differ."""
+    try:
+        layouts = [parse_object(each) for each in (own, other)]
+    except ClusterError:
+        return "it is too long to be compared"
+    for key in sorted({*layouts[0], *layouts[1]}):
+        texts = [
+            f"{layout[key]['dtype']} {list(layout[key]['shape'])}"
+            if isinstance(layout.get(key), dict) and "dtype" in layout[key]
+            else "missing"
+            for layout in layouts
+        ]
+        if texts[0] != texts[1]:
+            return f'"{key}" is {texts[1]} there, {texts[0]} here'
+    return "the order of its tensors differs"
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse an object of JSON; that of an empty message is empty."""
+    try:
+        found = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise ClusterError(f"a message is malformed: {error}") from error
+    return as_object(found)
+
+
+def as_object(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ClusterError("a message is not an object")
+    return found
+
+
+def has_prepared(team: Team) -> bool:
+    """Return whether its hosts may have prepared an anchor: all hosts know it from statuses."""
+    return not team.is_settled() or any(each.steps for each in team.statuses.values())

@@ -1,0 +1,330 @@
+"""The thread that does rounds with other hosts, in one worker."""
+
+import contextlib
+import dataclasses
+import ipaddress
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+import torch
+
+from webtorch._cluster.coordinator import Coordinator, resolve
+from webtorch._cluster.group import connect
+from webtorch._cluster.interfaces import (
+    ClusterError,
+    Group,
+    GroupError,
+    Outsider,
+    Settings,
+    Taken,
+    Unreachable,
+    View,
+)
+from webtorch._cluster.membership import Lighthouse
+from webtorch._cluster.rounds import Alone, Rounds
+from webtorch._cluster.seal import Ring
+from webtorch._worker.cluster_metrics import Metrics
+from webtorch._zone.rounds_store import RoundsStore
+from webtorch._zone.shared_state import SharedState
+
+log = logging.getLogger("webtorch")
+
+POLL = 0.2
+"""Seconds between polls for whether the worker that does rounds still runs."""
+
+RETRY = 0.05
+"""Seconds from a round that ended in an error to the next one."""
+
+LAST_ROUNDS = 5
+"""Rounds that a host which shuts down takes part in, at most."""
+
+
+class Election(Protocol):
+    """Elects the one of all workers that does rounds."""
+
+    def elect_rounds(self) -> bool:
+        """Return whether it is this worker, by the calling thread."""
+
+    def resign_rounds(self) -> None:
+        """Let another worker be elected."""
+
+    def is_last(self) -> bool:
+        """Note that this worker has made its last step; return whether all workers have."""
+
+    def is_leaving(self) -> bool:
+        """Return whether this worker shuts down."""
+
+
+class Cluster(threading.Thread):
+    """Does rounds with other hosts, in one worker; the others wait to take its place.
+
+    Training and inference do not wait for it: PyTorch's operators and gloo release the GIL, and a
+    model is locked for a copy or an addition only, if it is trained in strict order.
+
+    Args:
+        settings: Those of the cluster; an empty address is that of the route to the coordinator.
+        election: Elects the worker.
+        states: Returns the shared states of the models.
+        threads: Threads of an operator of PyTorch.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        election: Election,
+        states: Callable[[], Iterable[SharedState]],
+        threads: int,
+    ) -> None:
+        super().__init__(name="webtorch cluster", daemon=True)
+        self._settings = settings
+        self._election = election
+        self._states = states
+        self._threads = threads
+        self._stopping = threading.Event()
+        self._said = ""
+        self._rests: dict[str, torch.Tensor] = {}
+
+    def stop(self) -> None:
+        """Contribute for the last time, if all workers of the host shut down, and end."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Do rounds whenever this worker is the elected one."""
+        torch.set_num_threads(self._threads)
+        # workers share no cells before handlers are loaded
+        self._metrics = Metrics()
+        while not self._stopping.wait(POLL):
+            # workers of a new configuration may have other models
+            if not self._election.is_leaving() and self._election.elect_rounds():
+                self._serve(lambda: self._stopping.is_set() or self._election.is_leaving())
+        if self._election.is_last() and self._elect_for(self._settings.timeout):
+            rounds = iter(range(LAST_ROUNDS))
+            self._serve(lambda: not self._has_uncounted() or next(rounds, None) is None)
+
+    def _elect_for(self, seconds: float) -> bool:
+        """Wait to be elected: another worker may be about to exit."""
+        deadline = time.monotonic() + seconds
+        while not self._election.elect_rounds():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(RETRY)
+        return True
+
+    def _serve(self, is_over: Callable[[], bool]) -> None:
+        """Do rounds until it is over; another worker can be elected then."""
+        host = None
+        try:
+            with self._stores() as stores:
+                # what a worker that was killed has begun is completed in any case
+                Rounds(self._settings, lambda: stores).resume()
+            while not is_over():
+                delay = self._settings.interval
+                try:
+                    if host is None:
+                        host = Host(self._located(), self._metrics)
+                    with self._stores() as stores:
+                        delay = host.work(stores)
+                except Exception as error:
+                    self._say(f"rounds with other hosts fail: {error!r}")
+                self._metrics.show_age()
+                if self._stopping.wait(delay) and (host is None or host.is_cut_off):
+                    break
+        finally:
+            if host:
+                host.leave()
+            self._metrics.hide()
+            self._election.resign_rounds()
+
+    def _located(self) -> Settings:
+        """Return the settings with the address of this host.
+
+        Raises:
+            ClusterError: It cannot be found, or all can reach it.
+
+        """
+        settings = self._settings
+        if settings.address:
+            return settings
+        name, port = settings.coordinator
+        try:
+            address = _route(resolve(name, port)[0], port)
+        except OSError as error:
+            raise ClusterError(f'coordinator "{name}": {error}') from error
+        if not settings.secrets and not ipaddress.ip_address(address).is_loopback:
+            raise ClusterError(f"without a secret the address of this host cannot be {address}")
+        return dataclasses.replace(settings, address=address)
+
+    @contextlib.contextmanager
+    def _stores(self) -> Iterator[Mapping[str, RoundsStore]]:
+        """Return the stores of all models; their blocks are pinned meanwhile."""
+        with contextlib.ExitStack() as stack:
+            found = {}
+            for shared in self._states():
+                blocks = stack.enter_context(shared.pinned())
+                store = shared.rounds_store(blocks)
+                if store is not None:
+                    store.rest = self._rest(shared.name, store.floats)
+                    found[shared.name] = store
+            yield found
+
+    def _rest(self, name: str, floats: int) -> torch.Tensor | None:
+        """Return what rounding of a model's contributions has left; None if none are rounded."""
+        if self._settings.compress == "none":
+            return None
+        rest = self._rests.get(name)
+        if rest is None or rest.numel() != floats:
+            rest = self._rests[name] = torch.zeros(floats)
+        return rest
+
+    def _has_uncounted(self) -> bool:
+        with self._stores() as stores:
+            return any(store.made() > store.state.mark for store in stores.values())
+
+    def _say(self, text: str) -> None:
+        """Log an error, once until there is another one."""
+        if text != self._said:
+            self._said = text
+            log.error('cluster "%s": %s', self._settings.name, text)
+
+
+class Host:
+    """This host, as the elected worker has it take part.
+
+    Args:
+        settings: Those of the cluster.
+        metrics: What operators see.
+
+    """
+
+    def __init__(self, settings: Settings, metrics: "Metrics") -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._ring = Ring(settings.name, settings.secrets)
+        self._coordinator = Coordinator(settings)
+        self._coordinator.start()
+        self._membership = Lighthouse(settings, self._ring)
+        self._group: Group | None = None
+        self._stores: Mapping[str, RoundsStore] = {}
+        self._rounds = Rounds(settings, lambda: self._stores)
+        self._began = time.monotonic()
+        self._ids: tuple[str, ...] | None = None
+        self._told: frozenset[str] = frozenset()
+        self._failure = ""
+
+    def work(self, stores: Mapping[str, RoundsStore]) -> float:
+        """Ask who takes part, and do a round with them; return the seconds to the next one."""
+        self._stores = stores
+        try:
+            self._membership.beat({"group": self._group.key if self._group else ""})
+            view = self._membership.members()
+        except (Unreachable, Taken, Outsider) as error:
+            self._go_on_alone(error)
+            return self._settings.interval
+        self._note(view)
+        started = time.monotonic()
+        try:
+            group = self._group_of(view)
+            if self._waits_for_others(view, stores):
+                return self._settings.interval
+            sent, received = group.sent, group.received
+            done = self._rounds.run(group)
+        except GroupError as error:
+            self._close_group()
+            self._log_failure(error)
+            self._metrics.count_failure()
+            return RETRY
+        finally:
+            self._metrics.show_models(stores)
+        self._metrics.count_bytes(group.sent - sent, group.received - received)
+        self._metrics.count_round(done, time.monotonic() - started)
+        return self._settings.interval if done.settled else 0.0
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the membership service was not there when it was asked last."""
+        return self._ids == ()
+
+    def leave(self) -> None:
+        """Let the others not wait for this host."""
+        self._close_group()
+        self._membership.leave()
+        self._membership.close()
+        self._coordinator.stop()
+
+    def _group_of(self, view: View) -> Group:
+        """Return the group of a view: the one that there is, or a new one."""
+        if self._group is not None and not self._group.fits(view):
+            self._close_group()
+        if self._group is None:
+            if view.ids == (self._settings.id,):
+                self._group = Alone(self._settings.id, view.generation)
+            else:
+                self._group = connect(self._settings, view, self._ring)
+        return self._group
+
+    def _close_group(self) -> None:
+        if self._group is not None:
+            self._group.close()
+            self._group = None
+
+    def _waits_for_others(self, view: View, stores: Mapping[str, RoundsStore]) -> bool:
+        """Return whether it is too early for anchors of a host that has none of others.
+
+        When all hosts start at a time, those with the most steps are to be the first anchor.
+        """
+        return (
+            len(view.members) == 1
+            and all(store.state.fresh for store in stores.values())
+            and time.monotonic() - self._began < self._settings.timeout
+        )
+
+    def _log_failure(self, error: GroupError) -> None:
+        """Log why a round has failed: once if it would fail again, for example by settings."""
+        is_lasting = isinstance(error, Outsider) or isinstance(error.__cause__, ClusterError)
+        text = str(error)
+        if is_lasting and text != self._failure:
+            self._failure = text
+            log.error('cluster "%s": rounds fail: %s', self._settings.name, text)
+        else:
+            log.info('cluster "%s": a round has failed: %s', self._settings.name, text)
+
+    def _go_on_alone(self, error: ClusterError) -> None:
+        self._close_group()
+        self._rounds.note_members([self._settings.id], 0)
+        if self._ids != ():
+            log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
+        self._ids = ()
+        self._metrics.show_members(1, 0)
+
+    def _note(self, view: View) -> None:
+        """Log which hosts have come and gone, and those that are refused."""
+        name = self._settings.name
+        own = {self._settings.id}
+        before, now = {*(self._ids or ())} | own, {*view.ids}
+        if not self._ids:
+            log.warning('cluster "%s" has the hosts %s', name, ", ".join(view.ids))
+        else:
+            for host in sorted(now - before):
+                log.warning('cluster "%s": host "%s" has come', name, host)
+            for host in sorted(before - now):
+                log.warning('cluster "%s": host "%s" has gone', name, host)
+        for host, reason in view.rejected.items():
+            if host not in self._told:
+                log.error('cluster "%s": host "%s" is refused: %s', name, host, reason)
+        self._told = frozenset(view.rejected)
+        self._ids = view.ids
+        self._metrics.show_members(len(view.ids), view.generation)
+
+
+def _route(address: str, port: int) -> str:
+    """Return the address of this host on the route to another one; nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as found:
+        found.connect((address, port))
+        return str(found.getsockname()[0])

@@ -1,0 +1,115 @@
+"""What operators see of the rounds with other hosts."""
+
+import time
+from collections.abc import Mapping
+
+from webtorch._cells import SECONDS, Cells, Kind, Wanted, own_cells
+from webtorch._cluster.rounds import Round
+from webtorch._zone.rounds_store import RoundsStore
+from webtorch.metrics import Counter, Gauge, Histogram
+
+_RESULTS = ("done", "idle", "failed")
+
+
+class Metrics:
+    """Metrics of the worker that does rounds; gauges of the others are not set."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[tuple[str, str], Cells] = {}
+        self._rounds = {
+            result: _counter("webtorch_cluster_rounds_total", "Rounds.", f'result="{result}"')
+            for result in _RESULTS
+        }
+        self._bytes = {
+            direction: _counter(
+                "webtorch_cluster_bytes_total",
+                "Bytes to and from other hosts.",
+                f'direction="{direction}"',
+            )
+            for direction in ("sent", "received")
+        }
+        self._steps = _counter(
+            "webtorch_cluster_steps_total", "Steps of all hosts that rounds counted."
+        )
+        self._lost = _counter(
+            "webtorch_cluster_steps_lost_total", "Steps of this host that are not contributed."
+        )
+        self._mismatches = _counter(
+            "webtorch_cluster_mismatches_total",
+            "Anchors that should have been the same at all hosts.",
+        )
+        self._seconds = Histogram(
+            own_cells(
+                Wanted(
+                    Kind.HISTOGRAM,
+                    "webtorch_cluster_round_seconds",
+                    "",
+                    "Time of a round.",
+                    SECONDS,
+                )
+            ),
+            SECONDS,
+        )
+        self._last: float | None = None
+
+    def count_round(self, done: Round, seconds: float) -> None:
+        """Count a round that is complete."""
+        self._rounds["done" if done.models else "idle"].inc()
+        if done.models:
+            self._seconds.observe(seconds)
+            self._last = time.monotonic()
+        self._steps.inc(max(0, done.steps))
+        self._lost.inc(max(0, done.lost))
+        self._mismatches.inc(done.mismatches)
+
+    def count_failure(self) -> None:
+        """Count a round that ended in an error."""
+        self._rounds["failed"].inc()
+
+    def count_bytes(self, sent: int, received: int) -> None:
+        """Count what a round has sent and received."""
+        self._bytes["sent"].inc(sent)
+        self._bytes["received"].inc(received)
+
+    def show_members(self, members: int, generation: int) -> None:
+        """Show how many hosts take part."""
+        self._set("webtorch_cluster_members", "Hosts that take part.", members)
+        self._set("webtorch_cluster_generation", "Number of their group.", generation)
+
+    def show_models(self, stores: Mapping[str, RoundsStore]) -> None:
+        """Show what is not counted yet."""
+        for name, store in stores.items():
+            value = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+            uncounted = max(0, store.made() - store.state.mark)
+            self._set(
+                "webtorch_cluster_steps_uncounted",
+                "Steps of this host that are in no round yet.",
+                uncounted,
+                f'model="{value}"',
+            )
+
+    def show_age(self) -> None:
+        """Show the seconds since the last round that counted steps."""
+        if self._last is not None:
+            age = time.monotonic() - self._last
+            self._set(
+                "webtorch_cluster_last_round_seconds",
+                "Time since the last round that counted steps.",
+                age,
+            )
+
+    def hide(self) -> None:
+        """Show no gauges: another worker does."""
+        for cells in self._gauges.values():
+            cells.ints[0] = 0
+
+    def _set(self, name: str, text: str, value: float, labels: str = "") -> None:
+        key = name, labels
+        if key not in self._gauges:
+            wanted = Wanted(Kind.MAX, name, labels, text)
+            self._gauges[key] = own_cells(wanted)
+        Gauge(self._gauges[key]).set(value)
+
+
+def _counter(name: str, text: str, labels: str = "") -> Counter:
+    return Counter(own_cells(Wanted(Kind.COUNTER, name, labels, text)))

@@ -1,0 +1,119 @@
+"""Hosts of real servers: no step is lost or counted twice."""
+
+import os
+import re
+import signal
+
+from cluster_nginx import Hosts
+from nginx import daemon, wait_for
+
+
+def wait_for_metric(server, name, least):
+    def is_there():
+        text = server.get("/status?format=prometheus").text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+        return found and float(found[1]) >= least
+
+    wait_for(is_there, f"{name} of {least}")
+
+
+def test_hosts_workers_that_are_killed_and_reloads():
+    with Hosts(2) as hosts:
+        one, two = hosts.servers
+        hosts.train(0, 5)
+        hosts.train(1, 7)
+        hosts.wait_until_counted(12)
+        about = hosts.about(0)
+        assert about["calls"] == 12
+        assert about["own"]
+        assert about["last_round"] > 0
+
+        for server in (0, 1, 1):
+            hosts.train(server, 2)
+            os.kill(hosts.elected(server), signal.SIGKILL)
+            hosts.train(1 - server, 2)
+        hosts.wait_until_counted(24)
+        assert hosts.about(1)["calls"] == 24
+
+        hosts.train(1, 3)
+        two.reload()
+        hosts.train(0, 3)
+        hosts.train(1, 3)
+        hosts.wait_until_counted(33)
+
+        for name, least in (
+            ("webtorch_cluster_members", 2),
+            ("webtorch_cluster_steps_total", 10),
+            ('webtorch_cluster_rounds_total{result="done"}', 3),
+            ('webtorch_cluster_bytes_total{direction="sent"}', 3 * 8000),
+            ('webtorch_cluster_steps_uncounted{model="count"}', 0),
+            ("webtorch_cluster_last_round_seconds", 0),
+        ):
+            wait_for_metric(one, name, least)
+
+        # a host that shuts down contributes what it has
+        hosts.train(1, 4)
+        assert two.quit() == 0
+        hosts.train(0, 1)
+        hosts.wait_until_counted(38, [0])
+        assert 'cluster "test": host "web-1" has gone' in one.log()
+
+
+def test_hosts_that_are_killed_and_join():
+    with Hosts(3) as hosts:
+        for index in range(3):
+            hosts.train(index, 4)
+        hosts.wait_until_counted(12)
+
+        hosts.kill(2)
+        hosts.train(0, 2)
+        hosts.train(1, 2)
+        hosts.wait_until_counted(16, [0, 1])
+
+        hosts.servers[2].start()
+        hosts.train(2, 3)
+        hosts.train(1, 3)
+        hosts.wait_until_counted(22)
+
+        # the coordinator is away, and comes back without memory
+        hosts.kill(0)
+        hosts.train(1, 2)
+        hosts.train(2, 2)
+        for index in (1, 2):
+            wait_for(
+                lambda index=index: hosts.about(index)["members"] == [f"web-{index}"],
+                "a host to be alone",
+            )
+            assert hosts.servers[index].log().count("this host goes on alone") == 1
+        hosts.train(1, 1)
+        hosts.servers[0].start()
+        hosts.wait_until_counted(27)
+        assert hosts.about(0)["calls"] == 27
+
+
+def test_hosts_new_binary():
+    """Both masters have workers for a while, one of which does rounds."""
+    hosts = Hosts(1, "interval=50ms timeout=200ms")
+    (server,) = hosts.servers
+    pid_file = server.prefix / "nginx.pid"
+
+    def master():
+        return pid_file.exists() and int(pid_file.read_text() or 0)
+
+    try:
+        with daemon(server):
+            old = wait_for(master, "the master")
+            wait_for(lambda: hosts.is_up(0), "its workers")
+            hosts.train(0, 5)
+            os.kill(old, signal.SIGUSR2)
+            hosts.train(0, 5)
+            wait_for(lambda: master() not in (0, old), "a new master")
+            hosts.train(0, 5)
+            os.kill(old, signal.SIGQUIT)
+            wait_for(lambda: not os.path.exists(f"/proc/{old}"), "the old master to end")
+            hosts.train(0, 5)
+            hosts.wait_until_counted(20)
+            assert hosts.about(0)["weights"] == [20.0, 20.0]
+        assert not server.unexpected_in_log()
+    finally:
+        server.stop()
