@@ -24,8 +24,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-# its functions are for IPython alone
-__all__: list[str] = []
+__all__ = ["load_ipython_extension"]
 
 _READY = ("Ctrl-C stops it.", "the new code is served")
 _FAILED = ("waiting for a change", "the old code is still served", "has not taken the new code")
