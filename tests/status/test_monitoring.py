@@ -20,7 +20,8 @@ def names_in(text: str) -> set[str]:
 
 def exported() -> set[str]:
     """Return the names in the sources of webtorch_status."""
-    sources = (ROOT / "ngx_webtorch/status").glob("*.c")
+    sources = [*(ROOT / "ngx_webtorch/status").glob("*.c")]
+    sources.append(ROOT / "python/webtorch/_worker/cluster_metrics.py")
     return {
         name for path in sources for name in re.findall(r'"(webtorch_[a-z_]+)"', path.read_text())
     }
