@@ -396,7 +396,8 @@ class Rounds:
             for status in team.statuses.values()
             if status.steps
         }
-        anchor = store.state.anchor.follow(digest(store, slot), contributed)
+        members = [status.host for status in team.statuses.values()]
+        anchor = store.state.anchor.follow(digest(store, slot), contributed, members)
         store.write(dataclasses.replace(store.state, prepared=anchor))
         return anchor
 
