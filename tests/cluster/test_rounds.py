@@ -206,6 +206,29 @@ def test_rounds_not_finite_is_not_contributed(caplog):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rounds_masks_that_are_not_finite_stay(dtype, caplog):
+    """What becomes finite at a host is contributed as it is."""
+    inf, nan = float("inf"), float("nan")
+
+    def make_mask() -> dict[str, Memory]:
+        mask = torch.tensor([-inf, inf, nan, inf, 0.0], dtype=dtype)
+        return {"m": Memory("x", {"mask": mask})}
+
+    hosts = [Host(f"web-{index}", make_mask, Adding) for index in range(2)]
+    for _ in range(2):
+        for host in hosts:
+            host.memory.train(1)
+            host.memory.weights["mask"][3] = 7
+        run_until_settled(hosts)
+    for host in hosts:
+        found = host.memory.weights["mask"]
+        assert found[:2].tolist() == [-inf, inf] and bool(found[2].isnan())
+        assert found[4] == 4 and bool(found[3].isfinite())
+        assert host.memory.all_steps == 4
+    assert not caplog.records
+
+
 def test_rounds_replaced_weights_are_taken_by_all(caplog):
     caplog.set_level(logging.WARNING)
     hosts = make(3, Adding)
