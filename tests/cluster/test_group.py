@@ -52,6 +52,13 @@ def test_mean_of_no_steps_is_zero(group):
     assert all(torch.equal(mean, torch.zeros(1000)) for mean in means)
 
 
+@pytest.mark.parametrize("compress", ["none", "bf16", "int8"])
+def test_formats_of_the_largest_numbers_are_finite(compress):
+    values = torch.tensor([torch.finfo(torch.float32).max, -3.4e38, 1.0])
+    found = formats.decode(formats.encode(values, compress), 3, compress)
+    assert found[:2] == pytest.approx(values[:2], rel=0.01)
+
+
 def test_mean_with_rest_loses_nothing(group):
     """What rounding leaves goes into later rounds: the sum of the means is that of exact ones."""
     count, times = 50_000, 24

@@ -206,6 +206,40 @@ def test_rounds_not_finite_is_not_contributed(caplog):
     )
 
 
+class Overflowing(Rounds):
+    """Rounds whose outer optimizer makes too much of a difference."""
+
+    def _advance(self, mean, weights, momentum):
+        return mean * 1e38
+
+
+def test_rounds_mean_that_is_not_finite_is_nobodys_anchor(caplog):
+    one, two = hosts = make(2, Adding)
+    one.memory.train(5)
+    run_until_settled(hosts)
+    # finite in its own dtype, but not in the one in which it is averaged
+    two.memory.train(1)
+    two.memory.weights["b"].fill_(1.5e308)
+    run_until_settled(hosts)
+    assert values(one) == values(two) == [5.0] * 6
+    assert caplog.text.count("has weights that are not finite") == 1
+    before = anchors(hosts)
+    for host in hosts:
+        host.kind = Overflowing
+        host.start()
+        host.memory.train(1, 100.0)
+    assert {result.lost for result in run(hosts).values()} == {1}
+    assert caplog.text.count("has a mean with others that is not finite: it takes those of") == 2
+    assert values(one) == values(two) == [5.0] * 6
+    assert anchors(hosts) == before
+    for host in hosts:
+        host.kind = Adding
+        host.start()
+        host.memory.train(1)
+    run_until_settled(hosts)
+    assert values(one) == values(two) == [7.0] * 6
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_rounds_masks_that_are_not_finite_stay(dtype, caplog):
     """What becomes finite at a host is contributed as it is."""

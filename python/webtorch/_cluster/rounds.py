@@ -118,7 +118,7 @@ class Rounds:
             self._settle(group, unsettled, prepared, done)
         for team in teams:
             if team not in unsettled:
-                anchor = self._contribute(group, team)
+                anchor = self._contribute(group, team, done)
                 if anchor:
                     prepared[team.name] = anchor
         if any(has_prepared(team) for team in teams):
@@ -140,7 +140,7 @@ class Rounds:
                 state = dataclasses.replace(state, number=number, pending=Pending(number, made))
                 store.write(state)
             else:
-                self._drop(name, store, done)
+                self._drop(name, store, done, "weights that are not finite")
                 state = store.state
         tensors = store.tensors(state.slot)
         pending = state.pending
@@ -180,14 +180,14 @@ class Rounds:
         log.warning('model "%s" has other weights, which all hosts of the cluster take', name)
         return state
 
-    def _drop(self, name: str, store: Store, done: Round) -> None:
-        """Take the anchor's weights: those of this host are not finite."""
+    def _drop(self, name: str, store: Store, done: Round, problem: str) -> None:
+        """Take the anchor's weights instead of those of this host."""
         state = dataclasses.replace(store.state, prepared=None, pending=None)
         lost = self._follow(store, state, "none", state.mark, done)
         log.error(
-            'model "%s" has weights that are not finite: it takes those of the last round, and '
-            "%d steps are lost",
+            'model "%s" has %s: it takes those of the last round, and %d steps are lost',
             name,
+            problem,
             lost,
         )
 
@@ -360,8 +360,8 @@ class Rounds:
 
     # --- the round itself ---
 
-    def _contribute(self, group: Group, team: Team) -> Anchor | None:
-        """Prepare the next anchor; None if no host has made steps, or this one is not in it."""
+    def _contribute(self, group: Group, team: Team, done: Round) -> Anchor | None:
+        """Prepare the next anchor; None if there is none, or not for this host."""
         weights = [
             self._weight(team.statuses[rank].steps) if rank in team.statuses else 0.0
             for rank in range(team.size)
@@ -389,6 +389,11 @@ class Rounds:
         flat.add(store.tensors(slot), self._advance(mean, weights, store.momentum(slot)))
         if totals is not None:
             flat.add_integers(store.tensors(slot), totals)
+        if not flat.is_sound(store.tensors(slot), store.tensors(store.state.slot)):
+            # all hosts have the same bits: none has this anchor
+            if own:
+                self._drop(team.name, store, done, "a mean with others that is not finite")
+            return None
         if rest is not None and kept is not None:
             rest.copy_(kept)
         contributed = {
