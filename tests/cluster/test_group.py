@@ -89,7 +89,7 @@ def test_exchange_and_totals(group):
 def test_state_to_one_host(group, size):
     data = vector(7, size // 4 + 1).numpy().tobytes()[:size]
     group[2].begin("send_state", 1, data)
-    group[1].begin("receive_state", 2)
+    group[1].begin("receive_state", 2, size)
     assert group[1].result() == data
     group[2].result()
     assert do_all(group, "exchange", b"after") == [[b"after"] * 3] * 3

@@ -7,7 +7,9 @@ import random
 import pytest
 import torch
 
+import cluster_threads
 from cluster_threads import Adding, Crash, Host, Memory, chance, run, run_until_settled
+from webtorch._cluster import moves
 from webtorch._cluster.interfaces import GroupError, Outer
 from webtorch._cluster.rounds import Alone, Rounds
 
@@ -112,6 +114,39 @@ def test_rounds_host_joins():
     assert hosts[1].memory.optimizer.tolist() == [5] * 3
     assert values(new) == [8.0] * 6
     assert new.memory.all_steps == hosts[0].memory.all_steps == 8
+
+
+def test_rounds_large_states_let_others_know_that_they_go_on(monkeypatch):
+    """A host that has no part in it waits for an exchange for the timeout at most."""
+    monkeypatch.setattr(moves, "PIECE", 64)
+    groups = []
+    connect = cluster_threads.ThreadGroup
+
+    def note(*arguments):
+        groups.append(connect(*arguments))
+        return groups[-1]
+
+    monkeypatch.setattr(cluster_threads, "ThreadGroup", note)
+
+    def make_large(value: float) -> dict[str, Memory]:
+        memory = Memory("x", {"a": torch.full((1000,), value)})
+        memory.optimizer = torch.full((9000,), int(value), dtype=torch.uint8)
+        return {"m": memory}
+
+    hosts = [Host(f"web-{index}", lambda: make_large(3), Adding) for index in range(2)]
+    hosts[0].memory.train(5)
+    run_until_settled(hosts)
+    groups.clear()
+    late = [Host(f"web-{index}", lambda: make_large(7), Adding) for index in (5, 6)]
+    run([*hosts, *late])
+    assert len(groups) == 4
+    # each turn moves more, unless it took long
+    assert {group.exchanges for group in groups} <= set(range(8, 16))
+    assert 0 < max(group.most for group in groups) <= 8192
+    run_until_settled([*hosts, *late])
+    for host in late:
+        assert host.memory.weights["a"].tolist() == [8.0] * 1000
+        assert host.memory.optimizer.tolist() == [3] * 9000
 
 
 def test_rounds_host_that_was_away():

@@ -31,9 +31,9 @@ class Network(nn.Module):
         return self.weight.sum()
 
 
-def make(zone, strict=False, momentum=False):
+def make(zone, strict=False, momentum=False, kind=optim.SGD):
     network = Network()
-    optimizer = optim.SGD([network.weight], lr=1.0)
+    optimizer = kind([network.weight], lr=1.0)
     return network, SharedState(
         zone, "m", network, optimizer, strict, Path(__file__), None, 0, RoundsKind(momentum)
     )
@@ -140,6 +140,30 @@ def test_rounds_store_change_of_weights_is_made_once(strict, reference, monkeypa
         if not is_killed:
             break
     assert killed >= (4 if strict else 18)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rounds_store_optimizer_of_another_host(strict):
+    """In strict order a worker that is killed in the middle leaves none of it."""
+    network, shared = make(Zone(), strict, kind=optim.Adam)
+    shared.step(-network())
+    store = store_of(shared)
+    before = store.copy_optimizer_state()
+    assert before.data_ptr() != store.optimizer_state().data_ptr()
+    other = torch.full_like(before, 1)
+
+    class Cut:
+        @classmethod
+        def __torch_function__(cls, *_):
+            store.optimizer_state()[: len(other) // 2].fill_(1)
+            raise Crash
+
+    with pytest.raises(Crash):
+        store.take_optimizer_state(Cut())
+    if strict:
+        assert torch.equal(store.optimizer_state(), before)
+    store.take_optimizer_state(other)
+    assert torch.equal(store.copy_optimizer_state(), other)
 
 
 def test_rounds_store_steps_of_others():

@@ -92,6 +92,9 @@ class Memory:
     def optimizer_state(self) -> Tensor:
         return self.optimizer
 
+    def copy_optimizer_state(self) -> Tensor:
+        return self.optimizer.clone()
+
     def take_optimizer_state(self, data: Tensor) -> None:
         self.optimizer.copy_(data)
 
@@ -240,11 +243,15 @@ class ThreadGroup:
         self.key = ""
         self.exchanges = 0
         self.states: dict[int, int] = {}
+        self.moved = 0
+        self.most = 0
+        """Bytes that were sent from one exchange to the next one, at most."""
 
     def fits(self, view: View) -> bool:
         return view.ids == self.ids
 
     def _exchange(self, value: Any) -> list[Any]:
+        self.moved = 0
         self.exchanges += 1
         return self._bus.exchange(self.exchanges - 1, self.rank, value)
 
@@ -266,13 +273,17 @@ class ThreadGroup:
     def total(self, values: Tensor) -> Tensor:
         return torch.stack(self._exchange(values.clone())).sum(0)
 
-    def send_state(self, to: int, data: memoryview) -> None:
-        self._move(to, bytes(data))
+    def send_state(self, to: int, data: Tensor) -> None:
+        self._move(to, data.numpy().tobytes())
 
-    def receive_state(self, source: int) -> bytes:
-        return self._move(self.rank, None)
+    def receive_state(self, source: int, into: Tensor) -> None:
+        data = self._move(self.rank, None)
+        assert len(data) == len(into)
+        into.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
 
     def _move(self, to: int, data: bytes | None) -> bytes:
+        self.moved += len(data or b"")
+        self.most = max(self.most, self.moved)
         self.states[to] = self.states.get(to, 0) + 1
         number = zlib.crc32(f"{to} {self.states[to]}".encode())
         return self._bus.move(number, data)

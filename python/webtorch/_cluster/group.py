@@ -1,7 +1,7 @@
 """Exchanges of hosts: small messages, means of differences, sums, states."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -171,43 +171,45 @@ class GlooGroup:
         links.flush()
         return sums
 
-    def send_state(self, to: int, data: memoryview) -> None:
-        """Send bytes to one host; see `Group`."""
+    def send_state(self, to: int, data: Tensor) -> None:
+        """Send uint8 `[n]` to one host; see `Group`."""
         links = self._links
-        for part in [struct.pack("<Q", len(data)), *_cut(data)]:
+        for part in (_length(len(data)), *data.split(_STATE_PIECE)):
             number = self._states[to][0]
             self._states[to][0] += 1
-            text = torch.frombuffer(bytearray(part), dtype=torch.uint8)
-            links.send(to, seal(links.state_to[to], text, number), STATE_TAG + tag_of(number))
+            links.send(to, seal(links.state_to[to], part, number), STATE_TAG + tag_of(number))
             links.flush(_STATE_WINDOW)
         links.flush()
 
-    def receive_state(self, source: int) -> bytes:
-        """Return bytes that one host sends; see `Group`."""
-        (size,) = struct.unpack("<Q", self._receive_states(source, [8])[0])
-        sizes = [_STATE_PIECE] * (size // _STATE_PIECE)
-        sizes += [size % _STATE_PIECE] if size % _STATE_PIECE else []
-        return b"".join(self._receive_states(source, sizes))
+    def receive_state(self, source: int, into: Tensor) -> None:
+        """Receive uint8 `[n]` from one host; see `Group`.
+
+        Raises:
+            GroupError: The other host has sent another length, or see `Group`.
+
+        """
+        length = torch.empty(8, dtype=torch.uint8)
+        self._receive_states(source, [length])
+        if not torch.equal(length, _length(len(into))):
+            raise GroupError("a state has another length", self.ids[source])
+        self._receive_states(source, into.split(_STATE_PIECE))
 
     def close(self) -> None:
         """Close its connections; see `Group`."""
         self._links.close()
         self._expected = {}
 
-    def _receive_states(self, source: int, sizes: Sequence[int]) -> list[bytes]:
+    def _receive_states(self, source: int, parts: Sequence[Tensor]) -> None:
         links = self._links
-        numbers = [self._states[source][1] + index for index in range(len(sizes))]
-        self._states[source][1] += len(sizes)
+        numbers = [self._states[source][1] + index for index in range(len(parts))]
+        self._states[source][1] += len(parts)
         receipts: list[Receipt] = []
-        parts = []
         for index, number in enumerate(numbers):
-            for size in sizes[len(receipts) : index + _STATE_WINDOW]:
+            for part in parts[len(receipts) : index + _STATE_WINDOW]:
                 tag = STATE_TAG + tag_of(numbers[len(receipts)])
-                receipts.append(links.receive(source, size + OVERHEAD, tag))
+                receipts.append(links.receive(source, len(part) + OVERHEAD, tag))
             sealed = receipts[index].wait()
-            part = unseal(links.state_by[source], sealed, number, self.ids[source])
-            parts.append(part.numpy().tobytes())
-        return parts
+            parts[index].copy_(unseal(links.state_by[source], sealed, number, self.ids[source]))
 
     def _expect_messages(self) -> None:
         """Let others send their next message at once; else gloo asks first whether it may."""
@@ -222,6 +224,5 @@ class GlooGroup:
         return 2 * self._others - 1
 
 
-def _cut(data: memoryview) -> Iterator[memoryview]:
-    for start in range(0, len(data), _STATE_PIECE):
-        yield data[start : start + _STATE_PIECE]
+def _length(size: int) -> Tensor:
+    return torch.frombuffer(bytearray(struct.pack("<Q", size)), dtype=torch.uint8)

@@ -247,11 +247,14 @@ class Group(Protocol):
     def total(self, values: Tensor) -> Tensor:
         """Return the sums of int64 `[n]` over all hosts, a new tensor; they wrap around."""
 
-    def send_state(self, to: int, data: memoryview) -> None:
-        """Send bytes to the host of a rank, which calls `receive_state`; others call neither."""
+    def send_state(self, to: int, data: Tensor) -> None:
+        """Send uint8 `[n]` to the host of a rank, which calls `receive_state`.
 
-    def receive_state(self, source: int) -> bytes:
-        """Return bytes that the host of a rank sends."""
+        Others call neither, and wait for at most `timeout` in what they do next.
+        """
+
+    def receive_state(self, source: int, into: Tensor) -> None:
+        """Receive uint8 `[n]` from the host of a rank, into memory of the length that it sends."""
 
     def close(self) -> None:
         """Close its connections: others get an error at once. It may be called more than once."""

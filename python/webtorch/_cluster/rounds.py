@@ -20,7 +20,8 @@ from torch import Tensor
 
 from webtorch._cluster import flat
 from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings, View
-from webtorch._cluster.lineage import Anchor, Merge, Standing, resolve
+from webtorch._cluster.lineage import Anchor, Merge, Plan, Standing, resolve
+from webtorch._cluster.moves import Move, move
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
 from webtorch._cluster.teams import (
     Status,
@@ -277,10 +278,8 @@ class Rounds:
             store = team.store
             if store:
                 self._decide(store, plan.adopted, done)
-            for rank, source in sorted(plan.sources.items()):
-                self._transfer(group, team, rank, source, plan.top)
-                if _takes_optimizer(team, rank, source, plan.top):
-                    self._transfer_optimizer(group, team, rank, source)
+            if plan.sources:
+                self._transfer(group, team, plan)
             if plan.merge:
                 prepared[team.name] = self._merge(group, team, plan.merge)
             elif store and group.rank in plan.sources:
@@ -295,34 +294,43 @@ class Rounds:
         elif prepared:
             store.write(dataclasses.replace(store.state, prepared=None))
 
-    def _transfer(self, group: Group, team: Team, to: int, source: int, anchor: Anchor) -> None:
-        """Bring an anchor to the region of a host where it prepares others."""
-        store = team.store
-        if group.rank == source:
-            assert store is not None
-            memory = store.contents(store.state.slot)
-            group.send_state(to, view_of(memory))
-        elif group.rank == to:
-            assert store is not None
-            data = group.receive_state(source)
-            slot = 1 - store.state.slot
-            memory = store.contents(slot)
-            if len(data) != memory.numel():
-                raise ClusterError(f'the state of "{team.name}" has {len(data)} bytes')
-            memory.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
-            if digest(store, slot) != anchor.digest:
-                raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
+    def _transfer(self, group: Group, team: Team, plan: Plan) -> None:
+        """Bring an anchor to the regions where hosts prepare others, and optimizers to new hosts.
 
-    def _transfer_optimizer(self, group: Group, team: Team, to: int, source: int) -> None:
-        """Bring the state of an optimizer to a host that joins."""
+        Raises:
+            ClusterError: It is not the one that was announced.
+
+        """
         store = team.store
-        if store and group.rank == source:
-            group.send_state(to, view_of(store.optimizer_state().clone()))
-        elif store and group.rank == to:
-            data = group.receive_state(source)
-            if len(data) != store.optimizer_state().numel():
-                raise ClusterError(f'the optimizer of "{team.name}" has {len(data)} bytes')
-            store.take_optimizer_state(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        moves = []
+        optimizers: dict[int, Tensor] = {}
+        for rank, source in sorted(plan.sources.items()):
+            is_here = group.rank in (rank, source)
+            memory = None
+            if store and is_here:
+                slot = store.state.slot if group.rank == source else 1 - store.state.slot
+                memory = store.contents(slot)
+            moves.append(Move(rank, source, memory))
+            if _takes_optimizer(team, rank, source, plan.top):
+                memory = None
+                if store and is_here:
+                    # training changes it meanwhile
+                    is_source = group.rank == source
+                    if not is_source or rank not in optimizers:
+                        optimizers[rank] = (
+                            store.copy_optimizer_state()
+                            if is_source
+                            else torch.empty_like(store.optimizer_state())
+                        )
+                    memory = optimizers[rank]
+                moves.append(Move(rank, source, memory))
+        move(group, moves, self._settings.timeout)
+        if store is None or group.rank not in plan.sources:
+            return
+        if digest(store, 1 - store.state.slot) != plan.top.digest:
+            raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
+        if group.rank in optimizers:
+            store.take_optimizer_state(optimizers[group.rank])
 
     def _merge(self, group: Group, team: Team, merge: Merge) -> Anchor:
         """Prepare the mean of anchors whose lineages have parted.
@@ -534,19 +542,18 @@ class Alone:
         """Return the values."""
         return values.clone()
 
-    def send_state(self, to: int, data: memoryview) -> None:
+    def send_state(self, to: int, data: Tensor) -> None:
         """Do nothing: there is no other host."""
 
-    def receive_state(self, source: int) -> bytes:
-        """Return nothing: there is no other host."""
-        return b""
+    def receive_state(self, source: int, into: Tensor) -> None:
+        """Do nothing: there is no other host."""
 
     def close(self) -> None:
         """Do nothing."""
 
 
 def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:
-    """Return whether a host joins with an optimizer that has made fewer steps than others'."""
+    """Return whether a host joins that has the same kind of optimizer as others."""
     own, other = team.statuses[to], team.statuses[source]
     is_same = bool(own.optimizer) and own.optimizer == other.optimizer
     return is_same and own.fresh == 1 and anchor.number > 0

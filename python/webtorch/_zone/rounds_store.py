@@ -203,10 +203,24 @@ class RoundsStore:
         assert self._blocks.optimizer is not None
         return self._blocks.optimizer.memory
 
-    def take_optimizer_state(self, data: Tensor) -> None:
-        """Replace the optimizer's state."""
+    def copy_optimizer_state(self) -> Tensor:
+        """Return a copy of it, in strict order as of between two steps."""
         with self._shared.locked(self._blocks):
-            self.optimizer_state().copy_(data)
+            return self.optimizer_state().clone()
+
+    def take_optimizer_state(self, data: Tensor) -> None:
+        """Replace the optimizer's state, in strict order as a whole."""
+        with self._shared.locked(self._blocks):
+            if not self._shared.is_strict(self._blocks):
+                self.optimizer_state().copy_(data)
+                return
+            self._blocks.snapshot()
+            try:
+                self.optimizer_state().copy_(data)
+            except BaseException:
+                self._blocks.restore()
+                raise
+            self._blocks.commit()
 
     def made(self) -> int:
         """Return the number of steps that were made at this host."""
