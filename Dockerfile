@@ -14,7 +14,7 @@ USER webtorch
 WORKDIR /srv/app
 
 # the files of an application; a volume may be there instead
-COPY --chown=webtorch examples/xor.py /srv/app/app.py
+COPY --chown=webtorch examples/xor/xor.py /srv/app/app.py
 
 ENV WEBTORCH_SERVE_HOST=0.0.0.0 \
     WEBTORCH_SERVE_PORT=8000 \

@@ -64,6 +64,7 @@ help() {
                           the release that packaging/wheel.sh names
 ./build.sh deb            build dist/libnginx-mod-http-webtorch_*.deb for Debian's nginx
 ./build.sh packages       build what dist/ has, and try it on a bare Debian (as root)
+./build.sh site           build the documentation as a site in build/site/
 ./build.sh lock           write the versions of Python packages in .venv to requirements.lock
 ./build.sh help           this text
 
@@ -185,7 +186,7 @@ import importlib.metadata, re, tomllib
 lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-options = [extras[name] for name in ("client", "cluster", "examples", "gpgpu", "online", "otel", "pydantic", "tables", "test")]
+options = [extras[name] for name in ("client", "cluster", "docs", "examples", "gpgpu", "online", "otel", "pydantic", "tables", "test")]
 for package in sum(options, project["dependencies"]):
     name = re.match("[A-Za-z0-9-]+", package)[0]
     try:
@@ -232,9 +233,10 @@ build_module() {
     fi
 }
 
-# Links the formats of tensors, which need no nginx, as a library: TREE FILE
+# Links the formats of tensors and the fields of requests, which need no nginx,
+# as a library: TREE FILE
 link_formats() {
-    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange}/*.o -Wl,-z,relro -Wl,-z,now \
+    "${CC:-cc}" -shared -o "$2.new" "$1"/objs/addon/{tensor,exchange,features}/*.o -Wl,-z,relro -Wl,-z,now \
         -Wl,-z,defs -Wl,--version-script="$ROOT/ngx_webtorch/exchange/formats.map" \
         -lsimdjson -lz -lstdc++ -lm
     mv "$2.new" "$2"
@@ -445,6 +447,13 @@ build_static() {
     say "nginx $(nginx_version "$source") with WebTorch inside: $tree/objs/nginx"
 }
 
+# Warnings are errors, see mkdocs.yml; mkdocs's successors are announced in any case.
+build_site() {
+    prepare_tools
+    NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+    say 'built build/site/index.html'
+}
+
 main() {
     local command=${1:-prepare}
 
@@ -462,6 +471,7 @@ main() {
         wheel) build_wheel "${@:2}" ;;
         deb) build_deb ;;
         packages) build_packages "${@:2}" ;;
+        site) build_site ;;
         lock) lock_python_packages ;;
         help | -h | --help) help ;;
         *) die "unknown command '$command'; ./build.sh help lists them." ;;

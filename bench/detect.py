@@ -40,11 +40,12 @@ upstream site {{ server 127.0.0.1:{backend}; keepalive 128; }}
 proxy_http_version 1.1;
 proxy_set_header Connection "";
 large_client_header_buffers 8 32k;
-webtorch_path {root}/examples;
+webtorch_path {root}/examples/guard;
 server {{ listen 127.0.0.1:{bare} backlog=4096; location / {{ proxy_pass http://site; }} }}
 server {{
     listen 127.0.0.1:{guard} backlog=4096;
-    webtorch_access guard:score body=16k threshold=2;
+    webtorch_access guard:score body=16k target=0.001 threshold=2;
+    webtorch_log guard:observe body=16k;
     location / {{ proxy_pass http://site; }}
 }}
 """

@@ -32,7 +32,7 @@ AGENTS = [
 ]
 
 HTTP = f"""
-webtorch_path {ROOT}/examples;
+webtorch_path {ROOT}/examples/flood;
 limit_req_zone $binary_remote_addr zone=clients:10m rate=2r/s;
 limit_req_status 429;
 upstream site {{ server 127.0.0.1:{SITE} max_fails=0; keepalive 512; }}

@@ -61,7 +61,7 @@ def start(**options: Any) -> Server:
         LOCATIONS,
         "/output",
         http=f"""
-        webtorch_path {ROOT}/examples;
+        webtorch_path {ROOT}/examples/vad;
         server {{ listen 127.0.0.1:{HTTP2} http2; {LOCATIONS} }}
         """,
         main="worker_cpu_affinity 01;",
@@ -495,7 +495,7 @@ def resume(settings: Settings) -> Row:
     begin = time.perf_counter()
     with (
         Server(
-            LOCATIONS + location, "/output", 2, http=f"webtorch_path {ROOT}/examples;{zone}"
+            LOCATIONS + location, "/output", 2, http=f"webtorch_path {ROOT}/examples/vad;{zone}"
         ) as server,
         ThreadPoolExecutor(streams) as pool,
     ):
@@ -527,7 +527,7 @@ def drift(settings: Settings) -> Row:
             text = text.replace("127.0.0.1:3002", f"127.0.0.1:{PEER}")
             return text.replace("build/run/release", str(release))
 
-        http = f"webtorch_path {ROOT}/examples;server {{\n{placed(site[: site.rindex('}')])}"
+        http = f"webtorch_path {ROOT}/examples/drift;server {{\n{placed(site[: site.rindex('}')])}"
         locations = "location = /output { webtorch_handler xor_app:output; }" + placed(own)
         choose = random.Random(1)
         with Server(locations, "/output", http=http) as server:

@@ -16,8 +16,8 @@ build_deb() {
     mkdir -p "$tree/dist" dist
     cp -r ngx_webtorch python examples LICENSE README.md pyproject.toml "$tree/"
     cp -r packaging/debian "$tree/debian"
-    rm -rf "$tree"/examples/__pycache__ "$tree/python/webtorch/_nginx"
-    find "$tree/python" \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -r {} +
+    rm -rf "$tree/python/webtorch/_nginx"
+    find "$tree/examples" "$tree/python" \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -r {} +
     changelog "$version" >"$tree/debian/changelog"
 
     .venv/bin/python -m pip --disable-pip-version-check --quiet wheel --no-deps \

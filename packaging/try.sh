@@ -14,8 +14,8 @@ build_packages() {
     try_deb
 }
 
-# A user installs the wheel, makes a project, serves it, and sends the first line
-# of curl that is printed.  PyTorch is that of .venv: its download is left out.
+# A user installs the wheel, makes a project, serves it, and sends a request, by the
+# commands of docs/start.md.  PyTorch is that of .venv: its download is left out.
 try_wheel() {
     local chroot=$ROOT/build/packages/$TRY_SUITE
 
@@ -24,7 +24,7 @@ try_wheel() {
     rm -rf "$chroot/home/someone"
     add_site "$chroot"
     cp dist/webtorch-*-"$TRY_TAG"-*.whl "$chroot/opt/dist/"
-    cp packaging/try_wheel.sh "$chroot/opt/"
+    cp packaging/try_wheel.sh packaging/follow.sh docs/start.md "$chroot/opt/"
 
     say "trying $(echo dist/webtorch-*-"$TRY_TAG"-*.whl) on a bare $TRY_SUITE"
     unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "
@@ -35,8 +35,8 @@ try_wheel() {
     grep -q '^ok' build/packages/wheel.txt || die 'the wheel does not work, see above.'
 }
 
-# An administrator installs the package and Debian's nginx by the five commands of
-# docs/install.md, upgrades it under load, removes and purges it.
+# An administrator installs the package and Debian's nginx by the commands of
+# docs/start.md, upgrades it under load, removes and purges it.
 try_deb() {
     local chroot=$ROOT/build/packages/$TRY_SUITE-nginx package
 
@@ -46,9 +46,9 @@ try_deb() {
     make_chroot "$chroot" curl,ca-certificates,logrotate
     add_site "$chroot"
     package=$(echo dist/libnginx-mod-http-webtorch_*.deb)
-    cp "$package" "$chroot/opt/dist/libnginx-mod-http-webtorch.deb"
+    cp "$package" "$chroot/opt/dist/libnginx-mod-http-webtorch_tried.deb"
     repack "$package" "$chroot/opt/dist/newer.deb"
-    cp packaging/try_deb.sh "$chroot/opt/"
+    cp packaging/try_deb.sh packaging/follow.sh docs/start.md "$chroot/opt/"
 
     say "trying $package on a bare $TRY_SUITE"
     unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "

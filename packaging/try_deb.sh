@@ -3,7 +3,6 @@
 
 set -eu
 
-PACKAGE=/opt/dist/libnginx-mod-http-webtorch.deb
 NEWER=/opt/dist/newer.deb
 export DEBIAN_FRONTEND=noninteractive
 
@@ -26,25 +25,33 @@ answers() {
 # nginx is started below, not by apt-get
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
-apt-get update -qq
 
 ! command -v cc >/dev/null || fail 'there is a compiler'
 
-# the five commands of docs/install.md; --no-index and --no-deps in place of downloads
-apt-get install -qq -y "$PACKAGE" nginx python3-venv >/dev/null
-python3 -m venv /opt/webtorch
-echo /opt/site >"$(/opt/webtorch/bin/python -c \
-    'import site; print(site.getsitepackages()[0])')/torch.pth"
-/opt/webtorch/bin/pip install --quiet --no-index --no-deps \
-    /usr/share/libnginx-mod-http-webtorch/*.whl
-/opt/webtorch/bin/webtorch new /srv/app >/dev/null
-cp /usr/share/doc/libnginx-mod-http-webtorch/examples/site.conf /etc/nginx/conf.d/webtorch.conf
+# shellcheck source=packaging/follow.sh
+. /opt/follow.sh
 
-# ports that other servers of this machine may have
-rm -f /etc/nginx/sites-enabled/default
-sed -i "s/8000/$PORT/" /etc/nginx/conf.d/webtorch.conf
-nginx -t -q || fail 'the configuration is refused'
-service nginx start >/dev/null || fail 'nginx does not start'
+instead() {
+    case $1 in
+        'python3 -m venv'*)
+            eval "$1"
+            add_packages /opt/webtorch/bin/python
+            ;;
+        'service nginx restart')
+            # ports that other servers of this machine may have
+            rm -f /etc/nginx/sites-enabled/default
+            sed -i "s/8000/$PORT/" /etc/nginx/conf.d/webtorch.conf
+            nginx -t -q || fail 'the configuration is refused'
+            eval "$1" >/dev/null
+            ;;
+        'curl '*) ;;    # below, when the first worker serves
+        *) return 1 ;;
+    esac
+}
+
+echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/yes
+cd /opt
+follow "With Debian's nginx" 1
 answers 'there is no answer after the installation'
 curl -s "http://127.0.0.1:$PORT/openapi.json" | grep -q /classify || fail 'there is no document'
 (cd /srv/app && /opt/webtorch/bin/python -c '

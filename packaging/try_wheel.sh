@@ -15,35 +15,44 @@ for tool in cc gcc g++ nginx make; do
 done
 [ "$(id -u)" != 0 ] || fail 'this is root'
 
-python3 -m venv env
-# shellcheck disable=SC1091
-. env/bin/activate
-# in place of a download
-echo /opt/site >"$(python3 -c 'import site; print(site.getsitepackages()[0])')/torch.pth"
+# shellcheck source=packaging/follow.sh
+. /opt/follow.sh
 
-begin=$(now)
-pip install --quiet --no-index --no-deps /opt/dist/webtorch-*.whl
-webtorch new shop
-cd shop
-webtorch serve app.py --port "$PORT" >out 2>err &
-server=$!
+instead() {
+    case $1 in
+        'python3 -m venv'*)
+            eval "$1"
+            add_packages env/bin/python
+            begin=$(now)
+            ;;
+        'webtorch serve'*)
+            # the process itself gets the signal below
+            eval "exec $1 --port $PORT" >out 2>err &
+            server=$!
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+ln -s /opt/dist dist
+follow 'With pip' 1
 
 tries=0
 until grep -q '^  curl' out; do
-    kill -0 $server || fail 'serve has ended'
+    kill -0 "$server" || fail 'serve has ended'
     tries=$((tries + 1))
     [ $tries -lt 1200 ] || fail 'nothing is served'
     sleep 0.1
 done
-command=$(grep -m1 '^  curl' out)
-echo "$command"
+command=$(block 'With pip' 2 | sed "s/8000/$PORT/")
+echo "$ $command"
 status=$(eval "$command -s -o answer -w '%{http_code}'")
 end=$(now)
 [ "$status" = 200 ] || fail "the answer is $status"
 cat answer
 
-kill -INT $server
-wait $server || fail "serve has exited with $?"
+kill -INT "$server"
+wait "$server" || fail "serve has exited with $?"
 [ ! -s err ] || fail 'there are messages'
 
 echo

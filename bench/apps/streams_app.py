@@ -1,4 +1,4 @@
-"""What bench/streams.py serves beside examples/vad.py."""
+"""What bench/streams.py serves beside examples/vad/vad.py."""
 
 import threading
 from collections import Counter

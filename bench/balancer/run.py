@@ -71,6 +71,12 @@ SCENARIOS = {
         rate=280,
         events=[(1 / 3, {"server": 2, "mode": "hangs"}), (2 / 3, {"server": 2, "mode": "up"})],
     ),
+    "brownout": Scenario(
+        "one of five servers takes ten times as long for a third of the time",
+        alike(5),
+        rate=280,
+        events=[(1 / 3, {"server": 2, "seconds": 0.4}), (2 / 3, {"server": 2, "seconds": 0.04})],
+    ),
     "models": Scenario(
         "thirty models, of which a server keeps ten; another one takes eight times as long",
         alike(5, kept=10, miss=8.0),
@@ -95,7 +101,8 @@ pid {prefix}/pid;
 error_log {prefix}/error.log warn;
 events {{ worker_connections 4096; }}
 http {{
-    access_log off;
+    log_format server '$msec $request_time $upstream_addr';
+    access_log {log};
     client_body_temp_path {prefix}/b; proxy_temp_path {prefix}/p; fastcgi_temp_path {prefix}/f;
     uwsgi_temp_path {prefix}/u; scgi_temp_path {prefix}/s;
     upstream u {{ zone u 512k; {method} {servers} keepalive 256; }}
@@ -141,15 +148,15 @@ def answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def nginx(method: str, first: int, count: int, port: int) -> Iterator[None]:
-    """Run an nginx with a method, until it answers."""
+def nginx(method: str, first: int, count: int, port: int, log: str) -> Iterator[None]:
+    """Run an nginx with a method, until it answers; the log has the server of each request."""
     servers = " ".join(f"server 127.0.0.1:{first + number};" for number in range(count))
     load = f"load_module {MODULE};" if "webtorch" in method else ""
     with tempfile.TemporaryDirectory() as prefix:
         conf = Path(prefix) / "nginx.conf"
         conf.write_text(
             CONFIGURATION.format(
-                load=load, prefix=prefix, method=method, servers=servers, port=port
+                load=load, prefix=prefix, method=method, servers=servers, port=port, log=log
             )
         )
         Path(prefix).chmod(0o755)
@@ -206,7 +213,9 @@ async def load(
     return [(at, *await task) for at, task in tasks]
 
 
-def measure(scenario: Scenario, method: str, seconds: float) -> list[tuple[float, float, int]]:
+def measure(
+    scenario: Scenario, method: str, seconds: float, log: str = "off"
+) -> list[tuple[float, float, int]]:
     """Run a scenario with a method."""
     count = len(scenario.servers)
     first = free_ports(count + 1)
@@ -216,7 +225,7 @@ def measure(scenario: Scenario, method: str, seconds: float) -> list[tuple[float
     with running(command, **pipes) as servers:
         assert servers.stdout is not None
         servers.stdout.readline()
-        with nginx(method.format(key=scenario.key), first, count, first + count):
+        with nginx(method.format(key=scenario.key), first, count, first + count, log):
             return asyncio.run(load(scenario, first + count, seconds, servers.stdin))
 
 

@@ -42,6 +42,8 @@ class Numbers:
 
     numbers: NDArray[np.int32]
     windows: NDArray[np.int32]
+    traits: NDArray[np.int32]  # [4, windows]
+    names: bytes
 
 
 class Reader:
@@ -54,12 +56,18 @@ class Reader:
         self.work = ctypes.create_string_buffer(WORK)
         self.numbers = np.zeros(ROOM, np.int32)
         self.rows = np.zeros(ROOM, np.int32)
+        self.traits, self.names = fields.RawTraits(), fields.RawNames()
 
     def read(self, request: Request) -> Numbers:
         found, reader = ctypes.byref(self.windows), ctypes.byref(self.fields)
         rows = (ctypes.c_void_p(each.ctypes.data) for each in (self.numbers, self.rows))
         self.c.ngx_webtorch_windows_init(found, *rows, ROOM)
         self.c.ngx_webtorch_fields_init(reader, self.c.ngx_webtorch_windows_field, found)
+        path = ctypes.byref(fields.part(request.path))
+        self.windows.traits = ctypes.addressof(self.traits)
+        self.windows.names = ctypes.addressof(self.names)
+        self.c.ngx_webtorch_traits_init(ctypes.byref(self.traits), path)
+        self.c.ngx_webtorch_names_init(ctypes.byref(self.names), path)
         self.fields.work, self.fields.work_size = ctypes.addressof(self.work), WORK
         kind, encoding = request.header(b"content-type"), request.header(b"content-encoding")
         body = (kind, encoding, request.body)
@@ -67,4 +75,10 @@ class Reader:
         method = ctypes.byref(fields.part(request.method.encode()))
         self.c.ngx_webtorch_windows_request(found, reader, method)
         count = self.windows.count
-        return Numbers(self.numbers[:count].copy(), self.rows[:count].copy())
+        traits = np.ctypeslib.as_array(self.traits.windows)[: self.traits.count]
+        return Numbers(
+            self.numbers[:count].copy(),
+            self.rows[:count].copy(),
+            traits.T.copy(),
+            bytes(self.names)[8 : 8 + self.names.len],
+        )

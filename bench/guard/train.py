@@ -7,7 +7,8 @@ of payloads in it (MIT), attacks of HttpParamsDataset (MIT) in train.tsv.gz, wor
 Core Rule Set (Apache-2.0), names and prose of Faker (MIT), and templates in this folder. The tests
 of gotestwaf and of the CRS in real-dev are never learned. A fold is tested on them, and on sites
 and lists of payloads that it has not learned; thresholds are those at which a share of the normal
-requests of these sites is denied. With --out a FieldClassifier of webtorch.detect is written that
+requests of these sites is denied. With --sites each site of a fold is learned by a SiteGuard, which
+then judges other requests of it. With --out a FieldClassifier of webtorch.detect is written that
 has learned all of it. Needs the package faker, and the lists' folder as $CRS_RULES.
 """
 
@@ -27,6 +28,7 @@ from urllib.parse import quote, unquote_plus
 import attacks
 import documents
 import interpreters
+import learning
 import model
 import normal
 import numpy as np
@@ -240,6 +242,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--least", type=int, default=3)
     parser.add_argument("--most", type=int, default=30000, help="numbers in the file")
+    parser.add_argument("--sites", action="store_true", help="try guards that learn a site")
     parser.add_argument("--out", type=Path, help="weights of a net that has learned all rows")
     parser.add_argument(
         "--denied",
@@ -256,18 +259,28 @@ def main() -> None:
     real = traffic.read(options.real)
     tested: list[Row] = []
     found: list[np.ndarray] = []
+    of_sites = []
     for fold in options.only or range(options.folds):
         begin = time.time()
         held = {each.group for each in real if fold_of(each.group, options.folds) == fold}
-        net, words, _ = trained(train_rows(real, held, options), reader, options)
+        net, words, data = trained(train_rows(real, held, options), reader, options)
         test = [each for each in real if each.group in held or is_judge(each)]
         test += generated([each for each in test if not is_judge(each)], options.pasted, 0, 2)
         scores = model.scores(net, model.Data([reader.read(each.request) for each in test]), words)
         tested += test
         found.append(scores)
         print("fold", fold, time.time() - begin)
-        report(test, scores)
+        thresholds = report(test, scores)
+        if options.sites:
+            kinds = tuple(name for name, _ in traffic.FAMILIES)
+            shift = thresholds[SHARES.index(options.denied)]
+            often = words.often(data)
+            classifier = model.published(net, words, often, kinds, shift, most=options.most)
+            out = [each for each in real if each.group in held and not is_judge(each)]
+            of_sites += learning.measure(classifier, out, reader)
     print("all folds")
+    if of_sites:
+        learning.report(of_sites)
     thresholds = report(tested, np.concatenate(found))
     if options.out:
         rows = train_rows(real, set(), options)

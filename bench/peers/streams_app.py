@@ -1,4 +1,4 @@
-"""The streams of apps/streams_app.py and of examples/vad.py in FastAPI, over WebSocket."""
+"""The streams of apps/streams_app.py and of examples/vad/vad.py in FastAPI, over WebSocket."""
 
 import torch
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect

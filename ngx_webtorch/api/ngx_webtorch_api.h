@@ -113,11 +113,10 @@ typedef struct {
        handler, then the device that it runs on; empty: the CPU */
     char             device[WEBTORCH_DEVICE_LEN];
 
-    /* webtorch_slow, which C sets before Python describes the handler, too */
-    uint32_t         slow;                /* milliseconds; 0: off */
-
-    /* it computes copies of requests alone, which C sets before, too */
-    int32_t          shadow;
+    /* what C sets before Python describes the handler, too */
+    uint32_t         slow;                /* webtorch_slow, ms; 0: off */
+    int32_t          shadow;              /* of copies of requests alone */
+    uint32_t         max_batch;           /* rows; 0 afterwards */
 } webtorch_schema_t;
 
 

@@ -1847,6 +1847,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16] = &p->device; (void)tmp; }
   (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
   (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
+  (void)((p->max_batch) | 0);  /* check that 'webtorch_schema_t.max_batch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
 
@@ -6185,6 +6186,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
               _CFFI_OP(_CFFI_OP_NOOP, 214) },
+  { "max_batch", offsetof(webtorch_schema_t, max_batch),
+                 sizeof(((webtorch_schema_t *)0)->max_batch),
+                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6362,25 +6366,25 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_sample_t", 265, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 150, 5 },
   { "$webtorch_schema_t", 266, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 155, 28 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 155, 29 },
   { "$webtorch_server_t", 267, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 183, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 184, 7 },
   { "$webtorch_settings_t", 268, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 190, 14 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 14 },
   { "$webtorch_span_t", 269, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 204, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 205, 3 },
   { "$webtorch_spec_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 207, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 208, 5 },
   { "$webtorch_str_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 212, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 213, 2 },
   { "$webtorch_text_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 214, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 215, 2 },
   { "$webtorch_trace_span_t", 277, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 216, 4 },
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 217, 4 },
   { "$webtorch_trace_t", 279, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 220, 4 },
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 221, 4 },
   { "$webtorch_wanted_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 224, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 225, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {

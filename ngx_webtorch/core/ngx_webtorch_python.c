@@ -75,6 +75,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memcpy(schema->device, handler->device.data, handler->device.len);
     schema->slow = (uint32_t) handler->slow;
     schema->shadow = (handler->shadowed != NULL);
+    schema->max_batch = (uint32_t) handler->max_batch;
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;

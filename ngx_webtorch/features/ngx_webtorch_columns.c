@@ -227,6 +227,7 @@ ngx_webtorch_features_outcome(float *row, uint32_t k,
     columns[9] = outcome->denied ? 1 : 0;
     columns[10] = outcome->scored ? outcome->score : 0;
     columns[11] = outcome->scored ? 1 : 0;
+    columns[12] = outcome->dry_run ? 1 : 0;
 
     ngx_webtorch_copy(row, k, columns);
 }

@@ -6,6 +6,7 @@
 #include "ngx_webtorch_hash.h"
 #include "ngx_webtorch_text.h"
 #include "ngx_webtorch_tokens.h"
+#include "ngx_webtorch_traits.h"
 #include "ngx_webtorch_window.h"
 
 #include <stdio.h>
@@ -44,6 +45,11 @@ static const ngx_webtorch_feature_t  ngx_webtorch_features[] = {
     { "windows", 1 << WEBTORCH_INT64,
       0, NGX_WEBTORCH_MAX_NUMBERS, 0, 1,
       "int64 [batch, 1 to 65536, or an axis]" },
+    { "traits", 1 << WEBTORCH_INT32,
+      NGX_WEBTORCH_TRAIT, NGX_WEBTORCH_MAX_NUMBERS, 0, 1,
+      "int32 [batch, 4, 1 to 65536, or an axis]" },
+    { "names", 1 << WEBTORCH_UINT8,
+      0, NGX_WEBTORCH_NAMES_SIZE, 0, 0, "uint8 [batch, 1 to 16384]" },
     { "request", 1 << WEBTORCH_FLOAT32,
       0, NGX_WEBTORCH_REQUEST_COLUMNS, 0, 0, "float32 [batch, 1 to 45]" },
     { "client", 1 << WEBTORCH_FLOAT32,
@@ -51,10 +57,12 @@ static const ngx_webtorch_feature_t  ngx_webtorch_features[] = {
     { "site", 1 << WEBTORCH_FLOAT32,
       0, NGX_WEBTORCH_SITE_COLUMNS, 0, 0, "float32 [batch, 1 to 8]" },
     { "outcome", 1 << WEBTORCH_FLOAT32,
-      0, NGX_WEBTORCH_OUTCOME_COLUMNS, 0, 0, "float32 [batch, 1 to 12]" },
+      0, NGX_WEBTORCH_OUTCOME_COLUMNS, 0, 0, "float32 [batch, 1 to 13]" },
     { "id", 1 << WEBTORCH_UINT8,
       0, NGX_WEBTORCH_ID_LEN, 1, 0, "uint8 [batch, 16]" },
-    { "key", 1 << WEBTORCH_INT64, 0, 1, 1, 0, "int64 [batch, 1]" }
+    { "key", 1 << WEBTORCH_INT64, 0, 1, 1, 0, "int64 [batch, 1]" },
+    { "location", 1 << WEBTORCH_INT64, 0, 1, 1, 0, "int64 [batch, 1]" },
+    { "target", 1 << WEBTORCH_FLOAT32, 0, 1, 1, 0, "float32 [batch, 1]" }
 };
 
 

@@ -76,6 +76,7 @@ typedef struct {
     unsigned             upstream:1;
     unsigned             denied:1;
     unsigned             scored:1;
+    unsigned             dry_run:1;
 } ngx_webtorch_outcome_t;
 
 

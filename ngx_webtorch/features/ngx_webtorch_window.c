@@ -51,8 +51,8 @@ typedef enum {
 
 
 static void ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
-    const ngx_webtorch_field_t *field, uint32_t shape, uint32_t word,
-    uint32_t run, uint32_t prefix);
+    const ngx_webtorch_field_t *field,
+    const ngx_webtorch_window_token_t *found);
 static void ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     const ngx_webtorch_field_t *field);
 static int ngx_webtorch_window_repeats(ngx_webtorch_windows_t *windows);
@@ -66,10 +66,13 @@ static uint32_t ngx_webtorch_window_counts(
 static uint32_t ngx_webtorch_window_bits(uint32_t kind, uint32_t bits,
     int32_t *numbers);
 static void ngx_webtorch_window_append(ngx_webtorch_windows_t *windows,
-    const int32_t *numbers, uint32_t n);
+    const int32_t *numbers, uint32_t n,
+    const ngx_webtorch_window_token_t *token);
 static const unsigned char *ngx_webtorch_window_word(const unsigned char *p,
     const unsigned char *last, uint32_t *shape, uint32_t *word,
     uint32_t *prefix);
+static const unsigned char *ngx_webtorch_window_sign(const unsigned char *p,
+    const unsigned char *last, uint32_t *shape);
 static uint32_t ngx_webtorch_window_name(const ngx_webtorch_field_t *field);
 static uint32_t ngx_webtorch_window_log(size_t n);
 
@@ -103,6 +106,9 @@ ngx_webtorch_windows_init(ngx_webtorch_windows_t *windows, int32_t *numbers,
     windows->nfields = 0;
     windows->fields = NULL;
     windows->fields_size = 0;
+    windows->traits = NULL;
+    windows->names = NULL;
+    windows->spans = NULL;
     windows->full = 0;
     windows->nhashes = 0;
     windows->ntokens = 0;
@@ -112,9 +118,9 @@ ngx_webtorch_windows_init(ngx_webtorch_windows_t *windows, int32_t *numbers,
 void
 ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
 {
-    uint32_t                  shape, word, run, prefix;
-    const unsigned char      *p, *last, *begin;
-    ngx_webtorch_windows_t   *windows;
+    const unsigned char          *p, *last, *begin;
+    ngx_webtorch_windows_t       *windows;
+    ngx_webtorch_window_token_t   token;
 
     windows = data;
     windows->ntokens = 0;
@@ -127,6 +133,14 @@ ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
         return;
     }
 
+    if (windows->traits) {
+        ngx_webtorch_traits_field(windows->traits, field);
+    }
+
+    if (windows->names) {
+        ngx_webtorch_names_field(windows->names, windows->nwindows, field);
+    }
+
     p = field->value;
     last = p + field->len;
 
@@ -136,36 +150,60 @@ ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
 
     while (p < last) {
         begin = p;
-        prefix = 0;
+        token.prefix = 0;
 
-        p = ngx_webtorch_window_word(p, last, &shape, &word, &prefix);
-        run = (uint32_t) (p - begin);
+        p = ngx_webtorch_window_word(p, last, &token.shape, &token.word,
+                                     &token.prefix);
 
         if (p == begin) {
-            shape = *p++;
-            shape = (shape == '\t') ? ' ' : shape;
-
-            while (p < last
-                   && (*p == *begin || (shape == ' ' && *p == '\t')))
-            {
-                p++;
-            }
-
-            run = (uint32_t) (p - begin);
-            shape += NGX_WEBTORCH_SHAPE_REPEATED
-                     * ((run < NGX_WEBTORCH_MAX_REPEATED)
-                        ? run : NGX_WEBTORCH_MAX_REPEATED);
-            word = shape;
+            p = ngx_webtorch_window_sign(p, last, &token.shape);
+            token.word = token.shape;
         }
 
-        ngx_webtorch_window_token(windows, field, shape, word, run, prefix);
+        token.begin = (uint32_t) (begin - field->value);
+        token.run = (uint32_t) (p - begin);
+
+        ngx_webtorch_window_token(windows, field, &token);
     }
 
-    ngx_webtorch_window_token(windows, field, NGX_WEBTORCH_SHAPE_END,
-                              NGX_WEBTORCH_SHAPE_END, 0, 0);
+    token.shape = NGX_WEBTORCH_SHAPE_END;
+    token.word = NGX_WEBTORCH_SHAPE_END;
+    token.prefix = 0;
+    token.begin = (uint32_t) field->len;
+    token.run = 0;
+
+    ngx_webtorch_window_token(windows, field, &token);
     ngx_webtorch_window_close(windows, field);
 
     windows->nfields++;
+}
+
+
+/* the same byte, repeated; blanks are one */
+
+static const unsigned char *
+ngx_webtorch_window_sign(const unsigned char *p, const unsigned char *last,
+    uint32_t *shape)
+{
+    uint32_t               run;
+    const unsigned char   *begin;
+
+    begin = p;
+
+    *shape = *p++;
+    *shape = (*shape == '\t') ? ' ' : *shape;
+
+    while (p < last && (*p == *begin || (*shape == ' ' && *p == '\t'))) {
+        p++;
+    }
+
+    run = (uint32_t) (p - begin);
+
+    *shape += NGX_WEBTORCH_SHAPE_REPEATED
+              * ((run < NGX_WEBTORCH_MAX_REPEATED)
+                 ? run : NGX_WEBTORCH_MAX_REPEATED);
+
+    return p;
 }
 
 
@@ -250,11 +288,11 @@ ngx_webtorch_window_word(const unsigned char *p, const unsigned char *last,
 
 static void
 ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
-    const ngx_webtorch_field_t *field, uint32_t shape, uint32_t word,
-    uint32_t run, uint32_t prefix)
+    const ngx_webtorch_field_t *field,
+    const ngx_webtorch_window_token_t *found)
 {
     int32_t                            *p;
-    uint32_t                            n, h, shapes[3];
+    uint32_t                            n, h, shape, word, shapes[3];
     ngx_webtorch_window_token_t        *token;
     const ngx_webtorch_window_token_t  *before;
 
@@ -278,10 +316,10 @@ ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
     shapes[0] = (n > 2) ? windows->tokens[n - 3].shape : 0;
 
     token = &windows->tokens[n];
-    token->shape = shape;
-    token->word = word;
-    token->run = run;
-    token->prefix = prefix;
+    *token = *found;
+
+    shape = found->shape;
+    word = found->word;
 
     p = token->numbers;
 
@@ -333,16 +371,21 @@ ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
 
     for (i = 0; i < windows->ntokens; i++) {
         ngx_webtorch_window_append(windows, windows->tokens[i].numbers,
-                                   windows->tokens[i].nnumbers);
+                                   windows->tokens[i].nnumbers,
+                                   &windows->tokens[i]);
     }
 
     n = ngx_webtorch_window_context(windows, field, numbers);
     n += ngx_webtorch_window_counts(windows, numbers + n);
 
-    ngx_webtorch_window_append(windows, numbers, n);
+    ngx_webtorch_window_append(windows, numbers, n, NULL);
 
     if (windows->fields && windows->nwindows < windows->fields_size) {
         windows->fields[windows->nwindows] = (int32_t) windows->nfields;
+    }
+
+    if (windows->traits) {
+        ngx_webtorch_traits_window(windows->traits, windows->nwindows);
     }
 
     windows->nwindows++;
@@ -583,9 +626,11 @@ ngx_webtorch_window_log(size_t n)
 
 static void
 ngx_webtorch_window_append(ngx_webtorch_windows_t *windows,
-    const int32_t *numbers, uint32_t n)
+    const int32_t *numbers, uint32_t n,
+    const ngx_webtorch_window_token_t *token)
 {
-    uint32_t  i;
+    uint32_t                     i;
+    ngx_webtorch_window_span_t  *span;
 
     if (n > windows->size - windows->count) {
         n = windows->size - windows->count;
@@ -593,6 +638,13 @@ ngx_webtorch_window_append(ngx_webtorch_windows_t *windows,
     }
 
     for (i = 0; i < n; i++) {
+
+        if (windows->spans) {
+            span = &windows->spans[windows->count];
+            span->begin = token ? (int32_t) token->begin : 0;
+            span->len = token ? (int32_t) token->run : 0;
+        }
+
         windows->numbers[windows->count] = numbers[i];
         windows->windows[windows->count++] = (int32_t) windows->nwindows;
     }
@@ -620,51 +672,15 @@ ngx_webtorch_windows_request(ngx_webtorch_windows_t *windows,
     n += ngx_webtorch_window_bits(NGX_WEBTORCH_NUMBER_UNREAD, fields->unread,
                                   numbers + n);
 
-    ngx_webtorch_window_append(windows, numbers, n);
+    ngx_webtorch_window_append(windows, numbers, n, NULL);
 
     if (windows->fields && windows->nwindows < windows->fields_size) {
         windows->fields[windows->nwindows] = (int32_t) windows->nfields;
     }
 
+    if (windows->traits) {
+        ngx_webtorch_traits_request(windows->traits, windows->nwindows);
+    }
+
     windows->nwindows++;
-}
-
-
-uint32_t
-ngx_webtorch_windows_size(const ngx_webtorch_windows_t *windows)
-{
-    uint32_t  size;
-
-    for (size = NGX_WEBTORCH_MIN_NUMBERS; size < windows->count; size *= 2) {
-        /* void */
-    }
-
-    return size;
-}
-
-
-void
-ngx_webtorch_features_numbers(int32_t *row, uint32_t n,
-    const ngx_webtorch_windows_t *windows)
-{
-    uint32_t  count;
-
-    count = (windows->count < n) ? windows->count : n;
-
-    memcpy(row, windows->numbers, count * sizeof(int32_t));
-    memset(row + count, 0, (n - count) * sizeof(int32_t));
-}
-
-
-void
-ngx_webtorch_features_windows(int64_t *row, uint32_t n,
-    const ngx_webtorch_windows_t *windows)
-{
-    uint32_t  i, last;
-
-    last = windows->count ? windows->count - 1 : 0;
-
-    for (i = 0; i < n; i++) {
-        row[i] = windows->windows[i < windows->count ? i : last];
-    }
 }

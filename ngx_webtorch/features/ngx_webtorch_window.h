@@ -11,6 +11,7 @@
 
 
 #include "ngx_webtorch_fields.h"
+#include "ngx_webtorch_traits.h"
 
 
 /* numbers are 1 to this, 0 stands for none */
@@ -35,11 +36,20 @@
 typedef struct {
     uint32_t   shape;
     uint32_t   word;
+    uint32_t   begin;                     /* in the value, bytes */
     uint32_t   run;                       /* bytes */
     uint32_t   prefix;                    /* of two letters; 0: none */
     uint32_t   nnumbers;
     int32_t    numbers[NGX_WEBTORCH_WINDOW_TOKEN];
 } ngx_webtorch_window_token_t;
+
+
+/* where the token of a number is in the value of its field */
+
+typedef struct {
+    int32_t    begin;
+    int32_t    len;                       /* 0: the number is of no token */
+} ngx_webtorch_window_span_t;
 
 
 /* rows of a request, which the caller has set to its memory */
@@ -55,6 +65,13 @@ typedef struct {
     /* the field of each window; NULL: not needed */
     int32_t                      *fields;
     uint32_t                      fields_size;
+
+    /* traits of the field of each window, and names; NULL: not needed */
+    ngx_webtorch_traits_t        *traits;
+    ngx_webtorch_names_t         *names;
+
+    /* the token of each number; NULL: not needed */
+    ngx_webtorch_window_span_t   *spans;
 
     /* not all fields are in the rows */
     uint32_t                      full;

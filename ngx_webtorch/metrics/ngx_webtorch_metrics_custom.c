@@ -162,6 +162,7 @@ ngx_webtorch_metrics_merge_model(ngx_webtorch_metrics_model_t *all,
     const ngx_webtorch_metrics_model_t *m, ngx_uint_t alive)
 {
     all->steps += m->steps;
+    all->compiled += m->compiled;
     all->saved = ngx_max(all->saved, m->saved);
 
     if (m->stepped > all->stepped) {

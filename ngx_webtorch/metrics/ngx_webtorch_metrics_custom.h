@@ -22,6 +22,7 @@ typedef struct {
     double                          average;     /* of about a hundred */
     uint64_t                        saved;       /* checkpoint, ms since 1970;
                                                     0: none */
+    uint64_t                        compiled;    /* graphs, torch.compile */
     uint64_t                        loaded;      /* gauge: workers */
 } ngx_webtorch_metrics_model_t;
 

@@ -399,9 +399,10 @@ ngx_http_webtorch_json_models(ngx_http_webtorch_status_writer_t *w,
 
         ngx_http_webtorch_json_begin(w, i, &item[i].name);
         ngx_http_webtorch_json_printf(w, ",\"steps\":%uL,\"workers\":%uL,"
-                                      "\"stepped\":%uL,\"saved\":%uL",
+                                      "\"stepped\":%uL,\"saved\":%uL,"
+                                      "\"compiled\":%uL",
                                       m->steps, m->loaded, m->stepped,
-                                      m->saved);
+                                      m->saved, m->compiled);
 
         if (m->stepped) {
             ngx_http_webtorch_json_number(w, "loss", m->loss);

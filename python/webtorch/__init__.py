@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from webtorch._generate import generate
     from webtorch._handlers import handler, infer, train
     from webtorch._model import Model
+    from webtorch._packages import load_package
     from webtorch._process import is_check, on_exit
     from webtorch._request import Request
     from webtorch._response import Response
@@ -52,6 +53,7 @@ else:
         "handler": "_handlers",
         "infer": "_handlers",
         "is_check": "_process",
+        "load_package": "_packages",
         "on_exit": "_process",
         "stage": "_stages",
         "stream": "_streams",
@@ -91,6 +93,7 @@ __all__ = [
     "handler",
     "infer",
     "is_check",
+    "load_package",
     "metrics",
     "on_exit",
     "stage",

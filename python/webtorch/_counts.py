@@ -8,7 +8,7 @@ from webtorch._cells import Cells, Kind, Wanted, own_cells
 class Counts:
     """Cells of a model, as ngx_webtorch_metrics_model_t has them."""
 
-    STEPS, STEPPED, LOSS, AVERAGE, SAVED, LOADED = range(6)
+    STEPS, STEPPED, LOSS, AVERAGE, SAVED, COMPILED, LOADED = range(7)
 
     def __init__(self, name: str) -> None:
         self._cells: Cells = own_cells(Wanted(Kind.MODEL, name))
@@ -26,6 +26,10 @@ class Counts:
         floats[self.AVERAGE] += (loss - floats[self.AVERAGE]) / self._steps
         ints[self.STEPPED] = _milliseconds()
         ints[self.STEPS] += 1
+
+    def compile(self) -> None:
+        """Count a graph that was compiled."""
+        self._cells.ints[self.COMPILED] += 1
 
     def save(self) -> None:
         """Note that a checkpoint was written."""

@@ -19,13 +19,14 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from webtorch import _state, _versions
+from webtorch._compiled import Compiled
 from webtorch._counts import Counts
 from webtorch._device import devices
 from webtorch._eval_copy import EvalCopy, copy_module
 from webtorch._graphs import check_sizes
 from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._model_cluster import ModelCluster, describe_cluster
-from webtorch._placement import Place, PlacedEvaluation, PlacedTraining
+from webtorch._placement import Evaluation, Place, PlacedEvaluation, PlacedTraining
 from webtorch._training import progress, training
 from webtorch._versions import DEFAULT, VersionError, chosen
 from webtorch._weights import Weights, load_weights
@@ -164,6 +165,10 @@ class Model:
         graphs: Numbers of rows for which evaluation on a device is recorded as a graph, for example
             `[1, 8, 64]`, by default none. Rows are padded to the next number, so each row of the
             output must depend on that row of the input alone.
+        compile: Whether evaluation runs code of `torch.compile`, by default False. Workers compile
+            before they take requests, for the inputs that functions under `@webtorch.infer` pass on
+            when they are called with zeros, and for others in a thread, while calls run as without
+            it.
 
     Attributes:
         name: Its name.
@@ -193,6 +198,7 @@ class Model:
         device: str = "",
         graphs: Sequence[int] = (),
         cluster: bool = True,
+        compile: bool = False,
     ) -> None:
         _versions.check(version)
         if not name or "@" in name:
@@ -200,7 +206,7 @@ class Model:
         code = Path(sys._getframe(1).f_code.co_filename)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
         place = Place(devices.check(device)) if device else None
-        maker = _Maker(optimizer, lock, code, place, check_sizes(graphs), cluster)
+        maker = _Maker(optimizer, lock, code, place, check_sizes(graphs), cluster, compile)
         self._begin(name, version, module, maker, identity)
 
     def _begin(
@@ -231,7 +237,8 @@ class Model:
         previous = models.previous(key)
         if previous:
             _copy_weights(module, previous._module)
-        self._evaluation: EvalCopy | PlacedEvaluation = EvalCopy(module)
+        self._counts = Counts(key)
+        self._evaluation: Evaluation | PlacedEvaluation = self.evaluate(module)
         self.state = _state.create_state(
             key, module, own, maker.lock, maker.code, identity, has_files, maker.cluster
         )
@@ -246,16 +253,30 @@ class Model:
             self._guards = [*_guard(module)]
         if maker.place or models.uses_devices:
             self.place()
-        self._counts = Counts(key)
         self._counts.load(True)
         models[key] = self
 
     def place(self) -> None:
         """Let it run on devices, too."""
-        if isinstance(self._evaluation, EvalCopy):
+        if not isinstance(self._evaluation, PlacedEvaluation):
             place = self._maker.place or Place("")
             self._evaluation = PlacedEvaluation(self, self._evaluation, place, self._maker.graphs)
             self._training = PlacedTraining(self._module, place, self._swapping)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether evaluation runs code of `torch.compile`."""
+        return self._maker.compile
+
+    def evaluate(self, module: nn.Module) -> Evaluation:
+        """Return what calls a network in evaluation mode, with the network's tensors.
+
+        Raises:
+            ValueError: The module cannot be copied.
+
+        """
+        evaluation = EvalCopy(module)
+        return Compiled(self.key, evaluation, self._counts) if self.is_compiled else evaluation
 
     def copy_network(self) -> nn.Module:
         """Return a copy of the network of this version, with tensors of its own.
@@ -388,6 +409,15 @@ class Model:
         progress.mark()
         self._counts.step(value)
 
+    def mark_changed(self) -> None:
+        """Count a change of buffers that no optimizer has made as a step, unless it is frozen.
+
+        So a checkpoint is written, as after a step.
+        """
+        model = chosen(self)
+        if not model.state.frozen:
+            model.state.count_step()
+
     def gather(self) -> None:
         """Copy the values that a call has assigned anew to where all workers read them.
 
@@ -431,6 +461,7 @@ class _Maker:
     place: Place | None = None
     graphs: Sequence[int] = ()
     cluster: bool = True
+    compile: bool = False
 
 
 _CHANGED = (

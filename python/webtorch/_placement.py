@@ -17,8 +17,18 @@ from torch.jit import ScriptModule
 
 from webtorch._device import calls, devices
 from webtorch._device.interface import Device
-from webtorch._eval_copy import EvalCopy
 from webtorch._graphs import Graphs
+
+
+class Evaluation(Protocol):
+    """Calls a network in evaluation mode."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
 
 
 class Placed(Protocol):
@@ -30,6 +40,9 @@ class Placed(Protocol):
 
     def copy_network(self) -> nn.Module:
         """Return a copy of the network with tensors of its own, on the CPU."""
+
+    def evaluate(self, module: nn.Module) -> Evaluation:
+        """Return what calls a network in evaluation mode."""
 
     @property
     def revision(self) -> tuple[object, object]:
@@ -73,7 +86,7 @@ class PlacedEvaluation:
     """
 
     def __init__(
-        self, model: Placed, evaluation: EvalCopy, place: Place, sizes: Sequence[int]
+        self, model: Placed, evaluation: Evaluation, place: Place, sizes: Sequence[int]
     ) -> None:
         self._model = model
         self._sizes = sizes
@@ -129,7 +142,7 @@ class _Copy:
         # later calls may write to its tensors outside inference mode
         with torch.inference_mode(False), torch.no_grad():
             module = self._model.copy_network().to(self._device.torch_device)
-        evaluation = EvalCopy(module)
+        evaluation = self._model.evaluate(module)
         self._sources = _tensors(self._source)
         self._targets = _tensors(module)
         self.run: Callable[..., Any] = evaluation

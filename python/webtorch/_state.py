@@ -30,6 +30,9 @@ class State(Protocol):
     def step(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss; the model has an optimizer."""
 
+    def count_step(self) -> None:
+        """Count a step that was made without the optimizer."""
+
     def shares(self, tensor: Tensor | None) -> bool:
         """Return whether workers share a tensor of the module; None: one that is not there yet."""
 
@@ -54,6 +57,10 @@ class LocalState:
         """Make a step along the gradient of a scalar loss; the model has an optimizer."""
         assert self._step is not None
         self._step(loss)
+        self.count_step()
+
+    def count_step(self) -> None:
+        """Count a step that was made without the optimizer."""
         self.steps += 1
 
     def shares(self, tensor: Tensor | None) -> bool:

@@ -136,6 +136,7 @@ OUTCOME: tuple[str, ...] = (
     "denied",
     "score",
     "scored",
+    "dry_run",
 )
 """The columns of the feature `outcome`."""
 

@@ -5,7 +5,7 @@ import re
 import signal
 
 from cluster_nginx import Hosts
-from nginx import wait_for
+from nginx import daemon, wait_for
 
 
 def wait_for_metric(server, name, least):
@@ -89,3 +89,31 @@ def test_hosts_that_are_killed_and_join():
         hosts.servers[0].start()
         hosts.wait_until_counted(27)
         assert hosts.about(0)["calls"] == 27
+
+
+def test_hosts_new_binary():
+    """Both masters have workers for a while, one of which does rounds."""
+    hosts = Hosts(1, "interval=50ms timeout=200ms")
+    (server,) = hosts.servers
+    pid_file = server.prefix / "nginx.pid"
+
+    def master():
+        return pid_file.exists() and int(pid_file.read_text() or 0)
+
+    try:
+        with daemon(server):
+            old = wait_for(master, "the master")
+            wait_for(lambda: hosts.is_up(0), "its workers")
+            hosts.train(0, 5)
+            os.kill(old, signal.SIGUSR2)
+            hosts.train(0, 5)
+            wait_for(lambda: master() not in (0, old), "a new master")
+            hosts.train(0, 5)
+            os.kill(old, signal.SIGQUIT)
+            wait_for(lambda: not os.path.exists(f"/proc/{old}"), "the old master to end")
+            hosts.train(0, 5)
+            hosts.wait_until_counted(20)
+            assert hosts.about(0)["weights"] == [20.0, 20.0]
+        assert not server.unexpected_in_log()
+    finally:
+        server.stop()

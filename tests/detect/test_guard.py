@@ -1,14 +1,18 @@
 """nginx-conf/guard.conf and flood.conf: detectors, and an operator that teaches one."""
 
+import json
 import os
 import re
 import threading
 import time
+from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner, Result
 
 from nginx import ROOT, Nginx, wait_for
+from webtorch.cli import cli
 
 # content that needs no other server
 SITE = "empty_gif;"
@@ -24,12 +28,19 @@ def server_of(name: str) -> str:
     return changed
 
 
-@pytest.fixture
-def guard(start) -> Nginx:
-    learn = "location = /learn { webtorch_access off; webtorch_handler guard:learn; }"
+CONTROL = "location /control { webtorch_access off; webtorch_log off; webtorch_control; }"
+
+
+def begin(start, directory, **replaced: str) -> Nginx:
+    """Start what guard.conf has; words of its first server are replaced."""
+    server = server_of("guard")
+    for old, new in replaced.items():
+        assert old in server
+        server = server.replace(old, new)
     return start(
-        server_of("guard") + learn,
-        http=f"webtorch_path {ROOT}/examples; webtorch_zone guard:64m;",
+        server + CONTROL,
+        http=f"webtorch_path {ROOT}/examples/guard; webtorch_zone guard:64m;"
+        f"webtorch_checkpoint {directory} interval=1s;",
         workers=2,
     )
 
@@ -43,47 +54,88 @@ ATTACKS = [
 ]
 
 
-def test_attacks_are_denied_and_others_pass(guard):
+def fields_of(guard: Nginx) -> dict[str, dict[str, Any]]:
+    found = guard.get("/control/guards/guard").json()["fields"]
+    return {f"{each['address']} {each['field']}": each for each in found}
+
+
+def learned(guard: Nginx) -> int:
+    return int(guard.get("/control/guards/guard").json()["requests"])
+
+
+def send(guard: Nginx, number: int) -> requests.Response:
+    """Send a normal request, whose note is code."""
+    note = f"if (n{number} == {number}) {{ return '<b>' + $x; }}"
+    return guard.get(f"/notes/{number}", params={"title": f"note {number}", "code": note})
+
+
+def cli_of(guard: Nginx, *words: str) -> Result:
+    words = ("guard", *words, "--url", guard.url("/control"))
+    return CliRunner().invoke(cli, words, prog_name="webtorch")
+
+
+def test_guard_learns_and_is_taught(start, directory):
+    """In a dry run nothing is denied; what was learned and marked counts in all workers."""
+    guard = begin(start, directory)
+    assert guard.get("/control/guards").json() == [{"name": "guard", "requests": 0}]
+    for number in range(30):
+        assert send(guard, number).status_code == 200
     for method, path, body in ATTACKS:
         answer = guard.request(method, path, data=body)
-        assert answer.status_code == 403, path
+        assert answer.status_code in (200, 405), path
         assert len(answer.headers["X-Request-Id"]) == 32
+    # rows of webtorch_log reach the function in batches, not immediately
+    wait_for(lambda: learned(guard) == 30 + len(ATTACKS), "all requests to be learned")
+    assert guard.log().count("dry run") >= len(ATTACKS)
+
+    fields = fields_of(guard)
+    title, code = fields["/notes/* query.title"], fields["/notes/* query.code"]
+    assert (title["values"], code["values"]) == (30, 30)
+    assert "(" in code["characters"] and "(" not in title["characters"]
+    assert title["type"] == "text" and code["type"] in ("code", "markup")
+    assert title["length"] in (7, 15) and code["score"] > title["score"]
+    shown = cli_of(guard, "show")
+    assert shown.exit_code == 0 and "query.title" in shown.output, shown.output
+    exported = json.loads(cli_of(guard, "export").output)
+    assert len(exported["fields"]) >= len(fields)
+
+    # operators
+    first, second = ("/?motto=carpe+diem", "/?id=1%27+or+1%3D1--")
+    ids = [guard.get(path).headers["X-Request-Id"] for path in (first, second)]
+    wait_for(lambda: learned(guard) == 32 + len(ATTACKS), "both requests to be learned")
+    marked = cli_of(guard, "mark", "--attack", ids[0])
+    assert marked.exit_code == 0 and "1 marked as attack" in marked.output
+    assert cli_of(guard, "mark", "--normal", ids[1], "0" * 32).exit_code == 1
+    wrong = {"ids": ["x" * 32], "verdict": "normal"}
+    assert guard.post("/control/guards/guard/mark", wrong).status_code == 422
+    wrong["verdict"] = "good"
+    assert guard.post("/control/guards/guard/mark", wrong).status_code == 422
+    unknown = guard.post("/control/guards/guard/mark", {"ids": ["0" * 32], "verdict": "normal"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_request")
+    assert guard.get("/control/guards/other").status_code == 404
+
+    assert guard.quit() == 0
+
+    # restarted, without dry_run
+    guard = begin(start, directory, **{" dry_run": ""})
+    assert fields_of(guard)["/notes/* query.code"]["values"] == 30
+    assert len(guard.get("/control/guards/guard").json()["marks"]) >= 2
+    for _ in range(8):
+        assert guard.get(first).status_code == 403
+        assert guard.get(second).status_code == 200
+        assert guard.get("/?motto=carpe").status_code == 200
+        assert send(guard, 17).status_code == 200
+    for method, path, body in ATTACKS[1:]:
+        assert guard.request(method, path, data=body).status_code == 403, path
     for path in ("/", "/products/17?sort=price&page=2", "/search?q=o%27neill", "/a.css"):
         assert guard.get(path).status_code == 200, path
     assert guard.request("POST", "/", data="name=anna&text=it's fine").status_code == 405
+    assert learned(guard) == 32 + len(ATTACKS)
 
-
-def learn(guard: Nginx, identifier: str, label: int) -> float:
-    answer = guard.post("/learn", {"id": [identifier], "label": [[label]]})
-    assert answer.status_code == 200, guard.log()[-3000:]
-    return float(answer.json()["output"][0][0])
-
-
-def test_operator_teaches_by_request_ids(guard):
-    path = "/?motto=carpe+diem"
-    answer = guard.get(path)
-    assert answer.status_code == 200
-    identifier = answer.headers["X-Request-Id"]
-
-    # rows of webtorch_log reach the function in batches, not immediately
-    wait_for(lambda: learn(guard, identifier, 1) >= 0, "a request to be remembered")
-    for label, status in ((1, 403), (0, 200)):
-        for _ in range(500):
-            if guard.get(path).status_code == status:
-                break
-            learn(guard, identifier, label)
-        # all workers have learned it
-        assert {guard.get(path).status_code for _ in range(20)} == {status}
-        assert guard.get("/").status_code == 200
-        assert guard.get("/?id=1%27+or+1%3D1--").status_code == 403
-
-
-def test_unknown_and_malformed_ids(guard):
-    assert learn(guard, "0" * 32, 1) == -1
-    for wrong in ("", "x" * 32, "0" * 31):
-        answer = guard.post("/learn", {"id": [wrong], "label": [[1]]})
-        assert answer.status_code == 400
-        assert "32 hexadecimal digits" in answer.text
+    assert cli_of(guard, "reset", "--marks").exit_code == 0
+    assert guard.get(first).status_code == 200
+    assert cli_of(guard, "reset").exit_code == 0
+    assert learned(guard) == 0 and not fields_of(guard)
 
 
 @pytest.mark.serial
@@ -91,7 +143,8 @@ def test_flood_denied_people_pass(start):
     """Clients are distinguished by a header here, and people load assets."""
     server = start(
         server_of("flood"),
-        http=f"webtorch_path {ROOT}/examples; webtorch_clients_zone clients:8m key=$http_x_client;",
+        http=f"webtorch_path {ROOT}/examples/flood;"
+        "webtorch_clients_zone clients:8m key=$http_x_client;",
     )
     denied = {"person": 0, "attacker": 0}
     sent = dict(denied)

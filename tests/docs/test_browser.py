@@ -175,7 +175,7 @@ def example(page_port) -> Iterator[Nginx]:
     assert "listen       3000;" in models
     models = models.split("server_name  localhost;")[1].replace(":3001", f":{port}")
     page = page.replace("3001", f"127.0.0.1:{port}").replace("../examples", f"{ROOT}/examples")
-    http = f"webtorch_path {ROOT}/examples; server {{ {page} }}"
+    http = f"webtorch_path {ROOT}/examples/xor {ROOT}/examples/images; server {{ {page} }}"
     with running(Nginx(models, http=http)) as server:
         server.page = f"http://localhost:{port}/browser.html?api={server.url('')}"
         yield server

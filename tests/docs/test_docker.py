@@ -62,4 +62,4 @@ def test_compose_file():
 
 def test_docker_context_has_what_is_copied():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    assert ignored[0] == "*" and {"!dist/*.whl", "!examples/xor.py"} == set(ignored[1:])
+    assert ignored[0] == "*" and {"!dist/*.whl", "!examples/xor/xor.py"} == set(ignored[1:])

@@ -23,7 +23,7 @@ def shared_server():
         )
         for each in (own, "server {\n" + site[: site.rindex("}\n")])
     )
-    server.configure(server=own, http=f"webtorch_path {ROOT}/examples;\n{site}")
+    server.configure(server=own, http=f"webtorch_path {ROOT}/examples/drift;\n{site}")
     server.expected_in_log += ["drift after"]
     with running(server):
         yield server

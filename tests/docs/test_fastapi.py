@@ -1,16 +1,15 @@
 """The two services of docs/fastapi.md answer alike."""
 
-import re
 from types import ModuleType
 
 import pytest
 from fastapi.testclient import TestClient
 
-from nginx import ROOT, Nginx, running
+from nginx import Nginx, running
+from pages import block, blocks
 
-PAGE = (ROOT / "docs/fastapi.md").read_text()
-BEFORE, AFTER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-(LOCATION,) = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)
+BEFORE, AFTER = blocks("docs/fastapi.md", "python")
+LOCATION = block("docs/fastapi.md", "nginx")
 
 
 @pytest.fixture(scope="module")

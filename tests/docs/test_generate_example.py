@@ -15,7 +15,7 @@ def shared_server():
     text = (ROOT / "nginx-conf/generate.conf").read_text()
     server_block = text[text.index("        location = /v1/write") : text.rindex("    }\n}")]
     server_block = server_block.replace("../examples", f"{ROOT}/examples")
-    with running(Nginx(server_block, http=f"webtorch_path {ROOT}/examples;")) as server:
+    with running(Nginx(server_block, http=f"webtorch_path {ROOT}/examples/generate;")) as server:
         yield server
 
 
@@ -45,7 +45,7 @@ def test_page_writes(server, tmp_path):
 
 def test_training_learns():
     program = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r})\n"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples/generate')!r})\n"
         "import torch, generate\n"
         "torch.set_num_threads(1); torch.manual_seed(1)\n"
         "generate.net = generate.Writer()\n"

@@ -18,7 +18,7 @@ def shared_server():
     """Run the real location, at another port and in another directory."""
     text = (ROOT / "nginx-conf/images.conf").read_text()
     location = text[text.index("        location = /v1/classify") : text.rindex("    }\n}")]
-    with running(Nginx(location, http=f"webtorch_path {ROOT}/examples;")) as server:
+    with running(Nginx(location, http=f"webtorch_path {ROOT}/examples/images;")) as server:
         yield server
 
 

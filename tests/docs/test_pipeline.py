@@ -22,7 +22,7 @@ def shared_server():
     server = Nginx(
         # no connection of the client in the handler is open after a test
         "keepalive_timeout 0;" + location("/v1/judge") + location("/customers/7"),
-        http=f"webtorch_path {ROOT}/examples;",
+        http=f"webtorch_path {ROOT}/examples/pipeline;",
     )
     server.configure(main=f"env CUSTOMERS=http://127.0.0.1:{server.port};")
     with running(server):

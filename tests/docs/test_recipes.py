@@ -1,6 +1,5 @@
 """The modules of docs/recipes.md run as they stand there."""
 
-import re
 import sqlite3
 
 import numpy as np
@@ -9,11 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from answers import check_error
-from nginx import ROOT, Nginx, running, wait_for
+from nginx import Nginx, running, wait_for
+from pages import files
 
-BLOCKS = re.findall(
-    r"```python\n# (\w+)\.py\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.S
-)
+BLOCKS = [(name.removesuffix(".py"), text) for name, text in files("docs/recipes.md")]
 LOCATIONS = ["weights:scores", "steps:step", "users:user", "orders:order", "orders:delivered"]
 LOCATIONS += ["photos:store", "photos:photo", "rates:current"]
 

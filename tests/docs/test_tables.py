@@ -12,7 +12,7 @@ import pytest
 from nginx import ROOT, Nginx, running
 from webtorch.client import Client
 
-EXAMPLE = ROOT / "examples/tables.py"
+EXAMPLE = ROOT / "examples/tables/tables.py"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,9 @@ def shared_server():
     """Run the real file, at another port and in another directory."""
     text = (ROOT / "nginx-conf/tables.conf").read_text()
     server_block = text[text.index("        location = /v1/income") : text.rindex("    }\n}")]
-    http = f"webtorch_path {ROOT}/examples; webtorch_zone models:1m; client_max_body_size 64m;"
+    http = (
+        f"webtorch_path {ROOT}/examples/tables; webtorch_zone models:1m; client_max_body_size 64m;"
+    )
     with running(Nginx(server_block, http=http)) as server:
         yield server
 

@@ -17,7 +17,7 @@ def shared_server():
     text = (ROOT / "nginx-conf/xor.conf").read_text()
     server_block = text[text.index("        location = /v1/train") : text.rindex("    }\n}")]
     assert "listen       3000;" in text
-    with running(Nginx(server_block, http=f"webtorch_path {ROOT}/examples;")) as server:
+    with running(Nginx(server_block, http=f"webtorch_path {ROOT}/examples/xor;")) as server:
         yield server
 
 

@@ -1,17 +1,15 @@
 """webtorch_zone: one model for all workers, over crashes, reloads and changed code."""
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
 import threading
 
 import pytest
 import requests
 
 from line import ADAM, MOMENTUM, SERVER, SGD, about_each, app, train
-from nginx import wait_for
+from nginx import daemon, wait_for
 
 ZONE = "webtorch_zone models:1m;"
 
@@ -327,15 +325,3 @@ def test_new_binary_keeps_model(configured):
         train(server, 5)
         assert server.post("/about").json()["steps"] == 25
     assert not server.unexpected_in_log()
-
-
-@contextlib.contextmanager
-def daemon(server):
-    """Start a server as a daemon, which alone can execute a new binary; stop the last master."""
-    subprocess.run(server.command(), check=True)
-    try:
-        yield
-    finally:
-        master = int((server.prefix / "nginx.pid").read_text())
-        os.kill(master, signal.SIGQUIT)
-        wait_for(lambda: not os.path.exists(f"/proc/{master}"), "the master to end")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from nginx import Nginx, free_port, quit_cleanly, release_port, wait_for
 
 APP = """
@@ -151,6 +153,13 @@ class Hosts:
 
         wait_for(find, "a worker that does rounds")
         return found[0]
+
+    def is_up(self, index: int) -> bool:
+        """Return whether a host answers."""
+        try:
+            return bool(self.servers[index].get("/about").ok)
+        except requests.RequestException:
+            return False
 
     def train(self, index: int, times: int = 1) -> None:
         """Have a host make steps; each must be answered with 200."""

@@ -34,6 +34,7 @@ class Memory:
         rest: bool = False,
     ) -> None:
         order = sorted(weights, key=lambda key: -weights[key].itemsize)
+        self.name = "m"
         self.weights = {key: weights[key] for key in order}
         self.steps = steps
         self.happen = happen

@@ -69,13 +69,29 @@ class RawWindows(ctypes.Structure):
         ("nfields", ctypes.c_uint32),
         ("fields", ctypes.c_void_p),
         ("fields_size", ctypes.c_uint32),
+        ("traits", ctypes.c_void_p),
+        ("names", ctypes.c_void_p),
+        ("spans", ctypes.c_void_p),
         ("full", ctypes.c_uint32),
         ("nhashes", ctypes.c_uint32),
         ("hashes", ctypes.c_uint32 * 32),
         ("places", ctypes.c_uint32 * 32),
         ("ntokens", ctypes.c_uint32),
-        ("tokens", ctypes.c_uint32 * (24 * 12)),
+        ("tokens", ctypes.c_uint32 * (24 * 13)),
     )
+
+
+class RawTraits(ctypes.Structure):
+    _fields_ = (
+        ("address", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("current", ctypes.c_int32 * 4),
+        ("windows", ctypes.c_int32 * 4 * 4096),
+    )
+
+
+class RawNames(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_size_t), ("data", ctypes.c_char * 16384))
 
 
 HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(RawField))

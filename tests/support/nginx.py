@@ -379,3 +379,15 @@ def running(server: Nginx) -> Iterator[Nginx]:
         quit_cleanly(server)
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def daemon(server: Nginx) -> Iterator[None]:
+    """Start a server as a daemon, which alone can execute a new binary; stop the last master."""
+    subprocess.run(server.command(), check=True)
+    try:
+        yield
+    finally:
+        master = int((server.prefix / "nginx.pid").read_text())
+        os.kill(master, signal.SIGQUIT)
+        wait_for(lambda: not os.path.exists(f"/proc/{master}"), "the master to end")

@@ -24,6 +24,8 @@ struct ngx_http_webtorch_access_s {
 
 static char *ngx_http_webtorch_access_option(ngx_conf_t *cf,
     ngx_http_webtorch_access_t *access, ngx_str_t *option);
+static ngx_int_t ngx_http_webtorch_access_number(ngx_str_t *option, size_t len,
+    double *number);
 static ngx_uint_t ngx_http_webtorch_access_stream(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_access_body(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_body_handler(ngx_http_request_t *r);
@@ -104,8 +106,7 @@ static char *
 ngx_http_webtorch_access_option(ngx_conf_t *cf,
     ngx_http_webtorch_access_t *access, ngx_str_t *option)
 {
-    char        *end;
-    ngx_int_t    n;
+    ngx_int_t  n;
 
     if (ngx_strcmp(option->data, "dry_run") == 0) {
         access->dry_run = 1;
@@ -131,13 +132,18 @@ ngx_http_webtorch_access_option(ngx_conf_t *cf,
         }
 
     } else if (ngx_strncmp(option->data, "threshold=", 10) == 0) {
-        access->threshold = strtod((char *) option->data + 10, &end);
 
-        /* not a NaN */
+        if (ngx_http_webtorch_access_number(option, 10, &access->threshold)
+            == NGX_OK)
+        {
+            return NGX_CONF_OK;
+        }
 
-        if (option->len > 10
-            && end == (char *) option->data + option->len
-            && access->threshold == access->threshold)
+    } else if (ngx_strncmp(option->data, "target=", 7) == 0) {
+
+        if (ngx_http_webtorch_access_number(option, 7, &access->fh.target)
+            == NGX_OK
+            && access->fh.target > 0 && access->fh.target < 1)
         {
             return NGX_CONF_OK;
         }
@@ -151,6 +157,21 @@ ngx_http_webtorch_access_option(ngx_conf_t *cf,
                        option);
 
     return NGX_CONF_ERROR;
+}
+
+
+/* the number after a name of len bytes, which is not a NaN */
+
+static ngx_int_t
+ngx_http_webtorch_access_number(ngx_str_t *option, size_t len, double *number)
+{
+    char  *end;
+
+    *number = strtod((char *) option->data + len, &end);
+
+    return (option->len > len && end == (char *) option->data + option->len
+            && *number == *number)
+           ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -195,6 +216,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     ctx->verdict = NGX_HTTP_WEBTORCH_NO_VERDICT;
     ctx->denied = 0;
     ctx->scored = 0;
+    ctx->dry_run = access->dry_run ? 1 : 0;
     ngx_memzero(&ctx->reason, sizeof(ngx_http_webtorch_reason_t));
     ctx->waiter.done = ngx_http_webtorch_access_done;
     ctx->waiter.data = r;

@@ -115,6 +115,14 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
         fh->used |= 1U << feature;
     }
 
+    if (fh->target > 0 && !(fh->used & 1U << NGX_WEBTORCH_FEATURE_TARGET)) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": \"target=\" needs a function "
+                      "with the feature \"target\" in %V:%ui",
+                      &handler->name, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
     return NGX_OK;
 }
 

@@ -29,6 +29,8 @@ struct ngx_http_webtorch_feature_handler_s {
     uint32_t                         used;    /* by the schema */
     ngx_webtorch_feature_e           inputs[WEBTORCH_MAX_TENSORS];
     size_t                           body;    /* limit of the body, bytes */
+    double                           target;  /* share of normal requests that
+                                                 may be denied; 0: not set */
     ngx_uint_t                       body_optional;  /* left out if it was
                                                         not read */
     ngx_uint_t                       any_output;  /* outputs are not read */

@@ -14,8 +14,8 @@ typedef struct {
 
 
 static void ngx_http_webtorch_field_read(ngx_http_request_t *r,
-    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
-    void *data);
+    uint32_t used, const ngx_webtorch_text_features_t *text,
+    ngx_webtorch_field_pt handler, void *data);
 static void ngx_http_webtorch_field_find(void *data,
     const ngx_webtorch_field_t *field);
 static void ngx_http_webtorch_field_headers(ngx_http_request_t *r,
@@ -26,6 +26,8 @@ static void ngx_http_webtorch_field_headers(ngx_http_request_t *r,
 
 static ngx_webtorch_fields_t   ngx_http_webtorch_fields;
 static ngx_webtorch_windows_t  ngx_http_webtorch_windows;
+static ngx_webtorch_traits_t   ngx_http_webtorch_traits;
+static ngx_webtorch_names_t    ngx_http_webtorch_names;
 
 static int32_t  ngx_http_webtorch_numbers[NGX_WEBTORCH_MAX_NUMBERS];
 static int32_t  ngx_http_webtorch_number_windows[NGX_WEBTORCH_MAX_NUMBERS];
@@ -33,7 +35,7 @@ static u_char   ngx_http_webtorch_field_work[2 * NGX_WEBTORCH_TEXT_SIZE];
 
 
 ngx_int_t
-ngx_http_webtorch_field_features(ngx_http_request_t *r,
+ngx_http_webtorch_field_features(ngx_http_request_t *r, uint32_t used,
     const ngx_webtorch_text_features_t *text,
     const ngx_webtorch_windows_t **found)
 {
@@ -41,7 +43,8 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r,
 
     windows = &ngx_http_webtorch_windows;
 
-    ngx_http_webtorch_field_read(r, text, ngx_webtorch_windows_field, windows);
+    ngx_http_webtorch_field_read(r, used, text, ngx_webtorch_windows_field,
+                                 windows);
 
     *found = windows;
 
@@ -54,7 +57,7 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r,
 
 
 static void
-ngx_http_webtorch_field_read(ngx_http_request_t *r,
+ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
     const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
     void *data)
 {
@@ -69,6 +72,16 @@ ngx_http_webtorch_field_read(ngx_http_request_t *r,
                               ngx_http_webtorch_number_windows,
                               NGX_WEBTORCH_MAX_NUMBERS);
     ngx_webtorch_fields_init(fields, handler, data);
+
+    if (used & 1U << NGX_WEBTORCH_FEATURE_TRAITS) {
+        windows->traits = &ngx_http_webtorch_traits;
+        ngx_webtorch_traits_init(windows->traits, &text->path);
+    }
+
+    if (used & 1U << NGX_WEBTORCH_FEATURE_NAMES) {
+        windows->names = &ngx_http_webtorch_names;
+        ngx_webtorch_names_init(windows->names, &text->path);
+    }
 
     fields->work = ngx_http_webtorch_field_work;
     fields->work_size = sizeof(ngx_http_webtorch_field_work);
@@ -102,7 +115,7 @@ ngx_http_webtorch_field_name(ngx_http_request_t *r,
     search.name = name;
     search.len = 0;
 
-    ngx_http_webtorch_field_read(r, text, ngx_http_webtorch_field_find,
+    ngx_http_webtorch_field_read(r, 0, text, ngx_http_webtorch_field_find,
                                  &search);
 
     if (search.len == 0 && window + 1 == search.windows->nwindows) {

@@ -8,6 +8,7 @@
 
 #include <ngx_http.h>
 
+#include "ngx_webtorch_features.h"
 #include "ngx_webtorch_window.h"
 
 
@@ -19,10 +20,11 @@
 
 /*
  * Reads target, headers and body, which the text has as parts.  The windows
- * are valid until the next call.  NGX_OK, or a code from above.
+ * are valid until the next call, their traits and names only if a bit of used
+ * has these features.  NGX_OK, or a code from above.
  */
 ngx_int_t ngx_http_webtorch_field_features(ngx_http_request_t *r,
-    const ngx_webtorch_text_features_t *text,
+    uint32_t used, const ngx_webtorch_text_features_t *text,
     const ngx_webtorch_windows_t **windows);
 
 /*

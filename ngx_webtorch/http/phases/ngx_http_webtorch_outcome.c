@@ -35,6 +35,7 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r,
     if (ctx) {
         outcome->denied = ctx->denied;
         outcome->scored = ctx->scored;
+        outcome->dry_run = ctx->dry_run;
         outcome->score = (float) ctx->score;
     }
 }

@@ -45,6 +45,7 @@ typedef struct {
     ngx_webtorch_waiter_t            waiter;
 
     ngx_uint_t                       uri_changes;  /* left when refused */
+    int64_t                          location;  /* a hash; 0: not known yet */
 
     /* webtorch_set */
     ngx_array_t                     *sets;    /* that have been computed */
@@ -60,6 +61,7 @@ typedef struct {
     unsigned                         refused:1; /* its error page is next */
     unsigned                         error_page:1;  /* of the denial */
     unsigned                         scored:1;
+    unsigned                         dry_run:1;
     unsigned                         body_read:1;
     unsigned                         keyed:1;   /* the key is known */
     unsigned                         counted:1;

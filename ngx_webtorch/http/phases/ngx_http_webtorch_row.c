@@ -17,7 +17,8 @@
      | 1U << NGX_WEBTORCH_FEATURE_PARAMETERS)
 
 #define NGX_HTTP_WEBTORCH_FIELDS                                              \
-    (1U << NGX_WEBTORCH_FEATURE_NUMBERS | 1U << NGX_WEBTORCH_FEATURE_WINDOWS)
+    (1U << NGX_WEBTORCH_FEATURE_NUMBERS | 1U << NGX_WEBTORCH_FEATURE_WINDOWS  \
+     | 1U << NGX_WEBTORCH_FEATURE_TRAITS | 1U << NGX_WEBTORCH_FEATURE_NAMES)
 
 #define NGX_HTTP_WEBTORCH_TEXTS                                               \
     (1U << NGX_WEBTORCH_FEATURE_NGRAMS | 1U << NGX_WEBTORCH_FEATURE_BYTES     \
@@ -29,6 +30,8 @@ static ngx_uint_t ngx_http_webtorch_uses(
 static void ngx_http_webtorch_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text);
 static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
+static int64_t ngx_http_webtorch_location(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx);
 
 
 /* the event loop's: the features of one request at a time */
@@ -95,7 +98,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
-        rc = ngx_http_webtorch_field_features(r, text,
+        rc = ngx_http_webtorch_field_features(r, fh->used, text,
                                               &ngx_http_webtorch_row_windows);
         if (rc != NGX_OK) {
             return rc;
@@ -178,6 +181,16 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
                                           ngx_http_webtorch_row_windows);
             break;
 
+        case NGX_WEBTORCH_FEATURE_TRAITS:
+            ngx_webtorch_features_traits(sink->data[i], k,
+                                       ngx_http_webtorch_row_windows->traits);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_NAMES:
+            ngx_webtorch_features_names(sink->data[i], k,
+                                        ngx_http_webtorch_row_windows->names);
+            break;
+
         case NGX_WEBTORCH_FEATURE_REQUEST:
             ngx_http_webtorch_request_features(r, &request);
             ngx_webtorch_features_request(sink->data[i], k, &request, text);
@@ -198,6 +211,14 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
 
         case NGX_WEBTORCH_FEATURE_ID:
             ngx_http_webtorch_id(r, sink->data[i]);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_LOCATION:
+            *(int64_t *) sink->data[i] = ngx_http_webtorch_location(r, ctx);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_TARGET:
+            *(float *) sink->data[i] = (float) fh->target;
             break;
 
         default: /* NGX_WEBTORCH_FEATURE_KEY */
@@ -284,4 +305,45 @@ ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
     }
 
     ngx_webtorch_features_id(row, (char *) v->data, v->len);
+}
+
+
+/*
+ * A hash of the names of the server and of the location.  The one in which the
+ * request was scored counts after a redirect, too, as to an error page.
+ */
+
+static int64_t
+ngx_http_webtorch_location(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx)
+{
+    uint64_t                   h;
+    ngx_uint_t                 i;
+    ngx_str_t                  names[2];
+    ngx_http_core_loc_conf_t  *clcf;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    if (ctx && ctx->location) {
+        return ctx->location;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
+
+    names[0] = cscf->server_name;
+    names[1] = clcf->name;
+    h = 0;
+
+    for (i = 0; i < 2; i++) {
+        h = h * 31 + (uint64_t) ngx_webtorch_features_key(
+                                    (char *) names[i].data, names[i].len);
+    }
+
+    h = (h >> 1) | 1;
+
+    if (ctx) {
+        ctx->location = (int64_t) h;
+    }
+
+    return (int64_t) h;
 }

@@ -36,8 +36,8 @@ from webtorch._cluster.teams import (
 
 log = logging.getLogger("webtorch")
 
-DIGEST_PIECE = 1 << 20
-"""Bytes that a digest takes at a time; the GIL is not held meanwhile."""
+COPY_PIECE = 1 << 20
+"""Bytes that are summed up or copied at a time, so that other threads get the GIL."""
 
 MAX_LAYOUT = 1 << 18
 """Bytes of a layout that is sent to others, so that the first difference is named."""
@@ -476,7 +476,11 @@ class Rounds:
         )
         lost = self._follow(store, changed, reference, made, done)
         if lost:
-            log.warning("%d steps are dropped: other weights were put into place", lost)
+            log.warning(
+                'model "%s": %d steps are dropped: other weights were put into place',
+                store.name,
+                lost,
+            )
 
     def _follow(
         self, store: Store, state: State, reference: Reference, made: int, done: Round
@@ -569,8 +573,8 @@ def digest(store: Store, slot: int) -> str:
     """Return the SHA-256 of an anchor's memory."""
     memory = view_of(store.contents(slot))
     found = hashlib.sha256()
-    for begin in range(0, len(memory), DIGEST_PIECE):
-        found.update(memory[begin : begin + DIGEST_PIECE])
+    for begin in range(0, len(memory), COPY_PIECE):
+        found.update(memory[begin : begin + COPY_PIECE])
     return found.hexdigest()
 
 

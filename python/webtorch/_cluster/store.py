@@ -106,6 +106,10 @@ class Store(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """Name of the model, for messages."""
+
+    @property
     def layout(self) -> bytes:
         """The tensors of the model in the order of the regions, as JSON."""
 

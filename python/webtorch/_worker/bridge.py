@@ -16,6 +16,7 @@ import torch
 
 from webtorch import _batches, _cells, _versions
 from webtorch._native import ffi, lib
+from webtorch._process import is_check
 from webtorch._worker import cells, environment, log, programs, spans, watching
 from webtorch._worker.cluster_settings import read_settings
 from webtorch._worker.coroutines import Loop
@@ -23,6 +24,7 @@ from webtorch._worker.generator_runner import GeneratorRunner
 from webtorch._worker.loading import (
     describe_failure,
     load_handler,
+    prepare_handlers,
     reload_handlers,
 )
 from webtorch._worker.policies import PolicyRunner
@@ -118,6 +120,8 @@ def ngx_webtorch_py_start() -> None:
         _loop.start()
     if _process:
         _process.start()
+    if not is_check():
+        prepare_handlers()
     if _watches_models:
         watching.prepare()
 

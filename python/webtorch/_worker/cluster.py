@@ -175,7 +175,7 @@ class Cluster(threading.Thread):
 
     def _rest(self, name: str, floats: int) -> torch.Tensor | None:
         """Return what rounding of a model's contributions has left; None if none are rounded."""
-        if self._settings.compress != "int8":
+        if self._settings.compress == "none":
             return None
         rest = self._rests.get(name)
         if rest is None or rest.numel() != floats:
@@ -210,18 +210,21 @@ class Host:
         self._coordinator.start()
         self._membership = Lighthouse(settings, self._ring)
         self._group: Group | None = None
+        self._stores: Mapping[str, RoundsStore] = {}
+        self._rounds = Rounds(settings, lambda: self._stores)
         self._began = time.monotonic()
         self._ids: tuple[str, ...] | None = None
         self._told: frozenset[str] = frozenset()
+        self._failure = ""
 
     def work(self, stores: Mapping[str, RoundsStore]) -> float:
         """Ask who takes part, and do a round with them; return the seconds to the next one."""
-        rounds = Rounds(self._settings, lambda: stores)
+        self._stores = stores
         try:
             self._membership.beat({"group": self._group.key if self._group else ""})
             view = self._membership.members()
         except (Unreachable, Taken, Outsider) as error:
-            self._go_on_alone(rounds, error)
+            self._go_on_alone(error)
             return self._settings.interval
         self._note(view)
         started = time.monotonic()
@@ -230,10 +233,10 @@ class Host:
             if self._waits_for_others(view, stores):
                 return self._settings.interval
             sent, received = group.sent, group.received
-            done = rounds.run(group)
+            done = self._rounds.run(group)
         except GroupError as error:
             self._close_group()
-            log.info('cluster "%s": a round has failed: %s', self._settings.name, error)
+            self._log_failure(error)
             self._metrics.count_failure()
             return RETRY
         finally:
@@ -281,9 +284,19 @@ class Host:
             and time.monotonic() - self._began < self._settings.timeout
         )
 
-    def _go_on_alone(self, rounds: Rounds, error: ClusterError) -> None:
+    def _log_failure(self, error: GroupError) -> None:
+        """Log why a round has failed: once if it would fail again, for example by settings."""
+        is_lasting = isinstance(error, Outsider) or isinstance(error.__cause__, ClusterError)
+        text = str(error)
+        if is_lasting and text != self._failure:
+            self._failure = text
+            log.error('cluster "%s": rounds fail: %s', self._settings.name, text)
+        else:
+            log.info('cluster "%s": a round has failed: %s', self._settings.name, text)
+
+    def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
-        rounds.note_members([self._settings.id], 0)
+        self._rounds.note_members([self._settings.id], 0)
         if self._ids != ():
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()

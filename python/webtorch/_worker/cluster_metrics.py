@@ -17,18 +17,26 @@ class Metrics:
     def __init__(self) -> None:
         self._gauges: dict[tuple[str, str], Cells] = {}
         self._rounds = {
-            result: _counter("rounds_total", "Rounds.", f'result="{result}"') for result in _RESULTS
+            result: _counter("webtorch_cluster_rounds_total", "Rounds.", f'result="{result}"')
+            for result in _RESULTS
         }
         self._bytes = {
             direction: _counter(
-                "bytes_total", "Bytes to and from other hosts.", f'direction="{direction}"'
+                "webtorch_cluster_bytes_total",
+                "Bytes to and from other hosts.",
+                f'direction="{direction}"',
             )
             for direction in ("sent", "received")
         }
-        self._steps = _counter("steps_total", "Steps of all hosts that rounds counted.")
-        self._lost = _counter("steps_lost_total", "Steps of this host that are not contributed.")
+        self._steps = _counter(
+            "webtorch_cluster_steps_total", "Steps of all hosts that rounds counted."
+        )
+        self._lost = _counter(
+            "webtorch_cluster_steps_lost_total", "Steps of this host that are not contributed."
+        )
         self._mismatches = _counter(
-            "mismatches_total", "Anchors that should have been the same at all hosts."
+            "webtorch_cluster_mismatches_total",
+            "Anchors that should have been the same at all hosts.",
         )
         self._seconds = Histogram(
             own_cells(
@@ -65,8 +73,8 @@ class Metrics:
 
     def show_members(self, members: int, generation: int) -> None:
         """Show how many hosts take part."""
-        self._set("members", "Hosts that take part.", members)
-        self._set("generation", "Number of their group.", generation)
+        self._set("webtorch_cluster_members", "Hosts that take part.", members)
+        self._set("webtorch_cluster_generation", "Number of their group.", generation)
 
     def show_models(self, stores: Mapping[str, RoundsStore]) -> None:
         """Show what is not counted yet."""
@@ -74,7 +82,7 @@ class Metrics:
             value = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
             uncounted = max(0, store.made() - store.state.mark)
             self._set(
-                "steps_uncounted",
+                "webtorch_cluster_steps_uncounted",
                 "Steps of this host that are in no round yet.",
                 uncounted,
                 f'model="{value}"',
@@ -84,7 +92,11 @@ class Metrics:
         """Show the seconds since the last round that counted steps."""
         if self._last is not None:
             age = time.monotonic() - self._last
-            self._set("last_round_seconds", "Time since the last round that counted steps.", age)
+            self._set(
+                "webtorch_cluster_last_round_seconds",
+                "Time since the last round that counted steps.",
+                age,
+            )
 
     def hide(self) -> None:
         """Show no gauges: another worker does."""
@@ -94,10 +106,10 @@ class Metrics:
     def _set(self, name: str, text: str, value: float, labels: str = "") -> None:
         key = name, labels
         if key not in self._gauges:
-            wanted = Wanted(Kind.MAX, f"webtorch_cluster_{name}", labels, text)
+            wanted = Wanted(Kind.MAX, name, labels, text)
             self._gauges[key] = own_cells(wanted)
         Gauge(self._gauges[key]).set(value)
 
 
 def _counter(name: str, text: str, labels: str = "") -> Counter:
-    return Counter(own_cells(Wanted(Kind.COUNTER, f"webtorch_cluster_{name}", labels, text)))
+    return Counter(own_cells(Wanted(Kind.COUNTER, name, labels, text)))

@@ -18,6 +18,7 @@ from webtorch._versions import DEFAULT, VersionError
 from webtorch._worker import loading, peers
 from webtorch._worker.draining import drain, get_drain, undrain
 from webtorch._worker.follower import Follower
+from webtorch._worker.guards import export_guard, get_guard, list_guards, mark, reset_guard
 from webtorch._worker.versions import models_of, versions
 from webtorch._zone.checkpoint import (
     Checkpoints,
@@ -141,7 +142,7 @@ def _body(request: Request, keys: Mapping[str, type]) -> Body:
                 422, f'"{key}" is unknown, members are: {known}', code="invalid_argument"
             )
         if type(value) is not keys[key]:
-            kind = {str: "a string", int: "an integer", bool: "true or false"}
+            kind = {str: "a string", int: "an integer", bool: "true or false", list: "a list"}
             raise HTTPError(
                 422, f'"{key}" must be {kind.get(keys[key], "an object")}', code="invalid_argument"
             )
@@ -550,6 +551,8 @@ _CHANGES = {
     return_server,
     drain,
     undrain,
+    mark,
+    reset_guard,
 }
 
 _VERSION = {"version": str}
@@ -574,6 +577,11 @@ _ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]
         (r"/models/([^/]+)/load", "POST", load, _VERSION),
         (r"/models/([^/]+)/unload", "POST", unload, _VERSION),
         (r"/models/([^/]+)", "GET", get_model, {}),
+        (r"/guards", "GET", list_guards, {}),
+        (r"/guards/([^/]+)/export", "GET", export_guard, {}),
+        (r"/guards/([^/]+)/mark", "POST", mark, {"ids": list, "verdict": str}),
+        (r"/guards/([^/]+)/reset", "POST", reset_guard, {"what": str}),
+        (r"/guards/([^/]+)", "GET", get_guard, {}),
         (r"/balancers", "GET", list_balancers, {}),
         (r"/balancers/([^/]+)/eject", "POST", eject_server, _SERVER),
         (r"/balancers/([^/]+)/return", "POST", return_server, _SERVER),

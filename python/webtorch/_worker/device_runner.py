@@ -61,6 +61,16 @@ class DeviceRunner(TensorRunner):
                 self._open = _Opened(devices.open_device(self._device_name))
             return self._open
 
+    def compute(self, inputs: Sequence[Any], rows: int) -> None:
+        """Run the function on rows that are no requests'.
+
+        Raises:
+            Exception: The function raised it.
+
+        """
+        pipeline = self.open().pipeline
+        pipeline.call(lambda placed: self.handler.run_placed(placed, rows), inputs, new_memory)
+
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch: one call for all of its requests, unless that fails.
 

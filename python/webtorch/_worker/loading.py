@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _handlers, _state
+from webtorch import _compiled, _handlers, _state
 from webtorch._device import devices
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
@@ -31,6 +31,7 @@ from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._worker.versions import Function, versions
+from webtorch._worker.warm_up import warm_up
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
@@ -60,7 +61,10 @@ def load_handler(name: str, schema: Any) -> Runner:
 
     """
     default = ffi.string(schema.device).decode()
+    max_batch = schema.max_batch
+    # what describes the handler is compared with what the check found
     schema.device = b""
+    schema.max_batch = 0
     if name.endswith(LIFE):
         return _load_life(name, schema)
     if name.endswith(OPEN):
@@ -79,6 +83,7 @@ def load_handler(name: str, schema: Any) -> Runner:
         runner: Runner
         if isinstance(handler, TensorFunction):
             runner = tensor_runner(name, handler, device)
+            runner.max_batch = max_batch
         else:
             kind = GeneratorRunner if handler.is_generator else RequestRunner
             runner = kind(name, handler, read_captures(schema))
@@ -180,6 +185,12 @@ def _load_open(name: str, schema: Any) -> Runner:
     return runner
 
 
+def prepare_handlers() -> None:
+    """Compile what requests will need, before any is taken."""
+    _compiled.in_background = True
+    warm_up(_runners)
+
+
 def reload_handlers(unloaded: Iterable[str] = ()) -> None:
     """Import all handlers again and replace the old ones, or none of them.
 
@@ -216,6 +227,7 @@ def _reload_handlers(unloaded: Iterable[str]) -> None:
     retire_all_but(current)
     for shared in current:
         shared.supersede()
+    warm_up(_runners)
 
 
 def _find_again(runner: Runner) -> Handler:

@@ -38,6 +38,9 @@ class TensorRunner:
 
     """
 
+    max_batch = 1
+    """Rows of a batch."""
+
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self.name = name
         self.handler = handler
@@ -53,6 +56,15 @@ class TensorRunner:
         self._texts: dict[int, list[bytes]] = {}
         # C's addresses of outputs that are dropped when C has cleared them
         self._dropped: dict[int, Any] = {}
+
+    def compute(self, inputs: Sequence[Any], rows: int) -> None:
+        """Run the function on rows that are no requests'.
+
+        Raises:
+            Exception: The function raised it.
+
+        """
+        self.handler.run(inputs, rows)
 
     def prepare(self, handler: Any) -> Callable[[], None]:
         """Return a function that takes a handler with the same schema instead."""

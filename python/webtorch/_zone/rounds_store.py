@@ -27,7 +27,7 @@ _HEAD = 64
 _ROOM = 64 << 10
 """Bytes of a state as JSON, with its length."""
 
-_PIECE = 64 << 10
+_PIECE = 16 << 10
 """Elements that are changed at a time: those that may be changed in part if a worker is killed."""
 
 _SEQUENCE, _CHANGE, _STAGE = range(3)
@@ -103,6 +103,7 @@ class RoundsStore:
     ) -> None:
         assert blocks.rounds is not None
         self._optimizer_key = optimizer_key
+        self.name = shared.name
         self.layout = own.key
         self._shared = shared
         self._blocks = blocks

@@ -188,6 +188,10 @@ class SharedState:
         else:
             self._make_step(loss)
 
+    def count_step(self) -> None:
+        """Count a step that was made without the optimizer."""
+        self.blocks.tensors.count_step()
+
     def _make_step(self, loss: Tensor) -> None:
         assert self._step is not None and self._optimizer is not None
         step = self._step

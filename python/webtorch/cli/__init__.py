@@ -6,6 +6,7 @@ from webtorch import __version__
 from webtorch.cli._bench import bench, models
 from webtorch.cli._call import call
 from webtorch.cli._checkpoints import checkpoints
+from webtorch.cli._guard import guard
 from webtorch.cli._new import new
 from webtorch.cli._openapi import openapi
 from webtorch.cli._run import check, nginx, run
@@ -38,7 +39,12 @@ def cli() -> None:
     """  # noqa: D301 - click takes it for "do not wrap"
 
 
-for command in (new, serve, call, bench, models, status, check, run, checkpoints, openapi, nginx):
+COMMANDS = (
+    *(new, serve, call, bench, models, status, guard),
+    *(check, run, checkpoints, openapi, nginx),
+)
+
+for command in COMMANDS:
     cli.add_command(command)
 
 

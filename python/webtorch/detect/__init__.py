@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from webtorch.detect._payload import PayloadClassifier
     from webtorch.detect._payloads import Payloads
     from webtorch.detect._recent import Recent, RecentFields
+    from webtorch.detect._site import SiteGuard
 else:
     # imported when they are first used, as in the package itself
     _MODULES = {
@@ -35,6 +36,7 @@ else:
         "Payloads": "_payloads",
         "Recent": "_recent",
         "RecentFields": "_recent",
+        "SiteGuard": "_site",
     }
 
     def __getattr__(name):
@@ -60,4 +62,5 @@ __all__ = [
     "Payloads",
     "Recent",
     "RecentFields",
+    "SiteGuard",
 ]

@@ -1,6 +1,9 @@
 """Trains a PayloadClassifier from synthetic requests, and from tables of labelled ones.
 
     python -m webtorch.detect train.tsv.gz --source httpparams --out weights.safetensors
+    python -m webtorch.detect explain 'http://localhost/?id=1%27+or+1%3D1--'
+
+The second line explains how FieldClassifier scores a request, which is a URL, a file or "-".
 
 A line of a table has six fields with tabs between them: source, label (0 normal, 1 attack; lines
 with others are skipped), type, method, path, and the query of a GET or the form of other methods.
@@ -9,6 +12,7 @@ Path, query and form are percent-encoded.
 
 import argparse
 import random
+import sys
 from pathlib import Path
 
 import torch
@@ -19,6 +23,11 @@ from webtorch.detect._payload import PayloadClassifier
 
 def main() -> None:
     """Run the command line."""
+    if sys.argv[1:2] == ["explain"]:
+        from webtorch.detect import _explain
+
+        _explain.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m webtorch.detect", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("table", type=Path, nargs="*")

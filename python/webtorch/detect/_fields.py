@@ -154,7 +154,7 @@ class FieldClassifier(nn.Module):
             it, uint8 `[batch, 8]`.
 
         """
-        found, owners, begins = self._windows(numbers, windows)
+        found, owners, begins = self.windows(numbers, windows)
         sums = self._sums(found[:, 0], owners, len(numbers))
         worst = _worst(found[:, 0].detach(), owners, len(numbers))
         window = windows.reshape(-1)[begins[worst]]
@@ -163,7 +163,7 @@ class FieldClassifier(nn.Module):
 
     def logits(self, numbers: Tensor, windows: Tensor) -> Tensor:
         """Return the logits of the probabilities, float32 `[batch]`."""
-        found, owners, _ = self._windows(numbers, windows)
+        found, owners, _ = self.windows(numbers, windows)
         return self._sums(found[:, 0], owners, len(numbers)) - self.shift
 
     def explain(self, numbers: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,7 +199,7 @@ class FieldClassifier(nn.Module):
             kinds: The index of each request's kind, int64 `[batch]`; -1: normal, or unknown.
 
         """
-        found, owners, _ = self._windows(numbers, windows)
+        found, owners, _ = self.windows(numbers, windows)
         logits = self._sums(found[:, 0], owners, len(numbers)) - self.shift
         loss = binary_cross_entropy_with_logits(logits, labels)
         if kinds is not None and bool((kinds >= 0).any()):
@@ -217,8 +217,19 @@ class FieldClassifier(nn.Module):
         numbers, windows, labels = (each.to(self.table.device) for each in self.sample)
         return self.loss(numbers, windows, labels) if len(labels) else self.shift.new_zeros(())
 
-    def _windows(self, numbers: Tensor, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return outputs of all windows of a batch, the row of each, and where it begins."""
+    def windows(self, numbers: Tensor, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the windows of requests weigh.
+
+        Args:
+            numbers: The feature `numbers`, int32 `[batch, n]`.
+            windows: The feature `windows`, int64 `[batch, n]`.
+
+        Returns:
+            The logit and those of the kinds, without the shift of a request, float32
+            `[all windows, 1 + kinds]`; the request of each window; and the place of its first
+            number among those of the batch, both int64 `[all windows]`.
+
+        """
         batch, size = numbers.shape
         change = torch.ones(batch, size, dtype=torch.bool, device=numbers.device)
         change[:, 1:] = windows[:, 1:] != windows[:, :-1]

@@ -110,30 +110,48 @@ class RecentFields(_Slots):
     Args:
         size: Number of slots; by default 4096.
         numbers: Numbers of a request, as the feature has them; by default 1024.
+        traits: Windows of a request whose traits are kept, for `SiteGuard`; by default none.
 
     """
 
     numbers: Tensor
     windows: Tensor
+    traits: Tensor
 
-    def __init__(self, size: int = 4096, numbers: int = 1024) -> None:
+    def __init__(self, size: int = 4096, numbers: int = 1024, traits: int = 0) -> None:
         super().__init__(size)
+        if traits:
+            self.register_buffer("traits", torch.zeros(size, 4, traits, dtype=torch.int32))
         self.register_buffer("numbers", torch.zeros(size, numbers, dtype=torch.int32))
         self.register_buffer("windows", torch.zeros(size, numbers, dtype=torch.int16))
 
+    @property
+    def keeps_traits(self) -> bool:
+        """Whether traits are kept."""
+        return "traits" in self._buffers
+
     @torch.no_grad()
-    def add(self, id: Tensor, numbers: Tensor, windows: Tensor) -> None:
+    def add(
+        self, id: Tensor, numbers: Tensor, windows: Tensor, traits: Tensor | None = None
+    ) -> None:
         """Keep requests.
 
         Args:
             id: The feature `id`, uint8 `[batch, 16]`.
-            numbers: The feature `numbers` of the same requests, int32 `[batch, numbers]`.
-            windows: The feature `windows`, int64 `[batch, numbers]`.
+            numbers: The feature `numbers` of the same requests, int32 `[batch, n]`.
+            windows: The feature `windows`, int64 `[batch, n]`.
+            traits: The feature `traits`, int32 `[batch, 4, n]`, if traits are kept.
 
         """
         slots = self._slots(id)
-        self.numbers[slots] = numbers
-        self.windows[slots] = windows.short()
+        room = self.numbers.shape[1]
+        last = windows[:, min(room, windows.shape[1]) - 1 :][:, :1]
+        self.ids[slots] = 0
+        self.numbers[slots] = _cut(numbers, room, torch.zeros_like(numbers[:, :1]))
+        self.windows[slots] = _cut(windows, room, last).short()
+        if traits is not None:
+            kept = self.traits.shape[2]
+            self.traits[slots] = _cut(traits, kept, torch.zeros_like(traits[..., :1]))
         self.ids[slots] = id
 
     def find(self, ids: list[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,6 +171,25 @@ class RecentFields(_Slots):
         slots, known = self._find(ids)
         return self.numbers[slots], self.windows[slots].long(), known
 
+    def find_traits(self, ids: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Find requests with their traits.
+
+        Args:
+            ids: Values of nginx's `$request_id`, 32 hexadecimal digits.
+
+        Returns:
+            Numbers, windows and traits of the requests that are found, int32 and int64
+            `[found, numbers]` and int32 `[found, 4, traits]`, their ids, uint8 `[found, 16]`, and
+            bool `[len(ids)]`, True for these.
+
+        Raises:
+            ValueError: An id does not have 32 hexadecimal digits.
+
+        """
+        slots, known = self._find(ids)
+        windows = self.windows[slots].long()
+        return self.numbers[slots], windows, self.traits[slots], self.ids[slots], known
+
     def others(self, numbers: Tensor, count: int = 64) -> tuple[Tensor, Tensor]:
         """Return some requests that are unlike the given ones.
 
@@ -171,3 +208,9 @@ class RecentFields(_Slots):
         strange = ((some != 0) & ~torch.isin(some, numbers)).sum(1)
         slots = slots[strange > (some != 0).sum(1) / 10]
         return self.numbers[slots], self.windows[slots].long()
+
+
+def _cut(rows: Tensor, room: int, rest: Tensor) -> Tensor:
+    """Return rows as long as the room is; what follows shorter ones is the rest."""
+    missing = max(0, room - rows.shape[-1])
+    return torch.cat([rows[..., :room], rest.expand(*rows.shape[:-1], missing)], -1)

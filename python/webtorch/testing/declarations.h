@@ -228,8 +228,8 @@ typedef struct {
     char             device[WEBTORCH_DEVICE_LEN];
 
     uint32_t         slow;
-
     int32_t          shadow;
+    uint32_t         max_batch;
 } webtorch_schema_t;
 
 typedef struct {

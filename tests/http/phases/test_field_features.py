@@ -6,7 +6,7 @@ from base64 import b64encode
 import pytest
 
 from fields import row
-from nginx import Nginx, quit_cleanly
+from nginx import Nginx, quit_cleanly, wait_for
 from wire import connections
 
 APP = '''
@@ -156,3 +156,92 @@ def test_field_and_kind_of_a_denial(server, chosen, expected):
     assert answer.status_code == 200
     assert answer.headers["Where"].strip() == expected.strip()
     assert server.get("/").headers.get("Where") is None
+
+
+TRAITS = """
+import torch
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from torch import Tensor
+
+import webtorch
+
+seen = []
+
+
+@webtorch.infer
+def score(
+    windows: Int64[Tensor, "batch n"], traits: Int32[Tensor, "batch 4 n"],
+    location: Int64[Tensor, "batch 1"], target: Float32[Tensor, "batch 1"],
+) -> Float32[Tensor, "batch 1"]:
+    assert (traits[:, 0].gather(1, windows[:, -1:]) > 0).all()
+    return target
+
+
+@webtorch.infer
+def log(
+    names: UInt8[Tensor, "batch 64"], location: Int64[Tensor, "batch 1"],
+    outcome: Float32[Tensor, "batch 13"],
+) -> Float32[Tensor, "batch 13"]:
+    for row, where, end in zip(names, location, outcome, strict=True):
+        text = bytes(row.tolist()).rstrip(b"\\0").decode().split("\\0")
+        seen.append([text, int(where), int(end[12])])
+    return outcome
+
+
+@webtorch.infer
+def plain(windows: Int64[Tensor, "batch n"]) -> Float32[Tensor, "batch 1"]:
+    return torch.zeros(len(windows), 1)
+
+
+@webtorch.handler
+def logged(request):
+    return seen
+"""
+
+LOCATIONS = """
+add_header Score $webtorch_access_score always;
+location /a/ {
+    webtorch_access app:score target=0.25 dry_run;
+    webtorch_log app:log body=1k;
+    proxy_pass http://127.0.0.1:$server_port/ok;
+}
+location /b/ {
+    webtorch_access app:score target=0.001;
+    webtorch_log app:log;
+    error_page 404 /missing;
+    proxy_intercept_errors on;
+    proxy_pass http://127.0.0.1:$server_port/none;
+}
+location = /missing { internal; webtorch_log app:log; return 200; }
+location = /ok { return 200; }
+location = /none { return 404; }
+location = /logged { webtorch_handler app:logged; }
+"""
+
+
+def test_location_target_and_names(start):
+    server = start(LOCATIONS, TRAITS)
+    scores = [float(server.get(each).headers["Score"]) for each in ("/a/7?q=tea", "/b/x", "/b/x")]
+    assert scores == pytest.approx([0.25, 0.001, 0.001])
+    assert server.get("/a/8?q=tea").status_code == 200
+    wait_for(lambda: len(server.get("/logged").json()) == 4, "four rows")
+    rows = sorted(server.get("/logged").json())
+    assert [each[0][0] for each in rows] == ["/a/*", "/a/*", "/b/x", "/b/x"]
+    assert rows[0][0][1:3] == ["0 path", "1 query.q"]
+    # the redirect to an error page is of the location in which the request was scored
+    assert len({each[1] for each in rows[:2]}) == len({each[1] for each in rows[2:]}) == 1
+    assert rows[0][1] != rows[2][1]
+    assert [each[2] for each in rows] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("directive", "message"),
+    [
+        ("app:plain target=0.1", '"target=" needs a function with the feature "target" in'),
+        *((f"app:score target={each}", "invalid parameter") for each in ("0", "1", "nan", "")),
+    ],
+)
+def test_target_is_refused(configured, directive, message):
+    status, output = configured(f"location / {{ webtorch_access {directive}; }}", TRAITS).check()
+    assert status != 0
+    assert message in output

@@ -3,7 +3,7 @@
 nginx-conf/generate.conf names the function. Training takes less than a minute on a core, and writes
 build/generate.pt:
 
-    .venv/bin/python examples/generate.py
+    .venv/bin/python examples/generate/generate.py
     ./build.sh run nginx-conf/generate.conf
     curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:3000/v1/write?prompt=nginx+'
 
@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 import webtorch
 from webtorch import State, Strings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "build/generate.pt"
 
 SYMBOLS = 128

@@ -3,8 +3,8 @@
 nginx-conf/tables.conf names the functions. The rows resemble those of the Adult data set, but are
 made here:
 
-    .venv/bin/python examples/tables.py 1000 > build/people.csv
-    .venv/bin/python examples/tables.py 1000 --income > build/labelled.csv
+    .venv/bin/python examples/tables/tables.py 1000 > build/people.csv
+    .venv/bin/python examples/tables/tables.py 1000 --income > build/labelled.csv
     url=http://127.0.0.1:3000/v1
     curl --data-binary @build/labelled.csv -H 'Content-Type: text/csv' $url/train
     curl --data-binary @build/people.csv -H 'Content-Type: text/csv' $url/income

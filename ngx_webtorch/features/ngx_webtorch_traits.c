@@ -1,0 +1,351 @@
+
+/* Traits of fields, and their names. */
+
+#include "ngx_webtorch_traits.h"
+#include "ngx_webtorch_hash.h"
+
+#include <stdio.h>
+#include <string.h>
+
+
+/* a longer part of a path is an identifier, and is not a name */
+#define NGX_WEBTORCH_ADDRESS_PART  24
+
+/* parts of a path that are the address, and then any others */
+#define NGX_WEBTORCH_ADDRESS_LEN   8
+
+
+/* bits of an alphabet; punctuation has one for each */
+
+#define NGX_WEBTORCH_ALPHABET_LOWER    0
+#define NGX_WEBTORCH_ALPHABET_UPPER    1
+#define NGX_WEBTORCH_ALPHABET_DIGIT    2
+#define NGX_WEBTORCH_ALPHABET_BLANK    3
+#define NGX_WEBTORCH_ALPHABET_HIGH     4
+#define NGX_WEBTORCH_ALPHABET_CONTROL  5
+#define NGX_WEBTORCH_ALPHABET_SIGNS    6
+
+static const char  ngx_webtorch_alphabet_signs[] = "'\"<>();%\\/.$={[|&#*-,@!:?";
+
+
+static int32_t ngx_webtorch_traits_alphabet(const unsigned char *p,
+    size_t len);
+static const char *ngx_webtorch_address_part(const char *p, const char *last,
+    int *is_name);
+static uint32_t ngx_webtorch_traits_name(const ngx_webtorch_field_t *field);
+static void ngx_webtorch_names_append(ngx_webtorch_names_t *names,
+    const char *data, size_t len);
+
+
+/* 0 stands for no key */
+
+static inline int32_t
+ngx_webtorch_traits_key(uint32_t h)
+{
+    h &= 0x7fffffff;
+
+    return h ? (int32_t) h : 1;
+}
+
+
+static int32_t
+ngx_webtorch_traits_alphabet(const unsigned char *p, size_t len)
+{
+    size_t           i;
+    uint32_t         n, bits;
+    const char      *found;
+    unsigned char    c;
+    unsigned char    seen[256];
+
+    bits = 0;
+
+    memset(seen, 0, sizeof(seen));
+
+    for (i = 0; i < len; i++) {
+        seen[p[i]] = 1;
+    }
+
+    for (i = 0; i < sizeof(seen); i++) {
+
+        if (!seen[i]) {
+            continue;
+        }
+
+        c = (unsigned char) i;
+
+        if (c >= 'a' && c <= 'z') {
+            n = NGX_WEBTORCH_ALPHABET_LOWER;
+
+        } else if (c >= 'A' && c <= 'Z') {
+            n = NGX_WEBTORCH_ALPHABET_UPPER;
+
+        } else if (c >= '0' && c <= '9') {
+            n = NGX_WEBTORCH_ALPHABET_DIGIT;
+
+        } else if (c >= 0x80) {
+            n = NGX_WEBTORCH_ALPHABET_HIGH;
+
+        } else if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
+            n = NGX_WEBTORCH_ALPHABET_BLANK;
+
+        } else if (c < ' ' || c == 0x7f) {
+            n = NGX_WEBTORCH_ALPHABET_CONTROL;
+
+        } else {
+            c = (c == '}') ? '{' : (c == ']') ? '[' : c;
+
+            /* "_", "+", "~", "^" and "`" are of no account */
+
+            found = strchr(ngx_webtorch_alphabet_signs, c);
+
+            if (found == NULL) {
+                continue;
+            }
+
+            n = NGX_WEBTORCH_ALPHABET_SIGNS
+                + (uint32_t) (found - ngx_webtorch_alphabet_signs);
+        }
+
+        bits |= 1U << n;
+    }
+
+    return (int32_t) bits;
+}
+
+
+void
+ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
+    const ngx_webtorch_part_t *path)
+{
+    int          is_name;
+    uint32_t     h, parts;
+    const char  *p, *last, *end;
+
+    h = NGX_WEBTORCH_FNV_BASIS;
+    p = path->data;
+    last = p + path->len;
+
+    for (parts = 0; p < last && parts < NGX_WEBTORCH_ADDRESS_LEN; parts++) {
+        end = ngx_webtorch_address_part(p, last, &is_name);
+        h = is_name ? ngx_webtorch_fnv(h, p, (size_t) (end - p))
+                    : ngx_webtorch_fnv(h, "*", 1);
+        h = ngx_webtorch_fnv(h, "/", 1);
+        p = (end < last) ? end + 1 : last;
+    }
+
+    traits->address = h;
+    traits->count = 0;
+
+    memset(&traits->current, 0, sizeof(ngx_webtorch_trait_t));
+}
+
+
+/*
+ * Returns the end of a part of a path.  It is a name if it is short and has
+ * neither digits nor unusual characters: others are chosen by clients.
+ */
+
+static const char *
+ngx_webtorch_address_part(const char *p, const char *last, int *is_name)
+{
+    char         c;
+    const char  *begin;
+
+    begin = p;
+    *is_name = 1;
+
+    for ( /* void */ ; p < last && *p != '/'; p++) {
+        c = (char) (*p | 0x20);
+
+        if (!((c >= 'a' && c <= 'z') || *p == '_' || *p == '-' || *p == '.')) {
+            *is_name = 0;
+        }
+    }
+
+    if (p - begin > NGX_WEBTORCH_ADDRESS_PART) {
+        *is_name = 0;
+    }
+
+    return p;
+}
+
+
+void
+ngx_webtorch_traits_field(ngx_webtorch_traits_t *traits,
+    const ngx_webtorch_field_t *field)
+{
+    uint32_t               h;
+    ngx_webtorch_trait_t  *trait;
+
+    trait = &traits->current;
+
+    h = ngx_webtorch_mix(field->place << 8
+                         | (field->flags & (NGX_WEBTORCH_FIELD_KEY
+                                            | NGX_WEBTORCH_FIELD_FILENAME
+                                            | NGX_WEBTORCH_FIELD_MARKUP
+                                            | NGX_WEBTORCH_FIELD_SYNTAX)),
+                         ngx_webtorch_traits_name(field));
+
+    trait->field = ngx_webtorch_traits_key(h);
+    h = ngx_webtorch_mix(traits->address, h);
+    trait->key = ngx_webtorch_traits_key(h);
+    trait->len = (int32_t) field->len;
+    trait->alphabet = ngx_webtorch_traits_alphabet(field->value, field->len);
+}
+
+
+/* names in lower case; a number in them, as of an array, is any number */
+
+static uint32_t
+ngx_webtorch_traits_name(const ngx_webtorch_field_t *field)
+{
+    char      c, before;
+    size_t    i;
+    uint32_t  h;
+
+    h = NGX_WEBTORCH_FNV_BASIS;
+    before = 0;
+
+    for (i = 0; i < field->name_len; i++) {
+        c = field->name[i];
+
+        if (c >= 'A' && c <= 'Z') {
+            c |= 0x20;
+
+        } else if (c >= '0' && c <= '9') {
+            c = '0';
+
+            if (before == '0') {
+                continue;
+            }
+        }
+
+        h = ngx_webtorch_fnv(h, &c, 1);
+        before = c;
+    }
+
+    return h;
+}
+
+
+void
+ngx_webtorch_traits_window(ngx_webtorch_traits_t *traits, uint32_t window)
+{
+    if (window < NGX_WEBTORCH_MAX_TRAITS) {
+        traits->windows[window] = traits->current;
+        traits->count = window + 1;
+    }
+}
+
+
+void
+ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits, uint32_t window)
+{
+    memset(&traits->current, 0, sizeof(ngx_webtorch_trait_t));
+
+    traits->current.key = ngx_webtorch_traits_key(traits->address);
+
+    ngx_webtorch_traits_window(traits, window);
+}
+
+
+void
+ngx_webtorch_names_init(ngx_webtorch_names_t *names,
+    const ngx_webtorch_part_t *path)
+{
+    int          is_name;
+    uint32_t     parts;
+    const char  *p, *last, *end;
+
+    names->len = 0;
+    p = path->data;
+    last = p + path->len;
+
+    for (parts = 0; p < last && parts < NGX_WEBTORCH_ADDRESS_LEN; parts++) {
+        end = ngx_webtorch_address_part(p, last, &is_name);
+
+        if (is_name) {
+            ngx_webtorch_names_append(names, p, (size_t) (end - p));
+
+        } else {
+            ngx_webtorch_names_append(names, "*", 1);
+        }
+
+        if (end < last) {
+            ngx_webtorch_names_append(names, "/", 1);
+        }
+
+        p = (end < last) ? end + 1 : last;
+    }
+
+    ngx_webtorch_names_append(names, "", 1);
+}
+
+
+void
+ngx_webtorch_names_field(ngx_webtorch_names_t *names, uint32_t window,
+    const ngx_webtorch_field_t *field)
+{
+    int   n;
+    char  number[16];
+
+    n = snprintf(number, sizeof(number), "%u ", window);
+
+    if (names->len + (size_t) n + field->name_len + 1
+        > NGX_WEBTORCH_NAMES_SIZE)
+    {
+        return;
+    }
+
+    ngx_webtorch_names_append(names, number, (size_t) n);
+    ngx_webtorch_names_append(names, field->name, field->name_len);
+    ngx_webtorch_names_append(names, "", 1);
+}
+
+
+static void
+ngx_webtorch_names_append(ngx_webtorch_names_t *names, const char *data,
+    size_t len)
+{
+    if (len > NGX_WEBTORCH_NAMES_SIZE - names->len) {
+        len = NGX_WEBTORCH_NAMES_SIZE - names->len;
+    }
+
+    memcpy(names->data + names->len, data, len);
+    names->len += len;
+}
+
+
+void
+ngx_webtorch_features_traits(int32_t *row, uint32_t n,
+    const ngx_webtorch_traits_t *traits)
+{
+    uint32_t                     i, count;
+    const ngx_webtorch_trait_t  *trait;
+
+    count = (traits->count < n) ? traits->count : n;
+
+    memset(row, 0, (size_t) NGX_WEBTORCH_TRAIT * n * sizeof(int32_t));
+
+    for (i = 0; i < count; i++) {
+        trait = &traits->windows[i];
+
+        row[i] = trait->key;
+        row[n + i] = trait->field;
+        row[2 * n + i] = trait->len;
+        row[3 * n + i] = trait->alphabet;
+    }
+}
+
+
+void
+ngx_webtorch_features_names(unsigned char *row, uint32_t n,
+    const ngx_webtorch_names_t *names)
+{
+    size_t  len;
+
+    len = (names->len < n) ? names->len : n;
+
+    memcpy(row, names->data, len);
+    memset(row + len, 0, n - len);
+}

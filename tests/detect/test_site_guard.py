@@ -1,0 +1,217 @@
+"""SiteGuard: fields of a site, thresholds of locations, and marks of operators."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from webtorch.detect import FieldClassifier, RecentFields, SiteGuard
+from webtorch.detect._site import LEAST, SURE
+
+LOCATION = torch.tensor([[5]])
+TARGET = torch.tensor([[0.001]])
+NONE = torch.zeros(1, 1)
+WORD, QUOTE = 1, 1 | 1 << 6  # letters, and letters with an apostrophe
+
+
+@pytest.fixture
+def guard() -> SiteGuard:
+    """Return a guard for which number n has the logit n / 4 - 20, alone in its window."""
+    classifier = FieldClassifier(torch.arange(1, 201))
+    with torch.no_grad():
+        classifier.table.zero_()
+        classifier.table[1:, 0] = torch.arange(1, 201) / 4 - 20
+        classifier.out.weight.zero_()
+        classifier.out.bias.zero_()
+    return SiteGuard(classifier, size=64)
+
+
+Row = tuple[Tensor, Tensor, Tensor]
+
+
+def request(logit: float, field: int = 7, address: int = 3, alphabet: int = WORD) -> Row:
+    """Return a request with one field, and the window of the request as a whole."""
+    numbers = torch.tensor([[round(4 * (logit + 20)), 4]], dtype=torch.int32)
+    windows = torch.tensor([[0, 1]])
+    traits = torch.tensor(
+        [[[100 * address + field, address], [field, 0], [9, 0], [alphabet, 0]]], dtype=torch.int32
+    )
+    return numbers, windows, traits
+
+
+def learn(guard: SiteGuard, *rows: Row, location: Tensor = LOCATION) -> None:
+    parts = (torch.cat(each) for each in zip(*rows, strict=True))
+    guard.learn(*parts, location.expand(len(rows), 1))
+
+
+def logit(guard: SiteGuard, row: Row, target: Tensor = NONE) -> float:
+    return float(guard(*row, LOCATION, target)[0].detach().double().logit())
+
+
+def threshold(guard: SiteGuard, target: float) -> float:
+    return float(guard.thresholds(LOCATION[0], torch.tensor([target])))
+
+
+def test_what_was_not_learned_has_the_score_of_the_classifier(guard):
+    row = request(1.5)
+    score, window, kind = guard(*row, LOCATION, NONE)
+    plain = guard.classifier(*row[:2])
+    assert torch.equal(score, plain[0])
+    assert window.tolist() == [[0]] and torch.equal(kind, plain[2])
+    # with a target the threshold is high at first
+    assert logit(guard, row, TARGET) == pytest.approx(1.5 - SURE, abs=1e-3)
+
+
+def test_field_may_hold_what_it_has_held(guard):
+    learn(guard, *[request(4.0)] * 20, *[request(-6.0, field=8)] * 20)
+    assert logit(guard, request(4.0)) == pytest.approx(-1, abs=0.1)
+    assert logit(guard, request(6.0)) >= 6
+    assert logit(guard, request(4.0, field=8)) >= 4
+    # at another address, where it was not yet, too
+    assert logit(guard, request(4.0, address=9)) == pytest.approx(-1, abs=0.1)
+
+
+def test_new_punctuation_and_new_fields_weigh_more(guard):
+    learn(guard, *[request(-6.0)] * 50)
+    assert logit(guard, request(-2.0)) == pytest.approx(-2, abs=0.1)
+    assert -0.5 < logit(guard, request(-2.0, alphabet=QUOTE)) < 2.9
+    assert logit(guard, request(-2.0, field=12)) == pytest.approx(-1, abs=0.1)
+    assert logit(guard, request(-2.0, field=12, address=9)) == pytest.approx(-2, abs=0.1)
+
+
+@pytest.mark.parametrize(("attacks", "is_taught"), [(2, False), (5, False), (20, True)])
+def test_few_attacks_teach_nothing(guard, attacks, is_taught):
+    learn(guard, *[request(-6.0)] * 100, *[request(5.0)] * attacks)
+    assert (logit(guard, request(5.0)) < 1) == is_taught
+
+
+@pytest.mark.parametrize("count", [1, 99, 500, 998, 999, 5000])
+@pytest.mark.parametrize("target", [0.01, 0.001])
+def test_thresholds_of_what_was_seen(guard, count, target):
+    """Of scores from -4 to 0 the greatest ones are above the threshold, as many as they may."""
+    scores = torch.linspace(-4, 0, count)
+    guard._learn_scores(scores, LOCATION[0].expand(count), None)
+    found = threshold(guard, target)
+    rank = target * (count + 1)
+    if rank < 1:
+        wanted = float(scores.max()) - math.log(rank)
+    else:
+        wanted = float(scores.sort(descending=True).values[int(rank) - 1])
+        assert (scores >= found).sum() <= rank
+    assert max(LEAST, min(SURE, wanted)) - 0.13 <= found <= max(LEAST, min(SURE, wanted + 0.13))
+
+
+def test_share_of_normal_requests_that_are_denied(guard):
+    torch.manual_seed(0)
+    scores = torch.randn(40_000).clamp(-4, 4) - 1
+    guard._learn_scores(scores[:20_000], LOCATION[0].expand(20_000), None)
+    for target in (0.1, 0.01, 0.003):
+        denied = float((scores[20_000:] >= threshold(guard, target)).float().mean())
+        assert denied < 1.3 * target
+        assert denied > 0.3 * target or threshold(guard, target) == LEAST
+
+
+def test_attacks_that_are_sure_do_not_move_a_threshold(guard):
+    scores = torch.linspace(-4, 0.5, 2000)
+    guard._learn_scores(scores, LOCATION[0].expand(2000), None)
+    before = threshold(guard, 0.001)
+    guard._learn_scores(torch.full((20,), 9.0), LOCATION[0].expand(20), None)
+    assert threshold(guard, 0.001) == pytest.approx(before, abs=0.01)
+    # another location has not seen anything
+    assert float(guard.thresholds(torch.tensor([6]), torch.tensor([0.001]))) == SURE
+
+
+def test_tables_do_not_grow(guard):
+    sizes = {name: each.shape for name, each in guard.state_dict().items()}
+    learn(guard, *[request(4.0)] * 20)
+    for begin in range(20, 4000, 500):
+        learn(guard, *(request(-6.0, field=each, address=5) for each in range(begin, begin + 500)))
+    for each in range(2000):
+        guard._learn_scores(torch.zeros(1), torch.tensor([each + 10]), None)
+    assert {name: each.shape for name, each in guard.state_dict().items()} == sizes
+    assert logit(guard, request(4.0)) < 0  # it was not replaced
+    assert len(guard.describe()["fields"]) <= 64
+    keys = guard.fields.table.keys
+    assert len(keys[keys != 0].unique()) == int((keys != 0).sum())
+
+
+def test_counts_are_halved(guard):
+    for _ in range(60):
+        learn(guard, *[request(-6.0)] * 100)
+    (field,) = [each for each in guard.describe()["fields"] if each["length"]]
+    assert 2000 < field["values"] < 4200
+    learn(guard, *[request(5.0)] * 600)
+    assert logit(guard, request(5.0)) < 1
+
+
+def keep(rows: list[Row]) -> tuple[RecentFields, list[str]]:
+    """Return recent requests, and their ids."""
+    recent = RecentFields(size=64, numbers=8, traits=4)
+    ids = [f"{number:08x}{'0' * 23}1" for number in range(len(rows))]
+    for each, row in zip(ids, rows, strict=True):
+        recent.add(torch.tensor([list(bytes.fromhex(each))], dtype=torch.uint8), *row)
+    return recent, ids
+
+
+def test_marks_count_and_are_kept(guard):
+    normal, attack, other = request(6.0), request(-5.0), request(-4.0)
+    learn(guard, *[request(-8.0)] * 50)
+    recent, ids = keep([normal, attack, other])
+    assert guard.mark(recent, [ids[0]], attack=False) == [True]
+    assert guard.mark(recent, [ids[1], "f" * 32], attack=True) == [True, False]
+    again = copy.deepcopy(guard)
+    again.reset()
+    again.load_state_dict(guard.state_dict())
+    for each in (guard, again):
+        assert logit(each, normal, TARGET) < 0
+        assert logit(each, attack, TARGET) > 0
+        assert logit(each, other, TARGET) < 0
+        # a similar value of the field of a normal request
+        assert logit(each, request(5.75)) < 1.5
+        assert logit(each, request(8.0)) > 5
+    assert {each["id"]: each["verdict"] for each in guard.describe()["marks"]} == {
+        ids[0]: "normal",
+        ids[1]: "attack",
+    }
+    # an operator changes his mind
+    guard.mark(recent, [ids[1]], attack=False)
+    assert logit(guard, attack, TARGET) < 0
+    guard.reset(learned=False)
+    assert not guard.describe()["marks"] and guard.describe()["requests"] == 50
+    guard.reset()
+    assert guard.describe() == {"requests": 0, "locations": [], "fields": [], "marks": []}
+    with pytest.raises(ValueError, match="32 hexadecimal digits"):
+        guard.mark(recent, ["x"], attack=True)
+
+
+def test_long_requests_are_kept_in_part(guard):
+    numbers = torch.arange(1, 17, dtype=torch.int32).repeat(1, 1) + 60
+    windows = torch.arange(16).view(1, 16)
+    traits = torch.arange(1, 65, dtype=torch.int32).view(1, 4, 16)
+    recent, ids = keep([(numbers, windows, traits), request(1.0)])
+    found = recent.find_traits(ids)
+    assert found[0].shape == (2, 8) and found[2].shape == (2, 4, 4)
+    assert found[0][0].tolist() == numbers[0, :8].tolist()
+    assert found[2][0].tolist() == traits[0, :, :4].tolist()
+    assert found[0][1].tolist() == [84, 4, 0, 0, 0, 0, 0, 0]
+    assert found[1][1].tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
+    assert guard.mark(recent, ids, attack=True) == [True, True]
+
+
+def test_names_are_kept(guard):
+    text = b"/a/*\x000 query.q\x001 \xffb\0"
+    names = torch.zeros(1, 64, dtype=torch.uint8)
+    names[0, : len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+    guard.learn(*request(-6.0), LOCATION, names)
+    guard.learn(*request(-6.0), LOCATION, names)
+    found = guard.describe()
+    assert found["locations"][0]["example"] == "/a/*"
+    assert {(each["address"], each["field"]) for each in found["fields"]} >= {("/a/*", "query.q")}
+    assert guard.describe(0)["fields"] == []
+
+
+def test_size_is_a_power_of_two(guard):
+    with pytest.raises(ValueError, match="power of two"):
+        SiteGuard(guard.classifier, size=100)
