@@ -7,6 +7,7 @@ bench/cluster_host.py: rounds, membership and groups as in a worker, without ngi
 how long faults happen at random, a sixtieth of it.
 """
 
+import itertools
 import json
 import queue
 import random
@@ -62,11 +63,12 @@ class Host:
             "settings": settings,
             "count": cluster.count,
             "rate": cluster.rate,
+            "adding": cluster.adding,
             "state": str(self.state),
         }
         command = [sys.executable, str(ROOT / "bench/cluster_host.py"), json.dumps(found)]
         self.process = subprocess.Popen(
-            cluster.network.command(index, command, cluster.names),
+            cluster.network.command(index, command, cluster.names(index)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=cluster.log,
@@ -112,7 +114,8 @@ class Cluster:
         timeout: float = 5,
         rate: float = 50,
         coordinator: str = address(0),
-        names: Path | None = None,
+        names: Callable[[int], Path | None] = lambda _: None,
+        adding: bool = True,
     ) -> None:
         self.network = network
         self.count = count
@@ -122,6 +125,7 @@ class Cluster:
         self.rate = rate
         self.coordinator = [coordinator, 7610]
         self.names = names
+        self.adding = adding
         self.folder = Path(tempfile.mkdtemp())
         self.log = (self.folder / "log").open("w")
         self.happened: queue.Queue[Event] = queue.Queue()
@@ -319,25 +323,100 @@ def coordinator_away(_: Settings) -> Row:
         return Row("coordinator cut off for 5 s: rounds again", "≤ 3", back, met, "s", details)
 
 
-def settle(hosts: Cluster) -> dict[str, Any]:
-    """Wait for rounds of all; return the account of all steps that were ever made."""
+def joined(_: Settings) -> Row:
+    """Start a host beside two that train: it takes their anchor, and they go on."""
+    with cluster(count=SMALL, rate=20, interval=0.5) as hosts:
+        for index in (0, 1):
+            hosts.start(index)
+        hosts.wait(lambda: hosts.together(2), "the first round")
+        start = time.monotonic()
+        joining = hosts.start(2)
+        hosts.wait(lambda: joining.last is not None, "its first round")
+        started = next(event["at"] for event in joining.events if event["kind"] == "started")
+        value = _first(joining, start, 3) - started
+        between = [
+            event["at"]
+            for event in hosts.hosts[0].events
+            if event["kind"] == "round" and event["at"] > start
+        ]
+        pause = max(after - before for before, after in itertools.pairwise([start, *between]))
+        account = settle(hosts)
+        name = "join with 1.1 M at 1 Gbit/s, from the process's start to the first round"
+        details = {"longest_pause_of_others": pause, **account}
+        return Row(name, "≤ 5", value, value <= 5 and account["exact"], "s", details)
+
+
+def coordinator_moved(_: Settings) -> Row:
+    """Kill the coordinator's host, and let its name lead to another one."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder, "hosts")
+        names.write_text(f"{address(0)} coordinator.bench\n")
+        with cluster(coordinator="coordinator.bench", names=lambda _: names) as hosts:
+            hosts.start_all()
+            hosts.kill(hosts.hosts[0])
+            time.sleep(5)
+            start = time.monotonic()
+            names.write_text(f"{address(1)} coordinator.bench\n")
+            hosts.wait(lambda: hosts.together(2, start), "a round of two")
+            value = max(_first(host, start, 2) for host in hosts.hosts) - start
+            account = settle(hosts)
+            met = value <= 3 and account["exact"]
+            name = "coordinator's host killed, its name moved 5 s later: rounds again"
+            return Row(name, "≤ 3", value, met, "s", account)
+
+
+def parted(_: Settings) -> Row:
+    """Cut four hosts into two and two for 20 s, each side with a coordinator of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, str(index)) for index in range(4)]
+
+        def lead(host: int, to: int) -> None:
+            files[host].write_text(f"{address(to)} coordinator.bench\n")
+
+        for host in range(4):
+            lead(host, 0)
+        settings = {"coordinator": "coordinator.bench", "names": lambda index: files[index]}
+        with cluster(4, timeout=3, adding=False, **settings) as hosts:
+            hosts.start_all()
+            start = time.monotonic()
+            for host in (0, 1):
+                hosts.network.cut(host, [2, 3])
+            lead(2, 2)
+            lead(3, 2)
+            sides = (hosts.hosts[:2], hosts.hosts[2:])
+            for side in sides:
+                hosts.wait(lambda side=side: hosts.together(2, start, side), "two sides")
+            time.sleep(max(0.0, start + 20 - time.monotonic()))
+            for host in (0, 1):
+                lead(host, 2)
+                hosts.network.heal(host)
+            healed = time.monotonic()
+            hosts.wait(lambda: hosts.together(4, healed) and agreed(hosts), "one lineage")
+            value = time.monotonic() - healed
+            account = settle(hosts, weights=False)
+            name = "name moved while the old coordinator lives behind a cut of 20 s: one lineage"
+            return Row(name, "≤ 5", value, value <= 5 and account["exact"], "s", account)
+
+
+def agreed(hosts: Cluster) -> bool:
+    """Whether all hosts have the same anchor."""
+    return len({host.last["anchor"] for host in hosts.hosts if host.last}) == 1
+
+
+def settle(hosts: Cluster, weights: bool = True) -> dict[str, Any]:
+    """Wait for rounds of all; return the account of all steps that were ever made.
+
+    `weights` says whether the weights are the steps, as differences are added.
+    """
     start = time.monotonic()
     count = len(hosts.hosts)
-
-    def agreed() -> bool:
-        if not hosts.together(count, start):
-            return False
-        return len({host.last["anchor"] for host in hosts.hosts if host.last}) == 1
-
-    hosts.wait(agreed, "the same anchors")
+    hosts.wait(lambda: hosts.together(count, start) and agreed(hosts), "the same anchors")
     rounds = [host.last for host in hosts.hosts]
     shares = rounds[0]["shares"] if rounds[0] else {}
     counted = rounds[0]["counted"] if rounds[0] else 0
     lost = {host.memory: host.made - shares.get(host.memory, 0) for host in hosts.killed}
     exact = (
-        # the weights are the number of steps that are in them
-        all(each and each["anchor_weight"] == counted for each in rounds)
-        and all(each and each["weight"] == [counted + each["uncounted"]] * 2 for each in rounds)
+        (not weights or all(each and _weights_are_steps(each) for each in rounds))
         and all(
             each and shares.get(host.memory, 0) + each["uncounted"] == each["made"]
             for host, each in zip(hosts.hosts, rounds, strict=True)
@@ -357,6 +436,14 @@ def settle(hosts: Cluster) -> dict[str, Any]:
             event.get("mismatches", 0) for host in hosts.hosts for event in host.events
         ),
     }
+
+
+def _weights_are_steps(event: Event) -> bool:
+    """Whether the weights are the number of steps that are said to be in them."""
+    counted = event["counted"]
+    return (
+        event["anchor_weight"] == counted and event["weight"] == [counted + event["uncounted"]] * 2
+    )
 
 
 def faults_at_random(settings: Settings) -> Row:
@@ -429,6 +516,9 @@ ROWS = {
     "kill-in-exchange": killed_in_exchange,
     "cut": cut_off,
     "coordinator": coordinator_away,
+    "join": joined,
+    "moved": coordinator_moved,
+    "parted": parted,
     "faults": faults_at_random,
 }
 

@@ -1,8 +1,9 @@
 """A host of bench/cluster.py: rounds of a model in memory, without nginx.
 
 Usage: cluster_host.py JSON, an object with "settings" of `webtorch._cluster.interfaces.Settings`,
-"count" of parameters, "rate" of steps each second (0: one step before each round) and "state", a
-file to which the steps that were made are written.
+"count" of parameters, "rate" of steps each second (0: one step before each round), "adding"
+(whether differences are added, not averaged, so that the weights are the number of steps), and
+"state", a file to which the steps that were made are written.
 
 It writes a line of JSON to stdout for each round and each error, and ends with stdin.
 """
@@ -28,6 +29,7 @@ from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
 from webtorch._cluster.interfaces import ClusterError, Settings, Unreachable, View
 from webtorch._cluster.membership import Lighthouse
+from webtorch._cluster.rounds import Rounds
 from webtorch._cluster.seal import Ring
 
 
@@ -69,7 +71,8 @@ class Runner:
         self.memory = Counted(self.name, found["count"], rest, Path(found["state"]))
         self.ring = Ring(self.settings.name, self.settings.secrets)
         self.membership = Lighthouse(self.settings, self.ring)
-        self.rounds = Adding(self.settings, lambda: {"model": self.memory})
+        kind = Adding if found["adding"] else Rounds
+        self.rounds = kind(self.settings, lambda: {"model": self.memory})
         self.group: GlooGroup | None = None
         self.view = View(0, ())
         self.mean_seconds = 0.0

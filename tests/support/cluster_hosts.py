@@ -108,10 +108,13 @@ class Peer:
             try:
                 if len(self.members().members) == count:
                     self.connect()
+                    self.exchange(b"here")
                     return self.view.ids
-            except (Unreachable, GroupError):
-                # an answer to a request that another host does not wait for any more
+            except Unreachable:
                 pass
+            except GroupError:
+                # the answer was to a request that another host did not wait for any more
+                self.close()
             assert time.monotonic() < deadline, self.view
 
     def ask(self) -> None:
@@ -147,15 +150,19 @@ class Peer:
         seed: int,
         count: int,
         weights: list[float],
-        rest: torch.Tensor | None = None,
+        fill: float | None = None,
         times: int = 1,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the mean, of several times their mean, and the rest, which is filled before."""
         assert self.group is not None
         rank = self.group.rank
         value = vector(seed + rank, count)
+        # not an argument: a tensor that is sent to several processes is the same memory in them
+        rest = None if fill is None else torch.full((count,), fill)
+        found = torch.zeros(count)
         for _ in range(times):
-            mean = self.group.mean(value, weights[rank], weights, rest)
-        return mean, rest
+            found += self.group.mean(value, weights[rank], weights, rest)
+        return found / times, rest
 
     def constant(self, pattern: bytes, count: int) -> None:
         """Exchange differences of which all bytes are a pattern."""

@@ -113,8 +113,8 @@ class Hosts:
     def add(self) -> Nginx:
         """Make one more host."""
         index = len(self.servers)
-        server = Nginx(
-            SERVER, APP.format(value=float(index), lock=self._lock), workers=self._workers
+        server = self.make(
+            index, SERVER, APP.format(value=float(index), lock=self._lock), self._workers
         )
         server.expected_in_log += ["exited on signal 9"]
         secret = server.prefix / "secret"
@@ -124,6 +124,10 @@ class Hosts:
         self.servers.append(server)
         self.made.append(0)
         return server
+
+    def make(self, index: int, server: str, app: str, workers: int) -> Nginx:
+        """Return a host's server, which is not started."""
+        return Nginx(server, app, workers=workers)
 
     def http(self, index: int) -> str:
         """Return the directives of a host."""

@@ -50,7 +50,9 @@ class Mean:
         self._difference = difference.contiguous()
         self._shares = shares
         self._rest = rest
-        self._left = None if rest is None else rest.clone()
+        # parts of others stay as they are if this host contributes nothing
+        kept = torch.empty_like if shares[links.rank] else torch.clone
+        self._left = None if rest is None else kept(rest)
         self._result = torch.empty_like(self._difference)
         self._number = number
         self._pieces: list[Piece] = list(formats.pieces(len(difference), len(shares)))
@@ -93,12 +95,13 @@ class Mean:
     def _send_part(self, piece: Piece, rank: int, number: int) -> None:
         place = piece.part(rank)
         values = self._difference[place]
-        if self._rest is not None:
-            values = values + self._rest[place]
+        if self._rest is not None and self._left is not None:
+            values = torch.add(values, self._rest[place], out=self._left[place])
         data = formats.encode(values, self._compress)
-        if self._left is not None:
-            self._left[place] = values - formats.decode(data, len(values), self._compress)
+        # sealed first: without rounding the data is the values' memory
         self._links.send(rank, seal(self._links.to[rank], data, number), tag_of(number))
+        if self._left is not None:
+            values -= formats.decode(data, len(values), self._compress)
 
     def _sum_up(self, index: int) -> None:
         """Send the mean of the own part to all."""
@@ -107,7 +110,8 @@ class Mean:
         if not size:
             return
         place = piece.part(links.rank)
-        mean = self._difference[place] * self._shares[links.rank]
+        mean = self._result[place]
+        torch.mul(self._difference[place], self._shares[links.rank], out=mean)
         for rank, receipt in issued.parts.items():
             started = time.monotonic()
             data = receipt.wait()
@@ -121,9 +125,11 @@ class Mean:
         sealed = seal(links.to_all, data, issued.mean)
         for rank in links.others:
             links.send(rank, sealed, tag_of(issued.mean))
-        self._result[place] = formats.decode(data, size, self._compress)
+        # this host takes what the others get
+        rounded = formats.decode(data, size, self._compress)
         if self._left is not None:
-            self._left[place] = mean - self._result[place]
+            torch.sub(mean, rounded, out=self._left[place])
+        mean.copy_(rounded)
 
     def _gather(self, index: int) -> None:
         """Receive the means of the other parts."""

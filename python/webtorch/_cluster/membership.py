@@ -31,7 +31,8 @@ MAX_ABOUT: Final = 16 << 10
 _BEAT = 0.25
 _LOOK = 1.0
 _LOOK_AGAIN = 5.0
-_IDLE_BEATS = 60.0
+_IDLE_BEATS = 600.0
+"""Seconds after which a thread that does not ask any more is not spoken for; more than a round."""
 
 _module: Any = None
 _lock = threading.Lock()
