@@ -303,7 +303,7 @@ class Rounds:
         """
         store = team.store
         moves = []
-        optimizers: dict[int, Tensor] = {}
+        optimizer: Tensor | None = None
         for rank, source in sorted(plan.sources.items()):
             is_here = group.rank in (rank, source)
             memory = None
@@ -314,23 +314,20 @@ class Rounds:
             if _takes_optimizer(team, rank, source, plan.top):
                 memory = None
                 if store and is_here:
-                    # training changes it meanwhile
-                    is_source = group.rank == source
-                    if not is_source or rank not in optimizers:
-                        optimizers[rank] = (
-                            store.copy_optimizer_state()
-                            if is_source
-                            else torch.empty_like(store.optimizer_state())
-                        )
-                    memory = optimizers[rank]
+                    if optimizer is None and group.rank == source:
+                        # training changes it meanwhile
+                        optimizer = store.copy_optimizer_state()
+                    elif optimizer is None:
+                        optimizer = torch.empty_like(store.optimizer_state())
+                    memory = optimizer
                 moves.append(Move(rank, source, memory))
         move(group, moves, self._settings.timeout)
         if store is None or group.rank not in plan.sources:
             return
         if digest(store, 1 - store.state.slot) != plan.top.digest:
             raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
-        if group.rank in optimizers:
-            store.take_optimizer_state(optimizers[group.rank])
+        if optimizer is not None:
+            store.take_optimizer_state(optimizer)
 
     def _merge(self, group: Group, team: Team, merge: Merge) -> Anchor:
         """Prepare the mean of anchors whose lineages have parted.
