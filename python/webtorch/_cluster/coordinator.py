@@ -53,7 +53,11 @@ def resolve(name: str, port: int) -> list[str]:
         OSError: It has none.
 
     """
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        # for example of an empty label
+        raise OSError(f"{name!r} is not a name of a host: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
