@@ -1,13 +1,15 @@
 """Exchanges of groups of processes, over gloo."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cluster_hosts import Host, do_all, running_hosts, settings_of, stop_server, vector
 from webtorch._cluster import formats
-from webtorch._cluster.interfaces import Member, View
+from webtorch._cluster.group import GlooGroup
+from webtorch._cluster.interfaces import GroupError, Member, View
 
 WEIGHTS = [3.0, 0.0, 5.0]
 
@@ -45,6 +47,30 @@ def test_mean_is_the_same_at_all_hosts(group, count):
     assert error < limit
     carried = group[0].do("carried")
     assert carried[0] > 0 and carried[1] > 0
+
+
+def test_exchange_that_fails_uses_its_number(monkeypatch):
+    """What seals another message must not be used again."""
+    numbers = []
+
+    def seal(channel, data, number):
+        numbers.append(number)
+        return data
+
+    def fail():
+        raise GroupError("it has failed")
+
+    monkeypatch.setattr("webtorch._cluster.group.seal", seal)
+    receipt = SimpleNamespace(wait=fail)
+    links = SimpleNamespace(
+        rank=0, ids=("a", "b"), others=[1], to_all=None,
+        send=lambda *_: None, receive=lambda *_: receipt,
+    )  # fmt: skip
+    host = GlooGroup(links, settings_of(1)[0], View(1, (Member("a", "", 1), Member("b", "", 1))))
+    for _ in range(2):
+        with pytest.raises(GroupError):
+            host.exchange(b"one")
+    assert numbers == [0, 2]
 
 
 def test_mean_of_no_steps_is_zero(group):

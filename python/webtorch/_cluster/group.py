@@ -105,6 +105,8 @@ class GlooGroup:
             raise ValueError(f"a message of {len(message)} bytes, at most {MAX_MESSAGE} are sent")
         links = self._links
         number = 2 * self._messages
+        # counted before it is used: a nonce must not seal another message after an error
+        self._messages += 1
         length = torch.frombuffer(bytearray(struct.pack("<I", len(message))), dtype=torch.uint8)
         text = (
             torch.frombuffer(bytearray(message), dtype=torch.uint8)
@@ -125,7 +127,6 @@ class GlooGroup:
             text = unseal(links.all_by[rank], data[_LENGTH:end], number, self.ids[rank])
             messages[rank] = text.numpy().tobytes()
         links.flush()
-        self._messages += 1
         self._expect_messages()
         return [messages[rank] for rank in range(len(self.ids))]
 
