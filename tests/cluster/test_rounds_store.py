@@ -8,6 +8,7 @@ import torch
 from torch import nn, optim
 
 from memory_zone import Zone
+from webtorch._cluster import flat
 from webtorch._cluster.rounds import digest
 from webtorch._cluster.store import Applying, Pending
 from webtorch._zone import rounds_store
@@ -164,6 +165,35 @@ def test_rounds_store_optimizer_of_another_host(strict):
         assert torch.equal(store.optimizer_state(), before)
     store.take_optimizer_state(other)
     assert torch.equal(store.copy_optimizer_state(), other)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rounds_store_change_is_completed_after_other_steps(strict):
+    """The worker is killed when the weights have changed, and before that is in the state."""
+    network, shared = make(Zone(), strict)
+    begin_apply(shared, "none")
+    assert store_of(shared).apply() == 0
+    for _ in range(3):
+        shared.step(-network())
+    _, other = make(shared.zone, strict)
+    assert store_of(other).apply() == 0
+    assert store_of(other).made() == 3
+
+
+def test_rounds_store_large_tensors_change_in_pieces(monkeypatch):
+    monkeypatch.setattr(flat, "PIECE", 64)
+    follow, sizes = rounds_store._follow, set()
+
+    def note(weights, sources):
+        sizes.add(weights.numel())
+        follow(weights, sources)
+
+    monkeypatch.setattr(rounds_store, "_follow", note)
+    network, shared = make(Zone(), strict=True)
+    begin_apply(shared, "anchor")
+    store_of(shared).apply()
+    assert max(sizes) == 64
+    assert torch.equal(network.weight, torch.arange(1000.0) + 5)
 
 
 def test_rounds_store_steps_of_others():
