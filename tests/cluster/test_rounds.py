@@ -172,8 +172,13 @@ def test_rounds_alone():
     assert host.memory.state.generation == 7
 
 
-def test_rounds_lineages_become_one():
-    hosts = make(4)
+def test_rounds_lineages_become_one(caplog, monkeypatch):
+    # what is rounded on the wire is the difference of a round
+    group = cluster_threads.ThreadGroup
+    monkeypatch.setattr(group, "wire", torch.bfloat16, raising=False)
+    hosts = [
+        Host(f"web-{index}", lambda: {"m": model(float(1 << 40))}, Rounds) for index in range(4)
+    ]
     run_until_settled(hosts)
     for _ in range(3):
         for host in hosts[:2]:
@@ -182,11 +187,18 @@ def test_rounds_lineages_become_one():
             host.memory.train(3, 5.0)
         run(hosts[:2])
         run(hosts[2:])
-    first, second = values(hosts[0])[0], values(hosts[3])[0]
+    first, second = values(hosts[0]), values(hosts[3])
     assert len(anchors(hosts)) == 2
+    # all have prepared it, and none knows that the others have
+    run(hosts, lambda number: range(4) if number == 4 else ())
+    assert len(anchors(hosts)) == 2
+    assert "have become one" not in caplog.text
     run_until_settled(hosts)
-    # by the steps since they parted, 6 and 18
-    assert values(hosts[1])[0] == pytest.approx((6 * first + 18 * second) / 24)
+    # by the steps since they parted, 6 and 18; integers, too, each of them exactly
+    assert values(hosts[1])[0] == pytest.approx((6 * first[0] + 18 * second[0]) / 24)
+    assert second[1] - first[1] == 84
+    assert values(hosts[1])[1] == first[1] + 63
+    assert caplog.text.count("have become one, with 6 and 18 steps since they parted") == 4
     assert {host.memory.all_steps for host in hosts} == {24}
     numbers = [host.memory.state.anchor.number for host in hosts]
     run_until_settled(hosts)
@@ -246,6 +258,26 @@ class Overflowing(Rounds):
 
     def _advance(self, mean, weights, momentum):
         return mean * 1e38
+
+
+def test_rounds_not_finite_optimizer_is_repaired(caplog):
+    """Else its moments would make the weights of all later steps so."""
+    one, two = hosts = make(2, Adding)
+    run_until_settled(hosts)
+    one.memory.optimizer.fill_(9)
+    for _ in range(3):
+        one.memory.train(1)
+        one.memory.weights["a"][0] = float("nan")
+        run_until_settled(hosts)
+    assert caplog.text.count("are not finite") == 1
+    assert one.memory.optimizer.tolist() == [0] * 3
+    one.memory.train(1)
+    run_until_settled(hosts)
+    assert values(two) == [1.0] * 6
+    one.memory.weights["a"][0] = float("nan")
+    one.memory.train(1)
+    run_until_settled(hosts)
+    assert caplog.text.count("are not finite") == 2
 
 
 def test_rounds_mean_that_is_not_finite_is_nobodys_anchor(caplog):

@@ -167,6 +167,21 @@ def test_rounds_store_optimizer_of_another_host(strict):
     assert torch.equal(store.copy_optimizer_state(), other)
 
 
+def test_rounds_store_optimizer_that_is_not_finite():
+    network, shared = make(Zone(), kind=optim.Adam)
+    shared.step(-network())
+    found = {
+        key: tensor
+        for key, tensor in shared.views(shared.blocks).items()
+        if key not in dict(network.state_dict())
+    }
+    moment = next(tensor for tensor in found.values() if tensor.shape == (1000,))
+    moment[:3] = torch.tensor([float("nan"), float("inf"), 5.0])
+    store_of(shared).repair_optimizer()
+    assert moment[:3].tolist() == [0, 0, 5]
+    assert bool(moment[3:].all())
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_rounds_store_change_is_completed_after_other_steps(strict):
     """The worker is killed when the weights have changed, and before that is in the state."""

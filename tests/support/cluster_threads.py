@@ -96,6 +96,10 @@ class Memory:
     def copy_optimizer_state(self) -> Tensor:
         return self.optimizer.clone()
 
+    def repair_optimizer(self) -> None:
+        self.happen("repair")
+        self.optimizer.fill_(0)
+
     def take_optimizer_state(self, data: Tensor) -> None:
         self.optimizer.copy_(data)
 
@@ -234,6 +238,9 @@ class Bus:
 class ThreadGroup:
     """A host's end of a bus; see `webtorch._cluster.interfaces.Group`."""
 
+    wire = torch.float32
+    """What differences are rounded to."""
+
     def __init__(self, bus: Bus, ids: Sequence[str], rank: int, generation: int = 1) -> None:
         self._bus = bus
         self.ids = tuple(ids)
@@ -260,8 +267,15 @@ class ThreadGroup:
         return self._exchange(message)
 
     def mean(
-        self, difference: Tensor, weight: float, weights: Sequence[float], rest: Tensor | None
+        self,
+        difference: Tensor,
+        weight: float,
+        weights: Sequence[float],
+        rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
+        if not is_exact:
+            difference = difference.to(self.wire).float()
         assert weights[self.rank] == weight
         assert bool(difference.isfinite().all())
         found = self._exchange((difference.clone(), list(weights)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from webtorch._cluster.interfaces import GroupError, Settings, View
+from webtorch._cluster.interfaces import Compression, GroupError, Settings, View
 from webtorch._cluster.links import STATE_TAG, Links, Receipt, seal, tag_of, unseal
 from webtorch._cluster.means import Mean
 from webtorch._cluster.seal import OVERHEAD, Ring
@@ -136,6 +136,7 @@ class GlooGroup:
         weight: float,
         weights: Sequence[float],
         rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
         """Return the weighted mean of all hosts' differences; see `Group`.
 
@@ -148,7 +149,8 @@ class GlooGroup:
         if total <= 0:
             return torch.zeros_like(difference)
         shares = [each / total for each in weights]
-        mean = Mean(self._links, self._compress, difference, shares, rest, self._next)
+        compress: Compression = "none" if is_exact else self._compress
+        mean = Mean(self._links, compress, difference, shares, rest, self._next)
         result = mean.run()
         self._waits = mean.waits
         return result

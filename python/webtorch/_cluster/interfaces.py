@@ -228,6 +228,7 @@ class Group(Protocol):
         weight: float,
         weights: Sequence[float],
         rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
         """Return the weighted mean of all hosts' differences, the same bits at each.
 
@@ -238,6 +239,7 @@ class Group(Protocol):
                 negative. If all are 0, the mean is 0.
             rest: float32 `[n]`, what rounding has left, which is added to the difference and
                 updated in place; None if it is not wanted. Without rounding it becomes 0.
+            is_exact: Whether it is sent as `none`, whatever the settings say.
 
         Returns:
             float32 `[n]`, a new tensor.

@@ -59,6 +59,17 @@ class Round:
     """Steps of this host that are not contributed, as their weights are not finite or replaced."""
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What becomes true with a prepared anchor."""
+
+    key: str
+    rest: Tensor | None
+    """What rounding has left of this host's contribution."""
+    text: str
+    """A line of the log; empty: none."""
+
+
 class Rounds:
     """The rounds of a host. One thread uses it.
 
@@ -72,6 +83,8 @@ class Rounds:
         self._settings = settings
         self._stores = stores
         self._told: dict[str, str] = {}
+        self._prepared: dict[str, _Prepared] = {}
+        self._infinite: set[str] = set()
 
     def resume(self) -> None:
         """Complete what a process that was killed has begun."""
@@ -137,6 +150,7 @@ class Rounds:
         if state.pending is None and store.made() > state.mark:
             made = store.take_snapshot()
             if flat.is_finite(store.tensors(SNAPSHOT)):
+                self._infinite.discard(name)
                 number = state.number + 1
                 state = dataclasses.replace(state, number=number, pending=Pending(number, made))
                 store.write(state)
@@ -184,8 +198,13 @@ class Rounds:
     def _drop(self, name: str, store: Store, done: Round, problem: str) -> None:
         """Take the anchor's weights instead of those of this host."""
         state = dataclasses.replace(store.state, prepared=None, pending=None)
+        # its moments would make the next weights so
+        store.repair_optimizer()
         lost = self._follow(store, state, "none", state.mark, done)
-        log.error(
+        level = logging.INFO if name in self._infinite else logging.ERROR
+        self._infinite.add(name)
+        log.log(
+            level,
             'model "%s" has %s: it takes those of the last round, and %d steps are lost',
             name,
             problem,
@@ -277,20 +296,20 @@ class Rounds:
             done.mismatches += plan.differs
             store = team.store
             if store:
-                self._decide(store, plan.adopted, done)
+                self._decide(team.name, store, plan.adopted, done)
             if plan.sources:
                 self._transfer(group, team, plan)
             if plan.merge:
                 prepared[team.name] = self._merge(group, team, plan.merge)
             elif store and group.rank in plan.sources:
-                self._commit(store, plan.top, done)
+                self._commit(team.name, store, plan.top, done)
                 done.models += 1
 
-    def _decide(self, store: Store, adopted: str, done: Round) -> None:
+    def _decide(self, name: str, store: Store, adopted: str, done: Round) -> None:
         """Commit a prepared anchor, or forget it."""
         prepared = store.state.prepared
         if prepared and prepared.key == adopted:
-            self._commit(store, prepared, done)
+            self._commit(name, store, prepared, done)
         elif prepared:
             store.write(dataclasses.replace(store.state, prepared=None))
 
@@ -336,7 +355,8 @@ class Rounds:
         """
         store = team.store
         first = team.first
-        own = torch.zeros(first.floats + first.integers)
+        own = torch.zeros(first.floats)
+        integers = torch.zeros(first.integers, dtype=torch.int64)
         weights = [0.0] * team.size
         for rank, weight in zip(merge.ranks, merge.weights, strict=True):
             weights[rank] = weight
@@ -346,22 +366,26 @@ class Rounds:
                 store.contents(slot).copy_(store.contents(store.state.slot))
             if group.rank in merge.ranks:
                 anchor, base = store.tensors(store.state.slot), store.tensors(slot)
-                own[: first.floats] = flat.difference(anchor, base)
-                own[first.floats :] = flat.integer_difference(anchor, base)
-        mean = group.mean(own, weights[group.rank], weights, None)
+                own = flat.difference(anchor, base)
+                share = weights[group.rank] / sum(weights)
+                integers = (flat.integer_difference(anchor, base).double() * share).round().long()
+        mean = group.mean(own, weights[group.rank], weights, None, is_exact=True)
+        if first.integers:
+            integers = group.total(integers)
         if not store:
             return merge.anchors[0]
         into = store.tensors(slot)
-        flat.add(into, mean[: first.floats])
-        flat.add_integers(into, mean[first.floats :].round().long())
-        anchors = merge.anchor(digest(store, slot))
-        store.write(dataclasses.replace(store.state, prepared=anchors))
-        log.warning(
-            'model "%s": two lineages of hosts have become one, with %s steps since they parted',
-            team.name,
-            " and ".join(f"{weight:.0f}" for weight in merge.weights),
+        flat.add(into, mean)
+        flat.add_integers(into, integers)
+        anchor = merge.anchor(digest(store, slot))
+        store.write(dataclasses.replace(store.state, prepared=anchor))
+        steps = " and ".join(f"{weight:.0f}" for weight in merge.weights)
+        self._prepared[team.name] = _Prepared(
+            anchor.key,
+            None,
+            f"two lineages of hosts have become one, with {steps} steps since they parted",
         )
-        return anchors
+        return anchor
 
     # --- the round itself ---
 
@@ -399,8 +423,6 @@ class Rounds:
             if own:
                 self._drop(team.name, store, done, "a mean with others that is not finite")
             return None
-        if rest is not None and kept is not None:
-            rest.copy_(kept)
         contributed = {
             status.host: (status.number, status.steps)
             for status in team.statuses.values()
@@ -409,6 +431,7 @@ class Rounds:
         members = [status.host for status in team.statuses.values()]
         anchor = store.state.anchor.follow(digest(store, slot), contributed, members)
         store.write(dataclasses.replace(store.state, prepared=anchor))
+        self._prepared[team.name] = _Prepared(anchor.key, kept, "")
         return anchor
 
     def _weight(self, steps: int) -> float:
@@ -446,9 +469,9 @@ class Rounds:
                 done.settled = False
                 continue
             done.models += 1
-            self._commit(team.store, anchor, done)
+            self._commit(team.name, team.store, anchor, done)
 
-    def _commit(self, store: Store, anchor: Anchor, done: Round) -> None:
+    def _commit(self, name: str, store: Store, anchor: Anchor, done: Round) -> None:
         """Take the anchor in the region of prepared ones; the weights follow it."""
         state = store.state
         pending = state.pending
@@ -472,6 +495,13 @@ class Rounds:
             time=time.time(),
         )
         lost = self._follow(store, changed, reference, made, done)
+        prepared = self._prepared.pop(name, None)
+        if prepared and prepared.key == anchor.key:
+            # it is known only now that others have it, too
+            if prepared.rest is not None and store.rest is not None:
+                store.rest.copy_(prepared.rest)
+            if prepared.text:
+                log.warning('model "%s": %s', name, prepared.text)
         if lost:
             log.warning(
                 'model "%s": %d steps are dropped: other weights were put into place',
@@ -534,7 +564,12 @@ class Alone:
         return [message]
 
     def mean(
-        self, difference: Tensor, weight: float, weights: Sequence[float], rest: Tensor | None
+        self,
+        difference: Tensor,
+        weight: float,
+        weights: Sequence[float],
+        rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
         """Return the difference."""
         return difference.clone() if weight else torch.zeros_like(difference)

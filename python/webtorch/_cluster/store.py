@@ -146,6 +146,9 @@ class Store(Protocol):
     def take_optimizer_state(self, data: Tensor) -> None:
         """Replace the optimizer's state."""
 
+    def repair_optimizer(self) -> None:
+        """Set what is not finite in the optimizer's state to 0."""
+
     def made(self) -> int:
         """Return the number of steps that were made at this host."""
 

@@ -56,6 +56,9 @@ class Locks(Protocol):
     def is_strict(self, blocks: Blocks) -> bool:
         """Return whether workers that use the blocks train in strict order."""
 
+    def views(self, blocks: Blocks) -> Mapping[str, Tensor]:
+        """Return the tensors of the model and its optimizer by name."""
+
 
 def layout_of(own: Layout, momentum: bool) -> Layout:
     """Return the layout of the block for a model.
@@ -223,6 +226,13 @@ class RoundsStore:
                 self._blocks.restore()
                 raise
             self._blocks.commit()
+
+    def repair_optimizer(self) -> None:
+        """Set what is not finite in the optimizer's state to 0."""
+        with self._shared.locked(self._blocks):
+            for key, tensor in self._shared.views(self._blocks).items():
+                if key not in self._weights and tensor.is_floating_point():
+                    tensor.nan_to_num_(0.0, 0.0, 0.0)
 
     def made(self) -> int:
         """Return the number of steps that were made at this host."""
