@@ -80,8 +80,8 @@ class Settings:
         coordinator: Name and port of the host with the membership service. The name is resolved
             at each try.
         address: Address of this host that others connect to.
-        port: Port of the membership service; the store has the next one. Gloo's are given by
-            the system.
+        port: The store has the next one. The membership service has that of `coordinator`, and
+            gloo's are given by the system.
         secrets: One or two, those of 32 bytes or more; the first one seals, each opens. None
             with `secret=off`.
         interval: Seconds between rounds.
