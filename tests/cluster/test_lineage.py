@@ -84,6 +84,14 @@ def test_lineage_merge_of_a_host_that_began_with_a_checkpoint(starts, expected):
     assert merge.weights[1] == 10
 
 
+def test_lineage_epochs_that_began_at_a_time():
+    one, two = (first("d", 0).restart("e", 3, host) for host in ("a/1", "b/1"))
+    assert two.contains(one) and not one.contains(two)
+    found = plan(one, two)
+    assert found.top == two and found.merge is None and not found.differs
+    assert Anchor.read(one.write()) == one
+
+
 def test_lineage_equal_weights_are_not_one_anchor():
     one, two = (first("d", 0).follow("e", {host: (1, 5)}) for host in ("a/1", "b/1"))
     assert not one.contains(two)

@@ -335,9 +335,10 @@ def test_rounds_replaced_weights_are_taken_by_all(caplog):
     hosts = make(3, Adding)
     hosts[0].memory.train(5)
     run_until_settled(hosts)
-    hosts[0].memory.train(2)
     hosts[1].memory.replace(100.0, 40)
     hosts[1].memory.train(1)
+    run(hosts)
+    hosts[0].memory.train(2)
     run_until_settled(hosts)
     assert [values(host) for host in hosts] == [[101.0] * 6] * 3
     assert {host.memory.all_steps for host in hosts} == {41}
@@ -359,6 +360,37 @@ def test_rounds_other_layout_is_kept_out(caplog):
     assert len(caplog.records) == 4
     text = 'model "m" has another layout at host "web-1", and is trained apart: "a" is '
     assert caplog.text.count(f"{text}torch.float32 [4] there, torch.float32 [3] here") == 2
+
+
+def test_rounds_host_joins_a_later_epoch():
+    """It has learned for the model that it joins; what was put into place at it is the next one."""
+    hosts = make(2, Adding)
+    for value in (10.0, 20.0):
+        hosts[0].memory.replace(value, 0)
+        run_until_settled(hosts)
+    late = Host("web-8", lambda: {"m": model()}, Adding)
+    late.memory.train(3)
+    run_until_settled([*hosts, late])
+    assert values(hosts[0]) == values(late) == [23.0] * 6
+    assert {host.memory.all_steps for host in [*hosts, late]} == {3}
+    later = Host("web-9", lambda: {"m": model()}, Adding)
+    later.memory.replace(50.0, 7)
+    later.memory.train(1)
+    run_until_settled([*hosts, late, later])
+    assert [values(host) for host in [*hosts, late, later]] == [[51.0] * 6] * 4
+    assert later.memory.state.anchor.epoch == 3
+
+
+def test_rounds_weights_of_two_hosts_at_a_time(caplog):
+    hosts = make(3, Adding)
+    run_until_settled(hosts)
+    hosts[0].memory.replace(10.0, 5)
+    hosts[2].memory.replace(20.0, 5)
+    for _ in range(3):
+        assert {result.mismatches for result in run(hosts).values()} == {0}
+    assert [values(host) for host in hosts] == [[20.0] * 6] * 3
+    text = 'weights that were put into place here give way to those of "web-2/'
+    assert caplog.text.count(text) == 1
 
 
 @pytest.mark.parametrize(

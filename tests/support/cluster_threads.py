@@ -127,7 +127,7 @@ class Memory:
         state = self.state
         assert state.applying
         self.happen("apply")
-        if self._applied == state.applying.number:
+        if self._applied == state.applying.number or self._replaced != state.replaced:
             return self.steps
         anchor = self.tensors(state.slot)
         for key, tensor in self.weights.items():
@@ -144,7 +144,8 @@ class Memory:
         return made
 
     def publish(self) -> None:
-        self.others = self.state.anchor.steps - self.state.mark
+        if self._replaced == self.state.replaced:
+            self.others = self.state.anchor.steps - self.state.mark
 
     # --- what training and operators do ---
 

@@ -64,6 +64,8 @@ class Anchor:
     """What it contains of each host, by the host's id and the number of its memory."""
     ancestors: tuple[Ancestor, ...] = ()
     """Some of those that it was made from, the youngest first; fewer of those long ago."""
+    origin: str = ""
+    """Where the weights of its epoch were put into place; empty: they were not."""
 
     @property
     def steps(self) -> int:
@@ -74,8 +76,14 @@ class Anchor:
     def key(self) -> str:
         """Identifies it: its weights and what they contain."""
         shares = {host: share.number for host, share in self.shares.items()}
-        text = json.dumps([self.epoch, self.digest, self.start, shares], sort_keys=True)
+        found = [self.epoch, self.origin, self.digest, self.start, shares]
+        text = json.dumps(found, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def of(self) -> tuple[int, str]:
+        """Identifies its epoch: two hosts may begin one at a time, of which one gives way."""
+        return self.epoch, self.origin
 
     def number_of(self, host: str) -> int:
         """Return the number of a host's last contribution; 0: it contains none of that host."""
@@ -87,8 +95,8 @@ class Anchor:
 
         Those of an earlier epoch are to be lost.
         """
-        if self.epoch != other.epoch:
-            return self.epoch > other.epoch
+        if self.of != other.of:
+            return self.of > other.of
         missing = [
             share.at for host, share in other.shares.items() if self.number_of(host) < share.number
         ]
@@ -126,9 +134,11 @@ class Anchor:
             shares[host] = Share(last, steps + (before.steps if before else 0), number)
         kept, dropped = _limited(shares, frozenset(members))
         start = self.start + dropped
-        return Anchor(self.epoch, number, digest, start, kept, _ancestors([self], number))
+        return Anchor(
+            self.epoch, number, digest, start, kept, _ancestors([self], number), self.origin
+        )
 
-    def restart(self, digest: str, steps: int) -> "Anchor":
+    def restart(self, digest: str, steps: int, origin: str) -> "Anchor":
         """Return one of the next epoch, for other weights that have had so many steps."""
         made = sum(share.steps for share in self.shares.values())
         return dataclasses.replace(
@@ -137,6 +147,7 @@ class Anchor:
             number=self.number + 1,
             digest=digest,
             start=steps - made,
+            origin=origin,
             ancestors=_ancestors([self], self.number + 1),
         )
 
@@ -144,6 +155,7 @@ class Anchor:
         """Return it as an object of JSON."""
         return {
             "epoch": self.epoch,
+            "origin": self.origin,
             "number": self.number,
             "digest": self.digest,
             "start": self.start,
@@ -178,6 +190,7 @@ class Anchor:
                 _number(found["start"]),
                 shares,
                 ancestors,
+                _text(found["origin"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ClusterError(f"an anchor is malformed: {error!r}") from error
@@ -217,8 +230,9 @@ class Merge:
                     shares[host] = dataclasses.replace(share, at=number)
         kept, dropped = _limited(shares, frozenset())
         start = max(_starts(self.anchors)) + dropped
-        epoch = self.anchors[0].epoch
-        return Anchor(epoch, number, digest, start, kept, _ancestors(self.anchors, number))
+        epoch, origin = self.anchors[0].of
+        ancestors = _ancestors(self.anchors, number)
+        return Anchor(epoch, number, digest, start, kept, ancestors, origin)
 
 
 @dataclass(frozen=True)

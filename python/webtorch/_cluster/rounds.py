@@ -137,6 +137,11 @@ class Rounds:
                     prepared[team.name] = anchor
         if any(has_prepared(team) for team in teams):
             self._commit_all(group, teams, prepared, done)
+        for team in teams:
+            # from what all others have: the next epoch is then the next one for all of them
+            if team.store and team.store.replaced() != team.store.state.replaced:
+                self._restart(team.name, team.store)
+                done.settled = False
         return done
 
     # --- the beginning ---
@@ -145,9 +150,8 @@ class Rounds:
         """Take a snapshot if steps were made, and return what others are to know."""
         self._finish(store, done)
         state = store.state
-        if store.replaced() != state.replaced:
-            state = self._restart(name, store)
-        if state.pending is None and store.made() > state.mark:
+        is_replaced = store.replaced() != state.replaced
+        if state.pending is None and store.made() > state.mark and not is_replaced:
             made = store.take_snapshot()
             if flat.is_finite(store.tensors(SNAPSHOT)):
                 self._infinite.discard(name)
@@ -186,9 +190,10 @@ class Rounds:
         momentum = store.momentum(slot)
         if momentum is not None:
             momentum.zero_()
-        anchor = state.anchor.restart(digest(store, slot), made + store.others_made())
+        origin = f"{self._host(state)}/{replaced}"
+        anchor = state.anchor.restart(digest(store, slot), made + store.others_made(), origin)
         state = dataclasses.replace(
-            store.state, anchor=anchor, slot=slot, mark=made, replaced=replaced
+            store.state, anchor=anchor, slot=slot, mark=made, replaced=replaced, fresh=False
         )
         store.write(state)
         _publish(store)
@@ -475,12 +480,15 @@ class Rounds:
         """Take the anchor in the region of prepared ones; the weights follow it."""
         state = store.state
         pending = state.pending
-        if anchor.epoch == state.anchor.epoch:
+        is_other = anchor.of != state.anchor.of
+        # a host that joins has learned for the anchor that it takes, whatever its epoch is
+        is_replacing = is_other and not (state.fresh and not state.anchor.epoch)
+        if not is_other:
             done.steps += max(0, anchor.steps - state.anchor.steps)
         number = anchor.number_of(self._host(state))
         is_counted = pending is not None and number >= pending.number
         reference: Reference = "anchor"
-        if anchor.epoch != state.anchor.epoch:
+        if is_replacing:
             reference = "none"
         elif is_counted:
             reference = "snapshot"
@@ -502,6 +510,12 @@ class Rounds:
                 store.rest.copy_(prepared.rest)
             if prepared.text:
                 log.warning('model "%s": %s', name, prepared.text)
+        if is_replacing and anchor.epoch == state.anchor.epoch:
+            log.warning(
+                'model "%s": weights that were put into place here give way to those of "%s"',
+                name,
+                anchor.origin,
+            )
         if lost:
             log.warning(
                 'model "%s": %d steps are dropped: other weights were put into place',
