@@ -177,7 +177,7 @@ class GlooGroup:
     def send_state(self, to: int, data: Tensor) -> None:
         """Send uint8 `[n]` to one host; see `Group`."""
         links = self._links
-        for part in (_length(len(data)), *data.split(_STATE_PIECE)):
+        for part in (_length(len(data)), *_cut(data)):
             number = self._states[to][0]
             self._states[to][0] += 1
             links.send(to, seal(links.state_to[to], part, number), STATE_TAG + tag_of(number))
@@ -195,7 +195,7 @@ class GlooGroup:
         self._receive_states(source, [length])
         if not torch.equal(length, _length(len(into))):
             raise GroupError("a state has another length", self.ids[source])
-        self._receive_states(source, into.split(_STATE_PIECE))
+        self._receive_states(source, _cut(into))
 
     def close(self) -> None:
         """Close its connections; see `Group`."""
@@ -225,6 +225,10 @@ class GlooGroup:
         """Return an odd number of a message; those of `exchange` are even."""
         self._others += 1
         return 2 * self._others - 1
+
+
+def _cut(data: Tensor) -> list[Tensor]:
+    return [data[start : start + _STATE_PIECE] for start in range(0, len(data), _STATE_PIECE)]
 
 
 def _length(size: int) -> Tensor:

@@ -203,9 +203,9 @@ class Rounds:
     def _drop(self, name: str, store: Store, done: Round, problem: str) -> None:
         """Take the anchor's weights instead of those of this host."""
         state = dataclasses.replace(store.state, prepared=None, pending=None)
+        lost = self._follow(store, state, "none", state.mark, done)
         # its moments would make the next weights so
         store.repair_optimizer()
-        lost = self._follow(store, state, "none", state.mark, done)
         level = logging.INFO if name in self._infinite else logging.ERROR
         self._infinite.add(name)
         log.log(
@@ -382,15 +382,15 @@ class Rounds:
         into = store.tensors(slot)
         flat.add(into, mean)
         flat.add_integers(into, integers)
-        anchor = merge.anchor(digest(store, slot))
-        store.write(dataclasses.replace(store.state, prepared=anchor))
+        merged = merge.anchor(digest(store, slot))
+        store.write(dataclasses.replace(store.state, prepared=merged))
         steps = " and ".join(f"{weight:.0f}" for weight in merge.weights)
         self._prepared[team.name] = _Prepared(
-            anchor.key,
+            merged.key,
             None,
             f"two lineages of hosts have become one, with {steps} steps since they parted",
         )
-        return anchor
+        return merged
 
     # --- the round itself ---
 
