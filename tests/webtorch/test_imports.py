@@ -56,9 +56,7 @@ def test_imports_of_zone():
         if name.startswith("webtorch._zone."):
             outside |= {u for u in used if u.startswith("webtorch") and "._zone" not in u}
     # the package itself for its version, counts for checkpoints that are written
-    rounds = {
-        f"webtorch._cluster.{name}" for name in ("flat", "lineage", "moves", "rounds", "store")
-    }
+    rounds = {f"webtorch._cluster.{name}" for name in ("flat", "lineage", "rounds", "store")}
     assert outside == {
         *rounds,
         "webtorch",
