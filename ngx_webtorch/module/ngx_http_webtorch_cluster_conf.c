@@ -304,7 +304,8 @@ ngx_http_webtorch_cluster_set_timeout(ngx_conf_t *cf,
 
     n = ngx_parse_time(value, 0);
 
-    if (n == NGX_ERROR || n < 100) {
+    /* heartbeats come each 250 ms, and are forgotten after a second */
+    if (n == NGX_ERROR || n < 1000) {
         return ngx_http_webtorch_cluster_invalid;
     }
 

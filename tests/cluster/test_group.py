@@ -1,13 +1,15 @@
 """Exchanges of groups of processes, over gloo."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cluster_hosts import Host, do_all, running_hosts, settings_of, stop_server, vector
 from webtorch._cluster import formats
-from webtorch._cluster.interfaces import Member, View
+from webtorch._cluster.group import GlooGroup
+from webtorch._cluster.interfaces import GroupError, Member, View
 
 WEIGHTS = [3.0, 0.0, 5.0]
 
@@ -47,9 +49,40 @@ def test_mean_is_the_same_at_all_hosts(group, count):
     assert carried[0] > 0 and carried[1] > 0
 
 
+def test_exchange_that_fails_uses_its_number(monkeypatch):
+    """What seals another message must not be used again."""
+    numbers = []
+
+    def seal(channel, data, number):
+        numbers.append(number)
+        return data
+
+    def fail():
+        raise GroupError("it has failed")
+
+    monkeypatch.setattr("webtorch._cluster.group.seal", seal)
+    receipt = SimpleNamespace(wait=fail)
+    links = SimpleNamespace(
+        rank=0, ids=("a", "b"), others=[1], to_all=None,
+        send=lambda *_: None, receive=lambda *_: receipt,
+    )  # fmt: skip
+    host = GlooGroup(links, settings_of(1)[0], View(1, (Member("a", "", 1), Member("b", "", 1))))
+    for _ in range(2):
+        with pytest.raises(GroupError):
+            host.exchange(b"one")
+    assert numbers == [0, 2]
+
+
 def test_mean_of_no_steps_is_zero(group):
     means = [mean for mean, _ in do_all(group, "mean", 0, 1000, [0.0, 0.0, 0.0])]
     assert all(torch.equal(mean, torch.zeros(1000)) for mean in means)
+
+
+@pytest.mark.parametrize("compress", ["none", "bf16", "int8"])
+def test_formats_of_the_largest_numbers_are_finite(compress):
+    values = torch.tensor([torch.finfo(torch.float32).max, -3.4e38, 1.0])
+    found = formats.decode(formats.encode(values, compress), 3, compress)
+    assert found[:2] == pytest.approx(values[:2], rel=0.01)
 
 
 def test_mean_with_rest_loses_nothing(group):
@@ -93,7 +126,7 @@ def test_exchange_and_totals(group):
 def test_state_to_one_host(group, size):
     data = vector(7, size // 4 + 1).numpy().tobytes()[:size]
     group[2].begin("send_state", 1, data)
-    group[1].begin("receive_state", 2)
+    group[1].begin("receive_state", 2, size)
     assert group[1].result() == data
     group[2].result()
     assert do_all(group, "exchange", b"after") == [[b"after"] * 3] * 3

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from cluster_hosts import (
     stop_server,
 )
 from nginx import wait_for
+from webtorch._cluster import membership
 from webtorch._cluster.coordinator import Coordinator, join_address, resolve
 from webtorch._cluster.membership import MAX_ABOUT, MAX_SKEW, Lighthouse
 from webtorch._cluster.seal import Ring
@@ -49,6 +51,23 @@ def same_mean(hosts: list[Host]) -> None:
     ones = [1.0] * len(hosts)
     means = [mean for mean, _ in do_all(hosts, "mean", 0, 10_000, ones)]
     assert all(torch.equal(mean, means[0]) for mean in means)
+
+
+def test_heartbeats_go_on_until_the_next_round(monkeypatch):
+    """Also with an interval that is longer than a host is else thought to be idle."""
+    monkeypatch.setattr(membership, "_IDLE_BEATS", 0.0)
+    settings = replace(settings_of(1)[0], interval=3600, coordinator=("a..b", 1))
+    host = Lighthouse(settings, Ring("a", [SECRET]))
+    beats = []
+    host._client = SimpleNamespace(heartbeat=lambda *_: beats.append(1))
+    try:
+        host.beat({})
+        # and a name that is malformed ends no thread
+        wait_for(lambda: len(beats) > 2 and host.problem, "heartbeats")
+        assert all(thread.is_alive() for thread in host._threads)
+    finally:
+        host.close()
+    assert "'a..b' is not a name of a host" in host.problem
 
 
 def test_all_hosts_see_the_same(group):

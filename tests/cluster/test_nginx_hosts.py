@@ -93,7 +93,7 @@ def test_hosts_that_are_killed_and_join():
 
 def test_hosts_new_binary():
     """Both masters have workers for a while, one of which does rounds."""
-    hosts = Hosts(1, "interval=50ms timeout=200ms")
+    hosts = Hosts(1, "interval=50ms timeout=1s")
     (server,) = hosts.servers
     pid_file = server.prefix / "nginx.pid"
 

@@ -173,7 +173,7 @@ def test_recorded_traffic_has_no_weights(group: list[Host]):
         do_all(group, "constant", pattern, count)
         do_all(group, "exchange", pattern * 100)
         group[0].begin("send_state", 1, pattern * 1000)
-        group[1].begin("receive_state", 0)
+        group[1].begin("receive_state", 0, 1000 * len(pattern))
         assert group[1].result() == pattern * 1000
         group[0].result()
         sent = group[0].do("carried")[0]

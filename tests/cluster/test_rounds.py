@@ -7,7 +7,9 @@ import random
 import pytest
 import torch
 
+import cluster_threads
 from cluster_threads import Adding, Crash, Host, Memory, chance, run, run_until_settled
+from webtorch._cluster import moves
 from webtorch._cluster.interfaces import GroupError, Outer
 from webtorch._cluster.rounds import Alone, Rounds
 
@@ -114,6 +116,39 @@ def test_rounds_host_joins():
     assert new.memory.all_steps == hosts[0].memory.all_steps == 8
 
 
+def test_rounds_large_states_let_others_know_that_they_go_on(monkeypatch):
+    """A host that has no part in it waits for an exchange for the timeout at most."""
+    monkeypatch.setattr(moves, "PIECE", 64)
+    groups = []
+    connect = cluster_threads.ThreadGroup
+
+    def note(*arguments):
+        groups.append(connect(*arguments))
+        return groups[-1]
+
+    monkeypatch.setattr(cluster_threads, "ThreadGroup", note)
+
+    def make_large(value: float) -> dict[str, Memory]:
+        memory = Memory("x", {"a": torch.full((1000,), value)})
+        memory.optimizer = torch.full((9000,), int(value), dtype=torch.uint8)
+        return {"m": memory}
+
+    hosts = [Host(f"web-{index}", lambda: make_large(3), Adding) for index in range(2)]
+    hosts[0].memory.train(5)
+    run_until_settled(hosts)
+    groups.clear()
+    late = [Host(f"web-{index}", lambda: make_large(7), Adding) for index in (5, 6)]
+    run([*hosts, *late])
+    assert len(groups) == 4
+    # each turn moves more, unless it took long
+    assert {group.exchanges for group in groups} <= set(range(8, 16))
+    assert 0 < max(group.most for group in groups) <= 8192
+    run_until_settled([*hosts, *late])
+    for host in late:
+        assert host.memory.weights["a"].tolist() == [8.0] * 1000
+        assert host.memory.optimizer.tolist() == [3] * 9000
+
+
 def test_rounds_host_that_was_away():
     hosts = make(3, Adding)
     run_until_settled(hosts)
@@ -137,8 +172,13 @@ def test_rounds_alone():
     assert host.memory.state.generation == 7
 
 
-def test_rounds_lineages_become_one():
-    hosts = make(4)
+def test_rounds_lineages_become_one(caplog, monkeypatch):
+    # what is rounded on the wire is the difference of a round
+    group = cluster_threads.ThreadGroup
+    monkeypatch.setattr(group, "wire", torch.bfloat16, raising=False)
+    hosts = [
+        Host(f"web-{index}", lambda: {"m": model(float(1 << 40))}, Rounds) for index in range(4)
+    ]
     run_until_settled(hosts)
     for _ in range(3):
         for host in hosts[:2]:
@@ -147,11 +187,18 @@ def test_rounds_lineages_become_one():
             host.memory.train(3, 5.0)
         run(hosts[:2])
         run(hosts[2:])
-    first, second = values(hosts[0])[0], values(hosts[3])[0]
+    first, second = values(hosts[0]), values(hosts[3])
     assert len(anchors(hosts)) == 2
+    # all have prepared it, and none knows that the others have
+    run(hosts, lambda number: range(4) if number == 4 else ())
+    assert len(anchors(hosts)) == 2
+    assert "have become one" not in caplog.text
     run_until_settled(hosts)
-    # by the steps since they parted, 6 and 18
-    assert values(hosts[1])[0] == pytest.approx((6 * first + 18 * second) / 24)
+    # by the steps since they parted, 6 and 18; integers, too, each of them exactly
+    assert values(hosts[1])[0] == pytest.approx((6 * first[0] + 18 * second[0]) / 24)
+    assert second[1] - first[1] == 84
+    assert values(hosts[1])[1] == first[1] + 63
+    assert caplog.text.count("have become one, with 6 and 18 steps since they parted") == 4
     assert {host.memory.all_steps for host in hosts} == {24}
     numbers = [host.memory.state.anchor.number for host in hosts]
     run_until_settled(hosts)
@@ -206,14 +253,92 @@ def test_rounds_not_finite_is_not_contributed(caplog):
     )
 
 
+class Overflowing(Rounds):
+    """Rounds whose outer optimizer makes too much of a difference."""
+
+    def _advance(self, mean, weights, momentum):
+        return mean * 1e38
+
+
+def test_rounds_not_finite_optimizer_is_repaired(caplog):
+    """Else its moments would make the weights of all later steps so."""
+    one, two = hosts = make(2, Adding)
+    run_until_settled(hosts)
+    one.memory.optimizer.fill_(9)
+    for _ in range(3):
+        one.memory.train(1)
+        one.memory.weights["a"][0] = float("nan")
+        run_until_settled(hosts)
+    assert caplog.text.count("are not finite") == 1
+    assert one.memory.optimizer.tolist() == [0] * 3
+    one.memory.train(1)
+    run_until_settled(hosts)
+    assert values(two) == [1.0] * 6
+    one.memory.weights["a"][0] = float("nan")
+    one.memory.train(1)
+    run_until_settled(hosts)
+    assert caplog.text.count("are not finite") == 2
+
+
+def test_rounds_mean_that_is_not_finite_is_nobodys_anchor(caplog):
+    one, two = hosts = make(2, Adding)
+    one.memory.train(5)
+    run_until_settled(hosts)
+    # finite in its own dtype, but not in the one in which it is averaged
+    two.memory.train(1)
+    two.memory.weights["b"].fill_(1.5e308)
+    run_until_settled(hosts)
+    assert values(one) == values(two) == [5.0] * 6
+    assert caplog.text.count("has weights that are not finite") == 1
+    before = anchors(hosts)
+    for host in hosts:
+        host.kind = Overflowing
+        host.start()
+        host.memory.train(1, 100.0)
+    assert {result.lost for result in run(hosts).values()} == {1}
+    assert caplog.text.count("has a mean with others that is not finite: it takes those of") == 2
+    assert values(one) == values(two) == [5.0] * 6
+    assert anchors(hosts) == before
+    for host in hosts:
+        host.kind = Adding
+        host.start()
+        host.memory.train(1)
+    run_until_settled(hosts)
+    assert values(one) == values(two) == [7.0] * 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rounds_masks_that_are_not_finite_stay(dtype, caplog):
+    """What becomes finite at a host is contributed as it is."""
+    inf, nan = float("inf"), float("nan")
+
+    def make_mask() -> dict[str, Memory]:
+        mask = torch.tensor([-inf, inf, nan, inf, 0.0], dtype=dtype)
+        return {"m": Memory("x", {"mask": mask})}
+
+    hosts = [Host(f"web-{index}", make_mask, Adding) for index in range(2)]
+    for _ in range(2):
+        for host in hosts:
+            host.memory.train(1)
+            host.memory.weights["mask"][3] = 7
+        run_until_settled(hosts)
+    for host in hosts:
+        found = host.memory.weights["mask"]
+        assert found[:2].tolist() == [-inf, inf] and bool(found[2].isnan())
+        assert found[4] == 4 and bool(found[3].isfinite())
+        assert host.memory.all_steps == 4
+    assert not caplog.records
+
+
 def test_rounds_replaced_weights_are_taken_by_all(caplog):
     caplog.set_level(logging.WARNING)
     hosts = make(3, Adding)
     hosts[0].memory.train(5)
     run_until_settled(hosts)
-    hosts[0].memory.train(2)
     hosts[1].memory.replace(100.0, 40)
     hosts[1].memory.train(1)
+    run(hosts)
+    hosts[0].memory.train(2)
     run_until_settled(hosts)
     assert [values(host) for host in hosts] == [[101.0] * 6] * 3
     assert {host.memory.all_steps for host in hosts} == {41}
@@ -235,6 +360,37 @@ def test_rounds_other_layout_is_kept_out(caplog):
     assert len(caplog.records) == 4
     text = 'model "m" has another layout at host "web-1", and is trained apart: "a" is '
     assert caplog.text.count(f"{text}torch.float32 [4] there, torch.float32 [3] here") == 2
+
+
+def test_rounds_host_joins_a_later_epoch():
+    """It has learned for the model that it joins; what was put into place at it is the next one."""
+    hosts = make(2, Adding)
+    for value in (10.0, 20.0):
+        hosts[0].memory.replace(value, 0)
+        run_until_settled(hosts)
+    late = Host("web-8", lambda: {"m": model()}, Adding)
+    late.memory.train(3)
+    run_until_settled([*hosts, late])
+    assert values(hosts[0]) == values(late) == [23.0] * 6
+    assert {host.memory.all_steps for host in [*hosts, late]} == {3}
+    later = Host("web-9", lambda: {"m": model()}, Adding)
+    later.memory.replace(50.0, 7)
+    later.memory.train(1)
+    run_until_settled([*hosts, late, later])
+    assert [values(host) for host in [*hosts, late, later]] == [[51.0] * 6] * 4
+    assert later.memory.state.anchor.epoch == 3
+
+
+def test_rounds_weights_of_two_hosts_at_a_time(caplog):
+    hosts = make(3, Adding)
+    run_until_settled(hosts)
+    hosts[0].memory.replace(10.0, 5)
+    hosts[2].memory.replace(20.0, 5)
+    for _ in range(3):
+        assert {result.mismatches for result in run(hosts).values()} == {0}
+    assert [values(host) for host in hosts] == [[20.0] * 6] * 3
+    text = 'weights that were put into place here give way to those of "web-2/'
+    assert caplog.text.count(text) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from torch import nn, optim
 
 from memory_zone import Zone
+from webtorch._cluster import flat
 from webtorch._cluster.rounds import digest
 from webtorch._cluster.store import Applying, Pending
 from webtorch._zone import rounds_store
@@ -31,9 +32,9 @@ class Network(nn.Module):
         return self.weight.sum()
 
 
-def make(zone, strict=False, momentum=False):
+def make(zone, strict=False, momentum=False, kind=optim.SGD):
     network = Network()
-    optimizer = optim.SGD([network.weight], lr=1.0)
+    optimizer = kind([network.weight], lr=1.0)
     return network, SharedState(
         zone, "m", network, optimizer, strict, Path(__file__), None, 0, RoundsKind(momentum)
     )
@@ -140,6 +141,74 @@ def test_rounds_store_change_of_weights_is_made_once(strict, reference, monkeypa
         if not is_killed:
             break
     assert killed >= (4 if strict else 18)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rounds_store_optimizer_of_another_host(strict):
+    """In strict order a worker that is killed in the middle leaves none of it."""
+    network, shared = make(Zone(), strict, kind=optim.Adam)
+    shared.step(-network())
+    store = store_of(shared)
+    before = store.copy_optimizer_state()
+    assert before.data_ptr() != store.optimizer_state().data_ptr()
+    other = torch.full_like(before, 1)
+
+    class Cut:
+        @classmethod
+        def __torch_function__(cls, *_):
+            store.optimizer_state()[: len(other) // 2].fill_(1)
+            raise Crash
+
+    with pytest.raises(Crash):
+        store.take_optimizer_state(Cut())
+    if strict:
+        assert torch.equal(store.optimizer_state(), before)
+    store.take_optimizer_state(other)
+    assert torch.equal(store.copy_optimizer_state(), other)
+
+
+def test_rounds_store_optimizer_that_is_not_finite():
+    network, shared = make(Zone(), kind=optim.Adam)
+    shared.step(-network())
+    found = {
+        key: tensor
+        for key, tensor in shared.views(shared.blocks).items()
+        if key not in dict(network.state_dict())
+    }
+    moment = next(tensor for tensor in found.values() if tensor.shape == (1000,))
+    moment[:3] = torch.tensor([float("nan"), float("inf"), 5.0])
+    store_of(shared).repair_optimizer()
+    assert moment[:3].tolist() == [0, 0, 5]
+    assert bool(moment[3:].all())
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rounds_store_change_is_completed_after_other_steps(strict):
+    """The worker is killed when the weights have changed, and before that is in the state."""
+    network, shared = make(Zone(), strict)
+    begin_apply(shared, "none")
+    assert store_of(shared).apply() == 0
+    for _ in range(3):
+        shared.step(-network())
+    _, other = make(shared.zone, strict)
+    assert store_of(other).apply() == 0
+    assert store_of(other).made() == 3
+
+
+def test_rounds_store_large_tensors_change_in_pieces(monkeypatch):
+    monkeypatch.setattr(flat, "PIECE", 64)
+    follow, sizes = rounds_store._follow, set()
+
+    def note(weights, sources):
+        sizes.add(weights.numel())
+        follow(weights, sources)
+
+    monkeypatch.setattr(rounds_store, "_follow", note)
+    network, shared = make(Zone(), strict=True)
+    begin_apply(shared, "anchor")
+    store_of(shared).apply()
+    assert max(sizes) == 64
+    assert torch.equal(network.weight, torch.arange(1000.0) + 5)
 
 
 def test_rounds_store_steps_of_others():

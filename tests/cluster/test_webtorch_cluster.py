@@ -35,7 +35,7 @@ def test_webtorch_cluster_is_accepted(host):
         "secret=good",
         "secret=read secret=good",
         "secret=off",
-        "secret=good id=web-1.a_b address=10.0.0.2 port=1 interval=10ms timeout=100ms",
+        "secret=good id=web-1.a_b address=10.0.0.2 port=1 interval=10ms timeout=1s",
         "secret=good id=$hostname address=fe80::1 compress=int8 outer=nesterov:0.7,0.5",
         "secret=good compress=bf16 outer=average",
     ):
@@ -79,6 +79,7 @@ def test_webtorch_cluster_is_refused(host):
                 "port=x",
                 "interval=1ms",
                 "timeout=-1",
+                "timeout=999ms",
                 "compress=zip",
                 "outer=adam",
                 "outer=nesterov:0.7",

@@ -178,11 +178,13 @@ class Peer:
 
     def send_state(self, to: int, data: bytes) -> None:
         assert self.group is not None
-        self.group.send_state(to, memoryview(data))
+        self.group.send_state(to, torch.frombuffer(bytearray(b"+" + data), dtype=torch.uint8)[1:])
 
-    def receive_state(self, source: int) -> bytes:
+    def receive_state(self, source: int, size: int) -> bytes:
         assert self.group is not None
-        return self.group.receive_state(source)
+        data = torch.empty(size, dtype=torch.uint8)
+        self.group.receive_state(source, data)
+        return data.numpy().tobytes()
 
     def carried(self) -> tuple[int, int]:
         assert self.group is not None

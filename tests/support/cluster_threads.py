@@ -93,6 +93,13 @@ class Memory:
     def optimizer_state(self) -> Tensor:
         return self.optimizer
 
+    def copy_optimizer_state(self) -> Tensor:
+        return self.optimizer.clone()
+
+    def repair_optimizer(self) -> None:
+        self.happen("repair")
+        self.optimizer.fill_(0)
+
     def take_optimizer_state(self, data: Tensor) -> None:
         self.optimizer.copy_(data)
 
@@ -120,7 +127,7 @@ class Memory:
         state = self.state
         assert state.applying
         self.happen("apply")
-        if self._applied == state.applying.number:
+        if self._applied == state.applying.number or self._replaced != state.replaced:
             return self.steps
         anchor = self.tensors(state.slot)
         for key, tensor in self.weights.items():
@@ -137,7 +144,8 @@ class Memory:
         return made
 
     def publish(self) -> None:
-        self.others = self.state.anchor.steps - self.state.mark
+        if self._replaced == self.state.replaced:
+            self.others = self.state.anchor.steps - self.state.mark
 
     # --- what training and operators do ---
 
@@ -231,6 +239,9 @@ class Bus:
 class ThreadGroup:
     """A host's end of a bus; see `webtorch._cluster.interfaces.Group`."""
 
+    wire = torch.float32
+    """What differences are rounded to."""
+
     def __init__(self, bus: Bus, ids: Sequence[str], rank: int, generation: int = 1) -> None:
         self._bus = bus
         self.ids = tuple(ids)
@@ -241,11 +252,15 @@ class ThreadGroup:
         self.key = ""
         self.exchanges = 0
         self.states: dict[int, int] = {}
+        self.moved = 0
+        self.most = 0
+        """Bytes that were sent from one exchange to the next one, at most."""
 
     def fits(self, view: View) -> bool:
         return view.ids == self.ids
 
     def _exchange(self, value: Any) -> list[Any]:
+        self.moved = 0
         self.exchanges += 1
         return self._bus.exchange(self.exchanges - 1, self.rank, value)
 
@@ -253,8 +268,15 @@ class ThreadGroup:
         return self._exchange(message)
 
     def mean(
-        self, difference: Tensor, weight: float, weights: Sequence[float], rest: Tensor | None
+        self,
+        difference: Tensor,
+        weight: float,
+        weights: Sequence[float],
+        rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
+        if not is_exact:
+            difference = difference.to(self.wire).float()
         assert weights[self.rank] == weight
         assert bool(difference.isfinite().all())
         found = self._exchange((difference.clone(), list(weights)))
@@ -267,13 +289,17 @@ class ThreadGroup:
     def total(self, values: Tensor) -> Tensor:
         return torch.stack(self._exchange(values.clone())).sum(0)
 
-    def send_state(self, to: int, data: memoryview) -> None:
-        self._move(to, bytes(data))
+    def send_state(self, to: int, data: Tensor) -> None:
+        self._move(to, data.numpy().tobytes())
 
-    def receive_state(self, source: int) -> bytes:
-        return self._move(self.rank, None)
+    def receive_state(self, source: int, into: Tensor) -> None:
+        data = self._move(self.rank, None)
+        assert len(data) == len(into)
+        into.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
 
     def _move(self, to: int, data: bytes | None) -> bytes:
+        self.moved += len(data or b"")
+        self.most = max(self.most, self.moved)
         self.states[to] = self.states.get(to, 0) + 1
         number = zlib.crc32(f"{to} {self.states[to]}".encode())
         return self._bus.move(number, data)

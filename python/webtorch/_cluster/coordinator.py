@@ -53,7 +53,11 @@ def resolve(name: str, port: int) -> list[str]:
         OSError: It has none.
 
     """
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        # for example of an empty label
+        raise OSError(f"{name!r} is not a name of a host: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
@@ -99,7 +103,8 @@ class Coordinator:
         """End the service, if it runs, and the thread. It may be called more than once."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            # one that resolves a name may take long, and begins nothing any more
+            self._thread.join(1)
             self._thread = None
         self._end()
 
@@ -115,6 +120,8 @@ class Coordinator:
         settings = self._settings
         # a name that cannot be resolved just now says nothing: the service stays where it is
         wanted = settings.address in resolve(*settings.coordinator)
+        if self._stopping.is_set():
+            return
         if not wanted:
             self._end()
             self.problem = None

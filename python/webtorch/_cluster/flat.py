@@ -45,12 +45,27 @@ def pieces(*all_tensors: Tensors, keys: Iterable[str]) -> Iterator[tuple[int, li
 
 
 def is_finite(tensors: Tensors) -> bool:
-    """Return whether all elements are finite."""
-    for _, (part,) in pieces(tensors, keys=floating(tensors)):
-        wide = part if part.dtype in (torch.float32, torch.float64) else part.float()
-        if not bool(wide.isfinite().all()):
-            return False
+    """Return whether all elements are finite as float32, in which they are averaged."""
+    return all(
+        bool(part.float().isfinite().all())
+        for _, (part,) in pieces(tensors, keys=floating(tensors))
+    )
+
+
+def is_sound(tensors: Tensors, before: Tensors) -> bool:
+    """Return whether all elements are finite but those that were not before, either."""
+    for _, (part, old) in pieces(tensors, before, keys=floating(tensors)):
+        if _has_infinite(part):
+            lost = old.double().isfinite() & ~part.double().isfinite()
+            if bool(lost.any()):
+                return False
     return True
+
+
+def _has_infinite(part: Tensor) -> bool:
+    """Return quickly whether an element may not be finite."""
+    wide = part if part.itemsize >= 4 else part.float()
+    return not bool(wide.sum(dtype=torch.float64).isfinite())
 
 
 def difference(tensors: Tensors, base: Tensors) -> Tensor:
@@ -63,6 +78,8 @@ def difference(tensors: Tensors, base: Tensors) -> Tensor:
             torch.sub(part, other, out=into)
         else:
             into.copy_(part.double() - other.double())
+        if _has_infinite(into):
+            into.copy_(_careful_difference(part, other))
     return result
 
 
@@ -70,14 +87,22 @@ def add(tensors: Tensors, change: Tensor) -> None:
     """Add a vector, float32 `[floats]`."""
     for place, (part,) in pieces(tensors, keys=floating(tensors)):
         each = change[place : place + part.numel()]
-        if part.dtype is torch.float32:
+        if _has_infinite(part):
+            # a difference to what is not finite is the whole value
+            old = part.double()
+            part.copy_(torch.where(old.isfinite() | (each == 0), old, 0) + each)
+        elif part.dtype is torch.float32:
             part.add_(each)
         else:
             part.copy_(part.double() + each.double())
 
 
 def subtract(into: Tensors, tensors: Tensors, base: Tensors) -> None:
-    """Write `tensors - base` into tensors of the same dtypes; of booleans -1, 0 or 1 as int8."""
+    """Write `tensors - base` into tensors of the same dtypes; of booleans -1, 0 or 1 as int8.
+
+    What is not finite and stays as it is, a mask for example, has the difference 0; one that
+    becomes finite has its value as the difference.
+    """
     for _, (part, one, other) in pieces(into, tensors, base, keys=tensors):
         if part.dtype in (torch.float32, torch.float64):
             torch.sub(one, other, out=part)
@@ -85,6 +110,18 @@ def subtract(into: Tensors, tensors: Tensors, base: Tensors) -> None:
             part.copy_(one.float() - other.float())
         else:
             torch.sub(signed(one), signed(other), out=signed(part))
+        if part.is_floating_point() and _has_infinite(part):
+            part.copy_(_careful_difference(one, other))
+
+
+def _careful_difference(one: Tensor, other: Tensor) -> Tensor:
+    one, other = one.double(), other.double()
+    base = torch.where(other.isfinite(), other, 0)
+    return torch.where(_is_same(one, other), 0, one - base)
+
+
+def _is_same(one: Tensor, other: Tensor) -> Tensor:
+    return (one == other) | (one.isnan() & other.isnan())
 
 
 def vector(change: Tensors) -> Tensor:
@@ -146,8 +183,22 @@ def follow(weights: Tensor, anchor: Tensor, before: Tensor, change: Tensor | Non
     for each in changes:
         known = known + each
     # sums are rounded: what was not trained is the anchor, bit for bit
-    now = torch.where(now == known, after, now + (after - known))
-    signed(weights).copy_(now)
+    result = torch.where(now == known, after, now + (after - known))
+    if weights.is_floating_point() and _has_infinite(result):
+        result = _follow_carefully(now, after, signed(before), changes)
+    signed(weights).copy_(result)
+
+
+def _follow_carefully(
+    now: Tensor, after: Tensor, known: Tensor, changes: Iterable[Tensor]
+) -> Tensor:
+    known = known.to(now.dtype)
+    for each in changes:
+        # as in `subtract`
+        known = torch.where(known.isfinite() | (each == 0), known, 0) + each
+    result = now + (after - known)
+    result = torch.where(result.isfinite(), result, now)
+    return torch.where(_is_same(now, known), after, result)
 
 
 def signed(tensor: Tensor) -> Tensor:

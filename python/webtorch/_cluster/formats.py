@@ -14,6 +14,10 @@ BLOCK: Final = 4096
 
 MAX_PART: Final = 16 * BLOCK
 
+_BF16: Final = float(torch.finfo(torch.bfloat16).max)
+_INT8: Final = 3.4e38
+"""Of a block whose largest number is larger, the scale times 127 would be infinite."""
+
 _IN_FLIGHT = 8 * MAX_PART
 
 
@@ -72,10 +76,11 @@ def encode(values: Tensor, compress: Compression) -> Tensor:
     if compress == "none":
         return values.view(torch.uint8)
     if compress == "bf16":
-        return values.to(torch.bfloat16).view(torch.uint8)
+        # the largest numbers would be rounded to infinity
+        return values.clamp(-_BF16, _BF16).to(torch.bfloat16).view(torch.uint8)
     count = len(values)
     blocks = _blocks(values)
-    scales = blocks.abs().amax(1) / 127
+    scales = blocks.abs().amax(1).clamp(max=_INT8) / 127
     # a block of zeros, or of numbers that have no inverse, is sent as zeros
     inverse = torch.where(scales > 1e-37, 1 / scales, 0.0)
     numbers = (blocks * inverse[:, None]).round_().clamp_(-127, 127).to(torch.int8)

@@ -1,12 +1,12 @@
 """Exchanges of hosts: small messages, means of differences, sums, states."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from webtorch._cluster.interfaces import GroupError, Settings, View
+from webtorch._cluster.interfaces import Compression, GroupError, Settings, View
 from webtorch._cluster.links import STATE_TAG, Links, Receipt, seal, tag_of, unseal
 from webtorch._cluster.means import Mean
 from webtorch._cluster.seal import OVERHEAD, Ring
@@ -105,6 +105,8 @@ class GlooGroup:
             raise ValueError(f"a message of {len(message)} bytes, at most {MAX_MESSAGE} are sent")
         links = self._links
         number = 2 * self._messages
+        # counted before it is used: a nonce must not seal another message after an error
+        self._messages += 1
         length = torch.frombuffer(bytearray(struct.pack("<I", len(message))), dtype=torch.uint8)
         text = (
             torch.frombuffer(bytearray(message), dtype=torch.uint8)
@@ -125,7 +127,6 @@ class GlooGroup:
             text = unseal(links.all_by[rank], data[_LENGTH:end], number, self.ids[rank])
             messages[rank] = text.numpy().tobytes()
         links.flush()
-        self._messages += 1
         self._expect_messages()
         return [messages[rank] for rank in range(len(self.ids))]
 
@@ -135,6 +136,7 @@ class GlooGroup:
         weight: float,
         weights: Sequence[float],
         rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
         """Return the weighted mean of all hosts' differences; see `Group`.
 
@@ -147,7 +149,8 @@ class GlooGroup:
         if total <= 0:
             return torch.zeros_like(difference)
         shares = [each / total for each in weights]
-        mean = Mean(self._links, self._compress, difference, shares, rest, self._next)
+        compress: Compression = "none" if is_exact else self._compress
+        mean = Mean(self._links, compress, difference, shares, rest, self._next)
         result = mean.run()
         self._waits = mean.waits
         return result
@@ -171,43 +174,45 @@ class GlooGroup:
         links.flush()
         return sums
 
-    def send_state(self, to: int, data: memoryview) -> None:
-        """Send bytes to one host; see `Group`."""
+    def send_state(self, to: int, data: Tensor) -> None:
+        """Send uint8 `[n]` to one host; see `Group`."""
         links = self._links
-        for part in [struct.pack("<Q", len(data)), *_cut(data)]:
+        for part in (_length(len(data)), *_cut(data)):
             number = self._states[to][0]
             self._states[to][0] += 1
-            text = torch.frombuffer(bytearray(part), dtype=torch.uint8)
-            links.send(to, seal(links.state_to[to], text, number), STATE_TAG + tag_of(number))
+            links.send(to, seal(links.state_to[to], part, number), STATE_TAG + tag_of(number))
             links.flush(_STATE_WINDOW)
         links.flush()
 
-    def receive_state(self, source: int) -> bytes:
-        """Return bytes that one host sends; see `Group`."""
-        (size,) = struct.unpack("<Q", self._receive_states(source, [8])[0])
-        sizes = [_STATE_PIECE] * (size // _STATE_PIECE)
-        sizes += [size % _STATE_PIECE] if size % _STATE_PIECE else []
-        return b"".join(self._receive_states(source, sizes))
+    def receive_state(self, source: int, into: Tensor) -> None:
+        """Receive uint8 `[n]` from one host; see `Group`.
+
+        Raises:
+            GroupError: The other host has sent another length, or see `Group`.
+
+        """
+        length = torch.empty(8, dtype=torch.uint8)
+        self._receive_states(source, [length])
+        if not torch.equal(length, _length(len(into))):
+            raise GroupError("a state has another length", self.ids[source])
+        self._receive_states(source, _cut(into))
 
     def close(self) -> None:
         """Close its connections; see `Group`."""
         self._links.close()
         self._expected = {}
 
-    def _receive_states(self, source: int, sizes: Sequence[int]) -> list[bytes]:
+    def _receive_states(self, source: int, parts: Sequence[Tensor]) -> None:
         links = self._links
-        numbers = [self._states[source][1] + index for index in range(len(sizes))]
-        self._states[source][1] += len(sizes)
+        numbers = [self._states[source][1] + index for index in range(len(parts))]
+        self._states[source][1] += len(parts)
         receipts: list[Receipt] = []
-        parts = []
         for index, number in enumerate(numbers):
-            for size in sizes[len(receipts) : index + _STATE_WINDOW]:
+            for part in parts[len(receipts) : index + _STATE_WINDOW]:
                 tag = STATE_TAG + tag_of(numbers[len(receipts)])
-                receipts.append(links.receive(source, size + OVERHEAD, tag))
+                receipts.append(links.receive(source, len(part) + OVERHEAD, tag))
             sealed = receipts[index].wait()
-            part = unseal(links.state_by[source], sealed, number, self.ids[source])
-            parts.append(part.numpy().tobytes())
-        return parts
+            parts[index].copy_(unseal(links.state_by[source], sealed, number, self.ids[source]))
 
     def _expect_messages(self) -> None:
         """Let others send their next message at once; else gloo asks first whether it may."""
@@ -222,6 +227,9 @@ class GlooGroup:
         return 2 * self._others - 1
 
 
-def _cut(data: memoryview) -> Iterator[memoryview]:
-    for start in range(0, len(data), _STATE_PIECE):
-        yield data[start : start + _STATE_PIECE]
+def _cut(data: Tensor) -> list[Tensor]:
+    return [data[start : start + _STATE_PIECE] for start in range(0, len(data), _STATE_PIECE)]
+
+
+def _length(size: int) -> Tensor:
+    return torch.frombuffer(bytearray(struct.pack("<Q", size)), dtype=torch.uint8)

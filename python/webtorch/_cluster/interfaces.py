@@ -80,8 +80,8 @@ class Settings:
         coordinator: Name and port of the host with the membership service. The name is resolved
             at each try.
         address: Address of this host that others connect to.
-        port: Port of the membership service; the store has the next one. Gloo's are given by
-            the system.
+        port: The store has the next one. The membership service has that of `coordinator`, and
+            gloo's are given by the system.
         secrets: One or two, those of 32 bytes or more; the first one seals, each opens. None
             with `secret=off`.
         interval: Seconds between rounds.
@@ -228,6 +228,7 @@ class Group(Protocol):
         weight: float,
         weights: Sequence[float],
         rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
         """Return the weighted mean of all hosts' differences, the same bits at each.
 
@@ -238,6 +239,7 @@ class Group(Protocol):
                 negative. If all are 0, the mean is 0.
             rest: float32 `[n]`, what rounding has left, which is added to the difference and
                 updated in place; None if it is not wanted. Without rounding it becomes 0.
+            is_exact: Whether it is sent as `none`, whatever the settings say.
 
         Returns:
             float32 `[n]`, a new tensor.
@@ -247,11 +249,14 @@ class Group(Protocol):
     def total(self, values: Tensor) -> Tensor:
         """Return the sums of int64 `[n]` over all hosts, a new tensor; they wrap around."""
 
-    def send_state(self, to: int, data: memoryview) -> None:
-        """Send bytes to the host of a rank, which calls `receive_state`; others call neither."""
+    def send_state(self, to: int, data: Tensor) -> None:
+        """Send uint8 `[n]` to the host of a rank, which calls `receive_state`.
 
-    def receive_state(self, source: int) -> bytes:
-        """Return bytes that the host of a rank sends."""
+        Others call neither, and wait for at most `timeout` in what they do next.
+        """
+
+    def receive_state(self, source: int, into: Tensor) -> None:
+        """Receive uint8 `[n]` from the host of a rank, into memory of the length that it sends."""
 
     def close(self) -> None:
         """Close its connections: others get an error at once. It may be called more than once."""

@@ -16,7 +16,10 @@ from typing import Any
 from webtorch._cluster.interfaces import ClusterError
 
 MAX_ANCESTORS = 64
-"""Ancestors that an anchor names."""
+"""Ancestors that an anchor names: enough for 2**17 rounds."""
+
+_SPACING = 4
+"""Ancestors of each age that is named, from each power of 2 rounds to the next one."""
 
 MAX_SHARES = 128
 """Hosts that an anchor names, those of hosts that were started anew among them."""
@@ -41,7 +44,7 @@ class Ancestor:
     """An anchor that another one was made from."""
 
     number: int
-    digest: str
+    key: str
     steps: int
 
 
@@ -60,7 +63,9 @@ class Anchor:
     shares: Mapping[str, Share]
     """What it contains of each host, by the host's id and the number of its memory."""
     ancestors: tuple[Ancestor, ...] = ()
-    """The last of those that it was made from, the youngest first."""
+    """Some of those that it was made from, the youngest first; fewer of those long ago."""
+    origin: str = ""
+    """Where the weights of its epoch were put into place; empty: they were not."""
 
     @property
     def steps(self) -> int:
@@ -71,8 +76,14 @@ class Anchor:
     def key(self) -> str:
         """Identifies it: its weights and what they contain."""
         shares = {host: share.number for host, share in self.shares.items()}
-        text = json.dumps([self.epoch, self.digest, self.start, shares], sort_keys=True)
+        found = [self.epoch, self.origin, self.digest, self.start, shares]
+        text = json.dumps(found, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def of(self) -> tuple[int, str]:
+        """Identifies its epoch: two hosts may begin one at a time, of which one gives way."""
+        return self.epoch, self.origin
 
     def number_of(self, host: str) -> int:
         """Return the number of a host's last contribution; 0: it contains none of that host."""
@@ -84,16 +95,36 @@ class Anchor:
 
         Those of an earlier epoch are to be lost.
         """
-        if self.epoch != other.epoch:
-            return self.epoch > other.epoch
-        return all(self.number_of(host) >= share.number for host, share in other.shares.items())
+        if self.of != other.of:
+            return self.of > other.of
+        missing = [
+            share.at for host, share in other.shares.items() if self.number_of(host) < share.number
+        ]
+        return not missing or max(missing) <= self.parted(other)
 
-    def follow(self, digest: str, contributed: Mapping[str, tuple[int, int]]) -> "Anchor":
+    def parted(self, other: "Anchor") -> int:
+        """Return the number of the last known anchor that led to both, or is one; -1: none.
+
+        Both contain what was in that one, although they may not name all of its shares any more.
+        """
+        own = {each.key for each in self._lineage()}
+        return max((each.number for each in other._lineage() if each.key in own), default=-1)
+
+    def _lineage(self) -> tuple[Ancestor, ...]:
+        return (Ancestor(self.number, self.key, self.steps), *self.ancestors)
+
+    def follow(
+        self,
+        digest: str,
+        contributed: Mapping[str, tuple[int, int]],
+        members: Iterable[str] = (),
+    ) -> "Anchor":
         """Return the anchor after a round.
 
         Args:
             digest: That of its tensors.
             contributed: The number of each host's contribution, and its steps.
+            members: Hosts whose shares it must name, as they may contribute again.
 
         """
         number = self.number + 1
@@ -101,10 +132,13 @@ class Anchor:
         for host, (last, steps) in contributed.items():
             before = shares.get(host)
             shares[host] = Share(last, steps + (before.steps if before else 0), number)
-        kept, dropped = _limited(shares)
-        return Anchor(self.epoch, number, digest, self.start + dropped, kept, _ancestors([self]))
+        kept, dropped = _limited(shares, frozenset(members))
+        start = self.start + dropped
+        return Anchor(
+            self.epoch, number, digest, start, kept, _ancestors([self], number), self.origin
+        )
 
-    def restart(self, digest: str, steps: int) -> "Anchor":
+    def restart(self, digest: str, steps: int, origin: str) -> "Anchor":
         """Return one of the next epoch, for other weights that have had so many steps."""
         made = sum(share.steps for share in self.shares.values())
         return dataclasses.replace(
@@ -113,20 +147,22 @@ class Anchor:
             number=self.number + 1,
             digest=digest,
             start=steps - made,
-            ancestors=_ancestors([self]),
+            origin=origin,
+            ancestors=_ancestors([self], self.number + 1),
         )
 
     def write(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
         return {
             "epoch": self.epoch,
+            "origin": self.origin,
             "number": self.number,
             "digest": self.digest,
             "start": self.start,
             "shares": {
                 host: [share.number, share.steps, share.at] for host, share in self.shares.items()
             },
-            "ancestors": [[each.number, each.digest, each.steps] for each in self.ancestors],
+            "ancestors": [[each.number, each.key, each.steps] for each in self.ancestors],
         }
 
     @classmethod
@@ -142,8 +178,8 @@ class Anchor:
                 _text(host): Share(*map(_number, share)) for host, share in found["shares"].items()
             }
             ancestors = tuple(
-                Ancestor(_number(number), _text(digest), _number(steps))
-                for number, digest, steps in found["ancestors"]
+                Ancestor(_number(number), _text(key), _number(steps))
+                for number, key, steps in found["ancestors"]
             )
             if len(shares) > MAX_SHARES or len(ancestors) > MAX_ANCESTORS:
                 raise ValueError("too long")
@@ -154,6 +190,7 @@ class Anchor:
                 _number(found["start"]),
                 shares,
                 ancestors,
+                _text(found["origin"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ClusterError(f"an anchor is malformed: {error!r}") from error
@@ -191,10 +228,11 @@ class Merge:
             for host, share in anchor.shares.items():
                 if host not in shares or share.number > shares[host].number:
                     shares[host] = dataclasses.replace(share, at=number)
-        kept, dropped = _limited(shares)
-        start = max(anchor.start for anchor in self.anchors) + dropped
-        epoch = self.anchors[0].epoch
-        return Anchor(epoch, number, digest, start, kept, _ancestors(self.anchors))
+        kept, dropped = _limited(shares, frozenset())
+        start = max(_starts(self.anchors)) + dropped
+        epoch, origin = self.anchors[0].of
+        ancestors = _ancestors(self.anchors, number)
+        return Anchor(epoch, number, digest, start, kept, ancestors, origin)
 
 
 @dataclass(frozen=True)
@@ -274,41 +312,82 @@ def _adopted(standings: Mapping[int, Standing], committed: Sequence[Anchor]) -> 
 
 def _since_parted(anchors: Sequence[Anchor]) -> tuple[float, ...]:
     """Return the steps of each anchor that not all of them contain."""
-    hosts = {host for anchor in anchors for host in anchor.shares}
-    common = {host: min(_steps(anchor, host) for anchor in anchors) for host in hosts}
-    start = min(anchor.start for anchor in anchors)
-    return tuple(
-        float(
-            max(
-                1,
-                anchor.start - start + sum(_steps(anchor, host) - common[host] for host in hosts),
-            )
-        )
+    starts = _starts(anchors)
+    steps = [
+        {host: share.steps for host, share in anchor.shares.items()} | _unnamed(anchor, anchors)
         for anchor in anchors
+    ]
+    hosts = {host for each in steps for host in each}
+    common = sum(min(each.get(host, 0) for each in steps) for host in hosts) + min(starts)
+    return tuple(
+        float(max(1, start + sum(each.values()) - common))
+        for start, each in zip(starts, steps, strict=True)
     )
 
 
-def _steps(anchor: Anchor, host: str) -> int:
-    share = anchor.shares.get(host)
-    return share.steps if share else 0
+def _starts(anchors: Sequence[Anchor]) -> list[int]:
+    """Return the starts of anchors without the steps of shares that one names and another not."""
+    least = min(anchor.start for anchor in anchors)
+    return [
+        max(least, anchor.start - sum(_unnamed(anchor, anchors).values()))
+        if _unnamed(anchor, anchors)
+        else anchor.start
+        for anchor in anchors
+    ]
 
 
-def _limited(shares: Mapping[str, Share]) -> tuple[dict[str, Share], int]:
-    """Drop the shares of hosts that contributed longest ago; return the others, and their steps."""
+def _unnamed(anchor: Anchor, others: Sequence[Anchor]) -> dict[str, int]:
+    """Return the steps of shares that an anchor contains without naming them.
+
+    If nothing is known that led to both, for example as one of them began with a checkpoint, the
+    start of an anchor is taken for steps of the other one.
+    """
+    found: dict[str, int] = {}
+    left = anchor.start - min(other.start for other in others)
+    for other in others:
+        parted = anchor.parted(other)
+        for host, share in sorted(other.shares.items()):
+            if host in anchor.shares or host in found:
+                continue
+            if parted < 0:
+                found[host] = min(share.steps, left)
+                left -= found[host]
+            elif share.at <= parted:
+                found[host] = share.steps
+    return {host: steps for host, steps in found.items() if steps}
+
+
+def _limited(shares: Mapping[str, Share], members: frozenset[str]) -> tuple[dict[str, Share], int]:
+    """Drop shares if there are too many; return the others, and the steps of those.
+
+    Memories of hosts that have a younger one go first, then those that contributed longest ago.
+    """
     if len(shares) <= MAX_SHARES:
         return dict(shares), 0
-    order = sorted(shares.items(), key=lambda item: (-item[1].at, item[0]))
+    youngest: dict[str, int] = {}
+    for host, share in shares.items():
+        id = host.rpartition("/")[0]
+        youngest[id] = max(share.at, youngest.get(id, 0))
+
+    def rank(item: tuple[str, Share]) -> tuple[bool, bool, int, str]:
+        host, share = item
+        is_old = share.at < youngest[host.rpartition("/")[0]]
+        return (host not in members, is_old, -share.at, host)
+
+    order = sorted(shares.items(), key=rank)
     return dict(order[:MAX_SHARES]), sum(share.steps for _, share in order[MAX_SHARES:])
 
 
-def _ancestors(anchors: Iterable[Anchor]) -> tuple[Ancestor, ...]:
-    """Return ancestors of an anchor that is made from others."""
-    found = {}
-    for anchor in anchors:
-        own = Ancestor(anchor.number, anchor.digest, anchor.steps)
-        for each in (own, *anchor.ancestors):
-            found[each.number, each.digest] = each
-    order = sorted(found.values(), key=lambda each: (-each.number, each.digest))
+def _ancestors(anchors: Iterable[Anchor], number: int) -> tuple[Ancestor, ...]:
+    """Return ancestors of an anchor of a number that is made from others."""
+    found = {each.key: each for anchor in anchors for each in anchor._lineage()}
+    kept = [
+        each
+        for each in found.values()
+        # the same numbers in all lineages, so that those that have parted name some in common
+        if each.number % (1 << max(0, ((number - each.number) // _SPACING).bit_length() - 1)) == 0
+    ]
+    order = sorted(kept, key=lambda each: (-each.number, each.key))
     return tuple(order[:MAX_ANCESTORS])
 
 

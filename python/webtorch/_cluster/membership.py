@@ -212,7 +212,9 @@ class Lighthouse:
         settings = self._settings
         while not self._closed.wait(_BEAT):
             client = self._client
-            if client is None or time.monotonic() - self._used > _IDLE_BEATS:
+            # between two rounds as well, however far they are from each other
+            idle = max(_IDLE_BEATS, settings.interval + join_timeout(settings))
+            if client is None or time.monotonic() - self._used > idle:
                 continue
             try:
                 client.heartbeat(settings.id, timedelta(seconds=1))

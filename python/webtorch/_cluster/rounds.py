@@ -20,7 +20,8 @@ from torch import Tensor
 
 from webtorch._cluster import flat
 from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings, View
-from webtorch._cluster.lineage import Anchor, Merge, Standing, resolve
+from webtorch._cluster.lineage import Anchor, Merge, Plan, Standing, resolve
+from webtorch._cluster.moves import Move, move
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
 from webtorch._cluster.teams import (
     Status,
@@ -58,6 +59,17 @@ class Round:
     """Steps of this host that are not contributed, as their weights are not finite or replaced."""
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What becomes true with a prepared anchor."""
+
+    key: str
+    rest: Tensor | None
+    """What rounding has left of this host's contribution."""
+    text: str
+    """A line of the log; empty: none."""
+
+
 class Rounds:
     """The rounds of a host. One thread uses it.
 
@@ -71,6 +83,8 @@ class Rounds:
         self._settings = settings
         self._stores = stores
         self._told: dict[str, str] = {}
+        self._prepared: dict[str, _Prepared] = {}
+        self._infinite: set[str] = set()
 
     def resume(self) -> None:
         """Complete what a process that was killed has begun."""
@@ -118,11 +132,16 @@ class Rounds:
             self._settle(group, unsettled, prepared, done)
         for team in teams:
             if team not in unsettled:
-                anchor = self._contribute(group, team)
+                anchor = self._contribute(group, team, done)
                 if anchor:
                     prepared[team.name] = anchor
         if any(has_prepared(team) for team in teams):
             self._commit_all(group, teams, prepared, done)
+        for team in teams:
+            # from what all others have: the next epoch is then the next one for all of them
+            if team.store and team.store.replaced() != team.store.state.replaced:
+                self._restart(team.name, team.store)
+                done.settled = False
         return done
 
     # --- the beginning ---
@@ -131,16 +150,16 @@ class Rounds:
         """Take a snapshot if steps were made, and return what others are to know."""
         self._finish(store, done)
         state = store.state
-        if store.replaced() != state.replaced:
-            state = self._restart(name, store)
-        if state.pending is None and store.made() > state.mark:
+        is_replaced = store.replaced() != state.replaced
+        if state.pending is None and store.made() > state.mark and not is_replaced:
             made = store.take_snapshot()
             if flat.is_finite(store.tensors(SNAPSHOT)):
+                self._infinite.discard(name)
                 number = state.number + 1
                 state = dataclasses.replace(state, number=number, pending=Pending(number, made))
                 store.write(state)
             else:
-                self._drop(name, store, done)
+                self._drop(name, store, done, "weights that are not finite")
                 state = store.state
         tensors = store.tensors(state.slot)
         pending = state.pending
@@ -171,23 +190,29 @@ class Rounds:
         momentum = store.momentum(slot)
         if momentum is not None:
             momentum.zero_()
-        anchor = state.anchor.restart(digest(store, slot), made + store.others_made())
+        origin = f"{self._host(state)}/{replaced}"
+        anchor = state.anchor.restart(digest(store, slot), made + store.others_made(), origin)
         state = dataclasses.replace(
-            store.state, anchor=anchor, slot=slot, mark=made, replaced=replaced
+            store.state, anchor=anchor, slot=slot, mark=made, replaced=replaced, fresh=False
         )
         store.write(state)
         _publish(store)
         log.warning('model "%s" has other weights, which all hosts of the cluster take', name)
         return state
 
-    def _drop(self, name: str, store: Store, done: Round) -> None:
-        """Take the anchor's weights: those of this host are not finite."""
+    def _drop(self, name: str, store: Store, done: Round, problem: str) -> None:
+        """Take the anchor's weights instead of those of this host."""
         state = dataclasses.replace(store.state, prepared=None, pending=None)
         lost = self._follow(store, state, "none", state.mark, done)
-        log.error(
-            'model "%s" has weights that are not finite: it takes those of the last round, and '
-            "%d steps are lost",
+        # its moments would make the next weights so
+        store.repair_optimizer()
+        level = logging.INFO if name in self._infinite else logging.ERROR
+        self._infinite.add(name)
+        log.log(
+            level,
+            'model "%s" has %s: it takes those of the last round, and %d steps are lost',
             name,
+            problem,
             lost,
         )
 
@@ -276,55 +301,57 @@ class Rounds:
             done.mismatches += plan.differs
             store = team.store
             if store:
-                self._decide(store, plan.adopted, done)
-            for rank, source in sorted(plan.sources.items()):
-                self._transfer(group, team, rank, source, plan.top)
-                if _takes_optimizer(team, rank, source, plan.top):
-                    self._transfer_optimizer(group, team, rank, source)
+                self._decide(team.name, store, plan.adopted, done)
+            if plan.sources:
+                self._transfer(group, team, plan)
             if plan.merge:
                 prepared[team.name] = self._merge(group, team, plan.merge)
             elif store and group.rank in plan.sources:
-                self._commit(store, plan.top, done)
+                self._commit(team.name, store, plan.top, done)
                 done.models += 1
 
-    def _decide(self, store: Store, adopted: str, done: Round) -> None:
+    def _decide(self, name: str, store: Store, adopted: str, done: Round) -> None:
         """Commit a prepared anchor, or forget it."""
         prepared = store.state.prepared
         if prepared and prepared.key == adopted:
-            self._commit(store, prepared, done)
+            self._commit(name, store, prepared, done)
         elif prepared:
             store.write(dataclasses.replace(store.state, prepared=None))
 
-    def _transfer(self, group: Group, team: Team, to: int, source: int, anchor: Anchor) -> None:
-        """Bring an anchor to the region of a host where it prepares others."""
-        store = team.store
-        if group.rank == source:
-            assert store is not None
-            memory = store.contents(store.state.slot)
-            group.send_state(to, view_of(memory))
-        elif group.rank == to:
-            assert store is not None
-            data = group.receive_state(source)
-            slot = 1 - store.state.slot
-            memory = store.contents(slot)
-            if len(data) != memory.numel():
-                raise ClusterError(f'the state of "{team.name}" has {len(data)} bytes')
-            _fill(memory, data)
-            if digest(store, slot) != anchor.digest:
-                raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
+    def _transfer(self, group: Group, team: Team, plan: Plan) -> None:
+        """Bring an anchor to the regions where hosts prepare others, and optimizers to new hosts.
 
-    def _transfer_optimizer(self, group: Group, team: Team, to: int, source: int) -> None:
-        """Bring the state of an optimizer to a host that joins."""
+        Raises:
+            ClusterError: It is not the one that was announced.
+
+        """
         store = team.store
-        if store and group.rank == source:
-            group.send_state(to, view_of(store.optimizer_state().clone()))
-        elif store and group.rank == to:
-            data = group.receive_state(source)
-            if len(data) != store.optimizer_state().numel():
-                raise ClusterError(f'the optimizer of "{team.name}" has {len(data)} bytes')
-            state = torch.empty(len(data), dtype=torch.uint8)
-            _fill(state, data)
-            store.take_optimizer_state(state)
+        moves = []
+        optimizer: Tensor | None = None
+        for rank, source in sorted(plan.sources.items()):
+            is_here = group.rank in (rank, source)
+            memory = None
+            if store and is_here:
+                slot = store.state.slot if group.rank == source else 1 - store.state.slot
+                memory = store.contents(slot)
+            moves.append(Move(rank, source, memory))
+            if _takes_optimizer(team, rank, source, plan.top):
+                memory = None
+                if store and is_here:
+                    if optimizer is None and group.rank == source:
+                        # training changes it meanwhile
+                        optimizer = store.copy_optimizer_state()
+                    elif optimizer is None:
+                        optimizer = torch.empty_like(store.optimizer_state())
+                    memory = optimizer
+                moves.append(Move(rank, source, memory))
+        move(group, moves, self._settings.timeout)
+        if store is None or group.rank not in plan.sources:
+            return
+        if digest(store, 1 - store.state.slot) != plan.top.digest:
+            raise ClusterError(f'the state of "{team.name}" is not the one that was announced')
+        if optimizer is not None:
+            store.take_optimizer_state(optimizer)
 
     def _merge(self, group: Group, team: Team, merge: Merge) -> Anchor:
         """Prepare the mean of anchors whose lineages have parted.
@@ -333,7 +360,8 @@ class Rounds:
         """
         store = team.store
         first = team.first
-        own = torch.zeros(first.floats + first.integers)
+        own = torch.zeros(first.floats)
+        integers = torch.zeros(first.integers, dtype=torch.int64)
         weights = [0.0] * team.size
         for rank, weight in zip(merge.ranks, merge.weights, strict=True):
             weights[rank] = weight
@@ -343,27 +371,31 @@ class Rounds:
                 store.contents(slot).copy_(store.contents(store.state.slot))
             if group.rank in merge.ranks:
                 anchor, base = store.tensors(store.state.slot), store.tensors(slot)
-                own[: first.floats] = flat.difference(anchor, base)
-                own[first.floats :] = flat.integer_difference(anchor, base)
-        mean = group.mean(own, weights[group.rank], weights, None)
+                own = flat.difference(anchor, base)
+                share = weights[group.rank] / sum(weights)
+                integers = (flat.integer_difference(anchor, base).double() * share).round().long()
+        mean = group.mean(own, weights[group.rank], weights, None, is_exact=True)
+        if first.integers:
+            integers = group.total(integers)
         if not store:
             return merge.anchors[0]
         into = store.tensors(slot)
-        flat.add(into, mean[: first.floats])
-        flat.add_integers(into, mean[first.floats :].round().long())
-        anchors = merge.anchor(digest(store, slot))
-        store.write(dataclasses.replace(store.state, prepared=anchors))
-        log.warning(
-            'model "%s": two lineages of hosts have become one, with %s steps since they parted',
-            team.name,
-            " and ".join(f"{weight:.0f}" for weight in merge.weights),
+        flat.add(into, mean)
+        flat.add_integers(into, integers)
+        merged = merge.anchor(digest(store, slot))
+        store.write(dataclasses.replace(store.state, prepared=merged))
+        steps = " and ".join(f"{weight:.0f}" for weight in merge.weights)
+        self._prepared[team.name] = _Prepared(
+            merged.key,
+            None,
+            f"two lineages of hosts have become one, with {steps} steps since they parted",
         )
-        return anchors
+        return merged
 
     # --- the round itself ---
 
-    def _contribute(self, group: Group, team: Team) -> Anchor | None:
-        """Prepare the next anchor; None if no host has made steps, or this one is not in it."""
+    def _contribute(self, group: Group, team: Team, done: Round) -> Anchor | None:
+        """Prepare the next anchor; None if there is none, or not for this host."""
         weights = [
             self._weight(team.statuses[rank].steps) if rank in team.statuses else 0.0
             for rank in range(team.size)
@@ -391,15 +423,20 @@ class Rounds:
         flat.add(store.tensors(slot), self._advance(mean, weights, store.momentum(slot)))
         if totals is not None:
             flat.add_integers(store.tensors(slot), totals)
-        if rest is not None and kept is not None:
-            rest.copy_(kept)
+        if not flat.is_sound(store.tensors(slot), store.tensors(store.state.slot)):
+            # all hosts have the same bits: none has this anchor
+            if own:
+                self._drop(team.name, store, done, "a mean with others that is not finite")
+            return None
         contributed = {
             status.host: (status.number, status.steps)
             for status in team.statuses.values()
             if status.steps
         }
-        anchor = store.state.anchor.follow(digest(store, slot), contributed)
+        members = [status.host for status in team.statuses.values()]
+        anchor = store.state.anchor.follow(digest(store, slot), contributed, members)
         store.write(dataclasses.replace(store.state, prepared=anchor))
+        self._prepared[team.name] = _Prepared(anchor.key, kept, "")
         return anchor
 
     def _weight(self, steps: int) -> float:
@@ -437,18 +474,21 @@ class Rounds:
                 done.settled = False
                 continue
             done.models += 1
-            self._commit(team.store, anchor, done)
+            self._commit(team.name, team.store, anchor, done)
 
-    def _commit(self, store: Store, anchor: Anchor, done: Round) -> None:
+    def _commit(self, name: str, store: Store, anchor: Anchor, done: Round) -> None:
         """Take the anchor in the region of prepared ones; the weights follow it."""
         state = store.state
         pending = state.pending
-        if anchor.epoch == state.anchor.epoch:
+        is_other = anchor.of != state.anchor.of
+        # a host that joins has learned for the anchor that it takes, whatever its epoch is
+        is_replacing = is_other and not (state.fresh and not state.anchor.epoch)
+        if not is_other:
             done.steps += max(0, anchor.steps - state.anchor.steps)
         number = anchor.number_of(self._host(state))
         is_counted = pending is not None and number >= pending.number
         reference: Reference = "anchor"
-        if anchor.epoch != state.anchor.epoch:
+        if is_replacing:
             reference = "none"
         elif is_counted:
             reference = "snapshot"
@@ -463,6 +503,19 @@ class Rounds:
             time=time.time(),
         )
         lost = self._follow(store, changed, reference, made, done)
+        prepared = self._prepared.pop(name, None)
+        if prepared and prepared.key == anchor.key:
+            # it is known only now that others have it, too
+            if prepared.rest is not None and store.rest is not None:
+                store.rest.copy_(prepared.rest)
+            if prepared.text:
+                log.warning('model "%s": %s', name, prepared.text)
+        if is_replacing and anchor.epoch == state.anchor.epoch:
+            log.warning(
+                'model "%s": weights that were put into place here give way to those of "%s"',
+                name,
+                anchor.origin,
+            )
         if lost:
             log.warning(
                 'model "%s": %d steps are dropped: other weights were put into place',
@@ -525,7 +578,12 @@ class Alone:
         return [message]
 
     def mean(
-        self, difference: Tensor, weight: float, weights: Sequence[float], rest: Tensor | None
+        self,
+        difference: Tensor,
+        weight: float,
+        weights: Sequence[float],
+        rest: Tensor | None,
+        is_exact: bool = False,
     ) -> Tensor:
         """Return the difference."""
         return difference.clone() if weight else torch.zeros_like(difference)
@@ -534,30 +592,21 @@ class Alone:
         """Return the values."""
         return values.clone()
 
-    def send_state(self, to: int, data: memoryview) -> None:
+    def send_state(self, to: int, data: Tensor) -> None:
         """Do nothing: there is no other host."""
 
-    def receive_state(self, source: int) -> bytes:
-        """Return nothing: there is no other host."""
-        return b""
+    def receive_state(self, source: int, into: Tensor) -> None:
+        """Do nothing: there is no other host."""
 
     def close(self) -> None:
         """Do nothing."""
 
 
 def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:
-    """Return whether a host joins with an optimizer that has made fewer steps than others'."""
+    """Return whether a host joins that has the same kind of optimizer as others."""
     own, other = team.statuses[to], team.statuses[source]
     is_same = bool(own.optimizer) and own.optimizer == other.optimizer
     return is_same and own.fresh == 1 and anchor.number > 0
-
-
-def _fill(memory: Tensor, data: bytes) -> None:
-    """Copy bytes to memory, uint8 `[bytes]`, in pieces: the GIL is held for a piece at a time."""
-    view = memoryview(data)
-    for begin in range(0, len(view), COPY_PIECE):
-        piece = bytearray(view[begin : begin + COPY_PIECE])
-        memory[begin : begin + len(piece)] = torch.frombuffer(piece, dtype=torch.uint8)
 
 
 def view_of(memory: Tensor) -> memoryview:

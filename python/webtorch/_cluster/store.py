@@ -140,8 +140,14 @@ class Store(Protocol):
     def optimizer_state(self) -> Tensor:
         """Return the memory of the optimizer's state, uint8, which other workers change."""
 
+    def copy_optimizer_state(self) -> Tensor:
+        """Return a copy of it, in strict order as of between two steps."""
+
     def take_optimizer_state(self, data: Tensor) -> None:
         """Replace the optimizer's state."""
+
+    def repair_optimizer(self) -> None:
+        """Set what is not finite in the optimizer's state to 0."""
 
     def made(self) -> int:
         """Return the number of steps that were made at this host."""

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from webtorch._cluster.interfaces import ClusterError, Group
+from webtorch._cluster.interfaces import ClusterError, Group, Settings, View
 from webtorch._cluster.store import Store
 
 PIECE = 60 << 10
 """Bytes of a message in one exchange."""
+
+
+PROTOCOL = 1
+"""Version of what hosts exchange; it changes with the messages of rounds."""
+
+
+class Disagreement(ClusterError):
+    """This host has other rules than most."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,40 @@ class Team:
         """Return whether all have the same anchor, and none has prepared another one."""
         keys = {status.anchor for status in self.statuses.values()}
         return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
+
+
+def rules_of(settings: Settings) -> str:
+    """Return what all hosts of a round must have in common."""
+    outer = settings.outer
+    name = outer.name if outer.name == "average" else f"{outer.name}:{outer.lr},{outer.momentum}"
+    return f"compress={settings.compress} outer={name} protocol={PROTOCOL}"
+
+
+def agreed(view: View, own: str) -> View:
+    """Return a view of those hosts that have the rules of most, of two those of the lowest id.
+
+    All hosts of a view come to the same answer; others are rejected.
+
+    Raises:
+        Disagreement: This host has other rules.
+
+    """
+    holders: dict[str, list[str]] = {}
+    for member in view.members:
+        holders.setdefault(str(member.about.get("rules")), []).append(member.id)
+    if len(holders) < 2:
+        return view
+    rules = min(holders, key=lambda each: (-len(holders[each]), holders[each][0]))
+    others = {host: each for each in holders for host in holders[each] if each != rules}
+    if own in others:
+        raise Disagreement(
+            f"it has {others[own]}, and host {holders[rules][0]} has {rules}, as most hosts do"
+        )
+    return dataclasses.replace(
+        view,
+        members=tuple(member for member in view.members if member.id not in others),
+        rejected={**view.rejected, **{host: f"it has {each}" for host, each in others.items()}},
+    )
 
 
 def gather(group: Group, message: bytes) -> list[bytes]:

@@ -27,11 +27,15 @@ from webtorch._cluster.interfaces import (
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.teams import Disagreement, agreed, rules_of
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
+
+Pinned = Callable[[], contextlib.AbstractContextManager[Mapping[str, RoundsStore]]]
+"""Returns the stores of all models, whose blocks are pinned meanwhile."""
 
 POLL = 0.2
 """Seconds between polls for whether the worker that does rounds still runs."""
@@ -41,6 +45,13 @@ RETRY = 0.05
 
 LAST_ROUNDS = 5
 """Rounds that a host which shuts down takes part in, at most."""
+
+
+LAST_SECONDS = 10.0
+"""Seconds after which such a host begins no other round: workers that exit are not waited for."""
+
+MAX_RETRY = 5.0
+"""Seconds from a round to the next one, at most, if many have ended in an error."""
 
 
 class Election(Protocol):
@@ -105,7 +116,14 @@ class Cluster(threading.Thread):
                 self._serve(lambda: self._stopping.is_set() or self._election.is_leaving())
         if self._election.is_last() and self._elect_for(self._settings.timeout):
             rounds = iter(range(LAST_ROUNDS))
-            self._serve(lambda: not self._has_uncounted() or next(rounds, None) is None)
+            deadline = time.monotonic() + LAST_SECONDS
+            self._serve(
+                lambda: (
+                    not self._has_uncounted()
+                    or next(rounds, None) is None
+                    or time.monotonic() > deadline
+                )
+            )
 
     def _elect_for(self, seconds: float) -> bool:
         """Wait to be elected: another worker may be about to exit."""
@@ -119,27 +137,39 @@ class Cluster(threading.Thread):
     def _serve(self, is_over: Callable[[], bool]) -> None:
         """Do rounds until it is over; another worker can be elected then."""
         host = None
+        is_resumed = False
         try:
-            with self._stores() as stores:
-                # what a worker that was killed has begun is completed in any case
-                Rounds(self._settings, lambda: stores).resume()
-            while not is_over():
+            while True:
                 delay = self._settings.interval
                 try:
+                    if not is_resumed:
+                        # what a worker that was killed has begun is completed in any case
+                        with self._stores() as stores:
+                            Rounds(self._settings, lambda: stores).resume()
+                        is_resumed = True
+                    if is_over():
+                        break
                     if host is None:
                         host = Host(self._located(), self._metrics)
-                    with self._stores() as stores:
-                        delay = host.work(stores)
+                    delay = host.work(self._stores)
+                    self._metrics.show_age()
                 except Exception as error:
+                    # a thread that ends would leave the host without rounds, and another worker
+                    # would do the same
                     self._say(f"rounds with other hosts fail: {error!r}")
-                self._metrics.show_age()
+                    if self._stopping.is_set():
+                        break
                 if self._stopping.wait(delay) and (host is None or host.is_cut_off):
                     break
         finally:
-            if host:
-                host.leave()
-            self._metrics.hide()
-            self._election.resign_rounds()
+            try:
+                if host:
+                    host.leave()
+                self._metrics.hide()
+            except Exception as error:
+                self._say(f"this host has not left: {error!r}")
+            finally:
+                self._election.resign_rounds()
 
     def _located(self) -> Settings:
         """Return the settings with the address of this host.
@@ -216,17 +246,29 @@ class Host:
         self._ids: tuple[str, ...] | None = None
         self._told: frozenset[str] = frozenset()
         self._failure = ""
+        self._failures = 0
+        self._quiet_until = 0.0
 
-    def work(self, stores: Mapping[str, RoundsStore]) -> float:
+    def work(self, pinned: Pinned) -> float:
         """Ask who takes part, and do a round with them; return the seconds to the next one."""
-        self._stores = stores
+        if time.monotonic() < self._quiet_until:
+            return self._settings.interval
         try:
-            self._membership.beat({"group": self._group.key if self._group else ""})
-            view = self._membership.members()
-        except (Unreachable, Taken, Outsider) as error:
-            self._go_on_alone(error)
+            about = {"rules": rules_of(self._settings)}
+            self._membership.beat(about | {"group": self._group.key if self._group else ""})
+            view = agreed(self._membership.members(), self._settings.id)
+        except (Unreachable, Taken, Outsider, Disagreement) as error:
+            with pinned() as stores:
+                self._stores = stores
+                self._go_on_alone(error)
             return self._settings.interval
         self._note(view)
+        # not while it waits for others: weights that are replaced would stay in the zone
+        with pinned() as stores:
+            self._stores = stores
+            return self._work(view, stores)
+
+    def _work(self, view: View, stores: Mapping[str, RoundsStore]) -> float:
         started = time.monotonic()
         try:
             group = self._group_of(view)
@@ -238,10 +280,12 @@ class Host:
             self._close_group()
             self._log_failure(error)
             self._metrics.count_failure()
-            return RETRY
+            self._failures += 1
+            return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
         finally:
             self._metrics.show_models(stores)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
+        self._failures = 0
         self._metrics.count_round(done, time.monotonic() - started)
         return self._settings.interval if done.settled else 0.0
 
@@ -297,6 +341,11 @@ class Host:
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
+        if isinstance(error, Taken) and not self._ids:
+            # the other host was here before: its entry would be replaced each time
+            self._membership.close()
+            self._membership = Lighthouse(self._settings, self._ring)
+            self._quiet_until = time.monotonic() + 10 * self._settings.timeout
         if self._ids != ():
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()

@@ -70,8 +70,6 @@ class Process:
         _state.announces = settings.worker == 0 and not settings.check
         if settings.zone:
             _state.zone = zone = NginxZone()
-            if settings.cluster:
-                threads += _cluster_threads(settings.cluster, zone, settings.threads)
             if settings.checkpoints:
                 _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
@@ -82,6 +80,9 @@ class Process:
                     zone,
                 )
                 threads.append(follower)
+            if settings.cluster:
+                # after the last checkpoint, which does not wait for other hosts
+                threads += _cluster_threads(settings.cluster, zone, settings.threads)
         if settings.reload:
             # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True

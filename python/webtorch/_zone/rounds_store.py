@@ -30,8 +30,9 @@ _ROOM = 64 << 10
 _PIECE = 16 << 10
 """Elements that are changed at a time: those that may be changed in part if a worker is killed."""
 
-_SEQUENCE, _CHANGE, _STAGE = range(3)
-"""Numbers in the head: of the state; of the change of the weights, and how far it is."""
+_SEQUENCE, _CHANGE, _STAGE, _MADE_OF, _MADE = range(5)
+"""Numbers in the head: of the state; of the change of the weights, and how far it is; of a change
+that is complete, and `made` as of then."""
 
 _REGIONS = ("anchor0", "anchor1", "snapshot")
 
@@ -54,6 +55,9 @@ class Locks(Protocol):
 
     def is_strict(self, blocks: Blocks) -> bool:
         """Return whether workers that use the blocks train in strict order."""
+
+    def views(self, blocks: Blocks) -> Mapping[str, Tensor]:
+        """Return the tensors of the model and its optimizer by name."""
 
 
 def layout_of(own: Layout, momentum: bool) -> Layout:
@@ -204,10 +208,31 @@ class RoundsStore:
         assert self._blocks.optimizer is not None
         return self._blocks.optimizer.memory
 
-    def take_optimizer_state(self, data: Tensor) -> None:
-        """Replace the optimizer's state."""
+    def copy_optimizer_state(self) -> Tensor:
+        """Return a copy of it, in strict order as of between two steps."""
         with self._shared.locked(self._blocks):
-            self.optimizer_state().copy_(data)
+            return self.optimizer_state().clone()
+
+    def take_optimizer_state(self, data: Tensor) -> None:
+        """Replace the optimizer's state, in strict order as a whole."""
+        with self._shared.locked(self._blocks):
+            if not self._shared.is_strict(self._blocks):
+                self.optimizer_state().copy_(data)
+                return
+            self._blocks.snapshot()
+            try:
+                self.optimizer_state().copy_(data)
+            except BaseException:
+                self._blocks.restore()
+                raise
+            self._blocks.commit()
+
+    def repair_optimizer(self) -> None:
+        """Set what is not finite in the optimizer's state to 0."""
+        with self._shared.locked(self._blocks):
+            for key, tensor in self._shared.views(self._blocks).items():
+                if key not in self._weights and tensor.is_floating_point():
+                    tensor.nan_to_num_(0.0, 0.0, 0.0)
 
     def made(self) -> int:
         """Return the number of steps that were made at this host."""
@@ -250,22 +275,37 @@ class RoundsStore:
         state = self.state
         assert state.applying is not None
         sequence = state.applying.number
-        if counters.applied == sequence or counters.replaced != state.replaced:
+        if counters.replaced != state.replaced:
             return self.made()
+        if counters.applied == sequence:
+            return self._made_by(sequence)
         with self._shared.locked(self._blocks):
             if not self._shared.is_strict(self._blocks):
                 self._change(state, sequence)
+                if int(self._head[_MADE_OF]) != sequence:
+                    self._note_made(sequence)
                 counters.applied = sequence
-                return self.made()
+                return self._made_by(sequence)
             self._blocks.snapshot()
             try:
                 self._change_all(state)
+                # again, if the change of a worker that was killed has been undone
+                self._note_made(sequence)
                 counters.applied = sequence
             except BaseException:
                 self._blocks.restore()
                 raise
             self._blocks.commit()
-            return self.made()
+            return self._made_by(sequence)
+
+    def _note_made(self, sequence: int) -> None:
+        """Note `made` of a change: a worker that completes it later would count later steps."""
+        self._head[_MADE] = self.made()
+        self._head[_MADE_OF] = sequence
+
+    def _made_by(self, sequence: int) -> int:
+        noted = int(self._head[_MADE_OF]) == sequence
+        return int(self._head[_MADE]) if noted else self.made()
 
     def _sources(self, state: State) -> list[Mapping[str, Tensor]]:
         """Return the anchor and, as far as weights follow it, the one before and the change."""
@@ -279,8 +319,8 @@ class RoundsStore:
 
     def _change_all(self, state: State) -> None:
         sources = self._sources(state)
-        for key, tensor in self._weights.items():
-            _follow(tensor, [each[key] for each in sources])
+        for _, (weights, *followed) in flat.pieces(self._weights, *sources, keys=self._weights):
+            _follow(weights, followed)
 
     def _change(self, state: State, sequence: int) -> None:
         """Change the weights piece by piece, and note before and after each where it is."""

@@ -1,0 +1,100 @@
+"""The thread that does rounds in a worker, and with whom it does them."""
+
+import contextlib
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from cluster_threads import settings
+from nginx import wait_for
+from webtorch._cluster.coordinator import Coordinator
+from webtorch._cluster.interfaces import Member, Outer, View
+from webtorch._cluster.teams import Disagreement, agreed, rules_of
+
+
+def view_of(*rules: str) -> View:
+    members = (Member(f"web-{index}", "", 1, {"rules": each}) for index, each in enumerate(rules))
+    return View(1, tuple(members), rejected={"web-9": "its secret is another one"})
+
+
+def test_hosts_with_the_rules_of_most_go_on_without_others():
+    first = settings("web-0")
+    one, two = rules_of(first), rules_of(replace(first, outer=Outer("nesterov", 0.7, 0.5)))
+    assert one != two != rules_of(replace(first, compress="int8"))
+    view = view_of(one, one)
+    assert agreed(view, "web-1") is view
+    view = view_of(two, one, one)
+    assert agreed(view, "web-1").ids == agreed(view, "web-2").ids == ("web-1", "web-2")
+    assert agreed(view, "web-1").rejected == {**view.rejected, "web-0": f"it has {two}"}
+    with pytest.raises(Disagreement, match=r"it has compress=none outer=nesterov:0.7,0.5"):
+        agreed(view, "web-0")
+    # of two those of the lowest id
+    assert agreed(view_of(two, one), "web-0").ids == ("web-0",)
+
+
+def test_thread_goes_on_after_any_error(monkeypatch, caplog):
+    """For example memory that a later version has written: no worker would do rounds any more."""
+    cluster = pytest.importorskip("webtorch._worker.cluster")
+    calls = []
+    metrics = SimpleNamespace(show_age=lambda: None, hide=lambda: None)
+    monkeypatch.setattr(cluster, "Metrics", lambda: metrics)
+    monkeypatch.setattr(cluster, "POLL", 0.01)
+
+    class Host:
+        is_cut_off = True
+
+        def __init__(self, *_):
+            calls.append("host")
+
+        def work(self, pinned):
+            with pinned():
+                calls.append("work")
+            return 0.01
+
+        def leave(self):
+            raise OSError("no network")
+
+    monkeypatch.setattr(cluster, "Host", Host)
+    resigned = []
+    election = SimpleNamespace(
+        elect_rounds=lambda: True,
+        resign_rounds=lambda: resigned.append(1),
+        is_last=lambda: False,
+        is_leaving=lambda: False,
+    )
+
+    def states():
+        calls.append("states")
+        if len(calls) < 4:
+            raise ValueError("of another version")
+        return []
+
+    thread = cluster.Cluster(settings("a", interval=0.01), election, states, 1)
+    thread.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(thread.stop)
+        wait_for(lambda: calls.count("work") > 2, "rounds")
+    assert caplog.text.count("of another version") == 1
+    assert "this host has not left: OSError" in caplog.text
+    assert resigned
+
+
+def test_coordinator_stops_while_a_name_is_resolved(monkeypatch):
+    release, begun = threading.Event(), threading.Event()
+
+    def resolve(*_):
+        begun.set()
+        release.wait(60)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("webtorch._cluster.coordinator.resolve", resolve)
+    service = Coordinator(settings("a"))
+    service.start()
+    thread = service._thread
+    assert begun.wait(30)
+    service.stop()
+    release.set()
+    thread.join(30)
+    assert not thread.is_alive() and service._process is None
