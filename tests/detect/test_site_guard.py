@@ -188,18 +188,35 @@ def test_marks_count_and_are_kept(guard):
         guard.mark(recent, ["x"], attack=True)
 
 
-def test_long_requests_are_kept_in_part(guard):
-    numbers = torch.arange(1, 17, dtype=torch.int32).repeat(1, 1) + 60
-    windows = torch.arange(16).view(1, 16)
+def test_long_requests_are_kept_by_their_worst_windows(guard):
+    """An attack in the body, after headers that have all the room, is what a mark counts for."""
+    recent, ids = keep([request(1.0)] * 3)
+    id = torch.tensor([list(bytes.fromhex(each)) for each in ids], dtype=torch.uint8)
+    # six windows of two numbers each, that of the body at the end, then the request's; then zeros
+    numbers = torch.tensor([[21, 20, 22, 19, 23, 18, 24, 17, 25, 16, 70, 75, 4, 0, 0, 0]]).int()
+    windows = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6, 6]])
     traits = torch.arange(1, 65, dtype=torch.int32).view(1, 4, 16)
-    recent, ids = keep([(numbers, windows, traits), request(1.0)])
-    found = recent.find_traits(ids)
-    assert found[0].shape == (2, 8) and found[2].shape == (2, 4, 4)
-    assert found[0][0].tolist() == numbers[0, :8].tolist()
-    assert found[2][0].tolist() == traits[0, :, :4].tolist()
-    assert found[0][1].tolist() == [84, 4, 0, 0, 0, 0, 0, 0]
-    assert found[1][1].tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
-    assert guard.mark(recent, ids, attack=True) == [True, True]
+    header = (torch.tensor([[25, 16, 4]]).int(), torch.tensor([[0, 0, 1]]), traits)
+    body = (torch.tensor([[70, 75, 4]]).int(), torch.tensor([[0, 0, 1]]), traits)
+    recent.add(id[:1], numbers, windows, traits)
+    assert guard.mark(recent, ids[:1], attack=True) == [False]
+    short = torch.tensor([[70, 4, *[0] * 14]]).int(), torch.tensor([[0, *[1] * 15]]), traits
+    both = (torch.cat(each) for each in zip((numbers, windows, traits), short, strict=True))
+    guard.keep(recent, id[1:], *both)
+    found = recent.find_traits(ids[1:])
+    assert found[0][0].count_nonzero() == 7 and found[0][0].tolist()[-4:] == [70, 75, 4, 0]
+    assert found[1][0].tolist()[-4:] == [2, 2, 3, 3]
+    assert found[2][0].tolist()[0][2:] == [6, 7]
+    assert found[0][1].tolist() == [70, 4, 0, 0, 0, 0, 0, 0]
+    before = logit(guard, header)
+    assert guard.mark(recent, ids[1:2], attack=True) == [True]
+    assert logit(guard, header) == before < 0 < logit(guard, body)
+    # without traits the first ones are kept, but for the one that is cut
+    plain = RecentFields(size=64, numbers=9)
+    plain.add(id[:1], numbers, windows)
+    kept, places, known = plain.find(ids[:1])
+    assert kept.tolist() == [[21, 20, 22, 19, 23, 18, 24, 17, 0]] and known.all()
+    assert places.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 3]]
 
 
 def test_names_are_kept(guard):

@@ -43,6 +43,7 @@ class SiteGuard(nn.Module):
         guard = webtorch.Model("guard", SiteGuard(FieldClassifier.pretrained()))
         score, window, kind = guard(numbers, windows, traits, location, target)
         guard.module.learn(numbers, windows, traits, location, names)
+        guard.module.keep(recent.module, id, numbers, windows, traits)
         guard.module.mark(recent.module, ids, attack=False)
 
     It learns from requests, most of which are normal, for example while `webtorch_access` has
@@ -161,6 +162,28 @@ class SiteGuard(nn.Module):
         new = self.fields.add(found, read.logits, read.owners)
         if names is not None:
             self.fields.name(new, found, read.index, read.owners, names)
+
+    @torch.no_grad()
+    def keep(
+        self, recent: RecentFields, id: Tensor, numbers: Tensor, windows: Tensor, traits: Tensor
+    ) -> None:
+        """Keep requests for `mark`; of a long one the worst windows that fit, and its address.
+
+        Args:
+            recent: Where they are kept.
+            id: The feature `id`, uint8 `[batch, 16]`.
+            numbers: The feature `numbers`, int32 `[batch, n]`.
+            windows: The feature `windows`, int64 `[batch, n]`.
+            traits: The feature `traits`, int32 `[batch, 4, n]`.
+
+        """
+        long = recent.too_long(numbers, windows)
+        recent.add(id[~long], *(each[~long] for each in (numbers, windows, traits)))
+        if long.any():
+            rows = (each[long] for each in (numbers, windows, traits))
+            read = _Windows(self.classifier, *rows)
+            logits = np.maximum(read.logits, self._adjust(read))
+            recent.add(id[long], *read.shortened(logits, *recent.room))
 
     def mark(self, recent: RecentFields, ids: list[str], attack: bool) -> list[bool]:
         """Note that requests were attacks or normal, for good.
@@ -383,6 +406,43 @@ class _Windows:
         hashed = (hashed ^ (hashed >> 29)) * np.int64(-4658895280553007687)
         found: Integers = np.add.reduceat(hashed * (flat != 0), self._begins) | 1
         return found
+
+    def shortened(self, logits: Floats, room: int, kept: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return numbers, windows and traits of the windows with the greatest logits that fit.
+
+        Args:
+            logits: Those of windows, float32 `[windows]`.
+            room: Numbers of a request at most.
+            kept: Windows of a request at most.
+
+        """
+        batch, n = self._numbers.shape
+        flat = self._numbers.reshape(-1)
+        sizes = np.add.reduceat((flat != 0).astype(np.int64), self._begins)
+        # the last window of a request has its address, and is kept
+        is_last = self.index == self._windows[self.owners, -1]
+        order = np.lexsort((np.where(is_last, -np.inf, -logits), self.owners))
+        used = sizes[order].cumsum()
+        used -= (used - sizes[order])[self._first][self.owners]
+        rank = np.arange(len(order)) - self._first[self.owners]
+        chosen = np.zeros(len(order), np.bool_)
+        chosen[order] = (used <= room) & (rank < kept)
+        before = chosen.cumsum() - chosen
+        index = before - before[self._first][self.owners]
+
+        place = np.repeat(np.arange(len(order)), np.diff(self._begins, append=flat.size))
+        which = np.flatnonzero(chosen[place] & (flat != 0))
+        rows = which // n
+        columns = np.arange(len(which)) - np.searchsorted(rows, np.arange(batch))[rows]
+        numbers = np.zeros((batch, room), np.int32)
+        numbers[rows, columns] = flat[which]
+        windows = np.zeros((batch, room), np.int64)
+        windows += np.add.reduceat(chosen.astype(np.int64), self._first)[:, None] - 1
+        windows[rows, columns] = index[place[which]]
+        traits = np.zeros((batch, 4, kept), np.int32)
+        some = np.flatnonzero(chosen)
+        traits[self.owners[some], :, index[some]] = self.traits(some)
+        return torch.from_numpy(numbers), torch.from_numpy(windows), torch.from_numpy(traits)
 
     def _at(self, rows: Integers, index: Integers) -> Integers:
         """Return the traits of windows, int64 `[n, 4]`; those that were cut have none."""
