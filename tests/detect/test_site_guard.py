@@ -219,6 +219,38 @@ def test_long_requests_are_kept_by_their_worst_windows(guard):
     assert places.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 3]]
 
 
+class OnDevice(Tensor):
+    """A tensor that is not in memory of the CPU, as NumPy sees it."""
+
+    def numpy(self, *, force=False):
+        raise TypeError("can't convert a tensor of a device to numpy")
+
+    def cpu(self, *_args):
+        return self.as_subclass(Tensor)
+
+
+def test_guard_on_a_device(guard):
+    """The classifier is on the device, the tables are not; the scores are the same."""
+    rows = [request(4.0), request(-2.0, alphabet=QUOTE), request(0.5)]
+    batch = [torch.cat(each) for each in zip(*rows, strict=True)]
+    location, target = LOCATION.expand(3, 1), TARGET.expand(3, 1)
+    plain = copy.deepcopy(guard)
+    recent, ids = keep([request(1.0)])
+    id = torch.tensor([list(bytes.fromhex(ids[0]))] * 3, dtype=torch.uint8)
+    there = [each.as_subclass(OnDevice) for each in (*batch, location, target)]
+    names = torch.zeros(3, 64, dtype=torch.uint8)
+    for _ in range(20):
+        plain.learn(*batch, location, names)
+        guard.learn(*there[:4], names.as_subclass(OnDevice))
+    guard.keep(recent, id.as_subclass(OnDevice), *there[:3])
+    assert guard.mark(recent, ids, attack=False) == plain.mark(recent, ids, attack=False) == [True]
+    for found, wanted in zip(guard(*there), plain(*batch, location, target), strict=True):
+        assert torch.equal(found.as_subclass(Tensor), wanted)
+    guard.to("meta")
+    assert guard.classifier.table.is_meta
+    assert {each.device.type for each in (*guard.fields.buffers(), guard.scores)} == {"cpu"}
+
+
 def test_names_are_kept(guard):
     text = b"/a/*\x000 query.q\x001 \xffb\0"
     names = torch.zeros(1, 64, dtype=torch.uint8)

@@ -149,6 +149,7 @@ class RecentFields(_Slots):
             traits: The feature `traits`, int32 `[batch, 4, n]`, if traits are kept.
 
         """
+        id, numbers, windows = (each.to(self.ids.device) for each in (id, numbers, windows))
         slots = self._slots(id)
         room = self.numbers.shape[1]
         long = self.too_long(numbers, windows)
@@ -164,6 +165,7 @@ class RecentFields(_Slots):
         self.windows[slots] = _cut(windows, room, last).short()
         if traits is not None:
             kept = self.traits.shape[2]
+            traits = traits.to(self.ids.device)
             self.traits[slots] = _cut(traits, kept, torch.zeros_like(traits[..., :1]))
             id = id * ~long.unsqueeze(1)
         self.ids[slots] = id

@@ -1,6 +1,7 @@
 """A guard that learns a site: its fields, and how its own normal requests score."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -108,10 +109,13 @@ class SiteGuard(nn.Module):
         read = _Windows(self.classifier, numbers, windows, traits)
         logits = self._adjust(read)
         worst = read.worst(logits)
-        kind = self.classifier.names[read.kinds[torch.from_numpy(worst)].argmax(1)]
-        thresholds = self._recent_thresholds(location[:, 0], target[:, 0])
+        kinds = read.kinds[torch.from_numpy(worst)].argmax(1)
+        thresholds = self._recent_thresholds(location[:, 0].cpu(), target[:, 0].cpu())
         scores = torch.from_numpy(read.sums(logits) - thresholds).sigmoid()
-        return scores.unsqueeze(1), torch.from_numpy(read.index[worst]).unsqueeze(1), kind
+        window = torch.from_numpy(read.index[worst])
+        device = numbers.device
+        kind = self.classifier.names.to(device)[kinds]
+        return scores.unsqueeze(1).to(device), window.unsqueeze(1).to(device), kind
 
     def thresholds(self, location: Tensor, target: Tensor) -> Tensor:
         """Return the logits at which requests of locations are denied.
@@ -157,7 +161,8 @@ class SiteGuard(nn.Module):
             return
         read = _Windows(self.classifier, numbers, windows, traits)
         scores = read.sums(self._adjust(read))
-        self._learn_scores(scores, location[:, 0].numpy(), names)
+        names = None if names is None else names.cpu()
+        self._learn_scores(scores, location[:, 0].cpu().numpy(), names)
         found = read.traits(read.all())
         new = self.fields.add(found, read.logits, read.owners)
         if names is not None:
@@ -271,6 +276,11 @@ class SiteGuard(nn.Module):
             self.verdicts.zero_()
             self.marked.zero_()
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SiteGuard":
+        """Move the classifier to a device: tables stay in memory that arrays of NumPy share."""
+        self.classifier._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def _refresh(self) -> None:
         """Forget what is kept for a second: thresholds, which change little; if marks exist."""
         now = time.monotonic()
@@ -363,15 +373,16 @@ class _Windows:
     def __init__(
         self, classifier: FieldClassifier, numbers: Tensor, windows: Tensor, traits: Tensor
     ) -> None:
-        found, owners, begins = classifier.windows(numbers, windows)
+        device = classifier.table.device
+        found, owners, begins = classifier.windows(numbers.to(device), windows.to(device))
         self.kinds = found[:, 1:]
-        self.logits: Floats = (found[:, 0] - classifier.shift).detach().numpy()
-        self.owners: Integers = owners.numpy()
-        self._begins: Integers = begins.numpy()
-        self._windows: Integers = windows.numpy()
+        self.logits: Floats = (found[:, 0] - classifier.shift).detach().cpu().numpy()
+        self.owners: Integers = owners.cpu().numpy()
+        self._begins: Integers = begins.cpu().numpy()
+        self._windows: Integers = windows.cpu().numpy()
         self.index: Integers = self._windows.reshape(-1)[self._begins]
-        self._numbers: NDArray[np.int32] = numbers.numpy()
-        self._traits: NDArray[np.int32] = traits.numpy()
+        self._numbers: NDArray[np.int32] = numbers.cpu().numpy()
+        self._traits: NDArray[np.int32] = traits.cpu().numpy()
         self._first = np.flatnonzero(np.diff(self.owners, prepend=-1))
 
     def all(self) -> Integers:
