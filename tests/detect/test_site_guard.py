@@ -251,6 +251,28 @@ def test_guard_on_a_device(guard):
     assert {each.device.type for each in (*guard.fields.buffers(), guard.scores)} == {"cpu"}
 
 
+def test_marks_are_for_good(guard):
+    """What was marked stays marked; when there is no room, that is said."""
+    n = 5000
+    numbers = torch.zeros(n, 8, dtype=torch.int32)
+    numbers[:, :5] = torch.arange(n).unsqueeze(1) // torch.tensor([1, 10, 100, 1000, 10**4]) % 10
+    numbers[:, :5] += torch.tensor([1, 11, 21, 31, 41])
+    windows, traits = torch.zeros(n, 8).long(), torch.zeros(n, 4, 1, dtype=torch.int32)
+    id = torch.zeros(n, 16, dtype=torch.uint8)
+    id[:, 2], id[:, 3], id[:, 15] = torch.arange(n) // 256, torch.arange(n) % 256, 1
+    ids = [bytes(each.tolist()).hex() for each in id]
+    recent = RecentFields(size=8192, numbers=8, traits=1)
+    recent.add(id, numbers, windows, traits)
+    marks = [guard.mark(recent, ids[at : at + 100], attack=True) for at in range(0, n, 100)]
+    marked = torch.tensor(marks).view(-1)
+    assert 1500 < marked.sum() < 4097
+    scores = guard(numbers, windows, traits, LOCATION.expand(n, 1), TARGET.expand(n, 1))[0][:, 0]
+    assert torch.equal(scores > 0.5, marked)
+    # one that is there can be marked again
+    first, last = ids[0], ids[int((~marked).nonzero()[0, 0])]
+    assert guard.mark(recent, [first, last], attack=False) == [True, False]
+
+
 def test_names_are_kept(guard):
     text = b"/a/*\x000 query.q\x001 \xffb\0"
     names = torch.zeros(1, 64, dtype=torch.uint8)

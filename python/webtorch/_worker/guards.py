@@ -44,6 +44,7 @@ def mark(name: str, body: Body) -> Any:
     if not ids or not all(type(each) is str for each in ids):
         raise HTTPError(422, '"ids" must be a list of strings', code="invalid_argument")
     known = dict.fromkeys(ids, False)
+    kept: set[str] = set()
     for recent in _recents():
         missing = [each for each, found in known.items() if not found]
         try:
@@ -51,10 +52,15 @@ def mark(name: str, body: Body) -> Any:
         except ValueError as error:
             raise HTTPError(422, str(error), code="invalid_argument") from error
         known |= dict(zip(missing, found, strict=True))
+        kept |= {each for each in missing if recent.find([each])[2].all()}
+    full = [each for each in _missing(known) if each in kept]
+    if full and not any(known.values()):
+        raise HTTPError(409, "the guard has no room for more marks", code="marks_full")
     if not any(known.values()):
         raise HTTPError(404, "none of these requests is remembered", code="unknown_request")
     model.mark_changed()
-    return {"marked": [each for each in ids if known[each]], "unknown": [*_missing(known)]}
+    unknown = [each for each in _missing(known) if each not in kept]
+    return {"marked": [each for each in ids if known[each]], "unknown": unknown, "full": full}
 
 
 def reset_guard(name: str, body: Body) -> Any:

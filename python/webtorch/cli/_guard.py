@@ -141,6 +141,8 @@ def mark(
     control = _Control(url, name, header, insecure)
     found = control.ask("/mark", {"ids": list(ids), "verdict": verdict})
     click.echo(f"{len(found['marked'])} marked as {verdict}")
+    if found["full"]:
+        raise Failure(f"no room for more marks: {', '.join(found['full'])}")
     if found["unknown"]:
         raise Failure(f"not remembered any more: {', '.join(found['unknown'])}")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from webtorch.detect._fields import FieldClassifier
 from webtorch.detect._recent import RecentFields
-from webtorch.detect._seen import Floats, Integers, Seen, Table
+from webtorch.detect._seen import Booleans, Floats, Integers, Seen, Table
 
 SURE = 2.25
 """Logits above this are attacks for the shipped guard: they do not move a threshold."""
@@ -33,7 +33,7 @@ _FAR = -9.0  # a window of less stays below all thresholds
 _AGE = 1.0  # seconds that thresholds are kept
 _FULL = 100_000.0  # requests of a location, after which they count half
 _BINS, _WIDTH, _LOW = 128, 0.125, -8.0  # of scores
-_LOCATIONS, _MARKS = 256, 1024
+_LOCATIONS, _MARKS = 256, 4096
 _NOTABLE = -4.0  # windows of less are not remembered when an operator marks a request
 _ID, _EXAMPLE = 16, 48
 
@@ -202,7 +202,7 @@ class SiteGuard(nn.Module):
             attack: Whether they were attacks.
 
         Returns:
-            Whether each of them was found.
+            Whether each of them was found, and there was room for it.
 
         Raises:
             ValueError: An id does not have 32 hexadecimal digits.
@@ -211,8 +211,9 @@ class SiteGuard(nn.Module):
         numbers, windows, traits, kept, known = recent.find_traits(ids)
         if known.any():
             with torch.no_grad():
-                self._mark(_Windows(self.classifier, numbers, windows, traits), kept, attack)
+                fits = self._mark(_Windows(self.classifier, numbers, windows, traits), kept, attack)
             self._since = 0.0
+            known[known.clone()] = torch.from_numpy(fits)
         found: list[bool] = known.tolist()
         return found
 
@@ -343,20 +344,26 @@ class SiteGuard(nn.Module):
         touched = torch.from_numpy(np.unique(slots))
         self.scores[touched[self.scores[touched, 0] > _FULL]] *= 0.5
 
-    def _mark(self, read: "_Windows", ids: Tensor, attack: bool) -> None:
+    def _mark(self, read: "_Windows", ids: Tensor, attack: bool) -> Booleans:
+        """Note verdicts; return for which requests there was room."""
         logits = self._adjust(read)
         chosen = np.zeros(len(logits), np.bool_)
         chosen[read.worst(logits)] = True
         if not attack:
             chosen |= read.logits > _NOTABLE
         which = np.flatnonzero(chosen)
-        found, _, _ = self.marks.claim(read.prints()[which], self.verdicts.float().abs())
+        # a mark is never replaced by another one
+        taken = torch.full((_MARKS,), torch.inf)
+        found, _, _ = self.marks.claim(read.prints()[which], taken)
         kept = found >= 0
         slots = torch.from_numpy(found[kept])
         self.verdicts[slots] = ATTACK if attack else NORMAL
         self.marked[slots] = ids[torch.from_numpy(read.owners[which][kept])]
         if not attack:
             self.fields.allow(read.traits(which), read.logits[which])
+        fits = np.ones(len(ids), np.bool_)
+        fits[read.owners[which][~kept]] = False
+        return fits
 
 
 class _Windows:
