@@ -121,6 +121,16 @@ def test_guard_learns_and_is_taught(start, directory):
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_request")
     assert guard.get("/control/guards/other").status_code == 404
 
+    # what would not be in a checkpoint is refused
+    marks = guard.get("/control/guards/guard").json()["marks"]
+    assert guard.post("/control/models/guard/freeze", {}).status_code == 200
+    again = {"ids": [ids[1]], "verdict": "attack"}
+    for what, body in (("mark", again), ("reset", {})):
+        refused = guard.post(f"/control/guards/guard/{what}", body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "frozen")
+    assert guard.get("/control/guards/guard").json()["marks"] == marks
+    assert guard.post("/control/models/guard/unfreeze", {}).status_code == 200
+
     values = fields_of(guard)["/notes/* query.code"]["values"]
     assert guard.quit() == 0
 

@@ -37,6 +37,7 @@ def export_guard(name: str, _: Body) -> Any:
 def mark(name: str, body: Body) -> Any:
     """Note that requests of the log were attacks or normal."""
     model, guard = _guard(name)
+    _refuse_frozen(model)
     verdict = body.get("verdict")
     if verdict not in _VERDICTS:
         raise HTTPError(422, '"verdict" must be "attack" or "normal"', code="invalid_argument")
@@ -66,12 +67,19 @@ def mark(name: str, body: Body) -> Any:
 def reset_guard(name: str, body: Body) -> Any:
     """Forget what a guard has learned, or the marks of operators, or both."""
     model, guard = _guard(name)
+    _refuse_frozen(model)
     what = body.get("what", "all")
     if what not in ("all", "learned", "marks"):
         raise HTTPError(422, '"what" must be "all", "learned" or "marks"', code="invalid_argument")
     guard.reset(learned=what != "marks", marks=what != "learned")
     model.mark_changed()
     return guard.describe()
+
+
+def _refuse_frozen(model: Model) -> None:
+    # a change would be lost at a restart, as no checkpoint has it
+    if model.frozen:
+        raise HTTPError(409, f'the model "{model.key}" is frozen', code="frozen")
 
 
 def _missing(known: Mapping[str, bool]) -> list[str]:
