@@ -239,13 +239,11 @@ ngx_webtorch_traits_window(ngx_webtorch_traits_t *traits, uint32_t window)
 
 
 void
-ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits, uint32_t window)
+ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits)
 {
     memset(&traits->current, 0, sizeof(ngx_webtorch_trait_t));
 
     traits->current.key = ngx_webtorch_traits_key(traits->address);
-
-    ngx_webtorch_traits_window(traits, window);
 }
 
 

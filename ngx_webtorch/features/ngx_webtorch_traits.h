@@ -16,7 +16,7 @@
 /* numbers of a window */
 #define NGX_WEBTORCH_TRAIT         4
 
-/* windows that have traits; the last of them stands for those after it */
+/* windows that have traits; a request with more of them is not scored */
 #define NGX_WEBTORCH_MAX_TRAITS    4096
 
 /* bytes of the address and of all names of a request */
@@ -61,9 +61,8 @@ void ngx_webtorch_traits_field(ngx_webtorch_traits_t *traits,
 void ngx_webtorch_traits_window(ngx_webtorch_traits_t *traits,
     uint32_t window);
 
-/* the window of the request as a whole, whose field is the address */
-void ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits,
-    uint32_t window);
+/* the window of the request as a whole follows, whose field is the address */
+void ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits);
 
 void ngx_webtorch_names_init(ngx_webtorch_names_t *names,
     const ngx_webtorch_part_t *path);

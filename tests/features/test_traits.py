@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from fields import PLACES, Field, RawField, RawNames, RawTraits, RawWindows, part
+from fields import PLACES, Field, RawField, RawNames, RawTraits, RawWindows, Reader, part
 
 BITS = (*("a-z", "A-Z", "0-9", "blank", "high", "control"), *"'\"<>();%\\/.$={[|&#*-,@!:?")
 
@@ -29,7 +29,12 @@ def traits(library, path: bytes, fields: list[Field]) -> tuple[list[tuple[int, .
             len(each.value),
         )
         library.ngx_webtorch_windows_field(ctypes.byref(found), ctypes.byref(field))
-    library.ngx_webtorch_traits_request(ctypes.byref(raw), found.nwindows)
+    assert not found.full or len(fields) > 4096
+    fits = not found.full and found.nwindows < 4096
+    library.ngx_webtorch_windows_request(
+        ctypes.byref(found), ctypes.byref(Reader()), ctypes.byref(part(b"GET"))
+    )
+    assert fits != bool(found.full)
     row = (ctypes.c_int32 * (4 * (raw.count + 1)))()
     library.ngx_webtorch_features_traits(row, raw.count + 1, ctypes.byref(raw))
     n = raw.count + 1
@@ -101,7 +106,10 @@ def test_traits_of_names(library, place, name, same):
 
 
 def test_traits_of_many_and_long_fields(library):
-    fields = [Field("json", "body." + "n" * 200, b"w") for _ in range(4300)]
+    fields = [Field("json", "body." + "n" * 200, b"w") for _ in range(4095)]
+    assert len(traits(library, b"/", fields)[0]) == 4096
+    assert len(traits(library, b"/", [*fields, fields[0]])[0]) == 4096
+    fields *= 2
     rows, names = traits(library, b"/" + b"a/" * 40, fields)
     assert len(rows) == 4096
     assert len(set(rows)) == 1
