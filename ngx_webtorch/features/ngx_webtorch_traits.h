@@ -50,7 +50,7 @@ typedef struct {
 } ngx_webtorch_names_t;
 
 
-/* the path as received, in which identifiers are of no account */
+/* the path as received; in its address identifiers are of no account */
 void ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
     const ngx_webtorch_part_t *path);
 
