@@ -139,6 +139,20 @@ def test_tables_do_not_grow(guard):
     assert len(keys[keys != 0].unique()) == int((keys != 0).sum())
 
 
+def test_invented_fields_make_room_again(guard):
+    """Fields of a scan, each seen some times, do not keep the site's own out for good."""
+    learn(guard, *[request(4.0)] * 100)
+    for field in range(1000, 1400, 20):
+        rows = [request(-6.0, field=each, address=each) for each in range(field, field + 20)]
+        learn(guard, *rows * 3)
+        learn(guard, *rows * 3)
+    assert logit(guard, request(4.0, field=8)) > 0
+    for _ in range(30):
+        learn(guard, *[request(4.0, field=8)] * 2)
+    assert logit(guard, request(4.0, field=8)) < 0
+    assert logit(guard, request(4.0)) < 0
+
+
 def test_counts_are_halved(guard):
     for _ in range(60):
         learn(guard, *[request(-6.0)] * 100)

@@ -93,7 +93,7 @@ class Table(nn.Module):
         slots = places[np.arange(len(keys)), hits.argmax(1)]
         return slots, hits.any(1) & (keys != 0)
 
-    def claim(self, keys: Integers, counts: Tensor) -> tuple[Integers, Integers, Tensor]:
+    def claim(self, keys: Integers, counts: Tensor) -> tuple[Integers, Integers, Tensor, Tensor]:
         """Find slots of keys, and claim some for those that have none.
 
         Args:
@@ -101,13 +101,13 @@ class Table(nn.Module):
             counts: How often the key of each slot was seen, float32 `[size]`.
 
         Returns:
-            The slots of the keys, -1: there is none; those that were claimed; and those of these
-            that were another key's, int64. Slots that were free have no counts, and another worker
-            may have claimed them for the same key and count already.
+            The slots of the keys, -1: there is none; those that were claimed; those of these that
+            were another key's; and those to be counted down, int64. Slots that were free have no
+            counts, and another worker may have claimed them for the same key and count already.
 
         """
         own = self.keys.numpy()
-        claimed, replaced = [], np.zeros(0, np.int64)
+        claimed, replaced, crowded = [], np.zeros(0, np.int64), np.zeros(0, np.int64)
         missing = np.unique(keys[~self.find(keys)[1] & (keys != 0)])
         for probe in range(PROBES):
             places = self._places(missing)[:, probe]
@@ -122,13 +122,16 @@ class Table(nn.Module):
             least = found.argmin(1)
             each = np.arange(len(missing))
             rare = found[each, least] <= _RARE
+            others = np.where(found > _RARE, found, np.inf)
+            crowded = np.unique(places[each, others.argmin(1)][np.isfinite(others.min(1))])
             places = places[each, least]
             own[places[rare]] = missing[rare]
             replaced = np.unique(places[rare])
             claimed.append(replaced)
         slots, known = self.find(keys)
         new = np.unique(np.concatenate(claimed))
-        return np.where(known, slots, -1), new, torch.from_numpy(replaced)
+        found = np.where(known, slots, -1)
+        return found, new, torch.from_numpy(replaced), torch.from_numpy(crowded)
 
     def _places(self, keys: Integers) -> Integers:
         """Return where keys may be, int64 `[n, PROBES]`."""
@@ -197,7 +200,10 @@ class Seen(nn.Module):
         differ = (traits[1:, 0] != traits[:-1, 0]) | (owners[1:] != owners[:-1])
         first = np.flatnonzero(np.concatenate([[True], differ]))
         logits, traits = np.maximum.reduceat(logits, first), traits[first]
-        slots, new, replaced = self.table.claim(_keys(traits), self.counts[:, 0])
+        slots, new, replaced, crowded = self.table.claim(_keys(traits), self.counts[:, 0])
+        # what is not seen any more loses a value whenever another field has no slot
+        counts = self.counts[crowded]
+        self.counts[crowded] = counts - counts / counts[:, :1].clamp(min=1)
         self.counts[replaced] = 0
         self.names[replaced] = 0
         rows = np.zeros((len(traits), _COLUMNS), np.float32)

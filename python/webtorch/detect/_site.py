@@ -328,7 +328,7 @@ class SiteGuard(nn.Module):
         return found.clip(-_MARK, _MARK)
 
     def _learn_scores(self, scores: Floats, location: Integers, names: Tensor | None) -> None:
-        slots, new, replaced = self.locations.claim(location, self.scores[:, 0])
+        slots, new, replaced, _ = self.locations.claim(location, self.scores[:, 0])
         self.scores[replaced] = 0
         if names is not None:
             for slot in new.tolist():
@@ -354,7 +354,7 @@ class SiteGuard(nn.Module):
         which = np.flatnonzero(chosen)
         # a mark is never replaced by another one
         taken = torch.full((_MARKS,), torch.inf)
-        found, _, _ = self.marks.claim(read.prints()[which], taken)
+        found, *_ = self.marks.claim(read.prints()[which], taken)
         kept = found >= 0
         slots = torch.from_numpy(found[kept])
         self.verdicts[slots] = ATTACK if attack else NORMAL
