@@ -17,10 +17,7 @@ _VERDICTS = {"attack": True, "normal": False}
 
 def list_guards(_: Body) -> Any:
     """Return the names of all guards, and how many requests they have learned."""
-    return [
-        {"name": model.key, "requests": guard.describe(0)["requests"]}
-        for model, guard in _guards().values()
-    ]
+    return [{"name": model.key, "requests": guard.learned()} for model, guard in _guards().values()]
 
 
 def get_guard(name: str, _: Body) -> Any:

@@ -1,5 +1,6 @@
 """What the fields of a site hold: tables of fixed size, which are found by hashes."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -268,32 +269,36 @@ class Seen(nn.Module):
         """Return what the fields hold that were seen most."""
         slots = (self.table.keys > 0).nonzero().squeeze(1)
         slots = slots[self.counts[slots, 0].argsort(descending=True)[:most]]
-        return [self._describe(slot) for slot in slots.tolist()]
-
-    def _describe(self, slot: int) -> dict[str, object]:
-        row = self.counts[slot]
-        text = bytes(self.names[slot].tolist()).rstrip(b"\0").decode("utf-8", "replace")
-        address, _, name = text.partition(" ")
-        used = [kind for kind, n in zip(_KINDS, row[1:_LENGTH].tolist(), strict=True) if n > 0]
-        often = {kind for kind, n in zip(_KINDS, row[1:_LENGTH], strict=True) if n > row[0] / 10}
-        longest = (row[_LENGTH:_LOGIT] > 0).nonzero()
-        high = (row[_LOGIT:].flip(0).cumsum(0) > row[0] / 20).nonzero()
-        logit = _LOWEST + _LOGITS - 1 - float(high[0, 0] if len(high) else _LOGITS)
-        return {
-            "address": address,
-            "field": name or "request",
-            "values": int(row[0]),
-            "length": (1 << int(longest[-1, 0])) - 1 if len(longest) else 0,
-            "characters": used,
-            "type": _type(often),
-            "score": float(torch.tensor(logit).sigmoid()),
-        }
+        rows = zip(self.counts[slots].tolist(), self.names[slots].tolist(), strict=True)
+        return [_describe(*each) for each in rows]
 
     def clear(self) -> None:
         """Forget all fields."""
         self.table.keys.zero_()
         self.counts.zero_()
         self.names.zero_()
+
+
+def _describe(row: list[float], text: list[int]) -> dict[str, object]:
+    """Return what a field holds, by its counts and its name."""
+    name = bytes(text).rstrip(b"\0").decode("utf-8", "replace")
+    address, _, name = name.partition(" ")
+    kinds = [*zip(_KINDS, row[1:_LENGTH], strict=True)]
+    lengths = [bits for bits, n in enumerate(row[_LENGTH:_LOGIT]) if n > 0]
+    above, level = 0.0, _LOGITS
+    while level and above <= row[0] / 20:
+        level -= 1
+        above += row[_LOGIT + level]
+    logit = _LOWEST + (level if above > row[0] / 20 else -1)
+    return {
+        "address": address,
+        "field": name or "request",
+        "values": int(row[0]),
+        "length": (1 << lengths[-1]) - 1 if lengths else 0,
+        "characters": [kind for kind, n in kinds if n > 0],
+        "type": _type({kind for kind, n in kinds if n > row[0] / 10}),
+        "score": 1 / (1 + math.exp(-logit)),
+    }
 
 
 def _keys(traits: Integers) -> Integers:

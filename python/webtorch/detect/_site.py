@@ -217,6 +217,10 @@ class SiteGuard(nn.Module):
         found: list[bool] = known.tolist()
         return found
 
+    def learned(self) -> int:
+        """Return how many requests were learned."""
+        return int(self.scores[:, 0].sum())
+
     def describe(self, most: int = 100) -> dict[str, object]:
         """Return what was learned, as JSON can have it.
 
@@ -251,7 +255,7 @@ class SiteGuard(nn.Module):
             for slot in (self.marks.keys != 0).nonzero().squeeze(1).tolist()
         ]
         return {
-            "requests": int(self.scores[:, 0].sum()),
+            "requests": self.learned(),
             "locations": locations,
             "fields": self.fields.describe(most),
             "marks": marks,
