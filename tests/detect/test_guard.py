@@ -157,7 +157,8 @@ def test_guard_learns_and_is_taught(start, directory):
     assert cli_of(guard, "reset", "--marks").exit_code == 0
     # a worker looks once a second whether there are marks
     wait_for(lambda: guard.get(first).status_code == 200, "marks to be forgotten")
-    assert cli_of(guard, "reset").exit_code == 0
+    assert learned(guard) == count
+    assert cli_of(guard, "reset", "--learned", "--marks").exit_code == 0
     assert learned(guard) == 0 and not fields_of(guard)
 
 
