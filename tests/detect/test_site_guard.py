@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from webtorch.detect import FieldClassifier, RecentFields, SiteGuard
+from webtorch.detect._seen import _name
 from webtorch.detect._site import LEAST, SURE
 
 LOCATION = torch.tensor([[5]])
@@ -297,6 +298,9 @@ def test_names_are_kept(guard):
     assert found["locations"][0]["example"] == "/a/*"
     assert {(each["address"], each["field"]) for each in found["fields"]} >= {("/a/*", "query.q")}
     assert guard.describe(0)["fields"] == []
+    # a window of a field whose name was cut is not of the one before
+    cut = b"/a\x000 query.q\x001 query.r\x002 que"
+    assert [_name(cut, each)[1] for each in range(4)] == [b"query.q", b"query.r", b"", b""]
 
 
 def test_size_is_a_power_of_two(guard):

@@ -322,6 +322,12 @@ def _name(names: bytes, window: int) -> tuple[bytes, bytes]:
     """Return the address of a request, and the name of the field that a window is of."""
     address, *fields = names.split(b"\0")
     found = b""
+    if names[-1:] != b"\0" and fields:
+        # the names are cut: how many windows the last one has is not known
+        *fields, _ = fields
+        last = fields[-1].partition(b" ")[0] if fields else b""
+        if not last.isdigit() or window > int(last):
+            return address, b""
     for field in fields:
         first, _, name = field.partition(b" ")
         if not first.isdigit() or int(first) > window:
