@@ -266,6 +266,14 @@ def test_guard_on_a_device(guard):
     assert {each.device.type for each in (*guard.fields.buffers(), guard.scores)} == {"cpu"}
 
 
+def test_usual_length_stays_usual_after_a_mark(guard):
+    recent, ids = keep([request(-2.0)])
+    learn(guard, *[request(-2.0)] * 4)
+    before = logit(guard, request(-7.0))
+    guard.mark(recent, ids, attack=False)
+    assert logit(guard, request(-7.0)) <= before + 0.01
+
+
 def test_marks_are_for_good(guard):
     """What was marked stays marked; when there is no room, that is said."""
     n = 5000

@@ -235,6 +235,8 @@ class Seen(nn.Module):
         alphabet = torch.from_numpy((traits[:, 3:4] & _BITS) != 0) * more.unsqueeze(1)
         level = torch.from_numpy(_level(logits))
         self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LOGIT + level, more)
+        length = torch.from_numpy(_length(traits))
+        self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LENGTH + length, more)
         self.counts[:, 1:_LENGTH].index_add_(0, slots, alphabet)
         self.counts[:, 0].index_add_(0, slots, more)
 
