@@ -30,8 +30,8 @@ _MARKED = 6.0  # values that an operator's mark counts as, at least
 _FORGIVEN = 2.0  # values that say nothing of what a field holds
 _SIGNS = "'\"<>();%\\/.$={[|&#*-,@!:?"
 _KINDS = ("a-z", "A-Z", "0-9", "blank", "non-ASCII", "control", *_SIGNS)
-# characters that attacks need: controls, and punctuation but ")", "%", ".", "=", "#" and the like
-_RISKY = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 28)
+# kinds of characters that attacks need more often than others
+_RISKY = [_KINDS.index(kind) for kind in ("control", *"'\"<>();%\\.$={[|&!")]
 
 
 _MIX = np.int64(-7046029254386353131)
