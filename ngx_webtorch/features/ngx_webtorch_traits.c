@@ -25,13 +25,24 @@
 #define NGX_WEBTORCH_ALPHABET_CONTROL  5
 #define NGX_WEBTORCH_ALPHABET_SIGNS    6
 
+typedef struct {
+    uint32_t  n;                          /* also of parts that are cut */
+    size_t    len[NGX_WEBTORCH_ADDRESS_LEN];
+    char      names[NGX_WEBTORCH_ADDRESS_LEN][NGX_WEBTORCH_ADDRESS_PART];
+} ngx_webtorch_address_t;
+
+
 static const char  ngx_webtorch_alphabet_signs[] = "'\"<>();%\\/.$={[|&#*-,@!:?";
 
 
 static int32_t ngx_webtorch_traits_alphabet(const unsigned char *p,
     size_t len);
-static const char *ngx_webtorch_address_part(const char *p, const char *last,
-    int *is_name);
+static void ngx_webtorch_address_read(ngx_webtorch_address_t *address,
+    const ngx_webtorch_part_t *path);
+static char ngx_webtorch_address_char(const char **p, const char *last);
+static int ngx_webtorch_address_hex(char c);
+static void ngx_webtorch_address_add(ngx_webtorch_address_t *address,
+    const char *name, size_t len);
 static uint32_t ngx_webtorch_traits_name(const ngx_webtorch_field_t *field);
 static void ngx_webtorch_names_append(ngx_webtorch_names_t *names,
     const char *data, size_t len);
@@ -117,20 +128,16 @@ void
 ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
     const ngx_webtorch_part_t *path)
 {
-    int          is_name;
-    uint32_t     h, parts;
-    const char  *p, *last, *end;
+    uint32_t                i, h;
+    ngx_webtorch_address_t  address;
+
+    ngx_webtorch_address_read(&address, path);
 
     h = NGX_WEBTORCH_FNV_BASIS;
-    p = path->data;
-    last = p + path->len;
 
-    for (parts = 0; p < last && parts < NGX_WEBTORCH_ADDRESS_LEN; parts++) {
-        end = ngx_webtorch_address_part(p, last, &is_name);
-        h = is_name ? ngx_webtorch_fnv(h, p, (size_t) (end - p))
-                    : ngx_webtorch_fnv(h, "*", 1);
+    for (i = 0; i < address.n && i < NGX_WEBTORCH_ADDRESS_LEN; i++) {
+        h = ngx_webtorch_fnv(h, address.names[i], address.len[i]);
         h = ngx_webtorch_fnv(h, "/", 1);
-        p = (end < last) ? end + 1 : last;
     }
 
     traits->address = h;
@@ -141,32 +148,123 @@ ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
 
 
 /*
- * Returns the end of a part of a path.  It is a name if it is short and has
- * neither digits nor unusual characters: others are chosen by clients.
+ * Reads a path as nginx does to find a location: decoded once, without empty
+ * parts and dots.  So a client cannot give an address another key, and unlike
+ * r->uri it is the same after a redirect.
  */
 
-static const char *
-ngx_webtorch_address_part(const char *p, const char *last, int *is_name)
+static void
+ngx_webtorch_address_read(ngx_webtorch_address_t *address,
+    const ngx_webtorch_part_t *path)
 {
-    char         c;
-    const char  *begin;
+    int          done;
+    char         c, name[NGX_WEBTORCH_ADDRESS_PART];
+    size_t       len;
+    const char  *p, *last;
 
-    begin = p;
-    *is_name = 1;
+    address->n = 0;
+    len = 0;
+    p = path->data;
+    last = p + path->len;
 
-    for ( /* void */ ; p < last && *p != '/'; p++) {
-        c = (char) (*p | 0x20);
+    do {
+        done = (p == last);
+        c = done ? '/' : ngx_webtorch_address_char(&p, last);
 
-        if (!((c >= 'a' && c <= 'z') || *p == '_' || *p == '-' || *p == '.')) {
-            *is_name = 0;
+        if (c == '/') {
+            ngx_webtorch_address_add(address, name, len);
+            len = 0;
+            continue;
         }
+
+        if (len < NGX_WEBTORCH_ADDRESS_PART) {
+            name[len] = c;
+        }
+
+        len++;
+
+    } while (!done);
+}
+
+
+static char
+ngx_webtorch_address_char(const char **p, const char *last)
+{
+    int   high, low;
+    char  c;
+
+    c = *(*p)++;
+
+    if (c != '%' || last - *p < 2) {
+        return c;
     }
 
-    if (p - begin > NGX_WEBTORCH_ADDRESS_PART) {
-        *is_name = 0;
+    high = ngx_webtorch_address_hex((*p)[0]);
+    low = ngx_webtorch_address_hex((*p)[1]);
+
+    if (high < 0 || low < 0) {
+        return c;
     }
 
-    return p;
+    *p += 2;
+
+    return (char) (high << 4 | low);
+}
+
+
+static int
+ngx_webtorch_address_hex(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    c |= 0x20;
+
+    return (c >= 'a' && c <= 'f') ? c - 'a' + 10 : -1;
+}
+
+
+/*
+ * A part is a name if it is short and has neither digits nor unusual
+ * characters: others are chosen by clients.
+ */
+
+static void
+ngx_webtorch_address_add(ngx_webtorch_address_t *address, const char *name,
+    size_t len)
+{
+    int       is_name;
+    char      c;
+    size_t    i;
+    uint32_t  n;
+
+    if (len == 0 || (len == 1 && name[0] == '.')) {
+        return;
+    }
+
+    if (len == 2 && name[0] == '.' && name[1] == '.') {
+        address->n -= (address->n > 0);
+        return;
+    }
+
+    n = address->n++;
+
+    if (n >= NGX_WEBTORCH_ADDRESS_LEN) {
+        return;
+    }
+
+    is_name = (len <= NGX_WEBTORCH_ADDRESS_PART);
+
+    for (i = 0; is_name && i < len; i++) {
+        c = (char) (name[i] | 0x20);
+
+        is_name = (c >= 'a' && c <= 'z')
+                  || name[i] == '_' || name[i] == '-' || name[i] == '.';
+    }
+
+    address->len[n] = is_name ? len : 1;
+    memcpy(address->names[n], is_name ? name : "*", address->len[n]);
 }
 
 
@@ -239,13 +337,11 @@ ngx_webtorch_traits_window(ngx_webtorch_traits_t *traits, uint32_t window)
 
 
 void
-ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits, uint32_t window)
+ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits)
 {
     memset(&traits->current, 0, sizeof(ngx_webtorch_trait_t));
 
     traits->current.key = ngx_webtorch_traits_key(traits->address);
-
-    ngx_webtorch_traits_window(traits, window);
 }
 
 
@@ -253,29 +349,21 @@ void
 ngx_webtorch_names_init(ngx_webtorch_names_t *names,
     const ngx_webtorch_part_t *path)
 {
-    int          is_name;
-    uint32_t     parts;
-    const char  *p, *last, *end;
+    uint32_t                i;
+    ngx_webtorch_address_t  address;
 
     names->len = 0;
-    p = path->data;
-    last = p + path->len;
 
-    for (parts = 0; p < last && parts < NGX_WEBTORCH_ADDRESS_LEN; parts++) {
-        end = ngx_webtorch_address_part(p, last, &is_name);
+    ngx_webtorch_address_read(&address, path);
+    ngx_webtorch_names_append(names, "/", 1);
 
-        if (is_name) {
-            ngx_webtorch_names_append(names, p, (size_t) (end - p));
+    for (i = 0; i < address.n && i < NGX_WEBTORCH_ADDRESS_LEN; i++) {
 
-        } else {
-            ngx_webtorch_names_append(names, "*", 1);
-        }
-
-        if (end < last) {
+        if (i) {
             ngx_webtorch_names_append(names, "/", 1);
         }
 
-        p = (end < last) ? end + 1 : last;
+        ngx_webtorch_names_append(names, address.names[i], address.len[i]);
     }
 
     ngx_webtorch_names_append(names, "", 1);

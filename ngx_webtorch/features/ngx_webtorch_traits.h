@@ -16,7 +16,7 @@
 /* numbers of a window */
 #define NGX_WEBTORCH_TRAIT         4
 
-/* windows that have traits; the last of them stands for those after it */
+/* windows that have traits; a request with more of them is not scored */
 #define NGX_WEBTORCH_MAX_TRAITS    4096
 
 /* bytes of the address and of all names of a request */
@@ -50,7 +50,7 @@ typedef struct {
 } ngx_webtorch_names_t;
 
 
-/* the path as received, in which identifiers are of no account */
+/* the path as received; in its address identifiers are of no account */
 void ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
     const ngx_webtorch_part_t *path);
 
@@ -61,9 +61,8 @@ void ngx_webtorch_traits_field(ngx_webtorch_traits_t *traits,
 void ngx_webtorch_traits_window(ngx_webtorch_traits_t *traits,
     uint32_t window);
 
-/* the window of the request as a whole, whose field is the address */
-void ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits,
-    uint32_t window);
+/* the window of the request as a whole follows, whose field is the address */
+void ngx_webtorch_traits_request(ngx_webtorch_traits_t *traits);
 
 void ngx_webtorch_names_init(ngx_webtorch_names_t *names,
     const ngx_webtorch_part_t *path);

@@ -55,6 +55,7 @@ static void ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
     const ngx_webtorch_window_token_t *found);
 static void ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     const ngx_webtorch_field_t *field);
+static void ngx_webtorch_window_end(ngx_webtorch_windows_t *windows);
 static int ngx_webtorch_window_repeats(ngx_webtorch_windows_t *windows);
 static int ngx_webtorch_window_is_at(const ngx_webtorch_windows_t *windows,
     uint32_t place);
@@ -379,12 +380,25 @@ ngx_webtorch_window_close(ngx_webtorch_windows_t *windows,
     n += ngx_webtorch_window_counts(windows, numbers + n);
 
     ngx_webtorch_window_append(windows, numbers, n, NULL);
+    ngx_webtorch_window_end(windows);
+}
 
+
+/* a window without traits would not be compared with those before */
+
+static void
+ngx_webtorch_window_end(ngx_webtorch_windows_t *windows)
+{
     if (windows->fields && windows->nwindows < windows->fields_size) {
         windows->fields[windows->nwindows] = (int32_t) windows->nfields;
     }
 
     if (windows->traits) {
+
+        if (windows->nwindows >= NGX_WEBTORCH_MAX_TRAITS) {
+            windows->full = 1;
+        }
+
         ngx_webtorch_traits_window(windows->traits, windows->nwindows);
     }
 
@@ -674,13 +688,9 @@ ngx_webtorch_windows_request(ngx_webtorch_windows_t *windows,
 
     ngx_webtorch_window_append(windows, numbers, n, NULL);
 
-    if (windows->fields && windows->nwindows < windows->fields_size) {
-        windows->fields[windows->nwindows] = (int32_t) windows->nfields;
-    }
-
     if (windows->traits) {
-        ngx_webtorch_traits_request(windows->traits, windows->nwindows);
+        ngx_webtorch_traits_request(windows->traits);
     }
 
-    windows->nwindows++;
+    ngx_webtorch_window_end(windows);
 }

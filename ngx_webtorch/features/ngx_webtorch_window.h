@@ -73,7 +73,7 @@ typedef struct {
     /* the token of each number; NULL: not needed */
     ngx_webtorch_window_span_t   *spans;
 
-    /* not all fields are in the rows */
+    /* not all fields are in the rows, or not all windows have traits */
     uint32_t                      full;
 
     /* of the last windows of the field, and where their numbers are */

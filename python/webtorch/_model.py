@@ -409,6 +409,11 @@ class Model:
         progress.mark()
         self._counts.step(value)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether an operator has stopped the training of the version of a call."""
+        return bool(chosen(self).state.frozen)
+
     def mark_changed(self) -> None:
         """Count a change of buffers that no optimizer has made as a step, unless it is frozen.
 

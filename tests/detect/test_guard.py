@@ -15,7 +15,7 @@ from nginx import ROOT, Nginx, wait_for
 from webtorch.cli import cli
 
 # content that needs no other server
-SITE = "empty_gif;"
+SITE = "empty_gif; if ($uri = /nothing) { return 404; }"
 
 
 def server_of(name: str) -> str:
@@ -86,6 +86,8 @@ def test_guard_learns_and_is_taught(start, directory):
     assert guard.get("/control/guards").json() == [{"name": "guard", "requests": 0}]
     for number in range(30):
         assert send(guard, number).status_code == 200
+    # it is observed before most others
+    assert guard.get("/nothing").status_code == 404
     for method, path, body in ATTACKS:
         answer = guard.request(method, path, data=body)
         assert answer.status_code in (200, 405), path
@@ -98,6 +100,7 @@ def test_guard_learns_and_is_taught(start, directory):
     fields = fields_of(guard)
     title, code = fields["/notes/* query.title"], fields["/notes/* query.code"]
     assert 20 <= title["values"] <= 30 and 20 <= code["values"] <= 30
+    assert not any("/nothing" in each for each in fields)
     assert "(" in code["characters"] and "(" not in title["characters"]
     assert title["type"] == "text" and code["type"] in ("code", "markup")
     assert title["length"] in (7, 15) and code["score"] > title["score"]
@@ -120,6 +123,16 @@ def test_guard_learns_and_is_taught(start, directory):
     unknown = guard.post("/control/guards/guard/mark", {"ids": ["0" * 32], "verdict": "normal"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_request")
     assert guard.get("/control/guards/other").status_code == 404
+
+    # what would not be in a checkpoint is refused
+    marks = guard.get("/control/guards/guard").json()["marks"]
+    assert guard.post("/control/models/guard/freeze", {}).status_code == 200
+    again = {"ids": [ids[1]], "verdict": "attack"}
+    for what, body in (("mark", again), ("reset", {})):
+        refused = guard.post(f"/control/guards/guard/{what}", body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "frozen")
+    assert guard.get("/control/guards/guard").json()["marks"] == marks
+    assert guard.post("/control/models/guard/unfreeze", {}).status_code == 200
 
     values = fields_of(guard)["/notes/* query.code"]["values"]
     assert guard.quit() == 0
@@ -144,7 +157,8 @@ def test_guard_learns_and_is_taught(start, directory):
     assert cli_of(guard, "reset", "--marks").exit_code == 0
     # a worker looks once a second whether there are marks
     wait_for(lambda: guard.get(first).status_code == 200, "marks to be forgotten")
-    assert cli_of(guard, "reset").exit_code == 0
+    assert learned(guard) == count
+    assert cli_of(guard, "reset", "--learned", "--marks").exit_code == 0
     assert learned(guard) == 0 and not fields_of(guard)
 
 

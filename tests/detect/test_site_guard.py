@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from webtorch.detect import FieldClassifier, RecentFields, SiteGuard
+from webtorch.detect._seen import _name
 from webtorch.detect._site import LEAST, SURE
 
 LOCATION = torch.tensor([[5]])
@@ -139,6 +140,20 @@ def test_tables_do_not_grow(guard):
     assert len(keys[keys != 0].unique()) == int((keys != 0).sum())
 
 
+def test_invented_fields_make_room_again(guard):
+    """Fields of a scan, each seen some times, do not keep the site's own out for good."""
+    learn(guard, *[request(4.0)] * 100)
+    for field in range(1000, 1400, 20):
+        rows = [request(-6.0, field=each, address=each) for each in range(field, field + 20)]
+        learn(guard, *rows * 3)
+        learn(guard, *rows * 3)
+    assert logit(guard, request(4.0, field=8)) > 0
+    for _ in range(30):
+        learn(guard, *[request(4.0, field=8)] * 2)
+    assert logit(guard, request(4.0, field=8)) < 0
+    assert logit(guard, request(4.0)) < 0
+
+
 def test_counts_are_halved(guard):
     for _ in range(60):
         learn(guard, *[request(-6.0)] * 100)
@@ -188,18 +203,97 @@ def test_marks_count_and_are_kept(guard):
         guard.mark(recent, ["x"], attack=True)
 
 
-def test_long_requests_are_kept_in_part(guard):
-    numbers = torch.arange(1, 17, dtype=torch.int32).repeat(1, 1) + 60
-    windows = torch.arange(16).view(1, 16)
+def test_long_requests_are_kept_by_their_worst_windows(guard):
+    """An attack in the body, after headers that have all the room, is what a mark counts for."""
+    recent, ids = keep([request(1.0)] * 3)
+    id = torch.tensor([list(bytes.fromhex(each)) for each in ids], dtype=torch.uint8)
+    # six windows of two numbers each, that of the body at the end, then the request's; then zeros
+    numbers = torch.tensor([[21, 20, 22, 19, 23, 18, 24, 17, 25, 16, 70, 75, 4, 0, 0, 0]]).int()
+    windows = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6, 6]])
     traits = torch.arange(1, 65, dtype=torch.int32).view(1, 4, 16)
-    recent, ids = keep([(numbers, windows, traits), request(1.0)])
-    found = recent.find_traits(ids)
-    assert found[0].shape == (2, 8) and found[2].shape == (2, 4, 4)
-    assert found[0][0].tolist() == numbers[0, :8].tolist()
-    assert found[2][0].tolist() == traits[0, :, :4].tolist()
-    assert found[0][1].tolist() == [84, 4, 0, 0, 0, 0, 0, 0]
-    assert found[1][1].tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
-    assert guard.mark(recent, ids, attack=True) == [True, True]
+    header = (torch.tensor([[25, 16, 4]]).int(), torch.tensor([[0, 0, 1]]), traits)
+    body = (torch.tensor([[70, 75, 4]]).int(), torch.tensor([[0, 0, 1]]), traits)
+    recent.add(id[:1], numbers, windows, traits)
+    assert guard.mark(recent, ids[:1], attack=True) == [False]
+    short = torch.tensor([[70, 4, *[0] * 14]]).int(), torch.tensor([[0, *[1] * 15]]), traits
+    both = (torch.cat(each) for each in zip((numbers, windows, traits), short, strict=True))
+    guard.keep(recent, id[1:], *both)
+    found = recent.find_traits(ids[1:])
+    assert found[0][0].count_nonzero() == 7 and found[0][0].tolist()[-4:] == [70, 75, 4, 0]
+    assert found[1][0].tolist()[-4:] == [2, 2, 3, 3]
+    assert found[2][0].tolist()[0][2:] == [6, 7]
+    assert found[0][1].tolist() == [70, 4, 0, 0, 0, 0, 0, 0]
+    before = logit(guard, header)
+    assert guard.mark(recent, ids[1:2], attack=True) == [True]
+    assert logit(guard, header) == before < 0 < logit(guard, body)
+    # without traits the first ones are kept, but for the one that is cut
+    plain = RecentFields(size=64, numbers=9)
+    plain.add(id[:1], numbers, windows)
+    kept, places, known = plain.find(ids[:1])
+    assert kept.tolist() == [[21, 20, 22, 19, 23, 18, 24, 17, 0]] and known.all()
+    assert places.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 3]]
+
+
+class OnDevice(Tensor):
+    """A tensor that is not in memory of the CPU, as NumPy sees it."""
+
+    def numpy(self, *, force=False):
+        raise TypeError("can't convert a tensor of a device to numpy")
+
+    def cpu(self, *_args):
+        return self.as_subclass(Tensor)
+
+
+def test_guard_on_a_device(guard):
+    """The classifier is on the device, the tables are not; the scores are the same."""
+    rows = [request(4.0), request(-2.0, alphabet=QUOTE), request(0.5)]
+    batch = [torch.cat(each) for each in zip(*rows, strict=True)]
+    location, target = LOCATION.expand(3, 1), TARGET.expand(3, 1)
+    plain = copy.deepcopy(guard)
+    recent, ids = keep([request(1.0)])
+    id = torch.tensor([list(bytes.fromhex(ids[0]))] * 3, dtype=torch.uint8)
+    there = [each.as_subclass(OnDevice) for each in (*batch, location, target)]
+    names = torch.zeros(3, 64, dtype=torch.uint8)
+    for _ in range(20):
+        plain.learn(*batch, location, names)
+        guard.learn(*there[:4], names.as_subclass(OnDevice))
+    guard.keep(recent, id.as_subclass(OnDevice), *there[:3])
+    assert guard.mark(recent, ids, attack=False) == plain.mark(recent, ids, attack=False) == [True]
+    for found, wanted in zip(guard(*there), plain(*batch, location, target), strict=True):
+        assert torch.equal(found.as_subclass(Tensor), wanted)
+    guard.to("meta")
+    assert guard.classifier.table.is_meta
+    assert {each.device.type for each in (*guard.fields.buffers(), guard.scores)} == {"cpu"}
+
+
+def test_usual_length_stays_usual_after_a_mark(guard):
+    recent, ids = keep([request(-2.0)])
+    learn(guard, *[request(-2.0)] * 4)
+    before = logit(guard, request(1.0))
+    guard.mark(recent, ids, attack=False)
+    assert logit(guard, request(1.0)) <= before + 0.01
+
+
+def test_marks_are_for_good(guard):
+    """What was marked stays marked; when there is no room, that is said."""
+    n = 5000
+    numbers = torch.zeros(n, 8, dtype=torch.int32)
+    numbers[:, :5] = torch.arange(n).unsqueeze(1) // torch.tensor([1, 10, 100, 1000, 10**4]) % 10
+    numbers[:, :5] += torch.tensor([1, 11, 21, 31, 41])
+    windows, traits = torch.zeros(n, 8).long(), torch.zeros(n, 4, 1, dtype=torch.int32)
+    id = torch.zeros(n, 16, dtype=torch.uint8)
+    id[:, 2], id[:, 3], id[:, 15] = torch.arange(n) // 256, torch.arange(n) % 256, 1
+    ids = [bytes(each.tolist()).hex() for each in id]
+    recent = RecentFields(size=8192, numbers=8, traits=1)
+    recent.add(id, numbers, windows, traits)
+    marks = [guard.mark(recent, ids[at : at + 100], attack=True) for at in range(0, n, 100)]
+    marked = torch.tensor(marks).view(-1)
+    assert 1500 < marked.sum() < 4097
+    scores = guard(numbers, windows, traits, LOCATION.expand(n, 1), TARGET.expand(n, 1))[0][:, 0]
+    assert torch.equal(scores > 0.5, marked)
+    # one that is there can be marked again
+    first, last = ids[0], ids[int((~marked).nonzero()[0, 0])]
+    assert guard.mark(recent, [first, last], attack=False) == [True, False]
 
 
 def test_names_are_kept(guard):
@@ -212,6 +306,9 @@ def test_names_are_kept(guard):
     assert found["locations"][0]["example"] == "/a/*"
     assert {(each["address"], each["field"]) for each in found["fields"]} >= {("/a/*", "query.q")}
     assert guard.describe(0)["fields"] == []
+    # a window of a field whose name was cut is not of the one before
+    cut = b"/a\x000 query.q\x001 query.r\x002 que"
+    assert [_name(cut, each)[1] for each in range(4)] == [b"query.q", b"query.r", b"", b""]
 
 
 def test_size_is_a_power_of_two(guard):

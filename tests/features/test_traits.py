@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from fields import PLACES, Field, RawField, RawNames, RawTraits, RawWindows, part
+from fields import PLACES, Field, RawField, RawNames, RawTraits, RawWindows, Reader, part
 
 BITS = (*("a-z", "A-Z", "0-9", "blank", "high", "control"), *"'\"<>();%\\/.$={[|&#*-,@!:?")
 
@@ -29,7 +29,12 @@ def traits(library, path: bytes, fields: list[Field]) -> tuple[list[tuple[int, .
             len(each.value),
         )
         library.ngx_webtorch_windows_field(ctypes.byref(found), ctypes.byref(field))
-    library.ngx_webtorch_traits_request(ctypes.byref(raw), found.nwindows)
+    assert not found.full or len(fields) > 4096
+    fits = not found.full and found.nwindows < 4096
+    library.ngx_webtorch_windows_request(
+        ctypes.byref(found), ctypes.byref(Reader()), ctypes.byref(part(b"GET"))
+    )
+    assert fits != bool(found.full)
     row = (ctypes.c_int32 * (4 * (raw.count + 1)))()
     library.ngx_webtorch_features_traits(row, raw.count + 1, ctypes.byref(raw))
     n = raw.count + 1
@@ -72,7 +77,14 @@ def test_traits_have_bits_of_all_bytes(library, value):
     [
         (b"/users/4/edit", True),
         (b"/users/" + b"x" * 25 + b"/edit", True),
-        (b"/users/%41/edit", True),
+        (b"/users/%34/edit", True),
+        (b"/users/%41/edit", False),
+        (b"/%75s%65rs/17/edit", True),
+        (b"//users/.//17/%2e/edit", True),
+        (b"/../a/../users/x/%2E./17%2fedit", True),
+        (b"/a/b/c/d/e/f/g/h/i" + b"/.." * 9 + b"/users/17/edit", True),
+        (b"/users/17/edit/..", False),
+        (b"/users/17/edit%2", False),
         (b"/users/anna/edit", False),
         (b"/users/17/edit/", True),
         (b"/users/17/edit/more", False),
@@ -101,9 +113,12 @@ def test_traits_of_names(library, place, name, same):
 
 
 def test_traits_of_many_and_long_fields(library):
-    fields = [Field("json", "body." + "n" * 200, b"w") for _ in range(4300)]
+    fields = [Field("json", "body." + "n" * 200, b"w") for _ in range(4095)]
+    assert len(traits(library, b"/", fields)[0]) == 4096
+    assert len(traits(library, b"/", [*fields, fields[0]])[0]) == 4096
+    fields *= 2
     rows, names = traits(library, b"/" + b"a/" * 40, fields)
     assert len(rows) == 4096
     assert len(set(rows)) == 1
     assert len(names) <= 16384 and names.endswith(b"\0")
-    assert names.startswith(b"/a/a/a/a/a/a/a/\0")
+    assert names.startswith(b"/a/a/a/a/a/a/a/a\0")

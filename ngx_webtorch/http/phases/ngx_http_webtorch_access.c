@@ -214,6 +214,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 
     ctx->access = access;
     ctx->verdict = NGX_HTTP_WEBTORCH_NO_VERDICT;
+    ctx->location = 0;
     ctx->denied = 0;
     ctx->scored = 0;
     ctx->dry_run = access->dry_run ? 1 : 0;

@@ -194,7 +194,7 @@ ngx_http_webtorch_field_features_strerror(ngx_int_t rc)
         return "the body's charset is not known, or it is too deep or long";
 
     case NGX_HTTP_WEBTORCH_FIELDS_MANY:
-        return "the fields have more than 65536 numbers";
+        return "the fields have more than 65536 numbers or 4096 windows";
 
     default:
         return NULL;

@@ -309,8 +309,9 @@ ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
 
 
 /*
- * A hash of the names of the server and of the location.  The one in which the
- * request was scored counts after a redirect, too, as to an error page.
+ * A hash of the port and of the names of the server and of the location.  The
+ * last one in which the request was scored counts after a redirect, too, for
+ * example to an error page.
  */
 
 static int64_t
@@ -332,7 +333,10 @@ ngx_http_webtorch_location(ngx_http_request_t *r,
 
     names[0] = cscf->server_name;
     names[1] = clcf->name;
-    h = 0;
+
+    /* servers without a name have ports of their own */
+
+    h = ngx_inet_get_port(r->connection->local_sockaddr);
 
     for (i = 0; i < 2; i++) {
         h = h * 31 + (uint64_t) ngx_webtorch_features_key(

@@ -17,10 +17,7 @@ _VERDICTS = {"attack": True, "normal": False}
 
 def list_guards(_: Body) -> Any:
     """Return the names of all guards, and how many requests they have learned."""
-    return [
-        {"name": model.key, "requests": guard.describe(0)["requests"]}
-        for model, guard in _guards().values()
-    ]
+    return [{"name": model.key, "requests": guard.learned()} for model, guard in _guards().values()]
 
 
 def get_guard(name: str, _: Body) -> Any:
@@ -37,6 +34,7 @@ def export_guard(name: str, _: Body) -> Any:
 def mark(name: str, body: Body) -> Any:
     """Note that requests of the log were attacks or normal."""
     model, guard = _guard(name)
+    _refuse_frozen(model)
     verdict = body.get("verdict")
     if verdict not in _VERDICTS:
         raise HTTPError(422, '"verdict" must be "attack" or "normal"', code="invalid_argument")
@@ -44,6 +42,7 @@ def mark(name: str, body: Body) -> Any:
     if not ids or not all(type(each) is str for each in ids):
         raise HTTPError(422, '"ids" must be a list of strings', code="invalid_argument")
     known = dict.fromkeys(ids, False)
+    kept: set[str] = set()
     for recent in _recents():
         missing = [each for each, found in known.items() if not found]
         try:
@@ -51,21 +50,33 @@ def mark(name: str, body: Body) -> Any:
         except ValueError as error:
             raise HTTPError(422, str(error), code="invalid_argument") from error
         known |= dict(zip(missing, found, strict=True))
+        kept |= {each for each in missing if recent.find([each])[2].all()}
+    full = [each for each in _missing(known) if each in kept]
+    if full and not any(known.values()):
+        raise HTTPError(409, "the guard has no room for more marks", code="marks_full")
     if not any(known.values()):
         raise HTTPError(404, "none of these requests is remembered", code="unknown_request")
     model.mark_changed()
-    return {"marked": [each for each in ids if known[each]], "unknown": [*_missing(known)]}
+    unknown = [each for each in _missing(known) if each not in kept]
+    return {"marked": [each for each in ids if known[each]], "unknown": unknown, "full": full}
 
 
 def reset_guard(name: str, body: Body) -> Any:
     """Forget what a guard has learned, or the marks of operators, or both."""
     model, guard = _guard(name)
+    _refuse_frozen(model)
     what = body.get("what", "all")
     if what not in ("all", "learned", "marks"):
         raise HTTPError(422, '"what" must be "all", "learned" or "marks"', code="invalid_argument")
     guard.reset(learned=what != "marks", marks=what != "learned")
     model.mark_changed()
     return guard.describe()
+
+
+def _refuse_frozen(model: Model) -> None:
+    # a change would be lost at a restart, as no checkpoint has it
+    if model.frozen:
+        raise HTTPError(409, f'the model "{model.key}" is frozen', code="frozen")
 
 
 def _missing(known: Mapping[str, bool]) -> list[str]:

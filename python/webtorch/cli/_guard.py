@@ -141,6 +141,8 @@ def mark(
     control = _Control(url, name, header, insecure)
     found = control.ask("/mark", {"ids": list(ids), "verdict": verdict})
     click.echo(f"{len(found['marked'])} marked as {verdict}")
+    if found["full"]:
+        raise Failure(f"no room for more marks: {', '.join(found['full'])}")
     if found["unknown"]:
         raise Failure(f"not remembered any more: {', '.join(found['unknown'])}")
 
@@ -165,14 +167,20 @@ def export(
 
 
 @guard.command()
-@click.option("--learned", "what", flag_value="learned", help="Fields and scores alone.")
-@click.option("--marks", "what", flag_value="marks", help="Marks of operators alone.")
+@click.option("--learned", is_flag=True, help="Fields and scores alone.")
+@click.option("--marks", is_flag=True, help="Marks of operators alone.")
 @_asks
 def reset(
-    what: str | None, url: str, name: str | None, header: tuple[str, ...], insecure: bool
+    learned: bool,
+    marks: bool,
+    url: str,
+    name: str | None,
+    header: tuple[str, ...],
+    insecure: bool,
 ) -> None:
     """Forget what was learned and marked."""
-    _Control(url, name, header, insecure).ask("/reset", {"what": what or "all"})
+    what = "all" if learned == marks else "learned" if learned else "marks"
+    _Control(url, name, header, insecure).ask("/reset", {"what": what})
     click.echo("forgotten")
 
 

@@ -104,8 +104,9 @@ class RecentFields(_Slots):
         recent.module.add(id, numbers, windows)
         numbers, windows, known = recent.module.find(["9f86d081884c7d659a2feaa0c55ad015"])
 
-    It is to `FieldClassifier` what `Recent` is to `PayloadClassifier`. Each request takes 6 KB, in
-    which a longer one is cut.
+    It is to `FieldClassifier` what `Recent` is to `PayloadClassifier`. Each request takes 6 KB.
+    Of a longer one the first windows are kept, as many as fit. With traits it is not kept, because
+    `SiteGuard.mark` needs the worst windows: `SiteGuard.keep` shortens it to these.
 
     Args:
         size: Number of slots; by default 4096.
@@ -130,6 +131,11 @@ class RecentFields(_Slots):
         """Whether traits are kept."""
         return "traits" in self._buffers
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Numbers of a request, and windows whose traits are kept."""
+        return self.numbers.shape[1], self.traits.shape[2] if self.keeps_traits else 0
+
     @torch.no_grad()
     def add(
         self, id: Tensor, numbers: Tensor, windows: Tensor, traits: Tensor | None = None
@@ -143,16 +149,31 @@ class RecentFields(_Slots):
             traits: The feature `traits`, int32 `[batch, 4, n]`, if traits are kept.
 
         """
+        id, numbers, windows = (each.to(self.ids.device) for each in (id, numbers, windows))
         slots = self._slots(id)
         room = self.numbers.shape[1]
+        long = self.too_long(numbers, windows)
+        if numbers.shape[1] > room:
+            # a window is cut if its numbers go on
+            whole = (numbers[:, room] == 0).unsqueeze(1) | (windows < windows[:, room : room + 1])
+            numbers = numbers * whole
+            last = windows.masked_fill(~whole, 0).amax(1, keepdim=True)
+            windows = torch.where(whole, windows, last)
         last = windows[:, min(room, windows.shape[1]) - 1 :][:, :1]
         self.ids[slots] = 0
         self.numbers[slots] = _cut(numbers, room, torch.zeros_like(numbers[:, :1]))
         self.windows[slots] = _cut(windows, room, last).short()
         if traits is not None:
             kept = self.traits.shape[2]
+            traits = traits.to(self.ids.device)
             self.traits[slots] = _cut(traits, kept, torch.zeros_like(traits[..., :1]))
+            id = id * ~long.unsqueeze(1)
         self.ids[slots] = id
+
+    def too_long(self, numbers: Tensor, windows: Tensor) -> Tensor:
+        """Return True for requests of which not all windows fit, bool `[batch]`."""
+        long = (numbers[:, self.numbers.shape[1] :] != 0).any(1)
+        return long | (windows[:, -1] >= self.traits.shape[2]) if self.keeps_traits else long
 
     def find(self, ids: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Find requests by their ids.

@@ -1,5 +1,6 @@
 """What the fields of a site hold: tables of fixed size, which are found by hashes."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +30,8 @@ _MARKED = 6.0  # values that an operator's mark counts as, at least
 _FORGIVEN = 2.0  # values that say nothing of what a field holds
 _SIGNS = "'\"<>();%\\/.$={[|&#*-,@!:?"
 _KINDS = ("a-z", "A-Z", "0-9", "blank", "non-ASCII", "control", *_SIGNS)
-# characters that attacks need: controls, and punctuation but ")", "%", ".", "=", "#" and the like
-_RISKY = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 28)
+# kinds of characters that attacks need more often than others
+_RISKY = [_KINDS.index(kind) for kind in ("control", *"'\"<>();%\\.$={[|&!")]
 
 
 _MIX = np.int64(-7046029254386353131)
@@ -93,7 +94,7 @@ class Table(nn.Module):
         slots = places[np.arange(len(keys)), hits.argmax(1)]
         return slots, hits.any(1) & (keys != 0)
 
-    def claim(self, keys: Integers, counts: Tensor) -> tuple[Integers, Integers, Tensor]:
+    def claim(self, keys: Integers, counts: Tensor) -> tuple[Integers, Integers, Tensor, Tensor]:
         """Find slots of keys, and claim some for those that have none.
 
         Args:
@@ -101,13 +102,13 @@ class Table(nn.Module):
             counts: How often the key of each slot was seen, float32 `[size]`.
 
         Returns:
-            The slots of the keys, -1: there is none; those that were claimed; and those of these
-            that were another key's, int64. Slots that were free have no counts, and another worker
-            may have claimed them for the same key and count already.
+            The slots of the keys, -1: there is none; those that were claimed; those of these that
+            were another key's; and those to be counted down, int64. Slots that were free have no
+            counts, and another worker may have claimed them for the same key and count already.
 
         """
         own = self.keys.numpy()
-        claimed, replaced = [], np.zeros(0, np.int64)
+        claimed, replaced, crowded = [], np.zeros(0, np.int64), np.zeros(0, np.int64)
         missing = np.unique(keys[~self.find(keys)[1] & (keys != 0)])
         for probe in range(PROBES):
             places = self._places(missing)[:, probe]
@@ -122,13 +123,16 @@ class Table(nn.Module):
             least = found.argmin(1)
             each = np.arange(len(missing))
             rare = found[each, least] <= _RARE
+            others = np.where(found > _RARE, found, np.inf)
+            crowded = np.unique(places[each, others.argmin(1)][np.isfinite(others.min(1))])
             places = places[each, least]
             own[places[rare]] = missing[rare]
             replaced = np.unique(places[rare])
             claimed.append(replaced)
         slots, known = self.find(keys)
         new = np.unique(np.concatenate(claimed))
-        return np.where(known, slots, -1), new, torch.from_numpy(replaced)
+        found = np.where(known, slots, -1)
+        return found, new, torch.from_numpy(replaced), torch.from_numpy(crowded)
 
     def _places(self, keys: Integers) -> Integers:
         """Return where keys may be, int64 `[n, PROBES]`."""
@@ -197,7 +201,10 @@ class Seen(nn.Module):
         differ = (traits[1:, 0] != traits[:-1, 0]) | (owners[1:] != owners[:-1])
         first = np.flatnonzero(np.concatenate([[True], differ]))
         logits, traits = np.maximum.reduceat(logits, first), traits[first]
-        slots, new, replaced = self.table.claim(_keys(traits), self.counts[:, 0])
+        slots, new, replaced, crowded = self.table.claim(_keys(traits), self.counts[:, 0])
+        # what is not seen any more loses a value whenever another field has no slot
+        counts = self.counts[crowded]
+        self.counts[crowded] = counts - counts / counts[:, :1].clamp(min=1)
         self.counts[replaced] = 0
         self.names[replaced] = 0
         rows = np.zeros((len(traits), _COLUMNS), np.float32)
@@ -228,6 +235,8 @@ class Seen(nn.Module):
         alphabet = torch.from_numpy((traits[:, 3:4] & _BITS) != 0) * more.unsqueeze(1)
         level = torch.from_numpy(_level(logits))
         self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LOGIT + level, more)
+        length = torch.from_numpy(_length(traits))
+        self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LENGTH + length, more)
         self.counts[:, 1:_LENGTH].index_add_(0, slots, alphabet)
         self.counts[:, 0].index_add_(0, slots, more)
 
@@ -262,32 +271,36 @@ class Seen(nn.Module):
         """Return what the fields hold that were seen most."""
         slots = (self.table.keys > 0).nonzero().squeeze(1)
         slots = slots[self.counts[slots, 0].argsort(descending=True)[:most]]
-        return [self._describe(slot) for slot in slots.tolist()]
-
-    def _describe(self, slot: int) -> dict[str, object]:
-        row = self.counts[slot]
-        text = bytes(self.names[slot].tolist()).rstrip(b"\0").decode("utf-8", "replace")
-        address, _, name = text.partition(" ")
-        used = [kind for kind, n in zip(_KINDS, row[1:_LENGTH].tolist(), strict=True) if n > 0]
-        often = {kind for kind, n in zip(_KINDS, row[1:_LENGTH], strict=True) if n > row[0] / 10}
-        longest = (row[_LENGTH:_LOGIT] > 0).nonzero()
-        high = (row[_LOGIT:].flip(0).cumsum(0) > row[0] / 20).nonzero()
-        logit = _LOWEST + _LOGITS - 1 - float(high[0, 0] if len(high) else _LOGITS)
-        return {
-            "address": address,
-            "field": name or "request",
-            "values": int(row[0]),
-            "length": (1 << int(longest[-1, 0])) - 1 if len(longest) else 0,
-            "characters": used,
-            "type": _type(often),
-            "score": float(torch.tensor(logit).sigmoid()),
-        }
+        rows = zip(self.counts[slots].tolist(), self.names[slots].tolist(), strict=True)
+        return [_describe(*each) for each in rows]
 
     def clear(self) -> None:
         """Forget all fields."""
         self.table.keys.zero_()
         self.counts.zero_()
         self.names.zero_()
+
+
+def _describe(row: list[float], text: list[int]) -> dict[str, object]:
+    """Return what a field holds, by its counts and its name."""
+    name = bytes(text).rstrip(b"\0").decode("utf-8", "replace")
+    address, _, name = name.partition(" ")
+    kinds = [*zip(_KINDS, row[1:_LENGTH], strict=True)]
+    lengths = [bits for bits, n in enumerate(row[_LENGTH:_LOGIT]) if n > 0]
+    above, level = 0.0, _LOGITS
+    while level and above <= row[0] / 20:
+        level -= 1
+        above += row[_LOGIT + level]
+    logit = _LOWEST + (level if above > row[0] / 20 else -1)
+    return {
+        "address": address,
+        "field": name or "request",
+        "values": int(row[0]),
+        "length": (1 << lengths[-1]) - 1 if lengths else 0,
+        "characters": [kind for kind, n in kinds if n > 0],
+        "type": _type({kind for kind, n in kinds if n > row[0] / 10}),
+        "score": 1 / (1 + math.exp(-logit)),
+    }
 
 
 def _keys(traits: Integers) -> Integers:
@@ -311,6 +324,12 @@ def _name(names: bytes, window: int) -> tuple[bytes, bytes]:
     """Return the address of a request, and the name of the field that a window is of."""
     address, *fields = names.split(b"\0")
     found = b""
+    if names[-1:] != b"\0" and fields:
+        # the names are cut: how many windows the last one has is not known
+        *fields, _ = fields
+        last = fields[-1].partition(b" ")[0] if fields else b""
+        if not last.isdigit() or window > int(last):
+            return address, b""
     for field in fields:
         first, _, name = field.partition(b" ")
         if not first.isdigit() or int(first) > window:

@@ -1,6 +1,7 @@
 """A guard that learns a site: its fields, and how its own normal requests score."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from webtorch.detect._fields import FieldClassifier
 from webtorch.detect._recent import RecentFields
-from webtorch.detect._seen import Floats, Integers, Seen, Table
+from webtorch.detect._seen import Booleans, Floats, Integers, Seen, Table
 
 SURE = 2.25
 """Logits above this are attacks for the shipped guard: they do not move a threshold."""
@@ -32,7 +33,7 @@ _FAR = -9.0  # a window of less stays below all thresholds
 _AGE = 1.0  # seconds that thresholds are kept
 _FULL = 100_000.0  # requests of a location, after which they count half
 _BINS, _WIDTH, _LOW = 128, 0.125, -8.0  # of scores
-_LOCATIONS, _MARKS = 256, 1024
+_LOCATIONS, _MARKS = 256, 4096
 _NOTABLE = -4.0  # windows of less are not remembered when an operator marks a request
 _ID, _EXAMPLE = 16, 48
 
@@ -43,6 +44,7 @@ class SiteGuard(nn.Module):
         guard = webtorch.Model("guard", SiteGuard(FieldClassifier.pretrained()))
         score, window, kind = guard(numbers, windows, traits, location, target)
         guard.module.learn(numbers, windows, traits, location, names)
+        guard.module.keep(recent.module, id, numbers, windows, traits)
         guard.module.mark(recent.module, ids, attack=False)
 
     It learns from requests, most of which are normal, for example while `webtorch_access` has
@@ -107,10 +109,13 @@ class SiteGuard(nn.Module):
         read = _Windows(self.classifier, numbers, windows, traits)
         logits = self._adjust(read)
         worst = read.worst(logits)
-        kind = self.classifier.names[read.kinds[torch.from_numpy(worst)].argmax(1)]
-        thresholds = self._recent_thresholds(location[:, 0], target[:, 0])
+        kinds = read.kinds[torch.from_numpy(worst)].argmax(1)
+        thresholds = self._recent_thresholds(location[:, 0].cpu(), target[:, 0].cpu())
         scores = torch.from_numpy(read.sums(logits) - thresholds).sigmoid()
-        return scores.unsqueeze(1), torch.from_numpy(read.index[worst]).unsqueeze(1), kind
+        window = torch.from_numpy(read.index[worst])
+        device = numbers.device
+        kind = self.classifier.names.to(device)[kinds]
+        return scores.unsqueeze(1).to(device), window.unsqueeze(1).to(device), kind
 
     def thresholds(self, location: Tensor, target: Tensor) -> Tensor:
         """Return the logits at which requests of locations are denied.
@@ -156,11 +161,34 @@ class SiteGuard(nn.Module):
             return
         read = _Windows(self.classifier, numbers, windows, traits)
         scores = read.sums(self._adjust(read))
-        self._learn_scores(scores, location[:, 0].numpy(), names)
+        names = None if names is None else names.cpu()
+        self._learn_scores(scores, location[:, 0].cpu().numpy(), names)
         found = read.traits(read.all())
         new = self.fields.add(found, read.logits, read.owners)
         if names is not None:
             self.fields.name(new, found, read.index, read.owners, names)
+
+    @torch.no_grad()
+    def keep(
+        self, recent: RecentFields, id: Tensor, numbers: Tensor, windows: Tensor, traits: Tensor
+    ) -> None:
+        """Keep requests for `mark`; of a long one the worst windows that fit, and its address.
+
+        Args:
+            recent: Where they are kept.
+            id: The feature `id`, uint8 `[batch, 16]`.
+            numbers: The feature `numbers`, int32 `[batch, n]`.
+            windows: The feature `windows`, int64 `[batch, n]`.
+            traits: The feature `traits`, int32 `[batch, 4, n]`.
+
+        """
+        long = recent.too_long(numbers, windows)
+        recent.add(id[~long], *(each[~long] for each in (numbers, windows, traits)))
+        if long.any():
+            rows = (each[long] for each in (numbers, windows, traits))
+            read = _Windows(self.classifier, *rows)
+            logits = np.maximum(read.logits, self._adjust(read))
+            recent.add(id[long], *read.shortened(logits, *recent.room))
 
     def mark(self, recent: RecentFields, ids: list[str], attack: bool) -> list[bool]:
         """Note that requests were attacks or normal, for good.
@@ -174,7 +202,7 @@ class SiteGuard(nn.Module):
             attack: Whether they were attacks.
 
         Returns:
-            Whether each of them was found.
+            Whether each of them was found, and there was room for it.
 
         Raises:
             ValueError: An id does not have 32 hexadecimal digits.
@@ -183,10 +211,15 @@ class SiteGuard(nn.Module):
         numbers, windows, traits, kept, known = recent.find_traits(ids)
         if known.any():
             with torch.no_grad():
-                self._mark(_Windows(self.classifier, numbers, windows, traits), kept, attack)
+                fits = self._mark(_Windows(self.classifier, numbers, windows, traits), kept, attack)
             self._since = 0.0
+            known[known.clone()] = torch.from_numpy(fits)
         found: list[bool] = known.tolist()
         return found
+
+    def learned(self) -> int:
+        """Return how many requests were learned."""
+        return int(self.scores[:, 0].sum())
 
     def describe(self, most: int = 100) -> dict[str, object]:
         """Return what was learned, as JSON can have it.
@@ -222,7 +255,7 @@ class SiteGuard(nn.Module):
             for slot in (self.marks.keys != 0).nonzero().squeeze(1).tolist()
         ]
         return {
-            "requests": int(self.scores[:, 0].sum()),
+            "requests": self.learned(),
             "locations": locations,
             "fields": self.fields.describe(most),
             "marks": marks,
@@ -247,6 +280,11 @@ class SiteGuard(nn.Module):
             self.marks.keys.zero_()
             self.verdicts.zero_()
             self.marked.zero_()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SiteGuard":
+        """Move the classifier to a device: tables stay in memory that arrays of NumPy share."""
+        self.classifier._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _refresh(self) -> None:
         """Forget what is kept for a second: thresholds, which change little; if marks exist."""
@@ -294,7 +332,7 @@ class SiteGuard(nn.Module):
         return found.clip(-_MARK, _MARK)
 
     def _learn_scores(self, scores: Floats, location: Integers, names: Tensor | None) -> None:
-        slots, new, replaced = self.locations.claim(location, self.scores[:, 0])
+        slots, new, replaced, _ = self.locations.claim(location, self.scores[:, 0])
         self.scores[replaced] = 0
         if names is not None:
             for slot in new.tolist():
@@ -310,20 +348,26 @@ class SiteGuard(nn.Module):
         touched = torch.from_numpy(np.unique(slots))
         self.scores[touched[self.scores[touched, 0] > _FULL]] *= 0.5
 
-    def _mark(self, read: "_Windows", ids: Tensor, attack: bool) -> None:
+    def _mark(self, read: "_Windows", ids: Tensor, attack: bool) -> Booleans:
+        """Note verdicts; return for which requests there was room."""
         logits = self._adjust(read)
         chosen = np.zeros(len(logits), np.bool_)
         chosen[read.worst(logits)] = True
         if not attack:
             chosen |= read.logits > _NOTABLE
         which = np.flatnonzero(chosen)
-        found, _, _ = self.marks.claim(read.prints()[which], self.verdicts.float().abs())
+        # a mark is never replaced by another one
+        taken = torch.full((_MARKS,), torch.inf)
+        found, *_ = self.marks.claim(read.prints()[which], taken)
         kept = found >= 0
         slots = torch.from_numpy(found[kept])
         self.verdicts[slots] = ATTACK if attack else NORMAL
         self.marked[slots] = ids[torch.from_numpy(read.owners[which][kept])]
         if not attack:
             self.fields.allow(read.traits(which), read.logits[which])
+        fits = np.ones(len(ids), np.bool_)
+        fits[read.owners[which][~kept]] = False
+        return fits
 
 
 class _Windows:
@@ -340,15 +384,16 @@ class _Windows:
     def __init__(
         self, classifier: FieldClassifier, numbers: Tensor, windows: Tensor, traits: Tensor
     ) -> None:
-        found, owners, begins = classifier.windows(numbers, windows)
+        device = classifier.table.device
+        found, owners, begins = classifier.windows(numbers.to(device), windows.to(device))
         self.kinds = found[:, 1:]
-        self.logits: Floats = (found[:, 0] - classifier.shift).detach().numpy()
-        self.owners: Integers = owners.numpy()
-        self._begins: Integers = begins.numpy()
-        self._windows: Integers = windows.numpy()
+        self.logits: Floats = (found[:, 0] - classifier.shift).detach().cpu().numpy()
+        self.owners: Integers = owners.cpu().numpy()
+        self._begins: Integers = begins.cpu().numpy()
+        self._windows: Integers = windows.cpu().numpy()
         self.index: Integers = self._windows.reshape(-1)[self._begins]
-        self._numbers: NDArray[np.int32] = numbers.numpy()
-        self._traits: NDArray[np.int32] = traits.numpy()
+        self._numbers: NDArray[np.int32] = numbers.cpu().numpy()
+        self._traits: NDArray[np.int32] = traits.cpu().numpy()
         self._first = np.flatnonzero(np.diff(self.owners, prepend=-1))
 
     def all(self) -> Integers:
@@ -383,6 +428,43 @@ class _Windows:
         hashed = (hashed ^ (hashed >> 29)) * np.int64(-4658895280553007687)
         found: Integers = np.add.reduceat(hashed * (flat != 0), self._begins) | 1
         return found
+
+    def shortened(self, logits: Floats, room: int, kept: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return numbers, windows and traits of the windows with the greatest logits that fit.
+
+        Args:
+            logits: Those of windows, float32 `[windows]`.
+            room: Numbers of a request at most.
+            kept: Windows of a request at most.
+
+        """
+        batch, n = self._numbers.shape
+        flat = self._numbers.reshape(-1)
+        sizes = np.add.reduceat((flat != 0).astype(np.int64), self._begins)
+        # the last window of a request has its address, and is kept
+        is_last = self.index == self._windows[self.owners, -1]
+        order = np.lexsort((np.where(is_last, -np.inf, -logits), self.owners))
+        used = sizes[order].cumsum()
+        used -= (used - sizes[order])[self._first][self.owners]
+        rank = np.arange(len(order)) - self._first[self.owners]
+        chosen = np.zeros(len(order), np.bool_)
+        chosen[order] = (used <= room) & (rank < kept)
+        before = chosen.cumsum() - chosen
+        index = before - before[self._first][self.owners]
+
+        place = np.repeat(np.arange(len(order)), np.diff(self._begins, append=flat.size))
+        which = np.flatnonzero(chosen[place] & (flat != 0))
+        rows = which // n
+        columns = np.arange(len(which)) - np.searchsorted(rows, np.arange(batch))[rows]
+        numbers = np.zeros((batch, room), np.int32)
+        numbers[rows, columns] = flat[which]
+        windows = np.zeros((batch, room), np.int64)
+        windows += np.add.reduceat(chosen.astype(np.int64), self._first)[:, None] - 1
+        windows[rows, columns] = index[place[which]]
+        traits = np.zeros((batch, 4, kept), np.int32)
+        some = np.flatnonzero(chosen)
+        traits[self.owners[some], :, index[some]] = self.traits(some)
+        return torch.from_numpy(numbers), torch.from_numpy(windows), torch.from_numpy(traits)
 
     def _at(self, rows: Integers, index: Integers) -> Integers:
         """Return the traits of windows, int64 `[n, 4]`; those that were cut have none."""

@@ -212,6 +212,11 @@ location /b/ {
     proxy_intercept_errors on;
     proxy_pass http://127.0.0.1:$server_port/none;
 }
+location /c/ {
+    webtorch_access app:score target=0.375;
+    webtorch_log app:log;
+    try_files /none /b/y;
+}
 location = /missing { internal; webtorch_log app:log; return 200; }
 location = /ok { return 200; }
 location = /none { return 404; }
@@ -232,6 +237,10 @@ def test_location_target_and_names(start):
     assert len({each[1] for each in rows[:2]}) == len({each[1] for each in rows[2:]}) == 1
     assert rows[0][1] != rows[2][1]
     assert [each[2] for each in rows] == [1, 1, 0, 0]
+    # scored in another location, too, whose target it has now
+    assert float(server.get("/c/x").headers["Score"]) == pytest.approx(0.001)
+    wait_for(lambda: len(server.get("/logged").json()) == 5, "another row")
+    assert max(server.get("/logged").json())[1] == rows[2][1]
 
 
 @pytest.mark.parametrize(
