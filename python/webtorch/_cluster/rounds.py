@@ -300,26 +300,37 @@ class Rounds:
             plan = resolve(standings)
             done.mismatches += plan.differs
             store = team.store
+            # nobody here knows whether it was committed: all must have it before anybody does
+            is_open = plan.top.key == plan.adopted and not any(
+                standing.anchor.key == plan.adopted for standing in standings.values()
+            )
             if store:
-                self._decide(team.name, store, plan.adopted, done)
+                self._decide(team.name, store, plan.adopted, is_open, done)
             if plan.sources:
-                self._transfer(group, team, plan)
+                self._transfer(group, team, plan, is_open)
             if plan.merge:
                 prepared[team.name] = self._merge(group, team, plan.merge)
+            elif is_open:
+                prepared[team.name] = plan.top
+                if store and group.rank in plan.sources:
+                    store.write(dataclasses.replace(store.state, prepared=plan.top))
             elif store and group.rank in plan.sources:
                 self._commit(team.name, store, plan.top, done)
                 done.models += 1
 
-    def _decide(self, name: str, store: Store, adopted: str, done: Round) -> None:
-        """Commit a prepared anchor, or forget it."""
+    def _decide(self, name: str, store: Store, adopted: str, is_open: bool, done: Round) -> None:
+        """Commit a prepared anchor, keep it until all hosts have it, or forget it."""
         prepared = store.state.prepared
         if prepared and prepared.key == adopted:
-            self._commit(name, store, prepared, done)
+            if not is_open:
+                self._commit(name, store, prepared, done)
         elif prepared:
             store.write(dataclasses.replace(store.state, prepared=None))
 
-    def _transfer(self, group: Group, team: Team, plan: Plan) -> None:
+    def _transfer(self, group: Group, team: Team, plan: Plan, is_open: bool) -> None:
         """Bring an anchor to the regions where hosts prepare others, and optimizers to new hosts.
+
+        It comes from such a region if it is open whether it was committed.
 
         Raises:
             ClusterError: It is not the one that was announced.
@@ -332,7 +343,8 @@ class Rounds:
             is_here = group.rank in (rank, source)
             memory = None
             if store and is_here:
-                slot = store.state.slot if group.rank == source else 1 - store.state.slot
+                is_committed = group.rank == source and not is_open
+                slot = store.state.slot if is_committed else 1 - store.state.slot
                 memory = store.contents(slot)
             moves.append(Move(rank, source, memory))
             if _takes_optimizer(team, rank, source, plan.top):
