@@ -22,9 +22,9 @@ rows: list = []
 @webtorch.infer
 def note(
     bytes: UInt8[Tensor, "batch 64"],
-    outcome: Float32[Tensor, "batch 12"],
+    outcome: Float32[Tensor, "batch 13"],
     id: UInt8[Tensor, "batch 16"],
-) -> Float32[Tensor, "batch 12"]:
+) -> Float32[Tensor, "batch 13"]:
     """Note the rows of a call, behind the gate."""
     texts = [row.numpy().tobytes().rstrip(b"\\0").decode("latin-1") for row in bytes]
     ids = [row.numpy().tobytes().hex() for row in id]
@@ -34,7 +34,7 @@ def note(
 
 
 @webtorch.infer
-def fail(outcome: Float32[Tensor, "batch 12"]) -> Float32[Tensor, "batch 12"]:
+def fail(outcome: Float32[Tensor, "batch 13"]) -> Float32[Tensor, "batch 12"]:
     raise ValueError("always")
 
 
@@ -57,7 +57,7 @@ model = webtorch.Model(
 )
 
 @webtorch.train
-def learn(outcome: Float32[Tensor, "batch 12"]) -> Float32[Tensor, "batch 1"]:
+def learn(outcome: Float32[Tensor, "batch 13"]) -> Float32[Tensor, "batch 1"]:
     """Learn the share of answers 404."""
     found = model(torch.ones(len(outcome), 1))
     model.step(((found - outcome[:, 2:3]) ** 2).mean())
