@@ -104,13 +104,14 @@ def main() -> None:
     }
     path.with_suffix(".json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     title = f"{about['cpu']}, {about['cores']} cores, one worker each, {today}"
+    runs = f"the median of {options.repeat} runs" if options.repeat > 1 else "of one run"
     if options.page:
         report.plot(cells, rows, ROOT / "docs/performance", title, (".svg",))
         report.write_page(
             ROOT / "docs/performance.md",
             [
-                f"{title}. Each value is the median of {options.repeat} runs of "
-                f"{options.seconds:g} s. The best one of each column is bold; `*` has failures.",
+                f"{title}. Each value is {runs} of {options.seconds:g} s. "
+                f"The best one of each column is bold; `*` has failures.",
                 table,
                 *notes,
             ],
