@@ -688,6 +688,12 @@ int ngx_webtorch_exiting(void);
 /* the cells of a metric in this worker, see metrics/; NULL: it is not counted */
 uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
+/*
+ * A reward, from 0 to 1, for a choice of webtorch_split.  -1: there is no such
+ * split, 1: it has no such choice.
+ */
+int ngx_webtorch_split_reward(const char *name, size_t name_len, const char *choice, size_t choice_len, double value);
+
 /* cdef: c end */
 
 

@@ -1248,287 +1248,293 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // char const *
-/*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(int)
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(char const *, size_t, char const *, size_t, double)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // char const *
+/*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/*  3 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t)
-/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 186), // char *
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, size_t, int)
-/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 25 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // webtorch_schema_t *
-/* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(char const *, uint32_t)
+/*  8 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/*  9 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
+/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(int)
+/* 12 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/* 13 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t)
+/* 15 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, char *, size_t)
+/* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 20 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // char *
+/* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, size_t, int)
+/* 24 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 25 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t const *)
+/* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // webtorch_schema_t const *
-/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 204), // float const *
+/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_schema_t *
+/* 33 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
+/* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 38 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t)
-/* 40 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 42 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 43 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 38 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_schema_t const *
+/* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, float const *, uint32_t)
+/* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // float const *
 /* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 45 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 46 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t)
 /* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 242), // webtorch_batch_t *
+/* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
 /* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_params_t const *
-/* 53 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
-/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_batch_t *)
-/* 57 */ _CFFI_OP(_CFFI_OP_NOOP, 48),
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_form_t *
-/* 61 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 62 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 63 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 64 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 248), // webtorch_batch_t *
+/* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, webtorch_params_t const *)
+/* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_params_t const *
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(void)
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_batch_t *)
+/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 60),
-/* 68 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_part_t *
-/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, char const *, size_t)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_job_t *
-/* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 77 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
-/* 78 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_form_t *
+/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
+/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_part_t *
+/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, char const *, size_t)
+/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_job_t *
 /* 80 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
-/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_reply_t const *
-/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_wanted_t const *
-/* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 243), // webtorch_block_t *
-/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // webtorch_form_t const *
-/* 94 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_span_t const *
-/* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 114), // uint64_t *
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_sample_t *
-/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
-/* 104 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_peer_t *
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_server_t *
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 79),
+/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 87 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 91 */ _CFFI_OP(_CFFI_OP_NOOP, 79),
+/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_reply_t const *
+/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 95 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_wanted_t const *
+/* 96 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_block_t *
+/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_form_t const *
+/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_span_t const *
+/* 102 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // uint64_t *
+/* 107 */ _CFFI_OP(_CFFI_OP_POINTER, 271), // webtorch_sample_t *
+/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
 /* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
-/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
-/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 119 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // webtorch_batch_t * *
-/* 120 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 123 */ _CFFI_OP(_CFFI_OP_POINTER, 175), // webtorch_rows_t * *
-/* 124 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 127 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_str_t *
-/* 128 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_trace_span_t *, uint32_t)
-/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 277), // webtorch_trace_span_t *
-/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION, 99), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
-/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 136 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 137 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 138 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 203), // double const *
-/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(char const *, size_t)
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_peer_t *
+/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 273), // webtorch_server_t *
+/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint64_t)
+/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(void)
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t * *
+/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 130 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // webtorch_rows_t * *
+/* 131 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_str_t *, uint32_t)
+/* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_str_t *
+/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_trace_span_t *, uint32_t)
+/* 138 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_trace_span_t *
+/* 139 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 106), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 142 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(int)
-/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 145 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 5), // double const *
+/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(int, char const *, size_t)
-/* 150 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 151 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(uint32_t)
-/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(uint32_t, uint32_t)
-/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(char const *, size_t)
+/* 150 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 152 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(int)
+/* 154 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 155 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(int, char const *, size_t)
+/* 157 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 158 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(uint64_t)
-/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(uint32_t)
+/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 164 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(void *)
-/* 165 */ _CFFI_OP(_CFFI_OP_POINTER, 241), // void *
-/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(void)
-/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 170 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
-/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_failure_t const *
+/* 164 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(uint32_t, uint32_t)
+/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 166 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(uint64_t)
+/* 169 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 170 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(void *)
+/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // void *
 /* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(webtorch_rows_t *)
-/* 175 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_rows_t *
-/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 177 */ _CFFI_OP(_CFFI_OP_FUNCTION, 241), // void()(webtorch_settings_t const *)
-/* 178 */ _CFFI_OP(_CFFI_OP_POINTER, 268), // webtorch_settings_t const *
-/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION, 175), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 181 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_rows_t const *
-/* 182 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // char * *
-/* 184 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
-/* 185 */ (_cffi_opcode_t)(2),
-/* 186 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 187 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[16]
-/* 188 */ (_cffi_opcode_t)(16),
-/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // char[16][64]
-/* 190 */ (_cffi_opcode_t)(16),
-/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[256]
-/* 192 */ (_cffi_opcode_t)(256),
-/* 193 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // char[32][64]
-/* 194 */ (_cffi_opcode_t)(32),
-/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[512]
-/* 196 */ (_cffi_opcode_t)(512),
-/* 197 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[64]
-/* 198 */ (_cffi_opcode_t)(64),
-/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 186), // char[74]
-/* 200 */ (_cffi_opcode_t)(74),
-/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // char[8][64]
-/* 202 */ (_cffi_opcode_t)(8),
-/* 203 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 204 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // float[8]
-/* 206 */ (_cffi_opcode_t)(8),
-/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 205), // float[8][8]
-/* 208 */ (_cffi_opcode_t)(8),
-/* 209 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
-/* 210 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 211 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // int(*)(uint32_t, uint32_t)
-/* 212 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 213 */ _CFFI_OP(_CFFI_OP_POINTER, 54), // int(*)(void)
-/* 214 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 215 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // int64_t[10]
-/* 217 */ (_cffi_opcode_t)(10),
-/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // int64_t[8]
-/* 219 */ (_cffi_opcode_t)(8),
-/* 220 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
-/* 221 */ (_cffi_opcode_t)(32),
-/* 222 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
-/* 223 */ (_cffi_opcode_t)(64),
-/* 224 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // uint32_t[2]
-/* 225 */ (_cffi_opcode_t)(2),
-/* 226 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 227 */ _CFFI_OP(_CFFI_OP_ARRAY, 226), // uint8_t[16]
-/* 228 */ (_cffi_opcode_t)(16),
-/* 229 */ _CFFI_OP(_CFFI_OP_ARRAY, 226), // uint8_t[8]
-/* 230 */ (_cffi_opcode_t)(8),
-/* 231 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 232 */ _CFFI_OP(_CFFI_OP_ARRAY, 231), // uintptr_t[32]
-/* 233 */ (_cffi_opcode_t)(32),
-/* 234 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[32]
-/* 235 */ (_cffi_opcode_t)(32),
-/* 236 */ _CFFI_OP(_CFFI_OP_ARRAY, 165), // void *[64]
-/* 237 */ (_cffi_opcode_t)(64),
-/* 238 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // void(*)(int)
-/* 239 */ _CFFI_OP(_CFFI_OP_POINTER, 167), // void(*)(void)
-/* 240 */ _CFFI_OP(_CFFI_OP_POINTER, 177), // void(*)(webtorch_settings_t const *)
-/* 241 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 242 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 243 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 244 */ _CFFI_OP(_CFFI_OP_POINTER, 245), // webtorch_cluster_t const *
-/* 245 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
-/* 246 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // webtorch_counters_t *
-/* 247 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
-/* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_failure_t *
-/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
-/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
-/* 252 */ _CFFI_OP(_CFFI_OP_ARRAY, 251), // webtorch_gap_t[32]
-/* 253 */ (_cffi_opcode_t)(32),
-/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_header_t *
-/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
-/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
-/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_params_t
-/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_part_t
-/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_peer_t
-/* 260 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_reply_t *
-/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_reply_t
-/* 262 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_request_t *
-/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_request_t
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_rows_t
-/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_sample_t
-/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_schema_t
-/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_server_t
-/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_settings_t
-/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_span_t
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_spec_t
-/* 271 */ _CFFI_OP(_CFFI_OP_ARRAY, 270), // webtorch_spec_t[32]
-/* 272 */ (_cffi_opcode_t)(32),
-/* 273 */ _CFFI_OP(_CFFI_OP_ARRAY, 270), // webtorch_spec_t[64]
-/* 274 */ (_cffi_opcode_t)(64),
-/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_str_t
-/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_text_t
-/* 277 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_span_t
-/* 278 */ _CFFI_OP(_CFFI_OP_POINTER, 279), // webtorch_trace_t *
-/* 279 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_t
-/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_wanted_t
+/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(void)
+/* 175 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 177 */ _CFFI_OP(_CFFI_OP_NOOP, 79),
+/* 178 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_failure_t const *
+/* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 181 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(webtorch_rows_t *)
+/* 182 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_rows_t *
+/* 183 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 184 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(webtorch_settings_t const *)
+/* 185 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_settings_t const *
+/* 186 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 187 */ _CFFI_OP(_CFFI_OP_FUNCTION, 182), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_rows_t const *
+/* 189 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 190 */ _CFFI_OP(_CFFI_OP_POINTER, 20), // char * *
+/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
+/* 192 */ (_cffi_opcode_t)(2),
+/* 193 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 194 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[16]
+/* 195 */ (_cffi_opcode_t)(16),
+/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // char[16][64]
+/* 197 */ (_cffi_opcode_t)(16),
+/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[256]
+/* 199 */ (_cffi_opcode_t)(256),
+/* 200 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // char[32][64]
+/* 201 */ (_cffi_opcode_t)(32),
+/* 202 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[512]
+/* 203 */ (_cffi_opcode_t)(512),
+/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[64]
+/* 205 */ (_cffi_opcode_t)(64),
+/* 206 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[74]
+/* 207 */ (_cffi_opcode_t)(74),
+/* 208 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // char[8][64]
+/* 209 */ (_cffi_opcode_t)(8),
+/* 210 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 210), // float[8]
+/* 212 */ (_cffi_opcode_t)(8),
+/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 211), // float[8][8]
+/* 214 */ (_cffi_opcode_t)(8),
+/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 17), // int(*)(uint32_t, char const *, char *, size_t)
+/* 216 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 217 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // int(*)(uint32_t, uint32_t)
+/* 218 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 219 */ _CFFI_OP(_CFFI_OP_POINTER, 61), // int(*)(void)
+/* 220 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 221 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 222 */ _CFFI_OP(_CFFI_OP_ARRAY, 221), // int64_t[10]
+/* 223 */ (_cffi_opcode_t)(10),
+/* 224 */ _CFFI_OP(_CFFI_OP_ARRAY, 221), // int64_t[8]
+/* 225 */ (_cffi_opcode_t)(8),
+/* 226 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[32]
+/* 227 */ (_cffi_opcode_t)(32),
+/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[64]
+/* 229 */ (_cffi_opcode_t)(64),
+/* 230 */ _CFFI_OP(_CFFI_OP_ARRAY, 9), // uint32_t[2]
+/* 231 */ (_cffi_opcode_t)(2),
+/* 232 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 232), // uint8_t[16]
+/* 234 */ (_cffi_opcode_t)(16),
+/* 235 */ _CFFI_OP(_CFFI_OP_ARRAY, 232), // uint8_t[8]
+/* 236 */ (_cffi_opcode_t)(8),
+/* 237 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 238 */ _CFFI_OP(_CFFI_OP_ARRAY, 237), // uintptr_t[32]
+/* 239 */ (_cffi_opcode_t)(32),
+/* 240 */ _CFFI_OP(_CFFI_OP_ARRAY, 172), // void *[32]
+/* 241 */ (_cffi_opcode_t)(32),
+/* 242 */ _CFFI_OP(_CFFI_OP_ARRAY, 172), // void *[64]
+/* 243 */ (_cffi_opcode_t)(64),
+/* 244 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // void(*)(int)
+/* 245 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // void(*)(void)
+/* 246 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // void(*)(webtorch_settings_t const *)
+/* 247 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 248 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 250 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_cluster_t const *
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
+/* 252 */ _CFFI_OP(_CFFI_OP_POINTER, 253), // webtorch_counters_t *
+/* 253 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
+/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_failure_t *
+/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
+/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
+/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
+/* 258 */ _CFFI_OP(_CFFI_OP_ARRAY, 257), // webtorch_gap_t[32]
+/* 259 */ (_cffi_opcode_t)(32),
+/* 260 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_header_t *
+/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
+/* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
+/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_params_t
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_part_t
+/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_peer_t
+/* 266 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_reply_t *
+/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_reply_t
+/* 268 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_request_t *
+/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_request_t
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_rows_t
+/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_sample_t
+/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_schema_t
+/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_server_t
+/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_settings_t
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_span_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_spec_t
+/* 277 */ _CFFI_OP(_CFFI_OP_ARRAY, 276), // webtorch_spec_t[32]
+/* 278 */ (_cffi_opcode_t)(32),
+/* 279 */ _CFFI_OP(_CFFI_OP_ARRAY, 276), // webtorch_spec_t[64]
+/* 280 */ (_cffi_opcode_t)(64),
+/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_str_t
+/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_text_t
+/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_span_t
+/* 284 */ _CFFI_OP(_CFFI_OP_POINTER, 285), // webtorch_trace_t *
+/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_t
+/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -2173,10 +2179,10 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(119), arg0, (char **)&x0);
+      _cffi_type(126), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(119), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2215,10 +2221,10 @@ _cffi_f_ngx_webtorch_async_done(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(48), arg0, (char **)&x0);
+      _cffi_type(55), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(48), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(55), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2283,10 +2289,10 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(119), arg0, (char **)&x0);
+      _cffi_type(126), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(119), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2331,10 +2337,10 @@ _cffi_f_ngx_webtorch_balancer_names(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(127), arg0, (char **)&x0);
+      _cffi_type(134), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(127), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(134), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2445,10 +2451,10 @@ _cffi_f_ngx_webtorch_balancer_peers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(105), arg1, (char **)&x1);
+      _cffi_type(112), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(112), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2497,10 +2503,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(52), arg1, (char **)&x1);
+      _cffi_type(59), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2549,19 +2555,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(99), arg1, (char **)&x1);
+      _cffi_type(106), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(99), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(106), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(100), arg2, (char **)&x2);
+      _cffi_type(107), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(100), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(107), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2612,10 +2618,10 @@ _cffi_f_ngx_webtorch_balancer_scale(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(36), arg1, (char **)&x1);
+      _cffi_type(43), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (float const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(36), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(43), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2666,10 +2672,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(110), arg1, (char **)&x1);
+      _cffi_type(117), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(110), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(117), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2716,10 +2722,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(88), arg0, (char **)&x0);
+      _cffi_type(95), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(88), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(95), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2729,10 +2735,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(90), arg2, (char **)&x2);
+      _cffi_type(97), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(90), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(97), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3067,10 +3073,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(165), arg0, (char **)&x0);
+      _cffi_type(172), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(165), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(172), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3241,10 +3247,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg0, (char **)&x0);
+      _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3254,10 +3260,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(172), arg2, (char **)&x2);
+      _cffi_type(179), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(172), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(179), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3300,28 +3306,28 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(93), arg0, (char **)&x0);
+      _cffi_type(100), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(93), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(100), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(94), arg1, (char **)&x1);
+      _cffi_type(101), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(94), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(101), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(13), arg2, (char **)&x2);
+      _cffi_type(20), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (char *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(13), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(20), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3368,10 +3374,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(60), arg0, (char **)&x0);
+      _cffi_type(67), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(60), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3440,19 +3446,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(60), arg0, (char **)&x0);
+      _cffi_type(67), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(60), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(68), arg1, (char **)&x1);
+      _cffi_type(75), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(68), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(75), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3588,10 +3594,10 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(139), arg4, (char **)&x4);
+      _cffi_type(146), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(139), arg4, (char **)&x4,
+    if (_cffi_convert_array_argument(_cffi_type(146), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3607,7 +3613,7 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(99));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(106));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -3686,10 +3692,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(165), arg0, (char **)&x0);
+      _cffi_type(172), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(165), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(172), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3730,19 +3736,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg0, (char **)&x0);
+      _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(85), arg1, (char **)&x1);
+      _cffi_type(92), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(85), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3789,10 +3795,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg0, (char **)&x0);
+      _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3861,10 +3867,10 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg0, (char **)&x0);
+      _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4032,10 +4038,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(175), arg0, (char **)&x0);
+      _cffi_type(182), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(175), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4102,10 +4108,10 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(123), arg0, (char **)&x0);
+      _cffi_type(130), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(123), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(130), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4142,10 +4148,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(175), arg0, (char **)&x0);
+      _cffi_type(182), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(175), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4201,10 +4207,10 @@ _cffi_f_ngx_webtorch_rows_make(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(32), arg2, (char **)&x2);
+      _cffi_type(39), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_schema_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(32), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(39), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4239,10 +4245,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(181), arg0, (char **)&x0);
+      _cffi_type(188), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(181), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(188), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4254,7 +4260,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(175));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(182));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4299,10 +4305,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(175), arg0, (char **)&x0);
+      _cffi_type(182), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(175), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4417,10 +4423,10 @@ _cffi_f_ngx_webtorch_spans_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(131), arg0, (char **)&x0);
+      _cffi_type(138), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(138), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4442,6 +4448,77 @@ _cffi_f_ngx_webtorch_spans_take(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_spans_take _cffi_d_ngx_webtorch_spans_take
+#endif
+
+static int _cffi_d_ngx_webtorch_split_reward(char const * x0, size_t x1, char const * x2, size_t x3, double x4)
+{
+  return ngx_webtorch_split_reward(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_split_reward(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  size_t x1;
+  char const * x2;
+  size_t x3;
+  double x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_split_reward", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, size_t);
+  if (x1 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x3 = _cffi_to_c_int(arg3, size_t);
+  if (x3 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x4 = (double)_cffi_to_c_double(arg4);
+  if (x4 == (double)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_split_reward(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_split_reward _cffi_d_ngx_webtorch_split_reward
 #endif
 
 static void _cffi_d_ngx_webtorch_training_lock(void)
@@ -5563,161 +5640,162 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_TRACE", (void *)_cffi_const_WEBTORCH_WATCH_TRACE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 116), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 118), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 56), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 118), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 126), (void *)_cffi_d_ngx_webtorch_balancer_names },
-  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_order },
-  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 103), (void *)_cffi_d_ngx_webtorch_balancer_peers },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 34), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 87), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 157), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 154), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 7), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 157), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 164), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
-  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_drain_get },
-  { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_drain_set },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 169), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 92), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 59), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 149), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 134), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 113), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 213), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 240), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 211), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 210), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 209), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 213), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 212), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 212), (void *)ngx_webtorch_py_run_watched },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 239), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 238), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 164), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_retire },
-  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rounds_elect },
-  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rounds_last },
-  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_rounds_resign },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 122), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_free },
-  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 180), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 174), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_spans_stop },
-  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_spans_take },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_zone_exists },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 63), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 133), (void *)_cffi_d_ngx_webtorch_balancer_names },
+  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 23), (void *)_cffi_d_ngx_webtorch_balancer_order },
+  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 110), (void *)_cffi_d_ngx_webtorch_balancer_peers },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 164), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 14), (void *)_cffi_d_ngx_webtorch_block_strict },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 164), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 171), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_choice_set },
+  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_drain_get },
+  { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 11), (void *)_cffi_d_ngx_webtorch_drain_set },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 176), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 99), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 156), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 141), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 168), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 219), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 246), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 216), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 215), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 219), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 245), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 244), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 171), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 149), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_rounds_elect },
+  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_rounds_last },
+  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_rounds_resign },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 181), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 129), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 181), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 36), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 187), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 181), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_spans_stop },
+  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 137), (void *)_cffi_d_ngx_webtorch_spans_take },
+  { "ngx_webtorch_split_reward", (void *)_cffi_f_ngx_webtorch_split_reward, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_split_reward },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "handler", offsetof(webtorch_batch_t, handler),
                sizeof(((webtorch_batch_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "slot", offsetof(webtorch_batch_t, slot),
             sizeof(((webtorch_batch_t *)0)->slot),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "generation", offsetof(webtorch_batch_t, generation),
                   sizeof(((webtorch_batch_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "njobs", offsetof(webtorch_batch_t, njobs),
              sizeof(((webtorch_batch_t *)0)->njobs),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "rows", offsetof(webtorch_batch_t, rows),
             sizeof(((webtorch_batch_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "capacity", offsetof(webtorch_batch_t, capacity),
                 sizeof(((webtorch_batch_t *)0)->capacity),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "retained", offsetof(webtorch_batch_t, retained),
                 sizeof(((webtorch_batch_t *)0)->retained),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "shared", offsetof(webtorch_batch_t, shared),
               sizeof(((webtorch_batch_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-            _CFFI_OP(_CFFI_OP_NOOP, 72) },
+            _CFFI_OP(_CFFI_OP_NOOP, 79) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 236) },
+              _CFFI_OP(_CFFI_OP_NOOP, 242) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 222) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 232) },
+               _CFFI_OP(_CFFI_OP_NOOP, 238) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 216) },
+             _CFFI_OP(_CFFI_OP_NOOP, 222) },
   { "watch", offsetof(webtorch_batch_t, watch),
              sizeof(((webtorch_batch_t *)0)->watch),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_batch_t, steps),
              sizeof(((webtorch_batch_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 197) },
+             _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "versions", offsetof(webtorch_batch_t, versions),
                 sizeof(((webtorch_batch_t *)0)->versions),
-                _CFFI_OP(_CFFI_OP_NOOP, 197) },
+                _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
-          _CFFI_OP(_CFFI_OP_NOOP, 2) },
+          _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "fresh", offsetof(webtorch_block_t, fresh),
              sizeof(((webtorch_block_t *)0)->fresh),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "data", offsetof(webtorch_block_t, data),
             sizeof(((webtorch_block_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "size", offsetof(webtorch_block_t, size),
             sizeof(((webtorch_block_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 14) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 246) },
+                _CFFI_OP(_CFFI_OP_NOOP, 252) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "old_len", offsetof(webtorch_block_t, old_len),
                sizeof(((webtorch_block_t *)0)->old_len),
-               _CFFI_OP(_CFFI_OP_NOOP, 14) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "old_data", offsetof(webtorch_block_t, old_data),
                 sizeof(((webtorch_block_t *)0)->old_data),
-                _CFFI_OP(_CFFI_OP_NOOP, 13) },
+                _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 246) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 252) },
   { "name", offsetof(webtorch_cluster_t, name),
             sizeof(((webtorch_cluster_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5732,688 +5810,688 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "coordinator_port", offsetof(webtorch_cluster_t, coordinator_port),
                         sizeof(((webtorch_cluster_t *)0)->coordinator_port),
-                        _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "port", offsetof(webtorch_cluster_t, port),
             sizeof(((webtorch_cluster_t *)0)->port),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "interval", offsetof(webtorch_cluster_t, interval),
                 sizeof(((webtorch_cluster_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "timeout", offsetof(webtorch_cluster_t, timeout),
                sizeof(((webtorch_cluster_t *)0)->timeout),
-               _CFFI_OP(_CFFI_OP_NOOP, 114) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "compress", offsetof(webtorch_cluster_t, compress),
                 sizeof(((webtorch_cluster_t *)0)->compress),
-                _CFFI_OP(_CFFI_OP_NOOP, 214) },
+                _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "outer", offsetof(webtorch_cluster_t, outer),
              sizeof(((webtorch_cluster_t *)0)->outer),
-             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "rate", offsetof(webtorch_cluster_t, rate),
             sizeof(((webtorch_cluster_t *)0)->rate),
-            _CFFI_OP(_CFFI_OP_NOOP, 203) },
+            _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "momentum", offsetof(webtorch_cluster_t, momentum),
                 sizeof(((webtorch_cluster_t *)0)->momentum),
-                _CFFI_OP(_CFFI_OP_NOOP, 203) },
+                _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "nsecrets", offsetof(webtorch_cluster_t, nsecrets),
                 sizeof(((webtorch_cluster_t *)0)->nsecrets),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "secret_len", offsetof(webtorch_cluster_t, secret_len),
                   sizeof(((webtorch_cluster_t *)0)->secret_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 224) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "secret", offsetof(webtorch_cluster_t, secret),
               sizeof(((webtorch_cluster_t *)0)->secret),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "file", offsetof(webtorch_cluster_t, file),
             sizeof(((webtorch_cluster_t *)0)->file),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "line", offsetof(webtorch_cluster_t, line),
             sizeof(((webtorch_cluster_t *)0)->line),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 114) },
+            _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 114) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "others", offsetof(webtorch_counters_t, others),
               sizeof(((webtorch_counters_t *)0)->others),
-              _CFFI_OP(_CFFI_OP_NOOP, 114) },
+              _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "applied", offsetof(webtorch_counters_t, applied),
                sizeof(((webtorch_counters_t *)0)->applied),
-               _CFFI_OP(_CFFI_OP_NOOP, 114) },
+               _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "replaced", offsetof(webtorch_counters_t, replaced),
                 sizeof(((webtorch_counters_t *)0)->replaced),
-                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "frozen", offsetof(webtorch_counters_t, frozen),
               sizeof(((webtorch_counters_t *)0)->frozen),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 275) },
+               _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
+            _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 275) },
+              _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 254) },
+               _CFFI_OP(_CFFI_OP_NOOP, 260) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 114) },
+           _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 114) },
+          _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "max_parts", offsetof(webtorch_form_t, max_parts),
                  sizeof(((webtorch_form_t *)0)->max_parts),
-                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "last", offsetof(webtorch_form_t, last),
             sizeof(((webtorch_form_t *)0)->last),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "boundary_len", offsetof(webtorch_form_t, boundary_len),
                     sizeof(((webtorch_form_t *)0)->boundary_len),
-                    _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 199) },
+                _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 269) },
+               _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 195) },
+               _CFFI_OP(_CFFI_OP_NOOP, 202) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "mask", offsetof(webtorch_gap_t, mask),
             sizeof(((webtorch_gap_t *)0)->mask),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "len", offsetof(webtorch_gap_t, len),
            sizeof(((webtorch_gap_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 2) },
+           _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 191) },
+             _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
+            _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 275) },
+             _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "rows", offsetof(webtorch_job_t, rows),
             sizeof(((webtorch_job_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 248) },
+               _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 262) },
+               _CFFI_OP(_CFFI_OP_NOOP, 268) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 260) },
+             _CFFI_OP(_CFFI_OP_NOOP, 266) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 114) },
+              _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 165) },
+             _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "trace", offsetof(webtorch_job_t, trace),
              sizeof(((webtorch_job_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 278) },
+             _CFFI_OP(_CFFI_OP_NOOP, 284) },
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "hidden", offsetof(webtorch_params_t, hidden),
               sizeof(((webtorch_params_t *)0)->hidden),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 204) },
+            _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 204) },
+                _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 204) },
+            _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 205) },
+              _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 207) },
+               _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 269) },
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 269) },
+                _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 269) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 269) },
+               _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 269) },
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 214) },
+               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 197) },
+            _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
-             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "backup", offsetof(webtorch_peer_t, backup),
               sizeof(((webtorch_peer_t *)0)->backup),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inflight", offsetof(webtorch_peer_t, inflight),
                 sizeof(((webtorch_peer_t *)0)->inflight),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 204) },
+             _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
-             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "ejections", offsetof(webtorch_peer_t, ejections),
                  sizeof(((webtorch_peer_t *)0)->ejections),
-                 _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 275) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
+            _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 254) },
+               _CFFI_OP(_CFFI_OP_NOOP, 260) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 270) },
+              _CFFI_OP(_CFFI_OP_NOOP, 276) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
+            _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 275) },
+                _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 114) },
+            _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 114) },
+            _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 165) },
+              _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "path", offsetof(webtorch_request_t, path),
             sizeof(((webtorch_request_t *)0)->path),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "args", offsetof(webtorch_request_t, args),
             sizeof(((webtorch_request_t *)0)->args),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nheaders", offsetof(webtorch_request_t, nheaders),
                 sizeof(((webtorch_request_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nvars", offsetof(webtorch_request_t, nvars),
              sizeof(((webtorch_request_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "next", offsetof(webtorch_request_t, next),
             sizeof(((webtorch_request_t *)0)->next),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "closing", offsetof(webtorch_request_t, closing),
                sizeof(((webtorch_request_t *)0)->closing),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "place", offsetof(webtorch_request_t, place),
              sizeof(((webtorch_request_t *)0)->place),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "other", offsetof(webtorch_request_t, other),
              sizeof(((webtorch_request_t *)0)->other),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "states", offsetof(webtorch_request_t, states),
               sizeof(((webtorch_request_t *)0)->states),
-              _CFFI_OP(_CFFI_OP_NOOP, 13) },
+              _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "gather", offsetof(webtorch_rows_t, gather),
               sizeof(((webtorch_rows_t *)0)->gather),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 114) },
+              _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "ninputs", offsetof(webtorch_rows_t, ninputs),
                sizeof(((webtorch_rows_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 234) },
+              _CFFI_OP(_CFFI_OP_NOOP, 240) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 218) },
+             _CFFI_OP(_CFFI_OP_NOOP, 224) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
-              _CFFI_OP(_CFFI_OP_NOOP, 13) },
+              _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "result_len", offsetof(webtorch_rows_t, result_len),
                   sizeof(((webtorch_rows_t *)0)->result_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 14) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
-               _CFFI_OP(_CFFI_OP_NOOP, 14) },
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 214) },
+               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 204) },
+               _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 204) },
+                _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 214) },
+            _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 214) },
+               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 214) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "methods", offsetof(webtorch_schema_t, methods),
                sizeof(((webtorch_schema_t *)0)->methods),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "ninputs", offsetof(webtorch_schema_t, ninputs),
                sizeof(((webtorch_schema_t *)0)->ninputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "noutputs", offsetof(webtorch_schema_t, noutputs),
                 sizeof(((webtorch_schema_t *)0)->noutputs),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 273) },
+              _CFFI_OP(_CFFI_OP_NOOP, 279) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 271) },
+               _CFFI_OP(_CFFI_OP_NOOP, 277) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
-                     _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "output_strings", offsetof(webtorch_schema_t, output_strings),
                       sizeof(((webtorch_schema_t *)0)->output_strings),
-                      _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "naxes", offsetof(webtorch_schema_t, naxes),
              sizeof(((webtorch_schema_t *)0)->naxes),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nbound", offsetof(webtorch_schema_t, nbound),
               sizeof(((webtorch_schema_t *)0)->nbound),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 201) },
+            _CFFI_OP(_CFFI_OP_NOOP, 208) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nstates", offsetof(webtorch_schema_t, nstates),
                sizeof(((webtorch_schema_t *)0)->nstates),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nvars", offsetof(webtorch_schema_t, nvars),
              sizeof(((webtorch_schema_t *)0)->nvars),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 193) },
+            _CFFI_OP(_CFFI_OP_NOOP, 200) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
-                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 189) },
+                _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "noptional", offsetof(webtorch_schema_t, noptional),
                  sizeof(((webtorch_schema_t *)0)->noptional),
-                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 252) },
+            _CFFI_OP(_CFFI_OP_NOOP, 258) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 191) },
+             _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "device", offsetof(webtorch_schema_t, device),
               sizeof(((webtorch_schema_t *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 187) },
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "slow", offsetof(webtorch_schema_t, slow),
             sizeof(((webtorch_schema_t *)0)->slow),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
-                 _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "server", offsetof(webtorch_server_t, server),
               sizeof(((webtorch_server_t *)0)->server),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inflight", offsetof(webtorch_server_t, inflight),
                 sizeof(((webtorch_server_t *)0)->inflight),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "ejected", offsetof(webtorch_server_t, ejected),
                sizeof(((webtorch_server_t *)0)->ejected),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 204) },
+               _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 204) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 204) },
+             _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 205) },
+                _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-                  _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 183) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 214) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "slow_signal", offsetof(webtorch_settings_t, slow_signal),
                    sizeof(((webtorch_settings_t *)0)->slow_signal),
-                   _CFFI_OP(_CFFI_OP_NOOP, 214) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 214) },
+               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "checkpoint", offsetof(webtorch_settings_t, checkpoint),
                   sizeof(((webtorch_settings_t *)0)->checkpoint),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-                _CFFI_OP(_CFFI_OP_NOOP, 114) },
+                _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "watch", offsetof(webtorch_settings_t, watch),
              sizeof(((webtorch_settings_t *)0)->watch),
-             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "cluster", offsetof(webtorch_settings_t, cluster),
                sizeof(((webtorch_settings_t *)0)->cluster),
-               _CFFI_OP(_CFFI_OP_NOOP, 244) },
+               _CFFI_OP(_CFFI_OP_NOOP, 250) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 114) },
+          _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 114) },
+           _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 214) },
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 197) },
+            _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 214) },
+             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 214) },
+            _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 218) },
+             _CFFI_OP(_CFFI_OP_NOOP, 224) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 215) },
+                _CFFI_OP(_CFFI_OP_NOOP, 221) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 13) },
+            _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "len", offsetof(webtorch_str_t, len),
            sizeof(((webtorch_str_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 14) },
+           _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 114) },
+          _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 114) },
+           _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "trace", offsetof(webtorch_trace_span_t, trace),
              sizeof(((webtorch_trace_span_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 279) },
+             _CFFI_OP(_CFFI_OP_NOOP, 285) },
   { "begun", offsetof(webtorch_trace_span_t, begun),
              sizeof(((webtorch_trace_span_t *)0)->begun),
-             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "ended", offsetof(webtorch_trace_span_t, ended),
              sizeof(((webtorch_trace_span_t *)0)->ended),
-             _CFFI_OP(_CFFI_OP_NOOP, 114) },
+             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "status", offsetof(webtorch_trace_span_t, status),
               sizeof(((webtorch_trace_span_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "trace", offsetof(webtorch_trace_t, trace),
              sizeof(((webtorch_trace_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 227) },
+             _CFFI_OP(_CFFI_OP_NOOP, 233) },
   { "span", offsetof(webtorch_trace_t, span),
             sizeof(((webtorch_trace_t *)0)->span),
-            _CFFI_OP(_CFFI_OP_NOOP, 229) },
+            _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "sampled", offsetof(webtorch_trace_t, sampled),
                sizeof(((webtorch_trace_t *)0)->sampled),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "queued", offsetof(webtorch_trace_t, queued),
               sizeof(((webtorch_trace_t *)0)->queued),
-              _CFFI_OP(_CFFI_OP_NOOP, 114) },
+              _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "kind", offsetof(webtorch_wanted_t, kind),
             sizeof(((webtorch_wanted_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "undo", offsetof(webtorch_wanted_t, undo),
             sizeof(((webtorch_wanted_t *)0)->undo),
-            _CFFI_OP(_CFFI_OP_NOOP, 2) },
+            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "layout", offsetof(webtorch_wanted_t, layout),
               sizeof(((webtorch_wanted_t *)0)->layout),
               _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "layout_len", offsetof(webtorch_wanted_t, layout_len),
                   sizeof(((webtorch_wanted_t *)0)->layout_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 14) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "size", offsetof(webtorch_wanted_t, size),
             sizeof(((webtorch_wanted_t *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 14) },
+            _CFFI_OP(_CFFI_OP_NOOP, 2) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 242, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 248, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
-  { "$webtorch_block_t", 243, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 249, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
-  { "$webtorch_cluster_t", 245, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_cluster_t", 251, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
-  { "$webtorch_counters_t", 247, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 253, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
-  { "$webtorch_failure_t", 249, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 255, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
-  { "$webtorch_form_t", 250, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 256, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
-  { "$webtorch_gap_t", 251, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_gap_t", 257, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
-  { "$webtorch_header_t", 255, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 261, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
-  { "$webtorch_job_t", 256, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 262, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
-  { "$webtorch_params_t", 257, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 263, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 87, 9 },
-  { "$webtorch_part_t", 258, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_part_t", 264, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 96, 6 },
-  { "$webtorch_peer_t", 259, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_peer_t", 265, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 102, 7 },
-  { "$webtorch_reply_t", 261, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 267, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 109, 9 },
-  { "$webtorch_request_t", 263, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 269, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 118, 15 },
-  { "$webtorch_rows_t", 264, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_rows_t", 270, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 133, 17 },
-  { "$webtorch_sample_t", 265, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 271, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 150, 5 },
-  { "$webtorch_schema_t", 266, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 272, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 155, 29 },
-  { "$webtorch_server_t", 267, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_server_t", 273, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 184, 7 },
-  { "$webtorch_settings_t", 268, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_settings_t", 274, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 14 },
-  { "$webtorch_span_t", 269, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_span_t", 275, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 205, 3 },
-  { "$webtorch_spec_t", 270, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_spec_t", 276, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 208, 5 },
-  { "$webtorch_str_t", 275, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_str_t", 281, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 213, 2 },
-  { "$webtorch_text_t", 276, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_text_t", 282, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 215, 2 },
-  { "$webtorch_trace_span_t", 277, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_trace_span_t", 283, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 217, 4 },
-  { "$webtorch_trace_t", 279, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_trace_t", 285, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 221, 4 },
-  { "$webtorch_wanted_t", 280, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_wanted_t", 286, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 225, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 242 },
-  { "webtorch_block_t", 243 },
-  { "webtorch_cluster_t", 245 },
-  { "webtorch_counters_t", 247 },
-  { "webtorch_failure_t", 249 },
-  { "webtorch_form_t", 250 },
-  { "webtorch_gap_t", 251 },
-  { "webtorch_header_t", 255 },
-  { "webtorch_job_t", 256 },
-  { "webtorch_params_t", 257 },
-  { "webtorch_part_t", 258 },
-  { "webtorch_peer_t", 259 },
-  { "webtorch_reply_t", 261 },
-  { "webtorch_request_t", 263 },
-  { "webtorch_rows_t", 264 },
-  { "webtorch_sample_t", 265 },
-  { "webtorch_schema_t", 266 },
-  { "webtorch_server_t", 267 },
-  { "webtorch_settings_t", 268 },
-  { "webtorch_span_t", 269 },
-  { "webtorch_spec_t", 270 },
-  { "webtorch_str_t", 275 },
-  { "webtorch_text_t", 276 },
-  { "webtorch_trace_span_t", 277 },
-  { "webtorch_trace_t", 279 },
-  { "webtorch_wanted_t", 280 },
+  { "webtorch_batch_t", 248 },
+  { "webtorch_block_t", 249 },
+  { "webtorch_cluster_t", 251 },
+  { "webtorch_counters_t", 253 },
+  { "webtorch_failure_t", 255 },
+  { "webtorch_form_t", 256 },
+  { "webtorch_gap_t", 257 },
+  { "webtorch_header_t", 261 },
+  { "webtorch_job_t", 262 },
+  { "webtorch_params_t", 263 },
+  { "webtorch_part_t", 264 },
+  { "webtorch_peer_t", 265 },
+  { "webtorch_reply_t", 267 },
+  { "webtorch_request_t", 269 },
+  { "webtorch_rows_t", 270 },
+  { "webtorch_sample_t", 271 },
+  { "webtorch_schema_t", 272 },
+  { "webtorch_server_t", 273 },
+  { "webtorch_settings_t", 274 },
+  { "webtorch_span_t", 275 },
+  { "webtorch_spec_t", 276 },
+  { "webtorch_str_t", 281 },
+  { "webtorch_text_t", 282 },
+  { "webtorch_trace_span_t", 283 },
+  { "webtorch_trace_t", 285 },
+  { "webtorch_wanted_t", 286 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -6423,12 +6501,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  173,  /* num_globals */
+  174,  /* num_globals */
   26,  /* num_struct_unions */
   0,  /* num_enums */
   26,  /* num_typenames */
   NULL,  /* no includes */
-  281,  /* num_types */
+  287,  /* num_types */
   1,  /* flags */
 };
 

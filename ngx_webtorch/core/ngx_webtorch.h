@@ -46,6 +46,7 @@ typedef struct {
     ngx_array_t            *locations;    /* of handlers, see
                                              ngx_http_webtorch_openapi.c */
     ngx_array_t             balancers;    /* of ngx_webtorch_balancer_t * */
+    ngx_array_t             splits;       /* of ngx_webtorch_split_t * */
 
     ngx_str_t               zone_name;    /* len 0: workers share no models */
     size_t                  zone_size;

@@ -18,7 +18,6 @@ static void ngx_webtorch_metrics_merge_custom(ngx_webtorch_series_t *series,
     uint64_t *all, const uint64_t *cells, ngx_uint_t alive);
 static double ngx_webtorch_metrics_merge_gauge(uint32_t type, uint64_t n,
     double all, double value);
-static void ngx_webtorch_metrics_add_double(uint64_t *all, double n);
 
 
 /* called by Python; NULL: there is no room, or one of another type */
@@ -284,13 +283,4 @@ ngx_webtorch_metrics_merge_gauge(uint32_t type, uint64_t n, double all,
     default: /* WEBTORCH_METRIC_SUM */
         return all + value;
     }
-}
-
-
-static void
-ngx_webtorch_metrics_add_double(uint64_t *all, double n)
-{
-    n += ngx_webtorch_metrics_double(*all);
-
-    ngx_memcpy(all, &n, sizeof(double));
 }

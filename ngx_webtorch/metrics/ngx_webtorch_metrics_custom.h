@@ -62,4 +62,15 @@ ngx_webtorch_metrics_double(uint64_t cell)
 }
 
 
+/* for a counter or sum of an application; one thread at a time */
+
+static ngx_inline void
+ngx_webtorch_metrics_add_double(uint64_t *cell, double n)
+{
+    n += ngx_webtorch_metrics_double(*cell);
+
+    ngx_memcpy(cell, &n, sizeof(double));
+}
+
+
 #endif /* _NGX_WEBTORCH_METRICS_CUSTOM_H_INCLUDED_ */

@@ -14,6 +14,7 @@
 #include "ngx_http_webtorch_loc_conf.h"
 #include "ngx_http_webtorch_main_conf.h"
 #include "ngx_http_webtorch_openapi.h"
+#include "ngx_http_webtorch_split.h"
 #include "ngx_http_webtorch_status.h"
 #include "ngx_http_webtorch_variables.h"
 
@@ -96,6 +97,13 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_webtorch_conf_device,
       NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("webtorch_split"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_http_webtorch_conf_split,
+      NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
 
@@ -260,6 +268,7 @@ ngx_http_webtorch_init(ngx_conf_t *cf)
 {
     if (ngx_http_webtorch_error_init(cf) != NGX_OK
         || ngx_http_webtorch_variables_init(cf) != NGX_OK
+        || ngx_http_webtorch_split_init(cf) != NGX_OK
         || ngx_http_webtorch_load_report_init(cf) != NGX_OK)
     {
         return NGX_ERROR;

@@ -27,6 +27,7 @@
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_metrics_worker.h"
+#include "ngx_webtorch_split.h"
 #include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
@@ -134,6 +135,13 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
 
     if (ngx_array_init(&conf->balancers, cycle->pool, 4,
                        sizeof(ngx_webtorch_balancer_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->splits, cycle->pool, 2,
+                       sizeof(ngx_webtorch_split_t *))
         != NGX_OK)
     {
         return NULL;
@@ -361,6 +369,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_metrics_init_process(conf, cycle->log);
     ngx_webtorch_metrics_handlers_init(&conf->handlers, cycle->log);
+    ngx_webtorch_splits_init_process(conf);
 
     ngx_webtorch_zone_use(conf, cycle->log);
     ngx_webtorch_worker_init(conf, cycle->log);

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from webtorch._request import Request
     from webtorch._response import Response
     from webtorch._schema import SignatureError
+    from webtorch._split import reward
     from webtorch._stages import stage
     from webtorch._streams import State, stream
 else:
@@ -55,6 +56,7 @@ else:
         "is_check": "_process",
         "load_package": "_packages",
         "on_exit": "_process",
+        "reward": "_split",
         "stage": "_stages",
         "stream": "_streams",
         "train": "_handlers",
@@ -96,6 +98,7 @@ __all__ = [
     "load_package",
     "metrics",
     "on_exit",
+    "reward",
     "stage",
     "stream",
     "train",

@@ -92,6 +92,9 @@ class _Lib:
     def ngx_webtorch_metrics_open(
         self, type: int, name: bytes, labels: bytes, help: bytes, bounds: _CData, nbounds: int
     ) -> _CData: ...
+    def ngx_webtorch_split_reward(
+        self, name: bytes, name_len: int, choice: bytes, choice_len: int, value: float
+    ) -> int: ...
     def ngx_webtorch_balancer_samples(
         self, balancer: int, next: _CData, samples: _CData, n: int
     ) -> int: ...

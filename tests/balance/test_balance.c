@@ -15,6 +15,7 @@ uint64_t                           now = 1000 * SECOND;
 static const test_case_t *const  lists[] = {
     test_server_cases,
     test_pick_cases,
+    test_draw_cases,
     test_flight_cases,
     test_outcome_cases,
     test_refusal_cases,

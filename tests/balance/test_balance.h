@@ -11,6 +11,7 @@
 
 #include "ngx_webtorch_balance.h"
 #include "ngx_webtorch_balance_cost.h"
+#include "ngx_webtorch_balance_draw.h"
 #include "ngx_webtorch_balance_flight.h"
 #include "ngx_webtorch_balance_key.h"
 #include "ngx_webtorch_balance_math.h"
@@ -41,6 +42,7 @@ typedef struct {
 
 
 extern const test_case_t  test_clock_cases[];
+extern const test_case_t  test_draw_cases[];
 extern const test_case_t  test_flight_cases[];
 extern const test_case_t  test_key_cases[];
 extern const test_case_t  test_outcome_cases[];

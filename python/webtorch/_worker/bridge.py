@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from webtorch import _batches, _cells, _versions
+from webtorch import _batches, _cells, _split, _versions
 from webtorch._native import ffi, lib
 from webtorch._process import is_check
-from webtorch._worker import cells, environment, log, programs, spans, watching
+from webtorch._worker import cells, environment, log, programs, spans, split, watching
 from webtorch._worker.cluster_settings import read_settings
 from webtorch._worker.coroutines import Loop
 from webtorch._worker.generator_runner import GeneratorRunner
@@ -110,8 +110,9 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     if not settings.check:
         _batches.batches = _posting
         _cells.source = cells.open_cells
-        # nothing computes batches in a forked child
-        os.register_at_fork(after_in_child=_forget_batches)
+        _split.report = split.report
+        # in a forked child nothing computes batches, and nobody unlocks what it leaves locked
+        os.register_at_fork(after_in_child=_forget_workers)
 
 
 @ffi.def_extern(onerror=_on_error)
@@ -126,8 +127,9 @@ def ngx_webtorch_py_start() -> None:
         watching.prepare()
 
 
-def _forget_batches() -> None:
+def _forget_workers() -> None:
     _batches.batches = None
+    _split.report = None
 
 
 @ffi.def_extern(error=1, onerror=_on_error)

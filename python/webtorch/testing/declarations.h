@@ -563,6 +563,8 @@ int ngx_webtorch_exiting(void);
 
 uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
+int ngx_webtorch_split_reward(const char *name, size_t name_len, const char *choice, size_t choice_len, double value);
+
 typedef struct ngx_webtorch_exchange_s  ngx_webtorch_exchange_t;
 
 typedef struct {
