@@ -13,6 +13,7 @@
 #define _NGX_WEBTORCH_API_H_INCLUDED_
 
 
+#include "ngx_webtorch_api_net.h"
 #include "ngx_webtorch_api_numbers.h"
 #include "ngx_webtorch_api_settings.h"
 
@@ -68,6 +69,7 @@ typedef struct {
                                              of a stream one of its "open" or
                                              "close" */
     int32_t          coroutine;           /* asyncio's loop runs it */
+    int32_t          native;              /* it has a net that C evaluates */
     uint32_t         threads;             /* of its own, 0: not set */
     uint32_t         methods;
     uint32_t         ninputs;

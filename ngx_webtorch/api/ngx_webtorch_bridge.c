@@ -1248,6 +1248,7 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
+<<<<<<< HEAD
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(char const *, size_t, char const *, size_t, double)
 /*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
@@ -1276,15 +1277,53 @@ static void *_cffi_types[] = {
 /* 25 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+=======
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, uint32_t)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 191), // char const *
+/*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
+/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(int)
+/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
+/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t)
+/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
+/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 191), // char *
+/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, size_t, int)
+/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 25 */ _CFFI_OP(_CFFI_OP_POINTER, 277), // webtorch_schema_t *
+/* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+>>>>>>> wt-guard
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+<<<<<<< HEAD
 /* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_schema_t *
 /* 33 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t const *)
+=======
+/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 277), // webtorch_schema_t const *
+/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
+/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // float const *
+>>>>>>> wt-guard
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_schema_t const *
@@ -1296,6 +1335,7 @@ static void *_cffi_types[] = {
 /* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t)
 /* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+<<<<<<< HEAD
 /* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
@@ -1535,6 +1575,252 @@ static void *_cffi_types[] = {
 /* 284 */ _CFFI_OP(_CFFI_OP_POINTER, 285), // webtorch_trace_t *
 /* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_t
 /* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_wanted_t
+=======
+/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_batch_t *
+/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_net_t const *, webtorch_learned_t const *)
+/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_net_t const *
+/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // webtorch_learned_t const *
+/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
+/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 268), // webtorch_params_t const *
+/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
+/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_batch_t *)
+/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 48),
+/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_form_t *
+/* 66 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 72 */ _CFFI_OP(_CFFI_OP_NOOP, 65),
+/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_part_t *
+/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, char const *, size_t)
+/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_job_t *
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 82 */ _CFFI_OP(_CFFI_OP_NOOP, 77),
+/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 85 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 77),
+/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_reply_t const *
+/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 291), // webtorch_wanted_t const *
+/* 94 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 95 */ _CFFI_OP(_CFFI_OP_POINTER, 252), // webtorch_block_t *
+/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_form_t const *
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_span_t const *
+/* 100 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 119), // uint64_t *
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 276), // webtorch_sample_t *
+/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
+/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_peer_t *
+/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_server_t *
+/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
+/* 119 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
+/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // webtorch_batch_t * *
+/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // webtorch_rows_t * *
+/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
+/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_str_t *
+/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_trace_span_t *, uint32_t)
+/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 288), // webtorch_trace_span_t *
+/* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 104), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 141 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 142 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 144 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // double const *
+/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(char const *, size_t)
+/* 148 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 149 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(int)
+/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(int, char const *, size_t)
+/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 156 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 157 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 159 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(uint32_t)
+/* 160 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(uint32_t, uint32_t)
+/* 163 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 165 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(uint64_t)
+/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(void *)
+/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // void *
+/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 172 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(void)
+/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 175 */ _CFFI_OP(_CFFI_OP_NOOP, 77),
+/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 177 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_failure_t const *
+/* 178 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(webtorch_rows_t *)
+/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_rows_t *
+/* 181 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 182 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(webtorch_settings_t const *)
+/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 279), // webtorch_settings_t const *
+/* 184 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 185 */ _CFFI_OP(_CFFI_OP_FUNCTION, 180), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_rows_t const *
+/* 187 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // char * *
+/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
+/* 190 */ (_cffi_opcode_t)(2),
+/* 191 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[16]
+/* 193 */ (_cffi_opcode_t)(16),
+/* 194 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // char[16][64]
+/* 195 */ (_cffi_opcode_t)(16),
+/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[256]
+/* 197 */ (_cffi_opcode_t)(256),
+/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // char[32][64]
+/* 199 */ (_cffi_opcode_t)(32),
+/* 200 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[512]
+/* 201 */ (_cffi_opcode_t)(512),
+/* 202 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[64]
+/* 203 */ (_cffi_opcode_t)(64),
+/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[74]
+/* 205 */ (_cffi_opcode_t)(74),
+/* 206 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // char[8][64]
+/* 207 */ (_cffi_opcode_t)(8),
+/* 208 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
+/* 209 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 210 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // float[8]
+/* 211 */ (_cffi_opcode_t)(8),
+/* 212 */ _CFFI_OP(_CFFI_OP_ARRAY, 210), // float[8][8]
+/* 213 */ (_cffi_opcode_t)(8),
+/* 214 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
+/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 216 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // int(*)(uint32_t, uint32_t)
+/* 217 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 218 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // int(*)(void)
+/* 219 */ _CFFI_OP(_CFFI_OP_POINTER, 220), // int32_t const *
+/* 220 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 221 */ _CFFI_OP(_CFFI_OP_POINTER, 222), // int64_t const *
+/* 222 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 223 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // int64_t[10]
+/* 224 */ (_cffi_opcode_t)(10),
+/* 225 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // int64_t[8]
+/* 226 */ (_cffi_opcode_t)(8),
+/* 227 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // int8_t const *
+/* 228 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 17), // int8_t
+/* 229 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
+/* 230 */ (_cffi_opcode_t)(32),
+/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
+/* 232 */ (_cffi_opcode_t)(64),
+/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // uint32_t[2]
+/* 234 */ (_cffi_opcode_t)(2),
+/* 235 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 236 */ _CFFI_OP(_CFFI_OP_ARRAY, 235), // uint8_t[16]
+/* 237 */ (_cffi_opcode_t)(16),
+/* 238 */ _CFFI_OP(_CFFI_OP_ARRAY, 235), // uint8_t[8]
+/* 239 */ (_cffi_opcode_t)(8),
+/* 240 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 241 */ _CFFI_OP(_CFFI_OP_ARRAY, 240), // uintptr_t[32]
+/* 242 */ (_cffi_opcode_t)(32),
+/* 243 */ _CFFI_OP(_CFFI_OP_ARRAY, 170), // void *[32]
+/* 244 */ (_cffi_opcode_t)(32),
+/* 245 */ _CFFI_OP(_CFFI_OP_ARRAY, 170), // void *[64]
+/* 246 */ (_cffi_opcode_t)(64),
+/* 247 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // void(*)(int)
+/* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 172), // void(*)(void)
+/* 249 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // void(*)(webtorch_settings_t const *)
+/* 250 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 253 */ _CFFI_OP(_CFFI_OP_POINTER, 254), // webtorch_cluster_t const *
+/* 254 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
+/* 255 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_counters_t *
+/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
+/* 257 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_failure_t *
+/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
+/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
+/* 260 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
+/* 261 */ _CFFI_OP(_CFFI_OP_ARRAY, 260), // webtorch_gap_t[32]
+/* 262 */ (_cffi_opcode_t)(32),
+/* 263 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_header_t *
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
+/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
+/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_learned_t
+/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_net_t
+/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_params_t
+/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_part_t
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_peer_t
+/* 271 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_reply_t *
+/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_reply_t
+/* 273 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_request_t *
+/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_request_t
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_rows_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_sample_t
+/* 277 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_schema_t
+/* 278 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_server_t
+/* 279 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_settings_t
+/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_span_t
+/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_spec_t
+/* 282 */ _CFFI_OP(_CFFI_OP_ARRAY, 281), // webtorch_spec_t[32]
+/* 283 */ (_cffi_opcode_t)(32),
+/* 284 */ _CFFI_OP(_CFFI_OP_ARRAY, 281), // webtorch_spec_t[64]
+/* 285 */ (_cffi_opcode_t)(64),
+/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_str_t
+/* 287 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_text_t
+/* 288 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_span_t
+/* 289 */ _CFFI_OP(_CFFI_OP_POINTER, 290), // webtorch_trace_t *
+/* 290 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_trace_t
+/* 291 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_wanted_t
+>>>>>>> wt-guard
 };
 
 _CFFI_UNUSED_FN
@@ -1697,6 +1983,41 @@ static void _cffi_checkfld_typedef_webtorch_job_t(webtorch_job_t *p)
 struct _cffi_align_typedef_webtorch_job_t { char x; webtorch_job_t y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_learned_t(webtorch_learned_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->nfields) | 0);  /* check that 'webtorch_learned_t.nfields' is an integer */
+  (void)((p->nlocations) | 0);  /* check that 'webtorch_learned_t.nlocations' is an integer */
+  (void)((p->nmarks) | 0);  /* check that 'webtorch_learned_t.nmarks' is an integer */
+  { int64_t const * *tmp = &p->fields; (void)tmp; }
+  { float const * *tmp = &p->counts; (void)tmp; }
+  { int64_t const * *tmp = &p->locations; (void)tmp; }
+  { float const * *tmp = &p->scores; (void)tmp; }
+  { int64_t const * *tmp = &p->marks; (void)tmp; }
+  { int8_t const * *tmp = &p->verdicts; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_learned_t { char x; webtorch_learned_t y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_typedef_webtorch_net_t(webtorch_net_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->nknown) | 0);  /* check that 'webtorch_net_t.nknown' is an integer */
+  (void)((p->hidden) | 0);  /* check that 'webtorch_net_t.hidden' is an integer */
+  (void)((p->outputs) | 0);  /* check that 'webtorch_net_t.outputs' is an integer */
+  { float *tmp = &p->shift; (void)tmp; }
+  { int32_t const * *tmp = &p->known; (void)tmp; }
+  { float const * *tmp = &p->table; (void)tmp; }
+  { float const * *tmp = &p->bias; (void)tmp; }
+  { float const * *tmp = &p->weight; (void)tmp; }
+  { float const * *tmp = &p->out_bias; (void)tmp; }
+  { char const * *tmp = &p->kinds; (void)tmp; }
+}
+struct _cffi_align_typedef_webtorch_net_t { char x; webtorch_net_t y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_params_t(webtorch_params_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1829,6 +2150,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   (void)((p->batched) | 0);  /* check that 'webtorch_schema_t.batched' is an integer */
   (void)((p->waits) | 0);  /* check that 'webtorch_schema_t.waits' is an integer */
   (void)((p->coroutine) | 0);  /* check that 'webtorch_schema_t.coroutine' is an integer */
+  (void)((p->native) | 0);  /* check that 'webtorch_schema_t.native' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_schema_t.threads' is an integer */
   (void)((p->methods) | 0);  /* check that 'webtorch_schema_t.methods' is an integer */
   (void)((p->ninputs) | 0);  /* check that 'webtorch_schema_t.ninputs' is an integer */
@@ -2179,10 +2501,17 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(126), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
+=======
+      _cffi_type(124), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(124), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2289,10 +2618,17 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(126), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
+=======
+      _cffi_type(124), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(124), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2337,10 +2673,17 @@ _cffi_f_ngx_webtorch_balancer_names(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(134), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(134), arg0, (char **)&x0,
+=======
+      _cffi_type(132), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(132), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2451,10 +2794,17 @@ _cffi_f_ngx_webtorch_balancer_peers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(112), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(112), arg1, (char **)&x1,
+=======
+      _cffi_type(110), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(110), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2503,10 +2853,17 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(59), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
+=======
+      _cffi_type(57), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(57), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2555,19 +2912,33 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(106), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(106), arg1, (char **)&x1,
+=======
+      _cffi_type(104), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(104), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(107), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(107), arg2, (char **)&x2,
+=======
+      _cffi_type(105), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(105), arg2, (char **)&x2,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2672,10 +3043,17 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(117), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(117), arg1, (char **)&x1,
+=======
+      _cffi_type(115), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(115), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2722,10 +3100,17 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(95), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(95), arg0, (char **)&x0,
+=======
+      _cffi_type(93), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(93), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2735,10 +3120,17 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(97), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(97), arg2, (char **)&x2,
+=======
+      _cffi_type(95), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(95), arg2, (char **)&x2,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3073,10 +3465,17 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(172), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(172), arg0, (char **)&x0,
+=======
+      _cffi_type(170), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(170), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3247,10 +3646,17 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
+=======
+      _cffi_type(77), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3260,10 +3666,17 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(179), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(179), arg2, (char **)&x2,
+=======
+      _cffi_type(177), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(177), arg2, (char **)&x2,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3306,19 +3719,33 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(100), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(100), arg0, (char **)&x0,
+=======
+      _cffi_type(98), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(101), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(101), arg1, (char **)&x1,
+=======
+      _cffi_type(99), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(99), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3374,10 +3801,17 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(67), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
+=======
+      _cffi_type(65), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(65), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3446,19 +3880,33 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(67), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
+=======
+      _cffi_type(65), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(65), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(75), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(75), arg1, (char **)&x1,
+=======
+      _cffi_type(73), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(73), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3594,10 +4042,17 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(146), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(146), arg4, (char **)&x4,
+=======
+      _cffi_type(144), arg4, (char **)&x4);
+  if (datasize != 0) {
+    x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(144), arg4, (char **)&x4,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3613,12 +4068,143 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
+<<<<<<< HEAD
   pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(106));
+=======
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(104));
+>>>>>>> wt-guard
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
 #else
 #  define _cffi_f_ngx_webtorch_metrics_open _cffi_d_ngx_webtorch_metrics_open
+#endif
+
+static void _cffi_d_ngx_webtorch_native_clear(uint32_t x0)
+{
+  ngx_webtorch_native_clear(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_native_clear(PyObject *self, PyObject *arg0)
+{
+  uint32_t x0;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_native_clear(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_native_clear _cffi_d_ngx_webtorch_native_clear
+#endif
+
+static int _cffi_d_ngx_webtorch_native_set(uint32_t x0, webtorch_net_t const * x1, webtorch_learned_t const * x2)
+{
+  return ngx_webtorch_native_set(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_native_set(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  webtorch_net_t const * x1;
+  webtorch_learned_t const * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_native_set", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(52), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_net_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(53), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_learned_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(53), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_native_set(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_native_set _cffi_d_ngx_webtorch_native_set
+#endif
+
+static int _cffi_d_ngx_webtorch_native_use(uint32_t x0, uint32_t x1)
+{
+  return ngx_webtorch_native_use(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_native_use(PyObject *self, PyObject *args)
+{
+  uint32_t x0;
+  uint32_t x1;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_native_use", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, uint32_t);
+  if (x0 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_native_use(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_native_use _cffi_d_ngx_webtorch_native_use
 #endif
 
 static uint32_t _cffi_d_ngx_webtorch_orders_behind(uint64_t x0)
@@ -3692,10 +4278,17 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(172), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(172), arg0, (char **)&x0,
+=======
+      _cffi_type(170), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(170), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3736,19 +4329,33 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
+=======
+      _cffi_type(77), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(92), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
+=======
+      _cffi_type(90), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(90), arg1, (char **)&x1,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3795,10 +4402,17 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
+=======
+      _cffi_type(77), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3867,10 +4481,17 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(79), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
+=======
+      _cffi_type(77), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4038,10 +4659,17 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(182), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
+=======
+      _cffi_type(180), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(180), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4108,10 +4736,17 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(130), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(130), arg0, (char **)&x0,
+=======
+      _cffi_type(128), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(128), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4148,10 +4783,17 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(182), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
+=======
+      _cffi_type(180), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(180), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4245,10 +4887,17 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(188), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(188), arg0, (char **)&x0,
+=======
+      _cffi_type(186), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(186), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4260,7 +4909,11 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
+<<<<<<< HEAD
   pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(182));
+=======
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(180));
+>>>>>>> wt-guard
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4305,10 +4958,17 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(182), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
+=======
+      _cffi_type(180), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(180), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4423,10 +5083,17 @@ _cffi_f_ngx_webtorch_spans_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
+<<<<<<< HEAD
       _cffi_type(138), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
     if (_cffi_convert_array_argument(_cffi_type(138), arg0, (char **)&x0,
+=======
+      _cffi_type(136), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(136), arg0, (char **)&x0,
+>>>>>>> wt-guard
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4628,11 +5295,29 @@ static int _cffi_const_WEBTORCH_ABSENT(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_ALPHABET(unsigned long long *o)
+{
+  int n = (WEBTORCH_ALPHABET) <= 0;
+  *o = (unsigned long long)((WEBTORCH_ALPHABET) | 0);  /* check that WEBTORCH_ALPHABET is an integer */
+  if (!_cffi_check_int(*o, n, 31U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_BFLOAT16(unsigned long long *o)
 {
   int n = (WEBTORCH_BFLOAT16) <= 0;
   *o = (unsigned long long)((WEBTORCH_BFLOAT16) | 0);  /* check that WEBTORCH_BFLOAT16 is an integer */
   if (!_cffi_check_int(*o, n, 10U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_BINS(unsigned long long *o)
+{
+  int n = (WEBTORCH_BINS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_BINS) | 0);  /* check that WEBTORCH_BINS is an integer */
+  if (!_cffi_check_int(*o, n, 128U))
     n |= 2;
   return n;
 }
@@ -4714,6 +5399,15 @@ static int _cffi_const_WEBTORCH_COPY_SIZE(unsigned long long *o)
   int n = (WEBTORCH_COPY_SIZE) <= 0;
   *o = (unsigned long long)((WEBTORCH_COPY_SIZE) | 0);  /* check that WEBTORCH_COPY_SIZE is an integer */
   if (!_cffi_check_int(*o, n, 4096U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_COUNTS(unsigned long long *o)
+{
+  int n = (WEBTORCH_COUNTS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_COUNTS) | 0);  /* check that WEBTORCH_COUNTS is an integer */
+  if (!_cffi_check_int(*o, n, 66U))
     n |= 2;
   return n;
 }
@@ -4894,6 +5588,33 @@ static int _cffi_const_WEBTORCH_INT8(unsigned long long *o)
   int n = (WEBTORCH_INT8) <= 0;
   *o = (unsigned long long)((WEBTORCH_INT8) | 0);  /* check that WEBTORCH_INT8 is an integer */
   if (!_cffi_check_int(*o, n, 5U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_KIND_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_KIND_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_KIND_LEN) | 0);  /* check that WEBTORCH_KIND_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_LENGTHS(unsigned long long *o)
+{
+  int n = (WEBTORCH_LENGTHS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_LENGTHS) | 0);  /* check that WEBTORCH_LENGTHS is an integer */
+  if (!_cffi_check_int(*o, n, 16U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_LOGITS(unsigned long long *o)
+{
+  int n = (WEBTORCH_LOGITS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_LOGITS) | 0);  /* check that WEBTORCH_LOGITS is an integer */
+  if (!_cffi_check_int(*o, n, 18U))
     n |= 2;
   return n;
 }
@@ -5539,7 +6260,9 @@ static int _cffi_const_WEBTORCH_WATCH_TRACE(unsigned long long *o)
 
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_ALPHABET", (void *)_cffi_const_WEBTORCH_ALPHABET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_BINS", (void *)_cffi_const_WEBTORCH_BINS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5549,6 +6272,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_COMPRESS_INT8", (void *)_cffi_const_WEBTORCH_COMPRESS_INT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_NONE", (void *)_cffi_const_WEBTORCH_COMPRESS_NONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COPY_SIZE", (void *)_cffi_const_WEBTORCH_COPY_SIZE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_COUNTS", (void *)_cffi_const_WEBTORCH_COUNTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT", (void *)_cffi_const_WEBTORCH_DEFAULT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DEFAULT_LEN", (void *)_cffi_const_WEBTORCH_DEFAULT_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_DELETE", (void *)_cffi_const_WEBTORCH_DELETE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5569,6 +6293,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_INT32", (void *)_cffi_const_WEBTORCH_INT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT64", (void *)_cffi_const_WEBTORCH_INT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_INT8", (void *)_cffi_const_WEBTORCH_INT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_KIND_LEN", (void *)_cffi_const_WEBTORCH_KIND_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_LENGTHS", (void *)_cffi_const_WEBTORCH_LENGTHS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_LOGITS", (void *)_cffi_const_WEBTORCH_LOGITS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_DEBUG", (void *)_cffi_const_WEBTORCH_LOG_DEBUG, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_ERROR", (void *)_cffi_const_WEBTORCH_LOG_ERROR, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_LOG_INFO", (void *)_cffi_const_WEBTORCH_LOG_INFO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5640,6 +6367,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_TRACE", (void *)_cffi_const_WEBTORCH_WATCH_TRACE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+<<<<<<< HEAD
   { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_async_beat },
   { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_async_begin },
   { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_async_cancelled },
@@ -5712,6 +6440,82 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_training_unlock },
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_zone_exists },
+=======
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 121), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 61), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_balancer_names },
+  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_order },
+  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_balancer_peers },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 55), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 102), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 34), (void *)_cffi_d_ngx_webtorch_balancer_scale },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 113), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 92), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 162), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 7), (void *)_cffi_d_ngx_webtorch_block_strict },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 162), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 169), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
+  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_drain_get },
+  { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_drain_set },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 174), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 64), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 139), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_native_clear", (void *)_cffi_f_ngx_webtorch_native_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_native_clear },
+  { "ngx_webtorch_native_set", (void *)_cffi_f_ngx_webtorch_native_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_native_set },
+  { "ngx_webtorch_native_use", (void *)_cffi_f_ngx_webtorch_native_use, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 39), (void *)_cffi_d_ngx_webtorch_native_use },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 118), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 249), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 216), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 215), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 214), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 248), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 247), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 169), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 81), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 147), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_rounds_elect },
+  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_rounds_last },
+  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_rounds_resign },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 179), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 127), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 179), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_rows_make },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 185), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 179), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_spans_stop },
+  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_ngx_webtorch_spans_take },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_zone_exists },
+>>>>>>> wt-guard
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -5741,6 +6545,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 79) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
@@ -5751,24 +6556,50 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
                _CFFI_OP(_CFFI_OP_NOOP, 238) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 77) },
+  { "inputs", offsetof(webtorch_batch_t, inputs),
+              sizeof(((webtorch_batch_t *)0)->inputs),
+              _CFFI_OP(_CFFI_OP_NOOP, 245) },
+  { "allocated", offsetof(webtorch_batch_t, allocated),
+                 sizeof(((webtorch_batch_t *)0)->allocated),
+                 _CFFI_OP(_CFFI_OP_NOOP, 231) },
+  { "outputs", offsetof(webtorch_batch_t, outputs),
+               sizeof(((webtorch_batch_t *)0)->outputs),
+               _CFFI_OP(_CFFI_OP_NOOP, 241) },
+>>>>>>> wt-guard
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
              _CFFI_OP(_CFFI_OP_NOOP, 222) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "sizes", offsetof(webtorch_batch_t, sizes),
+             sizeof(((webtorch_batch_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 223) },
+>>>>>>> wt-guard
   { "watch", offsetof(webtorch_batch_t, watch),
              sizeof(((webtorch_batch_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_batch_t, steps),
              sizeof(((webtorch_batch_t *)0)->steps),
+<<<<<<< HEAD
              _CFFI_OP(_CFFI_OP_NOOP, 204) },
   { "versions", offsetof(webtorch_batch_t, versions),
                 sizeof(((webtorch_batch_t *)0)->versions),
                 _CFFI_OP(_CFFI_OP_NOOP, 204) },
+=======
+             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+  { "versions", offsetof(webtorch_batch_t, versions),
+                sizeof(((webtorch_batch_t *)0)->versions),
+                _CFFI_OP(_CFFI_OP_NOOP, 202) },
+>>>>>>> wt-guard
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -5783,7 +6614,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 252) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 255) },
+>>>>>>> wt-guard
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5795,7 +6630,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
+<<<<<<< HEAD
                     _CFFI_OP(_CFFI_OP_NOOP, 252) },
+=======
+                    _CFFI_OP(_CFFI_OP_NOOP, 255) },
+>>>>>>> wt-guard
   { "name", offsetof(webtorch_cluster_t, name),
             sizeof(((webtorch_cluster_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5816,10 +6655,17 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "interval", offsetof(webtorch_cluster_t, interval),
                 sizeof(((webtorch_cluster_t *)0)->interval),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "timeout", offsetof(webtorch_cluster_t, timeout),
                sizeof(((webtorch_cluster_t *)0)->timeout),
                _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "timeout", offsetof(webtorch_cluster_t, timeout),
+               sizeof(((webtorch_cluster_t *)0)->timeout),
+               _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "compress", offsetof(webtorch_cluster_t, compress),
                 sizeof(((webtorch_cluster_t *)0)->compress),
                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -5828,19 +6674,33 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "rate", offsetof(webtorch_cluster_t, rate),
             sizeof(((webtorch_cluster_t *)0)->rate),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "momentum", offsetof(webtorch_cluster_t, momentum),
                 sizeof(((webtorch_cluster_t *)0)->momentum),
                 _CFFI_OP(_CFFI_OP_NOOP, 5) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 208) },
+  { "momentum", offsetof(webtorch_cluster_t, momentum),
+                sizeof(((webtorch_cluster_t *)0)->momentum),
+                _CFFI_OP(_CFFI_OP_NOOP, 208) },
+>>>>>>> wt-guard
   { "nsecrets", offsetof(webtorch_cluster_t, nsecrets),
                 sizeof(((webtorch_cluster_t *)0)->nsecrets),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "secret_len", offsetof(webtorch_cluster_t, secret_len),
                   sizeof(((webtorch_cluster_t *)0)->secret_len),
+<<<<<<< HEAD
                   _CFFI_OP(_CFFI_OP_NOOP, 230) },
   { "secret", offsetof(webtorch_cluster_t, secret),
               sizeof(((webtorch_cluster_t *)0)->secret),
               _CFFI_OP(_CFFI_OP_NOOP, 191) },
+=======
+                  _CFFI_OP(_CFFI_OP_NOOP, 233) },
+  { "secret", offsetof(webtorch_cluster_t, secret),
+              sizeof(((webtorch_cluster_t *)0)->secret),
+              _CFFI_OP(_CFFI_OP_NOOP, 189) },
+>>>>>>> wt-guard
   { "file", offsetof(webtorch_cluster_t, file),
             sizeof(((webtorch_cluster_t *)0)->file),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -5849,6 +6709,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
+<<<<<<< HEAD
              _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
@@ -5868,6 +6729,27 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "replaced", offsetof(webtorch_counters_t, replaced),
                 sizeof(((webtorch_counters_t *)0)->replaced),
                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+             _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "saved", offsetof(webtorch_counters_t, saved),
+             sizeof(((webtorch_counters_t *)0)->saved),
+             _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "seen", offsetof(webtorch_counters_t, seen),
+            sizeof(((webtorch_counters_t *)0)->seen),
+            _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "weights", offsetof(webtorch_counters_t, weights),
+               sizeof(((webtorch_counters_t *)0)->weights),
+               _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "others", offsetof(webtorch_counters_t, others),
+              sizeof(((webtorch_counters_t *)0)->others),
+              _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "applied", offsetof(webtorch_counters_t, applied),
+               sizeof(((webtorch_counters_t *)0)->applied),
+               _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "replaced", offsetof(webtorch_counters_t, replaced),
+                sizeof(((webtorch_counters_t *)0)->replaced),
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -5876,6 +6758,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
@@ -5883,21 +6766,41 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
               _CFFI_OP(_CFFI_OP_NOOP, 281) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 286) },
+  { "code", offsetof(webtorch_failure_t, code),
+            sizeof(((webtorch_failure_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 286) },
+  { "detail", offsetof(webtorch_failure_t, detail),
+              sizeof(((webtorch_failure_t *)0)->detail),
+              _CFFI_OP(_CFFI_OP_NOOP, 286) },
+>>>>>>> wt-guard
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 260) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 263) },
+>>>>>>> wt-guard
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
+<<<<<<< HEAD
            _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
           _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+           _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "at", offsetof(webtorch_form_t, at),
+          sizeof(((webtorch_form_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -5912,10 +6815,17 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
                _CFFI_OP(_CFFI_OP_NOOP, 275) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 204) },
+  { "charset", offsetof(webtorch_form_t, charset),
+               sizeof(((webtorch_form_t *)0)->charset),
+               _CFFI_OP(_CFFI_OP_NOOP, 280) },
+>>>>>>> wt-guard
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -5924,7 +6834,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 202) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 200) },
+>>>>>>> wt-guard
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -5936,6 +6850,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
+<<<<<<< HEAD
              _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
@@ -5943,6 +6858,15 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
              _CFFI_OP(_CFFI_OP_NOOP, 281) },
+=======
+             _CFFI_OP(_CFFI_OP_NOOP, 196) },
+  { "name", offsetof(webtorch_header_t, name),
+            sizeof(((webtorch_header_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 286) },
+  { "value", offsetof(webtorch_header_t, value),
+             sizeof(((webtorch_header_t *)0)->value),
+             _CFFI_OP(_CFFI_OP_NOOP, 286) },
+>>>>>>> wt-guard
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -5957,6 +6881,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
@@ -5976,6 +6901,84 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "trace", offsetof(webtorch_job_t, trace),
              sizeof(((webtorch_job_t *)0)->trace),
              _CFFI_OP(_CFFI_OP_NOOP, 284) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 257) },
+  { "request", offsetof(webtorch_job_t, request),
+               sizeof(((webtorch_job_t *)0)->request),
+               _CFFI_OP(_CFFI_OP_NOOP, 273) },
+  { "reply", offsetof(webtorch_job_t, reply),
+             sizeof(((webtorch_job_t *)0)->reply),
+             _CFFI_OP(_CFFI_OP_NOOP, 271) },
+  { "caller", offsetof(webtorch_job_t, caller),
+              sizeof(((webtorch_job_t *)0)->caller),
+              _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "waiter", offsetof(webtorch_job_t, waiter),
+              sizeof(((webtorch_job_t *)0)->waiter),
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "owner", offsetof(webtorch_job_t, owner),
+             sizeof(((webtorch_job_t *)0)->owner),
+             _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "trace", offsetof(webtorch_job_t, trace),
+             sizeof(((webtorch_job_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 289) },
+  { "nfields", offsetof(webtorch_learned_t, nfields),
+               sizeof(((webtorch_learned_t *)0)->nfields),
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "nlocations", offsetof(webtorch_learned_t, nlocations),
+                  sizeof(((webtorch_learned_t *)0)->nlocations),
+                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "nmarks", offsetof(webtorch_learned_t, nmarks),
+              sizeof(((webtorch_learned_t *)0)->nmarks),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "fields", offsetof(webtorch_learned_t, fields),
+              sizeof(((webtorch_learned_t *)0)->fields),
+              _CFFI_OP(_CFFI_OP_NOOP, 221) },
+  { "counts", offsetof(webtorch_learned_t, counts),
+              sizeof(((webtorch_learned_t *)0)->counts),
+              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+  { "locations", offsetof(webtorch_learned_t, locations),
+                 sizeof(((webtorch_learned_t *)0)->locations),
+                 _CFFI_OP(_CFFI_OP_NOOP, 221) },
+  { "scores", offsetof(webtorch_learned_t, scores),
+              sizeof(((webtorch_learned_t *)0)->scores),
+              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+  { "marks", offsetof(webtorch_learned_t, marks),
+             sizeof(((webtorch_learned_t *)0)->marks),
+             _CFFI_OP(_CFFI_OP_NOOP, 221) },
+  { "verdicts", offsetof(webtorch_learned_t, verdicts),
+                sizeof(((webtorch_learned_t *)0)->verdicts),
+                _CFFI_OP(_CFFI_OP_NOOP, 227) },
+  { "nknown", offsetof(webtorch_net_t, nknown),
+              sizeof(((webtorch_net_t *)0)->nknown),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "hidden", offsetof(webtorch_net_t, hidden),
+              sizeof(((webtorch_net_t *)0)->hidden),
+              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "outputs", offsetof(webtorch_net_t, outputs),
+               sizeof(((webtorch_net_t *)0)->outputs),
+               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "shift", offsetof(webtorch_net_t, shift),
+             sizeof(((webtorch_net_t *)0)->shift),
+             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "known", offsetof(webtorch_net_t, known),
+             sizeof(((webtorch_net_t *)0)->known),
+             _CFFI_OP(_CFFI_OP_NOOP, 219) },
+  { "table", offsetof(webtorch_net_t, table),
+             sizeof(((webtorch_net_t *)0)->table),
+             _CFFI_OP(_CFFI_OP_NOOP, 36) },
+  { "bias", offsetof(webtorch_net_t, bias),
+            sizeof(((webtorch_net_t *)0)->bias),
+            _CFFI_OP(_CFFI_OP_NOOP, 36) },
+  { "weight", offsetof(webtorch_net_t, weight),
+              sizeof(((webtorch_net_t *)0)->weight),
+              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+  { "out_bias", offsetof(webtorch_net_t, out_bias),
+                sizeof(((webtorch_net_t *)0)->out_bias),
+                _CFFI_OP(_CFFI_OP_NOOP, 36) },
+  { "kinds", offsetof(webtorch_net_t, kinds),
+             sizeof(((webtorch_net_t *)0)->kinds),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+>>>>>>> wt-guard
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -5984,6 +6987,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
@@ -6018,12 +7022,52 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 275) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "baseline", offsetof(webtorch_params_t, baseline),
+                sizeof(((webtorch_params_t *)0)->baseline),
+                _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "bias", offsetof(webtorch_params_t, bias),
+            sizeof(((webtorch_params_t *)0)->bias),
+            _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "linear", offsetof(webtorch_params_t, linear),
+              sizeof(((webtorch_params_t *)0)->linear),
+              _CFFI_OP(_CFFI_OP_NOOP, 210) },
+  { "biases", offsetof(webtorch_params_t, biases),
+              sizeof(((webtorch_params_t *)0)->biases),
+              _CFFI_OP(_CFFI_OP_NOOP, 210) },
+  { "output", offsetof(webtorch_params_t, output),
+              sizeof(((webtorch_params_t *)0)->output),
+              _CFFI_OP(_CFFI_OP_NOOP, 210) },
+  { "weights", offsetof(webtorch_params_t, weights),
+               sizeof(((webtorch_params_t *)0)->weights),
+               _CFFI_OP(_CFFI_OP_NOOP, 212) },
+  { "name", offsetof(webtorch_part_t, name),
+            sizeof(((webtorch_part_t *)0)->name),
+            _CFFI_OP(_CFFI_OP_NOOP, 280) },
+  { "filename", offsetof(webtorch_part_t, filename),
+                sizeof(((webtorch_part_t *)0)->filename),
+                _CFFI_OP(_CFFI_OP_NOOP, 280) },
+  { "content_type", offsetof(webtorch_part_t, content_type),
+                    sizeof(((webtorch_part_t *)0)->content_type),
+                    _CFFI_OP(_CFFI_OP_NOOP, 280) },
+  { "headers", offsetof(webtorch_part_t, headers),
+               sizeof(((webtorch_part_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 280) },
+  { "data", offsetof(webtorch_part_t, data),
+            sizeof(((webtorch_part_t *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 280) },
+>>>>>>> wt-guard
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
                _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 204) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 202) },
+>>>>>>> wt-guard
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
              _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -6035,6 +7079,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
+<<<<<<< HEAD
              _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
@@ -6042,20 +7087,37 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "ejections", offsetof(webtorch_peer_t, ejections),
                  sizeof(((webtorch_peer_t *)0)->ejections),
                  _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "picks", offsetof(webtorch_peer_t, picks),
+             sizeof(((webtorch_peer_t *)0)->picks),
+             _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "ejections", offsetof(webtorch_peer_t, ejections),
+                 sizeof(((webtorch_peer_t *)0)->ejections),
+                 _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
+<<<<<<< HEAD
                     _CFFI_OP(_CFFI_OP_NOOP, 281) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 281) },
+=======
+                    _CFFI_OP(_CFFI_OP_NOOP, 286) },
+  { "body", offsetof(webtorch_reply_t, body),
+            sizeof(((webtorch_reply_t *)0)->body),
+            _CFFI_OP(_CFFI_OP_NOOP, 286) },
+>>>>>>> wt-guard
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 260) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
@@ -6066,21 +7128,44 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
                 _CFFI_OP(_CFFI_OP_NOOP, 281) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 263) },
+  { "tensor", offsetof(webtorch_reply_t, tensor),
+              sizeof(((webtorch_reply_t *)0)->tensor),
+              _CFFI_OP(_CFFI_OP_NOOP, 281) },
+  { "file", offsetof(webtorch_reply_t, file),
+            sizeof(((webtorch_reply_t *)0)->file),
+            _CFFI_OP(_CFFI_OP_NOOP, 286) },
+  { "redirect", offsetof(webtorch_reply_t, redirect),
+                sizeof(((webtorch_reply_t *)0)->redirect),
+                _CFFI_OP(_CFFI_OP_NOOP, 286) },
+>>>>>>> wt-guard
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "body", offsetof(webtorch_request_t, body),
+            sizeof(((webtorch_request_t *)0)->body),
+            _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
+<<<<<<< HEAD
               _CFFI_OP(_CFFI_OP_NOOP, 172) },
+=======
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+>>>>>>> wt-guard
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6113,7 +7198,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
+<<<<<<< HEAD
                    _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+                   _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6122,7 +7211,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
+<<<<<<< HEAD
               _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+              _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6131,19 +7224,33 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
+<<<<<<< HEAD
               _CFFI_OP(_CFFI_OP_NOOP, 240) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
                   _CFFI_OP(_CFFI_OP_NOOP, 226) },
+=======
+              _CFFI_OP(_CFFI_OP_NOOP, 243) },
+  { "input_size", offsetof(webtorch_rows_t, input_size),
+                  sizeof(((webtorch_rows_t *)0)->input_size),
+                  _CFFI_OP(_CFFI_OP_NOOP, 229) },
+>>>>>>> wt-guard
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
              _CFFI_OP(_CFFI_OP_NOOP, 224) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "sizes", offsetof(webtorch_rows_t, sizes),
+             sizeof(((webtorch_rows_t *)0)->sizes),
+             _CFFI_OP(_CFFI_OP_NOOP, 225) },
+>>>>>>> wt-guard
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6158,10 +7265,17 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
+<<<<<<< HEAD
                  _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
                    _CFFI_OP(_CFFI_OP_NOOP, 226) },
+=======
+                 _CFFI_OP(_CFFI_OP_NOOP, 229) },
+  { "output_size", offsetof(webtorch_rows_t, output_size),
+                   sizeof(((webtorch_rows_t *)0)->output_size),
+                   _CFFI_OP(_CFFI_OP_NOOP, 229) },
+>>>>>>> wt-guard
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6173,6 +7287,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
@@ -6180,6 +7295,15 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
                 _CFFI_OP(_CFFI_OP_NOOP, 211) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "expected", offsetof(webtorch_sample_t, expected),
+                sizeof(((webtorch_sample_t *)0)->expected),
+                _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "features", offsetof(webtorch_sample_t, features),
+                sizeof(((webtorch_sample_t *)0)->features),
+                _CFFI_OP(_CFFI_OP_NOOP, 210) },
+>>>>>>> wt-guard
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
             _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -6192,6 +7316,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
                  _CFFI_OP(_CFFI_OP_NOOP, 220) },
+<<<<<<< HEAD
+=======
+  { "native", offsetof(webtorch_schema_t, native),
+              sizeof(((webtorch_schema_t *)0)->native),
+              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+>>>>>>> wt-guard
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6206,10 +7336,17 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
+<<<<<<< HEAD
               _CFFI_OP(_CFFI_OP_NOOP, 279) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
                _CFFI_OP(_CFFI_OP_NOOP, 277) },
+=======
+              _CFFI_OP(_CFFI_OP_NOOP, 284) },
+  { "outputs", offsetof(webtorch_schema_t, outputs),
+               sizeof(((webtorch_schema_t *)0)->outputs),
+               _CFFI_OP(_CFFI_OP_NOOP, 282) },
+>>>>>>> wt-guard
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6224,7 +7361,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 208) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 206) },
+>>>>>>> wt-guard
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6236,13 +7377,21 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 200) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 198) },
+>>>>>>> wt-guard
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 196) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 194) },
+>>>>>>> wt-guard
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6251,6 +7400,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 258) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
@@ -6258,6 +7408,15 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "device", offsetof(webtorch_schema_t, device),
               sizeof(((webtorch_schema_t *)0)->device),
               _CFFI_OP(_CFFI_OP_NOOP, 194) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 261) },
+  { "model", offsetof(webtorch_schema_t, model),
+             sizeof(((webtorch_schema_t *)0)->model),
+             _CFFI_OP(_CFFI_OP_NOOP, 196) },
+  { "device", offsetof(webtorch_schema_t, device),
+              sizeof(((webtorch_schema_t *)0)->device),
+              _CFFI_OP(_CFFI_OP_NOOP, 192) },
+>>>>>>> wt-guard
   { "slow", offsetof(webtorch_schema_t, slow),
             sizeof(((webtorch_schema_t *)0)->slow),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6278,6 +7437,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 210) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
@@ -6288,6 +7448,18 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
                 _CFFI_OP(_CFFI_OP_NOOP, 211) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "concurrency", offsetof(webtorch_server_t, concurrency),
+                   sizeof(((webtorch_server_t *)0)->concurrency),
+                   _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "error", offsetof(webtorch_server_t, error),
+             sizeof(((webtorch_server_t *)0)->error),
+             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+  { "features", offsetof(webtorch_server_t, features),
+                sizeof(((webtorch_server_t *)0)->features),
+                _CFFI_OP(_CFFI_OP_NOOP, 210) },
+>>>>>>> wt-guard
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
              _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -6296,10 +7468,17 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
+<<<<<<< HEAD
                   _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
                    _CFFI_OP(_CFFI_OP_NOOP, 190) },
+=======
+                  _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "environment", offsetof(webtorch_settings_t, environment),
+                   sizeof(((webtorch_settings_t *)0)->environment),
+                   _CFFI_OP(_CFFI_OP_NOOP, 188) },
+>>>>>>> wt-guard
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
               _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -6320,7 +7499,11 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
+<<<<<<< HEAD
                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+                _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6329,6 +7512,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "cluster", offsetof(webtorch_settings_t, cluster),
                sizeof(((webtorch_settings_t *)0)->cluster),
+<<<<<<< HEAD
                _CFFI_OP(_CFFI_OP_NOOP, 250) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
@@ -6336,12 +7520,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
            _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+               _CFFI_OP(_CFFI_OP_NOOP, 253) },
+  { "at", offsetof(webtorch_span_t, at),
+          sizeof(((webtorch_span_t *)0)->at),
+          _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "len", offsetof(webtorch_span_t, len),
+           sizeof(((webtorch_span_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
               _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
+<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 204) },
+=======
+            _CFFI_OP(_CFFI_OP_NOOP, 202) },
+>>>>>>> wt-guard
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
              _CFFI_OP(_CFFI_OP_NOOP, 220) },
@@ -6350,10 +7547,17 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 220) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
+<<<<<<< HEAD
              _CFFI_OP(_CFFI_OP_NOOP, 224) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
                 _CFFI_OP(_CFFI_OP_NOOP, 221) },
+=======
+             _CFFI_OP(_CFFI_OP_NOOP, 225) },
+  { "row_size", offsetof(webtorch_spec_t, row_size),
+                sizeof(((webtorch_spec_t *)0)->row_size),
+                _CFFI_OP(_CFFI_OP_NOOP, 222) },
+>>>>>>> wt-guard
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -6362,6 +7566,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
+<<<<<<< HEAD
           _CFFI_OP(_CFFI_OP_NOOP, 121) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
@@ -6375,21 +7580,47 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "ended", offsetof(webtorch_trace_span_t, ended),
              sizeof(((webtorch_trace_span_t *)0)->ended),
              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+          _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "len", offsetof(webtorch_text_t, len),
+           sizeof(((webtorch_text_t *)0)->len),
+           _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "trace", offsetof(webtorch_trace_span_t, trace),
+             sizeof(((webtorch_trace_span_t *)0)->trace),
+             _CFFI_OP(_CFFI_OP_NOOP, 290) },
+  { "begun", offsetof(webtorch_trace_span_t, begun),
+             sizeof(((webtorch_trace_span_t *)0)->begun),
+             _CFFI_OP(_CFFI_OP_NOOP, 119) },
+  { "ended", offsetof(webtorch_trace_span_t, ended),
+             sizeof(((webtorch_trace_span_t *)0)->ended),
+             _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "status", offsetof(webtorch_trace_span_t, status),
               sizeof(((webtorch_trace_span_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "trace", offsetof(webtorch_trace_t, trace),
              sizeof(((webtorch_trace_t *)0)->trace),
+<<<<<<< HEAD
              _CFFI_OP(_CFFI_OP_NOOP, 233) },
   { "span", offsetof(webtorch_trace_t, span),
             sizeof(((webtorch_trace_t *)0)->span),
             _CFFI_OP(_CFFI_OP_NOOP, 235) },
+=======
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
+  { "span", offsetof(webtorch_trace_t, span),
+            sizeof(((webtorch_trace_t *)0)->span),
+            _CFFI_OP(_CFFI_OP_NOOP, 238) },
+>>>>>>> wt-guard
   { "sampled", offsetof(webtorch_trace_t, sampled),
                sizeof(((webtorch_trace_t *)0)->sampled),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "queued", offsetof(webtorch_trace_t, queued),
               sizeof(((webtorch_trace_t *)0)->queued),
+<<<<<<< HEAD
               _CFFI_OP(_CFFI_OP_NOOP, 121) },
+=======
+              _CFFI_OP(_CFFI_OP_NOOP, 119) },
+>>>>>>> wt-guard
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6411,6 +7642,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
+<<<<<<< HEAD
   { "$webtorch_batch_t", 248, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
   { "$webtorch_block_t", 249, _CFFI_F_CHECK_FIELDS,
@@ -6492,6 +7724,95 @@ static const struct _cffi_typename_s _cffi_typenames[] = {
   { "webtorch_trace_span_t", 283 },
   { "webtorch_trace_t", 285 },
   { "webtorch_wanted_t", 286 },
+=======
+  { "$webtorch_batch_t", 251, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
+  { "$webtorch_block_t", 252, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
+  { "$webtorch_cluster_t", 254, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
+  { "$webtorch_counters_t", 256, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
+  { "$webtorch_failure_t", 258, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
+  { "$webtorch_form_t", 259, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
+  { "$webtorch_gap_t", 260, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
+  { "$webtorch_header_t", 264, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
+  { "$webtorch_job_t", 265, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
+  { "$webtorch_learned_t", 266, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 87, 9 },
+  { "$webtorch_net_t", 267, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 96, 10 },
+  { "$webtorch_params_t", 268, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 106, 9 },
+  { "$webtorch_part_t", 269, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 115, 6 },
+  { "$webtorch_peer_t", 270, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 121, 7 },
+  { "$webtorch_reply_t", 272, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 128, 9 },
+  { "$webtorch_request_t", 274, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 137, 15 },
+  { "$webtorch_rows_t", 275, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 152, 17 },
+  { "$webtorch_sample_t", 276, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 169, 5 },
+  { "$webtorch_schema_t", 277, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 174, 30 },
+  { "$webtorch_server_t", 278, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 204, 7 },
+  { "$webtorch_settings_t", 279, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 211, 14 },
+  { "$webtorch_span_t", 280, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 225, 3 },
+  { "$webtorch_spec_t", 281, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 228, 5 },
+  { "$webtorch_str_t", 286, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 233, 2 },
+  { "$webtorch_text_t", 287, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 235, 2 },
+  { "$webtorch_trace_span_t", 288, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 237, 4 },
+  { "$webtorch_trace_t", 290, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 241, 4 },
+  { "$webtorch_wanted_t", 291, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 245, 6 },
+};
+
+static const struct _cffi_typename_s _cffi_typenames[] = {
+  { "webtorch_batch_t", 251 },
+  { "webtorch_block_t", 252 },
+  { "webtorch_cluster_t", 254 },
+  { "webtorch_counters_t", 256 },
+  { "webtorch_failure_t", 258 },
+  { "webtorch_form_t", 259 },
+  { "webtorch_gap_t", 260 },
+  { "webtorch_header_t", 264 },
+  { "webtorch_job_t", 265 },
+  { "webtorch_learned_t", 266 },
+  { "webtorch_net_t", 267 },
+  { "webtorch_params_t", 268 },
+  { "webtorch_part_t", 269 },
+  { "webtorch_peer_t", 270 },
+  { "webtorch_reply_t", 272 },
+  { "webtorch_request_t", 274 },
+  { "webtorch_rows_t", 275 },
+  { "webtorch_sample_t", 276 },
+  { "webtorch_schema_t", 277 },
+  { "webtorch_server_t", 278 },
+  { "webtorch_settings_t", 279 },
+  { "webtorch_span_t", 280 },
+  { "webtorch_spec_t", 281 },
+  { "webtorch_str_t", 286 },
+  { "webtorch_text_t", 287 },
+  { "webtorch_trace_span_t", 288 },
+  { "webtorch_trace_t", 290 },
+  { "webtorch_wanted_t", 291 },
+>>>>>>> wt-guard
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -6501,12 +7822,21 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
+<<<<<<< HEAD
   174,  /* num_globals */
   26,  /* num_struct_unions */
+=======
+  182,  /* num_globals */
+  28,  /* num_struct_unions */
+>>>>>>> wt-guard
   0,  /* num_enums */
-  26,  /* num_typenames */
+  28,  /* num_typenames */
   NULL,  /* no includes */
+<<<<<<< HEAD
   287,  /* num_types */
+=======
+  292,  /* num_types */
+>>>>>>> wt-guard
   1,  /* flags */
 };
 

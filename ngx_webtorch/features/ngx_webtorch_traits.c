@@ -32,11 +32,52 @@ typedef struct {
 } ngx_webtorch_address_t;
 
 
-static const char  ngx_webtorch_alphabet_signs[] = "'\"<>();%\\/.$={[|&#*-,@!:?";
+/* of each byte; "_", "+", "~", "^" and "`" are of no account */
+
+#define NGX_WEBTORCH_SIGN(n)  (1U << (NGX_WEBTORCH_ALPHABET_SIGNS + (n)))
+
+static const uint32_t  ngx_webtorch_alphabet[256] = {
+    [0x00 ... 0x08] = 1U << NGX_WEBTORCH_ALPHABET_CONTROL,
+    ['\t' ... '\n'] = 1U << NGX_WEBTORCH_ALPHABET_BLANK,
+    [0x0b ... 0x0c] = 1U << NGX_WEBTORCH_ALPHABET_CONTROL,
+    ['\r'] = 1U << NGX_WEBTORCH_ALPHABET_BLANK,
+    [0x0e ... 0x1f] = 1U << NGX_WEBTORCH_ALPHABET_CONTROL,
+    [' '] = 1U << NGX_WEBTORCH_ALPHABET_BLANK,
+    ['0' ... '9'] = 1U << NGX_WEBTORCH_ALPHABET_DIGIT,
+    ['A' ... 'Z'] = 1U << NGX_WEBTORCH_ALPHABET_UPPER,
+    ['a' ... 'z'] = 1U << NGX_WEBTORCH_ALPHABET_LOWER,
+    [0x7f] = 1U << NGX_WEBTORCH_ALPHABET_CONTROL,
+    [0x80 ... 0xff] = 1U << NGX_WEBTORCH_ALPHABET_HIGH,
+    ['\''] = NGX_WEBTORCH_SIGN(0),
+    ['"'] = NGX_WEBTORCH_SIGN(1),
+    ['<'] = NGX_WEBTORCH_SIGN(2),
+    ['>'] = NGX_WEBTORCH_SIGN(3),
+    ['('] = NGX_WEBTORCH_SIGN(4),
+    [')'] = NGX_WEBTORCH_SIGN(5),
+    [';'] = NGX_WEBTORCH_SIGN(6),
+    ['%'] = NGX_WEBTORCH_SIGN(7),
+    ['\\'] = NGX_WEBTORCH_SIGN(8),
+    ['/'] = NGX_WEBTORCH_SIGN(9),
+    ['.'] = NGX_WEBTORCH_SIGN(10),
+    ['$'] = NGX_WEBTORCH_SIGN(11),
+    ['='] = NGX_WEBTORCH_SIGN(12),
+    ['{'] = NGX_WEBTORCH_SIGN(13),
+    ['['] = NGX_WEBTORCH_SIGN(14),
+    ['|'] = NGX_WEBTORCH_SIGN(15),
+    ['&'] = NGX_WEBTORCH_SIGN(16),
+    ['#'] = NGX_WEBTORCH_SIGN(17),
+    ['*'] = NGX_WEBTORCH_SIGN(18),
+    ['-'] = NGX_WEBTORCH_SIGN(19),
+    [','] = NGX_WEBTORCH_SIGN(20),
+    ['@'] = NGX_WEBTORCH_SIGN(21),
+    ['!'] = NGX_WEBTORCH_SIGN(22),
+    [':'] = NGX_WEBTORCH_SIGN(23),
+    ['?'] = NGX_WEBTORCH_SIGN(24),
+    ['}'] = NGX_WEBTORCH_SIGN(13),
+    [']'] = NGX_WEBTORCH_SIGN(14)
+};
 
 
-static int32_t ngx_webtorch_traits_alphabet(const unsigned char *p,
-    size_t len);
 static void ngx_webtorch_address_read(ngx_webtorch_address_t *address,
     const ngx_webtorch_part_t *path);
 static char ngx_webtorch_address_char(const char **p, const char *last);
@@ -48,76 +89,16 @@ static void ngx_webtorch_names_append(ngx_webtorch_names_t *names,
     const char *data, size_t len);
 
 
-/* 0 stands for no key */
-
-static inline int32_t
-ngx_webtorch_traits_key(uint32_t h)
-{
-    h &= 0x7fffffff;
-
-    return h ? (int32_t) h : 1;
-}
-
-
-static int32_t
+int32_t
 ngx_webtorch_traits_alphabet(const unsigned char *p, size_t len)
 {
-    size_t           i;
-    uint32_t         n, bits;
-    const char      *found;
-    unsigned char    c;
-    unsigned char    seen[256];
+    size_t    i;
+    uint32_t  bits;
 
     bits = 0;
 
-    memset(seen, 0, sizeof(seen));
-
     for (i = 0; i < len; i++) {
-        seen[p[i]] = 1;
-    }
-
-    for (i = 0; i < sizeof(seen); i++) {
-
-        if (!seen[i]) {
-            continue;
-        }
-
-        c = (unsigned char) i;
-
-        if (c >= 'a' && c <= 'z') {
-            n = NGX_WEBTORCH_ALPHABET_LOWER;
-
-        } else if (c >= 'A' && c <= 'Z') {
-            n = NGX_WEBTORCH_ALPHABET_UPPER;
-
-        } else if (c >= '0' && c <= '9') {
-            n = NGX_WEBTORCH_ALPHABET_DIGIT;
-
-        } else if (c >= 0x80) {
-            n = NGX_WEBTORCH_ALPHABET_HIGH;
-
-        } else if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
-            n = NGX_WEBTORCH_ALPHABET_BLANK;
-
-        } else if (c < ' ' || c == 0x7f) {
-            n = NGX_WEBTORCH_ALPHABET_CONTROL;
-
-        } else {
-            c = (c == '}') ? '{' : (c == ']') ? '[' : c;
-
-            /* "_", "+", "~", "^" and "`" are of no account */
-
-            found = strchr(ngx_webtorch_alphabet_signs, c);
-
-            if (found == NULL) {
-                continue;
-            }
-
-            n = NGX_WEBTORCH_ALPHABET_SIGNS
-                + (uint32_t) (found - ngx_webtorch_alphabet_signs);
-        }
-
-        bits |= 1U << n;
+        bits |= ngx_webtorch_alphabet[p[i]];
     }
 
     return (int32_t) bits;
@@ -127,6 +108,16 @@ ngx_webtorch_traits_alphabet(const unsigned char *p, size_t len)
 void
 ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
     const ngx_webtorch_part_t *path)
+{
+    traits->address = ngx_webtorch_traits_address(path);
+    traits->count = 0;
+
+    memset(&traits->current, 0, sizeof(ngx_webtorch_trait_t));
+}
+
+
+uint32_t
+ngx_webtorch_traits_address(const ngx_webtorch_part_t *path)
 {
     uint32_t                i, h;
     ngx_webtorch_address_t  address;
@@ -140,10 +131,7 @@ ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
         h = ngx_webtorch_fnv(h, "/", 1);
     }
 
-    traits->address = h;
-    traits->count = 0;
-
-    memset(&traits->current, 0, sizeof(ngx_webtorch_trait_t));
+    return h;
 }
 
 
@@ -277,18 +265,24 @@ ngx_webtorch_traits_field(ngx_webtorch_traits_t *traits,
 
     trait = &traits->current;
 
-    h = ngx_webtorch_mix(field->place << 8
-                         | (field->flags & (NGX_WEBTORCH_FIELD_KEY
-                                            | NGX_WEBTORCH_FIELD_FILENAME
-                                            | NGX_WEBTORCH_FIELD_MARKUP
-                                            | NGX_WEBTORCH_FIELD_SYNTAX)),
-                         ngx_webtorch_traits_name(field));
+    h = ngx_webtorch_traits_hash(field);
 
     trait->field = ngx_webtorch_traits_key(h);
-    h = ngx_webtorch_mix(traits->address, h);
-    trait->key = ngx_webtorch_traits_key(h);
+    trait->key = ngx_webtorch_traits_key(ngx_webtorch_mix(traits->address, h));
     trait->len = (int32_t) field->len;
     trait->alphabet = ngx_webtorch_traits_alphabet(field->value, field->len);
+}
+
+
+uint32_t
+ngx_webtorch_traits_hash(const ngx_webtorch_field_t *field)
+{
+    return ngx_webtorch_mix(field->place << 8
+                            | (field->flags & (NGX_WEBTORCH_FIELD_KEY
+                                               | NGX_WEBTORCH_FIELD_FILENAME
+                                               | NGX_WEBTORCH_FIELD_MARKUP
+                                               | NGX_WEBTORCH_FIELD_SYNTAX)),
+                            ngx_webtorch_traits_name(field));
 }
 
 

@@ -58,6 +58,25 @@ void ngx_webtorch_traits_init(ngx_webtorch_traits_t *traits,
 void ngx_webtorch_traits_field(ngx_webtorch_traits_t *traits,
     const ngx_webtorch_field_t *field);
 
+/* a hash of the address */
+uint32_t ngx_webtorch_traits_address(const ngx_webtorch_part_t *path);
+
+/* a hash of its place, what it is, and its name */
+uint32_t ngx_webtorch_traits_hash(const ngx_webtorch_field_t *field);
+
+/* a bit for each kind of character */
+int32_t ngx_webtorch_traits_alphabet(const unsigned char *p, size_t len);
+
+/* the key of a hash, which is not 0 */
+
+static inline int32_t
+ngx_webtorch_traits_key(uint32_t h)
+{
+    h &= 0x7fffffff;
+
+    return h ? (int32_t) h : 1;
+}
+
 void ngx_webtorch_traits_window(ngx_webtorch_traits_t *traits,
     uint32_t window);
 

@@ -329,6 +329,12 @@ class InferFunction(TensorFunction):
 
     kind = Kind.INFER
 
+    def __init__(
+        self, function: Callable[..., Any], device: str = "", native: object = None
+    ) -> None:
+        super().__init__(function, device)
+        self.native = native
+
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
         _torch.set_grad_enabled(False)
@@ -454,7 +460,7 @@ def _check_undecorated(function: Callable[..., Any]) -> None:
 
 
 def _decorate(
-    kind: type[TensorFunction], function: Callable[..., Any] | None, device: str
+    kind: Callable[..., TensorFunction], function: Callable[..., Any] | None, device: str
 ) -> TensorFunction | Callable[[Callable[..., Any]], TensorFunction]:
     """Return a handler of a kind; without a function, what makes one of it."""
     if device:
@@ -469,11 +475,13 @@ def infer(function: Callable[..., Any]) -> TensorFunction: ...
 
 
 @overload
-def infer(*, device: str) -> Callable[[Callable[..., Any]], TensorFunction]: ...
+def infer(
+    *, device: str = "", native: object = None
+) -> Callable[[Callable[..., Any]], TensorFunction]: ...
 
 
 def infer(
-    function: Callable[..., Any] | None = None, *, device: str = ""
+    function: Callable[..., Any] | None = None, *, device: str = "", native: object = None
 ) -> TensorFunction | Callable[[Callable[..., Any]], TensorFunction]:
     """Make a function of tensors a handler that infers: it runs without gradients.
 
@@ -489,12 +497,17 @@ def infer(
         device: Where it runs: "cpu", "cuda", "cuda:1" and so on, or "auto", which is "cuda" if
             there is one. On a device its inputs are there, and what it returns is copied back. By
             default it runs where `webtorch_device` says, on the CPU.
+        native: A model that C evaluates itself, in the event loop: a
+            `webtorch.detect.FieldClassifier` or `SiteGuard`, or a `webtorch.Model` of one. Requests
+            of `webtorch_access` get the score that the model has for them, and the function, which
+            returns what the model does, is called for large ones alone. Inputs named `logits`
+            and `prints` are computed by the model. By default there is none.
 
     Raises:
         ValueError: `device` is not the name of a device.
 
     """
-    return _decorate(InferFunction, function, device)
+    return _decorate(functools.partial(InferFunction, native=native), function, device)
 
 
 @overload

@@ -78,6 +78,7 @@ def test_imports_of_cffi():
         "failures",
     )
     modules += ("generator_runner", "life_runner", "loading", "log", "open_runner", "peers")
-    modules += ("policies", "posting", "replies", "request_runner", "requests", "spans", "split")
+    modules += ("natives", "policies", "posting", "replies", "request_runner", "requests", "spans")
+    modules += ("split",)
     modules += ("tensor_runner", "traces", "versions", "watching")
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}

@@ -31,6 +31,8 @@ static ngx_int_t ngx_http_webtorch_access_body(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_body_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
+static void ngx_http_webtorch_access_scored(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx, double score);
 static void ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx, ngx_http_webtorch_verdict_e verdict,
     const char *why);
@@ -179,6 +181,7 @@ ngx_int_t
 ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 {
     ngx_int_t                             rc;
+    ngx_webtorch_scored_result_t          result;
     ngx_http_webtorch_access_t           *access;
     ngx_http_webtorch_phases_ctx_t       *ctx;
     ngx_http_webtorch_phases_loc_conf_t  *plcf;
@@ -222,7 +225,23 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     ctx->waiter.done = ngx_http_webtorch_access_done;
     ctx->waiter.data = r;
 
-    rc = ngx_http_webtorch_score(r, &access->fh, &ctx->waiter);
+    rc = ngx_http_webtorch_score_now(r, &access->fh, &result);
+
+    if (rc == NGX_OK) {
+        ngx_http_webtorch_access_scored(r, ctx, result.score);
+
+        if (ctx->scored && ctx->denied) {
+            ngx_http_webtorch_reason_of(r, &access->fh, &result,
+                                        &ctx->reason);
+            ngx_http_webtorch_access_log(r, ctx);
+        }
+
+        return ngx_http_webtorch_access_decide(r, ctx);
+    }
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_webtorch_score(r, &access->fh, &ctx->waiter);
+    }
 
     if (rc != NGX_OK) {
         ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_FAILED,
@@ -321,29 +340,38 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
                                       "it failed");
 
     } else {
-        ctx->score = ngx_http_webtorch_output(waiter, job);
+        ngx_http_webtorch_access_scored(r, ctx,
+                                        ngx_http_webtorch_output(waiter, job));
 
-        if (!isfinite(ctx->score)) {
-            ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_FAILED,
-                                          "the score is not finite");
-
-        } else {
-            ctx->scored = 1;
-            ctx->verdict = (ctx->score < ctx->access->threshold)
-                           ? NGX_HTTP_WEBTORCH_ALLOW
-                           : ctx->access->dry_run ? NGX_HTTP_WEBTORCH_DRY_RUN
-                                                  : NGX_HTTP_WEBTORCH_DENY;
-
-            if (ctx->verdict != NGX_HTTP_WEBTORCH_ALLOW) {
-                ctx->denied = 1;
-                ngx_http_webtorch_reason(r, &ctx->access->fh, waiter, job,
-                                         &ctx->reason);
-                ngx_http_webtorch_access_log(r, ctx);
-            }
+        if (ctx->scored && ctx->denied) {
+            ngx_http_webtorch_reason(r, &ctx->access->fh, waiter, job,
+                                     &ctx->reason);
+            ngx_http_webtorch_access_log(r, ctx);
         }
     }
 
     ngx_http_webtorch_resume(r);
+}
+
+
+static void
+ngx_http_webtorch_access_scored(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx, double score)
+{
+    ctx->score = score;
+
+    if (!isfinite(score)) {
+        ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_FAILED,
+                                      "the score is not finite");
+        return;
+    }
+
+    ctx->scored = 1;
+    ctx->verdict = (score < ctx->access->threshold)
+                   ? NGX_HTTP_WEBTORCH_ALLOW
+                   : ctx->access->dry_run ? NGX_HTTP_WEBTORCH_DRY_RUN
+                                          : NGX_HTTP_WEBTORCH_DENY;
+    ctx->denied = (ctx->verdict != NGX_HTTP_WEBTORCH_ALLOW);
 }
 
 

@@ -115,6 +115,25 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
         fh->used |= 1U << feature;
     }
 
+    if (fh->used & NGX_HTTP_WEBTORCH_SCORED) {
+
+        if (!schema->native) {
+            why = "has the feature \"logits\" or \"prints\", and no \"native=\"";
+
+        } else if (fh->used & (1U << NGX_WEBTORCH_FEATURE_NUMBERS
+                               | 1U << NGX_WEBTORCH_FEATURE_WINDOWS))
+        {
+            why = "has features of a net and of numbers";
+        }
+    }
+
+    if (why) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\" %s in %V:%ui",
+                      &handler->name, why, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
     if (fh->target > 0 && !(fh->used & 1U << NGX_WEBTORCH_FEATURE_TARGET)) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "webtorch handler \"%V\": \"target=\" needs a function "

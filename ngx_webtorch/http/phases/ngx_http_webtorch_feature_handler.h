@@ -17,6 +17,10 @@
 
 #define NGX_HTTP_WEBTORCH_ALL_FEATURES  ((1U << NGX_WEBTORCH_NFEATURES) - 1)
 
+/* features of fields that a net has scored */
+#define NGX_HTTP_WEBTORCH_SCORED                                              \
+    (1U << NGX_WEBTORCH_FEATURE_LOGITS | 1U << NGX_WEBTORCH_FEATURE_PRINTS)
+
 /* features of the client, which is in the request's context */
 #define NGX_HTTP_WEBTORCH_CLIENTS                                             \
     (1U << NGX_WEBTORCH_FEATURE_CLIENT | 1U << NGX_WEBTORCH_FEATURE_SITE      \

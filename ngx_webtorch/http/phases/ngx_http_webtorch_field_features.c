@@ -13,13 +13,22 @@ typedef struct {
 } ngx_http_webtorch_field_search_t;
 
 
+typedef void (*ngx_http_webtorch_header_pt)(void *data,
+    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
+
+
 static void ngx_http_webtorch_field_read(ngx_http_request_t *r,
     uint32_t used, const ngx_webtorch_text_features_t *text,
     ngx_webtorch_field_pt handler, void *data);
 static void ngx_http_webtorch_field_find(void *data,
     const ngx_webtorch_field_t *field);
+static void ngx_http_webtorch_field_header(void *data,
+    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
+static void ngx_http_webtorch_field_scored_header(void *data,
+    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
 static void ngx_http_webtorch_field_headers(ngx_http_request_t *r,
-    ngx_webtorch_fields_t *fields, ngx_webtorch_part_t *type);
+    ngx_http_webtorch_header_pt handler, void *data,
+    ngx_webtorch_part_t *type);
 
 
 /* the event loop's: one request at a time */
@@ -28,6 +37,7 @@ static ngx_webtorch_fields_t   ngx_http_webtorch_fields;
 static ngx_webtorch_windows_t  ngx_http_webtorch_windows;
 static ngx_webtorch_traits_t   ngx_http_webtorch_traits;
 static ngx_webtorch_names_t    ngx_http_webtorch_names;
+static ngx_webtorch_scored_t   ngx_http_webtorch_scored;
 
 static int32_t  ngx_http_webtorch_numbers[NGX_WEBTORCH_MAX_NUMBERS];
 static int32_t  ngx_http_webtorch_number_windows[NGX_WEBTORCH_MAX_NUMBERS];
@@ -91,7 +101,8 @@ ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
 
     ngx_webtorch_fields_path(fields, &text->path);
     ngx_webtorch_fields_query(fields, &text->query);
-    ngx_http_webtorch_field_headers(r, fields, &type);
+    ngx_http_webtorch_field_headers(r, ngx_http_webtorch_field_header, fields,
+                                    &type);
 
     /* the body is inflated already */
 
@@ -101,6 +112,48 @@ ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
     method.len = r->method_name.len;
 
     ngx_webtorch_windows_request(windows, fields, &method);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_field_scored(ngx_http_request_t *r,
+    ngx_http_webtorch_native_t *native,
+    const ngx_webtorch_text_features_t *text,
+    ngx_webtorch_scored_list_t *list)
+{
+    ngx_webtorch_part_t     type, method;
+    ngx_webtorch_scored_t  *scored;
+    ngx_webtorch_fields_t  *fields;
+
+    scored = &ngx_http_webtorch_scored;
+    fields = &ngx_http_webtorch_fields;
+
+    ngx_webtorch_scored_init(scored, ngx_http_webtorch_native_net(native),
+                             ngx_http_webtorch_native_memo(native), fields);
+
+    fields->work = ngx_http_webtorch_field_work;
+    fields->work_size = sizeof(ngx_http_webtorch_field_work);
+
+    ngx_memzero(&type, sizeof(ngx_webtorch_part_t));
+
+    ngx_webtorch_scored_path(scored, &text->path);
+    ngx_webtorch_scored_query(scored, &text->query);
+    ngx_http_webtorch_field_headers(r, ngx_http_webtorch_field_scored_header,
+                                    scored, &type);
+    ngx_webtorch_scored_body(scored, &type, &text->body);
+
+    method.data = (char *) r->method_name.data;
+    method.len = r->method_name.len;
+
+    ngx_webtorch_scored_request(scored, &method);
+
+    *list = scored->found;
+
+    if (fields->unread) {
+        return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
+    }
+
+    return scored->full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
 }
 
 
@@ -147,8 +200,24 @@ ngx_http_webtorch_field_find(void *data, const ngx_webtorch_field_t *field)
 
 
 static void
+ngx_http_webtorch_field_header(void *data, const ngx_webtorch_part_t *name,
+    const ngx_webtorch_part_t *value)
+{
+    ngx_webtorch_fields_header(data, name, value);
+}
+
+
+static void
+ngx_http_webtorch_field_scored_header(void *data,
+    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value)
+{
+    ngx_webtorch_scored_header(data, name, value);
+}
+
+
+static void
 ngx_http_webtorch_field_headers(ngx_http_request_t *r,
-    ngx_webtorch_fields_t *fields, ngx_webtorch_part_t *type)
+    ngx_http_webtorch_header_pt handler, void *data, ngx_webtorch_part_t *type)
 {
     ngx_uint_t            i;
     ngx_list_part_t      *part;
@@ -175,7 +244,7 @@ ngx_http_webtorch_field_headers(ngx_http_request_t *r,
         value.data = (char *) h[i].value.data;
         value.len = h[i].value.len;
 
-        ngx_webtorch_fields_header(fields, &name, &value);
+        handler(data, &name, &value);
     }
 
     if (r->headers_in.content_type) {

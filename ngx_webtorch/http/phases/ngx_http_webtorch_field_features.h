@@ -8,6 +8,7 @@
 
 #include <ngx_http.h>
 
+#include "ngx_http_webtorch_native.h"
 #include "ngx_webtorch_features.h"
 #include "ngx_webtorch_window.h"
 
@@ -26,6 +27,15 @@
 ngx_int_t ngx_http_webtorch_field_features(ngx_http_request_t *r,
     uint32_t used, const ngx_webtorch_text_features_t *text,
     const ngx_webtorch_windows_t **windows);
+
+/*
+ * Reads the same by a net.  The windows of the list are valid until the next
+ * call.
+ */
+ngx_int_t ngx_http_webtorch_field_scored(ngx_http_request_t *r,
+    ngx_http_webtorch_native_t *native,
+    const ngx_webtorch_text_features_t *text,
+    ngx_webtorch_scored_list_t *list);
 
 /*
  * Reads the request once more, and copies the name of the field that a window

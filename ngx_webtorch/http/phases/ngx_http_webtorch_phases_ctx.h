@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_phases.h"
 #include "ngx_http_webtorch_reason.h"
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_scored.h"
 #include "ngx_webtorch_statistics.h"
 
 
@@ -43,6 +44,11 @@ typedef struct {
     double                           score;
     ngx_http_webtorch_reason_t       reason;  /* of a denial */
     ngx_webtorch_waiter_t            waiter;
+
+    /* of the request, for webtorch_log; NULL: they are not kept */
+    ngx_webtorch_scored_list_t      *windows;
+    void                            *native;  /* that scored them */
+    size_t                           body;    /* the limit */
 
     ngx_uint_t                       uri_changes;  /* left when refused */
     int64_t                          location;  /* a hash; 0: not known yet */

@@ -52,6 +52,20 @@ ngx_http_webtorch_reason(ngx_http_request_t *r,
 }
 
 
+void
+ngx_http_webtorch_reason_of(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    const ngx_webtorch_scored_result_t *result,
+    ngx_http_webtorch_reason_t *reason)
+{
+    ngx_memzero(reason, sizeof(ngx_http_webtorch_reason_t));
+
+    ngx_http_webtorch_reason_field(r, fh, result->window, &reason->field);
+    ngx_http_webtorch_reason_kind(r, (u_char *) result->kind,
+                                  WEBTORCH_KIND_LEN, &reason->kind);
+}
+
+
 static void
 ngx_http_webtorch_reason_field(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, int64_t window, ngx_str_t *field)

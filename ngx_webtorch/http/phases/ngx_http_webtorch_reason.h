@@ -8,6 +8,7 @@
 
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_webtorch_batch.h"
+#include "ngx_webtorch_scored.h"
 
 
 /* what a function returns after the score; empty: it does not, or no memory */
@@ -22,6 +23,12 @@ typedef struct {
 void ngx_http_webtorch_reason(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job, ngx_http_webtorch_reason_t *reason);
+
+/* the same of a request that C has scored */
+void ngx_http_webtorch_reason_of(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    const ngx_webtorch_scored_result_t *result,
+    ngx_http_webtorch_reason_t *reason);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_REASON_H_INCLUDED_ */

@@ -27,6 +27,19 @@
 
 static ngx_uint_t ngx_http_webtorch_uses(
     ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
+static ngx_int_t ngx_http_webtorch_row_scored(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh);
+static ngx_int_t ngx_http_webtorch_row_read_names(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t known);
+static ngx_uint_t ngx_http_webtorch_row_learns(
+    ngx_http_webtorch_phases_ctx_t *ctx,
+    ngx_http_webtorch_feature_handler_t *fh);
+static void ngx_http_webtorch_row_keep(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_http_webtorch_native_t *native,
+    const ngx_webtorch_scored_list_t *list);
+static ngx_int_t ngx_http_webtorch_row_body(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh);
 static void ngx_http_webtorch_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text);
 static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
@@ -39,6 +52,9 @@ static int64_t ngx_http_webtorch_location(ngx_http_request_t *r,
 static ngx_webtorch_text_features_t   ngx_http_webtorch_text;
 static ngx_webtorch_tokens_t          ngx_http_webtorch_tokens;
 static const ngx_webtorch_windows_t  *ngx_http_webtorch_row_windows;
+static ngx_webtorch_scored_list_t     ngx_http_webtorch_row_list;
+static ngx_webtorch_names_t           ngx_http_webtorch_address;
+static const ngx_webtorch_names_t    *ngx_http_webtorch_row_names;
 
 /* the size of the variable axis, which tokens and numbers may share */
 static uint32_t  ngx_http_webtorch_row_size;
@@ -50,7 +66,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
 {
     uint32_t                         size;
     ngx_int_t                        rc;
-    ngx_uint_t                       client;
+    ngx_uint_t                       client, scored;
     ngx_webtorch_text_features_t    *text;
     ngx_http_webtorch_phases_ctx_t  *ctx;
 
@@ -78,26 +94,30 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
         ngx_http_webtorch_clients_arrive(r, ctx, text);
     }
 
-    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS
-                                   | NGX_HTTP_WEBTORCH_FIELDS))
-    {
-        rc = ngx_http_webtorch_body_part(r, fh->body, &text->body);
+    scored = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_SCORED);
 
-        if (rc == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional) {
-            rc = NGX_OK;
-        }
+    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)
+        || (!scored && ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)))
+    {
+        rc = ngx_http_webtorch_row_body(r, fh);
 
         if (rc != NGX_OK) {
             return rc;
         }
-
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
         ngx_webtorch_features_text(text);
     }
 
-    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
+    if (scored) {
+        rc = ngx_http_webtorch_row_scored(r, fh);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+    } else if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
         rc = ngx_http_webtorch_field_features(r, fh->used, text,
                                               &ngx_http_webtorch_row_windows);
         if (rc != NGX_OK) {
@@ -106,6 +126,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
 
         ngx_http_webtorch_row_size =
             ngx_webtorch_windows_size(ngx_http_webtorch_row_windows);
+        ngx_http_webtorch_row_names = ngx_http_webtorch_row_windows->names;
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TOKENS)) {
@@ -121,6 +142,201 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     layout->sizes[0] = ngx_http_webtorch_row_size;
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_row_body(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_webtorch_body_part(r, fh->body,
+                                     &ngx_http_webtorch_text.body);
+
+    return (rc == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional)
+           ? NGX_OK : rc;
+}
+
+
+/* most requests were scored by webtorch_access, and are not read again */
+
+static ngx_int_t
+ngx_http_webtorch_row_scored(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh)
+{
+    ngx_int_t                        rc;
+    ngx_uint_t                       known;
+    ngx_webtorch_scored_list_t      *list;
+    ngx_webtorch_scored_site_t       site;
+    ngx_http_webtorch_native_t      *native;
+    ngx_http_webtorch_phases_ctx_t  *ctx;
+
+    list = &ngx_http_webtorch_row_list;
+    ctx = ngx_http_webtorch_phases_ctx(r, 0);
+
+    native = ngx_http_webtorch_native_get(fh->handler);
+    if (native == NULL) {
+        return NGX_DECLINED;
+    }
+
+    if (ctx && ctx->windows && ctx->native == native && ctx->body == fh->body) {
+        *list = *ctx->windows;
+        rc = NGX_OK;
+
+    } else {
+        rc = ngx_http_webtorch_row_body(r, fh);
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_webtorch_field_scored(r, native,
+                                                &ngx_http_webtorch_text, list);
+        }
+    }
+
+    known = 1;
+
+    if (rc == NGX_OK && ngx_http_webtorch_row_learns(ctx, fh)) {
+        ngx_http_webtorch_native_site(native, &site);
+
+        known = !ngx_webtorch_scored_is_new(list, site.learned);
+    }
+
+    ngx_http_webtorch_native_release(native);
+
+    ngx_http_webtorch_row_size = ngx_webtorch_scored_size(list);
+
+    return (rc == NGX_OK
+            && ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES))
+           ? ngx_http_webtorch_row_read_names(r, fh, known) : rc;
+}
+
+
+/* known: the names of all fields are, and only that of the address is set */
+
+static ngx_int_t
+ngx_http_webtorch_row_read_names(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t known)
+{
+    ngx_int_t                      rc;
+    ngx_webtorch_text_features_t  *text;
+
+    text = &ngx_http_webtorch_text;
+
+    if (known) {
+        ngx_webtorch_names_init(&ngx_http_webtorch_address, &text->path);
+        ngx_http_webtorch_row_names = &ngx_http_webtorch_address;
+        return NGX_OK;
+    }
+
+    rc = ngx_http_webtorch_row_body(r, fh);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_webtorch_field_features(r, 1U << NGX_WEBTORCH_FEATURE_NAMES,
+                                          text,
+                                          &ngx_http_webtorch_row_windows);
+
+    ngx_http_webtorch_row_names = ngx_http_webtorch_row_windows->names;
+
+    return rc;
+}
+
+
+/* names are for models that learn: not those of requests that were decided */
+
+static ngx_uint_t
+ngx_http_webtorch_row_learns(ngx_http_webtorch_phases_ctx_t *ctx,
+    ngx_http_webtorch_feature_handler_t *fh)
+{
+    return ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES)
+           && (ctx == NULL || !ctx->scored || ctx->dry_run);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_row_score(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_webtorch_scored_result_t *result)
+{
+    ngx_int_t                    rc;
+    ngx_webtorch_scored_list_t   list;
+    ngx_webtorch_scored_site_t   site;
+    ngx_http_webtorch_native_t  *native;
+
+    r = r->main;
+
+    native = ngx_http_webtorch_native_get(fh->handler);
+    if (native == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_webtorch_parts(r, &ngx_http_webtorch_text);
+
+    rc = ngx_http_webtorch_row_body(r, fh);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_webtorch_field_scored(r, native,
+                                            &ngx_http_webtorch_text, &list);
+    }
+
+    if (rc == NGX_OK) {
+        ngx_http_webtorch_native_site(native, &site);
+
+        site.target = (float) fh->target;
+        site.location = ngx_http_webtorch_location(r,
+                                          ngx_http_webtorch_phases_ctx(r, 0));
+
+        ngx_webtorch_scored_result(ngx_http_webtorch_native_net(native), &list,
+                                   &site, result);
+        ngx_http_webtorch_row_keep(r, fh, native, &list);
+
+    } else if (rc == NGX_HTTP_WEBTORCH_FIELDS_MANY) {
+        rc = NGX_DECLINED;
+    }
+
+    ngx_http_webtorch_native_release(native);
+
+    return rc;
+}
+
+
+/* keeps the windows for a row of webtorch_log, if it has one that needs them */
+
+static void
+ngx_http_webtorch_row_keep(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_http_webtorch_native_t *native, const ngx_webtorch_scored_list_t *list)
+{
+    size_t                                size;
+    ngx_http_webtorch_phases_ctx_t       *ctx;
+    ngx_http_webtorch_phases_loc_conf_t  *plcf;
+
+    ctx = ngx_http_webtorch_phases_ctx(r, 0);
+    plcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_phases_module);
+
+    if (ctx == NULL || plcf->log == NULL
+        || !ngx_http_webtorch_uses(plcf->log, NGX_HTTP_WEBTORCH_SCORED))
+    {
+        return;
+    }
+
+    size = list->nwindows * sizeof(ngx_webtorch_scored_window_t);
+
+    ctx->windows = ngx_palloc(r->pool,
+                              sizeof(ngx_webtorch_scored_list_t) + size);
+    if (ctx->windows == NULL) {
+        return;
+    }
+
+    *ctx->windows = *list;
+    ctx->windows->windows = (ngx_webtorch_scored_window_t *)
+                                (ctx->windows + 1);
+    ctx->native = native;
+    ctx->body = fh->body;
+
+    ngx_memcpy(ctx->windows->windows, list->windows, size);
 }
 
 
@@ -182,13 +398,29 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
             break;
 
         case NGX_WEBTORCH_FEATURE_TRAITS:
+            if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_SCORED)) {
+                ngx_webtorch_features_scored_traits(sink->data[i], k,
+                                                 &ngx_http_webtorch_row_list);
+                break;
+            }
+
             ngx_webtorch_features_traits(sink->data[i], k,
                                        ngx_http_webtorch_row_windows->traits);
             break;
 
         case NGX_WEBTORCH_FEATURE_NAMES:
             ngx_webtorch_features_names(sink->data[i], k,
-                                        ngx_http_webtorch_row_windows->names);
+                                        ngx_http_webtorch_row_names);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_LOGITS:
+            ngx_webtorch_features_logits(sink->data[i], k,
+                                         &ngx_http_webtorch_row_list);
+            break;
+
+        case NGX_WEBTORCH_FEATURE_PRINTS:
+            ngx_webtorch_features_prints(sink->data[i], k,
+                                         &ngx_http_webtorch_row_list);
             break;
 
         case NGX_WEBTORCH_FEATURE_REQUEST:

@@ -8,6 +8,7 @@
 
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_scored.h"
 
 
 /*
@@ -17,6 +18,14 @@
  */
 ngx_int_t ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout);
+
+/*
+ * Scores the request here.  NGX_DECLINED: the handler has no net, or the
+ * request has too many numbers for the event loop; or another code.
+ */
+ngx_int_t ngx_http_webtorch_row_score(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_webtorch_scored_result_t *result);
 
 /* writes the row of the request that was measured last */
 void ngx_http_webtorch_row_write(ngx_http_request_t *r,

@@ -53,6 +53,35 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
 }
 
 
+ngx_int_t
+ngx_http_webtorch_score_now(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_webtorch_scored_result_t *result)
+{
+    ngx_int_t                rc;
+    ngx_webtorch_handler_t  *handler;
+
+    handler = fh->handler;
+
+    if (handler->runner == NULL) {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_http_webtorch_row_score(r, fh, result);
+
+    if (rc == NGX_OK) {
+        handler->stats.served++;
+        handler->stats.rows++;
+        ngx_webtorch_metrics_code(handler, NGX_HTTP_OK);
+
+    } else if (rc != NGX_DECLINED) {
+        ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
+    }
+
+    return rc;
+}
+
+
 /* rows without a waiter are those of webtorch_log */
 
 void

@@ -9,6 +9,7 @@
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_scored.h"
 
 
 #define NGX_HTTP_WEBTORCH_NUMBER_LEN  32
@@ -21,6 +22,15 @@
  */
 ngx_int_t ngx_http_webtorch_score(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_waiter_t *waiter);
+
+/*
+ * Scores the request before it returns, by the net of the function.
+ * NGX_DECLINED: it is to be called, as it has none now, or the request is too
+ * large; or a code as above.
+ */
+ngx_int_t ngx_http_webtorch_score_now(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_webtorch_scored_result_t *result);
 
 /* counts a request that gets no score, waiter NULL: a row that is dropped */
 void ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,

@@ -27,6 +27,7 @@ from webtorch._worker.loading import (
     prepare_handlers,
     reload_handlers,
 )
+from webtorch._worker.natives import natives
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.posting import Posting
 from webtorch._worker.process import Process, Settings
@@ -122,6 +123,7 @@ def ngx_webtorch_py_start() -> None:
     if _process:
         _process.start()
     if not is_check():
+        natives.start()
         prepare_handlers()
     if _watches_models:
         watching.prepare()
@@ -140,6 +142,7 @@ def ngx_webtorch_py_exit() -> int:
         runner.close_all()
     if _process:
         _process.exit()
+    natives.stop()
     return int(is_busy)
 
 
@@ -150,7 +153,9 @@ def ngx_webtorch_py_thread(threads: int) -> None:
 
 @ffi.def_extern(error=0, onerror=_on_error)
 def ngx_webtorch_py_refresh_models() -> int:
-    return int(not refresh_all())
+    done = refresh_all()
+    natives.check_moved()
+    return int(not done)
 
 
 # --- handlers ---
@@ -163,6 +168,9 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
         runner = load_handler(text, schema)
         _run[index] = runner.run
         watching.runners[index] = runner
+        if not ffi.string(schema.model):
+            # calls of others may be for another version of the model
+            natives.add(index, runner)
         if schema.slow and isinstance(runner, RequestRunner):
             runner.slow = schema.slow / 1000
         if isinstance(runner, RequestRunner) and runner.handler.is_coroutine:

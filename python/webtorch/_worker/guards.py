@@ -50,7 +50,8 @@ def mark(name: str, body: Body) -> Any:
         except ValueError as error:
             raise HTTPError(422, str(error), code="invalid_argument") from error
         known |= dict(zip(missing, found, strict=True))
-        kept |= {each for each in missing if recent.find([each])[2].all()}
+        known_there = zip(missing, recent.knows(missing), strict=True)
+        kept |= {each for each, there in known_there if there}
     full = [each for each in _missing(known) if each in kept]
     if full and not any(known.values()):
         raise HTTPError(409, "the guard has no room for more marks", code="marks_full")
@@ -97,7 +98,12 @@ def _guards() -> dict[str, tuple[Model, "SiteGuard"]]:
 def _recents() -> list[Any]:
     module = sys.modules["webtorch.detect._recent"]
     found = [model.module for model in [*models.values()]]
-    return [each for each in found if isinstance(each, module.RecentFields) and each.keeps_traits]
+    return [
+        each
+        for each in found
+        if isinstance(each, module.RecentWindows)
+        or (isinstance(each, module.RecentFields) and each.keeps_traits)
+    ]
 
 
 def _guard(name: str) -> tuple[Model, "SiteGuard"]:

@@ -47,6 +47,7 @@ def write_schema(target: Any, handler: Handler, device: str = "") -> None:
     target.methods = sum(_METHODS[method] for method in handler.methods)
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
+        target.native = getattr(handler, "native", None) is not None
         if isinstance(handler, StreamFunction | ResumableFunction):
             target.stream |= _stream_flags(handler)
         if isinstance(handler, ResumableFunction):

@@ -11,7 +11,8 @@
 `FieldClassifier` detects attacks by all fields of a request, with headers, cookies and structured
 bodies, `PayloadClassifier` by its path and parameters alone, `Anomaly` requests that are new to a
 site, and `FloodDetector` the clients of a flood. They are modules of PyTorch, and their inputs are
-features that nginx computes. `RecentFields` and `Recent` keep the last requests, for labels.
+features that nginx computes. `RecentFields`, `RecentWindows` and `Recent` keep the last requests,
+for labels.
 `Payloads` are features of requests for the latter, `corpus` and `table` have labelled requests,
 from which `python -m webtorch.detect` trains a `PayloadClassifier`.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from webtorch.detect._flood import FloodDetector
     from webtorch.detect._payload import PayloadClassifier
     from webtorch.detect._payloads import Payloads
-    from webtorch.detect._recent import Recent, RecentFields
+    from webtorch.detect._recent import Recent, RecentFields, RecentWindows
     from webtorch.detect._site import SiteGuard
 else:
     # imported when they are first used, as in the package itself
@@ -36,6 +37,7 @@ else:
         "Payloads": "_payloads",
         "Recent": "_recent",
         "RecentFields": "_recent",
+        "RecentWindows": "_recent",
         "SiteGuard": "_site",
     }
 
@@ -62,5 +64,6 @@ __all__ = [
     "Payloads",
     "Recent",
     "RecentFields",
+    "RecentWindows",
     "SiteGuard",
 ]

@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding_bag
 
+from webtorch._nets import FieldNet
+
 KINDS = (
     *("sqli", "xss", "cmdi", "lfi", "ssti", "nosql"),
     *("ldap", "xxe", "jndi", "ssrf", "php", "scanner"),
@@ -186,6 +188,11 @@ class FieldClassifier(nn.Module):
             logits = self._layer(sums)[:, 0]
             (gradient,) = torch.autograd.grad(logits.sum(), rows)
         return logits.detach() - self.shift, (gradient * rows.detach()).sum(1)
+
+    def net(self) -> FieldNet:
+        """Return what C evaluates itself, for `@webtorch.infer(native=...)`."""
+        weight, bias = self.out.weight, self.out.bias
+        return FieldNet(self.known, self.table, self.bias, weight, bias, self.shift, self.kinds)
 
     def loss(
         self, numbers: Tensor, windows: Tensor, labels: Tensor, kinds: Tensor | None = None

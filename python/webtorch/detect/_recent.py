@@ -25,6 +25,19 @@ class _Slots(nn.Module):
         number = digits[:, 0] << 24 | digits[:, 1] << 16 | digits[:, 2] << 8 | digits[:, 3]
         return number % self.ids.shape[0]
 
+    def knows(self, ids: list[str]) -> list[bool]:
+        """Return whether requests are there.
+
+        Args:
+            ids: Values of nginx's `$request_id`, 32 hexadecimal digits.
+
+        Raises:
+            ValueError: An id does not have 32 hexadecimal digits.
+
+        """
+        known: list[bool] = self._find(ids)[1].tolist()
+        return known
+
     def _find(self, ids: list[str]) -> tuple[Tensor, Tensor]:
         """Return the slots of the requests that are there, and True for these."""
         if not all(_ID.fullmatch(each) for each in ids):
@@ -229,6 +242,84 @@ class RecentFields(_Slots):
         strange = ((some != 0) & ~torch.isin(some, numbers)).sum(1)
         slots = slots[strange > (some != 0).sum(1) / 10]
         return self.numbers[slots], self.windows[slots].long()
+
+
+class RecentWindows(_Slots):
+    """Keeps the windows of the last requests, as a net has scored them, for `SiteGuard.mark`.
+
+        recent = webtorch.Model("recent", RecentWindows())
+        guard.module.keep_scored(recent.module, id, logits, prints, traits)
+
+    Each request takes 1.8 KB. Of one with more windows the worst ones are kept.
+
+    Args:
+        size: Number of slots; by default 4096.
+        windows: Windows of a request that are kept, at least 2; by default 64.
+
+    """
+
+    logits: Tensor
+    prints: Tensor
+    traits: Tensor
+
+    def __init__(self, size: int = 4096, windows: int = 64) -> None:
+        super().__init__(size)
+        self.register_buffer("logits", torch.zeros(size, windows))
+        self.register_buffer("prints", torch.zeros(size, windows, dtype=torch.int64))
+        self.register_buffer("traits", torch.zeros(size, 4, windows, dtype=torch.int32))
+
+    @torch.no_grad()
+    def add(self, id: Tensor, logits: Tensor, prints: Tensor, traits: Tensor) -> None:
+        """Keep requests.
+
+        Args:
+            id: The feature `id`, uint8 `[batch, 16]`.
+            logits: The feature `logits` of the same requests, float32 `[batch, n]`.
+            prints: The feature `prints`, int64 `[batch, n]`.
+            traits: The feature `traits`, int32 `[batch, 4, n]`.
+
+        """
+        slots = self._slots(id)
+        room = self.logits.shape[1]
+        if logits.shape[1] > room:
+            chosen = _worst(logits, room)
+            logits, prints = logits.gather(1, chosen), prints.gather(1, chosen)
+            traits = traits.gather(2, chosen.unsqueeze(1).expand(-1, 4, -1))
+        n = logits.shape[1]
+        self.ids[slots] = 0
+        self.logits[slots, :n], self.logits[slots, n:] = logits, -torch.inf
+        self.prints[slots, :n], self.prints[slots, n:] = prints, 0
+        self.traits[slots, :, :n] = traits
+        self.ids[slots] = id
+
+    def find(self, ids: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Find requests by their ids.
+
+        Args:
+            ids: Values of nginx's `$request_id`, 32 hexadecimal digits.
+
+        Returns:
+            Logits, prints and traits of the requests that are found, float32 and int64
+            `[found, windows]` and int32 `[found, 4, windows]`, their ids, uint8 `[found, 16]`, and
+            bool `[len(ids)]`, True for these.
+
+        Raises:
+            ValueError: An id does not have 32 hexadecimal digits.
+
+        """
+        slots, known = self._find(ids)
+        found = self.logits[slots], self.prints[slots], self.traits[slots]
+        return *found, self.ids[slots], known
+
+
+def _worst(logits: Tensor, room: int) -> Tensor:
+    """Return as many windows with the greatest logits, in their order; the last one is kept."""
+    there = (logits > -torch.inf).sum(1)
+    kept = logits.scatter(1, (there - 1).clamp(min=0).unsqueeze(1), torch.inf)
+    chosen = kept.topk(room, 1).indices
+    # those that are not there come last
+    absent = chosen >= there.unsqueeze(1)
+    return chosen.masked_fill(absent, logits.shape[1] - 1).sort(1).values
 
 
 def _cut(rows: Tensor, room: int, rest: Tensor) -> Tensor:

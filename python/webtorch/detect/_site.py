@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from webtorch._nets import FieldNet, FieldTables
 from webtorch.detect._fields import FieldClassifier
-from webtorch.detect._recent import RecentFields
+from webtorch.detect._recent import RecentFields, RecentWindows
 from webtorch.detect._seen import Booleans, Floats, Integers, Seen, Table
 
 SURE = 2.25
@@ -117,6 +120,18 @@ class SiteGuard(nn.Module):
         kind = self.classifier.names.to(device)[kinds]
         return scores.unsqueeze(1).to(device), window.unsqueeze(1).to(device), kind
 
+    def net(self) -> FieldNet:
+        """Return what C evaluates itself, for `@webtorch.infer(native=...)`."""
+        tables = FieldTables(
+            fields=self.fields.table.keys,
+            counts=self.fields.counts,
+            locations=self.locations.keys,
+            scores=self.scores,
+            marks=self.marks.keys,
+            verdicts=self.verdicts,
+        )
+        return replace(self.classifier.net(), tables=tables)
+
     def thresholds(self, location: Tensor, target: Tensor) -> Tensor:
         """Return the logits at which requests of locations are denied.
 
@@ -157,16 +172,31 @@ class SiteGuard(nn.Module):
             names: The feature `names`, uint8 `[batch, k]`, for `describe`; None: there are none.
 
         """
-        if not len(numbers):
-            return
-        read = _Windows(self.classifier, numbers, windows, traits)
-        scores = read.sums(self._adjust(read))
-        names = None if names is None else names.cpu()
-        self._learn_scores(scores, location[:, 0].cpu().numpy(), names)
-        found = read.traits(read.all())
-        new = self.fields.add(found, read.logits, read.owners)
-        if names is not None:
-            self.fields.name(new, found, read.index, read.owners, names)
+        if len(numbers):
+            read = _Windows(self.classifier, numbers, windows, traits)
+            self._learn(read, location, names)
+
+    @torch.no_grad()
+    def learn_scored(
+        self,
+        logits: Tensor,
+        prints: Tensor,
+        traits: Tensor,
+        location: Tensor,
+        names: Tensor | None = None,
+    ) -> None:
+        """Learn requests as `learn` does, by the logits that C has computed.
+
+        Args:
+            logits: The feature `logits`, float32 `[batch, n]`.
+            prints: The feature `prints`, int64 `[batch, n]`.
+            traits: The feature `traits`, int32 `[batch, 4, n]`.
+            location: The feature `location`, int64 `[batch, 1]`.
+            names: The feature `names`, uint8 `[batch, k]`, for `describe`; None: there are none.
+
+        """
+        if len(logits):
+            self._learn(_Scored(logits, prints, traits), location, names)
 
     @torch.no_grad()
     def keep(
@@ -190,7 +220,24 @@ class SiteGuard(nn.Module):
             logits = np.maximum(read.logits, self._adjust(read))
             recent.add(id[long], *read.shortened(logits, *recent.room))
 
-    def mark(self, recent: RecentFields, ids: list[str], attack: bool) -> list[bool]:
+    def keep_scored(
+        self, recent: RecentWindows, id: Tensor, logits: Tensor, prints: Tensor, traits: Tensor
+    ) -> None:
+        """Keep requests for `mark`, by the logits that C has computed.
+
+        Args:
+            recent: Where they are kept.
+            id: The feature `id`, uint8 `[batch, 16]`.
+            logits: The feature `logits`, float32 `[batch, n]`.
+            prints: The feature `prints`, int64 `[batch, n]`.
+            traits: The feature `traits`, int32 `[batch, 4, n]`.
+
+        """
+        recent.add(id, logits, prints, traits)
+
+    def mark(
+        self, recent: RecentFields | RecentWindows, ids: list[str], attack: bool
+    ) -> list[bool]:
         """Note that requests were attacks or normal, for good.
 
         What is alike but for numbers and identifiers has the same verdict from now on. A field of a
@@ -208,14 +255,19 @@ class SiteGuard(nn.Module):
             ValueError: An id does not have 32 hexadecimal digits.
 
         """
-        numbers, windows, traits, kept, known = recent.find_traits(ids)
+        if isinstance(recent, RecentWindows):
+            *rows, kept, known = recent.find(ids)
+            read: Callable[..., _Rows] = _Scored
+        else:
+            *rows, kept, known = recent.find_traits(ids)
+            read = partial(_Windows, self.classifier)
         if known.any():
             with torch.no_grad():
-                fits = self._mark(_Windows(self.classifier, numbers, windows, traits), kept, attack)
+                fits = self._mark(read(*rows), kept, attack)
             self._since = 0.0
             known[known.clone()] = torch.from_numpy(fits)
-        found: list[bool] = known.tolist()
-        return found
+        marked: list[bool] = known.tolist()
+        return marked
 
     def learned(self) -> int:
         """Return how many requests were learned."""
@@ -302,7 +354,17 @@ class SiteGuard(nn.Module):
             known.update(zip(missing, self.thresholds(*each).tolist(), strict=True))
         return np.array([known[each] for each in pairs], np.float32)
 
-    def _adjust(self, read: "_Windows") -> Floats:
+    def _learn(self, read: "_Rows", location: Tensor, names: Tensor | None) -> None:
+        """Learn requests that have been read."""
+        scores = read.sums(self._adjust(read))
+        names = None if names is None else names.cpu()
+        self._learn_scores(scores, location[:, 0].cpu().numpy(), names)
+        found = read.traits(read.all())
+        new = self.fields.add(found, read.logits, read.owners)
+        if names is not None:
+            self.fields.name(new, found, read.index, read.owners, names)
+
+    def _adjust(self, read: "_Rows") -> Floats:
         """Return the logits of windows on this site."""
         self._refresh()
         logits = read.logits
@@ -317,7 +379,7 @@ class SiteGuard(nn.Module):
             logits = np.where(verdict == 0, logits, np.float32(_MARK) * verdict)
         return logits
 
-    def _adjust_near(self, read: "_Windows", near: Integers) -> Floats:
+    def _adjust_near(self, read: "_Rows", near: Integers) -> Floats:
         """Return the logits of some windows on this site."""
         logits = read.logits[near]
         own, site, visits = self.fields.compare(read.traits(near), logits, read.addresses(near))
@@ -348,7 +410,7 @@ class SiteGuard(nn.Module):
         touched = torch.from_numpy(np.unique(slots))
         self.scores[touched[self.scores[touched, 0] > _FULL]] *= 0.5
 
-    def _mark(self, read: "_Windows", ids: Tensor, attack: bool) -> Booleans:
+    def _mark(self, read: "_Rows", ids: Tensor, attack: bool) -> Booleans:
         """Note verdicts; return for which requests there was room."""
         logits = self._adjust(read)
         chosen = np.zeros(len(logits), np.bool_)
@@ -370,31 +432,22 @@ class SiteGuard(nn.Module):
         return fits
 
 
-class _Windows:
+class _Rows:
     """The windows of a batch of requests.
 
     Attributes:
         logits: Of the classifier, float32 `[windows]`; its threshold is 0.
-        kinds: Logits of kinds, float32 `[windows, kinds]`.
         owners: The request of each window, int64 `[windows]`, increasing.
         index: The number of each window in its request, int64 `[windows]`.
 
     """
 
-    def __init__(
-        self, classifier: FieldClassifier, numbers: Tensor, windows: Tensor, traits: Tensor
-    ) -> None:
-        device = classifier.table.device
-        found, owners, begins = classifier.windows(numbers.to(device), windows.to(device))
-        self.kinds = found[:, 1:]
-        self.logits: Floats = (found[:, 0] - classifier.shift).detach().cpu().numpy()
-        self.owners: Integers = owners.cpu().numpy()
-        self._begins: Integers = begins.cpu().numpy()
-        self._windows: Integers = windows.cpu().numpy()
-        self.index: Integers = self._windows.reshape(-1)[self._begins]
-        self._numbers: NDArray[np.int32] = numbers.cpu().numpy()
-        self._traits: NDArray[np.int32] = traits.cpu().numpy()
-        self._first = np.flatnonzero(np.diff(self.owners, prepend=-1))
+    logits: Floats
+    owners: Integers
+    index: Integers
+    _first: Integers  # window of each request
+    _last: Integers  # index of the last window of each request
+    _traits: NDArray[np.int32]
 
     def all(self) -> Integers:
         """Return the places of all windows."""
@@ -407,7 +460,7 @@ class _Windows:
     def addresses(self, which: Integers) -> Integers:
         """Return the keys of the addresses of windows, int64 `[n]`."""
         rows = self.owners[which]
-        return self._at(rows, self._windows[rows, -1])[:, 0]
+        return self._at(rows, self._last[rows])[:, 0]
 
     def sums(self, logits: Floats) -> Floats:
         """Return the logits of requests, float32 `[batch]`, from those of their windows."""
@@ -420,6 +473,67 @@ class _Windows:
         places = np.flatnonzero(logits == greatest[self.owners])
         found: Integers = places[np.diff(self.owners[places], prepend=-1) != 0]
         return found
+
+    def prints(self) -> Integers:
+        """Return a hash of the numbers of each window, int64 `[windows]`, none of which is 0."""
+        raise NotImplementedError
+
+    def _at(self, rows: Integers, index: Integers) -> Integers:
+        """Return the traits of windows, int64 `[n, 4]`; those that were cut have none."""
+        last = self._traits.shape[2]
+        found = self._traits[rows, :, np.minimum(index, last - 1)].astype(np.int64)
+        found[index >= last] = 0
+        return found
+
+
+class _Scored(_Rows):
+    """Windows as C has scored them.
+
+    Args:
+        logits: The feature `logits`, float32 `[batch, n]`.
+        prints: The feature `prints`, int64 `[batch, n]`.
+        traits: The feature `traits`, int32 `[batch, 4, n]`.
+
+    """
+
+    def __init__(self, logits: Tensor, prints: Tensor, traits: Tensor) -> None:
+        rows = logits.cpu().numpy()
+        there = rows > -np.inf
+        self.owners, self.index = np.nonzero(there)
+        self.logits = rows[there]
+        self._prints: Integers = prints.cpu().numpy()[there]
+        self._traits = traits.cpu().numpy()
+        self._first = np.flatnonzero(np.diff(self.owners, prepend=-1))
+        self._last = there.sum(1) - 1
+
+    def prints(self) -> Integers:
+        """Return a hash of the numbers of each window, int64 `[windows]`, none of which is 0."""
+        return self._prints
+
+
+class _Windows(_Rows):
+    """Windows that the classifier scores.
+
+    Attributes:
+        kinds: Logits of kinds, float32 `[windows, kinds]`.
+
+    """
+
+    def __init__(
+        self, classifier: FieldClassifier, numbers: Tensor, windows: Tensor, traits: Tensor
+    ) -> None:
+        device = classifier.table.device
+        found, owners, begins = classifier.windows(numbers.to(device), windows.to(device))
+        self.kinds = found[:, 1:]
+        self.logits = (found[:, 0] - classifier.shift).detach().cpu().numpy()
+        self.owners = owners.cpu().numpy()
+        self._begins: Integers = begins.cpu().numpy()
+        self._windows: Integers = windows.cpu().numpy()
+        self.index = self._windows.reshape(-1)[self._begins]
+        self._numbers: NDArray[np.int32] = numbers.cpu().numpy()
+        self._traits = traits.cpu().numpy()
+        self._last = self._windows[:, -1]
+        self._first = np.flatnonzero(np.diff(self.owners, prepend=-1))
 
     def prints(self) -> Integers:
         """Return a hash of the numbers of each window, int64 `[windows]`, none of which is 0."""
@@ -465,13 +579,6 @@ class _Windows:
         some = np.flatnonzero(chosen)
         traits[self.owners[some], :, index[some]] = self.traits(some)
         return torch.from_numpy(numbers), torch.from_numpy(windows), torch.from_numpy(traits)
-
-    def _at(self, rows: Integers, index: Integers) -> Integers:
-        """Return the traits of windows, int64 `[n, 4]`; those that were cut have none."""
-        last = self._traits.shape[2]
-        found = self._traits[rows, :, np.minimum(index, last - 1)].astype(np.int64)
-        found[index >= last] = 0
-        return found
 
 
 def text_of(row: Tensor) -> str:

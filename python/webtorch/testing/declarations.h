@@ -171,6 +171,46 @@ typedef struct {
     const webtorch_cluster_t  *cluster;
 } webtorch_settings_t;
 
+#define WEBTORCH_KIND_LEN     8
+
+#define WEBTORCH_ALPHABET     31
+#define WEBTORCH_LENGTHS      16
+#define WEBTORCH_LOGITS       18
+#define WEBTORCH_COUNTS       66
+
+#define WEBTORCH_BINS         128
+
+typedef struct {
+    uint32_t        nknown;
+    uint32_t        hidden;
+    uint32_t        outputs;
+    float           shift;
+    const int32_t  *known;
+    const float    *table;
+    const float    *bias;
+    const float    *weight;
+    const float    *out_bias;
+    const char     *kinds;
+} webtorch_net_t;
+
+typedef struct {
+    uint32_t        nfields;
+    uint32_t        nlocations;
+    uint32_t        nmarks;
+    const int64_t  *fields;
+    const float    *counts;
+    const int64_t  *locations;
+    const float    *scores;
+    const int64_t  *marks;
+    const int8_t   *verdicts;
+} webtorch_learned_t;
+
+int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net, const webtorch_learned_t *learned);
+
+void ngx_webtorch_native_clear(uint32_t native);
+
+int ngx_webtorch_native_use(uint32_t handler, uint32_t native);
+
 typedef struct {
     uint64_t  at;
     uint64_t  len;
@@ -196,6 +236,7 @@ typedef struct {
     int32_t          batched;
     int32_t          waits;
     int32_t          coroutine;
+    int32_t          native;
     uint32_t         threads;
     uint32_t         methods;
     uint32_t         ninputs;

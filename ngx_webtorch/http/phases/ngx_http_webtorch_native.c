@@ -1,0 +1,214 @@
+
+#include "ngx_http_webtorch_native.h"
+
+#include <pthread.h>
+
+
+#define NGX_HTTP_WEBTORCH_NATIVES   16
+#define NGX_HTTP_WEBTORCH_HANDLERS  1024
+
+/* how long the event loop believes that there are no marks, ms */
+#define NGX_HTTP_WEBTORCH_MARKED    1000
+
+
+struct ngx_http_webtorch_native_s {
+    ngx_webtorch_net_t   *net;            /* mutex, as all below; NULL: none */
+    ngx_webtorch_memo_t  *memo;
+    webtorch_learned_t    learned;
+    ngx_uint_t            has_learned;
+
+    int                   marked;
+    ngx_msec_t            checked;        /* the marks */
+};
+
+
+static ngx_http_webtorch_native_t  ngx_http_webtorch_natives
+                                                 [NGX_HTTP_WEBTORCH_NATIVES];
+
+/* the net of each handler, from 1; set before requests are taken */
+static u_char           ngx_http_webtorch_used[NGX_HTTP_WEBTORCH_HANDLERS];
+
+static pthread_mutex_t  ngx_http_webtorch_native_mutex =
+                                                    PTHREAD_MUTEX_INITIALIZER;
+
+
+/* called by Python, in any thread */
+
+int
+ngx_webtorch_native_use(uint32_t handler, uint32_t native)
+{
+    if (handler >= NGX_HTTP_WEBTORCH_HANDLERS
+        || native >= NGX_HTTP_WEBTORCH_NATIVES)
+    {
+        return -1;
+    }
+
+    ngx_http_webtorch_used[handler] = (u_char) (native + 1);
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_native_set(uint32_t number, const webtorch_net_t *from,
+    const webtorch_learned_t *learned)
+{
+    void                        *memory, *before;
+    size_t                       size;
+    uint64_t                     seed;
+    ngx_webtorch_net_t          *net;
+    ngx_webtorch_memo_t         *memo;
+    ngx_http_webtorch_native_t  *native;
+
+    native = &ngx_http_webtorch_natives[number];
+    memo = native->memo;
+    before = NULL;
+    net = NULL;
+
+    if (memo == NULL) {
+
+        if (getentropy(&seed, sizeof(uint64_t)) != 0) {
+            return -1;
+        }
+
+        memo = malloc(sizeof(ngx_webtorch_memo_t));
+        if (memo == NULL) {
+            return -1;
+        }
+
+        ngx_webtorch_memo_init(memo, seed);
+    }
+
+    if (from) {
+        size = ngx_webtorch_net_size(from);
+        memory = NULL;
+
+        if (size && posix_memalign(&memory, 64, size) != 0) {
+            memory = NULL;
+        }
+
+        net = memory ? ngx_webtorch_net_init(memory, from) : NULL;
+
+        if (net == NULL) {
+            free(memory);
+            return -1;
+        }
+    }
+
+    (void) pthread_mutex_lock(&ngx_http_webtorch_native_mutex);
+
+    if (net) {
+        before = native->net;
+        native->net = net;
+
+        /* what the memo has is of the net before */
+
+        ngx_webtorch_memo_clear(memo);
+    }
+
+    native->memo = memo;
+    native->has_learned = (learned != NULL);
+    native->checked = ngx_current_msec - NGX_HTTP_WEBTORCH_MARKED;
+
+    if (learned) {
+        native->learned = *learned;
+    }
+
+    (void) pthread_mutex_unlock(&ngx_http_webtorch_native_mutex);
+
+    free(before);
+
+    return 0;
+}
+
+
+void
+ngx_webtorch_native_clear(uint32_t number)
+{
+    void                        *before;
+    ngx_http_webtorch_native_t  *native;
+
+    native = &ngx_http_webtorch_natives[number];
+
+    (void) pthread_mutex_lock(&ngx_http_webtorch_native_mutex);
+
+    before = native->net;
+    native->net = NULL;
+    native->has_learned = 0;
+
+    (void) pthread_mutex_unlock(&ngx_http_webtorch_native_mutex);
+
+    free(before);
+}
+
+
+ngx_http_webtorch_native_t *
+ngx_http_webtorch_native_get(ngx_webtorch_handler_t *handler)
+{
+    ngx_uint_t                   number;
+    ngx_http_webtorch_native_t  *native;
+
+    if (handler->index >= NGX_HTTP_WEBTORCH_HANDLERS) {
+        return NULL;
+    }
+
+    number = ngx_http_webtorch_used[handler->index];
+
+    if (number == 0) {
+        return NULL;
+    }
+
+    native = &ngx_http_webtorch_natives[number - 1];
+
+    (void) pthread_mutex_lock(&ngx_http_webtorch_native_mutex);
+
+    if (native->net) {
+        return native;
+    }
+
+    (void) pthread_mutex_unlock(&ngx_http_webtorch_native_mutex);
+
+    return NULL;
+}
+
+
+void
+ngx_http_webtorch_native_release(ngx_http_webtorch_native_t *native)
+{
+    (void) pthread_mutex_unlock(&ngx_http_webtorch_native_mutex);
+}
+
+
+const ngx_webtorch_net_t *
+ngx_http_webtorch_native_net(ngx_http_webtorch_native_t *native)
+{
+    return native->net;
+}
+
+
+ngx_webtorch_memo_t *
+ngx_http_webtorch_native_memo(ngx_http_webtorch_native_t *native)
+{
+    return native->memo;
+}
+
+
+void
+ngx_http_webtorch_native_site(ngx_http_webtorch_native_t *native,
+    ngx_webtorch_scored_site_t *site)
+{
+    site->learned = NULL;
+    site->marked = 0;
+
+    if (!native->has_learned) {
+        return;
+    }
+
+    if (ngx_current_msec - native->checked >= NGX_HTTP_WEBTORCH_MARKED) {
+        native->checked = ngx_current_msec;
+        native->marked = ngx_webtorch_learned_marked(&native->learned);
+    }
+
+    site->learned = &native->learned;
+    site->marked = native->marked;
+}

@@ -1,0 +1,242 @@
+"""Nets that C evaluates itself, as copies of models that may be trained meanwhile."""
+
+import contextlib
+import logging
+import threading
+import zlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from webtorch._model import Model
+from webtorch._native import ffi, lib
+from webtorch._nets import FieldNet, FieldTables, HasNet
+from webtorch._process import is_check
+from webtorch._schema import SignatureError
+
+log = logging.getLogger("webtorch")
+
+POLL = 0.25
+"""Seconds between polls for changes of the models."""
+
+
+class _Native:
+    """The net of a model, in C.
+
+    Args:
+        number: Its number.
+        runner: Of a handler that names the model, which code that is reloaded replaces.
+
+    """
+
+    def __init__(self, number: int, runner: Any) -> None:
+        self.number = number
+        self._runner = runner
+        self._stamp: object = None
+        self._digest: object = None
+        self._kept: object = None  # tensors whose memory C uses
+
+    @property
+    def source(self) -> Any:
+        """The model."""
+        return self._runner.handler.native
+
+    def set(self) -> None:
+        """Let C use the model as it is now."""
+        source = self.source
+        net = net_of(source)
+        stamp = _stamp(source, net)
+        if stamp == self._stamp:
+            return
+        digest = _digest(net)
+        tables = net.tables
+        copy = None if digest == self._digest else _write_net(net)
+        learned = ffi.NULL if tables is None else _write_tables(tables)
+        if lib.ngx_webtorch_native_set(self.number, copy[0] if copy else ffi.NULL, learned) != 0:
+            raise ValueError("its numbers are not increasing, or there is no memory")
+        self._stamp, self._digest, self._kept = stamp, digest, tables
+
+    def has_moved(self) -> bool:
+        """Return whether tensors are in other memory than C uses."""
+        return self._stamp is not None and _places(net_of(self.source)) != self._stamp[1]  # type: ignore[index]
+
+    def clear(self) -> None:
+        """Let C use neither the net nor the tables."""
+        lib.ngx_webtorch_native_clear(self.number)
+        self._stamp = self._digest = self._kept = None
+
+
+class Natives:
+    """All nets of this worker."""
+
+    def __init__(self) -> None:
+        self._natives: list[_Native] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._failed: set[int] = set()
+
+    def add(self, index: int, runner: Any) -> None:
+        """Note the handler of a number, before requests are taken.
+
+        Raises:
+            SignatureError: Its `native` is nothing that C can evaluate.
+
+        """
+        source = getattr(runner.handler, "native", None)
+        if source is None:
+            return
+        net_of(source)
+        if is_check():
+            return
+        native = next((each for each in self._natives if each.source is source), None)
+        if native is None:
+            native = _Native(len(self._natives), runner)
+        if lib.ngx_webtorch_native_use(index, native.number) != 0:
+            log.error("too many nets or handlers: %s is called for each request", runner.name)
+        elif native not in self._natives:
+            self._natives.append(native)
+
+    def start(self) -> None:
+        """Set all nets, and follow their changes in a thread."""
+        if self._natives:
+            self.refresh()
+            self._thread = threading.Thread(target=self._run, name="webtorch nets", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        if self._thread:
+            self._stopping = True
+            self._wake.set()
+            self._thread.join()
+
+    def refresh(self) -> None:
+        """Let C use all models as they are now; log those that it cannot use."""
+        with self._lock:
+            for native in self._natives:
+                try:
+                    native.set()
+                    self._failed.discard(native.number)
+                except Exception as error:
+                    native.clear()
+                    if native.number not in self._failed:
+                        self._failed.add(native.number)
+                        log.error("a net is not evaluated by C", exc_info=error)
+
+    def check_moved(self) -> None:
+        """Let C use no memory that models have left; the event loop calls this."""
+        # whoever has the lock sets tables that are in use, and is called again soon
+        for native in self._natives:
+            with contextlib.suppress(Exception):
+                if native.has_moved():
+                    lib.ngx_webtorch_native_clear(native.number)
+                    self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(POLL)
+            self._wake.clear()
+            if not self._stopping:
+                self.refresh()
+
+
+natives = Natives()
+
+
+def net_of(source: Any) -> FieldNet:
+    """Return the net of a model, or of its module.
+
+    Raises:
+        SignatureError: It has none.
+
+    """
+    module = source.module if isinstance(source, Model) else source
+    if not isinstance(module, HasNet):
+        raise SignatureError(
+            f'"native=" is a {type(module).__name__}, which is no model that C can evaluate'
+        )
+    return module.net()
+
+
+def _tensors(net: FieldNet) -> tuple[Tensor, ...]:
+    tables = net.tables
+    return (*net.weights, *(vars(tables).values() if tables else ()))
+
+
+def _places(net: FieldNet) -> tuple[int, ...]:
+    return tuple(each.data_ptr() for each in _tensors(net))
+
+
+def _stamp(source: Any, net: FieldNet) -> tuple[object, ...]:
+    """Return what differs if the weights have changed, or are elsewhere."""
+    revision = source.revision if isinstance(source, Model) else None
+    return revision, _places(net), tuple(each._version for each in net.weights)
+
+
+def _digest(net: FieldNet) -> tuple[int, ...]:
+    """Return a hash of the weights."""
+    return tuple(zlib.crc32(_flat(each).view(torch.uint8).numpy().data) for each in net.weights)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().reshape(-1)
+
+
+def _write_net(net: FieldNet) -> tuple[Any, list[Tensor]]:
+    """Return a webtorch_net_t, and what must be kept while it is used."""
+    hidden, outputs = len(net.bias), len(net.out_bias)
+    shapes = (
+        (net.table, (len(net.known) + 1, 1 + hidden)),
+        (net.weight, (outputs, hidden)),
+        (net.out_bias, (1 + len(net.kinds),)),
+    )
+    if any(tensor.shape != shape for tensor, shape in shapes):
+        raise ValueError("the shapes of the net's tensors do not fit together")
+    known, *floats = (_flat(each) for each in net.weights)
+    table, bias, weight, out_bias, shift = (each.float() for each in floats)
+    kinds = b"".join(each.encode().ljust(lib.WEBTORCH_KIND_LEN, b"\0") for each in net.kinds)
+    kept = [known.int(), table, bias, weight, out_bias]
+    struct = ffi.new("webtorch_net_t *")
+    struct.nknown, struct.hidden, struct.outputs = len(known), hidden, outputs
+    struct.shift = float(shift)
+    struct.known = _pointer("int32_t", kept[0])
+    struct.table, struct.bias = _pointer("float", table), _pointer("float", bias)
+    struct.weight, struct.out_bias = _pointer("float", weight), _pointer("float", out_bias)
+    names = ffi.new("char[]", kinds)
+    struct.kinds = names
+    return struct, [*kept, names]
+
+
+def _write_tables(tables: FieldTables) -> Any:
+    """Return a webtorch_learned_t, which has the addresses of the tensors."""
+    wanted = (
+        (tables.fields, torch.int64, ()),
+        (tables.counts, torch.float32, (lib.WEBTORCH_COUNTS,)),
+        (tables.locations, torch.int64, ()),
+        (tables.scores, torch.float32, (1 + lib.WEBTORCH_BINS,)),
+        (tables.marks, torch.int64, ()),
+        (tables.verdicts, torch.int8, ()),
+    )
+    for tensor, dtype, shape in wanted:
+        if tensor.dtype is not dtype or tensor.shape[1:] != shape or not tensor.is_cpu:
+            raise ValueError("a table of the site has another dtype, shape or device")
+        if not tensor.is_contiguous() or len(tensor) & (len(tensor) - 1):
+            raise ValueError("a table of the site has another size than a power of two")
+    struct = ffi.new("webtorch_learned_t *")
+    struct.nfields, struct.nlocations = len(tables.fields), len(tables.locations)
+    struct.nmarks = len(tables.marks)
+    struct.fields, struct.counts = _long(tables.fields), _pointer("float", tables.counts)
+    struct.locations, struct.scores = _long(tables.locations), _pointer("float", tables.scores)
+    struct.marks, struct.verdicts = _long(tables.marks), _pointer("int8_t", tables.verdicts)
+    return struct
+
+
+def _long(tensor: Tensor) -> Any:
+    return _pointer("int64_t", tensor)
+
+
+def _pointer(kind: str, tensor: Tensor) -> Any:
+    return ffi.cast(f"{kind} *", tensor.data_ptr())

@@ -1,0 +1,160 @@
+"""Requests that C scores by a net: the same scores as those of the model in Python."""
+
+import ctypes
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import fields
+from scored import RawNet, Request, Scorer
+from webtorch.detect import FieldClassifier, RecentWindows, SiteGuard
+from webtorch.detect._site import _Windows
+
+BROWSER = (
+    (b"Host", b"shop.example"),
+    (
+        b"User-Agent",
+        b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/120.0 Safari/537.36",
+    ),
+    (b"Accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    (b"Cookie", b"session=0af7651916cd43dd; theme=dark; q=%3Cb%3E; =; ;a"),
+    (b"Referer", b"https://shop.example/list?page=2&sort=price"),
+)
+FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
+JSON = (b"Content-Type", b"application/json")
+
+REQUESTS = [
+    Request(),
+    Request(b"/list/17/items.html?page=3&&q=red+shoes&=&x", headers=BROWSER),
+    Request(b"/?id=1%27+or+1%3D1--&a=b", headers=BROWSER),
+    Request(b"/a/%2e%2e/%2e%2e/etc/passwd", headers=BROWSER),
+    Request(b"/login", b"POST", (*BROWSER, FORM), b"user=o%27neil&password=%3Cscript%3E"),
+    Request(b"/api", b"POST", (JSON,), b'{"a": {"b": ["x y z", "1 union select 2"]}, "n": 3}'),
+    Request(b"/api", b"POST", (JSON,), b'{"a": "no end'),
+    Request(b"/api", b"PUT", (JSON,), b'{"t": "' + b"some words; " * 300 + b'"}'),
+    Request(b"/", headers=((b"X-Data", b"eyJhIjogIjxzY3JpcHQ+In0="), (b"cookie", b"a=1;b=2"))),
+]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> FieldClassifier:
+    return FieldClassifier.pretrained()
+
+
+def rows(library, request: Request):
+    """Return numbers, windows and traits of a request, as the features have them."""
+    numbers, windows = fields.row(
+        library, request.method, request.target, request.headers, request.body
+    )
+    numbers, windows = torch.tensor([numbers], dtype=torch.int32), torch.tensor([windows])
+    return numbers, windows
+
+
+def check(library, scorer: Scorer, classifier: FieldClassifier, request: Request) -> None:
+    numbers, windows = rows(library, request)
+    with torch.no_grad():
+        score, window, kind = classifier(numbers, windows)
+    found = scorer.score(request)
+    assert found.score == pytest.approx(float(score), rel=1e-4, abs=1e-6)
+    assert found.window == int(window)
+    assert found.kind.encode().ljust(8, b"\0") == bytes(kind[0].tolist())
+
+
+def test_scored_is_what_the_classifier_returns(library, classifier):
+    scorer = Scorer(library, classifier.net())
+    # the second time they are in the memo, and then in another order
+    for request in (*REQUESTS, *REQUESTS, *reversed(REQUESTS)):
+        check(library, scorer, classifier, request)
+
+
+@pytest.mark.parametrize("hidden", [1, 3, 32])
+def test_scored_by_nets_of_other_sizes(library, hidden):
+    torch.manual_seed(hidden)
+    known = torch.unique(torch.randint(1, 1 << 20, (1 << 19,), dtype=torch.int32))
+    classifier = FieldClassifier(known, ("some", "kind"))
+    net = classifier.net()
+    with torch.no_grad():
+        classifier.table[1:, 0].normal_(std=0.1)
+        classifier.out.weight.normal_()
+        classifier.shift += 0.7
+    net = replace(
+        net,
+        table=classifier.table[:, : 1 + hidden].contiguous(),
+        bias=classifier.bias[:hidden].contiguous(),
+        weight=classifier.out.weight[:, :hidden].contiguous(),
+    )
+    with torch.no_grad():
+        classifier.table[:, 1 + hidden :] = 0
+        classifier.bias[hidden:] = 0
+    scorer = Scorer(library, net)
+    for request in REQUESTS:
+        check(library, scorer, classifier, request)
+
+
+def test_scored_refuses_other_nets(library, classifier):
+    net = classifier.net()
+    for known in (net.known.flip(0), net.known * 0, net.known + (1 << 20)):
+        assert Scorer(library, replace(net, known=known)).net is None
+    wide = RawNet(10, 65, 2)
+    assert not library.ngx_webtorch_net_size(ctypes.byref(wide))
+    assert not library.ngx_webtorch_net_size(ctypes.byref(RawNet(10, 32, 34)))
+
+
+def guard_of(classifier: FieldClassifier, library) -> SiteGuard:
+    """Return a guard that has learned and was taught some requests."""
+    guard = SiteGuard(classifier, 64)
+    scorer = Scorer(library, classifier.net())
+    recent = RecentWindows(64, 16)
+    for number in range(40):
+        request = Request(
+            b"/list/%d?q=%d+red&code=if+(x)+{+return+y;+}" % (number, number), headers=BROWSER
+        )
+        guard.learn_scored(*scorer.score(request).rows(), torch.tensor([[7]]))
+    marked = REQUESTS[3:5]
+    ids = torch.arange(32, dtype=torch.uint8).view(2, 16)
+    for id, request in zip(ids, marked, strict=True):
+        guard.keep_scored(recent, id[None], *scorer.score(request).rows())
+    names = [bytes(each.tolist()).hex() for each in ids]
+    assert guard.mark(recent, [names[0], "f" * 32], attack=True) == [True, False]
+    assert guard.mark(recent, names[1:], attack=False) == [True]
+    return guard
+
+
+@pytest.mark.parametrize("target", [0.0, 0.01, 0.2])
+def test_scored_is_what_a_guard_returns(library, classifier, target):
+    guard = guard_of(classifier, library)
+    scorer = Scorer(library, guard.net())
+    requests = [*REQUESTS, Request(b"/list/3?q=select+1&code=(';)", headers=BROWSER)]
+    for request in [*requests, *requests]:
+        found = scorer.score(request, 7, target)
+        numbers, windows = rows(library, request)
+        n = numbers.shape[1]
+        traits = np.zeros((1, 4, n), np.int32)
+        traits[0, :, : min(n, found.traits.shape[1])] = found.traits[:, :n]
+        each = torch.from_numpy(traits), torch.tensor([[7]]), torch.tensor([[target]])
+        score, window, _ = guard(numbers, windows, *each)
+        assert found.score == pytest.approx(float(score), rel=1e-4, abs=1e-6)
+        assert found.window == int(window)
+        prints = _Windows(classifier, numbers, windows, each[0]).prints()
+        assert [*found.prints[: len(prints)]] == [*prints]
+        assert not found.prints[len(prints) :].any()
+
+
+def test_scored_needs_no_more_room_than_there_is(library, classifier):
+    scorer = Scorer(library, classifier.net())
+    text = b" ".join(b"%x'" % (number * 2654435761 % (1 << 32)) for number in range(9000))
+    large = Request(b"/", b"POST", ((b"Content-Type", b"text/plain"),), text)
+    for _ in range(2):
+        assert not scorer.read(large)
+        # what follows is as before
+        check(library, scorer, classifier, REQUESTS[1])
+
+
+def test_scored_forgets_the_oldest(library, classifier):
+    scorer = Scorer(library, classifier.net())
+    for number in range(30000):
+        assert scorer.read(Request(b"/?q=%d+%d+%s" % (number, number, b"x" * 200)))
+    for request in REQUESTS:
+        check(library, scorer, classifier, request)
