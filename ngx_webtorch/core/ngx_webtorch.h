@@ -57,6 +57,8 @@ typedef struct {
 
     ngx_flag_t              metrics;
     ngx_uint_t              logged;       /* variables of calls are used */
+    ngx_uint_t              cors;         /* these two directives are used */
+    ngx_uint_t              load_report;
     uint32_t                watch;        /* of all batches, see api */
     size_t                  worker_memory;
     ngx_flag_t              reload;       /* modules that change on disk are

@@ -12,7 +12,7 @@
 #define NGX_HTTP_WEBTORCH_SHARED_SIZE  16384
 
 
-static void ngx_http_webtorch_body_cleanup(void *data);
+static void ngx_http_webtorch_body_release(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
 static ngx_uint_t ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs);
@@ -58,18 +58,10 @@ ngx_http_webtorch_body_begin(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     off_t                      size, buffer;
-    ngx_pool_cleanup_t        *cln;
     ngx_http_core_loc_conf_t  *clcf;
 
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
     ctx->account.limit = ctx->handler->queue_size;
-
-    cln->handler = ngx_http_webtorch_body_cleanup;
-    cln->data = ctx;
+    ctx->release = ngx_http_webtorch_body_release;
 
     ngx_webtorch_accept_begin(r->connection->requests <= 1);
 
@@ -101,10 +93,8 @@ ngx_http_webtorch_body_begin(ngx_http_request_t *r,
  */
 
 static void
-ngx_http_webtorch_body_cleanup(void *data)
+ngx_http_webtorch_body_release(ngx_http_webtorch_ctx_t *ctx)
 {
-    ngx_http_webtorch_ctx_t *ctx = data;
-
     ngx_webtorch_accept_end();
 
     ngx_webtorch_queue_release(&ctx->account, ctx->account.held);

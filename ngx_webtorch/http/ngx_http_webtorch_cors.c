@@ -74,6 +74,7 @@ ngx_http_webtorch_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char                      *rv;
     ngx_str_t                 *value;
     ngx_uint_t                 i;
+    ngx_webtorch_conf_t       *wcf;
     ngx_http_webtorch_cors_t  *cors;
 
     if (wlcf->cors != NGX_CONF_UNSET_PTR) {
@@ -132,6 +133,9 @@ ngx_http_webtorch_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     wlcf->cors = cors;
+
+    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
+    wcf->cors = 1;
 
     return NGX_CONF_OK;
 }
@@ -455,7 +459,14 @@ ngx_int_t
 ngx_http_webtorch_cors_init(ngx_conf_t *cf)
 {
     ngx_http_handler_pt        *h;
+    ngx_webtorch_conf_t        *wcf;
     ngx_http_core_main_conf_t  *cmcf;
+
+    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
+
+    if (!wcf->cors) {
+        return NGX_OK;
+    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

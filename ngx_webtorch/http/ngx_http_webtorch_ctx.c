@@ -99,6 +99,10 @@ ngx_http_webtorch_ctx_cleanup(void *data)
     ngx_http_request_t              *r;
     ngx_webtorch_handler_metrics_t  *m;
 
+    if (ctx->release) {
+        ctx->release(ctx);
+    }
+
     if (ctx->begun == 0) {
         return;
     }

@@ -56,6 +56,9 @@ struct ngx_http_webtorch_ctx_s {
     size_t                           inflated;   /* bytes held for it */
     size_t                           members;    /* bytes held for members of
                                                     an archive */
+    void                           (*release)(ngx_http_webtorch_ctx_t *ctx);
+                                              /* what was counted for the body;
+                                                 NULL: nothing */
 
     ngx_uint_t                       coding;  /* the body's compression */
     ngx_webtorch_layout_t            layout;

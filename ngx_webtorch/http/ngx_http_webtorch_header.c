@@ -12,7 +12,9 @@ typedef struct {
 
 
 static ngx_uint_t ngx_http_webtorch_header_is(ngx_table_elt_t *h,
-    const char *name);
+    const char *name, size_t len);
+static ngx_table_elt_t *ngx_http_webtorch_push_header(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_str_t *value);
 static void ngx_http_webtorch_set_header_out(ngx_http_request_t *r,
     ngx_table_elt_t *h);
 static ngx_int_t ngx_http_webtorch_add_cache_control(ngx_http_request_t *r,
@@ -48,15 +50,18 @@ static ngx_http_webtorch_header_out_t  ngx_http_webtorch_headers_out[] = {
 ngx_str_t *
 ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
 {
+    size_t            len;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_webtorch_header_is(&h[i], name)) {
+            if (ngx_http_webtorch_header_is(&h[i], name, len)) {
                 return &h[i].value;
             }
         }
@@ -67,10 +72,9 @@ ngx_http_webtorch_find_header(ngx_http_request_t *r, const char *name)
 
 
 static ngx_uint_t
-ngx_http_webtorch_header_is(ngx_table_elt_t *h, const char *name)
+ngx_http_webtorch_header_is(ngx_table_elt_t *h, const char *name, size_t len)
 {
-    return h->key.len == ngx_strlen(name)
-           && ngx_memcmp(h->lowcase_key, name, h->key.len) == 0;
+    return h->key.len == len && ngx_memcmp(h->lowcase_key, name, len) == 0;
 }
 
 
@@ -79,21 +83,22 @@ ngx_http_webtorch_join_headers(ngx_http_request_t *r, const char *name,
     ngx_str_t *value)
 {
     u_char           *p;
-    size_t            len;
+    size_t            len, size;
     ngx_uint_t        i, n;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
     n = 0;
-    len = 0;
+    size = 0;
+    len = ngx_strlen(name);
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_webtorch_header_is(&h[i], name)) {
+            if (ngx_http_webtorch_header_is(&h[i], name, len)) {
                 *value = h[i].value;
-                len += value->len + sizeof(", ") - 1;
+                size += value->len + sizeof(", ") - 1;
                 n++;
             }
         }
@@ -103,19 +108,19 @@ ngx_http_webtorch_join_headers(ngx_http_request_t *r, const char *name,
         return n ? NGX_OK : NGX_DECLINED;
     }
 
-    p = ngx_pnalloc(r->pool, len);
+    p = ngx_pnalloc(r->pool, size);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
     value->data = p;
-    value->len = len - (sizeof(", ") - 1);
+    value->len = size - (sizeof(", ") - 1);
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_webtorch_header_is(&h[i], name)) {
+            if (ngx_http_webtorch_header_is(&h[i], name, len)) {
                 p = ngx_cpymem(p, h[i].value.data, h[i].value.len);
                 *p++ = ',';
                 *p++ = ' ';
@@ -133,17 +138,10 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 {
     ngx_table_elt_t  *h;
 
-    h = ngx_list_push(&r->headers_out.headers);
+    h = ngx_http_webtorch_push_header(r, name, value);
     if (h == NULL) {
         return NGX_ERROR;
     }
-
-    h->hash = 1;
-    h->key = *name;
-    h->value = *value;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     if (name->len == sizeof("Cache-Control") - 1
         && ngx_strncasecmp(name->data, (u_char *) "Cache-Control", name->len)
@@ -155,6 +153,28 @@ ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_http_webtorch_set_header_out(r, h);
 
     return NGX_OK;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_webtorch_push_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return h;
 }
 
 
@@ -246,7 +266,9 @@ ngx_http_webtorch_add_vary(ngx_http_request_t *r)
     ngx_str_set(&name, "Vary");
     ngx_str_set(&value, "Accept");
 
-    return ngx_http_webtorch_add_header(r, &name, &value);
+    /* no filter has a member for it */
+
+    return ngx_http_webtorch_push_header(r, &name, &value) ? NGX_OK : NGX_ERROR;
 }
 
 

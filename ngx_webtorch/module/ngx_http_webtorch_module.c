@@ -191,7 +191,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
     { ngx_string("webtorch_load_report"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
                         |NGX_CONF_FLAG,
-      ngx_conf_set_flag_slot,
+      ngx_http_webtorch_conf_load_report,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_webtorch_loc_conf_t, load_report),
       NULL },

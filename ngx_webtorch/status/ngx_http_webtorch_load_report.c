@@ -80,9 +80,30 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_webtorch_load_t  ngx_http_webtorch_load_now;  /* of a worker */
 
 
+char *
+ngx_http_webtorch_conf_load_report(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_webtorch_conf_t  *wcf;
+
+    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
+    wcf->load_report = 1;
+
+    return ngx_conf_set_flag_slot(cf, cmd, conf);
+}
+
+
 ngx_int_t
 ngx_http_webtorch_load_report_init(ngx_conf_t *cf)
 {
+    ngx_webtorch_conf_t  *wcf;
+
+    wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
+
+    if (!wcf->load_report) {
+        return NGX_OK;
+    }
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_webtorch_load_report_filter;
 

@@ -13,6 +13,8 @@
 
 
 /* adds the filter that writes the header */
+char *ngx_http_webtorch_conf_load_report(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 ngx_int_t ngx_http_webtorch_load_report_init(ngx_conf_t *cf);
 
 

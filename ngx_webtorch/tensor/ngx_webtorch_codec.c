@@ -10,6 +10,9 @@
 #include <strings.h>
 
 
+#define NGX_WEBTORCH_JSON_TYPE  "application/json"
+
+
 /* a media range of an Accept header; the most exact one that fits counts */
 
 typedef struct {
@@ -67,6 +70,14 @@ ngx_webtorch_codec_by_type(const char *type, size_t len)
     unsigned                     i;
     const char                  *known;
     const ngx_webtorch_codec_t  *const *codec;
+
+    /* what most clients send */
+
+    if (len == sizeof(NGX_WEBTORCH_JSON_TYPE) - 1
+        && memcmp(type, NGX_WEBTORCH_JSON_TYPE, len) == 0)
+    {
+        return &ngx_webtorch_codec_json;
+    }
 
     len = ngx_webtorch_type_len(type, len);
 

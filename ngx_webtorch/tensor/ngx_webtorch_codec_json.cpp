@@ -10,6 +10,7 @@
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_json_read.hpp"
 #include "ngx_webtorch_json_records.hpp"
+#include "ngx_webtorch_json_rows.hpp"
 #include "ngx_webtorch_json_table.hpp"
 #include "ngx_webtorch_json_tensors.hpp"
 #include "ngx_webtorch_json_write.hpp"
@@ -249,7 +250,11 @@ decode(const char *body, size_t len, const webtorch_schema_t *schema,
     simdjson::error_code   error;
     const Decoder          d { schema, len, layout, sink, err };
 
-    rc = decode_table(d, body);
+    rc = decode_rows(d, body);
+
+    if (rc == 1) {
+        rc = decode_table(d, body);
+    }
 
     if (rc != 1) {
         return rc;

@@ -107,12 +107,12 @@ fuzz_round_trip(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout)
 
 
 /*
- * Plain tables in JSON have a reader of their own.  A byte order mark makes the
- * other one read them, which must find the same.
+ * Plain rows and tables in JSON have readers of their own.  A byte order mark
+ * makes the other one read them, which must find the same.
  */
 
 static void
-fuzz_table(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout, int rc,
+fuzz_plain(fuzz_rows_t *rows, ngx_webtorch_layout_t *layout, int rc,
     const char *text, size_t len)
 {
     char                   *marked;
@@ -180,7 +180,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
 
         rc = fuzz_decode(text, len, &rows, &layout);
-        fuzz_table(&rows, &layout, rc, text, len);
+        fuzz_plain(&rows, &layout, rc, text, len);
 
         if (rc == 0) {
             fuzz_round_trip(&rows, &layout);
