@@ -1883,6 +1883,10 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
+  (void)((p->store_keep) | 0);  /* check that 'webtorch_settings_t.store_keep' is an integer */
+  (void)((p->store_interval) | 0);  /* check that 'webtorch_settings_t.store_interval' is an integer */
+  { char const * *tmp = &p->store; (void)tmp; }
+  { char const * *tmp = &p->endpoint; (void)tmp; }
   (void)((p->watch) | 0);  /* check that 'webtorch_settings_t.watch' is an integer */
   { webtorch_cluster_t const * *tmp = &p->cluster; (void)tmp; }
 }
@@ -4516,6 +4520,56 @@ _cffi_f_ngx_webtorch_trim(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_trim _cffi_d_ngx_webtorch_trim
 #endif
 
+static int _cffi_d_ngx_webtorch_uploader_elect(void)
+{
+  return ngx_webtorch_uploader_elect();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_uploader_elect(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_uploader_elect(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_uploader_elect _cffi_d_ngx_webtorch_uploader_elect
+#endif
+
+static void _cffi_d_ngx_webtorch_uploader_resign(void)
+{
+  ngx_webtorch_uploader_resign();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_uploader_resign(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_uploader_resign(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_uploader_resign _cffi_d_ngx_webtorch_uploader_resign
+#endif
+
 static int _cffi_d_ngx_webtorch_zone_exists(void)
 {
   return ngx_webtorch_zone_exists();
@@ -5633,6 +5687,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_training_lock },
   { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_training_unlock },
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_uploader_elect", (void *)_cffi_f_ngx_webtorch_uploader_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_uploader_elect },
+  { "ngx_webtorch_uploader_resign", (void *)_cffi_f_ngx_webtorch_uploader_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 167), (void *)_cffi_d_ngx_webtorch_uploader_resign },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 54), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -6246,6 +6302,18 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "store_keep", offsetof(webtorch_settings_t, store_keep),
+                  sizeof(((webtorch_settings_t *)0)->store_keep),
+                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "store_interval", offsetof(webtorch_settings_t, store_interval),
+                      sizeof(((webtorch_settings_t *)0)->store_interval),
+                      _CFFI_OP(_CFFI_OP_NOOP, 114) },
+  { "store", offsetof(webtorch_settings_t, store),
+             sizeof(((webtorch_settings_t *)0)->store),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "endpoint", offsetof(webtorch_settings_t, endpoint),
+                sizeof(((webtorch_settings_t *)0)->endpoint),
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "watch", offsetof(webtorch_settings_t, watch),
              sizeof(((webtorch_settings_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6370,21 +6438,21 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_server_t", 267, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 184, 7 },
   { "$webtorch_settings_t", 268, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 14 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 18 },
   { "$webtorch_span_t", 269, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 205, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 209, 3 },
   { "$webtorch_spec_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 208, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 212, 5 },
   { "$webtorch_str_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 213, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 217, 2 },
   { "$webtorch_text_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 215, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 219, 2 },
   { "$webtorch_trace_span_t", 277, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 217, 4 },
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 221, 4 },
   { "$webtorch_trace_t", 279, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 221, 4 },
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 225, 4 },
   { "$webtorch_wanted_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 225, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 229, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -6423,7 +6491,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  173,  /* num_globals */
+  175,  /* num_globals */
   26,  /* num_struct_unions */
   0,  /* num_enums */
   26,  /* num_typenames */
