@@ -186,7 +186,7 @@ import importlib.metadata, re, tomllib
 lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-options = [extras[name] for name in ("client", "cluster", "docs", "examples", "gpgpu", "online", "otel", "pydantic", "tables", "test")]
+options = [extras[name] for name in ("client", "cluster", "docs", "examples", "gpgpu", "online", "otel", "pydantic", "s3", "tables", "test")]
 for package in sum(options, project["dependencies"]):
     name = re.match("[A-Za-z0-9-]+", package)[0]
     try:

@@ -665,6 +665,10 @@ void ngx_webtorch_block_restore(uint32_t id);
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
 
+/* the same for checkpoints in object storage */
+int ngx_webtorch_uploader_elect(void);
+void ngx_webtorch_uploader_resign(void);
+
 /* the same for the rounds with other hosts */
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);

@@ -56,6 +56,10 @@ typedef struct {
     const char      *checkpoint;          /* directory; NULL: none */
     uint64_t         interval;            /* milliseconds */
     uint32_t         keep;                /* files of a model */
+    uint32_t         store_keep;          /* the same of object storage */
+    uint64_t         store_interval;
+    const char      *store;               /* s3://bucket/path; NULL: none */
+    const char      *endpoint;            /* its URL; NULL: that of AWS */
     uint32_t         watch;               /* of all batches */
     const webtorch_cluster_t  *cluster;   /* NULL: none */
 } webtorch_settings_t;

@@ -34,6 +34,17 @@ typedef struct {
 } ngx_webtorch_place_t;
 
 
+/* checkpoints in object storage; strings end with a zero */
+
+typedef struct {
+    ngx_str_t               url;          /* s3://bucket/path */
+    ngx_str_t               endpoint;     /* its URL; data NULL: that of AWS */
+    ngx_msec_t              interval;     /* between checkpoints */
+    ngx_uint_t              keep;         /* files of a model */
+    ngx_webtorch_place_t    place;
+} ngx_webtorch_store_t;
+
+
 typedef struct {
     ngx_str_t               python;       /* interpreter */
     ngx_webtorch_place_t    python_place;
@@ -67,6 +78,8 @@ typedef struct {
     ngx_path_t             *checkpoint;   /* directory; NULL: none */
     ngx_msec_t              interval;     /* between checkpoints */
     ngx_uint_t              keep;         /* files of a model */
+
+    ngx_webtorch_store_t   *store;        /* object storage; NULL: none */
 
     webtorch_cluster_t     *cluster;      /* NULL: the host is alone */
 } ngx_webtorch_conf_t;

@@ -134,6 +134,18 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
                           ? (char *) conf->checkpoint->name.data : NULL;
     settings.interval = conf->interval;
     settings.keep = (uint32_t) conf->keep;
+    settings.store = NULL;
+    settings.endpoint = NULL;
+    settings.store_interval = 0;
+    settings.store_keep = 0;
+
+    if (conf->store) {
+        settings.store = (char *) conf->store->url.data;
+        settings.endpoint = (char *) conf->store->endpoint.data;
+        settings.store_interval = conf->store->interval;
+        settings.store_keep = (uint32_t) conf->store->keep;
+    }
+
     settings.watch = conf->watch;
     settings.cluster = conf->cluster;
 

@@ -1,5 +1,5 @@
 
-/* Directives of the level http: interpreter, zone, checkpoints. */
+/* Directives of the level http: interpreter, zone. */
 
 
 #ifndef _NGX_HTTP_WEBTORCH_MAIN_CONF_H_INCLUDED_
@@ -17,8 +17,6 @@ char *ngx_http_webtorch_conf_path(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_webtorch_conf_preload(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_webtorch_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_webtorch_conf_checkpoint(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 

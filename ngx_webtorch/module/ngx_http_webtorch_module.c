@@ -6,6 +6,7 @@
 
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_abort.h"
+#include "ngx_http_webtorch_checkpoint_conf.h"
 #include "ngx_http_webtorch_cluster_conf.h"
 #include "ngx_http_webtorch_cors.h"
 #include "ngx_http_webtorch_error.h"
@@ -80,7 +81,7 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       NULL },
 
     { ngx_string("webtorch_checkpoint"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
       ngx_http_webtorch_conf_checkpoint,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,

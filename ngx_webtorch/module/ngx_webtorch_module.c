@@ -104,6 +104,7 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
      *     conf->zone = NULL;
      *     conf->locations = NULL;
      *     conf->checkpoint = NULL;
+     *     conf->store = NULL;
      *     conf->cluster = NULL;
      *     conf->logged = 0;
      *     conf->watch = 0;
@@ -184,6 +185,14 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
                       "\"webtorch_checkpoint\" saves the models that are in "
                       "\"webtorch_zone\", which is not set in %s:%ui",
                       conf->checkpoint->conf_file, conf->checkpoint->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->store && conf->zone_size == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "\"webtorch_checkpoint\" saves the models that are in "
+                      "\"webtorch_zone\", which is not set in %s:%ui",
+                      conf->store->place.file, conf->store->place.line);
         return NGX_CONF_ERROR;
     }
 

@@ -292,6 +292,21 @@ ngx_webtorch_saver_resign(void)
 
 
 int
+ngx_webtorch_uploader_elect(void)
+{
+    return ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->uploader)
+           != NGX_BUSY;
+}
+
+
+void
+ngx_webtorch_uploader_resign(void)
+{
+    (void) pthread_mutex_unlock(&ngx_webtorch_zone.shared->uploader);
+}
+
+
+int
 ngx_webtorch_rounds_elect(void)
 {
     return ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->rounds)

@@ -217,6 +217,7 @@ ngx_webtorch_zone_format(ngx_webtorch_shared_zone_t *shared, ngx_str_t *name)
     ngx_webtorch_robust_init(&shared->mutex);
     ngx_webtorch_robust_init(&shared->training);
     ngx_webtorch_robust_init(&shared->saver);
+    ngx_webtorch_robust_init(&shared->uploader);
     ngx_webtorch_robust_init(&shared->rounds);
     ngx_webtorch_robust_init(&shared->leaving);
     ngx_webtorch_robust_init(&shared->streams);

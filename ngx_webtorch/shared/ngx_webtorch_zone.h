@@ -131,6 +131,7 @@ typedef struct {
     pthread_mutex_t         mutex;        /* protects slots and blocks */
     pthread_mutex_t         training;
     pthread_mutex_t         saver;
+    pthread_mutex_t         uploader;
     pthread_mutex_t         rounds;       /* held by the worker that does those
                                              with other hosts */
     pthread_mutex_t         leaving;

@@ -108,11 +108,17 @@ zone: Zone | None = None
 source: Source | None = None
 """The checkpoints; None if the configuration has none."""
 
+start: Source | None = None
+"""What models that no worker has in memory begin with, if that is more than `source`."""
+
 rounds: RoundsKind | None = None
 """How models take part in rounds with other hosts; None if the configuration has no cluster."""
 
 rounds_problem = ""
 """Why rounds cannot be done, if a package is missing."""
+
+storage_problem = ""
+"""Why checkpoints cannot be in object storage, if a package is missing."""
 
 checks = False
 """Whether this process checks handlers: no other one has its models."""
@@ -147,8 +153,8 @@ def create_state(
     Raises:
         MemoryError: The zone has no room for them.
         VersionError: A version has no file that fits.
-        ValueError: The module or the optimizer cannot be shared, or the name is too long for the
-            zone.
+        ValueError: The module or the optimizer cannot be shared, the name is too long for the
+            zone, or a package is missing that the configuration needs.
 
     """
     if zone is None or not is_sharable(name, module, optimizer is not None):
@@ -158,7 +164,9 @@ def create_state(
                 "share, with webtorch_zone and webtorch_checkpoint"
             )
         return LocalState(optimizer)
-    files = OnlyFiles(source) if has_files else source
+    if storage_problem:
+        raise ValueError(storage_problem)
+    files = OnlyFiles(source) if has_files else start or source
     kind = rounds if cluster and optimizer else None
     if kind and rounds_problem:
         raise ValueError(rounds_problem)

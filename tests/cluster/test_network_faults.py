@@ -1,10 +1,16 @@
 """Hosts of real servers in network namespaces, whose links are cut and become slow."""
 
+from dataclasses import replace
+from threading import Thread
+
 import pytest
 
 from cluster_spaces import SpaceHosts
-from hosts import hosts_or_skip
+from cluster_threads import settings
+from hosts import address, hosts_or_skip
 from nginx import wait_for
+from webtorch._cluster.interfaces import Member
+from webtorch._cluster.probes import Probes
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +59,44 @@ def test_hosts_that_are_cut_off(network):
         hosts.wait_until_counted(33)
         network.link(1)
         assert hosts.about(0)["calls"] == 33
+
+
+def test_probes_of_hosts(network):
+    """A host is reachable if it answers, though nothing listens there."""
+    members = [Member(f"web-{index}", address(index), 7610) for index in range(3)]
+    probes = Probes(replace(settings("web-0"), address=address(0), timeout=2.0))
+    network.cut(0, [2], one_way=True)
+
+    def begin() -> None:
+        network.enter(0)
+        probes.begin(members)
+
+    thread = Thread(target=begin)
+    thread.start()
+    thread.join()
+    try:
+        wait_for(lambda: probes.unreachable == ["web-2"], "a host that cannot be reached")
+        network.heal(0)
+        wait_for(lambda: not probes.unreachable, "it to be reached")
+        wait_for(lambda: probes._thread is None, "the thread to end")
+    finally:
+        network.heal(0)
+        probes.close()
+
+
+def test_hosts_between_which_is_a_cut(network):
+    """Both see the coordinator; one of them is left out until they reach each other."""
+    with SpaceHosts(network, "interval=100ms timeout=2s") as hosts:
+        for index in range(3):
+            hosts.train(index, 3)
+        hosts.wait_until_counted(9)
+        network.cut(1, [2])
+        for index in range(3):
+            hosts.train(index, 2)
+        hosts.wait_until_counted(13, [0, 1])
+        wait_for(lambda: hosts.about(2)["members"] == ["web-2"], "a host to be alone")
+        assert hosts.about(2)["uncounted"] == 2
+        hosts.servers[2].wait_for_log("goes on alone: there is no connection to web-1")
+        network.heal(1)
+        hosts.wait_until_counted(15)
+        assert hosts.about(2)["calls"] == 15

@@ -11,7 +11,7 @@ from cluster_threads import settings
 from nginx import wait_for
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.interfaces import Member, Outer, View
-from webtorch._cluster.teams import Disagreement, agreed, rules_of
+from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 
 
 def view_of(*rules: str) -> View:
@@ -32,6 +32,34 @@ def test_hosts_with_the_rules_of_most_go_on_without_others():
         agreed(view, "web-0")
     # of two those of the lowest id
     assert agreed(view_of(two, one), "web-0").ids == ("web-0",)
+
+
+def test_hosts_that_cannot_reach_each_other():
+    def view_of(*told):
+        members = [
+            Member(f"web-{index}", "127.0.0.1", 7610, {"unreachable": each})
+            for index, each in enumerate(told)
+        ]
+        return View(1, tuple(members), "digest")
+
+    view = view_of([], ["web-9"], ["web-2"], None)
+    assert connected(view, "web-0") is view
+    # of two the one of the higher id
+    view = view_of([], ["web-2"], [])
+    assert connected(view, "web-0").ids == connected(view, "web-1").ids == ("web-0", "web-1")
+    assert connected(view, "web-1").rejected == {
+        "web-2": "there is no connection between it and web-1"
+    }
+    with pytest.raises(CutOff, match="there is no connection to web-1"):
+        connected(view, "web-2")
+    # the one that most name, whatever it says of others
+    view = view_of(["web-1"], ["web-3"], ["web-1"], ["web-1"])
+    assert connected(view, "web-3").ids == ("web-0", "web-2", "web-3")
+    # one that names all others is left out itself
+    view = view_of(["web-1", "web-2", "web-3"], [], [], [])
+    assert connected(view, "web-3").ids == ("web-1", "web-2", "web-3")
+    view = view_of(["web-1"], [], ["web-3"], [])
+    assert connected(view, "web-0").ids == ("web-0", "web-2")
 
 
 def test_thread_goes_on_after_any_error(monkeypatch, caplog):

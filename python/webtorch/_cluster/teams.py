@@ -21,6 +21,10 @@ class Disagreement(ClusterError):
     """This host has other rules than most."""
 
 
+class CutOff(ClusterError):
+    """Other hosts cannot reach this one, although it sees the coordinator."""
+
+
 @dataclass(frozen=True)
 class Status:
     """What a host says of a model when a round begins."""
@@ -112,6 +116,41 @@ def agreed(view: View, own: str) -> View:
         view,
         members=tuple(member for member in view.members if member.id not in others),
         rejected={**view.rejected, **{host: f"it has {each}" for host, each in others.items()}},
+    )
+
+
+def connected(view: View, own: str) -> View:
+    """Return a view of those hosts that can all reach each other, as far as they have said so.
+
+    Of two between which there is a cut, the one is left out that has more of them, else the one of
+    the higher id. All hosts of a view come to the same answer; others are rejected.
+
+    Raises:
+        CutOff: This host is left out.
+
+    """
+    cuts: dict[str, set[str]] = {id: set() for id in view.ids}
+    for member in view.members:
+        told = member.about.get("unreachable")
+        for other in told if isinstance(told, list) else ():
+            if isinstance(other, str) and other in cuts and other != member.id:
+                cuts[member.id].add(other)
+                cuts[other].add(member.id)
+    rejected = {}
+    while any(cuts.values()):
+        host = max(cuts, key=lambda id: (len(cuts[id]), id))
+        others = cuts.pop(host)
+        rejected[host] = f"there is no connection between it and {', '.join(sorted(others))}"
+        for other in others:
+            cuts[other].discard(host)
+    if not rejected:
+        return view
+    if own in rejected:
+        raise CutOff(rejected[own].replace("between it and", "to"))
+    return dataclasses.replace(
+        view,
+        members=tuple(member for member in view.members if member.id in cuts),
+        rejected={**view.rejected, **rejected},
     )
 
 

@@ -30,7 +30,7 @@ from webtorch._worker.loading import (
 from webtorch._worker.natives import natives
 from webtorch._worker.policies import PolicyRunner
 from webtorch._worker.posting import Posting
-from webtorch._worker.process import Process, Settings
+from webtorch._worker.process import Process, Settings, Store
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.tensor_runner import TensorRunner
 from webtorch._zone.shared_state import refresh_all
@@ -100,6 +100,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
             checkpoints=Path(os.fsdecode(ffi.string(checkpoints))) if checkpoints else None,
             interval=settings.interval / 1000,
             keep=settings.keep,
+            store=_store(settings),
             reload=bool(settings.reload),
             roots=sys.path[: settings.npath],
             cluster=read_settings(settings.cluster),
@@ -114,6 +115,19 @@ def ngx_webtorch_py_init(settings: Any) -> None:
         _split.report = split.report
         # in a forked child nothing computes batches, and nobody unlocks what it leaves locked
         os.register_at_fork(after_in_child=_forget_workers)
+
+
+def _store(settings: Any) -> Store | None:
+    """Return the object storage of the settings; None if there is none."""
+    if settings.store == ffi.NULL:
+        return None
+    endpoint = settings.endpoint
+    return Store(
+        url=ffi.string(settings.store).decode(),
+        endpoint=ffi.string(endpoint).decode() if endpoint else None,
+        interval=settings.store_interval / 1000,
+        keep=settings.store_keep,
+    )
 
 
 @ffi.def_extern(onerror=_on_error)

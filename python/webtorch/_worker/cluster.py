@@ -25,9 +25,10 @@ from webtorch._cluster.interfaces import (
     View,
 )
 from webtorch._cluster.membership import Lighthouse
+from webtorch._cluster.probes import Probes
 from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.teams import Disagreement, agreed, rules_of
+from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
@@ -239,6 +240,7 @@ class Host:
         self._coordinator = Coordinator(settings)
         self._coordinator.start()
         self._membership = Lighthouse(settings, self._ring)
+        self._probes = Probes(settings)
         self._group: Group | None = None
         self._stores: Mapping[str, RoundsStore] = {}
         self._rounds = Rounds(settings, lambda: self._stores)
@@ -254,10 +256,16 @@ class Host:
         if time.monotonic() < self._quiet_until:
             return self._settings.interval
         try:
-            about = {"rules": rules_of(self._settings)}
-            self._membership.beat(about | {"group": self._group.key if self._group else ""})
-            view = agreed(self._membership.members(), self._settings.id)
-        except (Unreachable, Taken, Outsider, Disagreement) as error:
+            about = {
+                "rules": rules_of(self._settings),
+                "group": self._group.key if self._group else "",
+                "unreachable": self._probes.unreachable,
+            }
+            self._membership.beat(about)
+            found = self._membership.members()
+            self._probes.keep(found.ids)
+            view = connected(agreed(found, self._settings.id), self._settings.id)
+        except (Unreachable, Taken, Outsider, Disagreement, CutOff) as error:
             with pinned() as stores:
                 self._stores = stores
                 self._go_on_alone(error)
@@ -278,6 +286,7 @@ class Host:
             done = self._rounds.run(group)
         except GroupError as error:
             self._close_group()
+            self._probes.begin(view.members)
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
@@ -297,6 +306,7 @@ class Host:
     def leave(self) -> None:
         """Let the others not wait for this host."""
         self._close_group()
+        self._probes.close()
         self._membership.leave()
         self._membership.close()
         self._coordinator.stop()

@@ -1,6 +1,7 @@
 """The threads of a worker beside its handlers: they save models, follow orders, reload code."""
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,11 +16,28 @@ from webtorch._worker.finish import finish
 from webtorch._worker.follower import Follower
 from webtorch._worker.reload import Watcher
 from webtorch._worker.saver import Saver
+from webtorch._worker.uploader import Uploader
 from webtorch._worker.versions import versions
+from webtorch._zone.bucket import Bucket
 from webtorch._zone.checkpoint import Checkpoints
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsKind
+from webtorch._zone.stored import StoredCheckpoints, Youngest
 from webtorch._zone.zone import NginxZone
+
+
+@dataclass(frozen=True)
+class Store:
+    """Object storage for checkpoints."""
+
+    url: str
+    """`s3://bucket/path`."""
+    endpoint: str | None
+    """URL of the store; None: that of AWS."""
+    interval: float
+    """Seconds between two files of a model."""
+    keep: int
+    """Number of files of a model that are kept."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,8 @@ class Settings:
     """Seconds between checkpoints."""
     keep: int
     """Number of checkpoints of a model that are kept."""
+    store: Store | None
+    """Object storage for checkpoints; None if there is none."""
     reload: bool
     """Whether code that changes on disk is reloaded."""
     roots: list[str]
@@ -83,6 +103,15 @@ class Process:
             if settings.cluster:
                 # after the last checkpoint, which does not wait for other hosts
                 threads += _cluster_threads(settings.cluster, zone, settings.threads)
+            if settings.store:
+                if importlib.util.find_spec("botocore") is None:
+                    _state.storage_problem = (
+                        f"webtorch_checkpoint {settings.store.url} needs a package that is "
+                        "missing: pip install webtorch[s3]"
+                    )
+                if not settings.check:
+                    # after the last round; a check does not ask the store
+                    threads.append(_uploader(settings.store, settings.cluster, zone))
         if settings.reload:
             # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True
@@ -122,6 +151,16 @@ class Process:
             # modules may have set seeds again
             self._reloads += 1
             seeds.mix(*self._worker, self._reloads)
+
+
+def _uploader(store: Store, cluster: ClusterSettings | None, zone: NginxZone) -> Uploader:
+    """Return the thread that writes to object storage, from which models begin, too."""
+    host = cluster.id if cluster else ""
+    bucket = Bucket(store.url, store.endpoint)
+    stored = StoredCheckpoints(bucket, store.keep, store.interval, host)
+    checkpoints = _state.source if isinstance(_state.source, Checkpoints) else None
+    _state.start = Youngest(stored, checkpoints)
+    return Uploader(stored, zone, models.shared_states, store.interval)
 
 
 def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -> list[Any]:

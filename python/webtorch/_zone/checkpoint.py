@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, unquote
 
 import torch
@@ -73,6 +73,13 @@ class Loaded:
     seen: int = 0
 
 
+def folder(name: str) -> str:
+    """Return the name of the folder of a model's files."""
+    # a version has no characters but those of file names
+    model, at, version = name.partition("@")
+    return f"{quote(model, safe=' ').replace('.', '%2E')}{at}{version}"
+
+
 class Checkpoints:
     """The files of all models.
 
@@ -89,9 +96,7 @@ class Checkpoints:
 
     def directory(self, name: str) -> Path:
         """Return the directory of a model's files."""
-        # a version has no characters but those of file names
-        model, at, version = name.partition("@")
-        return self._root / f"{quote(model, safe=' ').replace('.', '%2E')}{at}{version}"
+        return self._root / folder(name)
 
     def names(self) -> list[str]:
         """Return the names of models and versions that have files."""
@@ -173,7 +178,7 @@ class Checkpoints:
             directory.mkdir(mode=0o700)
             sync_directory(self._root)
 
-        tensors, steps = _stable(shared, blocks)
+        tensors, steps = stable(shared, blocks)
         refuse_not_finite(shared, tensors)
 
         ours = [file for file in self.files(shared.name) if file.sequence]
@@ -182,7 +187,7 @@ class Checkpoints:
         if always and path.exists():
             # for example after a roll back: the same steps, other weights
             path = directory / f"{steps:012}{sequence:06}.safetensors"
-        write(path, shared.layout, tensors, _metadata(shared, steps, sequence))
+        write(path, shared.layout, tensors, metadata_of(shared, steps, sequence))
         blocks.counters.saved = steps
         Counts(shared.name).save()
 
@@ -207,13 +212,20 @@ def write(
     """
     # one name for all files, so that the draft of a worker that was killed is overwritten
     with written(path, path.with_name(".draft.tmp")) as file:
-        file.write(_framed(layout.header({**metadata, "crc32": "0" * 8})))
-        crc = 0
-        for chunk in _chunks(tensors[key] for key in layout.entries):
-            crc = zlib.crc32(chunk, crc)
-            file.write(chunk)
-        file.seek(0)
-        file.write(_framed(layout.header({**metadata, "crc32": f"{crc:08x}"})))
+        write_to(file, layout, tensors, metadata)
+
+
+def write_to(
+    file: IO[bytes], layout: Layout, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file to an empty one; see `write`."""
+    file.write(_framed(layout.header({**metadata, "crc32": "0" * 8})))
+    crc = 0
+    for chunk in _chunks(tensors[key] for key in layout.entries):
+        crc = zlib.crc32(chunk, crc)
+        file.write(chunk)
+    file.seek(0)
+    file.write(_framed(layout.header({**metadata, "crc32": f"{crc:08x}"})))
 
 
 def read(path: Path, model: Contents) -> Loaded:
@@ -267,7 +279,7 @@ def _chunks(tensors: Iterable[Tensor]) -> Iterable[bytes]:
             yield bytes(memory[begin : begin + CHUNK].numpy().data)
 
 
-def _stable(shared: SharedState, blocks: Blocks) -> tuple[Mapping[str, Tensor], int]:
+def stable(shared: SharedState, blocks: Blocks) -> tuple[Mapping[str, Tensor], int]:
     """Return the tensors of a model and its steps; in strict order copies between two steps.
 
     Without an order there is no moment between steps, so they are returned as they change.
@@ -286,7 +298,8 @@ def _framed(header: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
-def _metadata(shared: SharedState, steps: int, sequence: int) -> dict[str, str]:
+def metadata_of(shared: SharedState, steps: int, sequence: int) -> dict[str, str]:
+    """Return the metadata of a file."""
     return {
         "format": "pt",
         "webtorch": __version__,

@@ -155,6 +155,11 @@ class SharedState:
             private = blocks.private()
         return self.views(private), all_steps(private.counters)
 
+    @property
+    def takes_part(self) -> bool:
+        """Whether other hosts train the model, too."""
+        return self._rounds is not None
+
     def rounds_store(self, blocks: Blocks) -> RoundsStore | None:
         """Return what rounds need of blocks that are pinned; None if it takes part in none."""
         if self._rounds is None or blocks.rounds is None:

@@ -129,6 +129,14 @@ class NginxZone:
         """Let another worker write files."""
         lib.ngx_webtorch_saver_resign()
 
+    def elect_uploader(self) -> bool:
+        """Return whether the calling thread is the one of all workers that writes to storage."""
+        return bool(lib.ngx_webtorch_uploader_elect())
+
+    def resign_uploader(self) -> None:
+        """Let another worker write to storage."""
+        lib.ngx_webtorch_uploader_resign()
+
     def elect_rounds(self) -> bool:
         """Return whether the calling thread is the one of all workers that does rounds."""
         return bool(lib.ngx_webtorch_rounds_elect())

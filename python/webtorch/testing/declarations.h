@@ -167,6 +167,10 @@ typedef struct {
     const char      *checkpoint;
     uint64_t         interval;
     uint32_t         keep;
+    uint32_t         store_keep;
+    uint64_t         store_interval;
+    const char      *store;
+    const char      *endpoint;
     uint32_t         watch;
     const webtorch_cluster_t  *cluster;
 } webtorch_settings_t;
@@ -589,6 +593,9 @@ void ngx_webtorch_block_restore(uint32_t id);
 
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
+
+int ngx_webtorch_uploader_elect(void);
+void ngx_webtorch_uploader_resign(void);
 
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);

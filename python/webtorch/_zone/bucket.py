@@ -1,0 +1,207 @@
+"""A bucket of object storage, as S3 has them: names under a path, each written once."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import IO, Any, Final
+
+CHUNK = 1 << 20
+"""Bytes that are copied at a time."""
+
+CONNECT_TIMEOUT: Final = 3.0
+READ_TIMEOUT: Final = 20.0
+"""Seconds without progress."""
+
+_ATTEMPTS = 2
+_EXISTS = frozenset({409, 412})
+"""Status of a conditional write: another one was before, or is being made."""
+_PAST_END = 416
+
+_REGION = "us-east-1"
+"""The region if none is configured, which stores other than that of AWS do not look at."""
+
+
+class BucketError(OSError):
+    """The store cannot be reached, or has refused a request."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object of a bucket."""
+
+    name: str
+    """Its name under the path that was listed."""
+    time: datetime
+    """When it was written, by the clock of the store."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The objects under a path."""
+
+    objects: tuple[Object, ...]
+    now: datetime
+    """The time of the answer, by the clock of the store."""
+
+
+class Bucket:
+    """Objects under a path of a bucket; a thread of its own uses it.
+
+    Credentials and the region are those that the SDK of AWS finds.
+
+    Args:
+        url: `s3://bucket/path`.
+        endpoint: URL of the store; None: that of AWS.
+
+    """
+
+    def __init__(self, url: str, endpoint: str | None = None) -> None:
+        found = re.fullmatch(r"s3://([^/]+)/?(.*)", url)
+        if not found:
+            raise ValueError(f"{url!r} is not s3://bucket/path")
+        self.url = url
+        self._bucket = found[1]
+        self._path = found[2].strip("/")
+        self._endpoint = endpoint
+        self._made: Any = None
+
+    def list(self, folder: str) -> Listing:
+        """Return the objects of a folder, without those of folders in it.
+
+        Raises:
+            BucketError: They cannot be listed.
+
+        """
+        found: list[Object] = []
+        more: dict[str, str] = {}
+        prefix = f"{self._key(folder)}/"
+        with _errors():
+            while True:
+                answer = self._client.list_objects_v2(
+                    Bucket=self._bucket, Prefix=prefix, Delimiter="/", **more
+                )
+                for each in answer.get("Contents", ()):
+                    found.append(Object(each["Key"][len(prefix) :], each["LastModified"]))
+                if not answer.get("IsTruncated"):
+                    break
+                more = {"ContinuationToken": answer["NextContinuationToken"]}
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return Listing(tuple(found), now)
+
+    def put_new(self, name: str, file: IO[bytes]) -> bool:
+        """Write an object, from the beginning of a file, unless there is one of the name.
+
+        Returns:
+            False if there is one.
+
+        Raises:
+            BucketError: It cannot be written.
+
+        """
+        file.seek(0)
+        try:
+            with _errors():
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._key(name), Body=file, IfNoneMatch="*"
+                )
+        except BucketError as error:
+            if _status_of(error) in _EXISTS:
+                return False
+            raise
+        return True
+
+    def read(self, name: str, begin: int, end: int) -> bytes:
+        """Return a part of an object; less at its end.
+
+        Raises:
+            BucketError: It cannot be read.
+
+        """
+        try:
+            with _errors():
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._key(name), Range=f"bytes={begin}-{end - 1}"
+                )
+                data: bytes = answer["Body"].read()
+        except BucketError as error:
+            if _status_of(error) == _PAST_END:
+                return b""
+            raise
+        return data
+
+    def copy(self, name: str, file: IO[bytes]) -> None:
+        """Write an object to a file.
+
+        Raises:
+            BucketError: It cannot be read.
+            OSError: The file cannot be written.
+
+        """
+        with _errors():
+            body = self._client.get_object(Bucket=self._bucket, Key=self._key(name))["Body"]
+            while data := body.read(CHUNK):
+                file.write(data)
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if there is one.
+
+        Raises:
+            BucketError: It cannot be deleted.
+
+        """
+        with _errors():
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+
+    def _key(self, name: str) -> str:
+        return f"{self._path}/{name}" if self._path else name
+
+    @property
+    def _client(self) -> Any:
+        if self._made is None:
+            self._made = _make_client(self._endpoint)
+        return self._made
+
+
+def _make_client(endpoint: str | None) -> Any:
+    """Return a client; the package is imported where it is needed alone, as it is large."""
+    from botocore.config import Config
+    from botocore.session import Session
+
+    session = Session()
+    return session.create_client(
+        "s3",
+        region_name=session.get_config_variable("region") or _REGION,
+        endpoint_url=endpoint,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+            # checksums of the SDK that few other stores know; files have their own
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            # names of buckets are no hosts at most other stores
+            s3={"addressing_style": "path"} if endpoint else None,
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Raise all errors of the SDK as `BucketError`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith(("botocore.", "urllib3.")):
+            raise
+        raise BucketError(str(error)) from error
+
+
+def _status_of(error: BucketError) -> int | None:
+    answer = getattr(error.__cause__, "response", None) or {}
+    found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return found if isinstance(found, int) else None
