@@ -12,7 +12,16 @@
 
 static int ngx_webtorch_content_begins_json(const unsigned char *p,
     size_t len);
+static int ngx_webtorch_content_is_document(const unsigned char *p,
+    size_t len);
 static int ngx_webtorch_content_is_form(const unsigned char *p, size_t len);
+
+
+static inline int
+ngx_webtorch_content_is_blank(unsigned char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 
 ngx_webtorch_type_e
@@ -64,7 +73,9 @@ ngx_webtorch_content_look(const ngx_webtorch_part_t *body)
 
     p = (const unsigned char *) body->data;
 
-    if (ngx_webtorch_content_is_binary(p, body->len)) {
+    if (ngx_webtorch_content_is_binary(p, body->len)
+        && !ngx_webtorch_content_is_document(p, body->len))
+    {
         return NGX_WEBTORCH_TYPE_BINARY;
     }
 
@@ -115,6 +126,43 @@ ngx_webtorch_content_look(const ngx_webtorch_part_t *body)
 }
 
 
+/*
+ * Begins as JSON or XML do.  Few parsers ask for a type, and some replace bytes
+ * that are no UTF-8.
+ */
+
+static int
+ngx_webtorch_content_is_document(const unsigned char *p, size_t len)
+{
+    size_t         i;
+    unsigned char  c;
+
+    for (i = 0; i < len && ngx_webtorch_content_is_blank(p[i]); i++) {
+        /* void */
+    }
+
+    if (len - i < 2) {
+        return 0;
+    }
+
+    c = p[i++];
+
+    if (c == '<') {
+        return p[i] == '!' || (len - i > 3 && memcmp(p + i, "?xml", 4) == 0);
+    }
+
+    if (c != '{' && c != '[') {
+        return 0;
+    }
+
+    while (i < len && ngx_webtorch_content_is_blank(p[i])) {
+        i++;
+    }
+
+    return i < len && (p[i] == '"' || p[i] == '\'' || p[i] == '{');
+}
+
+
 /* a usual name and "=" at the begin, and no lines */
 
 static int
@@ -143,7 +191,33 @@ ngx_webtorch_content_is_form(const unsigned char *p, size_t len)
 int
 ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
 {
-    size_t  i, n;
+    size_t  i, n, bad;
+
+    n = (len < NGX_WEBTORCH_BODY_LOOK) ? len : NGX_WEBTORCH_BODY_LOOK;
+
+    if (ngx_webtorch_charset_is_text(p, n)) {
+        return 0;
+    }
+
+    if (ngx_webtorch_content_is_known(p, len)) {
+        return 1;
+    }
+
+    /* a quarter of the bytes are no text at all */
+
+    for (i = 0, bad = 0; i < n; i++) {
+        bad += (p[i] < ' ' && !ngx_webtorch_content_is_blank(p[i]))
+               || p[i] >= 0x7f;
+    }
+
+    return bad > n / 4;
+}
+
+
+int
+ngx_webtorch_content_is_known(const unsigned char *p, size_t len)
+{
+    size_t  i;
 
     static const struct {
         const char  *bytes;
@@ -159,37 +233,17 @@ ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
         { "II*\x00", 4 }, { "MM\x00*", 4 }
     };
 
-    /* a magic of letters is believed only before bytes that are no text */
-
-    n = (len < NGX_WEBTORCH_BODY_LOOK) ? len : NGX_WEBTORCH_BODY_LOOK;
-
-    if (!ngx_webtorch_charset_is_text(p, n)) {
-
-        /* a tensor in safetensors has a length of 8 bytes before its text */
-
-        for (i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
-            if (len >= magics[i].len
-                && memcmp(p, magics[i].bytes, magics[i].len) == 0)
-            {
-                return 1;
-            }
-        }
-
-        if (len > 8 && p[8] == '{' && p[5] == 0 && p[6] == 0 && p[7] == 0) {
+    for (i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
+        if (len >= magics[i].len
+            && memcmp(p, magics[i].bytes, magics[i].len) == 0)
+        {
             return 1;
         }
-
-        /* half of the bytes are no text at all */
-
-        for (i = 0, len = 0; i < n; i++) {
-            len += (p[i] < ' ' && p[i] != '\n' && p[i] != '\r' && p[i] != '\t')
-                   || p[i] >= 0x7f;
-        }
-
-        return len > n / 4;
     }
 
-    return 0;
+    /* a tensor in safetensors has a length of 8 bytes before its text */
+
+    return len > 8 && p[8] == '{' && p[5] == 0 && p[6] == 0 && p[7] == 0;
 }
 
 

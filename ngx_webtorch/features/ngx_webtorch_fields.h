@@ -109,5 +109,12 @@ ngx_webtorch_fields_leave(ngx_webtorch_fields_t *fields, size_t len)
 void ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
     ngx_webtorch_place_e place, const unsigned char *data, size_t len);
 
+/*
+ * The same of what looks like no text: only what has a usual name is read, as a
+ * file that is sent as a form has a "&" somewhere.
+ */
+void ngx_webtorch_fields_form_bytes(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
+
 
 #endif /* _NGX_WEBTORCH_FIELDS_H_INCLUDED_ */

@@ -109,6 +109,28 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         break;
 
     case NGX_WEBTORCH_TYPE_BINARY:
+
+        /* a parser of forms reads bytes that are no text, too */
+
+        if (told == NGX_WEBTORCH_TYPE_FORM) {
+            ngx_webtorch_fields_form_bytes(fields, NGX_WEBTORCH_PLACE_FORM, p,
+                                           body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_TEXT
+                   && !ngx_webtorch_content_is_known(p, body.len))
+        {
+            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
+                                      body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_XML && *p == '<') {
+            ngx_webtorch_fields_xml(fields, p, body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_GRAPHQL) {
+            (void) ngx_webtorch_fields_graphql(fields,
+                                               NGX_WEBTORCH_CODING_NONE, p,
+                                               body.len);
+        }
+
         break;
 
     case NGX_WEBTORCH_TYPE_FORM:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import struct
 import zlib
 from base64 import b64encode
@@ -292,6 +293,34 @@ def test_multipart_names_and_types_are_read(library):
 def test_picture_with_text_is_no_text(library):
     body = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4 + ATTACK
     assert read(library, body=body, type=b"image/png").values() == []
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 600, b"\0" * 600, bytes(range(128, 256)) * 5])
+@pytest.mark.parametrize(
+    ("type", "body"),
+    [
+        (FORM, b"x=%s&a=" + quote_plus(ATTACK).encode()),
+        (FORM, b"\x89PNG\r\n\x1a\n%s&%61=" + quote_plus(ATTACK).encode() + b"\xff\xff"),
+        (b"application/json", b'{"a":"%s","b":"' + ATTACK + b'"}'),
+        (b"text/xml", b"<a><b>%s</b><c><![CDATA[" + ATTACK + b"]]></c></a>"),
+        (b"application/graphql", b'{ a(b: "%s", c: "' + ATTACK + b'") }'),
+        (b"text/plain", b"%s" + ATTACK),
+        (b"", b'{"a":"%s","b":"' + ATTACK + b'"}'),
+        (b"application/octet-stream", b'[{"a":"%s","b":"' + ATTACK + b'"}]'),
+        (b"", b"<?xml version='1.0'?><a>%s<c><![CDATA[" + ATTACK + b"]]></c></a>"),
+    ],
+    ids=range(9),
+)
+def test_bytes_that_are_no_text_hide_nothing(library, type, body, junk):
+    request = read(library, body=body.replace(b"%s", junk), type=type)
+    assert any(ATTACK in value for value in request.values())
+
+
+@pytest.mark.parametrize("type", [FORM, b"application/json", b"", b"application/octet-stream"])
+def test_file_of_another_type_is_no_text(library, type):
+    """A client that is given no type sends a file as a form."""
+    body = b"\x89PNG\r\n\x1a\n" + random.Random(5).randbytes(4096)
+    assert read(library, body=body, type=type).values() == []
 
 
 def test_text_with_the_magic_of_a_picture_is_text(library):
