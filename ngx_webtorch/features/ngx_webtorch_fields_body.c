@@ -97,6 +97,14 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
     switch (seen) {
 
     case NGX_WEBTORCH_TYPE_JSON:
+
+        if (told == NGX_WEBTORCH_TYPE_GRAPHQL
+            && ngx_webtorch_fields_graphql(fields, NGX_WEBTORCH_CODING_NONE, p,
+                                           body.len))
+        {
+            break;
+        }
+
         ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p, body.len);
         break;
 

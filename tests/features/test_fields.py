@@ -169,9 +169,60 @@ def test_graphql(library, is_json):
     assert request.values()[2:] == ([b"<b>"] if is_json else [])
 
 
-def test_graphql_that_is_none(library):
-    body = json.dumps({"query": "{ a } ; drop table x"}).encode()
-    assert read(library, body=body).values() == [b"{ a } ; drop table x"]
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ a } ; drop table x",
+        "{{config}}",
+        "{ {config} }",
+        "{{self.__init__.__globals__.__builtins__}}",
+        '{{request.application.__globals__.__import__("os").popen("id").read()}}',
+        "{x 1} union select password from users",
+        "{ a } union select password from users",
+        "query union select password from users { a }",
+        "{ a.b }",
+        "{ a(b: 1-1) }",
+        "{ a | b }",
+        "#{7*7}",
+        "${7*7}",
+        "{ $where: 1 }",
+        "{ 7 }",
+        "{ a(7) }",
+        "{ a",
+        "{ a ] }",
+        "{ (a) }",
+    ],
+)
+def test_graphql_that_is_none(library, query):
+    body = json.dumps({"query": query}).encode()
+    assert read(library, body=body).values() == [query.encode()]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ a { b c } d: e }",
+        "query Q { a(b: 1, c: -2.5e3, d: [1 2], e: {f: $g, h: {}}) @include(if: $x) { i } }",
+        "query Q($a: [ID!]! = [1], $b: I = {c: 1} $d: J) @x(y: 1) { a ...F ... on T { b } }",
+        "fragment F on T @x { a } mutation { b(c: ENUM) { d } }",
+        "subscription S($x: Int = -1) { a(b: true, c: null) }",
+        "query($a:ID!){a(b:$a){...{c}...@skip(if:true){d}}}",
+        "{a(x: [[$b, $c], []])}",
+    ],
+)
+def test_graphql_documents(library, query):
+    for body, kind in (
+        (json.dumps({"query": query}), b"application/json"),
+        (json.dumps([{"query": query}]), b"application/json"),
+        (query, b"application/graphql"),
+        (query.replace(" ", "\n"), b"application/graphql"),
+    ):
+        assert read(library, body=body.encode(), type=kind).values() == []
+
+
+@pytest.mark.parametrize("body", [{"search_query": "{a}"}, {"x": {"query": "{a}"}}])
+def test_graphql_is_the_query_of_a_body(library, body):
+    assert read(library, body=json.dumps(body).encode()).values() == [b"{a}"]
 
 
 def test_xml(library):
