@@ -67,6 +67,31 @@ def test_headers(library):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"Connection", b"keep-alive, Upgrade"),
+        (b"Content-Length", b"12"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Keep-Alive", b"timeout=5, max=100"),
+        (b"Upgrade", b"h2c, HTTP/2.0"),
+        (b"TE", b"trailers, deflate;q=0.5"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Proxy-Connection", b"Keep-Alive"),
+        (b"Sec-WebSocket-Key", b"/HhsIHNhbXBsZSBub25jZQ+="),
+        (b"Date", b"Mon, 30 Nov 2026 06:52:05 GMT"),
+        (b"If-Modified-Since", b"Monday, 30-Nov-26 06:52:05 GMT"),
+        (b"If-Modified-Since", b"Mon Nov  3 06:52:05 2026"),
+        (b"If-Modified-Since", b"Mon, 30 Nov 2026 06:52:05 +0000"),
+    ],
+)
+def test_headers_of_the_connection(library, name, value):
+    assert read(library, headers=((name, value),)).values() == []
+    for attack in (b"${jndi:ldap://x/a}", b"../../etc/passwd", b"union select 1", b"' or 1=1"):
+        assert read(library, headers=((name, attack),)).values() == [attack]
+        assert read(library, headers=((name, value + b" " + attack),)).values()
+
+
 def test_json_paths(library):
     body = json.dumps(
         {"user": {"name": "O'Neil", "tags": ["a", {"b": "c"}]}, "n": [1, -2.5e3, True, None]}
