@@ -10,11 +10,17 @@
 #include <strings.h>
 
 
+/* bytes of the name of a charset */
+#define NGX_WEBTORCH_CHARSET_NAME  32
+
+
 static int ngx_webtorch_content_begins_json(const unsigned char *p,
     size_t len);
 static int ngx_webtorch_content_is_document(const unsigned char *p,
     size_t len);
 static int ngx_webtorch_content_is_form(const unsigned char *p, size_t len);
+static void ngx_webtorch_content_trim(ngx_webtorch_part_t *text,
+    const char *chars);
 
 
 static inline int
@@ -251,11 +257,16 @@ int
 ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body)
 {
+    ngx_webtorch_part_t   charset;
     ngx_webtorch_type_e   told;
     const unsigned char  *p;
 
     p = (const unsigned char *) body->data;
     told = ngx_webtorch_content_type(type);
+
+    if (!ngx_webtorch_content_charset(type, &charset)) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
+    }
 
     if ((told == NGX_WEBTORCH_TYPE_JSON
          && ngx_webtorch_content_begins_json(p, body->len))
@@ -314,6 +325,118 @@ ngx_webtorch_content_contains(const ngx_webtorch_part_t *text, const char *word)
         if ((text->data[i] | 0x20) == word[0]
             && strncasecmp(text->data + i, word, n) == 0)
         {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
+    ngx_webtorch_part_t *charset)
+{
+    const char  *p, *last, *end;
+
+    last = type->data + type->len;
+
+    for (p = type->data; p < last; p = end) {
+        end = memchr(p, ';', (size_t) (last - p));
+        end = end ? end + 1 : last;
+
+        if (p == type->data) {
+            continue;
+        }
+
+        charset->data = p;
+        charset->len = (size_t) (end - p);
+        ngx_webtorch_content_trim(charset, " \t;");
+
+        if (charset->len < 8
+            || strncasecmp(charset->data, "charset", 7) != 0)
+        {
+            continue;
+        }
+
+        charset->data += 7;
+        charset->len -= 7;
+        ngx_webtorch_content_trim(charset, " \t");
+
+        if (charset->len && *charset->data == '=') {
+            charset->data++;
+            charset->len--;
+            ngx_webtorch_content_trim(charset, " \t\"'");
+
+            if (!ngx_webtorch_content_is_charset(charset)) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
+}
+
+
+/* removes characters at both ends */
+
+static void
+ngx_webtorch_content_trim(ngx_webtorch_part_t *text, const char *chars)
+{
+    while (text->len && *text->data && strchr(chars, *text->data)) {
+        text->data++;
+        text->len--;
+    }
+
+    while (text->len && text->data[text->len - 1]
+           && strchr(chars, text->data[text->len - 1]))
+    {
+        text->len--;
+    }
+}
+
+
+int
+ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name)
+{
+    char    plain[NGX_WEBTORCH_CHARSET_NAME];
+    size_t  i, n, len;
+
+    /* without "-" and "_"; one that ends with "*" begins so */
+
+    static const char *const  known[] = {
+        "", "utf8*", "unicode11utf8", "utf16*", "ucs2", "ascii", "usascii",
+        "iso8859*", "latin*", "l1", "windows125*", "cp125*", "windows874",
+        "koi8*", "gb2312", "gbk", "gb18030", "big5*", "shiftjis", "sjis",
+        "windows31j", "eucjp", "euckr", "euctw", "windows949", "tis620",
+        "binary"
+    };
+
+    for (i = 0, len = 0; i < name->len; i++) {
+        if (name->data[i] == '-' || name->data[i] == '_') {
+            continue;
+        }
+
+        if (len == sizeof(plain)) {
+            return 0;
+        }
+
+        plain[len] = name->data[i];
+        plain[len] |= (plain[len] >= 'A' && plain[len] <= 'Z') ? 0x20 : 0;
+        len++;
+    }
+
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        n = strlen(known[i]);
+
+        if (n && known[i][n - 1] == '*') {
+            n--;
+
+            if (len >= n && memcmp(plain, known[i], n) == 0) {
+                return 1;
+            }
+
+        } else if (len == n && memcmp(plain, known[i], n) == 0) {
             return 1;
         }
     }

@@ -39,6 +39,14 @@ int ngx_webtorch_content_is_known(const unsigned char *p, size_t len);
 int ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body);
 
+/*
+ * The last charset of a type, without quotes; returns 0 if one of them is not
+ * read as a superset of ASCII or as UTF-16.
+ */
+int ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
+    ngx_webtorch_part_t *charset);
+int ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name);
+
 /* whether a text has a word, which is in lower case */
 int ngx_webtorch_content_contains(const ngx_webtorch_part_t *text,
     const char *word);

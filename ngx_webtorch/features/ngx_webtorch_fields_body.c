@@ -329,20 +329,12 @@ ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, ngx_webtorch_part_t *body)
 {
     int                   big, wide;
-    size_t                i, skip;
+    size_t                skip;
+    ngx_webtorch_part_t   charset;
     const unsigned char  *p;
 
-    static const char *const  unread[] = {
-        "charset=utf-7", "charset=\"utf-7", "charset=utf-32", "charset=ibm",
-        "charset=cp037", "charset=cp500", "charset=cp875", "charset=cp1026",
-        "charset=ebcdic", "charset=\"ibm", "charset=\"utf-32"
-    };
-
-    for (i = 0; i < sizeof(unread) / sizeof(unread[0]); i++) {
-        if (ngx_webtorch_content_contains(type, unread[i])) {
-            fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
-            break;
-        }
+    if (!ngx_webtorch_content_charset(type, &charset)) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
     }
 
     p = (const unsigned char *) body->data;

@@ -463,10 +463,52 @@ def test_content_encoding_unread(library):
     assert read(library, encoding=b"gzip", body=body[:-9]).odd >= {"end"}
 
 
-@pytest.mark.parametrize("charset", [b"utf-7", b"IBM037", b"utf-32"])
-def test_charset_unread(library, charset):
-    type = b"text/xml; charset=" + charset
+CHARSETS = [
+    b"=utf-7",
+    b"=IBM037",
+    b"=utf-32",
+    b'="cp037"',
+    b'="ebcdic-us"',
+    b"='ibm037'",
+    b" = ibm037",
+    b"=utf7",
+    b"=cp1140",
+    b"=x-ibm037",
+    b"=utf-8; charset=cp037",
+    b"=cp037; charset=utf-8",
+    b"=iso-2022-kr",
+    b"=" + b"x" * 100,
+]
+
+
+@pytest.mark.parametrize("charset", CHARSETS, ids=range(len(CHARSETS)))
+@pytest.mark.parametrize("blank", [b";", b" ; "])
+def test_charset_unread(library, charset, blank):
+    type = b"text/xml" + blank + b"Charset" + charset
     assert read(library, type=type, body=b"<a>b</a>").unread == {"charset"}
+    body = multipart(part(b'name="a"', b"b", b"Content-Type: " + type))
+    request = read(library, type=b"multipart/form-data; boundary=x1", body=body)
+    assert request.unread == {"charset"}
+
+
+@pytest.mark.parametrize(
+    "charset",
+    (
+        *(b"utf-8", b"UTF8", b'"utf-8"', b"us-ascii", b"ISO-8859-1", b"iso_8859-15", b"latin1"),
+        *(b"windows-1252", b"cp1251", b"gbk", b"Shift_JIS", b"EUC-KR", b"koi8-r", b""),
+    ),
+)
+def test_charset_read(library, charset):
+    request = read(library, type=FORM + b"; charset=" + charset, body=b"a=b")
+    assert (request.values(), request.unread) == ([b"b"], set())
+
+
+def test_charset_of_a_form(library):
+    assert read(library, type=FORM, body=b"a=b&_charset_=cp037").unread == {"charset"}
+    assert read(library, type=FORM, body=b"a=b&_charset_=utf-8").unread == set()
+    type = b"multipart/form-data; boundary=x1"
+    body = multipart(part(b'name="_charset_"', b"ibm037"), part(b"name=a", b"b"))
+    assert read(library, type=type, body=body).unread == {"charset"}
 
 
 @pytest.mark.parametrize(
