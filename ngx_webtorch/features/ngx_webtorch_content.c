@@ -10,9 +10,24 @@
 #include <strings.h>
 
 
+/* bytes of the name of a charset */
+#define NGX_WEBTORCH_CHARSET_NAME  32
+
+
 static int ngx_webtorch_content_begins_json(const unsigned char *p,
     size_t len);
+static int ngx_webtorch_content_is_document(const unsigned char *p,
+    size_t len);
 static int ngx_webtorch_content_is_form(const unsigned char *p, size_t len);
+static void ngx_webtorch_content_trim(ngx_webtorch_part_t *text,
+    const char *chars);
+
+
+static inline int
+ngx_webtorch_content_is_blank(unsigned char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 
 ngx_webtorch_type_e
@@ -64,7 +79,9 @@ ngx_webtorch_content_look(const ngx_webtorch_part_t *body)
 
     p = (const unsigned char *) body->data;
 
-    if (ngx_webtorch_content_is_binary(p, body->len)) {
+    if (ngx_webtorch_content_is_binary(p, body->len)
+        && !ngx_webtorch_content_is_document(p, body->len))
+    {
         return NGX_WEBTORCH_TYPE_BINARY;
     }
 
@@ -115,6 +132,43 @@ ngx_webtorch_content_look(const ngx_webtorch_part_t *body)
 }
 
 
+/*
+ * Begins as JSON or XML do.  Few parsers ask for a type, and some replace bytes
+ * that are no UTF-8.
+ */
+
+static int
+ngx_webtorch_content_is_document(const unsigned char *p, size_t len)
+{
+    size_t         i;
+    unsigned char  c;
+
+    for (i = 0; i < len && ngx_webtorch_content_is_blank(p[i]); i++) {
+        /* void */
+    }
+
+    if (len - i < 2) {
+        return 0;
+    }
+
+    c = p[i++];
+
+    if (c == '<') {
+        return p[i] == '!' || (len - i > 3 && memcmp(p + i, "?xml", 4) == 0);
+    }
+
+    if (c != '{' && c != '[') {
+        return 0;
+    }
+
+    while (i < len && ngx_webtorch_content_is_blank(p[i])) {
+        i++;
+    }
+
+    return i < len && (p[i] == '"' || p[i] == '\'' || p[i] == '{');
+}
+
+
 /* a usual name and "=" at the begin, and no lines */
 
 static int
@@ -143,7 +197,33 @@ ngx_webtorch_content_is_form(const unsigned char *p, size_t len)
 int
 ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
 {
-    size_t  i, n;
+    size_t  i, n, bad;
+
+    n = (len < NGX_WEBTORCH_BODY_LOOK) ? len : NGX_WEBTORCH_BODY_LOOK;
+
+    if (ngx_webtorch_charset_is_text(p, n)) {
+        return 0;
+    }
+
+    if (ngx_webtorch_content_is_known(p, len)) {
+        return 1;
+    }
+
+    /* a quarter of the bytes are no text at all */
+
+    for (i = 0, bad = 0; i < n; i++) {
+        bad += (p[i] < ' ' && !ngx_webtorch_content_is_blank(p[i]))
+               || p[i] >= 0x7f;
+    }
+
+    return bad > n / 4;
+}
+
+
+int
+ngx_webtorch_content_is_known(const unsigned char *p, size_t len)
+{
+    size_t  i;
 
     static const struct {
         const char  *bytes;
@@ -159,37 +239,17 @@ ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
         { "II*\x00", 4 }, { "MM\x00*", 4 }
     };
 
-    /* a magic of letters is believed only before bytes that are no text */
-
-    n = (len < NGX_WEBTORCH_BODY_LOOK) ? len : NGX_WEBTORCH_BODY_LOOK;
-
-    if (!ngx_webtorch_charset_is_text(p, n)) {
-
-        /* a tensor in safetensors has a length of 8 bytes before its text */
-
-        for (i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
-            if (len >= magics[i].len
-                && memcmp(p, magics[i].bytes, magics[i].len) == 0)
-            {
-                return 1;
-            }
-        }
-
-        if (len > 8 && p[8] == '{' && p[5] == 0 && p[6] == 0 && p[7] == 0) {
+    for (i = 0; i < sizeof(magics) / sizeof(magics[0]); i++) {
+        if (len >= magics[i].len
+            && memcmp(p, magics[i].bytes, magics[i].len) == 0)
+        {
             return 1;
         }
-
-        /* half of the bytes are no text at all */
-
-        for (i = 0, len = 0; i < n; i++) {
-            len += (p[i] < ' ' && p[i] != '\n' && p[i] != '\r' && p[i] != '\t')
-                   || p[i] >= 0x7f;
-        }
-
-        return len > n / 4;
     }
 
-    return 0;
+    /* a tensor in safetensors has a length of 8 bytes before its text */
+
+    return len > 8 && p[8] == '{' && p[5] == 0 && p[6] == 0 && p[7] == 0;
 }
 
 
@@ -197,11 +257,16 @@ int
 ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body)
 {
+    ngx_webtorch_part_t   charset;
     ngx_webtorch_type_e   told;
     const unsigned char  *p;
 
     p = (const unsigned char *) body->data;
     told = ngx_webtorch_content_type(type);
+
+    if (!ngx_webtorch_content_charset(type, &charset)) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
+    }
 
     if ((told == NGX_WEBTORCH_TYPE_JSON
          && ngx_webtorch_content_begins_json(p, body->len))
@@ -260,6 +325,118 @@ ngx_webtorch_content_contains(const ngx_webtorch_part_t *text, const char *word)
         if ((text->data[i] | 0x20) == word[0]
             && strncasecmp(text->data + i, word, n) == 0)
         {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+int
+ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
+    ngx_webtorch_part_t *charset)
+{
+    const char  *p, *last, *end;
+
+    last = type->data + type->len;
+
+    for (p = type->data; p < last; p = end) {
+        end = memchr(p, ';', (size_t) (last - p));
+        end = end ? end + 1 : last;
+
+        if (p == type->data) {
+            continue;
+        }
+
+        charset->data = p;
+        charset->len = (size_t) (end - p);
+        ngx_webtorch_content_trim(charset, " \t;");
+
+        if (charset->len < 8
+            || strncasecmp(charset->data, "charset", 7) != 0)
+        {
+            continue;
+        }
+
+        charset->data += 7;
+        charset->len -= 7;
+        ngx_webtorch_content_trim(charset, " \t");
+
+        if (charset->len && *charset->data == '=') {
+            charset->data++;
+            charset->len--;
+            ngx_webtorch_content_trim(charset, " \t\"'");
+
+            if (!ngx_webtorch_content_is_charset(charset)) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
+}
+
+
+/* removes characters at both ends */
+
+static void
+ngx_webtorch_content_trim(ngx_webtorch_part_t *text, const char *chars)
+{
+    while (text->len && *text->data && strchr(chars, *text->data)) {
+        text->data++;
+        text->len--;
+    }
+
+    while (text->len && text->data[text->len - 1]
+           && strchr(chars, text->data[text->len - 1]))
+    {
+        text->len--;
+    }
+}
+
+
+int
+ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name)
+{
+    char    plain[NGX_WEBTORCH_CHARSET_NAME];
+    size_t  i, n, len;
+
+    /* without "-" and "_"; one that ends with "*" begins so */
+
+    static const char *const  known[] = {
+        "", "utf8*", "unicode11utf8", "utf16*", "ucs2", "ascii", "usascii",
+        "iso8859*", "latin*", "l1", "windows125*", "cp125*", "windows874",
+        "koi8*", "gb2312", "gbk", "gb18030", "big5*", "shiftjis", "sjis",
+        "windows31j", "eucjp", "euckr", "euctw", "windows949", "tis620",
+        "binary"
+    };
+
+    for (i = 0, len = 0; i < name->len; i++) {
+        if (name->data[i] == '-' || name->data[i] == '_') {
+            continue;
+        }
+
+        if (len == sizeof(plain)) {
+            return 0;
+        }
+
+        plain[len] = name->data[i];
+        plain[len] |= (plain[len] >= 'A' && plain[len] <= 'Z') ? 0x20 : 0;
+        len++;
+    }
+
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        n = strlen(known[i]);
+
+        if (n && known[i][n - 1] == '*') {
+            n--;
+
+            if (len >= n && memcmp(plain, known[i], n) == 0) {
+                return 1;
+            }
+
+        } else if (len == n && memcmp(plain, known[i], n) == 0) {
             return 1;
         }
     }

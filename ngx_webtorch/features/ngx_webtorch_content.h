@@ -32,9 +32,20 @@ ngx_webtorch_type_e ngx_webtorch_content_look(const ngx_webtorch_part_t *body);
 /* pictures, archives, tensors and other bytes that are no text */
 int ngx_webtorch_content_is_binary(const unsigned char *p, size_t len);
 
+/* a format of these by its first bytes, which are letters for some of them */
+int ngx_webtorch_content_is_known(const unsigned char *p, size_t len);
+
 /* reads JSON or XML; returns 0 if the part of a body is neither */
 int ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body);
+
+/*
+ * The last charset of a type, without quotes; returns 0 if one of them is not
+ * read as a superset of ASCII or as UTF-16.
+ */
+int ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
+    ngx_webtorch_part_t *charset);
+int ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name);
 
 /* whether a text has a word, which is in lower case */
 int ngx_webtorch_content_contains(const ngx_webtorch_part_t *text,

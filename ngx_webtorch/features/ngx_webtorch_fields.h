@@ -92,6 +92,10 @@ void ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
     ngx_webtorch_place_e place, ngx_webtorch_coding_e coding,
     const unsigned char *data, size_t len);
 
+/* the value of the current name, which may be the charset of a form */
+void ngx_webtorch_fields_charset(ngx_webtorch_fields_t *fields,
+    const unsigned char *data, size_t len);
+
 /*
  * Appends to the name, after a dot if there is something before; returns the
  * length to which it is set back by ngx_webtorch_fields_leave().
@@ -107,6 +111,13 @@ ngx_webtorch_fields_leave(ngx_webtorch_fields_t *fields, size_t len)
 
 /* parameters: "name=value", with "&" between */
 void ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
+
+/*
+ * The same of what looks like no text: only what has a usual name is read, as a
+ * file that is sent as a form has a "&" somewhere.
+ */
+void ngx_webtorch_fields_form_bytes(ngx_webtorch_fields_t *fields,
     ngx_webtorch_place_e place, const unsigned char *data, size_t len);
 
 

@@ -97,6 +97,14 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
     switch (seen) {
 
     case NGX_WEBTORCH_TYPE_JSON:
+
+        if (told == NGX_WEBTORCH_TYPE_GRAPHQL
+            && ngx_webtorch_fields_graphql(fields, NGX_WEBTORCH_CODING_NONE, p,
+                                           body.len))
+        {
+            break;
+        }
+
         ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p, body.len);
         break;
 
@@ -109,6 +117,28 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         break;
 
     case NGX_WEBTORCH_TYPE_BINARY:
+
+        /* a parser of forms reads bytes that are no text, too */
+
+        if (told == NGX_WEBTORCH_TYPE_FORM) {
+            ngx_webtorch_fields_form_bytes(fields, NGX_WEBTORCH_PLACE_FORM, p,
+                                           body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_TEXT
+                   && !ngx_webtorch_content_is_known(p, body.len))
+        {
+            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
+                                      body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_XML && *p == '<') {
+            ngx_webtorch_fields_xml(fields, p, body.len);
+
+        } else if (told == NGX_WEBTORCH_TYPE_GRAPHQL) {
+            (void) ngx_webtorch_fields_graphql(fields,
+                                               NGX_WEBTORCH_CODING_NONE, p,
+                                               body.len);
+        }
+
         break;
 
     case NGX_WEBTORCH_TYPE_FORM:
@@ -299,20 +329,12 @@ ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, ngx_webtorch_part_t *body)
 {
     int                   big, wide;
-    size_t                i, skip;
+    size_t                skip;
+    ngx_webtorch_part_t   charset;
     const unsigned char  *p;
 
-    static const char *const  unread[] = {
-        "charset=utf-7", "charset=\"utf-7", "charset=utf-32", "charset=ibm",
-        "charset=cp037", "charset=cp500", "charset=cp875", "charset=cp1026",
-        "charset=ebcdic", "charset=\"ibm", "charset=\"utf-32"
-    };
-
-    for (i = 0; i < sizeof(unread) / sizeof(unread[0]); i++) {
-        if (ngx_webtorch_content_contains(type, unread[i])) {
-            fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
-            break;
-        }
+    if (!ngx_webtorch_content_charset(type, &charset)) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
     }
 
     p = (const unsigned char *) body->data;

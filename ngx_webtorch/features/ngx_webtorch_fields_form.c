@@ -12,6 +12,11 @@
 
 
 static int ngx_webtorch_form_is_plain(const unsigned char *p, size_t len);
+static int ngx_webtorch_form_is_named(const unsigned char *p,
+    const unsigned char *last);
+static void ngx_webtorch_form_parameter(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, const unsigned char *p,
+    const unsigned char *last);
 
 
 /* the path is a field, and so is each part of it that has unusual bytes */
@@ -109,11 +114,65 @@ void
 ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
     ngx_webtorch_place_e place, const unsigned char *p, size_t len)
 {
-    size_t                name, n;
-    ngx_webtorch_raw_t    raw;
-    const unsigned char  *last, *end, *equals;
+    const unsigned char  *last, *end;
 
     if (len == 0) {
+        return;
+    }
+
+    for (last = p + len; p < last; p = end + 1) {
+        end = memchr(p, '&', (size_t) (last - p));
+        end = end ? end : last;
+
+        ngx_webtorch_form_parameter(fields, place, p, end);
+    }
+}
+
+
+void
+ngx_webtorch_fields_form_bytes(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, const unsigned char *p, size_t len)
+{
+    const unsigned char  *last, *end;
+
+    for (last = p + len; p < last; p = end + 1) {
+        end = memchr(p, '&', (size_t) (last - p));
+        end = end ? end : last;
+
+        if (ngx_webtorch_form_is_named(p, end)) {
+            ngx_webtorch_form_parameter(fields, place, p, end);
+        }
+    }
+}
+
+
+/* text before "=", or text alone; escapes of a name count as its letters */
+
+static int
+ngx_webtorch_form_is_named(const unsigned char *p, const unsigned char *last)
+{
+    const unsigned char  *begin;
+
+    for (begin = p; p < last && *p != '='; p++) {
+        if (*p <= ' ' || *p >= 0x7f) {
+            return 0;
+        }
+    }
+
+    return p > begin;
+}
+
+
+static void
+ngx_webtorch_form_parameter(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_place_e place, const unsigned char *p,
+    const unsigned char *last)
+{
+    size_t                name, n;
+    ngx_webtorch_raw_t    raw;
+    const unsigned char  *equals;
+
+    if (p == last) {
         return;
     }
 
@@ -121,31 +180,22 @@ ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
     raw.coding = NGX_WEBTORCH_CODING_FORM;
     raw.flags = 0;
 
-    for (last = p + len; p < last; p = end + 1) {
-        end = memchr(p, '&', (size_t) (last - p));
-        end = end ? end : last;
+    name = fields->name_len;
+    equals = memchr(p, '=', (size_t) (last - p));
 
-        if (end == p) {
-            continue;
-        }
+    if (equals) {
+        n = (size_t) (equals - p);
 
-        name = fields->name_len;
-        equals = memchr(p, '=', (size_t) (end - p));
-
-        if (equals) {
-            n = (size_t) (equals - p);
-
-            (void) ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_FORM,
-                                             p, n);
-            ngx_webtorch_fields_key(fields, place, NGX_WEBTORCH_CODING_FORM, p,
-                                    n);
-            p = equals + 1;
-        }
-
-        raw.data = p;
-        raw.len = (size_t) (end - p);
-
-        ngx_webtorch_fields_value(fields, &raw);
-        ngx_webtorch_fields_leave(fields, name);
+        (void) ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_FORM, p,
+                                         n);
+        ngx_webtorch_fields_key(fields, place, NGX_WEBTORCH_CODING_FORM, p, n);
+        p = equals + 1;
     }
+
+    raw.data = p;
+    raw.len = (size_t) (last - p);
+
+    ngx_webtorch_fields_charset(fields, raw.data, raw.len);
+    ngx_webtorch_fields_value(fields, &raw);
+    ngx_webtorch_fields_leave(fields, name);
 }

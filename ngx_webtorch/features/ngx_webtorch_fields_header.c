@@ -1,6 +1,7 @@
 
 /* Fields of headers: cookies, credentials, addresses of pages, and others. */
 
+#include "ngx_webtorch_charset.h"
 #include "ngx_webtorch_fields.h"
 
 #include <string.h>
@@ -16,6 +17,12 @@
 
 static int ngx_webtorch_header_is(const ngx_webtorch_part_t *name,
     const char *const *names, size_t n);
+static int ngx_webtorch_header_is_usual(const ngx_webtorch_part_t *name,
+    const ngx_webtorch_part_t *value);
+static int ngx_webtorch_header_is_tokens(const ngx_webtorch_part_t *value);
+static int ngx_webtorch_header_is_date(const ngx_webtorch_part_t *value);
+static int ngx_webtorch_header_has_word(const char *list, const char *word,
+    size_t len);
 static void ngx_webtorch_header_cookies(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
 static int ngx_webtorch_header_basic(ngx_webtorch_fields_t *fields,
@@ -25,12 +32,16 @@ static void ngx_webtorch_header_address(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *value);
 
 
-/* headers whose values nginx or HTTP itself checks */
+/* headers of the connection: their values are fields if they are unusual */
 
-static const char *const  ngx_webtorch_headers_skipped[] = {
+static const char *const  ngx_webtorch_headers_tokens[] = {
     "connection", "content-length", "transfer-encoding", "keep-alive",
-    "upgrade", "te", "content-encoding", "if-modified-since", "date",
-    "proxy-connection", "sec-websocket-key"
+    "upgrade", "te", "content-encoding", "proxy-connection",
+    "sec-websocket-key"
+};
+
+static const char *const  ngx_webtorch_headers_date[] = {
+    "if-modified-since", "date"
 };
 
 static const char *const  ngx_webtorch_headers_address[] = {
@@ -52,11 +63,7 @@ ngx_webtorch_fields_header(ngx_webtorch_fields_t *fields,
     };
     static const char *const  json_len[] = { "inference-header-content-length" };
 
-    if (value->len == 0
-        || ngx_webtorch_header_is(name, ngx_webtorch_headers_skipped,
-                                  sizeof(ngx_webtorch_headers_skipped)
-                                  / sizeof(char *)))
-    {
+    if (value->len == 0 || ngx_webtorch_header_is_usual(name, value)) {
         return;
     }
 
@@ -117,6 +124,116 @@ ngx_webtorch_header_is(const ngx_webtorch_part_t *name,
         if (name->len == strlen(names[i])
             && strncasecmp(name->data, names[i], name->len) == 0)
         {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* a header of the connection whose value has the form that HTTP gives it */
+
+static int
+ngx_webtorch_header_is_usual(const ngx_webtorch_part_t *name,
+    const ngx_webtorch_part_t *value)
+{
+    if (value->len > NGX_WEBTORCH_MAX_HEADER) {
+        return 0;
+    }
+
+    if (ngx_webtorch_header_is(name, ngx_webtorch_headers_tokens,
+                               sizeof(ngx_webtorch_headers_tokens)
+                               / sizeof(char *)))
+    {
+        return ngx_webtorch_header_is_tokens(value);
+    }
+
+    return ngx_webtorch_header_is(name, ngx_webtorch_headers_date,
+                                  sizeof(ngx_webtorch_headers_date)
+                                  / sizeof(char *))
+           && ngx_webtorch_header_is_date(value);
+}
+
+
+/* "a, b;q=0.5": blanks are after "," and ";" alone, and there is no path */
+
+static int
+ngx_webtorch_header_is_tokens(const ngx_webtorch_part_t *value)
+{
+    size_t         i;
+    unsigned char  c, before;
+
+    before = ',';
+
+    for (i = 0; i < value->len; i++) {
+        c = (unsigned char) value->data[i];
+
+        if (c == ' ' ? (before != ',' && before != ';')
+                     : !(ngx_webtorch_charset_alnum(c) || c == '-' || c == '_'
+                         || c == '.' || c == '/' || c == '+' || c == '='
+                         || c == ',' || c == ';'))
+        {
+            return 0;
+        }
+
+        if (c == '.' && before == '.') {
+            return 0;
+        }
+
+        before = (c == ' ') ? before : c;
+    }
+
+    return 1;
+}
+
+
+/* in one of the formats of HTTP: three letters of each word are enough */
+
+static int
+ngx_webtorch_header_is_date(const ngx_webtorch_part_t *value)
+{
+    size_t       i, n;
+    const char  *p;
+
+    static const char  words[] =
+        "monday tuesday wednesday thursday friday saturday sunday "
+        "jan feb mar apr may jun jul aug sep oct nov dec gmt utc ";
+
+    for (i = 0; i < value->len; i += n) {
+        p = value->data + i;
+
+        for (n = 0; i + n < value->len && (p[n] | 0x20) >= 'a'
+                    && (p[n] | 0x20) <= 'z'; n++)
+        {
+            /* void */
+        }
+
+        if (n == 0) {
+            n = 1;
+
+            if (*p == '\0' || strchr("0123456789 ,:-+", *p) == NULL) {
+                return 0;
+            }
+
+        } else if (n < 3 || !ngx_webtorch_header_has_word(words, p, n)) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* whether a list has a word that begins as this one, whatever its case is */
+
+static int
+ngx_webtorch_header_has_word(const char *list, const char *word, size_t len)
+{
+    const char  *p;
+
+    for (p = list; *p; p = strchr(p, ' ') + 1) {
+        if (strncasecmp(p, word, len) == 0) {
             return 1;
         }
     }

@@ -45,6 +45,7 @@ static void ngx_webtorch_json_key(ngx_webtorch_json_t *json,
     const unsigned char *data, size_t len);
 static void ngx_webtorch_json_text(ngx_webtorch_json_t *json,
     const unsigned char *data, size_t len);
+static int ngx_webtorch_json_is_query(const ngx_webtorch_json_t *json);
 static void ngx_webtorch_json_word(ngx_webtorch_json_t *json);
 static int ngx_webtorch_json_is_word(const unsigned char *p, size_t len);
 static void ngx_webtorch_json_comment(ngx_webtorch_json_t *json);
@@ -318,14 +319,12 @@ static void
 ngx_webtorch_json_text(ngx_webtorch_json_t *json, const unsigned char *data,
     size_t len)
 {
-    size_t                  end;
     ngx_webtorch_raw_t      raw;
     ngx_webtorch_fields_t  *fields;
 
     fields = json->fields;
-    end = fields->name_len;
 
-    if (end >= 5 && memcmp(fields->name + end - 5, "query", 5) == 0
+    if (ngx_webtorch_json_is_query(json)
         && ngx_webtorch_fields_graphql(fields, NGX_WEBTORCH_CODING_JSON, data,
                                        len))
     {
@@ -339,6 +338,32 @@ ngx_webtorch_json_text(ngx_webtorch_json_t *json, const unsigned char *data,
     raw.len = len;
 
     ngx_webtorch_fields_value(fields, &raw);
+}
+
+
+/* "query" of the first object, or of one in a list of them */
+
+static int
+ngx_webtorch_json_is_query(const ngx_webtorch_json_t *json)
+{
+    size_t       len;
+    const char  *name;
+
+    if (!(json->depth == 1 && json->objects == 1)
+        && !(json->depth == 2 && json->objects == 1))
+    {
+        return 0;
+    }
+
+    name = json->fields->name + json->names[0];
+    len = json->fields->name_len - json->names[0];
+
+    if (len && *name == '.') {
+        name++;
+        len--;
+    }
+
+    return len == 5 && memcmp(name, "query", 5) == 0;
 }
 
 

@@ -5,6 +5,7 @@
 
 /* Fields of multipart bodies. */
 
+#include "ngx_webtorch_charset.h"
 #include "ngx_webtorch_content.h"
 #include "ngx_webtorch_fields_multipart.h"
 
@@ -24,6 +25,7 @@ typedef struct {
     ngx_webtorch_part_t     part_type;
     uint32_t                dispositions;
     int                     file;
+    int                     loose;        /* content to some parsers */
 } ngx_webtorch_multipart_t;
 
 
@@ -31,6 +33,9 @@ static void ngx_webtorch_multipart_boundary(ngx_webtorch_multipart_t *multipart,
     const ngx_webtorch_part_t *type, const unsigned char *data, size_t len);
 static const unsigned char *ngx_webtorch_multipart_find(
     const ngx_webtorch_multipart_t *multipart, const unsigned char *p,
+    const unsigned char *last);
+static int ngx_webtorch_multipart_is_loose(const unsigned char *begin,
+    const unsigned char *mark, const unsigned char *p,
     const unsigned char *last);
 static const unsigned char *ngx_webtorch_multipart_part(
     ngx_webtorch_multipart_t *multipart, const unsigned char *p,
@@ -40,9 +45,17 @@ static void ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
 static void ngx_webtorch_multipart_disposition(
     ngx_webtorch_multipart_t *multipart, const unsigned char *p,
     const unsigned char *last);
+static void ngx_webtorch_multipart_syntax(ngx_webtorch_multipart_t *multipart,
+    const unsigned char *p, const unsigned char *last);
+static int ngx_webtorch_multipart_is_token(const unsigned char *p,
+    const unsigned char *last);
 static const unsigned char *ngx_webtorch_multipart_parameter(
     const unsigned char *p, const unsigned char *last,
-    ngx_webtorch_part_t *name, ngx_webtorch_part_t *value);
+    ngx_webtorch_part_t *name, ngx_webtorch_part_t *value,
+    ngx_webtorch_part_t *rest);
+static const unsigned char *ngx_webtorch_multipart_rest(
+    const unsigned char *p, const unsigned char *last,
+    ngx_webtorch_part_t *rest);
 static void ngx_webtorch_multipart_content(ngx_webtorch_multipart_t *multipart,
     const unsigned char *p, const unsigned char *last);
 
@@ -79,7 +92,9 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
                               (size_t) (p - data));
 
     for ( ;; ) {
+        end = p;
         p += multipart.mark_len;
+        multipart.loose = ngx_webtorch_multipart_is_loose(data, end, p, last);
 
         if (last - p >= 2 && p[0] == '-' && p[1] == '-') {
             p += 2;
@@ -114,7 +129,7 @@ ngx_webtorch_multipart_boundary(ngx_webtorch_multipart_t *multipart,
 {
     uint32_t              found;
     const unsigned char  *p, *last, *end;
-    ngx_webtorch_part_t   name, value;
+    ngx_webtorch_part_t   name, value, rest;
 
     multipart->mark_len = 0;
     multipart->mark[0] = '-';
@@ -130,7 +145,8 @@ ngx_webtorch_multipart_boundary(ngx_webtorch_multipart_t *multipart,
         }
 
         while (p < last) {
-            p = ngx_webtorch_multipart_parameter(p + 1, last, &name, &value);
+            p = ngx_webtorch_multipart_parameter(p + 1, last, &name, &value,
+                                                 &rest);
 
             if (name.len == 8 && strncasecmp(name.data, "boundary", 8) == 0
                 && ++found == 1 && value.len
@@ -198,15 +214,40 @@ ngx_webtorch_multipart_find(const ngx_webtorch_multipart_t *multipart,
 }
 
 
+/*
+ * Whether a boundary is one to some parsers alone: it is after a line feed or a
+ * carriage return, or its line goes on.  To others it is content.
+ */
+
+static int
+ngx_webtorch_multipart_is_loose(const unsigned char *begin,
+    const unsigned char *mark, const unsigned char *p,
+    const unsigned char *last)
+{
+    if (mark != begin
+        && (mark - begin < 2 || mark[-2] != '\r' || mark[-1] != '\n'))
+    {
+        return 1;
+    }
+
+    while (p < last && (*p == ' ' || *p == '\t')) {
+        p++;
+    }
+
+    return last - p < 2 || p[0] != '\r' || p[1] != '\n';
+}
+
+
 /* returns the next boundary, or "last" */
 
 static const unsigned char *
 ngx_webtorch_multipart_part(ngx_webtorch_multipart_t *multipart,
     const unsigned char *p, const unsigned char *last)
 {
-    const unsigned char  *end, *line, *to;
+    const unsigned char  *end, *line, *to, *begin;
 
     end = ngx_webtorch_multipart_find(multipart, p, last);
+    begin = p;
 
     multipart->part_type.data = NULL;
     multipart->part_type.len = 0;
@@ -240,6 +281,10 @@ ngx_webtorch_multipart_part(ngx_webtorch_multipart_t *multipart,
         p = (line < end) ? line + 1 : end;
     }
 
+    if (multipart->loose) {
+        ngx_webtorch_multipart_syntax(multipart, begin, p);
+    }
+
     if (multipart->dispositions != 1) {
         multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
     }
@@ -269,14 +314,16 @@ ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
 
     if (colon == NULL) {
         multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
-        ngx_webtorch_fields_plain(multipart->fields,
-                                  NGX_WEBTORCH_PLACE_MULTIPART,
-                                  NGX_WEBTORCH_FIELD_SYNTAX, p,
-                                  (size_t) (last - p));
+        ngx_webtorch_multipart_syntax(multipart, p, last);
         return;
     }
 
     for (end = colon; end > p && end[-1] <= ' '; end--) { /* void */ }
+
+    if (!ngx_webtorch_multipart_is_token(p, end)) {
+        multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
+        ngx_webtorch_multipart_syntax(multipart, p, last);
+    }
 
     len = (size_t) (end - p);
     multipart->fields->odd |= (end < colon) ? NGX_WEBTORCH_ODD_PART : 0;
@@ -298,9 +345,33 @@ ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
         multipart->part_type.len = (size_t) (last - colon);
     }
 
+    ngx_webtorch_multipart_syntax(multipart, colon, last);
+}
+
+
+static void
+ngx_webtorch_multipart_syntax(ngx_webtorch_multipart_t *multipart,
+    const unsigned char *p, const unsigned char *last)
+{
     ngx_webtorch_fields_plain(multipart->fields, NGX_WEBTORCH_PLACE_MULTIPART,
-                              NGX_WEBTORCH_FIELD_SYNTAX, colon,
-                              (size_t) (last - colon));
+                              NGX_WEBTORCH_FIELD_SYNTAX, p,
+                              (size_t) (last - p));
+}
+
+
+static int
+ngx_webtorch_multipart_is_token(const unsigned char *p,
+    const unsigned char *last)
+{
+    for ( /* void */ ; p < last; p++) {
+        if (!ngx_webtorch_charset_alnum(*p) && *p != '-' && *p != '_'
+            && *p != '.' && *p != '*')
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -309,19 +380,40 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
     const unsigned char *p, const unsigned char *last)
 {
     uint32_t                names, files;
-    ngx_webtorch_part_t     name, value;
+    ngx_webtorch_part_t     name, value, rest;
+    const unsigned char    *end, *begin;
     ngx_webtorch_fields_t  *fields;
 
     fields = multipart->fields;
     names = 0;
     files = 0;
 
-    while (p < last && *p != ';') {
-        p++;
+    for (begin = p; p < last && *p != ';'; p++) { /* void */ }
+
+    for (end = p; end > begin && end[-1] <= ' '; end--) { /* void */ }
+
+    /* each text that the header's syntax has no place for is a field */
+
+    if (!ngx_webtorch_multipart_is_token(begin, end)) {
+        fields->odd |= NGX_WEBTORCH_ODD_PART;
+        ngx_webtorch_multipart_syntax(multipart, begin, end);
     }
 
     while (p < last) {
-        p = ngx_webtorch_multipart_parameter(p + 1, last, &name, &value);
+        p = ngx_webtorch_multipart_parameter(p + 1, last, &name, &value, &rest);
+
+        begin = (const unsigned char *) name.data;
+
+        if (!ngx_webtorch_multipart_is_token(begin, begin + name.len)) {
+            fields->odd |= NGX_WEBTORCH_ODD_PART;
+            ngx_webtorch_multipart_syntax(multipart, begin, begin + name.len);
+        }
+
+        if (rest.len) {
+            fields->odd |= NGX_WEBTORCH_ODD_PART;
+            begin = (const unsigned char *) rest.data;
+            ngx_webtorch_multipart_syntax(multipart, begin, begin + rest.len);
+        }
 
         if (name.len == 4 && strncasecmp(name.data, "name", 4) == 0) {
 
@@ -359,11 +451,8 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
 
         } else if (value.len) {
             fields->odd |= NGX_WEBTORCH_ODD_PART;
-            ngx_webtorch_fields_plain(fields,
-                                      NGX_WEBTORCH_PLACE_MULTIPART,
-                                      NGX_WEBTORCH_FIELD_SYNTAX,
-                                      (const unsigned char *) value.data,
-                                      value.len);
+            begin = (const unsigned char *) value.data;
+            ngx_webtorch_multipart_syntax(multipart, begin, begin + value.len);
         }
     }
 
@@ -376,12 +465,13 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
 /*
  * Reads "name=value" with or without quotes, up to the ";" that ends it, and
  * returns that.  A quote without an end goes up to the end of the header.
+ * rest: what is after a quote, or all if it is not a parameter.
  */
 
 static const unsigned char *
 ngx_webtorch_multipart_parameter(const unsigned char *p,
     const unsigned char *last, ngx_webtorch_part_t *name,
-    ngx_webtorch_part_t *value)
+    ngx_webtorch_part_t *value, ngx_webtorch_part_t *rest)
 {
     unsigned char         quote;
     const unsigned char  *begin;
@@ -406,9 +496,16 @@ ngx_webtorch_multipart_parameter(const unsigned char *p,
 
     value->data = (const char *) p;
     value->len = 0;
+    rest->data = (const char *) p;
+    rest->len = 0;
 
-    if (p == last || *p != '=') {
+    if (p == last || *p == ';') {
         return p;
+    }
+
+    if (*p != '=') {
+        name->len = 0;
+        return ngx_webtorch_multipart_rest(begin, last, rest);
     }
 
     p++;
@@ -428,15 +525,7 @@ ngx_webtorch_multipart_parameter(const unsigned char *p,
         value->data = (const char *) begin;
         value->len = (size_t) (p - begin);
 
-        /* what follows a quote up to the next ";" */
-
-        p += (p < last);
-
-        while (p < last && *p != ';') {
-            p++;
-        }
-
-        return p;
+        return ngx_webtorch_multipart_rest(p + (p < last), last, rest);
     }
 
     begin = p;
@@ -449,6 +538,29 @@ ngx_webtorch_multipart_parameter(const unsigned char *p,
     value->len = (size_t) (p - begin);
 
     return p;
+}
+
+
+/* without blanks at its ends; returns the ";" after it, or last */
+
+static const unsigned char *
+ngx_webtorch_multipart_rest(const unsigned char *p, const unsigned char *last,
+    ngx_webtorch_part_t *rest)
+{
+    const unsigned char  *end, *to;
+
+    while (p < last && (*p == ' ' || *p == '\t')) {
+        p++;
+    }
+
+    for (end = p; end < last && *end != ';'; end++) { /* void */ }
+
+    for (to = end; to > p && to[-1] <= ' '; to--) { /* void */ }
+
+    rest->data = (const char *) p;
+    rest->len = (size_t) (to - p);
+
+    return end;
 }
 
 
@@ -469,12 +581,16 @@ ngx_webtorch_multipart_content(ngx_webtorch_multipart_t *multipart,
         return;
     }
 
-    if (multipart->file && ngx_webtorch_content_is_binary(p, len)) {
+    if (multipart->file && !multipart->loose
+        && ngx_webtorch_content_is_binary(p, len))
+    {
         return;
     }
 
     content.data = (const char *) p;
     content.len = len;
+
+    ngx_webtorch_fields_charset(fields, p, len);
 
     if (ngx_webtorch_content_read(fields, &multipart->part_type, &content)) {
         return;

@@ -313,6 +313,11 @@ FORM_PARSERS: list[Callable[[bytes, bytes], list[str]]] = [as_email]
 if importlib.util.find_spec("python_multipart"):
     FORM_PARSERS.append(as_starlette_form)
 
+
+def as_starlette_form_if_there(kind: bytes, body: bytes) -> list[str]:
+    return as_starlette_form(kind, body) if as_starlette_form in FORM_PARSERS else []
+
+
 DISPOSITION = b'Content-Disposition: form-data; name="a"'
 
 
@@ -350,6 +355,49 @@ def test_multipart(library, kind, head):
         assert any("script" in each for each in taken)
         assert not missing(request, taken)
         assert not request.unread
+
+
+LOOSE = [
+    b"x\r\n--x1' or 1=1 -- <script>\r\n--x1--\r\n",
+    b"x\n--x1' or 1=1 -- <script>\r\n--x1--\r\n",
+    b"x\r--x1 ' or 1=1 -- <script>\r\n--x1--\r\n",
+    b"x\n--x1\n' or 1=1 -- <script>: y\r\n--x1--\r\n",
+    b"x\n--x1\n' or 1=1 -- <script>\r\n--x1--\r\n",
+    b"x\n--x1\nX: y\n\n' or 1=1 -- <script>\r\n--x1--\r\n",
+    b"x\n--x1\nContent-Disposition: ' or 1=1 -- <script>;name=q\r\n--x1--\r\n",
+    b"x\n--x1\nContent-Disposition: form-data; ' or 1=1 -- <script>=q\r\n--x1--\r\n",
+    b'x\n--x1\nContent-Disposition: form-data; name="q"\' or 1=1 -- <script>\r\n--x1--\r\n',
+    b"x\n--x1\nContent-Disposition: form-data; name=q; filename=a\n\n\x89PNG\r\n' or 1=1 -- "
+    b"<script>" + bytes(range(128, 256)) + b"\r\n--x1--\r\n",
+]
+
+
+@pytest.mark.parametrize("content", LOOSE, ids=range(len(LOOSE)))
+def test_multipart_boundary_that_is_content(library, content):
+    """It ends with a line feed alone, or its line goes on: strict parsers take it as text."""
+    body = b"--x1\r\n" + DISPOSITION + b"\r\n\r\n" + content
+    taken = ["' or 1=1 -- <script>", *as_starlette_form_if_there(MULTIPART, body)]
+    assert not missing(read(library, body=body, type=MULTIPART), taken)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X' or 1=1 -- <script>: y",
+        b"Content-Disposition: ' or 1=1 -- <script>; name=a",
+        b"Content-Disposition: form-data; name=a; ' or 1=1 -- <script>",
+        b"Content-Disposition: form-data; name=a; ' or 1=1 -- <script>=b",
+        b'Content-Disposition: form-data; name="a" \' or 1=1 -- <script>; x=y',
+        b"Content-Disposition: form-data; name=a; filename' or 1=1 -- <script>=b",
+    ],
+    ids=range(6),
+)
+def test_multipart_text_without_a_place_in_a_header(library, head):
+    body = b"--x1\r\n" + head + b"\r\n\r\nb\r\n--x1--\r\n"
+    request = read(library, body=body, type=MULTIPART)
+    assert "part" in request.odd
+    # an equals sign is the end of a name
+    assert any(b"' or 1" in value for value in request.values())
 
 
 def test_multipart_names_and_files(library):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import struct
 import zlib
 from base64 import b64encode
@@ -64,6 +65,31 @@ def test_headers(library):
         ("header", "header.referer.r", b"<i>"),
         ("header", "header.x-forwarded-for", b"${jndi:ldap://x}"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"Connection", b"keep-alive, Upgrade"),
+        (b"Content-Length", b"12"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Keep-Alive", b"timeout=5, max=100"),
+        (b"Upgrade", b"h2c, HTTP/2.0"),
+        (b"TE", b"trailers, deflate;q=0.5"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Proxy-Connection", b"Keep-Alive"),
+        (b"Sec-WebSocket-Key", b"/HhsIHNhbXBsZSBub25jZQ+="),
+        (b"Date", b"Mon, 30 Nov 2026 06:52:05 GMT"),
+        (b"If-Modified-Since", b"Monday, 30-Nov-26 06:52:05 GMT"),
+        (b"If-Modified-Since", b"Mon Nov  3 06:52:05 2026"),
+        (b"If-Modified-Since", b"Mon, 30 Nov 2026 06:52:05 +0000"),
+    ],
+)
+def test_headers_of_the_connection(library, name, value):
+    assert read(library, headers=((name, value),)).values() == []
+    for attack in (b"${jndi:ldap://x/a}", b"../../etc/passwd", b"union select 1", b"' or 1=1"):
+        assert read(library, headers=((name, attack),)).values() == [attack]
+        assert read(library, headers=((name, value + b" " + attack),)).values()
 
 
 def test_json_paths(library):
@@ -168,9 +194,60 @@ def test_graphql(library, is_json):
     assert request.values()[2:] == ([b"<b>"] if is_json else [])
 
 
-def test_graphql_that_is_none(library):
-    body = json.dumps({"query": "{ a } ; drop table x"}).encode()
-    assert read(library, body=body).values() == [b"{ a } ; drop table x"]
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ a } ; drop table x",
+        "{{config}}",
+        "{ {config} }",
+        "{{self.__init__.__globals__.__builtins__}}",
+        '{{request.application.__globals__.__import__("os").popen("id").read()}}',
+        "{x 1} union select password from users",
+        "{ a } union select password from users",
+        "query union select password from users { a }",
+        "{ a.b }",
+        "{ a(b: 1-1) }",
+        "{ a | b }",
+        "#{7*7}",
+        "${7*7}",
+        "{ $where: 1 }",
+        "{ 7 }",
+        "{ a(7) }",
+        "{ a",
+        "{ a ] }",
+        "{ (a) }",
+    ],
+)
+def test_graphql_that_is_none(library, query):
+    body = json.dumps({"query": query}).encode()
+    assert read(library, body=body).values() == [query.encode()]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ a { b c } d: e }",
+        "query Q { a(b: 1, c: -2.5e3, d: [1 2], e: {f: $g, h: {}}) @include(if: $x) { i } }",
+        "query Q($a: [ID!]! = [1], $b: I = {c: 1} $d: J) @x(y: 1) { a ...F ... on T { b } }",
+        "fragment F on T @x { a } mutation { b(c: ENUM) { d } }",
+        "subscription S($x: Int = -1) { a(b: true, c: null) }",
+        "query($a:ID!){a(b:$a){...{c}...@skip(if:true){d}}}",
+        "{a(x: [[$b, $c], []])}",
+    ],
+)
+def test_graphql_documents(library, query):
+    for body, kind in (
+        (json.dumps({"query": query}), b"application/json"),
+        (json.dumps([{"query": query}]), b"application/json"),
+        (query, b"application/graphql"),
+        (query.replace(" ", "\n"), b"application/graphql"),
+    ):
+        assert read(library, body=body.encode(), type=kind).values() == []
+
+
+@pytest.mark.parametrize("body", [{"search_query": "{a}"}, {"x": {"query": "{a}"}}])
+def test_graphql_is_the_query_of_a_body(library, body):
+    assert read(library, body=json.dumps(body).encode()).values() == [b"{a}"]
 
 
 def test_xml(library):
@@ -294,6 +371,34 @@ def test_picture_with_text_is_no_text(library):
     assert read(library, body=body, type=b"image/png").values() == []
 
 
+@pytest.mark.parametrize("junk", [b"\xff" * 600, b"\0" * 600, bytes(range(128, 256)) * 5])
+@pytest.mark.parametrize(
+    ("type", "body"),
+    [
+        (FORM, b"x=%s&a=" + quote_plus(ATTACK).encode()),
+        (FORM, b"\x89PNG\r\n\x1a\n%s&%61=" + quote_plus(ATTACK).encode() + b"\xff\xff"),
+        (b"application/json", b'{"a":"%s","b":"' + ATTACK + b'"}'),
+        (b"text/xml", b"<a><b>%s</b><c><![CDATA[" + ATTACK + b"]]></c></a>"),
+        (b"application/graphql", b'{ a(b: "%s", c: "' + ATTACK + b'") }'),
+        (b"text/plain", b"%s" + ATTACK),
+        (b"", b'{"a":"%s","b":"' + ATTACK + b'"}'),
+        (b"application/octet-stream", b'[{"a":"%s","b":"' + ATTACK + b'"}]'),
+        (b"", b"<?xml version='1.0'?><a>%s<c><![CDATA[" + ATTACK + b"]]></c></a>"),
+    ],
+    ids=range(9),
+)
+def test_bytes_that_are_no_text_hide_nothing(library, type, body, junk):
+    request = read(library, body=body.replace(b"%s", junk), type=type)
+    assert any(ATTACK in value for value in request.values())
+
+
+@pytest.mark.parametrize("type", [FORM, b"application/json", b"", b"application/octet-stream"])
+def test_file_of_another_type_is_no_text(library, type):
+    """A client that is given no type sends a file as a form."""
+    body = b"\x89PNG\r\n\x1a\n" + random.Random(5).randbytes(4096)
+    assert read(library, body=body, type=type).values() == []
+
+
 def test_text_with_the_magic_of_a_picture_is_text(library):
     body = b"GIF89a" + ATTACK
     request = read(library, body=body, type=b"image/gif")
@@ -358,10 +463,52 @@ def test_content_encoding_unread(library):
     assert read(library, encoding=b"gzip", body=body[:-9]).odd >= {"end"}
 
 
-@pytest.mark.parametrize("charset", [b"utf-7", b"IBM037", b"utf-32"])
-def test_charset_unread(library, charset):
-    type = b"text/xml; charset=" + charset
+CHARSETS = [
+    b"=utf-7",
+    b"=IBM037",
+    b"=utf-32",
+    b'="cp037"',
+    b'="ebcdic-us"',
+    b"='ibm037'",
+    b" = ibm037",
+    b"=utf7",
+    b"=cp1140",
+    b"=x-ibm037",
+    b"=utf-8; charset=cp037",
+    b"=cp037; charset=utf-8",
+    b"=iso-2022-kr",
+    b"=" + b"x" * 100,
+]
+
+
+@pytest.mark.parametrize("charset", CHARSETS, ids=range(len(CHARSETS)))
+@pytest.mark.parametrize("blank", [b";", b" ; "])
+def test_charset_unread(library, charset, blank):
+    type = b"text/xml" + blank + b"Charset" + charset
     assert read(library, type=type, body=b"<a>b</a>").unread == {"charset"}
+    body = multipart(part(b'name="a"', b"b", b"Content-Type: " + type))
+    request = read(library, type=b"multipart/form-data; boundary=x1", body=body)
+    assert request.unread == {"charset"}
+
+
+@pytest.mark.parametrize(
+    "charset",
+    (
+        *(b"utf-8", b"UTF8", b'"utf-8"', b"us-ascii", b"ISO-8859-1", b"iso_8859-15", b"latin1"),
+        *(b"windows-1252", b"cp1251", b"gbk", b"Shift_JIS", b"EUC-KR", b"koi8-r", b""),
+    ),
+)
+def test_charset_read(library, charset):
+    request = read(library, type=FORM + b"; charset=" + charset, body=b"a=b")
+    assert (request.values(), request.unread) == ([b"b"], set())
+
+
+def test_charset_of_a_form(library):
+    assert read(library, type=FORM, body=b"a=b&_charset_=cp037").unread == {"charset"}
+    assert read(library, type=FORM, body=b"a=b&_charset_=utf-8").unread == set()
+    type = b"multipart/form-data; boundary=x1"
+    body = multipart(part(b'name="_charset_"', b"ibm037"), part(b"name=a", b"b"))
+    assert read(library, type=type, body=body).unread == {"charset"}
 
 
 @pytest.mark.parametrize(
