@@ -151,6 +151,16 @@ def test_serve_reload(serve):
         served.call("triple")
 
 
+def test_serve_stop_during_import(serve):
+    served = serve("--reload")
+    served.wait_for("/page", "output")
+    hangs = "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(1000)\n"
+    served.file.write_text(hangs)
+    wait_for((served.file.parent / "importing").is_file, "the import")
+    assert served.stop() == 0
+    assert served.errors() == ""
+
+
 def test_serve_index_and_protocol(serve):
     served = serve("app.py", "--workers", "2", "--checkpoint", "models")
     served.wait_for("/page", "output")

@@ -8,23 +8,31 @@ survive the fork.
 import contextlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from webtorch.cli._errors import Failure
 from webtorch.cli._functions import Function
+from webtorch.cli._parent import end_with
 from webtorch.cli._samples import sample, texts
 from webtorch.cli._target import Target
 
 if TYPE_CHECKING:
     from webtorch._handlers import RequestFunction
     from webtorch._model import Model
+
+LIMIT = 60.0
+"""Seconds that the import of an application may take, as in nginx."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +54,19 @@ class Application:
 
 
 class Discovery:
-    """Imports applications in a process of its own.
+    """Imports applications in a process of its own, which ends with this one.
 
     Args:
         preload: Modules that all applications share, imported once.
+        limit: Seconds that the import of an application may take.
 
     """
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), limit: float = LIMIT) -> None:
+        self._limit = limit
+        program = f"from {__name__} import main; main()"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import main; main()", *preload],
+            [sys.executable, "-c", program, str(os.getpid()), *preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -72,11 +83,13 @@ class Discovery:
         self.close()
 
     def close(self) -> None:
-        """End the process, if it has not ended yet."""
+        """End the process and, if it imports an application, that import with all its processes."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()
-        self._process.terminate()
-        self._process.wait()
+        # a thread that reads it has got the end of the file
         _pipe(self._process.stdout).close()
 
     def read(self, target: Target) -> Application:
@@ -86,12 +99,13 @@ class Discovery:
             Failure: The process has ended, after a message of its own.
 
         """
+        order = {"root": str(target.root), "module": target.module, "limit": self._limit}
         try:
-            order = _pipe(self._process.stdin)
-            order.write(json.dumps({"root": str(target.root), "module": target.module}) + "\n")
-            order.flush()
+            orders = _pipe(self._process.stdin)
+            orders.write(json.dumps(order) + "\n")
+            orders.flush()
             answer = _pipe(self._process.stdout).readline()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # it was closed, says the latter
             answer = ""
         if not answer:
             raise Failure("the application cannot be imported.")
@@ -114,6 +128,9 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 def main() -> None:
     """Answer orders until the input ends."""
+    # a child that imports an application, and processes that it has started, end as well
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    end_with(int(sys.argv[1]))()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -125,52 +142,114 @@ def main() -> None:
     import webtorch._model
     import webtorch._openapi  # noqa: F401
 
-    for name in sys.argv[1:]:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
 
     for line in sys.stdin:
         order = json.loads(line)
-        answers.write(_in_child(order) + "\n")
+        answers.write(_in_child(order, answers) + "\n")
         answers.flush()
 
 
-def _in_child(order: Mapping[str, str]) -> str:
+def _in_child(order: Mapping[str, Any], answers: IO[str]) -> str:
     """Import an application in a child; return its answer, a document in a line."""
     readable, writable = os.pipe()
     with tempfile.TemporaryFile() as output:
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            os.close(readable)
-            # what the code prints, workers print again: here it matters for a failure alone
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-            status = 1
             try:
-                with os.fdopen(writable, "w") as answer:
-                    json.dump(_import(Path(order["root"]), order["module"]), answer)
-                status = 0
+                end_with(parent, signal.SIGKILL)()
+                _prepare_child(output.fileno(), {readable, answers.fileno()})
+                _run_child(order, writable)
             except BaseException:
                 traceback.print_exc()
             finally:
-                sys.stdout.flush()
                 sys.stderr.flush()
-                os._exit(status)
+                os._exit(1)
         os.close(writable)
-        with os.fdopen(readable) as answer:
-            text = answer.read()
+        # a second for what ends the child at the limit
+        text = _read_line(readable, order["limit"] + 1)
+        if text is None:
+            os.kill(pid, signal.SIGKILL)
+        os.close(readable)
         _, status = os.waitpid(pid, 0)
         output.seek(0)
         printed = output.read().decode(errors="replace")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        # a crash, or os._exit() of the code
-        code = os.waitstatus_to_exitcode(status)
-        how = f"was ended by signal {-code}" if code < 0 else f"exited with status {code}"
-        found = _answer(failure=f"the process {how} while it imported {order['module']}")
+    if text is None:
+        found = _answer(failure=_slow(order))
+    else:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            # a crash, or os._exit() of the code
+            code = os.waitstatus_to_exitcode(status)
+            how = f"was ended by signal {-code}" if code < 0 else f"exited with status {code}"
+            found = _answer(failure=f"the process {how} while it imported {order['module']}")
     if found["failure"] and printed:
         found["failure"] = printed.rstrip("\n") + "\n" + found["failure"]
     return json.dumps(found)
+
+
+def _read_line(descriptor: int, limit: float) -> bytes | None:
+    """Read a line, or what there is until the end; return None if it takes longer.
+
+    The end may never come: a process that the code has started can have the pipe, too.
+    """
+    end = time.monotonic() + limit
+    text = b""
+    while not text.endswith(b"\n"):
+        ready, _, _ = select.select([descriptor], [], [], max(0, end - time.monotonic()))
+        if not ready:
+            return None
+        part = os.read(descriptor, 65536)
+        if not part:
+            break
+        text += part
+    return text
+
+
+def _slow(order: Mapping[str, Any]) -> str:
+    return f"{order['module']} was not imported within {order['limit']:g} s"
+
+
+# --- its children ---
+
+
+def _prepare_child(output: int, others: set[int]) -> None:
+    """Detach a child from the pipes of the process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for descriptor in others:
+        os.close(descriptor)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    # what the code prints, workers print again: here it matters for a failure alone
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _run_child(order: Mapping[str, Any], writable: int) -> None:
+    """Import an application, write the answer, and exit."""
+    importing = _Importing(Path(order["root"]), order["module"])
+
+    def answer(found: Mapping[str, Any]) -> None:
+        try:
+            with os.fdopen(writable, "w") as pipe:
+                pipe.write(json.dumps(found) + "\n")
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(0)
+
+    def give_up(_: int, frame: FrameType | None) -> None:
+        answer(importing.interrupted(frame, _slow(order)))
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, order["limit"])
+    found = importing.run()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    answer(found)
 
 
 def _answer(
@@ -187,34 +266,60 @@ def _answer(
     }
 
 
-def _import(root: Path, name: str) -> dict[str, Any]:
-    """Import a module in this process and describe what it has."""
-    import importlib
+class _Importing:
+    """The import of a module in this process.
 
-    from webtorch import _process
-    from webtorch._model import models
+    Args:
+        root: The directory that modules are imported from.
+        name: Name of the module.
 
-    _process.checks = True
-    sys.path.insert(0, str(root))
-    before = set(sys.modules)
-    functions: list[Function] = []
-    failure = ""
-    failed: list[str] = []
-    try:
-        functions = _functions(importlib.import_module(name))
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self._root = root
+        self._name = name
+        self._before = set(sys.modules)
+
+    def run(self) -> dict[str, Any]:
+        """Import the module and describe what it has."""
+        import importlib
+
+        from webtorch import _process
+        from webtorch._model import models
+
+        _process.checks = True
+        sys.path.insert(0, str(self._root))
+        try:
+            functions = _functions(importlib.import_module(self._name))
+        except BaseException as error:
+            failed = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+            if isinstance(error, SyntaxError) and error.filename:
+                failed.append(error.filename)
+            return _answer(files=self._files(failed), failure=explain(error, self._root))
+        state = sum(map(_size, models.values()))
+        failure = ""
         if not functions:
             failure = (
-                f"{name} has no functions under @webtorch.infer, @webtorch.train, "
+                f"{self._name} has no functions under @webtorch.infer, @webtorch.train, "
                 "@webtorch.stream, @webtorch.generate or @webtorch.handler"
             )
-    except BaseException as error:
-        failure = explain(error, root)
-        failed = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        if isinstance(error, SyntaxError) and error.filename:
-            failed.append(error.filename)
-    loaded = [getattr(sys.modules[one], "__file__", None) for one in set(sys.modules) - before]
-    files = {file for file in [*loaded, *failed] if file and Path(file).is_relative_to(root)}
-    return _answer(functions, sorted(files), sum(map(_size, models.values())), failure)
+        return _answer(functions, self._files(), state, failure)
+
+    def interrupted(self, frame: FrameType | None, reason: str) -> dict[str, Any]:
+        """Describe an import that has not ended, and where it is."""
+        stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
+        stack.reverse()
+        failed = [each.filename for each in stack]
+        lines = _of_root(stack, self._root).format()
+        text = "".join(["Traceback (most recent call last):\n", *lines, reason])
+        return _answer(files=self._files(failed), failure=text)
+
+    def _files(self, failed: Sequence[str] = ()) -> list[str]:
+        """Return the files below the root of the modules that were loaded, and of others."""
+        names = set(sys.modules) - self._before
+        loaded = [getattr(sys.modules[one], "__file__", None) for one in names]
+        found = {file for file in (*loaded, *failed) if file}
+        return sorted(file for file in found if Path(file).is_relative_to(self._root))
 
 
 def _functions(module: Any) -> list[Function]:
@@ -302,11 +407,16 @@ def explain(error: BaseException, root: Path) -> str:
     found = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = found
     while part is not None:
-        frames = [*part.stack]
-        first = next(
-            (i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(root)),
-            len(frames),
-        )
-        part.stack = traceback.StackSummary.from_list(frames[first:])
+        part.stack = _of_root(part.stack, root)
         part = part.__cause__ or part.__context__
     return "".join(found.format()).rstrip("\n")
+
+
+def _of_root(stack: traceback.StackSummary, root: Path) -> traceback.StackSummary:
+    """Return a stack without what is before the first frame of the application's code."""
+    frames = [*stack]
+    first = next(
+        (i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(root)),
+        len(frames),
+    )
+    return traceback.StackSummary.from_list(frames[first:])

@@ -213,7 +213,12 @@ class _Serving:
         while True:
             changed = watcher.wait()
             names = ", ".join(str(file.relative_to(self._target.root)) for file in changed)
-            application = self._discovery.read(self._target)
+            try:
+                application = self._discovery.read(self._target)
+            except Failure as failure:
+                if server.is_running():
+                    self._terminal.say(f"{failure.message} Changes are served no more.", "red")
+                return
             watcher.watch(application.files)
             if application.failure:
                 self._terminal.trace(application.failure)

@@ -1,7 +1,6 @@
 """nginx as a child of the command: start, log, reloads and stop."""
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -14,18 +13,17 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from webtorch.cli._errors import Failure
 from webtorch.cli._nginx import Nginx
+from webtorch.cli._parent import end_with
 from webtorch.cli._terminal import Terminal
 from webtorch.cli._tls import tls_context
 
 RELOAD = 90.0
 """Seconds that new workers may take to import their functions."""
-
-_PR_SET_PDEATHSIG = 1
 
 _PREFIX = "webtorch-serve-"
 _LOCK = "lock"
@@ -90,7 +88,7 @@ class Server:
             process_group=0,
             # nginx uses the directory for a moment longer than a command that is killed
             pass_fds=[self._lock],
-            preexec_fn=_end_with(os.getpid()),
+            preexec_fn=end_with(os.getpid()),
         )
         self._log = threading.Thread(target=self._copy_log, name="log", daemon=True)
         self._log.start()
@@ -215,18 +213,6 @@ def _remove_stale() -> None:
                 shutil.rmtree(directory, ignore_errors=True)
             finally:
                 os.close(lock)
-
-
-def _end_with(parent: int) -> Callable[[], None]:
-    """Return a function that lets a child end when the command does, however that is."""
-    libc = ctypes.CDLL(None)
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
 
 
 def find_port(host: str, port: int) -> int:
