@@ -1248,9 +1248,8 @@ static int cffi_start_python(void)
 /************************************************************/
 
 static void *_cffi_types[] = {
-<<<<<<< HEAD
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(char const *, size_t, char const *, size_t, double)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  3 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
@@ -1269,7 +1268,7 @@ static void *_cffi_types[] = {
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, char *, size_t)
 /* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 20 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // char *
+/* 20 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // char *
 /* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, size_t, int)
@@ -1277,65 +1276,26 @@ static void *_cffi_types[] = {
 /* 25 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 26 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-=======
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(char const *, uint32_t)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 191), // char const *
-/*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22), // uint32_t
-/*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  4 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(int)
-/*  5 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
-/*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/*  7 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t)
-/*  8 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/*  9 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 10 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, char *, size_t)
-/* 11 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 12 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 191), // char *
-/* 14 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, size_t, int)
-/* 17 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 18 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 19 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 20 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 21 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 23 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 24 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 25 */ _CFFI_OP(_CFFI_OP_POINTER, 277), // webtorch_schema_t *
-/* 26 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 27 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
->>>>>>> wt-guard
 /* 28 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-<<<<<<< HEAD
-/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_schema_t *
+/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_schema_t *
 /* 33 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t const *)
-=======
-/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 277), // webtorch_schema_t const *
-/* 33 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 34 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, float const *, uint32_t)
-/* 35 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 36 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // float const *
->>>>>>> wt-guard
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_schema_t const *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_schema_t const *
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, float const *, uint32_t)
 /* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 210), // float const *
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 215), // float const *
 /* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t)
 /* 47 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-<<<<<<< HEAD
 /* 48 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
@@ -1343,484 +1303,249 @@ static void *_cffi_types[] = {
 /* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 248), // webtorch_batch_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_batch_t *
 /* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, webtorch_params_t const *)
+/* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, webtorch_net_t const *, webtorch_learned_t const *)
 /* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_params_t const *
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(void)
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_batch_t *)
-/* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 273), // webtorch_net_t const *
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_learned_t const *
+/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, webtorch_params_t const *)
+/* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_params_t const *
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 67 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_form_t *
-/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 70 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 71 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 72 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 74 */ _CFFI_OP(_CFFI_OP_NOOP, 67),
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_part_t *
-/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, char const *, size_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_job_t *
-/* 80 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 79),
-/* 85 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 86 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 87 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 88 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 89 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 91 */ _CFFI_OP(_CFFI_OP_NOOP, 79),
-/* 92 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_reply_t const *
-/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 95 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_wanted_t const *
-/* 96 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_block_t *
-/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_form_t const *
-/* 101 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_span_t const *
-/* 102 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
-/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 121), // uint64_t *
-/* 107 */ _CFFI_OP(_CFFI_OP_POINTER, 271), // webtorch_sample_t *
-/* 108 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_peer_t *
-/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 273), // webtorch_server_t *
-/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint64_t)
-/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(void)
-/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 126 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t * *
-/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 130 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // webtorch_rows_t * *
-/* 131 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 134 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_str_t *
-/* 135 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_trace_span_t *, uint32_t)
-/* 138 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_trace_span_t *
-/* 139 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 140 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION, 106), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
-/* 142 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 144 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 145 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 146 */ _CFFI_OP(_CFFI_OP_POINTER, 5), // double const *
-/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(char const *, size_t)
-/* 150 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 152 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(int)
-/* 154 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 155 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 156 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(int, char const *, size_t)
-/* 157 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 158 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(uint32_t)
-/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 164 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(uint32_t, uint32_t)
-/* 165 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 166 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(uint64_t)
-/* 169 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
-/* 170 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(void *)
-/* 172 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // void *
-/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(void)
-/* 175 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 177 */ _CFFI_OP(_CFFI_OP_NOOP, 79),
-/* 178 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 179 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_failure_t const *
-/* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 181 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(webtorch_rows_t *)
-/* 182 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_rows_t *
-/* 183 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 184 */ _CFFI_OP(_CFFI_OP_FUNCTION, 247), // void()(webtorch_settings_t const *)
-/* 185 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_settings_t const *
-/* 186 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 187 */ _CFFI_OP(_CFFI_OP_FUNCTION, 182), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_rows_t const *
-/* 189 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 190 */ _CFFI_OP(_CFFI_OP_POINTER, 20), // char * *
-/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
-/* 192 */ (_cffi_opcode_t)(2),
-/* 193 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 194 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[16]
-/* 195 */ (_cffi_opcode_t)(16),
-/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // char[16][64]
-/* 197 */ (_cffi_opcode_t)(16),
-/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[256]
-/* 199 */ (_cffi_opcode_t)(256),
-/* 200 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // char[32][64]
-/* 201 */ (_cffi_opcode_t)(32),
-/* 202 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[512]
-/* 203 */ (_cffi_opcode_t)(512),
-/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[64]
-/* 205 */ (_cffi_opcode_t)(64),
-/* 206 */ _CFFI_OP(_CFFI_OP_ARRAY, 193), // char[74]
-/* 207 */ (_cffi_opcode_t)(74),
-/* 208 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // char[8][64]
-/* 209 */ (_cffi_opcode_t)(8),
-/* 210 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 210), // float[8]
-/* 212 */ (_cffi_opcode_t)(8),
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 211), // float[8][8]
-/* 214 */ (_cffi_opcode_t)(8),
-/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 17), // int(*)(uint32_t, char const *, char *, size_t)
-/* 216 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 217 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // int(*)(uint32_t, uint32_t)
-/* 218 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 219 */ _CFFI_OP(_CFFI_OP_POINTER, 61), // int(*)(void)
-/* 220 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 221 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 222 */ _CFFI_OP(_CFFI_OP_ARRAY, 221), // int64_t[10]
-/* 223 */ (_cffi_opcode_t)(10),
-/* 224 */ _CFFI_OP(_CFFI_OP_ARRAY, 221), // int64_t[8]
-/* 225 */ (_cffi_opcode_t)(8),
-/* 226 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[32]
-/* 227 */ (_cffi_opcode_t)(32),
-/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[64]
-/* 229 */ (_cffi_opcode_t)(64),
-/* 230 */ _CFFI_OP(_CFFI_OP_ARRAY, 9), // uint32_t[2]
-/* 231 */ (_cffi_opcode_t)(2),
-/* 232 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 232), // uint8_t[16]
-/* 234 */ (_cffi_opcode_t)(16),
-/* 235 */ _CFFI_OP(_CFFI_OP_ARRAY, 232), // uint8_t[8]
-/* 236 */ (_cffi_opcode_t)(8),
-/* 237 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 238 */ _CFFI_OP(_CFFI_OP_ARRAY, 237), // uintptr_t[32]
-/* 239 */ (_cffi_opcode_t)(32),
-/* 240 */ _CFFI_OP(_CFFI_OP_ARRAY, 172), // void *[32]
-/* 241 */ (_cffi_opcode_t)(32),
-/* 242 */ _CFFI_OP(_CFFI_OP_ARRAY, 172), // void *[64]
-/* 243 */ (_cffi_opcode_t)(64),
-/* 244 */ _CFFI_OP(_CFFI_OP_POINTER, 153), // void(*)(int)
-/* 245 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // void(*)(void)
-/* 246 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // void(*)(webtorch_settings_t const *)
-/* 247 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 248 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 250 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_cluster_t const *
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
-/* 252 */ _CFFI_OP(_CFFI_OP_POINTER, 253), // webtorch_counters_t *
-/* 253 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
-/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_failure_t *
-/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
-/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
-/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
-/* 258 */ _CFFI_OP(_CFFI_OP_ARRAY, 257), // webtorch_gap_t[32]
-/* 259 */ (_cffi_opcode_t)(32),
-/* 260 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_header_t *
-/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
-/* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
-/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_params_t
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_part_t
-/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_peer_t
-/* 266 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_reply_t *
-/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_reply_t
-/* 268 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_request_t *
-/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_request_t
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_rows_t
-/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_sample_t
-/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_schema_t
-/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_server_t
-/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_settings_t
-/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_span_t
-/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_spec_t
-/* 277 */ _CFFI_OP(_CFFI_OP_ARRAY, 276), // webtorch_spec_t[32]
-/* 278 */ (_cffi_opcode_t)(32),
-/* 279 */ _CFFI_OP(_CFFI_OP_ARRAY, 276), // webtorch_spec_t[64]
-/* 280 */ (_cffi_opcode_t)(64),
-/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_str_t
-/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_text_t
-/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_span_t
-/* 284 */ _CFFI_OP(_CFFI_OP_POINTER, 285), // webtorch_trace_t *
-/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_t
-/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_wanted_t
-=======
-/* 48 */ _CFFI_OP(_CFFI_OP_POINTER, 251), // webtorch_batch_t *
-/* 49 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 50 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_net_t const *, webtorch_learned_t const *)
-/* 51 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 52 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_net_t const *
-/* 53 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // webtorch_learned_t const *
-/* 54 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 55 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(uint32_t, webtorch_params_t const *)
-/* 56 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 57 */ _CFFI_OP(_CFFI_OP_POINTER, 268), // webtorch_params_t const *
-/* 58 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 59 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(void)
-/* 60 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_batch_t *)
-/* 62 */ _CFFI_OP(_CFFI_OP_NOOP, 48),
-/* 63 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 64 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 65 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_form_t *
-/* 66 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 67 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 68 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 69 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(void)
+/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_batch_t *)
+/* 69 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
-/* 72 */ _CFFI_OP(_CFFI_OP_NOOP, 65),
-/* 73 */ _CFFI_OP(_CFFI_OP_POINTER, 269), // webtorch_part_t *
-/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 76 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, char const *, size_t)
-/* 77 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_job_t *
-/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
-/* 82 */ _CFFI_OP(_CFFI_OP_NOOP, 77),
-/* 83 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 84 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_form_t *
+/* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
+/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
+/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_part_t *
+/* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, char const *, size_t)
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 271), // webtorch_job_t *
 /* 85 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_job_t *, webtorch_reply_t const *)
-/* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 77),
-/* 90 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_reply_t const *
-/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 92 */ _CFFI_OP(_CFFI_OP_FUNCTION, 5), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 93 */ _CFFI_OP(_CFFI_OP_POINTER, 291), // webtorch_wanted_t const *
-/* 94 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 95 */ _CFFI_OP(_CFFI_OP_POINTER, 252), // webtorch_block_t *
-/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 14), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 259), // webtorch_form_t const *
-/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_span_t const *
-/* 100 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
-/* 103 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 104 */ _CFFI_OP(_CFFI_OP_POINTER, 119), // uint64_t *
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 276), // webtorch_sample_t *
-/* 106 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
-/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 110 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_peer_t *
-/* 111 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 112 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 113 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
-/* 114 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 115 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_server_t *
+/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, int, char const *, char const *, size_t)
+/* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 84),
+/* 90 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 91 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 92 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 93 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, webtorch_reply_t const *)
+/* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 84),
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_reply_t const *
+/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 297), // webtorch_wanted_t const *
+/* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_block_t *
+/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_form_t const *
+/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_span_t const *
+/* 107 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
+/* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
+/* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 111 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // uint64_t *
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 282), // webtorch_sample_t *
+/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
 /* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(uint64_t)
-/* 119 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
-/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(void)
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_batch_t * *, uint32_t)
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 48), // webtorch_batch_t * *
-/* 125 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 128 */ _CFFI_OP(_CFFI_OP_POINTER, 180), // webtorch_rows_t * *
-/* 129 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 132 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_str_t *
-/* 133 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // uint32_t()(webtorch_trace_span_t *, uint32_t)
-/* 136 */ _CFFI_OP(_CFFI_OP_POINTER, 288), // webtorch_trace_span_t *
-/* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 104), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
-/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 141 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 142 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 144 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // double const *
-/* 145 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(char const *, size_t)
+/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 276), // webtorch_peer_t *
+/* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
+/* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 284), // webtorch_server_t *
+/* 123 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint64_t)
+/* 126 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24), // uint64_t
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(void)
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_batch_t * *, uint32_t)
+/* 131 */ _CFFI_OP(_CFFI_OP_POINTER, 55), // webtorch_batch_t * *
+/* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_rows_t * *, uint32_t)
+/* 135 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_rows_t * *
+/* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_str_t *, uint32_t)
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 292), // webtorch_str_t *
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_trace_span_t *, uint32_t)
+/* 143 */ _CFFI_OP(_CFFI_OP_POINTER, 294), // webtorch_trace_span_t *
+/* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 111), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
+/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 148 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 149 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 150 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 151 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(int)
-/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 149 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 150 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 151 */ _CFFI_OP(_CFFI_OP_POINTER, 5), // double const *
+/* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(int, char const *, size_t)
-/* 155 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 156 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 157 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 159 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(uint32_t)
-/* 160 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(uint32_t, uint32_t)
-/* 163 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(char const *, size_t)
+/* 155 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 156 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
+/* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(int)
+/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(int, char const *, size_t)
+/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 163 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 165 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(uint64_t)
-/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(uint32_t)
+/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(void *)
-/* 170 */ _CFFI_OP(_CFFI_OP_POINTER, 250), // void *
-/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 172 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(void)
-/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 174 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 175 */ _CFFI_OP(_CFFI_OP_NOOP, 77),
-/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 177 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_failure_t const *
+/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(uint32_t, uint32_t)
+/* 170 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 172 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(uint64_t)
+/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 175 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(void *)
+/* 177 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // void *
 /* 178 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(webtorch_rows_t *)
-/* 180 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_rows_t *
-/* 181 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 182 */ _CFFI_OP(_CFFI_OP_FUNCTION, 250), // void()(webtorch_settings_t const *)
-/* 183 */ _CFFI_OP(_CFFI_OP_POINTER, 279), // webtorch_settings_t const *
-/* 184 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 185 */ _CFFI_OP(_CFFI_OP_FUNCTION, 180), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 186 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_rows_t const *
-/* 187 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 188 */ _CFFI_OP(_CFFI_OP_POINTER, 13), // char * *
-/* 189 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
-/* 190 */ (_cffi_opcode_t)(2),
-/* 191 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[16]
-/* 193 */ (_cffi_opcode_t)(16),
-/* 194 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // char[16][64]
-/* 195 */ (_cffi_opcode_t)(16),
-/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[256]
-/* 197 */ (_cffi_opcode_t)(256),
-/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // char[32][64]
-/* 199 */ (_cffi_opcode_t)(32),
-/* 200 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[512]
-/* 201 */ (_cffi_opcode_t)(512),
-/* 202 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[64]
-/* 203 */ (_cffi_opcode_t)(64),
-/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // char[74]
-/* 205 */ (_cffi_opcode_t)(74),
-/* 206 */ _CFFI_OP(_CFFI_OP_ARRAY, 202), // char[8][64]
-/* 207 */ (_cffi_opcode_t)(8),
-/* 208 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 14), // double
-/* 209 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 210 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // float[8]
-/* 211 */ (_cffi_opcode_t)(8),
-/* 212 */ _CFFI_OP(_CFFI_OP_ARRAY, 210), // float[8][8]
-/* 213 */ (_cffi_opcode_t)(8),
-/* 214 */ _CFFI_OP(_CFFI_OP_POINTER, 10), // int(*)(uint32_t, char const *, char *, size_t)
-/* 215 */ _CFFI_OP(_CFFI_OP_POINTER, 22), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 216 */ _CFFI_OP(_CFFI_OP_POINTER, 39), // int(*)(uint32_t, uint32_t)
-/* 217 */ _CFFI_OP(_CFFI_OP_POINTER, 43), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 218 */ _CFFI_OP(_CFFI_OP_POINTER, 59), // int(*)(void)
-/* 219 */ _CFFI_OP(_CFFI_OP_POINTER, 220), // int32_t const *
-/* 220 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 221 */ _CFFI_OP(_CFFI_OP_POINTER, 222), // int64_t const *
-/* 222 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 223 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // int64_t[10]
-/* 224 */ (_cffi_opcode_t)(10),
-/* 225 */ _CFFI_OP(_CFFI_OP_ARRAY, 222), // int64_t[8]
-/* 226 */ (_cffi_opcode_t)(8),
-/* 227 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // int8_t const *
-/* 228 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 17), // int8_t
-/* 229 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[32]
-/* 230 */ (_cffi_opcode_t)(32),
-/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 14), // size_t[64]
-/* 232 */ (_cffi_opcode_t)(64),
-/* 233 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // uint32_t[2]
-/* 234 */ (_cffi_opcode_t)(2),
-/* 235 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 236 */ _CFFI_OP(_CFFI_OP_ARRAY, 235), // uint8_t[16]
-/* 237 */ (_cffi_opcode_t)(16),
-/* 238 */ _CFFI_OP(_CFFI_OP_ARRAY, 235), // uint8_t[8]
-/* 239 */ (_cffi_opcode_t)(8),
-/* 240 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 241 */ _CFFI_OP(_CFFI_OP_ARRAY, 240), // uintptr_t[32]
-/* 242 */ (_cffi_opcode_t)(32),
-/* 243 */ _CFFI_OP(_CFFI_OP_ARRAY, 170), // void *[32]
-/* 244 */ (_cffi_opcode_t)(32),
-/* 245 */ _CFFI_OP(_CFFI_OP_ARRAY, 170), // void *[64]
-/* 246 */ (_cffi_opcode_t)(64),
-/* 247 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // void(*)(int)
-/* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 172), // void(*)(void)
-/* 249 */ _CFFI_OP(_CFFI_OP_POINTER, 182), // void(*)(webtorch_settings_t const *)
-/* 250 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 252 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 253 */ _CFFI_OP(_CFFI_OP_POINTER, 254), // webtorch_cluster_t const *
-/* 254 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
-/* 255 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // webtorch_counters_t *
-/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
-/* 257 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_failure_t *
-/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
-/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
-/* 260 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
-/* 261 */ _CFFI_OP(_CFFI_OP_ARRAY, 260), // webtorch_gap_t[32]
-/* 262 */ (_cffi_opcode_t)(32),
-/* 263 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_header_t *
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
-/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
-/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_learned_t
-/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_net_t
-/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_params_t
-/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_part_t
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_peer_t
-/* 271 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_reply_t *
-/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_reply_t
-/* 273 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_request_t *
-/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_request_t
-/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_rows_t
-/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_sample_t
-/* 277 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_schema_t
-/* 278 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_server_t
-/* 279 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_settings_t
-/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_span_t
-/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_spec_t
-/* 282 */ _CFFI_OP(_CFFI_OP_ARRAY, 281), // webtorch_spec_t[32]
-/* 283 */ (_cffi_opcode_t)(32),
-/* 284 */ _CFFI_OP(_CFFI_OP_ARRAY, 281), // webtorch_spec_t[64]
-/* 285 */ (_cffi_opcode_t)(64),
-/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_str_t
-/* 287 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_text_t
-/* 288 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_span_t
-/* 289 */ _CFFI_OP(_CFFI_OP_POINTER, 290), // webtorch_trace_t *
-/* 290 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_trace_t
-/* 291 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_wanted_t
->>>>>>> wt-guard
+/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(void)
+/* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 181 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 182 */ _CFFI_OP(_CFFI_OP_NOOP, 84),
+/* 183 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 184 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_failure_t const *
+/* 185 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 186 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(webtorch_rows_t *)
+/* 187 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_rows_t *
+/* 188 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 189 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(webtorch_settings_t const *)
+/* 190 */ _CFFI_OP(_CFFI_OP_POINTER, 285), // webtorch_settings_t const *
+/* 191 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 192 */ _CFFI_OP(_CFFI_OP_FUNCTION, 187), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 193 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_rows_t const *
+/* 194 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 195 */ _CFFI_OP(_CFFI_OP_POINTER, 20), // char * *
+/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
+/* 197 */ (_cffi_opcode_t)(2),
+/* 198 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[16]
+/* 200 */ (_cffi_opcode_t)(16),
+/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // char[16][64]
+/* 202 */ (_cffi_opcode_t)(16),
+/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[256]
+/* 204 */ (_cffi_opcode_t)(256),
+/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // char[32][64]
+/* 206 */ (_cffi_opcode_t)(32),
+/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[512]
+/* 208 */ (_cffi_opcode_t)(512),
+/* 209 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[64]
+/* 210 */ (_cffi_opcode_t)(64),
+/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[74]
+/* 212 */ (_cffi_opcode_t)(74),
+/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // char[8][64]
+/* 214 */ (_cffi_opcode_t)(8),
+/* 215 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // float[8]
+/* 217 */ (_cffi_opcode_t)(8),
+/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 216), // float[8][8]
+/* 219 */ (_cffi_opcode_t)(8),
+/* 220 */ _CFFI_OP(_CFFI_OP_POINTER, 17), // int(*)(uint32_t, char const *, char *, size_t)
+/* 221 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // int(*)(uint32_t, uint32_t)
+/* 223 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 224 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // int(*)(void)
+/* 225 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // int32_t const *
+/* 226 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 227 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // int64_t const *
+/* 228 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 229 */ _CFFI_OP(_CFFI_OP_ARRAY, 228), // int64_t[10]
+/* 230 */ (_cffi_opcode_t)(10),
+/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 228), // int64_t[8]
+/* 232 */ (_cffi_opcode_t)(8),
+/* 233 */ _CFFI_OP(_CFFI_OP_POINTER, 234), // int8_t const *
+/* 234 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 17), // int8_t
+/* 235 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[32]
+/* 236 */ (_cffi_opcode_t)(32),
+/* 237 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[64]
+/* 238 */ (_cffi_opcode_t)(64),
+/* 239 */ _CFFI_OP(_CFFI_OP_ARRAY, 9), // uint32_t[2]
+/* 240 */ (_cffi_opcode_t)(2),
+/* 241 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 242 */ _CFFI_OP(_CFFI_OP_ARRAY, 241), // uint8_t[16]
+/* 243 */ (_cffi_opcode_t)(16),
+/* 244 */ _CFFI_OP(_CFFI_OP_ARRAY, 241), // uint8_t[8]
+/* 245 */ (_cffi_opcode_t)(8),
+/* 246 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 247 */ _CFFI_OP(_CFFI_OP_ARRAY, 246), // uintptr_t[32]
+/* 248 */ (_cffi_opcode_t)(32),
+/* 249 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // void *[32]
+/* 250 */ (_cffi_opcode_t)(32),
+/* 251 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // void *[64]
+/* 252 */ (_cffi_opcode_t)(64),
+/* 253 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // void(*)(int)
+/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // void(*)(void)
+/* 255 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // void(*)(webtorch_settings_t const *)
+/* 256 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 259 */ _CFFI_OP(_CFFI_OP_POINTER, 260), // webtorch_cluster_t const *
+/* 260 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
+/* 261 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_counters_t *
+/* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
+/* 263 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_failure_t *
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
+/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
+/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
+/* 267 */ _CFFI_OP(_CFFI_OP_ARRAY, 266), // webtorch_gap_t[32]
+/* 268 */ (_cffi_opcode_t)(32),
+/* 269 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_header_t *
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
+/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
+/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_learned_t
+/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_net_t
+/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_params_t
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_part_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_peer_t
+/* 277 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_reply_t *
+/* 278 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_reply_t
+/* 279 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_request_t *
+/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_request_t
+/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_rows_t
+/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_sample_t
+/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_schema_t
+/* 284 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_server_t
+/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_settings_t
+/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_span_t
+/* 287 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_spec_t
+/* 288 */ _CFFI_OP(_CFFI_OP_ARRAY, 287), // webtorch_spec_t[32]
+/* 289 */ (_cffi_opcode_t)(32),
+/* 290 */ _CFFI_OP(_CFFI_OP_ARRAY, 287), // webtorch_spec_t[64]
+/* 291 */ (_cffi_opcode_t)(64),
+/* 292 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_str_t
+/* 293 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_text_t
+/* 294 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_span_t
+/* 295 */ _CFFI_OP(_CFFI_OP_POINTER, 296), // webtorch_trace_t *
+/* 296 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_trace_t
+/* 297 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -2211,6 +1936,10 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
   (void)((p->keep) | 0);  /* check that 'webtorch_settings_t.keep' is an integer */
+  (void)((p->store_keep) | 0);  /* check that 'webtorch_settings_t.store_keep' is an integer */
+  (void)((p->store_interval) | 0);  /* check that 'webtorch_settings_t.store_interval' is an integer */
+  { char const * *tmp = &p->store; (void)tmp; }
+  { char const * *tmp = &p->endpoint; (void)tmp; }
   (void)((p->watch) | 0);  /* check that 'webtorch_settings_t.watch' is an integer */
   { webtorch_cluster_t const * *tmp = &p->cluster; (void)tmp; }
 }
@@ -2501,17 +2230,10 @@ _cffi_f_ngx_webtorch_async_cancelled(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(126), arg0, (char **)&x0);
+      _cffi_type(131), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
-=======
-      _cffi_type(124), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(124), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2618,17 +2340,10 @@ _cffi_f_ngx_webtorch_async_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(126), arg0, (char **)&x0);
+      _cffi_type(131), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(126), arg0, (char **)&x0,
-=======
-      _cffi_type(124), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_batch_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(124), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(131), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2673,17 +2388,10 @@ _cffi_f_ngx_webtorch_balancer_names(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(134), arg0, (char **)&x0);
+      _cffi_type(139), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(134), arg0, (char **)&x0,
-=======
-      _cffi_type(132), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_str_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(132), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(139), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2794,17 +2502,10 @@ _cffi_f_ngx_webtorch_balancer_peers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(112), arg1, (char **)&x1);
+      _cffi_type(117), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(112), arg1, (char **)&x1,
-=======
-      _cffi_type(110), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_peer_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(110), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(117), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2853,17 +2554,10 @@ _cffi_f_ngx_webtorch_balancer_publish(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(59), arg1, (char **)&x1);
+      _cffi_type(64), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
-=======
-      _cffi_type(57), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_params_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(57), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(64), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2912,33 +2606,19 @@ _cffi_f_ngx_webtorch_balancer_samples(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(106), arg1, (char **)&x1);
+      _cffi_type(111), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(106), arg1, (char **)&x1,
-=======
-      _cffi_type(104), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(104), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(111), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(107), arg2, (char **)&x2);
+      _cffi_type(112), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(107), arg2, (char **)&x2,
-=======
-      _cffi_type(105), arg2, (char **)&x2);
-  if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (webtorch_sample_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(105), arg2, (char **)&x2,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(112), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3043,17 +2723,10 @@ _cffi_f_ngx_webtorch_balancer_servers(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(117), arg1, (char **)&x1);
+      _cffi_type(122), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(117), arg1, (char **)&x1,
-=======
-      _cffi_type(115), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_server_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(115), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(122), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3100,17 +2773,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(95), arg0, (char **)&x0);
+      _cffi_type(100), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(95), arg0, (char **)&x0,
-=======
-      _cffi_type(93), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_wanted_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(93), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(100), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3120,17 +2786,10 @@ _cffi_f_ngx_webtorch_block_attach(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(97), arg2, (char **)&x2);
+      _cffi_type(102), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(97), arg2, (char **)&x2,
-=======
-      _cffi_type(95), arg2, (char **)&x2);
-  if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (webtorch_block_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(95), arg2, (char **)&x2,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(102), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3465,17 +3124,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(172), arg0, (char **)&x0);
+      _cffi_type(177), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(172), arg0, (char **)&x0,
-=======
-      _cffi_type(170), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(170), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(177), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3646,17 +3298,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(79), arg0, (char **)&x0);
+      _cffi_type(84), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
-=======
-      _cffi_type(77), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3666,17 +3311,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(179), arg2, (char **)&x2);
+      _cffi_type(184), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(179), arg2, (char **)&x2,
-=======
-      _cffi_type(177), arg2, (char **)&x2);
-  if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(177), arg2, (char **)&x2,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(184), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3719,33 +3357,19 @@ _cffi_f_ngx_webtorch_form_decode(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(100), arg0, (char **)&x0);
+      _cffi_type(105), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(100), arg0, (char **)&x0,
-=======
-      _cffi_type(98), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(105), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(101), arg1, (char **)&x1);
+      _cffi_type(106), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(101), arg1, (char **)&x1,
-=======
-      _cffi_type(99), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_span_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(99), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(106), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3801,17 +3425,10 @@ _cffi_f_ngx_webtorch_form_open(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(67), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
-=======
-      _cffi_type(65), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(65), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3880,33 +3497,19 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(67), arg0, (char **)&x0);
+      _cffi_type(72), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(67), arg0, (char **)&x0,
-=======
-      _cffi_type(65), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_form_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(65), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(75), arg1, (char **)&x1);
+      _cffi_type(80), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(75), arg1, (char **)&x1,
-=======
-      _cffi_type(73), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_part_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(73), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(80), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4042,17 +3645,10 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(146), arg4, (char **)&x4);
+      _cffi_type(151), arg4, (char **)&x4);
   if (datasize != 0) {
     x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(146), arg4, (char **)&x4,
-=======
-      _cffi_type(144), arg4, (char **)&x4);
-  if (datasize != 0) {
-    x4 = ((size_t)datasize) <= 640 ? (double const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(144), arg4, (char **)&x4,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(151), arg4, (char **)&x4,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4068,11 +3664,7 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-<<<<<<< HEAD
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(106));
-=======
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(104));
->>>>>>> wt-guard
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(111));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4135,19 +3727,19 @@ _cffi_f_ngx_webtorch_native_set(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(52), arg1, (char **)&x1);
+      _cffi_type(59), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_net_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(52), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(59), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(53), arg2, (char **)&x2);
+      _cffi_type(60), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_learned_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(53), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(60), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4278,17 +3870,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(172), arg0, (char **)&x0);
+      _cffi_type(177), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(172), arg0, (char **)&x0,
-=======
-      _cffi_type(170), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(170), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(177), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4329,33 +3914,19 @@ _cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(79), arg0, (char **)&x0);
+      _cffi_type(84), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
-=======
-      _cffi_type(77), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(92), arg1, (char **)&x1);
+      _cffi_type(97), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(92), arg1, (char **)&x1,
-=======
-      _cffi_type(90), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(90), arg1, (char **)&x1,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(97), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4402,17 +3973,10 @@ _cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(79), arg0, (char **)&x0);
+      _cffi_type(84), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
-=======
-      _cffi_type(77), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4481,17 +4045,10 @@ _cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(79), arg0, (char **)&x0);
+      _cffi_type(84), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(79), arg0, (char **)&x0,
-=======
-      _cffi_type(77), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(77), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4659,17 +4216,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(182), arg0, (char **)&x0);
+      _cffi_type(187), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
-=======
-      _cffi_type(180), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(180), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4736,17 +4286,10 @@ _cffi_f_ngx_webtorch_rows_finished(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(130), arg0, (char **)&x0);
+      _cffi_type(135), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(130), arg0, (char **)&x0,
-=======
-      _cffi_type(128), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t * *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(128), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(135), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4783,17 +4326,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(182), arg0, (char **)&x0);
+      _cffi_type(187), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
-=======
-      _cffi_type(180), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(180), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4887,17 +4423,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(188), arg0, (char **)&x0);
+      _cffi_type(193), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(188), arg0, (char **)&x0,
-=======
-      _cffi_type(186), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(186), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(193), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4909,11 +4438,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-<<<<<<< HEAD
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(182));
-=======
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(180));
->>>>>>> wt-guard
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(187));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4958,17 +4483,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(182), arg0, (char **)&x0);
+      _cffi_type(187), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(182), arg0, (char **)&x0,
-=======
-      _cffi_type(180), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(180), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -5083,17 +4601,10 @@ _cffi_f_ngx_webtorch_spans_take(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-<<<<<<< HEAD
-      _cffi_type(138), arg0, (char **)&x0);
+      _cffi_type(143), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(138), arg0, (char **)&x0,
-=======
-      _cffi_type(136), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_trace_span_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(136), arg0, (char **)&x0,
->>>>>>> wt-guard
+    if (_cffi_convert_array_argument(_cffi_type(143), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -5258,6 +4769,56 @@ _cffi_f_ngx_webtorch_trim(PyObject *self, PyObject *noarg)
 }
 #else
 #  define _cffi_f_ngx_webtorch_trim _cffi_d_ngx_webtorch_trim
+#endif
+
+static int _cffi_d_ngx_webtorch_uploader_elect(void)
+{
+  return ngx_webtorch_uploader_elect();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_uploader_elect(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_uploader_elect(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_uploader_elect _cffi_d_ngx_webtorch_uploader_elect
+#endif
+
+static void _cffi_d_ngx_webtorch_uploader_resign(void)
+{
+  ngx_webtorch_uploader_resign();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_uploader_resign(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_uploader_resign(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_uploader_resign _cffi_d_ngx_webtorch_uploader_resign
 #endif
 
 static int _cffi_d_ngx_webtorch_zone_exists(void)
@@ -6367,155 +5928,83 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_TRACE", (void *)_cffi_const_WEBTORCH_WATCH_TRACE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-<<<<<<< HEAD
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 123), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 63), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 125), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 133), (void *)_cffi_d_ngx_webtorch_balancer_names },
+  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 128), (void *)_cffi_d_ngx_webtorch_async_beat },
+  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_async_begin },
+  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_async_cancelled },
+  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 68), (void *)_cffi_d_ngx_webtorch_async_done },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_async_take },
+  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 138), (void *)_cffi_d_ngx_webtorch_balancer_names },
   { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 23), (void *)_cffi_d_ngx_webtorch_balancer_order },
-  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 110), (void *)_cffi_d_ngx_webtorch_balancer_peers },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_balancer_samples },
+  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_balancer_peers },
+  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_ngx_webtorch_balancer_publish },
+  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 109), (void *)_cffi_d_ngx_webtorch_balancer_samples },
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 115), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 94), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 164), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 161), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 120), (void *)_cffi_d_ngx_webtorch_balancer_servers },
+  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 99), (void *)_cffi_d_ngx_webtorch_block_attach },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 169), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 14), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 164), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 171), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 169), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_choice_set },
-  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_drain_get },
+  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_drain_get },
   { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 11), (void *)_cffi_d_ngx_webtorch_drain_set },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 176), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 99), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 66), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 73), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 156), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 141), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 120), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 168), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 219), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 246), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 216), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 215), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 219), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_run_watched },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 245), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 244), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 171), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 90), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 149), (void *)_cffi_d_ngx_webtorch_retire },
-  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_rounds_elect },
-  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_rounds_last },
-  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_rounds_resign },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 181), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 129), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 181), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_exiting },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 181), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_form_decode },
+  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_form_open },
+  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 161), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_metrics_open },
+  { "ngx_webtorch_native_clear", (void *)_cffi_f_ngx_webtorch_native_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_native_clear },
+  { "ngx_webtorch_native_set", (void *)_cffi_f_ngx_webtorch_native_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_native_set },
+  { "ngx_webtorch_native_use", (void *)_cffi_f_ngx_webtorch_native_use, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 46), (void *)_cffi_d_ngx_webtorch_native_use },
+  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 125), (void *)_cffi_d_ngx_webtorch_orders_behind },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 173), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 224), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 255), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 222), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 221), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 220), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 224), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 223), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 223), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 254), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 253), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 95), (void *)_cffi_d_ngx_webtorch_reply },
+  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_reply_body },
+  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_item },
+  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_retire },
+  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_elect },
+  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_last },
+  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_resign },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rows_direct },
+  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 134), (void *)_cffi_d_ngx_webtorch_rows_finished },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_free },
   { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 36), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 187), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 181), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_spans_stop },
-  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 137), (void *)_cffi_d_ngx_webtorch_spans_take },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 192), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_saver_elect },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_spans_stop },
+  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_spans_take },
   { "ngx_webtorch_split_reward", (void *)_cffi_f_ngx_webtorch_split_reward, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_split_reward },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 174), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 61), (void *)_cffi_d_ngx_webtorch_zone_exists },
-=======
-  { "ngx_webtorch_async_beat", (void *)_cffi_f_ngx_webtorch_async_beat, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 121), (void *)_cffi_d_ngx_webtorch_async_beat },
-  { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_async_begin },
-  { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_async_cancelled },
-  { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 61), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_async_flush },
-  { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 123), (void *)_cffi_d_ngx_webtorch_async_take },
-  { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_ngx_webtorch_balancer_names },
-  { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 16), (void *)_cffi_d_ngx_webtorch_balancer_order },
-  { "ngx_webtorch_balancer_peers", (void *)_cffi_f_ngx_webtorch_balancer_peers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 108), (void *)_cffi_d_ngx_webtorch_balancer_peers },
-  { "ngx_webtorch_balancer_publish", (void *)_cffi_f_ngx_webtorch_balancer_publish, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 55), (void *)_cffi_d_ngx_webtorch_balancer_publish },
-  { "ngx_webtorch_balancer_samples", (void *)_cffi_f_ngx_webtorch_balancer_samples, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 102), (void *)_cffi_d_ngx_webtorch_balancer_samples },
-  { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 34), (void *)_cffi_d_ngx_webtorch_balancer_scale },
-  { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 113), (void *)_cffi_d_ngx_webtorch_balancer_servers },
-  { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 92), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 162), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_block_step },
-  { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 7), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 162), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 169), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_choice_set },
-  { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_drain_get },
-  { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 4), (void *)_cffi_d_ngx_webtorch_drain_set },
-  { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 174), (void *)_cffi_d_ngx_webtorch_fail },
-  { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_ngx_webtorch_form_decode },
-  { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 64), (void *)_cffi_d_ngx_webtorch_form_open },
-  { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_log },
-  { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 139), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_native_clear", (void *)_cffi_f_ngx_webtorch_native_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 159), (void *)_cffi_d_ngx_webtorch_native_clear },
-  { "ngx_webtorch_native_set", (void *)_cffi_f_ngx_webtorch_native_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 50), (void *)_cffi_d_ngx_webtorch_native_set },
-  { "ngx_webtorch_native_use", (void *)_cffi_f_ngx_webtorch_native_use, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 39), (void *)_cffi_d_ngx_webtorch_native_use },
-  { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 118), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 249), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 216), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 215), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 214), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 218), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 217), (void *)ngx_webtorch_py_run_watched },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 248), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 247), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 169), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 81), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 76), (void *)_cffi_d_ngx_webtorch_reply_item },
-  { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 147), (void *)_cffi_d_ngx_webtorch_retire },
-  { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_rounds_elect },
-  { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_rounds_last },
-  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_rounds_resign },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 179), (void *)_cffi_d_ngx_webtorch_rows_cancel },
-  { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_rows_direct },
-  { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 127), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 179), (void *)_cffi_d_ngx_webtorch_rows_free },
-  { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 29), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 185), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 179), (void *)_cffi_d_ngx_webtorch_rows_wait },
-  { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_spans_stop },
-  { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_ngx_webtorch_spans_take },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 172), (void *)_cffi_d_ngx_webtorch_trim },
-  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 59), (void *)_cffi_d_ngx_webtorch_zone_exists },
->>>>>>> wt-guard
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_uploader_elect", (void *)_cffi_f_ngx_webtorch_uploader_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_uploader_elect },
+  { "ngx_webtorch_uploader_resign", (void *)_cffi_f_ngx_webtorch_uploader_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_uploader_resign },
+  { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
@@ -6545,61 +6034,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "jobs", offsetof(webtorch_batch_t, jobs),
             sizeof(((webtorch_batch_t *)0)->jobs),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 79) },
+            _CFFI_OP(_CFFI_OP_NOOP, 84) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 242) },
+              _CFFI_OP(_CFFI_OP_NOOP, 251) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 228) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 237) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 238) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 77) },
-  { "inputs", offsetof(webtorch_batch_t, inputs),
-              sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 245) },
-  { "allocated", offsetof(webtorch_batch_t, allocated),
-                 sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 231) },
-  { "outputs", offsetof(webtorch_batch_t, outputs),
-               sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 241) },
->>>>>>> wt-guard
+               _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "text_len", offsetof(webtorch_batch_t, text_len),
                 sizeof(((webtorch_batch_t *)0)->text_len),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 121) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 222) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "sizes", offsetof(webtorch_batch_t, sizes),
-             sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 223) },
->>>>>>> wt-guard
+             _CFFI_OP(_CFFI_OP_NOOP, 229) },
   { "watch", offsetof(webtorch_batch_t, watch),
              sizeof(((webtorch_batch_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_batch_t, steps),
              sizeof(((webtorch_batch_t *)0)->steps),
-<<<<<<< HEAD
-             _CFFI_OP(_CFFI_OP_NOOP, 204) },
+             _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "versions", offsetof(webtorch_batch_t, versions),
                 sizeof(((webtorch_batch_t *)0)->versions),
-                _CFFI_OP(_CFFI_OP_NOOP, 204) },
-=======
-             _CFFI_OP(_CFFI_OP_NOOP, 202) },
-  { "versions", offsetof(webtorch_batch_t, versions),
-                sizeof(((webtorch_batch_t *)0)->versions),
-                _CFFI_OP(_CFFI_OP_NOOP, 202) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6614,11 +6076,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 252) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 255) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 261) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6630,11 +6088,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-<<<<<<< HEAD
-                    _CFFI_OP(_CFFI_OP_NOOP, 252) },
-=======
-                    _CFFI_OP(_CFFI_OP_NOOP, 255) },
->>>>>>> wt-guard
+                    _CFFI_OP(_CFFI_OP_NOOP, 261) },
   { "name", offsetof(webtorch_cluster_t, name),
             sizeof(((webtorch_cluster_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6655,52 +6109,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "interval", offsetof(webtorch_cluster_t, interval),
                 sizeof(((webtorch_cluster_t *)0)->interval),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 121) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "timeout", offsetof(webtorch_cluster_t, timeout),
                sizeof(((webtorch_cluster_t *)0)->timeout),
-               _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "timeout", offsetof(webtorch_cluster_t, timeout),
-               sizeof(((webtorch_cluster_t *)0)->timeout),
-               _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "compress", offsetof(webtorch_cluster_t, compress),
                 sizeof(((webtorch_cluster_t *)0)->compress),
-                _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "outer", offsetof(webtorch_cluster_t, outer),
              sizeof(((webtorch_cluster_t *)0)->outer),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "rate", offsetof(webtorch_cluster_t, rate),
             sizeof(((webtorch_cluster_t *)0)->rate),
-<<<<<<< HEAD
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "momentum", offsetof(webtorch_cluster_t, momentum),
                 sizeof(((webtorch_cluster_t *)0)->momentum),
                 _CFFI_OP(_CFFI_OP_NOOP, 5) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 208) },
-  { "momentum", offsetof(webtorch_cluster_t, momentum),
-                sizeof(((webtorch_cluster_t *)0)->momentum),
-                _CFFI_OP(_CFFI_OP_NOOP, 208) },
->>>>>>> wt-guard
   { "nsecrets", offsetof(webtorch_cluster_t, nsecrets),
                 sizeof(((webtorch_cluster_t *)0)->nsecrets),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "secret_len", offsetof(webtorch_cluster_t, secret_len),
                   sizeof(((webtorch_cluster_t *)0)->secret_len),
-<<<<<<< HEAD
-                  _CFFI_OP(_CFFI_OP_NOOP, 230) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 239) },
   { "secret", offsetof(webtorch_cluster_t, secret),
               sizeof(((webtorch_cluster_t *)0)->secret),
-              _CFFI_OP(_CFFI_OP_NOOP, 191) },
-=======
-                  _CFFI_OP(_CFFI_OP_NOOP, 233) },
-  { "secret", offsetof(webtorch_cluster_t, secret),
-              sizeof(((webtorch_cluster_t *)0)->secret),
-              _CFFI_OP(_CFFI_OP_NOOP, 189) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 196) },
   { "file", offsetof(webtorch_cluster_t, file),
             sizeof(((webtorch_cluster_t *)0)->file),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6709,47 +6142,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_counters_t, steps),
              sizeof(((webtorch_counters_t *)0)->steps),
-<<<<<<< HEAD
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "saved", offsetof(webtorch_counters_t, saved),
              sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "seen", offsetof(webtorch_counters_t, seen),
             sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 121) },
+            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "weights", offsetof(webtorch_counters_t, weights),
                sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 121) },
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "others", offsetof(webtorch_counters_t, others),
               sizeof(((webtorch_counters_t *)0)->others),
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "applied", offsetof(webtorch_counters_t, applied),
                sizeof(((webtorch_counters_t *)0)->applied),
-               _CFFI_OP(_CFFI_OP_NOOP, 121) },
+               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "replaced", offsetof(webtorch_counters_t, replaced),
                 sizeof(((webtorch_counters_t *)0)->replaced),
-                _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-             _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "saved", offsetof(webtorch_counters_t, saved),
-             sizeof(((webtorch_counters_t *)0)->saved),
-             _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "seen", offsetof(webtorch_counters_t, seen),
-            sizeof(((webtorch_counters_t *)0)->seen),
-            _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "weights", offsetof(webtorch_counters_t, weights),
-               sizeof(((webtorch_counters_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "others", offsetof(webtorch_counters_t, others),
-              sizeof(((webtorch_counters_t *)0)->others),
-              _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "applied", offsetof(webtorch_counters_t, applied),
-               sizeof(((webtorch_counters_t *)0)->applied),
-               _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "replaced", offsetof(webtorch_counters_t, replaced),
-                sizeof(((webtorch_counters_t *)0)->replaced),
-                _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "undo", offsetof(webtorch_counters_t, undo),
             sizeof(((webtorch_counters_t *)0)->undo),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6758,49 +6169,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 281) },
+               _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 281) },
+            _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 281) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 286) },
-  { "code", offsetof(webtorch_failure_t, code),
-            sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 286) },
-  { "detail", offsetof(webtorch_failure_t, detail),
-              sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 286) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 260) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 263) },
->>>>>>> wt-guard
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "len", offsetof(webtorch_form_t, len),
            sizeof(((webtorch_form_t *)0)->len),
-<<<<<<< HEAD
-           _CFFI_OP(_CFFI_OP_NOOP, 121) },
+           _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "at", offsetof(webtorch_form_t, at),
           sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-           _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "at", offsetof(webtorch_form_t, at),
-          sizeof(((webtorch_form_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+          _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "nparts", offsetof(webtorch_form_t, nparts),
               sizeof(((webtorch_form_t *)0)->nparts),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6815,30 +6205,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 206) },
+                _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 275) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 204) },
-  { "charset", offsetof(webtorch_form_t, charset),
-               sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 280) },
->>>>>>> wt-guard
+               _CFFI_OP(_CFFI_OP_NOOP, 286) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 202) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 200) },
->>>>>>> wt-guard
+               _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6850,23 +6229,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-<<<<<<< HEAD
-             _CFFI_OP(_CFFI_OP_NOOP, 198) },
+             _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 281) },
+            _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 281) },
-=======
-             _CFFI_OP(_CFFI_OP_NOOP, 196) },
-  { "name", offsetof(webtorch_header_t, name),
-            sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 286) },
-  { "value", offsetof(webtorch_header_t, value),
-             sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 286) },
->>>>>>> wt-guard
+             _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6875,110 +6244,88 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 254) },
+               _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 268) },
+               _CFFI_OP(_CFFI_OP_NOOP, 279) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 266) },
+             _CFFI_OP(_CFFI_OP_NOOP, 277) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 172) },
+              _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 172) },
+             _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "trace", offsetof(webtorch_job_t, trace),
              sizeof(((webtorch_job_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 284) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 257) },
-  { "request", offsetof(webtorch_job_t, request),
-               sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 273) },
-  { "reply", offsetof(webtorch_job_t, reply),
-             sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 271) },
-  { "caller", offsetof(webtorch_job_t, caller),
-              sizeof(((webtorch_job_t *)0)->caller),
-              _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "waiter", offsetof(webtorch_job_t, waiter),
-              sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
-  { "owner", offsetof(webtorch_job_t, owner),
-             sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 170) },
-  { "trace", offsetof(webtorch_job_t, trace),
-             sizeof(((webtorch_job_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 289) },
+             _CFFI_OP(_CFFI_OP_NOOP, 295) },
   { "nfields", offsetof(webtorch_learned_t, nfields),
                sizeof(((webtorch_learned_t *)0)->nfields),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nlocations", offsetof(webtorch_learned_t, nlocations),
                   sizeof(((webtorch_learned_t *)0)->nlocations),
-                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "nmarks", offsetof(webtorch_learned_t, nmarks),
               sizeof(((webtorch_learned_t *)0)->nmarks),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "fields", offsetof(webtorch_learned_t, fields),
               sizeof(((webtorch_learned_t *)0)->fields),
-              _CFFI_OP(_CFFI_OP_NOOP, 221) },
+              _CFFI_OP(_CFFI_OP_NOOP, 227) },
   { "counts", offsetof(webtorch_learned_t, counts),
               sizeof(((webtorch_learned_t *)0)->counts),
-              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "locations", offsetof(webtorch_learned_t, locations),
                  sizeof(((webtorch_learned_t *)0)->locations),
-                 _CFFI_OP(_CFFI_OP_NOOP, 221) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 227) },
   { "scores", offsetof(webtorch_learned_t, scores),
               sizeof(((webtorch_learned_t *)0)->scores),
-              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "marks", offsetof(webtorch_learned_t, marks),
              sizeof(((webtorch_learned_t *)0)->marks),
-             _CFFI_OP(_CFFI_OP_NOOP, 221) },
+             _CFFI_OP(_CFFI_OP_NOOP, 227) },
   { "verdicts", offsetof(webtorch_learned_t, verdicts),
                 sizeof(((webtorch_learned_t *)0)->verdicts),
-                _CFFI_OP(_CFFI_OP_NOOP, 227) },
+                _CFFI_OP(_CFFI_OP_NOOP, 233) },
   { "nknown", offsetof(webtorch_net_t, nknown),
               sizeof(((webtorch_net_t *)0)->nknown),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "hidden", offsetof(webtorch_net_t, hidden),
               sizeof(((webtorch_net_t *)0)->hidden),
-              _CFFI_OP(_CFFI_OP_NOOP, 2) },
+              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "outputs", offsetof(webtorch_net_t, outputs),
                sizeof(((webtorch_net_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 2) },
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "shift", offsetof(webtorch_net_t, shift),
              sizeof(((webtorch_net_t *)0)->shift),
-             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+             _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "known", offsetof(webtorch_net_t, known),
              sizeof(((webtorch_net_t *)0)->known),
-             _CFFI_OP(_CFFI_OP_NOOP, 219) },
+             _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "table", offsetof(webtorch_net_t, table),
              sizeof(((webtorch_net_t *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 36) },
+             _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "bias", offsetof(webtorch_net_t, bias),
             sizeof(((webtorch_net_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 36) },
+            _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "weight", offsetof(webtorch_net_t, weight),
               sizeof(((webtorch_net_t *)0)->weight),
-              _CFFI_OP(_CFFI_OP_NOOP, 36) },
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "out_bias", offsetof(webtorch_net_t, out_bias),
                 sizeof(((webtorch_net_t *)0)->out_bias),
-                _CFFI_OP(_CFFI_OP_NOOP, 36) },
+                _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "kinds", offsetof(webtorch_net_t, kinds),
              sizeof(((webtorch_net_t *)0)->kinds),
              _CFFI_OP(_CFFI_OP_NOOP, 1) },
->>>>>>> wt-guard
   { "used", offsetof(webtorch_params_t, used),
             sizeof(((webtorch_params_t *)0)->used),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6987,90 +6334,49 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 210) },
+            _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 210) },
+                _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 210) },
+            _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 211) },
+              _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 211) },
+              _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 211) },
+              _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 213) },
+               _CFFI_OP(_CFFI_OP_NOOP, 218) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
+            _CFFI_OP(_CFFI_OP_NOOP, 286) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 275) },
+                _CFFI_OP(_CFFI_OP_NOOP, 286) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 275) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 286) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 275) },
+               _CFFI_OP(_CFFI_OP_NOOP, 286) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "baseline", offsetof(webtorch_params_t, baseline),
-                sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "bias", offsetof(webtorch_params_t, bias),
-            sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "linear", offsetof(webtorch_params_t, linear),
-              sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 210) },
-  { "biases", offsetof(webtorch_params_t, biases),
-              sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 210) },
-  { "output", offsetof(webtorch_params_t, output),
-              sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 210) },
-  { "weights", offsetof(webtorch_params_t, weights),
-               sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 212) },
-  { "name", offsetof(webtorch_part_t, name),
-            sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 280) },
-  { "filename", offsetof(webtorch_part_t, filename),
-                sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 280) },
-  { "content_type", offsetof(webtorch_part_t, content_type),
-                    sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 280) },
-  { "headers", offsetof(webtorch_part_t, headers),
-               sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 280) },
-  { "data", offsetof(webtorch_part_t, data),
-            sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 280) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 286) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 220) },
+               _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 204) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 202) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "backup", offsetof(webtorch_peer_t, backup),
               sizeof(((webtorch_peer_t *)0)->backup),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7079,93 +6385,52 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
-<<<<<<< HEAD
-             _CFFI_OP(_CFFI_OP_NOOP, 210) },
+             _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "ejections", offsetof(webtorch_peer_t, ejections),
                  sizeof(((webtorch_peer_t *)0)->ejections),
-                 _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-             _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "picks", offsetof(webtorch_peer_t, picks),
-             sizeof(((webtorch_peer_t *)0)->picks),
-             _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "ejections", offsetof(webtorch_peer_t, ejections),
-                 sizeof(((webtorch_peer_t *)0)->ejections),
-                 _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+                 _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-<<<<<<< HEAD
-                    _CFFI_OP(_CFFI_OP_NOOP, 281) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 281) },
-=======
-                    _CFFI_OP(_CFFI_OP_NOOP, 286) },
-  { "body", offsetof(webtorch_reply_t, body),
-            sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 286) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 260) },
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 276) },
+              _CFFI_OP(_CFFI_OP_NOOP, 287) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 281) },
+            _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 281) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 263) },
-  { "tensor", offsetof(webtorch_reply_t, tensor),
-              sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 281) },
-  { "file", offsetof(webtorch_reply_t, file),
-            sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 286) },
-  { "redirect", offsetof(webtorch_reply_t, redirect),
-                sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 286) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 292) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "size", offsetof(webtorch_request_t, size),
             sizeof(((webtorch_request_t *)0)->size),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 121) },
+            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "body", offsetof(webtorch_request_t, body),
             sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "body", offsetof(webtorch_request_t, body),
-            sizeof(((webtorch_request_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "data", offsetof(webtorch_request_t, data),
             sizeof(((webtorch_request_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-<<<<<<< HEAD
-              _CFFI_OP(_CFFI_OP_NOOP, 172) },
-=======
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7198,11 +6463,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "states_size", offsetof(webtorch_request_t, states_size),
                    sizeof(((webtorch_request_t *)0)->states_size),
-<<<<<<< HEAD
-                   _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-                   _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+                   _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "handler", offsetof(webtorch_rows_t, handler),
                sizeof(((webtorch_rows_t *)0)->handler),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7211,11 +6472,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "caller", offsetof(webtorch_rows_t, caller),
               sizeof(((webtorch_rows_t *)0)->caller),
-<<<<<<< HEAD
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-              _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "rows", offsetof(webtorch_rows_t, rows),
             sizeof(((webtorch_rows_t *)0)->rows),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7224,39 +6481,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-<<<<<<< HEAD
-              _CFFI_OP(_CFFI_OP_NOOP, 240) },
+              _CFFI_OP(_CFFI_OP_NOOP, 249) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 226) },
-=======
-              _CFFI_OP(_CFFI_OP_NOOP, 243) },
-  { "input_size", offsetof(webtorch_rows_t, input_size),
-                  sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 229) },
->>>>>>> wt-guard
+                  _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "text_len", offsetof(webtorch_rows_t, text_len),
                 sizeof(((webtorch_rows_t *)0)->text_len),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 121) },
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 224) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "sizes", offsetof(webtorch_rows_t, sizes),
-             sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 225) },
->>>>>>> wt-guard
+             _CFFI_OP(_CFFI_OP_NOOP, 231) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -7265,17 +6508,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-<<<<<<< HEAD
-                 _CFFI_OP(_CFFI_OP_NOOP, 226) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 226) },
-=======
-                 _CFFI_OP(_CFFI_OP_NOOP, 229) },
-  { "output_size", offsetof(webtorch_rows_t, output_size),
-                   sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 229) },
->>>>>>> wt-guard
+                   _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -7284,44 +6520,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 220) },
+               _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 210) },
+               _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 210) },
+                _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 211) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "expected", offsetof(webtorch_sample_t, expected),
-                sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "features", offsetof(webtorch_sample_t, features),
-                sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 210) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 220) },
+            _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 220) },
+               _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 220) },
-<<<<<<< HEAD
-=======
+                 _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "native", offsetof(webtorch_schema_t, native),
               sizeof(((webtorch_schema_t *)0)->native),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7336,17 +6559,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-<<<<<<< HEAD
-              _CFFI_OP(_CFFI_OP_NOOP, 279) },
+              _CFFI_OP(_CFFI_OP_NOOP, 290) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 277) },
-=======
-              _CFFI_OP(_CFFI_OP_NOOP, 284) },
-  { "outputs", offsetof(webtorch_schema_t, outputs),
-               sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 282) },
->>>>>>> wt-guard
+               _CFFI_OP(_CFFI_OP_NOOP, 288) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7361,11 +6577,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 208) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 206) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7377,21 +6589,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 200) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 198) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 196) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 194) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 201) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7400,29 +6604,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 258) },
+            _CFFI_OP(_CFFI_OP_NOOP, 267) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 198) },
+             _CFFI_OP(_CFFI_OP_NOOP, 203) },
   { "device", offsetof(webtorch_schema_t, device),
               sizeof(((webtorch_schema_t *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 194) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 261) },
-  { "model", offsetof(webtorch_schema_t, model),
-             sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 196) },
-  { "device", offsetof(webtorch_schema_t, device),
-              sizeof(((webtorch_schema_t *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 192) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 199) },
   { "slow", offsetof(webtorch_schema_t, slow),
             sizeof(((webtorch_schema_t *)0)->slow),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7437,60 +6631,40 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 210) },
+               _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 210) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 210) },
+             _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 211) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "concurrency", offsetof(webtorch_server_t, concurrency),
-                   sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "error", offsetof(webtorch_server_t, error),
-             sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 209) },
-  { "features", offsetof(webtorch_server_t, features),
-                sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 210) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 216) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "generation", offsetof(webtorch_settings_t, generation),
                   sizeof(((webtorch_settings_t *)0)->generation),
-<<<<<<< HEAD
-                  _CFFI_OP(_CFFI_OP_NOOP, 121) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 190) },
-=======
-                  _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "environment", offsetof(webtorch_settings_t, environment),
-                   sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 188) },
->>>>>>> wt-guard
+                   _CFFI_OP(_CFFI_OP_NOOP, 195) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "slow_signal", offsetof(webtorch_settings_t, slow_signal),
                    sizeof(((webtorch_settings_t *)0)->slow_signal),
-                   _CFFI_OP(_CFFI_OP_NOOP, 220) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 220) },
+               _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -7499,65 +6673,52 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "interval", offsetof(webtorch_settings_t, interval),
                 sizeof(((webtorch_settings_t *)0)->interval),
-<<<<<<< HEAD
-                _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-                _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "keep", offsetof(webtorch_settings_t, keep),
             sizeof(((webtorch_settings_t *)0)->keep),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "store_keep", offsetof(webtorch_settings_t, store_keep),
+                  sizeof(((webtorch_settings_t *)0)->store_keep),
+                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "store_interval", offsetof(webtorch_settings_t, store_interval),
+                      sizeof(((webtorch_settings_t *)0)->store_interval),
+                      _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "store", offsetof(webtorch_settings_t, store),
+             sizeof(((webtorch_settings_t *)0)->store),
+             _CFFI_OP(_CFFI_OP_NOOP, 1) },
+  { "endpoint", offsetof(webtorch_settings_t, endpoint),
+                sizeof(((webtorch_settings_t *)0)->endpoint),
+                _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "watch", offsetof(webtorch_settings_t, watch),
              sizeof(((webtorch_settings_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "cluster", offsetof(webtorch_settings_t, cluster),
                sizeof(((webtorch_settings_t *)0)->cluster),
-<<<<<<< HEAD
-               _CFFI_OP(_CFFI_OP_NOOP, 250) },
+               _CFFI_OP(_CFFI_OP_NOOP, 259) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 121) },
+          _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "len", offsetof(webtorch_span_t, len),
            sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-               _CFFI_OP(_CFFI_OP_NOOP, 253) },
-  { "at", offsetof(webtorch_span_t, at),
-          sizeof(((webtorch_span_t *)0)->at),
-          _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "len", offsetof(webtorch_span_t, len),
-           sizeof(((webtorch_span_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+           _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 220) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-<<<<<<< HEAD
-            _CFFI_OP(_CFFI_OP_NOOP, 204) },
-=======
-            _CFFI_OP(_CFFI_OP_NOOP, 202) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 220) },
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 220) },
+            _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-<<<<<<< HEAD
-             _CFFI_OP(_CFFI_OP_NOOP, 224) },
+             _CFFI_OP(_CFFI_OP_NOOP, 231) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 221) },
-=======
-             _CFFI_OP(_CFFI_OP_NOOP, 225) },
-  { "row_size", offsetof(webtorch_spec_t, row_size),
-                sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 222) },
->>>>>>> wt-guard
+                _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -7566,61 +6727,34 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "at", offsetof(webtorch_text_t, at),
           sizeof(((webtorch_text_t *)0)->at),
-<<<<<<< HEAD
-          _CFFI_OP(_CFFI_OP_NOOP, 121) },
+          _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "len", offsetof(webtorch_text_t, len),
            sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 121) },
+           _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "trace", offsetof(webtorch_trace_span_t, trace),
              sizeof(((webtorch_trace_span_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 285) },
+             _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "begun", offsetof(webtorch_trace_span_t, begun),
              sizeof(((webtorch_trace_span_t *)0)->begun),
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "ended", offsetof(webtorch_trace_span_t, ended),
              sizeof(((webtorch_trace_span_t *)0)->ended),
-             _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-          _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "len", offsetof(webtorch_text_t, len),
-           sizeof(((webtorch_text_t *)0)->len),
-           _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "trace", offsetof(webtorch_trace_span_t, trace),
-             sizeof(((webtorch_trace_span_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 290) },
-  { "begun", offsetof(webtorch_trace_span_t, begun),
-             sizeof(((webtorch_trace_span_t *)0)->begun),
-             _CFFI_OP(_CFFI_OP_NOOP, 119) },
-  { "ended", offsetof(webtorch_trace_span_t, ended),
-             sizeof(((webtorch_trace_span_t *)0)->ended),
-             _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "status", offsetof(webtorch_trace_span_t, status),
               sizeof(((webtorch_trace_span_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "trace", offsetof(webtorch_trace_t, trace),
              sizeof(((webtorch_trace_t *)0)->trace),
-<<<<<<< HEAD
-             _CFFI_OP(_CFFI_OP_NOOP, 233) },
+             _CFFI_OP(_CFFI_OP_NOOP, 242) },
   { "span", offsetof(webtorch_trace_t, span),
             sizeof(((webtorch_trace_t *)0)->span),
-            _CFFI_OP(_CFFI_OP_NOOP, 235) },
-=======
-             _CFFI_OP(_CFFI_OP_NOOP, 236) },
-  { "span", offsetof(webtorch_trace_t, span),
-            sizeof(((webtorch_trace_t *)0)->span),
-            _CFFI_OP(_CFFI_OP_NOOP, 238) },
->>>>>>> wt-guard
+            _CFFI_OP(_CFFI_OP_NOOP, 244) },
   { "sampled", offsetof(webtorch_trace_t, sampled),
                sizeof(((webtorch_trace_t *)0)->sampled),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "queued", offsetof(webtorch_trace_t, queued),
               sizeof(((webtorch_trace_t *)0)->queued),
-<<<<<<< HEAD
-              _CFFI_OP(_CFFI_OP_NOOP, 121) },
-=======
-              _CFFI_OP(_CFFI_OP_NOOP, 119) },
->>>>>>> wt-guard
+              _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "name", offsetof(webtorch_wanted_t, name),
             sizeof(((webtorch_wanted_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -7642,177 +6776,93 @@ static const struct _cffi_field_s _cffi_fields[] = {
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-<<<<<<< HEAD
-  { "$webtorch_batch_t", 248, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 257, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
-  { "$webtorch_block_t", 249, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 258, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
-  { "$webtorch_cluster_t", 251, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_cluster_t", 260, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
-  { "$webtorch_counters_t", 253, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_counters_t", 262, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
-  { "$webtorch_failure_t", 255, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_failure_t", 264, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
-  { "$webtorch_form_t", 256, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_form_t", 265, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
-  { "$webtorch_gap_t", 257, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_gap_t", 266, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
-  { "$webtorch_header_t", 261, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_header_t", 270, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
-  { "$webtorch_job_t", 262, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_job_t", 271, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
-  { "$webtorch_params_t", 263, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 87, 9 },
-  { "$webtorch_part_t", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 96, 6 },
-  { "$webtorch_peer_t", 265, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 102, 7 },
-  { "$webtorch_reply_t", 267, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 109, 9 },
-  { "$webtorch_request_t", 269, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 118, 15 },
-  { "$webtorch_rows_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 133, 17 },
-  { "$webtorch_sample_t", 271, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 150, 5 },
-  { "$webtorch_schema_t", 272, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 155, 29 },
-  { "$webtorch_server_t", 273, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 184, 7 },
-  { "$webtorch_settings_t", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 14 },
-  { "$webtorch_span_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 205, 3 },
-  { "$webtorch_spec_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 208, 5 },
-  { "$webtorch_str_t", 281, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 213, 2 },
-  { "$webtorch_text_t", 282, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 215, 2 },
-  { "$webtorch_trace_span_t", 283, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 217, 4 },
-  { "$webtorch_trace_t", 285, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 221, 4 },
-  { "$webtorch_wanted_t", 286, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 225, 6 },
-};
-
-static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 248 },
-  { "webtorch_block_t", 249 },
-  { "webtorch_cluster_t", 251 },
-  { "webtorch_counters_t", 253 },
-  { "webtorch_failure_t", 255 },
-  { "webtorch_form_t", 256 },
-  { "webtorch_gap_t", 257 },
-  { "webtorch_header_t", 261 },
-  { "webtorch_job_t", 262 },
-  { "webtorch_params_t", 263 },
-  { "webtorch_part_t", 264 },
-  { "webtorch_peer_t", 265 },
-  { "webtorch_reply_t", 267 },
-  { "webtorch_request_t", 269 },
-  { "webtorch_rows_t", 270 },
-  { "webtorch_sample_t", 271 },
-  { "webtorch_schema_t", 272 },
-  { "webtorch_server_t", 273 },
-  { "webtorch_settings_t", 274 },
-  { "webtorch_span_t", 275 },
-  { "webtorch_spec_t", 276 },
-  { "webtorch_str_t", 281 },
-  { "webtorch_text_t", 282 },
-  { "webtorch_trace_span_t", 283 },
-  { "webtorch_trace_t", 285 },
-  { "webtorch_wanted_t", 286 },
-=======
-  { "$webtorch_batch_t", 251, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
-  { "$webtorch_block_t", 252, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
-  { "$webtorch_cluster_t", 254, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
-  { "$webtorch_counters_t", 256, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
-  { "$webtorch_failure_t", 258, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
-  { "$webtorch_form_t", 259, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
-  { "$webtorch_gap_t", 260, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
-  { "$webtorch_header_t", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
-  { "$webtorch_job_t", 265, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
-  { "$webtorch_learned_t", 266, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_learned_t", 272, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 87, 9 },
-  { "$webtorch_net_t", 267, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_net_t", 273, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 96, 10 },
-  { "$webtorch_params_t", 268, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_params_t", 274, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 106, 9 },
-  { "$webtorch_part_t", 269, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_part_t", 275, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 115, 6 },
-  { "$webtorch_peer_t", 270, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_peer_t", 276, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 121, 7 },
-  { "$webtorch_reply_t", 272, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_reply_t", 278, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 128, 9 },
-  { "$webtorch_request_t", 274, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_request_t", 280, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 137, 15 },
-  { "$webtorch_rows_t", 275, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_rows_t", 281, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 152, 17 },
-  { "$webtorch_sample_t", 276, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_sample_t", 282, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 169, 5 },
-  { "$webtorch_schema_t", 277, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_schema_t", 283, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 174, 30 },
-  { "$webtorch_server_t", 278, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_server_t", 284, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 204, 7 },
-  { "$webtorch_settings_t", 279, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 211, 14 },
-  { "$webtorch_span_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 225, 3 },
-  { "$webtorch_spec_t", 281, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 228, 5 },
-  { "$webtorch_str_t", 286, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 233, 2 },
-  { "$webtorch_text_t", 287, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 235, 2 },
-  { "$webtorch_trace_span_t", 288, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 237, 4 },
-  { "$webtorch_trace_t", 290, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 241, 4 },
-  { "$webtorch_wanted_t", 291, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 245, 6 },
+  { "$webtorch_settings_t", 285, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 211, 18 },
+  { "$webtorch_span_t", 286, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 229, 3 },
+  { "$webtorch_spec_t", 287, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 232, 5 },
+  { "$webtorch_str_t", 292, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 237, 2 },
+  { "$webtorch_text_t", 293, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 239, 2 },
+  { "$webtorch_trace_span_t", 294, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 241, 4 },
+  { "$webtorch_trace_t", 296, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 245, 4 },
+  { "$webtorch_wanted_t", 297, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 249, 6 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 251 },
-  { "webtorch_block_t", 252 },
-  { "webtorch_cluster_t", 254 },
-  { "webtorch_counters_t", 256 },
-  { "webtorch_failure_t", 258 },
-  { "webtorch_form_t", 259 },
-  { "webtorch_gap_t", 260 },
-  { "webtorch_header_t", 264 },
-  { "webtorch_job_t", 265 },
-  { "webtorch_learned_t", 266 },
-  { "webtorch_net_t", 267 },
-  { "webtorch_params_t", 268 },
-  { "webtorch_part_t", 269 },
-  { "webtorch_peer_t", 270 },
-  { "webtorch_reply_t", 272 },
-  { "webtorch_request_t", 274 },
-  { "webtorch_rows_t", 275 },
-  { "webtorch_sample_t", 276 },
-  { "webtorch_schema_t", 277 },
-  { "webtorch_server_t", 278 },
-  { "webtorch_settings_t", 279 },
-  { "webtorch_span_t", 280 },
-  { "webtorch_spec_t", 281 },
-  { "webtorch_str_t", 286 },
-  { "webtorch_text_t", 287 },
-  { "webtorch_trace_span_t", 288 },
-  { "webtorch_trace_t", 290 },
-  { "webtorch_wanted_t", 291 },
->>>>>>> wt-guard
+  { "webtorch_batch_t", 257 },
+  { "webtorch_block_t", 258 },
+  { "webtorch_cluster_t", 260 },
+  { "webtorch_counters_t", 262 },
+  { "webtorch_failure_t", 264 },
+  { "webtorch_form_t", 265 },
+  { "webtorch_gap_t", 266 },
+  { "webtorch_header_t", 270 },
+  { "webtorch_job_t", 271 },
+  { "webtorch_learned_t", 272 },
+  { "webtorch_net_t", 273 },
+  { "webtorch_params_t", 274 },
+  { "webtorch_part_t", 275 },
+  { "webtorch_peer_t", 276 },
+  { "webtorch_reply_t", 278 },
+  { "webtorch_request_t", 280 },
+  { "webtorch_rows_t", 281 },
+  { "webtorch_sample_t", 282 },
+  { "webtorch_schema_t", 283 },
+  { "webtorch_server_t", 284 },
+  { "webtorch_settings_t", 285 },
+  { "webtorch_span_t", 286 },
+  { "webtorch_spec_t", 287 },
+  { "webtorch_str_t", 292 },
+  { "webtorch_text_t", 293 },
+  { "webtorch_trace_span_t", 294 },
+  { "webtorch_trace_t", 296 },
+  { "webtorch_wanted_t", 297 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -7822,21 +6872,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-<<<<<<< HEAD
-  174,  /* num_globals */
-  26,  /* num_struct_unions */
-=======
-  182,  /* num_globals */
+  185,  /* num_globals */
   28,  /* num_struct_unions */
->>>>>>> wt-guard
   0,  /* num_enums */
   28,  /* num_typenames */
   NULL,  /* no includes */
-<<<<<<< HEAD
-  287,  /* num_types */
-=======
-  292,  /* num_types */
->>>>>>> wt-guard
+  298,  /* num_types */
   1,  /* flags */
 };
 

@@ -55,7 +55,6 @@ def test_every_option_has_its_reference():
 
 def test_every_metric_has_its_reference():
     texts = [path.read_text() for path in (ROOT / "ngx_webtorch/status").glob("*.c")]
-    texts.append((ROOT / "python/webtorch/_worker/cluster_metrics.py").read_text())
     texts.append((ROOT / "ngx_webtorch/shared/ngx_webtorch_split.c").read_text())
     for name in ("cluster_metrics", "uploader"):
         texts.append((ROOT / f"python/webtorch/_worker/{name}.py").read_text())
