@@ -129,6 +129,15 @@ class Server:
         self._wait()
         self.start_seconds = time.perf_counter() - begin
 
+    def worker_seconds(self) -> float:
+        """Return the processor time of all workers, in seconds."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        stats = [Path(f"/proc/{child}/stat").read_text() for child in children]
+        times = [stat.rpartition(")")[2].split()[11:13] for stat in stats]
+        ticks = sum(int(time) for each in times for time in each)
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def _wait(self) -> None:
         while self._process.poll() is None:
             try:

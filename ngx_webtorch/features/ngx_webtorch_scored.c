@@ -19,7 +19,7 @@
 #define NGX_WEBTORCH_SCORED_FIELD    0x600
 
 
-/* what reading a part may change beside adding windows */
+/* what was before a part, which may change more than the windows */
 
 typedef struct {
     uint32_t  nwindows;
@@ -76,7 +76,7 @@ ngx_webtorch_scored_init(ngx_webtorch_scored_t *scored,
 static void
 ngx_webtorch_scored_field(void *data, const ngx_webtorch_field_t *field)
 {
-    uint32_t                  first;
+    uint32_t                  first, odd, unread;
     ngx_webtorch_scored_t    *scored;
     ngx_webtorch_memo_key_t  *key;
 
@@ -104,8 +104,16 @@ ngx_webtorch_scored_field(void *data, const ngx_webtorch_field_t *field)
     if (!ngx_webtorch_scored_known(scored, key)) {
         first = scored->found.nwindows;
 
+        odd = scored->fields->odd;
+        unread = scored->fields->unread;
+        scored->fields->odd = 0;
+        scored->fields->unread = 0;
+
         ngx_webtorch_scored_windows(scored, field);
         ngx_webtorch_scored_keep(scored, key, first);
+
+        scored->fields->odd = odd;
+        scored->fields->unread = unread;
     }
 }
 
@@ -199,26 +207,30 @@ static int
 ngx_webtorch_scored_known(ngx_webtorch_scored_t *scored,
     ngx_webtorch_memo_key_t *key)
 {
-    size_t                               len;
-    uint32_t                             i, n;
-    const ngx_webtorch_scored_window_t  *list;
+    size_t                             len;
+    uint32_t                           i, n;
+    const ngx_webtorch_scored_kept_t  *kept;
 
-    list = ngx_webtorch_memo_find(scored->memo, key, &len);
+    kept = ngx_webtorch_memo_find(scored->memo, key, &len);
 
-    if (list == NULL) {
+    if (kept == NULL) {
         return 0;
     }
 
-    n = (uint32_t) (len / sizeof(ngx_webtorch_scored_window_t));
+    n = (uint32_t) ((len - offsetof(ngx_webtorch_scored_kept_t, windows))
+                    / sizeof(ngx_webtorch_scored_window_t));
 
     if (n > NGX_WEBTORCH_MAX_TRAITS - scored->found.nwindows) {
         scored->full = 1;
         return 1;
     }
 
+    scored->fields->odd |= kept->odd;
+    scored->fields->unread |= kept->unread;
+
     for (i = 0; i < n; i++) {
-        scored->memory[scored->found.nwindows + i] = list[i];
-        scored->nnumbers += list[i].nnumbers;
+        scored->memory[scored->found.nwindows + i] = kept->windows[i];
+        scored->nnumbers += kept->windows[i].nnumbers;
     }
 
     scored->found.nwindows += n;
@@ -238,6 +250,9 @@ ngx_webtorch_scored_begin(ngx_webtorch_scored_t *scored,
     mark->odd = scored->fields->odd;
     mark->unread = scored->fields->unread;
     mark->json_len = scored->fields->json_len;
+
+    scored->fields->odd = 0;
+    scored->fields->unread = 0;
 }
 
 
@@ -245,24 +260,40 @@ static void
 ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_scored_mark_t *mark)
 {
-    if (mark->odd == scored->fields->odd
-        && mark->unread == scored->fields->unread
-        && mark->json_len == scored->fields->json_len)
-    {
+    if (mark->json_len == scored->fields->json_len) {
         ngx_webtorch_scored_keep(scored, &scored->key, mark->nwindows);
     }
+
+    scored->fields->odd |= mark->odd;
+    scored->fields->unread |= mark->unread;
 }
 
+
+/* what was read since the window with the index first */
 
 static void
 ngx_webtorch_scored_keep(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_memo_key_t *key, uint32_t first)
 {
-    if (!scored->full) {
-        ngx_webtorch_memo_add(scored->memo, key, scored->memory + first,
-                              (scored->found.nwindows - first)
-                              * sizeof(ngx_webtorch_scored_window_t));
+    uint32_t                     n;
+    ngx_webtorch_scored_kept_t  *kept;
+
+    n = scored->found.nwindows - first;
+    kept = &scored->kept;
+
+    if (scored->full || n > NGX_WEBTORCH_SCORED_KEPT) {
+        return;
     }
+
+    kept->odd = scored->fields->odd;
+    kept->unread = scored->fields->unread;
+
+    memcpy(kept->windows, scored->memory + first,
+           n * sizeof(ngx_webtorch_scored_window_t));
+
+    ngx_webtorch_memo_add(scored->memo, key, kept,
+                          offsetof(ngx_webtorch_scored_kept_t, windows)
+                          + n * sizeof(ngx_webtorch_scored_window_t));
 }
 
 

@@ -38,6 +38,17 @@ typedef struct {
 } ngx_webtorch_scored_window_t;
 
 
+/* what a part or a field adds to a request, as it is in the memo */
+
+#define NGX_WEBTORCH_SCORED_KEPT     255
+
+typedef struct {
+    uint32_t                        odd;       /* NGX_WEBTORCH_ODD_... */
+    uint32_t                        unread;
+    ngx_webtorch_scored_window_t    windows[NGX_WEBTORCH_SCORED_KEPT];
+} ngx_webtorch_scored_kept_t;
+
+
 /* the windows of a request, as a row of features or a score needs them */
 
 typedef struct {
@@ -61,6 +72,7 @@ typedef struct {
 
     ngx_webtorch_memo_key_t         key;       /* of a part, and of a field */
     ngx_webtorch_memo_key_t         field_key;
+    ngx_webtorch_scored_kept_t      kept;
 
     /* of one field */
     ngx_webtorch_windows_t          windows;

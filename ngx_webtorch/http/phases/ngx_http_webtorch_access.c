@@ -279,10 +279,13 @@ ngx_http_webtorch_access_body(ngx_http_request_t *r)
 
     /*
      * ngx_http_dav_module needs the body of PUT in a file, which it asks for
-     * in this way.  "client_body_in_file_only" has its own flags.
+     * in this way.  "client_body_in_file_only" has its own flags.  A location
+     * with a content handler, such as a proxy, has no use for that module.
      */
 
-    if (r->method == NGX_HTTP_PUT && !r->request_body_in_file_only) {
+    if (r->method == NGX_HTTP_PUT && !r->request_body_in_file_only
+        && r->content_handler == NULL)
+    {
         r->request_body_in_file_only = 1;
         r->request_body_in_persistent_file = 1;
         r->request_body_in_clean_file = 1;
