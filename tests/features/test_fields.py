@@ -547,6 +547,27 @@ def test_base64_text(library, encode):
     assert field.decoded == {"base64"}
 
 
+@pytest.mark.parametrize("lead", range(5))
+@pytest.mark.parametrize("width", [0, 64, 76, 77])
+@pytest.mark.parametrize("place", ["form", "json", "multipart"])
+def test_base64_in_pieces(library, lead, width, place):
+    """What comes before a piece may be of any length: line ends, and escapes of them."""
+    text = b"".join(b"%d bottles of beer, " % each for each in range(900)) + ATTACK
+    value = b64encode(text).decode()
+    if width:
+        value = "\n".join(value[each : each + width] for each in range(0, len(value), width))
+    value = "\n" * lead + value
+    if place == "form":
+        request = read(library, type=FORM, body=b"a=" + quote_plus(value).encode())
+    elif place == "json":
+        request = read(library, body=json.dumps({"a": value}).encode())
+    else:
+        body = multipart(part(b"name=a", value.encode()))
+        request = read(library, type=b"multipart/form-data; boundary=x1", body=body)
+    assert any(ATTACK in each for each in request.values())
+    assert all("base64" in each.decoded for each in request.fields)
+
+
 def test_base64_in_a_path(library):
     value = b64encode(ATTACK, altchars=b"-_").rstrip(b"=")
     assert ATTACK in read(library, path=b"/files/" + value).values()
