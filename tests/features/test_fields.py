@@ -603,6 +603,22 @@ def test_slashes_that_are_converted(library, slash):
     assert read(library, query=b"q=.." + slash + b"etc").values() == [b"../etc"]
 
 
+@pytest.mark.parametrize(
+    "blank", [b"%A0", b"%C2%A0", b"%E2%80%83", b"%E2%80%AF", b"%E3%80%80", b"%u00A0", b"%26nbsp;"]
+)
+def test_blanks_that_separate_words(library, blank):
+    query = b"q=1" + blank + b"union" + blank + b"select"
+    assert read(library, query=query).values() == [b"1 union select"]
+    assert read(library, query="q=à la carte".encode()).values() == ["à la carte".encode()]
+
+
+@pytest.mark.parametrize("value", [b"169.254.169.254", b"1.2.3", b"127.1.", b"..", b"1..2"])
+def test_addresses_are_no_numbers(library, value):
+    assert read(library, query=b"q=" + value).values() == [value]
+    request = read(library, query=b"a=1.5&b=-2e3&c=.5&d=10.")
+    assert (request.values(), request.numbers) == ([], 4)
+
+
 def test_null_bytes(library):
     (field,) = read(library, query=b"file=../../etc/passwd%00.png").fields
     assert field.value == b"../../etc/passwd\0.png"
