@@ -14,7 +14,7 @@ typedef struct {
 
 
 static void ngx_http_webtorch_field_read(ngx_http_request_t *r,
-    uint32_t used, const ngx_webtorch_text_features_t *text,
+    uint32_t used, const ngx_webtorch_text_features_t *text, uint32_t unread,
     ngx_webtorch_field_pt handler, void *data);
 static void ngx_http_webtorch_field_find(void *data,
     const ngx_webtorch_field_t *field);
@@ -36,19 +36,33 @@ static u_char   ngx_http_webtorch_field_work[2 * NGX_WEBTORCH_TEXT_SIZE];
 
 ngx_int_t
 ngx_http_webtorch_field_features(ngx_http_request_t *r, uint32_t used,
-    const ngx_webtorch_text_features_t *text,
+    const ngx_webtorch_text_features_t *text, ngx_int_t body,
     const ngx_webtorch_windows_t **found)
 {
+    uint32_t                 unread;
     ngx_webtorch_windows_t  *windows;
 
     windows = &ngx_http_webtorch_windows;
 
-    ngx_http_webtorch_field_read(r, used, text, ngx_webtorch_windows_field,
-                                 windows);
+    unread = (body == NGX_OK) ? 0
+             : (body == NGX_HTTP_WEBTORCH_BODY_CUT)
+             ? NGX_WEBTORCH_UNREAD_CUT : NGX_WEBTORCH_UNREAD_ENCODING;
+
+    ngx_http_webtorch_field_read(r, used, text, unread,
+                                 ngx_webtorch_windows_field, windows);
 
     *found = windows;
 
-    if (ngx_http_webtorch_fields.unread) {
+    /* of what is no text, nothing would be read after that, either */
+
+    if (body != NGX_OK
+        && !(body == NGX_HTTP_WEBTORCH_BODY_CUT
+             && ngx_http_webtorch_fields.binary))
+    {
+        return body;
+    }
+
+    if (ngx_http_webtorch_fields.unread & ~unread) {
         return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
     }
 
@@ -58,8 +72,8 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r, uint32_t used,
 
 static void
 ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
-    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
-    void *data)
+    const ngx_webtorch_text_features_t *text, uint32_t unread,
+    ngx_webtorch_field_pt handler, void *data)
 {
     ngx_webtorch_part_t      type, encoding, method;
     ngx_webtorch_fields_t   *fields;
@@ -97,6 +111,8 @@ ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
 
     ngx_webtorch_fields_body(fields, &type, &encoding, &text->body);
 
+    fields->unread |= unread;
+
     method.data = (char *) r->method_name.data;
     method.len = r->method_name.len;
 
@@ -115,7 +131,7 @@ ngx_http_webtorch_field_name(ngx_http_request_t *r,
     search.name = name;
     search.len = 0;
 
-    ngx_http_webtorch_field_read(r, 0, text, ngx_http_webtorch_field_find,
+    ngx_http_webtorch_field_read(r, 0, text, 0, ngx_http_webtorch_field_find,
                                  &search);
 
     if (search.len == 0 && window + 1 == search.windows->nwindows) {

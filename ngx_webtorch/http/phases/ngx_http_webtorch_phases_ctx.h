@@ -44,6 +44,10 @@ typedef struct {
     ngx_http_webtorch_reason_t       reason;  /* of a denial */
     ngx_webtorch_waiter_t            waiter;
 
+    ngx_int_t                        unread;  /* what is not in the score, as
+                                                 ngx_http_webtorch_row_unread()
+                                                 returns it */
+
     ngx_uint_t                       uri_changes;  /* left when refused */
     int64_t                          location;  /* a hash; 0: not known yet */
 

@@ -27,6 +27,8 @@
 
 static ngx_uint_t ngx_http_webtorch_uses(
     ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
+static ngx_uint_t ngx_http_webtorch_row_is_partial(
+    ngx_http_webtorch_feature_handler_t *fh, ngx_int_t rc);
 static void ngx_http_webtorch_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text);
 static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
@@ -40,6 +42,8 @@ static ngx_webtorch_text_features_t   ngx_http_webtorch_text;
 static ngx_webtorch_tokens_t          ngx_http_webtorch_tokens;
 static const ngx_webtorch_windows_t  *ngx_http_webtorch_row_windows;
 
+static ngx_int_t  ngx_http_webtorch_row_unread_code;
+
 /* the size of the variable axis, which tokens and numbers may share */
 static uint32_t  ngx_http_webtorch_row_size;
 
@@ -49,7 +53,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout)
 {
     uint32_t                         size;
-    ngx_int_t                        rc;
+    ngx_int_t                        rc, body;
     ngx_uint_t                       client;
     ngx_webtorch_text_features_t    *text;
     ngx_http_webtorch_phases_ctx_t  *ctx;
@@ -63,6 +67,8 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_memzero(layout, sizeof(ngx_webtorch_layout_t));
     layout->rows = 1;
     ngx_http_webtorch_row_size = 0;
+    ngx_http_webtorch_row_unread_code = NGX_OK;
+    body = NGX_OK;
 
     client = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_CLIENTS);
 
@@ -81,16 +87,15 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS
                                    | NGX_HTTP_WEBTORCH_FIELDS))
     {
-        rc = ngx_http_webtorch_body_part(r, fh->body, &text->body);
+        body = ngx_http_webtorch_body_part(r, fh->body, &text->body);
 
-        if (rc == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional) {
-            rc = NGX_OK;
+        if (body == NGX_HTTP_WEBTORCH_BODY_MISSING && fh->body_optional) {
+            body = NGX_OK;
         }
 
-        if (rc != NGX_OK) {
-            return rc;
+        if (body != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, body)) {
+            return body;
         }
-
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
@@ -98,11 +103,14 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     }
 
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
-        rc = ngx_http_webtorch_field_features(r, fh->used, text,
+        rc = ngx_http_webtorch_field_features(r, fh->used, text, body,
                                               &ngx_http_webtorch_row_windows);
-        if (rc != NGX_OK) {
+
+        if (rc != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, rc)) {
             return rc;
         }
+
+        ngx_http_webtorch_row_unread_code = rc;
 
         ngx_http_webtorch_row_size =
             ngx_webtorch_windows_size(ngx_http_webtorch_row_windows);
@@ -121,6 +129,28 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     layout->sizes[0] = ngx_http_webtorch_row_size;
 
     return NGX_OK;
+}
+
+
+/* whether there is a row for what of the request can be read */
+
+static ngx_uint_t
+ngx_http_webtorch_row_is_partial(ngx_http_webtorch_feature_handler_t *fh,
+    ngx_int_t rc)
+{
+    if (rc == NGX_HTTP_WEBTORCH_BODY_CUT) {
+        return 1;
+    }
+
+    return rc != NGX_ERROR && fh->partial
+           && !ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_row_unread(void)
+{
+    return ngx_http_webtorch_row_unread_code;
 }
 
 
@@ -242,11 +272,13 @@ ngx_http_webtorch_row_field(ngx_http_request_t *r,
 
     ngx_http_webtorch_parts(r, text);
 
-    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)
-        || ngx_http_webtorch_body_part(r, fh->body, &text->body) != NGX_OK)
-    {
+    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
         return 0;
     }
+
+    /* a body that cannot be read is left out, as when it was scored */
+
+    (void) ngx_http_webtorch_body_part(r, fh->body, &text->body);
 
     return ngx_http_webtorch_field_name(r, text, window, name);
 }

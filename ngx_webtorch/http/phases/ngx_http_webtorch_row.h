@@ -18,6 +18,12 @@
 ngx_int_t ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout);
 
+/*
+ * Why not all of the request that was measured last is in its row, as a code:
+ * NGX_OK, or one of ngx_http_webtorch_field_features().
+ */
+ngx_int_t ngx_http_webtorch_row_unread(void);
+
 /* writes the row of the request that was measured last */
 void ngx_http_webtorch_row_write(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_sink_t *sink);
