@@ -10,13 +10,14 @@
 #define NGX_WEBTORCH_REPLACEMENT  0xfffd
 
 
+static int ngx_webtorch_charset_is_blank(uint32_t c);
 static int ngx_webtorch_charset_sequence(const unsigned char *p, size_t len,
     uint32_t *c, int *overlong);
 
 
 /*
- * Overlong UTF-8, full-width characters and other slashes, as the ASCII that
- * they stand for or are converted to.
+ * Overlong UTF-8, full-width characters, other slashes and blanks, as the ASCII
+ * that they stand for or are converted to.
  */
 
 size_t
@@ -43,11 +44,16 @@ ngx_webtorch_charset_ascii(unsigned char *p, size_t len, uint32_t *decoded)
         n = ngx_webtorch_charset_sequence(p + i, len - i, &c, &overlong);
 
         if (n == 0) {
-            *to++ = p[i++];
+            /* a blank of Latin-1 */
+            *to++ = (p[i] == 0xa0) ? ' ' : p[i];
+            i++;
             continue;
         }
 
-        if (c == 0x2215 || c == 0x2044) {
+        if (ngx_webtorch_charset_is_blank(c)) {
+            *to++ = ' ';
+
+        } else if (c == 0x2215 || c == 0x2044) {
             *decoded |= NGX_WEBTORCH_DECODED_WIDE;
             *to++ = '/';
 
@@ -72,6 +78,17 @@ ngx_webtorch_charset_ascii(unsigned char *p, size_t len, uint32_t *decoded)
     }
 
     return (size_t) (to - p);
+}
+
+
+/* separates words where blanks of Unicode do: U+00A0 and others */
+
+static int
+ngx_webtorch_charset_is_blank(uint32_t c)
+{
+    return c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a)
+           || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f
+           || c == 0x3000;
 }
 
 

@@ -23,6 +23,9 @@
 /* bytes of base64 for each of its blanks, at least */
 #define NGX_WEBTORCH_BASE64_BLANKS  20
 
+/* a longer one may be a piece, which ends within a group or an escape */
+#define NGX_WEBTORCH_LONG_BASE64  1024
+
 /* bytes of base64 that is opaque if it is no text */
 #define NGX_WEBTORCH_MIN_OPAQUE   40
 
@@ -49,6 +52,8 @@ static size_t ngx_webtorch_code(const unsigned char *p, size_t len,
     size_t digits, uint32_t *c);
 static size_t ngx_webtorch_whole(unsigned char *p, size_t len,
     unsigned char *scratch, uint32_t *decoded, uint32_t *flags);
+static int ngx_webtorch_base64_text(const unsigned char *p, size_t len,
+    unsigned char *scratch, size_t *decoded, uint32_t flags);
 static size_t ngx_webtorch_hex_string(unsigned char *p,
     const unsigned char *from, size_t len);
 
@@ -464,6 +469,7 @@ static size_t
 ngx_webtorch_whole(unsigned char *p, size_t len, unsigned char *scratch,
     uint32_t *decoded, uint32_t *flags)
 {
+    int     found;
     size_t  n;
 
     n = ngx_webtorch_hex_string(scratch, p, len);
@@ -474,14 +480,17 @@ ngx_webtorch_whole(unsigned char *p, size_t len, unsigned char *scratch,
         return n;
     }
 
-    n = (n || len < NGX_WEBTORCH_MIN_BASE64)
-        ? 0 : ngx_webtorch_decoding_base64(scratch, p, len);
+    if (n || len < NGX_WEBTORCH_MIN_BASE64) {
+        return len;
+    }
+
+    found = ngx_webtorch_base64_text(p, len, scratch, &n, *flags);
 
     if (n == 0) {
         return len;
     }
 
-    if (ngx_webtorch_charset_is_text(scratch, n)) {
+    if (found) {
         memcpy(p, scratch, n);
         *decoded |= NGX_WEBTORCH_DECODED_BASE64;
         return n;
@@ -492,6 +501,56 @@ ngx_webtorch_whole(unsigned char *p, size_t len, unsigned char *scratch,
     }
 
     return len;
+}
+
+
+/*
+ * Whether base64 is of text, whose length is decoded.  A piece of a long value
+ * may begin and end within a group.
+ */
+
+static int
+ngx_webtorch_base64_text(const unsigned char *p, size_t len,
+    unsigned char *scratch, size_t *decoded, uint32_t flags)
+{
+    size_t  i, n, skip;
+
+    *decoded = 0;
+
+    for (i = 0; i < 2 && len > NGX_WEBTORCH_LONG_BASE64; i++) {
+        len -= (p[len - 1 - i] == '%' || p[len - 1 - i] == '\\') ? i + 1 : 0;
+    }
+
+    for (i = 0; i < 4; i++) {
+        n = ngx_webtorch_decoding_base64(scratch, p, len);
+
+        if (n) {
+            *decoded = n;
+
+            if (ngx_webtorch_charset_is_text(scratch, n)) {
+                return 1;
+            }
+        }
+
+        if (!(flags & NGX_WEBTORCH_FIELD_MORE)) {
+            break;
+        }
+
+        for (skip = 0; skip < len && (p[skip] == '\r' || p[skip] == '\n');
+             skip++)
+        {
+            /* void */
+        }
+
+        if (len - skip <= NGX_WEBTORCH_MIN_BASE64) {
+            break;
+        }
+
+        p += skip + 1;
+        len -= skip + 1;
+    }
+
+    return 0;
 }
 
 
@@ -553,7 +612,9 @@ ngx_webtorch_decoding_base64(unsigned char *p, const unsigned char *from,
 
     /* a form turns "+" into a blank, but in prose there are more of them */
 
-    if (n % 4 == 1 || blanks * NGX_WEBTORCH_BASE64_BLANKS > len) {
+    if ((n % 4 == 1 && n < NGX_WEBTORCH_LONG_BASE64)
+        || blanks * NGX_WEBTORCH_BASE64_BLANKS > len)
+    {
         return 0;
     }
 

@@ -90,6 +90,7 @@ typedef enum {
 #define NGX_WEBTORCH_UNREAD_CHARSET    0x0002
 #define NGX_WEBTORCH_UNREAD_DEPTH      0x0004
 #define NGX_WEBTORCH_UNREAD_SIZE       0x0008    /* when inflated */
+#define NGX_WEBTORCH_UNREAD_CUT        0x0010    /* the body goes on */
 
 
 typedef struct {

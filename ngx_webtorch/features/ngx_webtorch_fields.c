@@ -119,9 +119,10 @@ ngx_webtorch_fields_piece(ngx_webtorch_fields_t *fields,
 static int
 ngx_webtorch_fields_number(const unsigned char *p, size_t len)
 {
-    size_t  i, digits;
+    size_t  i, digits, dots;
 
     digits = 0;
+    dots = 0;
 
     for (i = (p[0] == '-'); i < len; i++) {
 
@@ -130,7 +131,9 @@ ngx_webtorch_fields_number(const unsigned char *p, size_t len)
             continue;
         }
 
-        if (p[i] == '.') {
+        /* with more of them it is an address */
+
+        if (p[i] == '.' && dots++ == 0) {
             continue;
         }
 

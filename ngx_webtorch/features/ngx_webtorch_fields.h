@@ -35,6 +35,7 @@ struct ngx_webtorch_fields_s {
     uint32_t               count;         /* of fields */
     uint32_t               numbers;       /* values that are no fields */
     uint32_t               nested;
+    uint32_t               binary;        /* the body is no text, and unread */
     size_t                 json_len;      /* of a body that goes on with tensors,
                                              as a header says; 0: none */
 

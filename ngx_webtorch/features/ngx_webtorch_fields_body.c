@@ -44,6 +44,7 @@ ngx_webtorch_fields_init(ngx_webtorch_fields_t *fields,
     fields->count = 0;
     fields->numbers = 0;
     fields->nested = 0;
+    fields->binary = 0;
     fields->json_len = 0;
     fields->name_len = 0;
 }
@@ -133,10 +134,12 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         } else if (told == NGX_WEBTORCH_TYPE_XML && *p == '<') {
             ngx_webtorch_fields_xml(fields, p, body.len);
 
-        } else if (told == NGX_WEBTORCH_TYPE_GRAPHQL) {
-            (void) ngx_webtorch_fields_graphql(fields,
-                                               NGX_WEBTORCH_CODING_NONE, p,
-                                               body.len);
+        } else if (told != NGX_WEBTORCH_TYPE_GRAPHQL
+                   || !ngx_webtorch_fields_graphql(fields,
+                                             NGX_WEBTORCH_CODING_NONE, p,
+                                             body.len))
+        {
+            fields->binary = 1;
         }
 
         break;

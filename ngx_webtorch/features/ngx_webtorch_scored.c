@@ -260,7 +260,9 @@ static void
 ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_scored_mark_t *mark)
 {
-    if (mark->json_len == scored->fields->json_len) {
+    /* what else a body says of itself is not kept */
+
+    if (mark->json_len == scored->fields->json_len && !scored->fields->binary) {
         ngx_webtorch_scored_keep(scored, &scored->key, mark->nwindows);
     }
 

@@ -72,9 +72,11 @@ def test_weights_are_those_of_the_logit(shipped):
     assert logits.argmax() == found.fields[3].window
 
 
-def test_request_without_a_score(shipped):
-    deep = Request(b"POST", b"/", [(b"Content-Type", b"application/json")], b"[" * 100)
-    assert list(explain(shipped, deep))[-1].startswith("no score, it goes by on_error: not read")
+def test_request_that_is_not_read(shipped):
+    deep = Request(b"POST", b"/?id=1%27+or+1%3D1--", [(b"Content-Type", b"text/plain")], b"[" * 100)
+    lines = list(explain(shipped, deep))
+    assert "not all is read (depth): if the rest is not denied, it goes by on_unread" in lines
+    assert any("deny" in each for each in lines)
 
 
 @pytest.mark.parametrize(

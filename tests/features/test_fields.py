@@ -547,6 +547,27 @@ def test_base64_text(library, encode):
     assert field.decoded == {"base64"}
 
 
+@pytest.mark.parametrize("lead", range(5))
+@pytest.mark.parametrize("width", [0, 64, 76, 77])
+@pytest.mark.parametrize("place", ["form", "json", "multipart"])
+def test_base64_in_pieces(library, lead, width, place):
+    """What comes before a piece may be of any length: line ends, and escapes of them."""
+    text = b"".join(b"%d bottles of beer, " % each for each in range(900)) + ATTACK
+    value = b64encode(text).decode()
+    if width:
+        value = "\n".join(value[each : each + width] for each in range(0, len(value), width))
+    value = "\n" * lead + value
+    if place == "form":
+        request = read(library, type=FORM, body=b"a=" + quote_plus(value).encode())
+    elif place == "json":
+        request = read(library, body=json.dumps({"a": value}).encode())
+    else:
+        body = multipart(part(b"name=a", value.encode()))
+        request = read(library, type=b"multipart/form-data; boundary=x1", body=body)
+    assert any(ATTACK in each for each in request.values())
+    assert all("base64" in each.decoded for each in request.fields)
+
+
 def test_base64_in_a_path(library):
     value = b64encode(ATTACK, altchars=b"-_").rstrip(b"=")
     assert ATTACK in read(library, path=b"/files/" + value).values()
@@ -580,6 +601,22 @@ def test_usual_encoding_is_not_worth_a_step(library):
 @pytest.mark.parametrize("slash", [b"%u2215", b"%E2%88%95", b"%E2%81%84", b"%EF%BC%8F"])
 def test_slashes_that_are_converted(library, slash):
     assert read(library, query=b"q=.." + slash + b"etc").values() == [b"../etc"]
+
+
+@pytest.mark.parametrize(
+    "blank", [b"%A0", b"%C2%A0", b"%E2%80%83", b"%E2%80%AF", b"%E3%80%80", b"%u00A0", b"%26nbsp;"]
+)
+def test_blanks_that_separate_words(library, blank):
+    query = b"q=1" + blank + b"union" + blank + b"select"
+    assert read(library, query=query).values() == [b"1 union select"]
+    assert read(library, query="q=à la carte".encode()).values() == ["à la carte".encode()]
+
+
+@pytest.mark.parametrize("value", [b"169.254.169.254", b"1.2.3", b"127.1.", b"..", b"1..2"])
+def test_addresses_are_no_numbers(library, value):
+    assert read(library, query=b"q=" + value).values() == [value]
+    request = read(library, query=b"a=1.5&b=-2e3&c=.5&d=10.")
+    assert (request.values(), request.numbers) == ([], 4)
 
 
 def test_null_bytes(library):

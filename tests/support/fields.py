@@ -109,6 +109,7 @@ class Reader(ctypes.Structure):
         ("count", ctypes.c_uint32),
         ("numbers", ctypes.c_uint32),
         ("nested", ctypes.c_uint32),
+        ("binary", ctypes.c_uint32),
         ("json_len", ctypes.c_size_t),
         ("name_len", ctypes.c_size_t),
         ("memory", ctypes.c_ubyte * (256 + 4 * 4096)),

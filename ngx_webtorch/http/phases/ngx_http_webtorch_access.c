@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_http_webtorch_phases_ctx.h"
+#include "ngx_http_webtorch_row.h"
 #include "ngx_http_webtorch_score.h"
 
 #include <math.h>
@@ -19,6 +20,7 @@ struct ngx_http_webtorch_access_s {
     double                               threshold;
     ngx_flag_t                           dry_run;
     ngx_flag_t                           deny_on_error;
+    ngx_flag_t                           deny_on_unread;
 };
 
 
@@ -33,9 +35,13 @@ static void ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static void ngx_http_webtorch_access_scored(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx, double score);
+static ngx_uint_t ngx_http_webtorch_access_exceeds(
+    ngx_http_webtorch_phases_ctx_t *ctx);
 static void ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx, ngx_http_webtorch_verdict_e verdict,
     const char *why);
+static void ngx_http_webtorch_access_unread(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx);
 static void ngx_http_webtorch_access_log(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
 static ngx_uint_t ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
@@ -83,7 +89,9 @@ ngx_http_webtorch_access(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     access->fh.allowed = NGX_HTTP_WEBTORCH_FEATURES;
     access->status = NGX_HTTP_FORBIDDEN;
+    access->fh.partial = 1;
     access->threshold = 0.5;
+    access->deny_on_unread = NGX_CONF_UNSET;
 
     rv = ngx_http_webtorch_feature_handler_init(cf, &access->fh, &value[1]);
 
@@ -94,6 +102,8 @@ ngx_http_webtorch_access(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (rv != NGX_CONF_OK) {
         return rv;
     }
+
+    ngx_conf_init_value(access->deny_on_unread, access->deny_on_error);
 
     pmcf = ngx_http_conf_get_module_main_conf(cf,
                                               ngx_http_webtorch_phases_module);
@@ -122,6 +132,16 @@ ngx_http_webtorch_access_option(ngx_conf_t *cf,
 
     if (ngx_strcmp(option->data, "on_error=deny") == 0) {
         access->deny_on_error = 1;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(option->data, "on_unread=allow") == 0) {
+        access->deny_on_unread = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(option->data, "on_unread=deny") == 0) {
+        access->deny_on_unread = 1;
         return NGX_CONF_OK;
     }
 
@@ -221,6 +241,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     ctx->denied = 0;
     ctx->scored = 0;
     ctx->dry_run = access->dry_run ? 1 : 0;
+    ctx->unread = NGX_OK;
     ngx_memzero(&ctx->reason, sizeof(ngx_http_webtorch_reason_t));
     ctx->waiter.done = ngx_http_webtorch_access_done;
     ctx->waiter.data = r;
@@ -228,9 +249,11 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
     rc = ngx_http_webtorch_score_now(r, &access->fh, &result);
 
     if (rc == NGX_OK) {
+        ctx->unread = ngx_http_webtorch_row_unread();
+
         ngx_http_webtorch_access_scored(r, ctx, result.score);
 
-        if (ctx->scored && ctx->denied) {
+        if (ngx_http_webtorch_access_exceeds(ctx)) {
             ngx_http_webtorch_reason_of(r, &access->fh, &result,
                                         &ctx->reason);
             ngx_http_webtorch_access_log(r, ctx);
@@ -243,11 +266,21 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
         rc = ngx_http_webtorch_score(r, &access->fh, &ctx->waiter);
     }
 
+    /* codes above 0 are what of the request cannot be read */
+
+    if (rc > NGX_OK) {
+        ctx->unread = rc;
+        ngx_http_webtorch_access_unread(r, ctx);
+        return ngx_http_webtorch_access_decide(r, ctx);
+    }
+
     if (rc != NGX_OK) {
         ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_FAILED,
                                       ngx_http_webtorch_score_strerror(rc));
         return ngx_http_webtorch_access_decide(r, ctx);
     }
+
+    ctx->unread = ngx_http_webtorch_row_unread();
 
     ngx_http_webtorch_suspend(r);
 
@@ -346,7 +379,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
         ngx_http_webtorch_access_scored(r, ctx,
                                         ngx_http_webtorch_output(waiter, job));
 
-        if (ctx->scored && ctx->denied) {
+        if (ngx_http_webtorch_access_exceeds(ctx)) {
             ngx_http_webtorch_reason(r, &ctx->access->fh, waiter, job,
                                      &ctx->reason);
             ngx_http_webtorch_access_log(r, ctx);
@@ -375,6 +408,20 @@ ngx_http_webtorch_access_scored(ngx_http_request_t *r,
                    : ctx->access->dry_run ? NGX_HTTP_WEBTORCH_DRY_RUN
                                           : NGX_HTTP_WEBTORCH_DENY;
     ctx->denied = (ctx->verdict != NGX_HTTP_WEBTORCH_ALLOW);
+
+    if (ctx->verdict == NGX_HTTP_WEBTORCH_ALLOW && ctx->unread) {
+        ngx_http_webtorch_access_unread(r, ctx);
+    }
+}
+
+
+/* whether the score is the reason of a denial, also in a dry run */
+
+static ngx_uint_t
+ngx_http_webtorch_access_exceeds(ngx_http_webtorch_phases_ctx_t *ctx)
+{
+    return ctx->verdict == NGX_HTTP_WEBTORCH_DENY
+           || ctx->verdict == NGX_HTTP_WEBTORCH_DRY_RUN;
 }
 
 
@@ -405,6 +452,21 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ctx->denied = (ctx->access->deny_on_error && !ctx->access->dry_run);
 
     ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
+}
+
+
+/* what of the request was read is not denied, if anything was */
+
+static void
+ngx_http_webtorch_access_unread(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx)
+{
+    ctx->verdict = NGX_HTTP_WEBTORCH_FAILED;
+    ctx->denied = (ctx->access->deny_on_unread && !ctx->access->dry_run);
+    ngx_str_set(&ctx->reason.kind, "unread");
+
+    ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR,
+                                ngx_http_webtorch_score_strerror(ctx->unread));
 }
 
 

@@ -32,7 +32,7 @@ static ngx_int_t ngx_http_webtorch_body_reset(int window_bits);
 static z_stream    ngx_http_webtorch_body_stream;
 static ngx_uint_t  ngx_http_webtorch_body_stream_ready;
 static u_char      ngx_http_webtorch_body_input[NGX_HTTP_WEBTORCH_BODY_INPUT];
-static u_char      ngx_http_webtorch_body_output[NGX_WEBTORCH_TEXT_SIZE];
+static u_char      ngx_http_webtorch_body_output[NGX_WEBTORCH_TEXT_SIZE + 1];
 
 
 ngx_int_t
@@ -79,6 +79,10 @@ ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
         rc = ngx_http_webtorch_body_read(bufs, ngx_http_webtorch_body_output,
                                          limit, &piece);
 
+        if (rc == NGX_OK && size > (off_t) limit) {
+            rc = NGX_HTTP_WEBTORCH_BODY_CUT;
+        }
+
     } else {
         rc = ngx_http_webtorch_body_read(bufs, ngx_http_webtorch_body_input,
                                          NGX_HTTP_WEBTORCH_BODY_INPUT, &piece);
@@ -94,14 +98,12 @@ ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
         }
     }
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (rc == NGX_OK || rc == NGX_HTTP_WEBTORCH_BODY_CUT) {
+        part->data = (char *) piece.data;
+        part->len = piece.len;
     }
 
-    part->data = (char *) piece.data;
-    part->len = piece.len;
-
-    return NGX_OK;
+    return rc;
 }
 
 
@@ -151,8 +153,9 @@ ngx_http_webtorch_body_read(ngx_chain_t *cl, u_char *p, size_t limit,
 
 
 /*
- * Stops at the limit, as identity does.  NGX_AGAIN: the input ends before the
- * limit and before the end of the stream.
+ * Stops at the limit, as identity does, with NGX_HTTP_WEBTORCH_BODY_CUT if the
+ * stream goes on.  NGX_AGAIN: the input ends before the limit and before the
+ * end of the stream.
  */
 
 static ngx_int_t
@@ -173,7 +176,12 @@ ngx_http_webtorch_body_inflate(ngx_uint_t coding, ngx_str_t *input,
     z->next_in = input->data;
     z->avail_in = (uInt) input->len;
     z->next_out = ngx_http_webtorch_body_output;
-    z->avail_out = (uInt) limit;
+
+    /* one more byte shows that the stream goes on */
+
+    z->avail_out = (uInt) limit + 1;
+    output->data = ngx_http_webtorch_body_output;
+    output->len = limit;
 
     for (blocks = 0; z->avail_out; blocks++) {
 
@@ -190,7 +198,7 @@ ngx_http_webtorch_body_inflate(ngx_uint_t coding, ngx_str_t *input,
         }
 
         if (rc == Z_BUF_ERROR) {
-            return NGX_AGAIN;
+            return (z->avail_out == 1) ? NGX_HTTP_WEBTORCH_BODY_CUT : NGX_AGAIN;
         }
 
         if (rc == Z_MEM_ERROR) {
@@ -216,8 +224,11 @@ ngx_http_webtorch_body_inflate(ngx_uint_t coding, ngx_str_t *input,
         }
     }
 
-    output->data = ngx_http_webtorch_body_output;
-    output->len = limit - z->avail_out;
+    if (z->avail_out == 0) {
+        return NGX_HTTP_WEBTORCH_BODY_CUT;
+    }
+
+    output->len = limit + 1 - z->avail_out;
 
     return NGX_OK;
 }
@@ -263,6 +274,9 @@ ngx_http_webtorch_body_part_strerror(ngx_int_t rc)
 
     case NGX_HTTP_WEBTORCH_BODY_MISSING:
         return "the body has not been read to its end";
+
+    case NGX_HTTP_WEBTORCH_BODY_CUT:
+        return "the body is longer than \"body=\"";
 
     default:
         return NULL;

@@ -20,6 +20,9 @@
 /* the body was not read to its end, or nginx does not have it any more */
 #define NGX_HTTP_WEBTORCH_BODY_MISSING    4
 
+/* the part is set, and the body goes on after it */
+#define NGX_HTTP_WEBTORCH_BODY_CUT        7
+
 
 /*
  * Sets the first bytes of the body, inflated if it is compressed; they are

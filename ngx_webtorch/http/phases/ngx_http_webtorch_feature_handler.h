@@ -37,6 +37,8 @@ struct ngx_http_webtorch_feature_handler_s {
                                                  may be denied; 0: not set */
     ngx_uint_t                       body_optional;  /* left out if it was
                                                         not read */
+    ngx_uint_t                       partial;  /* fields that can be read are
+                                                  scored if others cannot */
     ngx_uint_t                       any_output;  /* outputs are not read */
 
     /* one message a second, or an overload fills the disk */

@@ -18,8 +18,11 @@ typedef void (*ngx_http_webtorch_header_pt)(void *data,
 
 
 static void ngx_http_webtorch_field_read(ngx_http_request_t *r,
-    uint32_t used, const ngx_webtorch_text_features_t *text,
+    uint32_t used, const ngx_webtorch_text_features_t *text, uint32_t unread,
     ngx_webtorch_field_pt handler, void *data);
+static uint32_t ngx_http_webtorch_field_unread(ngx_int_t body);
+static ngx_int_t ngx_http_webtorch_field_code(ngx_int_t body, uint32_t unread,
+    ngx_uint_t full);
 static void ngx_http_webtorch_field_find(void *data,
     const ngx_webtorch_field_t *field);
 static void ngx_http_webtorch_field_header(void *data,
@@ -46,30 +49,71 @@ static u_char   ngx_http_webtorch_field_work[2 * NGX_WEBTORCH_TEXT_SIZE];
 
 ngx_int_t
 ngx_http_webtorch_field_features(ngx_http_request_t *r, uint32_t used,
-    const ngx_webtorch_text_features_t *text,
+    const ngx_webtorch_text_features_t *text, ngx_int_t body,
     const ngx_webtorch_windows_t **found)
 {
+    uint32_t                 unread;
     ngx_webtorch_windows_t  *windows;
 
     windows = &ngx_http_webtorch_windows;
 
-    ngx_http_webtorch_field_read(r, used, text, ngx_webtorch_windows_field,
-                                 windows);
+    unread = ngx_http_webtorch_field_unread(body);
+
+    ngx_http_webtorch_field_read(r, used, text, unread,
+                                 ngx_webtorch_windows_field, windows);
 
     *found = windows;
 
-    if (ngx_http_webtorch_fields.unread) {
+    return ngx_http_webtorch_field_code(body, unread, windows->full);
+}
+
+
+/* what the code of ngx_http_webtorch_body_part() leaves out of the fields */
+
+static uint32_t
+ngx_http_webtorch_field_unread(ngx_int_t body)
+{
+    switch (body) {
+
+    case NGX_OK:
+        return 0;
+
+    case NGX_HTTP_WEBTORCH_BODY_CUT:
+        return NGX_WEBTORCH_UNREAD_CUT;
+
+    default:
+        return NGX_WEBTORCH_UNREAD_ENCODING;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_field_code(ngx_int_t body, uint32_t unread, ngx_uint_t full)
+{
+    ngx_webtorch_fields_t  *fields;
+
+    fields = &ngx_http_webtorch_fields;
+
+    /* of what is no text, nothing would be read after that, either */
+
+    if (body != NGX_OK
+        && !(body == NGX_HTTP_WEBTORCH_BODY_CUT && fields->binary))
+    {
+        return body;
+    }
+
+    if (fields->unread & ~unread) {
         return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
     }
 
-    return windows->full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
+    return full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
 }
 
 
 static void
 ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
-    const ngx_webtorch_text_features_t *text, ngx_webtorch_field_pt handler,
-    void *data)
+    const ngx_webtorch_text_features_t *text, uint32_t unread,
+    ngx_webtorch_field_pt handler, void *data)
 {
     ngx_webtorch_part_t      type, encoding, method;
     ngx_webtorch_fields_t   *fields;
@@ -108,6 +152,8 @@ ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
 
     ngx_webtorch_fields_body(fields, &type, &encoding, &text->body);
 
+    fields->unread |= unread;
+
     method.data = (char *) r->method_name.data;
     method.len = r->method_name.len;
 
@@ -118,9 +164,10 @@ ngx_http_webtorch_field_read(ngx_http_request_t *r, uint32_t used,
 ngx_int_t
 ngx_http_webtorch_field_scored(ngx_http_request_t *r,
     ngx_http_webtorch_native_t *native,
-    const ngx_webtorch_text_features_t *text,
+    const ngx_webtorch_text_features_t *text, ngx_int_t body,
     ngx_webtorch_scored_list_t *list)
 {
+    uint32_t                unread;
     ngx_webtorch_part_t     type, method;
     ngx_webtorch_scored_t  *scored;
     ngx_webtorch_fields_t  *fields;
@@ -142,6 +189,9 @@ ngx_http_webtorch_field_scored(ngx_http_request_t *r,
                                     scored, &type);
     ngx_webtorch_scored_body(scored, &type, &text->body);
 
+    unread = ngx_http_webtorch_field_unread(body);
+    fields->unread |= unread;
+
     method.data = (char *) r->method_name.data;
     method.len = r->method_name.len;
 
@@ -149,11 +199,7 @@ ngx_http_webtorch_field_scored(ngx_http_request_t *r,
 
     *list = scored->found;
 
-    if (fields->unread) {
-        return NGX_HTTP_WEBTORCH_FIELDS_UNREAD;
-    }
-
-    return scored->full ? NGX_HTTP_WEBTORCH_FIELDS_MANY : NGX_OK;
+    return ngx_http_webtorch_field_code(body, unread, scored->full);
 }
 
 
@@ -168,7 +214,7 @@ ngx_http_webtorch_field_name(ngx_http_request_t *r,
     search.name = name;
     search.len = 0;
 
-    ngx_http_webtorch_field_read(r, 0, text, ngx_http_webtorch_field_find,
+    ngx_http_webtorch_field_read(r, 0, text, 0, ngx_http_webtorch_field_find,
                                  &search);
 
     if (search.len == 0 && window + 1 == search.windows->nwindows) {

@@ -13,19 +13,20 @@
 #include "ngx_webtorch_window.h"
 
 
-/* why fields cannot be in the features */
+/* why not all fields are in the features */
 
 #define NGX_HTTP_WEBTORCH_FIELDS_UNREAD  5
 #define NGX_HTTP_WEBTORCH_FIELDS_MANY    6
 
 
 /*
- * Reads target, headers and body, which the text has as parts.  The windows
- * are valid until the next call, their traits and names only if a bit of used
- * has these features.  NGX_OK, or a code from above.
+ * Reads target, headers and body, which the text has as parts.  body: the code
+ * of ngx_http_webtorch_body_part().  The windows are valid until the next call,
+ * their traits and names only if a bit of used has these features.  NGX_OK, or
+ * why not all is in them: that code, or one from above.
  */
 ngx_int_t ngx_http_webtorch_field_features(ngx_http_request_t *r,
-    uint32_t used, const ngx_webtorch_text_features_t *text,
+    uint32_t used, const ngx_webtorch_text_features_t *text, ngx_int_t body,
     const ngx_webtorch_windows_t **windows);
 
 /*
@@ -34,7 +35,7 @@ ngx_int_t ngx_http_webtorch_field_features(ngx_http_request_t *r,
  */
 ngx_int_t ngx_http_webtorch_field_scored(ngx_http_request_t *r,
     ngx_http_webtorch_native_t *native,
-    const ngx_webtorch_text_features_t *text,
+    const ngx_webtorch_text_features_t *text, ngx_int_t body,
     ngx_webtorch_scored_list_t *list);
 
 /*

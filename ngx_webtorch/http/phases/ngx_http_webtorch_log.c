@@ -58,6 +58,7 @@ ngx_http_webtorch_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         log->handler->deferred = 1;
         log->any_output = 1;
         log->body_optional = 1;
+        log->partial = 1;
     }
 
     for (i = 2; rv == NGX_CONF_OK && i < cf->args->nelts; i++) {

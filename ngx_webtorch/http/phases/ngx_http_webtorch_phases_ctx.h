@@ -50,6 +50,10 @@ typedef struct {
     void                            *native;  /* that scored them */
     size_t                           body;    /* the limit */
 
+    ngx_int_t                        unread;  /* what is not in the score, as
+                                                 ngx_http_webtorch_row_unread()
+                                                 returns it */
+
     ngx_uint_t                       uri_changes;  /* left when refused */
     int64_t                          location;  /* a hash; 0: not known yet */
 

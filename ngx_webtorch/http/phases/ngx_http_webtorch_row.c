@@ -27,8 +27,13 @@
 
 static ngx_uint_t ngx_http_webtorch_uses(
     ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
+static ngx_uint_t ngx_http_webtorch_row_is_partial(
+    ngx_http_webtorch_feature_handler_t *fh, ngx_int_t rc);
 static ngx_int_t ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh);
+static ngx_int_t ngx_http_webtorch_row_find(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_http_webtorch_native_t *native, ngx_webtorch_scored_list_t *list);
 static ngx_int_t ngx_http_webtorch_row_read_names(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t known);
 static ngx_uint_t ngx_http_webtorch_row_learns(
@@ -56,6 +61,8 @@ static ngx_webtorch_scored_list_t     ngx_http_webtorch_row_list;
 static ngx_webtorch_names_t           ngx_http_webtorch_address;
 static const ngx_webtorch_names_t    *ngx_http_webtorch_row_names;
 
+static ngx_int_t  ngx_http_webtorch_row_unread_code;
+
 /* the size of the variable axis, which tokens and numbers may share */
 static uint32_t  ngx_http_webtorch_row_size;
 
@@ -65,7 +72,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout)
 {
     uint32_t                         size;
-    ngx_int_t                        rc;
+    ngx_int_t                        rc, body;
     ngx_uint_t                       client, scored;
     ngx_webtorch_text_features_t    *text;
     ngx_http_webtorch_phases_ctx_t  *ctx;
@@ -79,6 +86,8 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_memzero(layout, sizeof(ngx_webtorch_layout_t));
     layout->rows = 1;
     ngx_http_webtorch_row_size = 0;
+    ngx_http_webtorch_row_unread_code = NGX_OK;
+    body = NGX_OK;
 
     client = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_CLIENTS);
 
@@ -99,10 +108,10 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)
         || (!scored && ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)))
     {
-        rc = ngx_http_webtorch_row_body(r, fh);
+        body = ngx_http_webtorch_row_body(r, fh);
 
-        if (rc != NGX_OK) {
-            return rc;
+        if (body != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, body)) {
+            return body;
         }
     }
 
@@ -113,16 +122,21 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     if (scored) {
         rc = ngx_http_webtorch_row_scored(r, fh);
 
-        if (rc != NGX_OK) {
+        if (rc != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, rc)) {
             return rc;
         }
 
+        ngx_http_webtorch_row_unread_code = rc;
+
     } else if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
-        rc = ngx_http_webtorch_field_features(r, fh->used, text,
+        rc = ngx_http_webtorch_field_features(r, fh->used, text, body,
                                               &ngx_http_webtorch_row_windows);
-        if (rc != NGX_OK) {
+
+        if (rc != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, rc)) {
             return rc;
         }
+
+        ngx_http_webtorch_row_unread_code = rc;
 
         ngx_http_webtorch_row_size =
             ngx_webtorch_windows_size(ngx_http_webtorch_row_windows);
@@ -165,8 +179,8 @@ static ngx_int_t
 ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh)
 {
-    ngx_int_t                        rc;
-    ngx_uint_t                       known;
+    ngx_int_t                        rc, names;
+    ngx_uint_t                       known, some;
     ngx_webtorch_scored_list_t      *list;
     ngx_webtorch_scored_site_t       site;
     ngx_http_webtorch_native_t      *native;
@@ -185,17 +199,13 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
         rc = NGX_OK;
 
     } else {
-        rc = ngx_http_webtorch_row_body(r, fh);
-
-        if (rc == NGX_OK) {
-            rc = ngx_http_webtorch_field_scored(r, native,
-                                                &ngx_http_webtorch_text, list);
-        }
+        rc = ngx_http_webtorch_row_find(r, fh, native, list);
     }
 
     known = 1;
+    some = (rc == NGX_OK || ngx_http_webtorch_row_is_partial(fh, rc));
 
-    if (rc == NGX_OK && ngx_http_webtorch_row_learns(ctx, fh)) {
+    if (some && ngx_http_webtorch_row_learns(ctx, fh)) {
         ngx_http_webtorch_native_site(native, &site);
 
         known = !ngx_webtorch_scored_is_new(list, site.learned);
@@ -205,9 +215,35 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
 
     ngx_http_webtorch_row_size = ngx_webtorch_scored_size(list);
 
-    return (rc == NGX_OK
-            && ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES))
-           ? ngx_http_webtorch_row_read_names(r, fh, known) : rc;
+    if (!some
+        || !ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES))
+    {
+        return rc;
+    }
+
+    names = ngx_http_webtorch_row_read_names(r, fh, known);
+
+    return (names == NGX_OK) ? rc : names;
+}
+
+
+/* the windows of the request, in the event loop's memory */
+
+static ngx_int_t
+ngx_http_webtorch_row_find(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh,
+    ngx_http_webtorch_native_t *native, ngx_webtorch_scored_list_t *list)
+{
+    ngx_int_t  body;
+
+    body = ngx_http_webtorch_row_body(r, fh);
+
+    if (body != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, body)) {
+        return body;
+    }
+
+    return ngx_http_webtorch_field_scored(r, native, &ngx_http_webtorch_text,
+                                          body, list);
 }
 
 
@@ -217,7 +253,7 @@ static ngx_int_t
 ngx_http_webtorch_row_read_names(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t known)
 {
-    ngx_int_t                      rc;
+    ngx_int_t                      rc, body;
     ngx_webtorch_text_features_t  *text;
 
     text = &ngx_http_webtorch_text;
@@ -228,14 +264,14 @@ ngx_http_webtorch_row_read_names(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    rc = ngx_http_webtorch_row_body(r, fh);
+    body = ngx_http_webtorch_row_body(r, fh);
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (body != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, body)) {
+        return body;
     }
 
     rc = ngx_http_webtorch_field_features(r, 1U << NGX_WEBTORCH_FEATURE_NAMES,
-                                          text,
+                                          text, body,
                                           &ngx_http_webtorch_row_windows);
 
     ngx_http_webtorch_row_names = ngx_http_webtorch_row_windows->names;
@@ -252,6 +288,21 @@ ngx_http_webtorch_row_learns(ngx_http_webtorch_phases_ctx_t *ctx,
 {
     return ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES)
            && (ctx == NULL || !ctx->scored || ctx->dry_run);
+}
+
+
+/* whether there is a row for what of the request can be read */
+
+static ngx_uint_t
+ngx_http_webtorch_row_is_partial(ngx_http_webtorch_feature_handler_t *fh,
+    ngx_int_t rc)
+{
+    if (rc == NGX_HTTP_WEBTORCH_BODY_CUT) {
+        return 1;
+    }
+
+    return rc > NGX_OK && fh->partial
+           && !ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS);
 }
 
 
@@ -274,14 +325,15 @@ ngx_http_webtorch_row_score(ngx_http_request_t *r,
 
     ngx_http_webtorch_parts(r, &ngx_http_webtorch_text);
 
-    rc = ngx_http_webtorch_row_body(r, fh);
+    rc = ngx_http_webtorch_row_find(r, fh, native, &list);
 
-    if (rc == NGX_OK) {
-        rc = ngx_http_webtorch_field_scored(r, native,
-                                            &ngx_http_webtorch_text, &list);
-    }
+    if (rc == NGX_HTTP_WEBTORCH_FIELDS_MANY) {
+        rc = NGX_DECLINED;
 
-    if (rc == NGX_OK) {
+    } else if (rc == NGX_OK || ngx_http_webtorch_row_is_partial(fh, rc)) {
+        ngx_http_webtorch_row_unread_code = rc;
+        rc = NGX_OK;
+
         ngx_http_webtorch_native_site(native, &site);
 
         site.target = (float) fh->target;
@@ -291,9 +343,6 @@ ngx_http_webtorch_row_score(ngx_http_request_t *r,
         ngx_webtorch_scored_result(ngx_http_webtorch_native_net(native), &list,
                                    &site, result);
         ngx_http_webtorch_row_keep(r, fh, native, &list);
-
-    } else if (rc == NGX_HTTP_WEBTORCH_FIELDS_MANY) {
-        rc = NGX_DECLINED;
     }
 
     ngx_http_webtorch_native_release(native);
@@ -337,6 +386,13 @@ ngx_http_webtorch_row_keep(ngx_http_request_t *r,
     ctx->body = fh->body;
 
     ngx_memcpy(ctx->windows->windows, list->windows, size);
+}
+
+
+ngx_int_t
+ngx_http_webtorch_row_unread(void)
+{
+    return ngx_http_webtorch_row_unread_code;
 }
 
 
@@ -474,11 +530,13 @@ ngx_http_webtorch_row_field(ngx_http_request_t *r,
 
     ngx_http_webtorch_parts(r, text);
 
-    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)
-        || ngx_http_webtorch_body_part(r, fh->body, &text->body) != NGX_OK)
-    {
+    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
         return 0;
     }
+
+    /* a body that cannot be read is left out, as when it was scored */
+
+    (void) ngx_http_webtorch_body_part(r, fh->body, &text->body);
 
     return ngx_http_webtorch_field_name(r, text, window, name);
 }

@@ -104,8 +104,8 @@ def explain(
     if found.odd:
         yield f"unusual: {', '.join(found.odd)}"
     if found.unread:
-        yield f"no score, it goes by on_error: not read because of {', '.join(found.unread)}"
-        return
+        why = ", ".join(found.unread)
+        yield f"not all is read ({why}): if the rest is not denied, it goes by on_unread"
     with torch.no_grad():
         score, worst, kind = classifier(found.numbers, found.windows)
         logits, weights = classifier.explain(found.numbers, found.windows)

@@ -82,7 +82,7 @@ class Fields:
         windows: The feature `windows`, int64 `[1, n]`.
         spans: Where the token of each number is in the value, int32 `[n, 2]`: begin and length; a
             length of 0: the number is of the whole value.
-        unread: What could not be read; not empty: there is no score.
+        unread: What could not be read; not empty: the numbers are those of the rest.
         odd: What is unusual in the request as a whole.
 
     """

@@ -1,5 +1,6 @@
 """The features `numbers` and `windows`: the fields of a request as a model gets them."""
 
+import gzip
 import json
 from base64 import b64encode
 
@@ -54,6 +55,26 @@ SERVER = """
 add_header Score "$webtorch_access_verdict $webtorch_access_score" always;
 location / { webtorch_access app:score body=16k threshold=1e9; ECHO }
 location /strict/ { webtorch_access app:score body=16k threshold=1e9 on_error=deny; ECHO }
+location /unread/ {
+    webtorch_access app:score body=16k threshold=1e9 on_unread=deny;
+    location /unread/allow/ {
+        webtorch_access app:score body=16k threshold=1e9 on_error=deny on_unread=allow;
+        add_header Score "$webtorch_access_verdict $webtorch_access_score" always;
+        add_header Kind $webtorch_access_kind always;
+        ECHO
+    }
+    location /unread/any/ {
+        webtorch_access app:score body=16k threshold=0 on_unread=allow;
+        add_header Score "$webtorch_access_verdict $webtorch_access_score" always;
+        ECHO
+    }
+    location /unread/dry/ {
+        webtorch_access app:score body=16k threshold=1e9 on_unread=deny dry_run;
+        add_header Score "$webtorch_access_verdict $webtorch_access_score" always;
+        ECHO
+    }
+    ECHO
+}
 location /first/ { webtorch_access app:first threshold=1e9; ECHO }
 location /where/ {
     webtorch_access app:where body=16k max_batch=1 dry_run;
@@ -125,8 +146,57 @@ def test_fields_of_a_fixed_size(server, library):
 def test_fields_that_are_too_deep_are_an_error(server, body):
     kinds = {"Content-Type": "application/json"}
     answer = server.post("/", data=body, headers=kinds)
-    assert (answer.status_code, answer.headers["Score"].split()) == (200, ["error"])
+    assert (answer.status_code, answer.headers["Score"].split()[0]) == (200, "error")
     assert server.post("/strict/", data=body, headers=kinds).status_code == 403
+
+
+JSON = {"Content-Type": "application/json"}
+UNREAD = {
+    "depth": (JSON, b"[" * 70),
+    "charset": ({"Content-Type": "text/plain; charset=utf-7"}, b"x"),
+    "encoding": ({"Content-Encoding": "br"}, b"x"),
+    "malformed": ({"Content-Encoding": "gzip"}, b"x"),
+    "cut": ({"Content-Type": "application/x-www-form-urlencoded"}, b"a=" + b"x" * 16383),
+    "cut_gzip": ({"Content-Encoding": "gzip"}, gzip.compress(b"x" * 16385)),
+    "cut_upload": (
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        b'--x\r\nContent-Disposition: form-data; name="a"; filename="b.png"\r\n\r\n'
+        + b"\x89PNG\r\n\x1a\n"
+        + bytes(range(256)) * 100,
+    ),
+    "many": (JSON, json.dumps({"a": "".join(chr(33 + i * i % 90) for i in range(16000))}).encode()),
+}
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_what_is_read_is_scored(server, what):
+    """A client cannot switch the score off: the rest counts, and then on_unread."""
+    headers, body = UNREAD[what]
+    answer = server.post("/unread/allow/?a=b", data=body, headers=headers)
+    verdict, score = answer.headers["Score"].split()
+    assert (answer.status_code, verdict) == (200, "error")
+    assert float(score) > 0
+    assert answer.headers["Kind"] == "unread"
+    assert server.post("/unread/?a=b", data=body, headers=headers).status_code == 403
+    answer = server.post("/unread/any/?a=b", data=body, headers=headers)
+    assert (answer.status_code, answer.headers["Score"].split()[0]) == (403, "deny")
+    answer = server.post("/unread/dry/?a=b", data=body, headers=headers)
+    assert (answer.status_code, answer.headers["Score"].split()[0]) == (200, "error")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b"a=" + b"x" * 16382),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b"x" * 16384)),
+        ({"Content-Type": "image/png"}, b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100),
+        ({"Content-Type": "application/octet-stream"}, bytes(range(128, 256)) * 200),
+    ],
+    ids=["whole", "whole_gzip", "picture", "bytes"],
+)
+def test_what_has_no_more_fields_is_read(server, headers, body):
+    answer = server.post("/unread/dry/", data=body, headers=headers)
+    assert answer.headers["Score"].split()[0] == "allow"
 
 
 @pytest.mark.parametrize(

@@ -489,6 +489,7 @@ def good(site: Float32[Tensor, "batch 8"]) -> Float32[Tensor, "batch 8"]: return
         ("webtorch_access app:good threshold=nan", 'invalid parameter "threshold=nan"'),
         ("webtorch_access app:good threshold=0.5x", 'invalid parameter "threshold=0.5x"'),
         ("webtorch_access app:good on_error=ignore", 'invalid parameter "on_error=ignore"'),
+        ("webtorch_access app:good on_unread=ignore", 'invalid parameter "on_unread=ignore"'),
         ("webtorch_access app:good body=1m", 'invalid parameter "body=1m", it is at most 16384'),
         ("webtorch_access app:good timeout=0", 'invalid parameter "timeout=0"'),
         ("webtorch_access app:good; webtorch_access off", "is duplicate"),
