@@ -20,19 +20,18 @@ ngx_int_t ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_webtorch_layout_t *layout);
 
 /*
-<<<<<<< HEAD
  * Scores the request here.  NGX_DECLINED: the handler has no net, or the
  * request has too many numbers for the event loop; or another code.
  */
 ngx_int_t ngx_http_webtorch_row_score(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh,
     ngx_webtorch_scored_result_t *result);
-=======
- * Why not all of the request that was measured last is in its row, as a code:
- * NGX_OK, or one of ngx_http_webtorch_field_features().
+
+/*
+ * Why not all of the request that was measured or scored last is in it, as a
+ * code: NGX_OK, or one of ngx_http_webtorch_field_features().
  */
 ngx_int_t ngx_http_webtorch_row_unread(void);
->>>>>>> wt-gmend
 
 /* writes the row of the request that was measured last */
 void ngx_http_webtorch_row_write(ngx_http_request_t *r,
