@@ -90,14 +90,13 @@ ngx_webtorch_json_is_valid(const unsigned char *data, size_t len)
 {
     ngx_webtorch_json_t  json;
 
-    json.fields = NULL;
+    memset(&json, 0, sizeof(ngx_webtorch_json_t));
+
     json.begin = data;
     json.p = data;
     json.last = data + len;
     json.state = NGX_WEBTORCH_JSON_VALUE;
     json.valid = 1;
-    json.depth = 0;
-    json.objects = 0;
 
     ngx_webtorch_json_read(&json);
 

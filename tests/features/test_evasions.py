@@ -314,10 +314,6 @@ if importlib.util.find_spec("python_multipart"):
     FORM_PARSERS.append(as_starlette_form)
 
 
-def as_starlette_form_if_there(kind: bytes, body: bytes) -> list[str]:
-    return as_starlette_form(kind, body) if as_starlette_form in FORM_PARSERS else []
-
-
 DISPOSITION = b'Content-Disposition: form-data; name="a"'
 
 
@@ -376,8 +372,7 @@ LOOSE = [
 def test_multipart_boundary_that_is_content(library, content):
     """It ends with a line feed alone, or its line goes on: strict parsers take it as text."""
     body = b"--x1\r\n" + DISPOSITION + b"\r\n\r\n" + content
-    taken = ["' or 1=1 -- <script>", *as_starlette_form_if_there(MULTIPART, body)]
-    assert not missing(read(library, body=body, type=MULTIPART), taken)
+    assert not missing(read(library, body=body, type=MULTIPART), ["' or 1=1 -- <script>"])
 
 
 @pytest.mark.parametrize(
