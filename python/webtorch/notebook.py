@@ -9,12 +9,13 @@
 The cell is a module of its own, which `webtorch serve` serves in other processes: it sees no names
 of the notebook. When the cell is run again, the new code is served; if that is broken, the old one
 still is. The options are those of `webtorch serve`. `%webtorch stop` ends the server, and so does
-the end of the notebook.
+the end of the notebook, however that is.
 """
 
 import atexit
 import contextlib
-import queue
+import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,8 +27,49 @@ from typing import Any
 
 __all__ = ["load_ipython_extension"]
 
-_READY = ("Ctrl-C stops it.", "the new code is served")
-_FAILED = ("waiting for a change", "the old code is still served", "has not taken the new code")
+_OUTCOME = re.compile(
+    r"Serving app at \S+, Ctrl-C stops it\.\n|webtorch: (?:waiting for a change|app\.py: "
+    r"(?:the new code is served|the old code is still served|nginx has not taken the new code))\n"
+)
+"""Lines by which `webtorch serve --reload` says what has become of a cell, one for each."""
+
+
+class _Outcomes:
+    """What has become of the cells of a server.
+
+    It counts, so that a cell is not taken for the one before it, whose run was interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._expected = 1
+        self._seen = 0
+        self._has_ended = False
+
+    def expect(self) -> None:
+        """Expect one more."""
+        with self._changed:
+            self._expected += 1
+
+    def read(self, line: str) -> None:
+        """Take a line of the server."""
+        if _OUTCOME.fullmatch(line):
+            with self._changed:
+                # the code of a cell may print such a line, too
+                self._seen = min(self._seen + 1, self._expected)
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Note that the server has ended."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+    def wait(self) -> bool:
+        """Wait for all that are expected; return False if the server has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_ended or self._seen == self._expected)
+            return not self._has_ended
 
 
 class _Serving:
@@ -37,7 +79,7 @@ class _Serving:
         self._process: subprocess.Popen[str] | None = None
         self._directory: Path | None = None
         self._options: list[str] = []
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._outcomes = _Outcomes()
 
     def run(self, line: str, cell: str | None = None) -> None:
         """Serve a cell, or stop.
@@ -66,8 +108,11 @@ class _Serving:
         else:
             assert self._directory is not None
             app = self._directory / "app.py"
+            # it may be that of a run that was interrupted
+            self._wait()
             if app.read_text() == cell:
                 return
+            self._outcomes.expect()
             self._write(app, cell)
         self._wait()
 
@@ -75,18 +120,43 @@ class _Serving:
         self._directory = Path(tempfile.mkdtemp(prefix="webtorch-notebook-"))
         self._options = options
         self._write(self._directory / "app.py", cell)
-        self._lines = queue.SimpleQueue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "webtorch", "serve", "app.py", "--reload", *options],
-            cwd=self._directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # an interrupt of the notebook is not for the server
-            process_group=0,
-        )
-        threading.Thread(target=self._copy, args=(self._process, self._lines), daemon=True).start()
+        self._outcomes = _Outcomes()
+        started = threading.Event()
+        threading.Thread(target=self._follow, args=(started,), daemon=True).start()
+        started.wait()
+        if self._process is None:
+            raise RuntimeError("webtorch serve cannot be started")
+
+    def _follow(self, started: threading.Event) -> None:
+        """Start the server and print what it does, until it ends.
+
+        The server ends with the thread that has started it: this one, which the notebook has as
+        long as it lives, and not that of a cell.
+        """
+        outcomes = self._outcomes
+        command = [sys.executable, "-c", _PROGRAM, str(os.getpid())]
+        try:
+            process = self._process = subprocess.Popen(
+                [*command, "serve", "app.py", "--reload", *self._options],
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                # an interrupt of the notebook is not for the server
+                process_group=0,
+            )
+        finally:
+            started.set()
+        assert process.stdout is not None
+        with process.stdout as output:
+            for line in output:
+                # it is read also if the notebook cannot show it any more
+                with contextlib.suppress(OSError, ValueError):
+                    print(line, end="", flush=True)
+                outcomes.read(line)
+        outcomes.end()
 
     @staticmethod
     def _write(app: Path, cell: str) -> None:
@@ -95,22 +165,11 @@ class _Serving:
         draft.write_text(cell)
         draft.replace(app)
 
-    @staticmethod
-    def _copy(process: "subprocess.Popen[str]", lines: "queue.SimpleQueue[str | None]") -> None:
-        assert process.stdout is not None
-        with process.stdout as output:
-            for line in output:
-                print(line, end="", flush=True)
-                lines.put(line)
-        lines.put(None)
-
     def _wait(self) -> None:
         """Wait until the cell is served, or until it is known that it cannot be."""
-        while (line := self._lines.get()) is not None:
-            if any(text in line for text in _READY + _FAILED):
-                return
-        self.stop()
-        raise RuntimeError("webtorch serve has ended, see above")
+        if not self._outcomes.wait():
+            self.stop()
+            raise RuntimeError("webtorch serve has ended, see above")
 
     def stop(self) -> None:
         """End the server, if there is one; answers in flight are sent."""
@@ -124,6 +183,23 @@ class _Serving:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
+
+
+_PROGRAM = f"from {__name__} import _serve; _serve()"
+
+
+def _serve() -> None:
+    """Run a command line that ends with the notebook; the program of the server."""
+    from webtorch.cli import main
+    from webtorch.cli._parent import end_with
+
+    notebook = int(sys.argv.pop(1))
+    end_with(notebook)()
+    try:
+        main()
+    finally:
+        if os.getppid() != notebook:
+            shutil.rmtree(Path.cwd(), ignore_errors=True)
 
 
 _serving = _Serving()

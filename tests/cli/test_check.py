@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from nginx import BINARY, DEADLINE, MODULE, free_port, release_port, wait_for
+from webtorch.cli._main_directives import main_directives
 
 APP = """
 import webtorch
@@ -118,11 +119,72 @@ def test_check_broken_configuration(conf):
     assert output.count("app.py, line") == 1
 
 
+def test_check_configuration_that_loads_the_module(conf):
+    text = conf.read_text()
+    # a comment does not load it
+    conf.write_text(f"#load_module modules/{MODULE.name};\n{text}")
+    status, output = check(conf, "nginx.conf", "-p", ".")
+    assert status == 0, output
+
+    # an included file does, as in Debian
+    enabled = conf.parent / "enabled"
+    enabled.mkdir()
+    (enabled / "50-webtorch.conf").write_text(f"# modules\n{BINARY.load_module}\n")
+    conf.write_text(f"include enabled/*.conf;\n{text}")
+    status, output = check(conf, "nginx.conf", "-p", ".")
+    assert status == 0, output
+
+
+def test_main_directives(tmp_path):
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        'user "a b"; # load_module c.so;\n'
+        "include parts/*.conf;\n"
+        'http { load_module no.so; server { set $x "}"; location ~ \\{ { return 200 ${a}b; } } }\n'
+        "pid a#b; include conf.d/missing.conf; include nginx.conf;\n"
+        "daemon off"
+        ";"
+    )
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / "b.conf").write_text("load_module 'b.so';")
+    (parts / "a.conf").write_text("load_module a.so; include parts/deep/c.conf;")
+    (parts / "deep").mkdir()
+    (parts / "deep/c.conf").write_text("env X;")
+    expected = [
+        ["user", "a b"],
+        ["load_module", "a.so"],
+        ["env", "X"],
+        ["load_module", "b.so"],
+        ["pid", "a#b"],
+    ]
+    assert [*main_directives(conf, depth=0)] == [
+        ["user", "a b"],
+        ["include", "parts/*.conf"],
+        ["pid", "a#b"],
+        ["include", "conf.d/missing.conf"],
+        ["include", "nginx.conf"],
+        ["daemon", "off"],
+    ]
+    found = [*main_directives(conf)]
+    assert found[:5] == expected
+    assert found[-1] == ["daemon", "off"]
+    assert [*main_directives(tmp_path / "missing.conf")] == []
+
+
+def test_run_configuration_with_daemon_off(conf):
+    conf.write_text(f"daemon off;\n{conf.read_text()}")
+    _run_and_stop(conf)
+
+
 def test_run_configuration(conf):
     status, output = check(conf, "nginx.conf", "-p", ".")
     assert status == 0, output
     assert "test is successful" in output
+    _run_and_stop(conf)
 
+
+def _run_and_stop(conf: Path) -> None:
     port = int(conf.read_text().partition("127.0.0.1:")[2].partition(";")[0])
     process = subprocess.Popen(command("run", "-p", "."), cwd=conf.parent)
     try:

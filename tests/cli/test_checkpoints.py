@@ -1,6 +1,8 @@
 """`webtorch checkpoints`: files as nginx writes them, without nginx."""
 
 import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,38 @@ def test_checkpoints_import(tmp_path, files):
     (tmp_path / "noise.safetensors").write_bytes(b"noise")
     assert run("import", tmp_path, "my net", tmp_path / "noise.safetensors").exit_code == 1
     assert not list(tmp_path.glob("my net/.*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_checkpoints_import_of_new_model_by_root(tmp_path):
+    save_file({"weight": torch.ones(2, 3)}, tmp_path / "new.safetensors")
+    root = tmp_path / "models"
+    root.mkdir(mode=0o700)
+    os.chown(root, 65534, 65533)
+    assert run("import", root, "new net", tmp_path / "new.safetensors").exit_code == 0
+    store = root / "new net"
+    for path in (store, store / "new.safetensors"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533), path
+    assert store.stat().st_mode & 0o777 == 0o700
+
+
+def test_checkpoints_import_into_directory_of_another_user(tmp_path, monkeypatch):
+    save_file({"weight": torch.ones(2, 3)}, tmp_path / "new.safetensors")
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(shutil, "chown", refuse)
+    done = run("import", tmp_path, "new", tmp_path / "new.safetensors")
+    assert done.exit_code == 1
+    assert "is of another user" in done.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_checkpoints_export_into_missing_directory(tmp_path, files):
+    for name in ("weights.pt", "weights.safetensors"):
+        done = run("export", tmp_path, "my net", tmp_path / "missing" / name)
+        assert isinstance(done.exception, FileNotFoundError) or "No such file" in done.output
 
 
 def test_checkpoints_prune(tmp_path, files):

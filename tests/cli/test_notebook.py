@@ -2,12 +2,18 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 import requests
 from IPython.core.interactiveshell import InteractiveShell
 
-from nginx import BINARY, MODULE, ROOT, free_port, release_port
+from nginx import BINARY, DEADLINE, MODULE, ROOT, free_port, release_port, wait_for
+from webtorch import notebook
 
 APP = """\
 import webtorch
@@ -79,3 +85,99 @@ def test_changed_and_broken_cells(shell, port, capfd):
         shell.run_line_magic("webtorch", "start")
     with pytest.raises(RuntimeError, match="has ended"):
         shell.run_cell_magic("webtorch", "--port 99999", APP)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+def test_end_of_a_killed_notebook(port, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # the thread that runs a cell may end before the notebook does
+    program = f"""
+import threading, time
+from webtorch import notebook
+cell = threading.Thread(target=notebook._serving.run, args=("--port {port}", {APP!r}))
+cell.start()
+cell.join()
+time.sleep(1)
+print("is served", flush=True)
+time.sleep(1000)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    processes = []
+    try:
+        assert process.stdout is not None
+        assert any("is served" in line for line in process.stdout)
+        url = f"http://127.0.0.1:{port}/scale"
+        assert requests.post(url, json=[[1, 2]], timeout=DEADLINE).json() == [[2, 4]]
+        processes = children(process.pid)
+        assert len(processes) >= 3
+        process.kill()
+        process.wait()
+        wait_for(lambda: not list(tmp_path.glob("webtorch-*")), "the end of its directories")
+        wait_for(
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "the end of all"
+        )
+        with pytest.raises(requests.ConnectionError):
+            requests.post(url, json=[[1, 2]], timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_cell_after_an_interrupted_one(shell, port):
+    def run(text: str) -> None:
+        shell.run_cell_magic("webtorch", f"--port {port}", text)
+
+    def scale() -> list[list[float]]:
+        answer = requests.post(f"http://127.0.0.1:{port}/scale", json=[[1, 2]], timeout=DEADLINE)
+        return answer.json()
+
+    shell.run_line_magic("load_ext", "webtorch.notebook")
+    run(APP)
+    app = notebook._serving._directory / "app.py"
+
+    def interrupted(text: str) -> None:
+        def interrupt() -> None:
+            wait_for(lambda: app.read_text() == text, "the cell")
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            run(text)
+
+    interrupted(APP.replace("2 * x", "3 * x"))
+    wait_for(lambda: scale() == [[3, 6]], "the interrupted cell")
+    run(APP.replace("2 * x", "4 * x"))
+    assert scale() == [[4, 8]]
+    # what is run next has nothing to wait for but the interrupted cell
+    interrupted(APP.replace("2 * x", "5 * x"))
+    run(APP.replace("2 * x", "5 * x"))
+    assert scale() == [[5, 10]]
+
+
+def test_outcomes_are_counted():
+    outcomes = notebook._Outcomes()
+    for _ in range(3):
+        outcomes.read("Serving app at http://127.0.0.1:8000, Ctrl-C stops it.\n")
+        outcomes.read("printed: the new code is served\n")
+    assert outcomes.wait()
+    outcomes.expect()
+    waiting = threading.Thread(target=outcomes.wait)
+    waiting.start()
+    outcomes.read("served: the old code is still served\n")
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    outcomes.read("webtorch: app.py: the old code is still served\n")
+    waiting.join(DEADLINE)
+    assert not waiting.is_alive()
+    outcomes.expect()
+    outcomes.end()
+    assert not outcomes.wait()

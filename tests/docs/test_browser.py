@@ -187,4 +187,4 @@ def test_example_page(example, tmp_path):
     found = dict(re.findall(r'<output id="(\w+)">([^<]*)</output>', document))
     expected = f"{example.post('/v1/output', [[0.5, -0.5]]).json()[0][0]:.4f}"
     assert found["json"] == found["typed"] == expected, document
-    assert found["drawn"] in ("cat", "dog", "nginx"), document
+    assert found["drawn"] == "1", document

@@ -99,7 +99,9 @@ def export(directory: Path, model: str, file: Path) -> None:
             import torch
 
             weights = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
-            torch.save(weights, file)
+            # PyTorch has errors of its own for a file that cannot be written
+            with file.open("wb") as output:
+                torch.save(weights, output)
         else:
             shutil.copyfile(found.path, file)
         click.echo(f"{file} is {found.path}")
@@ -117,7 +119,7 @@ def import_file(directory: Path, model: str, file: Path) -> None:
     FILE is safetensors, or a state dict of torch.save().
     """
     store = _store(directory).directory(model)
-    store.mkdir(mode=0o700, exist_ok=True)
+    _make(store)
     # a name that is a number belongs to the checkpoints that nginx writes
     name = file.stem if not file.stem.isdecimal() else f"imported-{file.stem}"
     target = store / f"{name}.safetensors"
@@ -156,6 +158,26 @@ def prune(directory: Path, models: Sequence[str], keep: int, dry_run: bool) -> N
             click.echo(found.path)
             if not dry_run:
                 found.path.unlink(missing_ok=True)
+
+
+def _make(store: Path) -> None:
+    """Make the directory of a model, if it is not there, for the workers that write in its parent.
+
+    They are of another user, if this process is root's.
+    """
+    owner = store.parent.stat()
+    try:
+        store.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    try:
+        shutil.chown(store, owner.st_uid, owner.st_gid)
+    except PermissionError as error:
+        store.rmdir()
+        raise Failure(
+            f"{store.parent} is of another user, who could not read the weights: run this as root "
+            "or as that user."
+        ) from error
 
 
 def _store(directory: Path) -> Any:

@@ -10,6 +10,7 @@ import click
 from webtorch.cli import _bundled
 from webtorch.cli._discovery import Discovery
 from webtorch.cli._errors import Failure
+from webtorch.cli._main_directives import main_directives
 from webtorch.cli._nginx import MODULE, Nginx, find
 from webtorch.cli._options import module_option, nginx_option, option
 from webtorch.cli._target import Target
@@ -24,11 +25,20 @@ prefix_option = option(
 
 
 def _command(
-    nginx: Nginx, conf: Path, prefix: Path | None, directives: tuple[str, ...] = ()
+    nginx: Nginx, conf: Path, prefix: Path | None, *, in_foreground: bool = False
 ) -> list[str]:
-    """Return a command that runs nginx with a configuration, which need not load the module."""
-    if nginx.module and MODULE not in conf.read_text(errors="replace"):
-        directives = (f'load_module "{nginx.module}";', *directives)
+    """Return a command that runs nginx with a configuration, which need not load the module.
+
+    What the configuration has cannot be given twice: then it is the configuration's.
+    """
+    found = [words for words in main_directives(conf) if len(words) == 2]
+    names = {name for name, _ in found}
+    modules = {Path(value).name for name, value in found if name == "load_module"}
+    directives = []
+    if nginx.module and MODULE not in modules:
+        directives.append(f'load_module "{nginx.module}";')
+    if in_foreground and "daemon" not in names:
+        directives.append("daemon off;")
     return [
         *nginx.command,
         *(["-p", f"{prefix}/"] if prefix else []),
@@ -87,14 +97,14 @@ def check(conf: Path, prefix: Path | None, nginx: str | None, module: str | None
 @nginx_option
 @module_option
 def run(conf: Path, prefix: Path | None, nginx: str | None, module: str | None) -> None:
-    """Run nginx in the foreground with the configuration CONF.
+    """Run nginx in the foreground with the configuration CONF, unless CONF has "daemon on".
 
     CONF need not load WebTorch's module. Ctrl-C stops at once, SIGQUIT when all answers are sent.
 
     \b
     webtorch run nginx.conf --prefix .
     """  # noqa: D301 - click takes it for "do not wrap"
-    command = _command(find(nginx, module), conf, prefix, ("daemon off;",))
+    command = _command(find(nginx, module), conf, prefix, in_foreground=True)
     os.execvp(command[0], command)
 
 

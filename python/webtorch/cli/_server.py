@@ -184,7 +184,9 @@ class Server:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                self._terminal.record(line)
+                # workers can log also if nobody reads it any more
+                with contextlib.suppress(OSError):
+                    self._terminal.record(line)
                 if "[emerg]" in line:
                     self._refused.set()
 
