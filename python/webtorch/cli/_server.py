@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -244,5 +245,6 @@ def find_port(host: str, port: int) -> int:
             return int(listener.getsockname()[1])
     except OSError as error:
         reason = str(error.strerror).lower()
-        hint = "--port" if port else "--host"
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        hint = "--port" if port and taken else "--host"
         raise Failure(f"cannot listen on {host}:{port} ({reason}), see {hint}.") from error
