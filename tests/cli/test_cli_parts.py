@@ -411,6 +411,8 @@ def test_help(path, command):
         (["models", "http://127.0.0.1:1", "-k", "-H", "A: b"], 1, "Connection refused"),
         (["models", "http://127.0.0.1:1", "-H", "A"], 2, '"A" is not NAME: VALUE'),
         (["checkpoints", "compare", "app.py", "app.py"], 1, "Weights only load failed.\n"),
+        (["checkpoints", "prune", ".", "none"], 1, '. has no model "none".'),
+        (["call", "127.0.0.1:1", "--timeout", "0"], 2, "0.0 is not in the range x>0"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
 )

@@ -96,7 +96,7 @@ def bench(
             if not as_json:
                 click.echo(f"{function.signature()}")
     target = Target(url, method or ("GET" if body is None else "POST"), headers, body or b"")
-    _try(target, insecure)
+    _try(target, insecure, "" if data else ": give DATA, see --help")
 
     wrk = find_wrk(target, insecure) if client != "own" else None
     if client == "wrk" and wrk is None:
@@ -116,7 +116,7 @@ def bench(
         sys.exit(1)
 
 
-def _try(target: Target, insecure: bool) -> None:
+def _try(target: Target, insecure: bool, hint: str) -> None:
     """Send one request.
 
     Raises:
@@ -129,7 +129,8 @@ def _try(target: Target, insecure: bool) -> None:
     status, _, answer = send(request, insecure=insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
-        raise Failure(f"{target.url} answered {status}: give DATA, see --help.")
+        # of another address no data would be right
+        raise Failure(f"{target.url} answered {status}{hint if status != 404 else ''}.")
 
 
 def _ask(url: str, insecure: bool) -> Function | None:

@@ -43,7 +43,12 @@ TYPES = {
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="File for the answer's body.",
 )
-@option("--timeout", type=float, default=60.0, help="Seconds to wait.")
+@option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    help="Seconds to wait.",
+)
 @insecure_option
 def call(
     url: str,
@@ -75,7 +80,8 @@ def call(
     status, answered, answer = send(request, timeout, insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
-        raise Failure(f"{url} answered {status}.")
+        hint = ": give DATA, see --help" if status == 405 and not data else ""
+        raise Failure(f"{url} answered {status}{hint}.")
     if output and str(output) != "-":
         output.write_bytes(answer)
         return

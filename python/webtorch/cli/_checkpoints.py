@@ -100,7 +100,8 @@ def export(directory: Path, model: str, file: Path) -> None:
             import torch
 
             weights = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
-            torch.save(weights, file)
+            with file.open("wb") as stream:
+                torch.save(weights, stream)
         else:
             shutil.copyfile(found.path, file)
         click.echo(f"{file} is {found.path}")
@@ -152,7 +153,11 @@ def prune(directory: Path, models: Sequence[str], keep: int, dry_run: bool) -> N
 
     Files that nginx has not written stay.
     """
-    for model in models or _models(directory):
+    known = _models(directory)
+    for model in models:
+        if model not in known:
+            raise Failure(f'{directory} has no model "{model}".')
+    for model in models or known:
         ours = [found for found in _store(directory).files(model) if found.sequence]
         for found in ours[keep:]:
             click.echo(found.path)
