@@ -12,6 +12,7 @@ build_packages() {
     build_deb
     try_wheel
     try_deb
+    try_source
 }
 
 # A user installs the wheel, makes a project, serves it, and sends a request, by the
@@ -27,8 +28,7 @@ try_wheel() {
     cp packaging/try_wheel.sh packaging/follow.sh docs/start.md "$chroot/opt/"
 
     say "trying $(echo dist/webtorch-*-"$TRY_TAG"-*.whl) on a bare $TRY_SUITE"
-    unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "
-        mount -t proc proc /proc
+    in_chroot "$chroot" "
         useradd --create-home --shell /bin/bash someone
         su - someone -c 'PORT=$TRY_PORT sh /opt/try_wheel.sh'
         userdel someone" | tee build/packages/wheel.txt
@@ -51,10 +51,42 @@ try_deb() {
     cp packaging/try_deb.sh packaging/follow.sh docs/start.md "$chroot/opt/"
 
     say "trying $package on a bare $TRY_SUITE"
-    unshare --mount --pid --fork --kill-child chroot "$chroot" sh -c "
-        mount -t proc proc /proc
-        PORT=$TRY_PORT sh /opt/try_deb.sh" | tee build/packages/deb.txt
+    in_chroot "$chroot" "PORT=$TRY_PORT sh /opt/try_deb.sh" | tee build/packages/deb.txt
     grep -q '^ok' build/packages/deb.txt || die 'the package does not work, see above.'
+}
+
+# Somebody builds and runs a clone of the last commit by the commands of
+# docs/start.md.  PyTorch is downloaded before that.
+try_source() {
+    local chroot=$ROOT/build/packages/$TRY_SUITE-source torch=build/packages/torch
+
+    require_chroots
+    once "$torch.made" "$(pin torch)" download_torch "$torch"
+    say "making a chroot of $TRY_SUITE alone"
+    rm -rf "$chroot"
+    make_chroot "$chroot"
+    git clone --quiet --depth 1 "file://$ROOT" "$chroot/root/webtorch"
+    cp -r "$torch" "$chroot/opt/torch"
+    cp packaging/try_source.sh packaging/follow.sh docs/start.md "$chroot/opt/"
+    # the certificate of this machine's proxy, if it has one
+    [[ ! ${PIP_CERT:-} ]] || install -D -m 0644 "$PIP_CERT" "$chroot$PIP_CERT"
+
+    say "trying the sources on a bare $TRY_SUITE"
+    in_chroot "$chroot" "
+        PIP_FIND_LINKS=/opt/torch PORT=$TRY_PORT sh /opt/try_source.sh" | tee build/packages/source.txt
+    grep -q '^ok' build/packages/source.txt || die 'the sources do not work, see above.'
+}
+
+download_torch() {
+    rm -rf "$1"
+    .venv/bin/python -m pip --disable-pip-version-check --quiet download --dest "$1" "$(pin torch)"
+}
+
+# Runs commands as root of a chroot; what they leave is killed: CHROOT COMMANDS
+in_chroot() {
+    unshare --mount --pid --fork --kill-child chroot "$1" sh -c "
+        mount -t proc proc /proc
+        $2"
 }
 
 # Packs a package again as the next version: PACKAGE FILE
@@ -81,11 +113,11 @@ add_site() {
     chmod -R a+rX "$1/opt"
 }
 
-# A bare Debian with some more packages: CHROOT PACKAGES
+# A bare Debian, with some more packages: CHROOT [PACKAGES]
 make_chroot() {
-    say "making a chroot of $TRY_SUITE with $2"
+    say "making a chroot of $TRY_SUITE${2:+ with $2}"
     rm -rf "$1"
     mkdir -p "$(dirname "$1")"
-    debootstrap --variant=minbase --include="$2" \
+    debootstrap --variant=minbase ${2:+--include="$2"} \
         "$TRY_SUITE" "$1" "$TRY_MIRROR" >"$1.log"
 }

@@ -72,10 +72,8 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memzero(schema, sizeof(webtorch_schema_t));
     ngx_webtorch_python_set_captures(handler, schema);
     ngx_memcpy(schema->model, handler->model.data, handler->model.len);
-    ngx_memcpy(schema->device, handler->device.data, handler->device.len);
     schema->slow = (uint32_t) handler->slow;
     schema->shadow = (handler->shadowed != NULL);
-    schema->max_batch = (uint32_t) handler->max_batch;
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;
@@ -102,6 +100,11 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
 
         return NGX_OK;
     }
+
+    /* Python reads these and clears them: they may differ in workers */
+
+    ngx_memcpy(schema->device, handler->device.data, handler->device.len);
+    schema->max_batch = (uint32_t) handler->max_batch;
 
     rc = ngx_webtorch_py_load((uint32_t) handler->index,
                               (char *) handler->name.data, schema,

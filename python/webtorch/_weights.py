@@ -81,6 +81,8 @@ def read_weights(path: Path) -> Mapping[str, Any]:
         raise
     except Exception as error:  # what weights_only raises for other files is not specified
         reason = str(error).partition("\n")[0] or type(error).__name__
+        # what PyTorch recommends next would run code of the file
+        reason = reason.partition(". In PyTorch ")[0]
         raise ValueError(
             f"{path} is no file of tensors, written by torch.save() or as safetensors: {reason}"
         ) from error

@@ -40,6 +40,13 @@ def test_new_server_joins_at_a_reload(start, backends):
     ask_until(server, lambda _: backends[3].total > 10)
 
 
+def test_workers_have_the_policy_that_was_checked(start, backends):
+    server = start(LOCATION, http=backends.upstream(UPSTREAM), workers=2)
+    wait_for(lambda: learners(server), "a learner")
+    assert {answer.status for answer in ask(server, 10)} == {200}
+    assert "[error]" not in server.log()
+
+
 def test_learner_replaced_when_its_worker_crashes(start, backends):
     server = start(
         LOCATION,

@@ -74,6 +74,8 @@ def test_call_output_file(echo, url, tmp_path: Path):
     [
         (["URL/full", "[1]"], 1, "more than 4096 wait"),
         (["http://127.0.0.1:9/", "[1]"], 1, "Connection refused"),
+        (["URL/json"], 1, "answered 405: give DATA, see --help."),
+        (["URL/json", "[1]", "-X", "GET"], 1, "answered 405.\n"),
         (["URL/json", "[1"], 2, "is not JSON"),
         (["URL/json", "a=1", "[1]"], 2, "is not NAME=JSON"),
         (["URL/json", "@/nowhere"], 1, "No such file"),
@@ -81,7 +83,18 @@ def test_call_output_file(echo, url, tmp_path: Path):
         (["ftp://127.0.0.1:9/", "[1]"], 1, "ftp"),
         (["URL/a b", "[1]"], 1, "control characters"),
     ],
-    ids=["answer", "refused", "json", "names", "file", "header", "scheme", "path"],
+    ids=[
+        "answer",
+        "refused",
+        "no-data",
+        "method",
+        "json",
+        "names",
+        "file",
+        "header",
+        "scheme",
+        "path",
+    ],
 )
 def test_call_failures(url, arguments, status, message):
     done = call(*[argument.replace("URL", url) for argument in arguments])

@@ -73,6 +73,9 @@ def test_checkpoints_export(tmp_path, files):
     assert load_file(target)["weight"].tolist() == [[1.0] * 3] * 2
 
     assert run("export", tmp_path, "other", target).exit_code == 1
+    done = run("export", tmp_path, "my net", tmp_path / "none/weights.pt")
+    assert done.exit_code == 1
+    assert f"{tmp_path}/none/weights.pt: No such file or directory.\n" in done.output
 
 
 def test_checkpoints_removed_meanwhile(tmp_path, files, monkeypatch):

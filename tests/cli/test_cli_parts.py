@@ -363,3 +363,86 @@ def test_help_names_environment_variables():
     for name in ("PORT", "WORKERS", "CHECKPOINT", "RELOAD", "SSL_CERTIFICATE", "PRINT_CONF"):
         assert f"WEBTORCH_SERVE_{name}" in done.output
     assert "webtorch serve app.py --reload\n" in done.output
+
+
+def commands(group: click.Group, *names: str) -> list[tuple[tuple[str, ...], click.Command]]:
+    """Return all commands below a group, with their names."""
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        path = (*names, name)
+        found.append((path, command))
+        if isinstance(command, click.Group):
+            found += commands(command, *path)
+    return found
+
+
+COMMANDS = commands(cli)
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS]
+)
+def test_help(path, command):
+    """A command fits its line, each option is the variable that its name says."""
+    done = CliRunner().invoke(cli, [*path[:-1], "--help"], prog_name="webtorch", terminal_width=80)
+    (line,) = re.findall(rf"^  {path[-1]} +(\S.*)$", done.output, re.M)
+    assert line == command.get_short_help_str(80) and not line.endswith("..")
+
+    done = CliRunner().invoke(cli, [*path, "--help"], prog_name="webtorch", terminal_width=200)
+    for option in command.params:
+        # several flags may be the values of one variable
+        if isinstance(option, click.Option) and not isinstance(option.flag_value, str):
+            name = max(option.opts, key=len).removeprefix("--").replace("-", "_")
+            if name != "help":
+                assert "_".join(["WEBTORCH", *path, name]).upper() in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["new", ""], 2, "it is not the name of a new directory"),
+        (["new", "/proc/shop"], 1, "/proc/shop: No such file or directory."),
+        (["serve", "app.py", "--zone", "5x"], 2, "'5x' is not a number with k or m"),
+        (["serve", "app.py", "--max-body-size", "big"], 2, "'big' is not a number with k"),
+        (["serve", "app.py", "--workers", "0"], 2, "'0' is not a number from 1 on, nor auto"),
+        (["call", "ftp://127.0.0.1/x"], 1, "ftp://127.0.0.1/x is not an address of http or https."),
+        (["call", "file:///etc/hostname"], 1, "is not an address of http or https."),
+        (["call", "http://127.0.0.1:1/x"], 1, "webtorch: http://127.0.0.1:1/x: Connection refused"),
+        (["models", "http://127.0.0.1:1", "-k", "-H", "A: b"], 1, "Connection refused"),
+        (["models", "http://127.0.0.1:1", "-H", "A"], 2, '"A" is not NAME: VALUE'),
+        (["checkpoints", "compare", "app.py", "app.py"], 1, "Weights only load failed.\n"),
+        (["checkpoints", "prune", ".", "none"], 1, '. has no model "none".'),
+        (["call", "127.0.0.1:1", "--timeout", "0"], 2, "0.0 is not in the range x>0"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_wrong_usage(tmp_path: Path, monkeypatch, arguments, status, message):
+    """The message names what is wrong; there is no traceback."""
+    (tmp_path / "app.py").write_text("import nothing\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, arguments, prog_name="webtorch")
+    assert (done.exit_code, isinstance(done.exception, SystemExit)) == (status, True)
+    assert message in done.output
+    assert done.output.count("app.py") <= 1
+
+
+def test_file_that_cannot_be_written(tmp_path: Path, monkeypatch):
+    """It is named, whichever command was to write it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text(
+        "import webtorch\n\n\n@webtorch.handler\ndef f(request):\n    return 1\n"
+    )
+    done = CliRunner().invoke(cli, ["openapi", "app.py", "-o", "none/x"], prog_name="webtorch")
+    assert (done.exit_code, done.output) == (1, "webtorch: none/x: No such file or directory.\n")
+
+
+def test_new_in_a_directory_with_a_space(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["new", "my shop"], prog_name="webtorch")
+    assert shlex.split(done.output.splitlines()[0]) == ["cd", "my shop"]
+
+
+def test_address_that_is_not_of_this_host():
+    """Another port would not help."""
+    with pytest.raises(Failure, match="see --host"):
+        find_port("192.0.2.1", 8000)

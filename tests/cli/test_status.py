@@ -95,7 +95,7 @@ def test_status_failures(server):
         (server.url("/other"), "this is no answer of webtorch_status"),
         (server.url("/nothing"), "answered 404: is webtorch_status there?"),
         ("http://127.0.0.1:1", "refused"),
-        ("gopher://127.0.0.1", "unknown url type"),
+        ("gopher://127.0.0.1", "is not an address of http or https"),
     ):
         done = run(url)
         assert done.exit_code == 1 and message in done.output, done.output

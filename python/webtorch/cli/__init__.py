@@ -6,6 +6,7 @@ from webtorch import __version__
 from webtorch.cli._bench import bench, models
 from webtorch.cli._call import call
 from webtorch.cli._checkpoints import checkpoints
+from webtorch.cli._errors import Commands
 from webtorch.cli._guard import guard
 from webtorch.cli._new import new
 from webtorch.cli._openapi import openapi
@@ -20,7 +21,7 @@ CONTEXT = {
 }
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="webtorch")
 def cli() -> None:
     """PyTorch inside nginx: functions of tensors, served over HTTP.

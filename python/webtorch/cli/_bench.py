@@ -15,7 +15,7 @@ from webtorch.cli._errors import Failure
 from webtorch.cli._examples import document
 from webtorch.cli._functions import Function, Tensor
 from webtorch.cli._load import Client, Result, Target, describe, find_wrk, run_wrk
-from webtorch.cli._options import option
+from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._text import table
 
 DTYPES = {
@@ -44,17 +44,24 @@ BARS = 12
 @option("--duration", "-d", type=click.FloatRange(0.1), default=10.0, help="Seconds.")
 @option("--rows", type=click.IntRange(1), default=1, help="Rows of a request that is made.")
 @option("--method", "-X", help="Method: by default POST if there is a body, or else GET.")
-@option("--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Header; may be repeated.")
+@header_option
 @option("--accept", help="Media type or suffix of the answers, for example npy.")
 @option("--content-type", help="Media type of a file, if its suffix does not say it.")
-@option("--insecure", "-k", is_flag=True, default=False, help="Accept any certificate.")
+@insecure_option
 @option(
     "--client",
     type=click.Choice(["auto", "wrk", "own"]),
     default="auto",
     help="wrk, where it is installed, is faster than the own client.",
 )
-@option("--json", "as_json", is_flag=True, default=False, help="Print a line of JSON.")
+@option(
+    "--json",
+    "as_json",
+    envvar="WEBTORCH_BENCH_JSON",
+    is_flag=True,
+    default=False,
+    help="Print a line of JSON.",
+)
 def bench(
     url: str,
     data: tuple[str, ...],
@@ -89,7 +96,7 @@ def bench(
             if not as_json:
                 click.echo(f"{function.signature()}")
     target = Target(url, method or ("GET" if body is None else "POST"), headers, body or b"")
-    _try(target, insecure)
+    _try(target, insecure, "" if data else ": give DATA, see --help")
 
     wrk = find_wrk(target, insecure) if client != "own" else None
     if client == "wrk" and wrk is None:
@@ -109,7 +116,7 @@ def bench(
         sys.exit(1)
 
 
-def _try(target: Target, insecure: bool) -> None:
+def _try(target: Target, insecure: bool, hint: str) -> None:
     """Send one request.
 
     Raises:
@@ -122,7 +129,8 @@ def _try(target: Target, insecure: bool) -> None:
     status, _, answer = send(request, insecure=insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
-        raise Failure(f"{target.url} answered {status}: give DATA, see --help.")
+        # of another address no data would be right
+        raise Failure(f"{target.url} answered {status}{hint if status != 404 else ''}.")
 
 
 def _ask(url: str, insecure: bool) -> Function | None:
@@ -232,8 +240,10 @@ def _time(seconds: float) -> str:
 
 @click.command()
 @click.argument("url", default="http://127.0.0.1:8000")
-def models(url: str) -> None:
-    """List the functions of tensors of a server, with the requests that they have answered.
+@header_option
+@insecure_option
+def models(url: str, header: tuple[str, ...], insecure: bool) -> None:
+    """List functions of tensors, with their numbers of requests.
 
     URL is the server, or the location of its webtorch_inference_protocol, by default /v2.
 
@@ -243,13 +253,19 @@ def models(url: str) -> None:
     base = full_url(url).rstrip("/")
     if not urlsplit(base).path:
         base += "/v2"
+    headers, _ = prepare((), header, None, None)
+
+    def get(path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(base + path, headers=headers, method=method)
+        return _answer(request, insecure)
+
     found: dict[str, list[Any]] = {}
-    for entry in _get(f"{base}/repository/index", "POST"):
+    for entry in get("/repository/index", "POST"):
         found.setdefault(entry["name"], []).append(entry)
     rows = [("MODEL", "VERSIONS", "STATE", "REQUESTS", "FAILED", "ROWS", "CALLS", "SIGNATURE")]
     for name, versions in found.items():
-        address = f"{base}/models/{quote(name, safe=':')}"
-        (stats,) = _get(f"{address}/stats")["model_stats"]
+        model = f"/models/{quote(name, safe=':')}"
+        (stats,) = get(f"{model}/stats")["model_stats"]
         counts = stats["inference_stats"]
         numbers = (
             counts["success"]["count"],
@@ -259,14 +275,15 @@ def models(url: str) -> None:
         )
         state = versions[0]["state"]
         # what is not loaded is not known
-        signature = _function(_get(address)).signature() if state == "READY" else "-"
+        signature = _function(get(model)).signature() if state == "READY" else "-"
         numbered = ", ".join(entry["version"] for entry in versions)
         rows.append((name, numbered, state, *map(str, numbers), signature))
     click.echo("\n".join(table(rows)))
 
 
-def _get(url: str, method: str = "GET") -> Any:
-    status, _, answer = send(urllib.request.Request(url, method=method))
+def _answer(request: urllib.request.Request, insecure: bool) -> Any:
+    url = request.full_url
+    status, _, answer = send(request, insecure=insecure)
     if status != 200:
         raise Failure(f"{url} answered {status}: is webtorch_inference_protocol there?")
     try:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from webtorch.cli._errors import Failure
-from webtorch.cli._options import option
+from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._tls import tls_context
 
 TYPES = {
@@ -34,7 +34,7 @@ TYPES = {
 @click.argument("url")
 @click.argument("data", nargs=-1)
 @option("--method", "-X", help="Method: by default POST if there is DATA, or else GET.")
-@option("--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Header; may be repeated.")
+@header_option
 @option("--accept", help="Media type or suffix of the answer, for example npy.")
 @option("--content-type", help="Media type of a file, if its suffix does not say it.")
 @option(
@@ -43,8 +43,13 @@ TYPES = {
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="File for the answer's body.",
 )
-@option("--timeout", type=float, default=60.0, help="Seconds to wait.")
-@option("--insecure", "-k", is_flag=True, default=False, help="Accept any certificate.")
+@option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    help="Seconds to wait.",
+)
+@insecure_option
 def call(
     url: str,
     data: tuple[str, ...],
@@ -75,7 +80,8 @@ def call(
     status, answered, answer = send(request, timeout, insecure)
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
-        raise Failure(f"{url} answered {status}.")
+        hint = ": give DATA, see --help" if status == 405 and not data else ""
+        raise Failure(f"{url} answered {status}{hint}.")
     if output and str(output) != "-":
         output.write_bytes(answer)
         return
@@ -91,9 +97,11 @@ def full_url(url: str) -> str:
     """
     url = url if "://" in url else f"http://{url}"
     try:
-        urlsplit(urllib.request.Request(url).full_url)
+        parts = urlsplit(urllib.request.Request(url).full_url)
     except ValueError as error:
         raise Failure(f"{url}: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        raise Failure(f"{url} is not an address of http or https.")
     return url
 
 
@@ -179,7 +187,9 @@ def send(
     except (ValueError, http.client.InvalidURL) as error:
         raise Failure(f"{request.full_url}: {error}") from error
     except OSError as error:
-        raise Failure(f"{request.full_url}: {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)
+        text = getattr(reason, "strerror", None) or reason
+        raise Failure(f"{request.full_url}: {text}") from error
     except http.client.HTTPException as error:
         # the text of some of them is only a part of the answer
         raise Failure(f"{request.full_url}: {error!r}") from error

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from webtorch.cli._errors import Failure
+from webtorch.cli._options import option
 from webtorch.cli._text import table
 
 root_argument = click.argument(
@@ -21,7 +22,7 @@ file_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def checkpoints() -> None:
-    """Weights of models: the files in the directory of webtorch_checkpoint."""
+    """Look at and change the files of webtorch_checkpoint."""
 
 
 @checkpoints.command("list")
@@ -43,7 +44,7 @@ def list_files(directory: Path) -> None:
 @checkpoints.command()
 @click.argument("file", type=file_type)
 def show(file: Path) -> None:
-    """Show what FILE has: metadata, and name, dtype and shape of each tensor.
+    """Show the metadata and tensors of FILE, with dtypes and shapes.
 
     The exit status is 1 if the file is damaged.
     """
@@ -114,9 +115,10 @@ def export(directory: Path, model: str, file: Path) -> None:
 @click.argument("model")
 @click.argument("file", type=file_type)
 def import_file(directory: Path, model: str, file: Path) -> None:
-    """Put the weights of FILE where nginx takes them for MODEL, within a second if it runs.
+    """Put the weights of FILE where nginx takes them for MODEL.
 
-    FILE is safetensors, or a state dict of torch.save().
+    FILE is safetensors, or a state dict of torch.save(). If nginx runs, it takes them within a
+    second.
     """
     store = _store(directory).directory(model)
     _make(store)
@@ -145,14 +147,18 @@ def import_file(directory: Path, model: str, file: Path) -> None:
 @checkpoints.command()
 @root_argument
 @click.argument("models", nargs=-1)
-@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
+@option("--keep", type=click.IntRange(1), default=3, help="How many.")
+@option("--dry-run", is_flag=True, default=False, help="Only print what would be removed.")
 def prune(directory: Path, models: Sequence[str], keep: int, dry_run: bool) -> None:
-    """Remove all but the newest files that nginx has written, of MODELS or of all models.
+    """Remove all but the newest files of MODELS, or of all models.
 
-    Files that were put there by others stay.
+    Files that nginx has not written stay.
     """
-    for model in models or _models(directory):
+    known = _models(directory)
+    for model in models:
+        if model not in known:
+            raise Failure(f'{directory} has no model "{model}".')
+    for model in models or known:
         ours = [found for found in _store(directory).files(model) if found.sequence]
         for found in ours[keep:]:
             click.echo(found.path)
@@ -229,7 +235,9 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         return dict(read_weights(file))
     except Exception as error:
-        raise Failure(f"{file}: {error}.") from error
+        # it may begin with the file
+        text = str(error).removeprefix(str(file)).removeprefix(": ").strip()
+        raise Failure(f"{file}: {text.rstrip('.')}.") from error
 
 
 def _difference(first: Any, second: Any) -> str:

@@ -1,5 +1,7 @@
 """Errors that end a command with a message."""
 
+from typing import Any
+
 import click
 
 
@@ -10,3 +12,16 @@ class Failure(click.ClickException):
         """Print the message."""
         click.secho("webtorch: ", fg="red", nl=False, err=True)
         click.echo(self.format_message(), err=True)
+
+
+class Commands(click.Group):
+    """Commands that end with a message if a file cannot be read or written."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise Failure(f"{error.filename}: {error.strerror}.") from error

@@ -11,7 +11,7 @@ import click
 
 from webtorch.cli._call import full_url, prepare, send
 from webtorch.cli._errors import Failure
-from webtorch.cli._options import option
+from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._text import table
 
 TIMEOUT = 60.0
@@ -71,22 +71,16 @@ class _Control:
         raise Failure(f"{self._url}{path} answered {status}{reason}")
 
 
-_url = click.option(
+_url = option(
     "--url",
     default="http://127.0.0.1:8000",
-    show_default=True,
-    show_envvar=True,
     help="Location of webtorch_control; of an address alone it is /control.",
 )
 _name = option("--name", help="Name of the guard's model, if there are several.")
-_header = option(
-    "--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Header; may be repeated."
-)
-_insecure = option("--insecure", "-k", is_flag=True, default=False, help="Accept any certificate.")
 
 
 def _asks(function: Any) -> Any:
-    for each in (_insecure, _header, _name, _url):
+    for each in (insecure_option, header_option, _name, _url):
         function = each(function)
     return function
 
@@ -106,7 +100,7 @@ def guard() -> None:
 @guard.command()
 @_asks
 def show(url: str, name: str | None, header: tuple[str, ...], insecure: bool) -> None:
-    """Show locations with their thresholds, the fields that were seen most, and marks."""
+    """Show thresholds of locations, the most frequent fields, and marks."""
     found = _Control(url, name, header, insecure).ask()
     click.echo(f"{found['requests']} requests learned\n")
     for heading, rows in (
@@ -135,7 +129,7 @@ def mark(
     header: tuple[str, ...],
     insecure: bool,
 ) -> None:
-    """Mark requests of the log by their $request_id: ID, or several."""
+    """Mark requests of the log, whose $request_id is ID."""
     if verdict is None:
         raise click.UsageError("--normal or --attack is needed.")
     control = _Control(url, name, header, insecure)
@@ -167,8 +161,8 @@ def export(
 
 
 @guard.command()
-@click.option("--learned", is_flag=True, help="Fields and scores alone.")
-@click.option("--marks", is_flag=True, help="Marks of operators alone.")
+@option("--learned", is_flag=True, default=False, help="Fields and scores alone.")
+@option("--marks", is_flag=True, default=False, help="Marks of operators alone.")
 @_asks
 def reset(
     learned: bool,

@@ -1,5 +1,6 @@
 """`webtorch new`."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -49,11 +50,15 @@ README = """\
     "balance servers.",
 )
 def new(name: Path, template: str) -> None:
-    """Make a project in the directory NAME, which runs and passes its tests.
+    """Make a project in the directory NAME.
+
+    It runs and passes its tests as it is.
 
     \b
     webtorch new shop --template train
     """  # noqa: D301 - click takes it for "do not wrap"
+    if name == Path():
+        raise click.BadParameter("it is not the name of a new directory", param_hint="'NAME'")
     if name.exists() and (not name.is_dir() or any(name.iterdir())):
         raise Failure(f"{name} exists already.")
     ignored = shutil.ignore_patterns("__pycache__")
@@ -67,4 +72,4 @@ def new(name: Path, template: str) -> None:
         (name / "README.md").write_text(README.format(name=name.name, commands=commands))
     except OSError as error:
         raise Failure(f"{name}: {error.strerror}.") from error
-    click.echo(f"cd {name}\n{commands}")
+    click.echo(f"cd {shlex.quote(str(name))}\n{commands}")

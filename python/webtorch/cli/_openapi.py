@@ -23,7 +23,7 @@ from webtorch.cli._terminal import Terminal
 def openapi(
     app: str, output: Path | None, title: str | None, app_version: str, server: str
 ) -> None:
-    """Print a document of OpenAPI 3.1 for the functions of APP, each at its name.
+    """Print a document of OpenAPI 3.1 for the functions of APP.
 
     `webtorch serve` answers with it at /openapi.json, and so does a location of nginx with the
     directive webtorch_openapi, for all functions of its server.

@@ -114,7 +114,7 @@ def run(conf: Path, prefix: Path | None, nginx: str | None, module: str | None) 
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def nginx(arguments: tuple[str, ...]) -> None:
-    """Run the nginx of this package with its own options, for example -s reload.
+    """Run the nginx of this package with options of nginx.
 
     \b
     webtorch nginx -V

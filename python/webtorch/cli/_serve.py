@@ -13,7 +13,7 @@ from webtorch.cli._discovery import Application, Discovery
 from webtorch.cli._errors import Failure
 from webtorch.cli._functions import Function
 from webtorch.cli._nginx import Nginx, find
-from webtorch.cli._options import module_option, nginx_option, option
+from webtorch.cli._options import Size, module_option, nginx_option, option
 from webtorch.cli._server import Server, find_port
 from webtorch.cli._target import Target
 from webtorch.cli._terminal import Terminal
@@ -28,6 +28,7 @@ from webtorch.cli._watcher import Watcher
 @option(
     "--zone",
     default="auto",
+    type=Size("km", "auto", "off"),
     metavar="SIZE",
     help="Memory in which workers share the models, for example 64m; off: each has its own.",
 )
@@ -53,7 +54,13 @@ from webtorch.cli._watcher import Watcher
     type=click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True),
     help="File of its key, if it is not in the file of the certificate.",
 )
-@option("--max-body-size", default="16m", metavar="SIZE", help="Largest body of a request.")
+@option(
+    "--max-body-size",
+    default="16m",
+    type=Size("kmg"),
+    metavar="SIZE",
+    help="Largest body of a request.",
+)
 @option("--access-log", default="off", metavar="PATH", help="File for a line for each request.")
 @option(
     "--log-level",
@@ -96,7 +103,9 @@ def serve(
     webtorch serve app.py --print-conf > nginx.conf
     """  # noqa: D301 - click takes it for "do not wrap"
     if workers != "auto" and not (workers.isdecimal() and int(workers)):
-        raise click.BadParameter("a number from 1 on, or auto", param_hint="--workers")
+        raise click.BadParameter(
+            f"'{workers}' is not a number from 1 on, nor auto", param_hint="'--workers'"
+        )
     if ssl_certificate_key and not ssl_certificate:
         raise click.UsageError("--ssl-certificate-key needs --ssl-certificate.")
     target = Target.find(app)

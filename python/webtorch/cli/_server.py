@@ -1,6 +1,8 @@
 """nginx as a child of the command: start, log, reloads and stop."""
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -232,5 +234,6 @@ def find_port(host: str, port: int) -> int:
             return int(listener.getsockname()[1])
     except OSError as error:
         reason = str(error.strerror).lower()
-        hint = "--port" if port else "--host"
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        hint = "--port" if port and taken else "--host"
         raise Failure(f"cannot listen on {host}:{port} ({reason}), see {hint}.") from error

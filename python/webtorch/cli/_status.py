@@ -19,7 +19,7 @@ import click
 
 from webtorch.cli._call import full_url, prepare, send
 from webtorch.cli._errors import Failure
-from webtorch.cli._options import option
+from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._status_report import Report
 
 TIMEOUT = 10.0
@@ -36,9 +36,16 @@ _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 @click.argument("url", default="http://127.0.0.1:8000")
 @option("--interval", "-n", type=click.FloatRange(0.1), default=2.0, help="Seconds between looks.")
 @option("--once", is_flag=True, default=False, help="Print it once, with averages since the start.")
-@option("--json", "as_json", is_flag=True, default=False, help="Print the server's JSON once.")
-@option("--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Header; may be repeated.")
-@option("--insecure", "-k", is_flag=True, default=False, help="Accept any certificate.")
+@option(
+    "--json",
+    "as_json",
+    envvar="WEBTORCH_STATUS_JSON",
+    is_flag=True,
+    default=False,
+    help="Print the server's JSON once.",
+)
+@header_option
+@insecure_option
 def status(
     url: str,
     interval: float,
@@ -47,7 +54,7 @@ def status(
     header: tuple[str, ...],
     insecure: bool,
 ) -> None:
-    """Show what a server does: what is wrong, then its functions, models and workers.
+    """Show what is wrong with a server, and what it does.
 
     URL is a location with the directive webtorch_status; of an address alone it is /status, which
     `webtorch serve` has. On a terminal all is drawn again every two seconds, until q is pressed.
