@@ -17,6 +17,7 @@
 #define NGX_WEBTORCH_SCORED_BODY     0x400
 #define NGX_WEBTORCH_SCORED_REQUEST  0x500
 #define NGX_WEBTORCH_SCORED_FIELD    0x600
+#define NGX_WEBTORCH_SCORED_HEADERS  0x700
 
 
 /* what was before a part, which may change more than the windows */
@@ -41,9 +42,12 @@ static int ngx_webtorch_scored_known(ngx_webtorch_scored_t *scored,
 static void ngx_webtorch_scored_begin(ngx_webtorch_scored_t *scored,
     ngx_webtorch_scored_mark_t *mark);
 static void ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
+    const ngx_webtorch_memo_key_t *key,
     const ngx_webtorch_scored_mark_t *mark);
 static void ngx_webtorch_scored_keep(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_memo_key_t *key, uint32_t first);
+static void ngx_webtorch_scored_header(ngx_webtorch_scored_t *scored,
+    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
 static void ngx_webtorch_scored_line(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
 static uint64_t ngx_webtorch_scored_print(const int32_t *numbers, uint32_t n);
@@ -258,12 +262,12 @@ ngx_webtorch_scored_begin(ngx_webtorch_scored_t *scored,
 
 static void
 ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
-    const ngx_webtorch_scored_mark_t *mark)
+    const ngx_webtorch_memo_key_t *key, const ngx_webtorch_scored_mark_t *mark)
 {
     /* what else a body says of itself is not kept */
 
     if (mark->json_len == scored->fields->json_len && !scored->fields->binary) {
-        ngx_webtorch_scored_keep(scored, &scored->key, mark->nwindows);
+        ngx_webtorch_scored_keep(scored, key, mark->nwindows);
     }
 
     scored->fields->odd |= mark->odd;
@@ -315,7 +319,7 @@ ngx_webtorch_scored_path(ngx_webtorch_scored_t *scored,
         scored->within = 1;
         ngx_webtorch_fields_path(scored->fields, path);
         scored->within = 0;
-        ngx_webtorch_scored_end(scored, &mark);
+        ngx_webtorch_scored_end(scored, &scored->key, &mark);
     }
 }
 
@@ -351,15 +355,50 @@ ngx_webtorch_scored_query(ngx_webtorch_scored_t *scored,
             scored->within = 1;
             ngx_webtorch_fields_query(scored->fields, &part);
             scored->within = 0;
-            ngx_webtorch_scored_end(scored, &mark);
+            ngx_webtorch_scored_end(scored, &scored->key, &mark);
         }
     }
 }
 
 
-/* each cookie is a part */
+/* a client mostly sends the same headers, else each of them is a part */
 
 void
+ngx_webtorch_scored_headers(ngx_webtorch_scored_t *scored,
+    const ngx_webtorch_scored_header_t *headers, uint32_t n)
+{
+    uint32_t                     i;
+    ngx_webtorch_memo_key_t     *key;
+    ngx_webtorch_scored_mark_t   mark;
+
+    key = &scored->headers_key;
+
+    ngx_webtorch_memo_begin(key, NGX_WEBTORCH_SCORED_HEADERS);
+
+    for (i = 0; i < n; i++) {
+        ngx_webtorch_memo_part(key, headers[i].name.data, headers[i].name.len);
+        ngx_webtorch_memo_part(key, headers[i].value.data,
+                               headers[i].value.len);
+    }
+
+    if (ngx_webtorch_scored_known(scored, key)) {
+        return;
+    }
+
+    ngx_webtorch_scored_begin(scored, &mark);
+
+    for (i = 0; i < n && !scored->full; i++) {
+        ngx_webtorch_scored_header(scored, &headers[i].name,
+                                   &headers[i].value);
+    }
+
+    ngx_webtorch_scored_end(scored, key, &mark);
+}
+
+
+/* each cookie is a part */
+
+static void
 ngx_webtorch_scored_header(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value)
 {
@@ -402,7 +441,7 @@ ngx_webtorch_scored_line(ngx_webtorch_scored_t *scored,
         scored->within = 1;
         ngx_webtorch_fields_header(scored->fields, name, value);
         scored->within = 0;
-        ngx_webtorch_scored_end(scored, &mark);
+        ngx_webtorch_scored_end(scored, &scored->key, &mark);
     }
 }
 
@@ -435,7 +474,7 @@ ngx_webtorch_scored_body(ngx_webtorch_scored_t *scored,
     ngx_webtorch_scored_begin(scored, &mark);
     ngx_webtorch_fields_body(scored->fields, type, &encoding, body);
 
-    ngx_webtorch_scored_end(scored, &mark);
+    ngx_webtorch_scored_end(scored, &scored->key, &mark);
 }
 
 

@@ -60,6 +60,12 @@ typedef struct {
 
 
 typedef struct {
+    ngx_webtorch_part_t             name;
+    ngx_webtorch_part_t             value;
+} ngx_webtorch_scored_header_t;
+
+
+typedef struct {
     const ngx_webtorch_net_t       *net;
     ngx_webtorch_memo_t            *memo;
     ngx_webtorch_fields_t          *fields;
@@ -72,6 +78,7 @@ typedef struct {
 
     ngx_webtorch_memo_key_t         key;       /* of a part, and of a field */
     ngx_webtorch_memo_key_t         field_key;
+    ngx_webtorch_memo_key_t         headers_key;
     ngx_webtorch_scored_kept_t      kept;
 
     /* of one field */
@@ -112,8 +119,8 @@ void ngx_webtorch_scored_path(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_part_t *path);
 void ngx_webtorch_scored_query(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_part_t *query);
-void ngx_webtorch_scored_header(ngx_webtorch_scored_t *scored,
-    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
+void ngx_webtorch_scored_headers(ngx_webtorch_scored_t *scored,
+    const ngx_webtorch_scored_header_t *headers, uint32_t n);
 void ngx_webtorch_scored_body(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body);
 void ngx_webtorch_scored_request(ngx_webtorch_scored_t *scored,

@@ -63,6 +63,10 @@ class RawResult(ctypes.Structure):
     )
 
 
+class RawHeader(ctypes.Structure):
+    _fields_ = (("name", fields.Part), ("value", fields.Part))
+
+
 class RawScored(ctypes.Structure):
     """Its beginning."""
 
@@ -165,9 +169,9 @@ class Scorer:
         path, _, query = request.target.partition(b"?")
         self.c.ngx_webtorch_scored_path(scored, ctypes.byref(part(path)))
         self.c.ngx_webtorch_scored_query(scored, ctypes.byref(part(query)))
-        for name, value in request.headers:
-            each = (ctypes.byref(part(name)), ctypes.byref(part(value)))
-            self.c.ngx_webtorch_scored_header(scored, *each)
+        n = len(request.headers)
+        headers = (RawHeader * n)(*((part(name), part(value)) for name, value in request.headers))
+        self.c.ngx_webtorch_scored_headers(scored, headers, n)
         body = (ctypes.byref(part(request.type)), ctypes.byref(part(request.body)))
         self.c.ngx_webtorch_scored_body(scored, *body)
         self.c.ngx_webtorch_scored_request(scored, ctypes.byref(part(request.method)))

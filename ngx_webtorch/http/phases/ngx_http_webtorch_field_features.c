@@ -13,6 +13,17 @@ typedef struct {
 } ngx_http_webtorch_field_search_t;
 
 
+/* headers that are scored together */
+
+#define NGX_HTTP_WEBTORCH_HEADERS  32
+
+typedef struct {
+    ngx_webtorch_scored_t         *scored;
+    uint32_t                       n;
+    ngx_webtorch_scored_header_t   list[NGX_HTTP_WEBTORCH_HEADERS];
+} ngx_http_webtorch_headers_t;
+
+
 typedef void (*ngx_http_webtorch_header_pt)(void *data,
     const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
 
@@ -27,7 +38,7 @@ static void ngx_http_webtorch_field_find(void *data,
     const ngx_webtorch_field_t *field);
 static void ngx_http_webtorch_field_header(void *data,
     const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
-static void ngx_http_webtorch_field_scored_header(void *data,
+static void ngx_http_webtorch_field_add_header(void *data,
     const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value);
 static void ngx_http_webtorch_field_headers(ngx_http_request_t *r,
     ngx_http_webtorch_header_pt handler, void *data,
@@ -167,10 +178,11 @@ ngx_http_webtorch_field_scored(ngx_http_request_t *r,
     const ngx_webtorch_text_features_t *text, ngx_int_t body,
     ngx_webtorch_scored_list_t *list)
 {
-    uint32_t                unread;
-    ngx_webtorch_part_t     type, method;
-    ngx_webtorch_scored_t  *scored;
-    ngx_webtorch_fields_t  *fields;
+    uint32_t                      unread;
+    ngx_webtorch_part_t           type, method;
+    ngx_webtorch_scored_t        *scored;
+    ngx_webtorch_fields_t        *fields;
+    ngx_http_webtorch_headers_t   headers;
 
     scored = &ngx_http_webtorch_scored;
     fields = &ngx_http_webtorch_fields;
@@ -185,8 +197,14 @@ ngx_http_webtorch_field_scored(ngx_http_request_t *r,
 
     ngx_webtorch_scored_path(scored, &text->path);
     ngx_webtorch_scored_query(scored, &text->query);
-    ngx_http_webtorch_field_headers(r, ngx_http_webtorch_field_scored_header,
-                                    scored, &type);
+
+    headers.scored = scored;
+    headers.n = 0;
+
+    ngx_http_webtorch_field_headers(r, ngx_http_webtorch_field_add_header,
+                                    &headers, &type);
+    ngx_webtorch_scored_headers(scored, headers.list, headers.n);
+
     ngx_webtorch_scored_body(scored, &type, &text->body);
 
     unread = ngx_http_webtorch_field_unread(body);
@@ -253,11 +271,26 @@ ngx_http_webtorch_field_header(void *data, const ngx_webtorch_part_t *name,
 }
 
 
+/* those that do not fit are scored apart from the others */
+
 static void
-ngx_http_webtorch_field_scored_header(void *data,
-    const ngx_webtorch_part_t *name, const ngx_webtorch_part_t *value)
+ngx_http_webtorch_field_add_header(void *data, const ngx_webtorch_part_t *name,
+    const ngx_webtorch_part_t *value)
 {
-    ngx_webtorch_scored_header(data, name, value);
+    ngx_http_webtorch_headers_t   *headers;
+    ngx_webtorch_scored_header_t  *header;
+
+    headers = data;
+
+    if (headers->n == NGX_HTTP_WEBTORCH_HEADERS) {
+        ngx_webtorch_scored_headers(headers->scored, headers->list,
+                                    headers->n);
+        headers->n = 0;
+    }
+
+    header = &headers->list[headers->n++];
+    header->name = *name;
+    header->value = *value;
 }
 
 

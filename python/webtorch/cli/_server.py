@@ -1,7 +1,6 @@
 """nginx as a child of the command: start, log, reloads and stop."""
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
