@@ -65,6 +65,9 @@ typedef struct {
     const float    *scores;               /* [nlocations, 1 + WEBTORCH_BINS] */
     const int64_t  *marks;
     const int8_t   *verdicts;             /* [nmarks], -1: normal, 1: attack */
+    const int64_t  *holders;              /* [nmarks], fields that may hold
+                                             what scores as high, 0: none */
+    const float    *levels;               /* [nmarks], these logits */
 } webtorch_learned_t;
 
 

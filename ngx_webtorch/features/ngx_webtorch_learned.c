@@ -56,7 +56,10 @@ typedef struct {
 
 
 static float ngx_webtorch_learned_near(const webtorch_learned_t *learned,
+    const ngx_webtorch_learned_window_t *window, int marked);
+static int ngx_webtorch_learned_is_allowed(const webtorch_learned_t *learned,
     const ngx_webtorch_learned_window_t *window);
+static uint32_t ngx_webtorch_learned_level(float logit);
 static const float *ngx_webtorch_learned_counts(
     const webtorch_learned_t *learned, int64_t key);
 static void ngx_webtorch_learned_compare(const float *counts,
@@ -108,13 +111,14 @@ ngx_webtorch_learned_logit(const webtorch_learned_t *learned,
     /* most windows are far below all thresholds, whatever is added */
 
     return (window->logit > NGX_WEBTORCH_LEARNED_FAR)
-           ? ngx_webtorch_learned_near(learned, window) : window->logit;
+           ? ngx_webtorch_learned_near(learned, window, marked)
+           : window->logit;
 }
 
 
 static float
 ngx_webtorch_learned_near(const webtorch_learned_t *learned,
-    const ngx_webtorch_learned_window_t *window)
+    const ngx_webtorch_learned_window_t *window, int marked)
 {
     int                               known;
     float                             logit;
@@ -146,10 +150,60 @@ ngx_webtorch_learned_near(const webtorch_learned_t *learned,
         }
     }
 
+    known = known
+            || (marked && ngx_webtorch_learned_is_allowed(learned, window));
+
     logit = window->logit + (known ? -NGX_WEBTORCH_LEARNED_KNOWN : logit);
 
     return fmaxf(fminf(logit, NGX_WEBTORCH_LEARNED_MARK),
                  -NGX_WEBTORCH_LEARNED_MARK);
+}
+
+
+/*
+ * Whether operators let the field hold what scores as high.  Marks are few, and
+ * so are windows that are near a threshold.
+ */
+
+static int
+ngx_webtorch_learned_is_allowed(const webtorch_learned_t *learned,
+    const ngx_webtorch_learned_window_t *window)
+{
+    uint32_t  i, level;
+
+    if (window->key == 0) {
+        return 0;
+    }
+
+    level = ngx_webtorch_learned_level(window->logit);
+
+    for (i = 0; i < learned->nmarks; i++) {
+
+        if (learned->holders[i] == window->key && learned->verdicts[i] < 0
+            && ngx_webtorch_learned_level(learned->levels[i]) >= level)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* the bin of a logit */
+
+static uint32_t
+ngx_webtorch_learned_level(float logit)
+{
+    uint32_t  level;
+
+    for (level = 0; level < WEBTORCH_LOGITS - 1; level++) {
+        if (logit <= NGX_WEBTORCH_LEARNED_LOWEST + (float) level) {
+            break;
+        }
+    }
+
+    return level;
 }
 
 
@@ -204,12 +258,7 @@ ngx_webtorch_learned_compare(const float *counts,
 
     compared->length = -logf((sum + 0.5f) / more);
 
-    for (first = 0; first < WEBTORCH_LOGITS - 1; first++) {
-        if (window->logit <= NGX_WEBTORCH_LEARNED_LOWEST + (float) first) {
-            break;
-        }
-    }
-
+    first = ngx_webtorch_learned_level(window->logit);
     sum = 0;
 
     for (i = first; i < WEBTORCH_LOGITS; i++) {

@@ -22,6 +22,10 @@ class FieldTables:
     """Hashes of windows that an operator has marked, int64 `[n]`."""
     verdicts: Tensor
     """-1: normal, 1: attack; int8 `[n]`."""
+    holders: Tensor
+    """Keys of fields that may hold what scores as high as the window, int64 `[n]`."""
+    levels: Tensor
+    """Logits of the windows, float32 `[n]`."""
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,42 @@ def test_marks_count_and_are_kept(guard):
         guard.mark(recent, ["x"], attack=True)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["attack_first", "normal_first"])
+def test_later_mark_of_a_request_replaces_the_former(guard, first):
+    """What is usual in it is not taken for the attack, and what was allowed no longer is."""
+    learn(guard, *[request(-8.0)] * 50)
+    # a field that scores high, one that all requests have, and the window of the request
+    numbers, windows = torch.tensor([[104, 70, 4]]).int(), torch.tensor([[0, 1, 2]])
+    traits = torch.tensor([[[307, 308, 3], [7, 8, 0], [9, 9, 0], [WORD, WORD, 0]]]).int()
+    marked, usual = (numbers, windows, traits), request(70 / 4 - 20, field=8)
+    similar, other = request(5.75), request(5.5, field=9)
+    before = [logit(guard, each) for each in (usual, similar, other)]
+    recent, ids = keep([marked])
+    for attack in (first, not first):
+        assert guard.mark(recent, ids, attack=attack) == [True]
+    (mark,) = {each["verdict"] for each in guard.describe()["marks"]}
+    assert mark == ("normal" if first else "attack")
+    assert (logit(guard, marked) > 5) == (not first)
+    found = [logit(guard, each) for each in (usual, similar, other)]
+    assert found[0] < 0
+    if first:
+        assert found[1] < 1
+    else:
+        assert found == pytest.approx(before, abs=1e-3)
+    guard.reset(learned=False)
+    found = [logit(guard, each) for each in (usual, similar, other)]
+    assert found == pytest.approx(before, abs=1e-3)
+    assert all(each["address"] or each["field"] for each in guard.describe()["fields"])
+
+
+def test_mark_of_what_another_request_was_marked_for(guard):
+    recent, ids = keep([request(-5.0), request(-5.0)])
+    guard.mark(recent, [ids[0]], attack=True)
+    assert logit(guard, request(-5.0)) > 5
+    guard.mark(recent, [ids[1]], attack=False)
+    assert logit(guard, request(-5.0)) < -5
+
+
 def test_long_requests_are_kept_by_their_worst_windows(guard):
     """An attack in the body, after headers that have all the room, is what a mark counts for."""
     recent, ids = keep([request(1.0)] * 3)

@@ -30,6 +30,7 @@ SERVER = """
         auth_basic_user_file  %s;
         webtorch_control;
     }
+    location /open { webtorch_control; }
 """
 
 
@@ -224,6 +225,13 @@ def test_control_requests_that_are_wrong(start, directory, users):
     check_error(server.post("/control/models/scale/unfreeze", headers=evil), 403, "wrong_origin")
     evil["Origin"] = "http://["
     check_error(server.post("/control/models/scale/unfreeze", headers=evil), 403, "wrong_origin")
+    # a name that a site lets resolve to this address; a password does not come with it
+    for name, status in (("evil.example", 403), ("127.0.0.1", 200), ("localhost", 200)):
+        rebound = {"Host": f"{name}:80", "Origin": f"http://{name}:80"}
+        answer = server.get("/open/guards", headers=rebound)
+        assert answer.status_code == status, name
+        answer = server.get("/control/guards", headers={**EVA, **rebound})
+        assert answer.status_code == 200, name
     refused("/models/a%250Ab/freeze", 404, "unknown_model")
     assert 'control: freeze of "a\\nb" {}, by' in server.log()
     # a file of another program

@@ -34,6 +34,7 @@ class RawLearned(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("nfields", "nlocations", "nmarks")),
         *((name, ctypes.c_void_p) for name in ("fields", "counts", "locations")),
         *((name, ctypes.c_void_p) for name in ("scores", "marks", "verdicts")),
+        *((name, ctypes.c_void_p) for name in ("holders", "levels")),
     )
 
 

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -36,6 +37,8 @@ from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
 
+VARIABLES = ["remote_addr", "remote_user", "server_name"]
+
 Body = Mapping[str, Any]
 
 Route = tuple[re.Match[str], str, Callable[..., Any], Mapping[str, type]]
@@ -45,7 +48,7 @@ follower: Follower | None = None
 """The orders of this worker; None if there is no webtorch_checkpoint."""
 
 
-@handler(methods=["GET", "HEAD", "POST"], variables=["remote_addr", "remote_user"], threads=1)
+@handler(methods=["GET", "HEAD", "POST"], variables=VARIABLES, threads=1)
 def control(request: Request) -> Any:
     """Do what a request orders."""
     _refuse_other_origins(request)
@@ -120,8 +123,22 @@ def _logged(request: Request, action: Callable[..., Any], names: list[str], body
 def _refuse_other_origins(request: Request) -> None:
     """Refuse pages of other sites, which a browser would send with the operator's credentials."""
     origin = request.headers.get("Origin")
-    if origin and _host(origin) != request.headers.get("Host"):
+    if not origin:
+        return
+    host = request.headers.get("Host")
+    if _host(origin) != host or not (request.variables["remote_user"] or _is_own(request, host)):
         raise HTTPError(403, "pages of other sites may not use this", code="wrong_origin")
+
+
+def _is_own(request: Request, host: str | None) -> bool:
+    """Return whether a name is not one that a site has let resolve to this server's address."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost" or name == request.variables["server_name"]:
+        return True
+    try:
+        return bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def _host(origin: str) -> str | None:

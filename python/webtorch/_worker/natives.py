@@ -219,6 +219,8 @@ def _write_tables(tables: FieldTables) -> Any:
         (tables.scores, torch.float32, (1 + lib.WEBTORCH_BINS,)),
         (tables.marks, torch.int64, ()),
         (tables.verdicts, torch.int8, ()),
+        (tables.holders, torch.int64, ()),
+        (tables.levels, torch.float32, ()),
     )
     for tensor, dtype, shape in wanted:
         if tensor.dtype is not dtype or tensor.shape[1:] != shape or not tensor.is_cpu:
@@ -231,6 +233,7 @@ def _write_tables(tables: FieldTables) -> Any:
     struct.fields, struct.counts = _long(tables.fields), _pointer("float", tables.counts)
     struct.locations, struct.scores = _long(tables.locations), _pointer("float", tables.scores)
     struct.marks, struct.verdicts = _long(tables.marks), _pointer("int8_t", tables.verdicts)
+    struct.holders, struct.levels = _long(tables.holders), _pointer("float", tables.levels)
     return struct
 
 

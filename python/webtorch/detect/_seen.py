@@ -26,7 +26,6 @@ _COLUMNS = _LOGIT + _LOGITS
 _FULL = 4096.0  # values of a field, after which they count half
 _RARE = 2.0  # a field with as many values or less may be replaced
 _NAME, _NAMED = 96, 64  # bytes of a name, and names that a batch adds at most
-_MARKED = 6.0  # values that an operator's mark counts as, at least
 _FORGIVEN = 2.0  # values that say nothing of what a field holds
 _SIGNS = "'\"<>();%\\/.$={[|&#*-,@!:?"
 _KINDS = ("a-z", "A-Z", "0-9", "blank", "non-ASCII", "control", *_SIGNS)
@@ -181,7 +180,7 @@ class Seen(nn.Module):
         odd = np.log((rows[..., 1:_LENGTH] + _HALF) / more[..., None])
         risk = -(odd * ((traits[:, 3:4] & _RISKY_BITS) != 0)).sum(2)
         length = (rows[..., _LENGTH:_LOGIT] * _LENGTH_TAILS[_length(traits)]).sum(2)
-        level = (rows[..., _LOGIT:] * _LOGIT_TAILS[_level(logits)]).sum(2)
+        level = (rows[..., _LOGIT:] * _LOGIT_TAILS[level_of(logits)]).sum(2)
         level = np.where(level > _FORGIVEN, level - (_FORGIVEN - _HALF), np.float32(0))
         each = (count, level / more, risk, -np.log((length + _HALF) / more))
         own, site = ([part[which] for part in each] for which in (0, 1))
@@ -212,33 +211,13 @@ class Seen(nn.Module):
         rows[:, 1:_LENGTH] = (traits[:, 3:4] & _BITS) != 0
         each = np.arange(len(traits))
         rows[each, _LENGTH + _length(traits)] = 1
-        rows[each, _LOGIT + _level(logits)] = 1
+        rows[each, _LOGIT + level_of(logits)] = 1
         kept = slots >= 0
         touched = torch.from_numpy(slots[kept])
         self.counts.index_add_(0, touched, torch.from_numpy(np.tile(rows, (2, 1))[kept]))
         touched = torch.unique(touched)
         self.counts[touched[self.counts[touched, 0] > _FULL]] *= 0.5
         return new
-
-    def allow(self, traits: Integers, logits: Floats) -> None:
-        """Let fields hold what scores as these values do.
-
-        Args:
-            traits: Those of windows, int64 `[windows, 4]`.
-            logits: Those of windows, float32 `[windows]`.
-
-        """
-        self.add(traits, logits, np.arange(len(traits)))
-        found, known = self.table.find(traits[:, 0])
-        slots, traits, logits = torch.from_numpy(found[known]), traits[known], logits[known]
-        more = (0.15 * self.counts[slots, 0]).clamp(min=_MARKED)
-        alphabet = torch.from_numpy((traits[:, 3:4] & _BITS) != 0) * more.unsqueeze(1)
-        level = torch.from_numpy(_level(logits))
-        self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LOGIT + level, more)
-        length = torch.from_numpy(_length(traits))
-        self.counts.view(-1).index_add_(0, slots * _COLUMNS + _LENGTH + length, more)
-        self.counts[:, 1:_LENGTH].index_add_(0, slots, alphabet)
-        self.counts[:, 0].index_add_(0, slots, more)
 
     def name(
         self, new: Integers, traits: Integers, index: Integers, owners: Integers, names: Tensor
@@ -314,7 +293,7 @@ def _length(traits: Integers) -> Integers:
     return found
 
 
-def _level(logits: Floats) -> Integers:
+def level_of(logits: Floats) -> Integers:
     """Return the bin of a logit."""
     found: Integers = _LEVELS.searchsorted(logits)
     return found

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from webtorch._nets import FieldNet, FieldTables
 from webtorch.detect._fields import FieldClassifier
 from webtorch.detect._recent import RecentFields, RecentWindows
-from webtorch.detect._seen import Booleans, Floats, Integers, Seen, Table
+from webtorch.detect._seen import Booleans, Floats, Integers, Seen, Table, level_of
 
 SURE = 2.25
 """Logits above this are attacks for the shipped guard: they do not move a threshold."""
@@ -76,11 +76,14 @@ class SiteGuard(nn.Module):
     scores: Tensor
     verdicts: Tensor
     marked: Tensor
+    holders: Tensor
+    levels: Tensor
 
     def __init__(self, classifier: FieldClassifier, size: int = 8192) -> None:
         super().__init__()
         self.classifier = classifier
         self._since, self._has_marks = 0.0, False
+        self._allowed: tuple[Integers, Integers] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
         self._thresholds: dict[tuple[int, float], float] = {}
         self.fields = Seen(size)
         self.locations = Table(_LOCATIONS)
@@ -90,6 +93,9 @@ class SiteGuard(nn.Module):
         self.marks = Table(_MARKS)
         self.register_buffer("verdicts", torch.zeros(_MARKS, dtype=torch.int8))
         self.register_buffer("marked", torch.zeros(_MARKS, _ID, dtype=torch.uint8))
+        # the field at its address that may hold what scores as high, and how high that is
+        self.register_buffer("holders", torch.zeros(_MARKS, dtype=torch.int64))
+        self.register_buffer("levels", torch.zeros(_MARKS))
 
     @torch.no_grad()
     def forward(
@@ -129,6 +135,8 @@ class SiteGuard(nn.Module):
             scores=self.scores,
             marks=self.marks.keys,
             verdicts=self.verdicts,
+            holders=self.holders,
+            levels=self.levels,
         )
         return replace(self.classifier.net(), tables=tables)
 
@@ -241,7 +249,7 @@ class SiteGuard(nn.Module):
         """Note that requests were attacks or normal, for good.
 
         What is alike but for numbers and identifiers has the same verdict from now on. A field of a
-        normal request may hold what scores as high.
+        normal request may hold what scores as high. A later mark of a request replaces the former.
 
         Args:
             recent: Where the requests are found.
@@ -329,9 +337,7 @@ class SiteGuard(nn.Module):
             self.scores.zero_()
             self.examples.zero_()
         if marks:
-            self.marks.keys.zero_()
-            self.verdicts.zero_()
-            self.marked.zero_()
+            self._unmark(self.marks.keys != 0)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SiteGuard":
         """Move the classifier to a device: tables stay in memory that arrays of NumPy share."""
@@ -343,8 +349,26 @@ class SiteGuard(nn.Module):
         now = time.monotonic()
         if now - self._since > _AGE or len(self._thresholds) > _LOCATIONS:
             self._has_marks = bool(self.marks.keys.any())
+            self._allowed = self._allowances()
             self._thresholds = {}
             self._since = now
+
+    def _allowances(self) -> tuple[Integers, Integers]:
+        """Return fields that operators let hold more, sorted, and the levels of their logits."""
+        normal = ((self.verdicts == NORMAL) & (self.holders != 0)).numpy()
+        keys, which = np.unique(self.holders.numpy()[normal], return_inverse=True)
+        levels = np.zeros(len(keys), np.int64)
+        np.maximum.at(levels, which, level_of(self.levels.numpy()[normal]))
+        return keys, levels
+
+    def _is_allowed(self, fields: Integers, logits: Floats) -> Booleans:
+        """Return whether operators let fields hold what has such logits, bool `[n]`."""
+        keys, levels = self._allowed
+        if not len(keys):
+            return np.zeros(len(fields), np.bool_)
+        at = keys.searchsorted(fields).clip(max=len(keys) - 1)
+        found: Booleans = (keys[at] == fields) & (level_of(logits) <= levels[at])
+        return found
 
     def _recent_thresholds(self, location: Tensor, target: Tensor) -> Floats:
         known = self._thresholds
@@ -364,27 +388,29 @@ class SiteGuard(nn.Module):
         if names is not None:
             self.fields.name(new, found, read.index, read.owners, names)
 
-    def _adjust(self, read: "_Rows") -> Floats:
-        """Return the logits of windows on this site."""
+    def _adjust(self, read: "_Rows", *, marks: bool = True) -> Floats:
+        """Return the logits of windows on this site, by what operators have marked or without."""
         self._refresh()
         logits = read.logits
         # most windows are far below all thresholds, whatever is added
         near = np.flatnonzero(logits > _FAR)
         if len(near):
             logits = logits.copy()
-            logits[near] = self._adjust_near(read, near)
-        if self._has_marks:
+            logits[near] = self._adjust_near(read, near, marks)
+        if self._has_marks and marks:
             slots, marked = self.marks.find(read.prints())
             verdict = self.verdicts.numpy()[slots] * marked
             logits = np.where(verdict == 0, logits, np.float32(_MARK) * verdict)
         return logits
 
-    def _adjust_near(self, read: "_Rows", near: Integers) -> Floats:
+    def _adjust_near(self, read: "_Rows", near: Integers, marks: bool) -> Floats:
         """Return the logits of some windows on this site."""
-        logits = read.logits[near]
-        own, site, visits = self.fields.compare(read.traits(near), logits, read.addresses(near))
+        logits, traits = read.logits[near], read.traits(near)
+        own, site, visits = self.fields.compare(traits, logits, read.addresses(near))
         usual, common = own.count >= RARE, site.count >= RARE
         known = np.where(usual, own.share > _SHARE, common & (site.share > _SITE_SHARE))
+        if marks:
+            known = known | self._is_allowed(traits[:, 0], logits)
         own_risk = _RISK * np.minimum(own.risk, _MOST_RISK)
         own_risk += _LENGTH * np.minimum(own.length, _MOST_LENGTH)
         site_risk = common * (_SITE_RISK * np.minimum(site.risk, _MOST_RISK))
@@ -412,24 +438,35 @@ class SiteGuard(nn.Module):
 
     def _mark(self, read: "_Rows", ids: Tensor, attack: bool) -> Booleans:
         """Note verdicts; return for which requests there was room."""
-        logits = self._adjust(read)
+        # not by marks: those of this request are what an operator corrects
+        logits = self._adjust(read, marks=False)
+        prints = read.prints()
         chosen = np.zeros(len(logits), np.bool_)
         chosen[read.worst(logits)] = True
         if not attack:
-            chosen |= read.logits > _NOTABLE
+            places, known = self.marks.find(prints)
+            chosen |= (read.logits > _NOTABLE) | known & (self.verdicts.numpy()[places] == ATTACK)
         which = np.flatnonzero(chosen)
-        # a mark is never replaced by another one
+        kept_keys = torch.from_numpy(np.isin(self.marks.keys.numpy(), prints[which]))
+        for id in ids:
+            self._unmark((self.marked == id).all(1) & ~kept_keys)
+        # a mark is never replaced by that of something else
         taken = torch.full((_MARKS,), torch.inf)
-        found, *_ = self.marks.claim(read.prints()[which], taken)
+        found, *_ = self.marks.claim(prints[which], taken)
         kept = found >= 0
-        slots = torch.from_numpy(found[kept])
+        slots, which_kept = torch.from_numpy(found[kept]), which[kept]
         self.verdicts[slots] = ATTACK if attack else NORMAL
-        self.marked[slots] = ids[torch.from_numpy(read.owners[which][kept])]
-        if not attack:
-            self.fields.allow(read.traits(which), read.logits[which])
+        self.marked[slots] = ids[torch.from_numpy(read.owners[which_kept])]
+        self.holders[slots] = torch.from_numpy(read.traits(which_kept)[:, 0])
+        self.levels[slots] = torch.from_numpy(read.logits[which_kept])
         fits = np.ones(len(ids), np.bool_)
         fits[read.owners[which][~kept]] = False
         return fits
+
+    def _unmark(self, which: Tensor) -> None:
+        """Forget marks, bool `[_MARKS]`."""
+        for each in (self.marks.keys, self.verdicts, self.marked, self.holders, self.levels):
+            each[which] = 0
 
 
 class _Rows:
