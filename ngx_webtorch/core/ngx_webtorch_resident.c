@@ -2,7 +2,26 @@
 #include "ngx_webtorch_resident.h"
 
 
+/* bytes; each arena keeps twice as many at its end */
+#define NGX_WEBTORCH_KEPT_SIZE  (8 * 1024 * 1024)
+
+
 static ngx_uint_t  ngx_webtorch_resident_logged;
+
+
+/*
+ * glibc's thresholds grow with the largest block that was freed; mallopt()
+ * would set them for good.
+ */
+
+void
+ngx_webtorch_resident_keep(void)
+{
+    void *volatile  p;
+
+    p = malloc(NGX_WEBTORCH_KEPT_SIZE);
+    free(p);
+}
 
 
 size_t

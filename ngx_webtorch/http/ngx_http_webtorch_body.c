@@ -15,6 +15,10 @@
 static void ngx_http_webtorch_body_release(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
+static ngx_uint_t ngx_http_webtorch_body_joins(ngx_chain_t *bufs,
+    ngx_uint_t padded);
+static void ngx_http_webtorch_join_bufs(ngx_http_request_body_t *rb,
+    ngx_str_t *body);
 static ngx_uint_t ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs);
 static ngx_int_t ngx_http_webtorch_copy_bufs(ngx_chain_t *bufs, u_char *p,
     ngx_log_t *log);
@@ -162,34 +166,106 @@ ngx_http_webtorch_body_unmap(ngx_http_webtorch_ctx_t *ctx)
 }
 
 
-/*
- * The body is copied only if it is in several pieces, or if its buffer has no
- * room for the padding.
- */
+/* the body is copied only if its buffer has no room for all of it */
 
 size_t
 ngx_http_webtorch_body_copied(ngx_http_request_t *r, ngx_uint_t padded)
 {
-    ngx_buf_t    *b;
     ngx_chain_t  *bufs;
 
     bufs = r->request_body ? r->request_body->bufs : NULL;
 
-    if (bufs == NULL) {
-        return 0;
-    }
-
-    b = bufs->buf;
-
-    if (bufs->next == NULL
-        && ngx_buf_in_memory_only(b)
-        && (!padded || b->end - b->last >= NGX_WEBTORCH_PADDING))
+    if (bufs == NULL
+        || ngx_http_webtorch_body_joins(bufs, padded)
+        || ngx_http_webtorch_body_is_mapped(bufs))
     {
         return 0;
     }
 
-    return ngx_http_webtorch_body_is_mapped(bufs)
-               ? 0 : ngx_http_webtorch_body_size(bufs);
+    return ngx_http_webtorch_body_size(bufs);
+}
+
+
+/*
+ * Each read makes a piece of nginx's buffer.  The first piece has come with the
+ * header and is elsewhere, but the buffer has as much room behind the others.
+ */
+
+static ngx_uint_t
+ngx_http_webtorch_body_joins(ngx_chain_t *bufs, ngx_uint_t padded)
+{
+    size_t        size, room, moved;
+    ngx_buf_t    *b, *next;
+    ngx_chain_t  *cl;
+
+    b = bufs->buf;
+
+    if (!ngx_buf_in_memory_only(b)) {
+        return 0;
+    }
+
+    moved = 0;
+    size = b->last - b->pos;
+
+    for (cl = bufs->next; cl; cl = cl->next) {
+        next = cl->buf;
+
+        if (!ngx_buf_in_memory_only(next)) {
+            return 0;
+        }
+
+        if (next->pos != b->last) {
+
+            if (b != bufs->buf) {
+                return 0;
+            }
+
+            moved = size;
+        }
+
+        size += next->last - next->pos;
+        b = next;
+    }
+
+    room = b->end - b->last;
+
+    return room >= moved + (padded ? NGX_WEBTORCH_PADDING : 0)
+           && (moved == 0 || size < NGX_WEBTORCH_LARGE_SIZE);
+}
+
+
+static void
+ngx_http_webtorch_join_bufs(ngx_http_request_body_t *rb, ngx_str_t *body)
+{
+    size_t        n;
+    ngx_buf_t    *first, *b;
+    ngx_chain_t  *cl;
+
+    first = rb->bufs->buf;
+    n = first->last - first->pos;
+
+    for (cl = rb->bufs; cl->next; cl = cl->next) { /* void */ }
+
+    body->len = cl->buf->last - first->pos;
+    body->data = first->pos;
+
+    if (rb->bufs->next == NULL || rb->bufs->next->buf->pos == first->last) {
+        return;
+    }
+
+    b = rb->bufs->next->buf;
+
+    body->len = cl->buf->last - b->pos;
+    body->data = b->pos;
+
+    ngx_memmove(b->pos + n, b->pos, body->len);
+    ngx_memcpy(b->pos, first->pos, n);
+
+    body->len += n;
+    b->last = b->pos + body->len;
+
+    rb->bufs = rb->bufs->next;
+    rb->bufs->next = NULL;
 }
 
 
@@ -247,8 +323,7 @@ ngx_http_webtorch_get_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     size = ngx_http_webtorch_body_copied(r, padded);
 
     if (size == 0) {
-        body->data = b->pos;
-        body->len = b->last - b->pos;
+        ngx_http_webtorch_join_bufs(r->request_body, body);
         return NGX_OK;
     }
 

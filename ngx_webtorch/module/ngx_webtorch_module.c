@@ -17,6 +17,7 @@
 #include "ngx_webtorch_learner.h"
 #include "ngx_webtorch_posted_rows.h"
 #include "ngx_webtorch_python.h"
+#include "ngx_webtorch_resident.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_runner_thread.h"
 #include "ngx_webtorch_stuck.h"
@@ -360,6 +361,8 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     {
         return NGX_OK;
     }
+
+    ngx_webtorch_resident_keep();
 
     if (ngx_webtorch_fork_init(cycle->log) != NGX_OK) {
         return NGX_ERROR;

@@ -80,8 +80,27 @@ def shared(request):
             runner.run(0, 1, 4, batch)
         found[function.__name__] = bool(batch.shared)
     return found
+
+@webtorch.infer
+def tenth(x: X) -> Float32[Tensor, "batch 200"]: return x[:, :200]
+
+@webtorch.infer
+def all_of_it(x: X) -> X: return x
+
+@webtorch.handler
+def retained(request):
+    from webtorch._worker import slots, tensor_runner
+    found = {}
+    for function in (tenth, all_of_it):
+        runner = tensor_runner.TensorRunner(function.__name__, function)
+        batch = types.SimpleNamespace(shared=0, retained=0)
+        slot = runner._slots[0] = slots.Slot(1, True, [torch.ones(1, 2048)], [0])
+        runner.run(0, 1, 1, batch)
+        is_view = slot.outputs[0] == slot._bases[0].data_ptr()
+        found[function.__name__] = bool(batch.retained), is_view
+    return found
 """
-NAMES = ("weights", "add", "big", "memory", "shared")
+NAMES = ("weights", "add", "big", "memory", "shared", "retained")
 SERVER = "".join(
     f"location = /{name} {{ webtorch_handler app:{name} mode=inline; }}\n" for name in NAMES
 )
@@ -96,6 +115,11 @@ def test_kept_outputs_are_detected(server):
         "the_input", "a_global", "a_view", "half_of_it", "cached", "two_small",
     }  # fmt: skip
     assert len(found) == 10
+
+
+def test_small_views_of_inputs_are_copied(server):
+    """The next batch has the same buffers then."""
+    assert server.get("/retained").json() == {"tenth": [False, False], "all_of_it": [True, True]}
 
 
 @pytest.mark.parametrize("form", ["npy", "npz"])

@@ -29,6 +29,9 @@ class Slot:
 
     MAX_VIEWS = 256
 
+    MAX_COPIED = 4
+    """The part of the buffers that outputs have which are copied is at most 1 / MAX_COPIED."""
+
     def __init__(self, generation: int, batched: bool, bases: list[Tensor], outputs: Any) -> None:
         self.generation = generation
         self.outputs = outputs
@@ -64,6 +67,22 @@ class Slot:
             if use_count(storage) != references + views:
                 return True
         return False
+
+    def copied(self, outputs: Sequence[Any]) -> Sequence[Any]:
+        """Return outputs with copies of those that are small views of the buffers.
+
+        New buffers for the next batch would take longer.
+        """
+        storages = {storage for storage, _ in self._references}
+        size = sum(base.nbytes for base in self._bases)
+        return [
+            output.clone()
+            if isinstance(output, Tensor)
+            and output.untyped_storage()._cdata in storages
+            and output.nbytes * self.MAX_COPIED <= size
+            else output
+            for output in outputs
+        ]
 
     def is_written(self) -> bool:
         """Return whether a handler wrote to its inputs since the last call of this method."""

@@ -113,6 +113,10 @@ class TensorRunner:
                 inputs = self._prepare(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
         del inputs
+        is_kept = slot.is_kept()
+        if is_kept:
+            outputs = slot.copied(outputs)
+            is_kept = slot.is_kept()
 
         if self._is_variable and outputs:
             slot.report(outputs)
@@ -129,7 +133,7 @@ class TensorRunner:
         for index, output in enumerate(outputs):
             slot.outputs[index] = output.data_ptr()
 
-        if drop or slot.is_kept():
+        if drop or is_kept:
             batch.retained = 1
             del self._slots[number]
             if drop:
