@@ -1497,38 +1497,38 @@ static void *_cffi_types[] = {
 /* 246 */ _CFFI_OP(_CFFI_OP_POINTER, 247), // webtorch_counters_t *
 /* 247 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
 /* 248 */ _CFFI_OP(_CFFI_OP_POINTER, 249), // webtorch_failure_t *
-/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
-/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
-/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
+/* 249 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_failure_t
+/* 250 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 251 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
 /* 252 */ _CFFI_OP(_CFFI_OP_ARRAY, 251), // webtorch_gap_t[32]
 /* 253 */ (_cffi_opcode_t)(32),
 /* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 255), // webtorch_header_t *
-/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
-/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
-/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_params_t
-/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_part_t
-/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_peer_t
+/* 255 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 256 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_params_t
+/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_part_t
+/* 259 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_peer_t
 /* 260 */ _CFFI_OP(_CFFI_OP_POINTER, 261), // webtorch_reply_t *
-/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_reply_t
+/* 261 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_reply_t
 /* 262 */ _CFFI_OP(_CFFI_OP_POINTER, 263), // webtorch_request_t *
-/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_request_t
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_rows_t
-/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_sample_t
-/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_schema_t
-/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_server_t
-/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_settings_t
-/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_span_t
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_spec_t
+/* 263 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_request_t
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_rows_t
+/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_sample_t
+/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_schema_t
+/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_server_t
+/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_settings_t
+/* 269 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_span_t
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_spec_t
 /* 271 */ _CFFI_OP(_CFFI_OP_ARRAY, 270), // webtorch_spec_t[32]
 /* 272 */ (_cffi_opcode_t)(32),
 /* 273 */ _CFFI_OP(_CFFI_OP_ARRAY, 270), // webtorch_spec_t[64]
 /* 274 */ (_cffi_opcode_t)(64),
-/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_str_t
-/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_text_t
-/* 277 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_span_t
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_str_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_text_t
+/* 277 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_trace_span_t
 /* 278 */ _CFFI_OP(_CFFI_OP_POINTER, 279), // webtorch_trace_t *
-/* 279 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_t
-/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_wanted_t
+/* 279 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_trace_t
+/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1615,19 +1615,6 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
   (void)((p->frozen) | 0);  /* check that 'webtorch_counters_t.frozen' is an integer */
 }
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
-
-_CFFI_UNUSED_FN
-static void _cffi_checkfld_typedef_webtorch_failure_t(webtorch_failure_t *p)
-{
-  /* only to generate compile-time warnings or errors */
-  (void)p;
-  { webtorch_str_t *tmp = &p->message; (void)tmp; }
-  { webtorch_str_t *tmp = &p->code; (void)tmp; }
-  { webtorch_str_t *tmp = &p->detail; (void)tmp; }
-  (void)((p->nheaders) | 0);  /* check that 'webtorch_failure_t.nheaders' is an integer */
-  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
-}
-struct _cffi_align_typedef_webtorch_failure_t { char x; webtorch_failure_t y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_form_t(webtorch_form_t *p)
@@ -1798,6 +1785,7 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   { size_t(*tmp)[32] = &p->output_at; (void)tmp; }
   { size_t(*tmp)[32] = &p->output_size; (void)tmp; }
   (void)((p->text_at) | 0);  /* check that 'webtorch_rows_t.text_at' is an integer */
+  { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_rows_t { char x; webtorch_rows_t y; };
 
@@ -1847,6 +1835,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16] = &p->device; (void)tmp; }
   (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
   (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
+  (void)((p->handed) | 0);  /* check that 'webtorch_schema_t.handed' is an integer */
   (void)((p->max_batch) | 0);  /* check that 'webtorch_schema_t.max_batch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
@@ -1879,6 +1868,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
   (void)((p->slow_signal) | 0);  /* check that 'webtorch_settings_t.slow_signal' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
+  (void)((p->owner) | 0);  /* check that 'webtorch_settings_t.owner' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
@@ -4749,6 +4739,15 @@ static int _cffi_const_WEBTORCH_GET(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_HANDED(unsigned long long *o)
+{
+  int n = (WEBTORCH_HANDED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_HANDED) | 0);  /* check that WEBTORCH_HANDED is an integer */
+  if (!_cffi_check_int(*o, n, 18446744073709551615U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_HANDLER(unsigned long long *o)
 {
   int n = (WEBTORCH_HANDLER) <= 0;
@@ -5460,6 +5459,19 @@ static int _cffi_const_WEBTORCH_WATCH_TRACE(unsigned long long *o)
   return n;
 }
 
+_CFFI_UNUSED_FN
+static void _cffi_checkfld__webtorch_failure_t(webtorch_failure_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { webtorch_str_t *tmp = &p->code; (void)tmp; }
+  { webtorch_str_t *tmp = &p->detail; (void)tmp; }
+  (void)((p->nheaders) | 0);  /* check that 'webtorch_failure_t.nheaders' is an integer */
+  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
+}
+struct _cffi_align__webtorch_failure_t { char x; webtorch_failure_t y; };
+
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BFLOAT16", (void *)_cffi_const_WEBTORCH_BFLOAT16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5484,6 +5496,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_HANDED", (void *)_cffi_const_WEBTORCH_HANDED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HIDDEN", (void *)_cffi_const_WEBTORCH_HIDDEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5796,21 +5809,6 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "frozen", offsetof(webtorch_counters_t, frozen),
               sizeof(((webtorch_counters_t *)0)->frozen),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
-  { "message", offsetof(webtorch_failure_t, message),
-               sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 275) },
-  { "code", offsetof(webtorch_failure_t, code),
-            sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 275) },
-  { "detail", offsetof(webtorch_failure_t, detail),
-              sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 275) },
-  { "nheaders", offsetof(webtorch_failure_t, nheaders),
-                sizeof(((webtorch_failure_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 2) },
-  { "headers", offsetof(webtorch_failure_t, headers),
-               sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6087,6 +6085,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 14) },
+  { "failure", offsetof(webtorch_rows_t, failure),
+               sizeof(((webtorch_rows_t *)0)->failure),
+               _CFFI_OP(_CFFI_OP_NOOP, 248) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6186,6 +6187,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
               _CFFI_OP(_CFFI_OP_NOOP, 214) },
+  { "handed", offsetof(webtorch_schema_t, handed),
+              sizeof(((webtorch_schema_t *)0)->handed),
+              _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6234,6 +6238,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 214) },
+  { "owner", offsetof(webtorch_settings_t, owner),
+             sizeof(((webtorch_settings_t *)0)->owner),
+             _CFFI_OP(_CFFI_OP_NOOP, 214) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 2) },
@@ -6330,6 +6337,21 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "size", offsetof(webtorch_wanted_t, size),
             sizeof(((webtorch_wanted_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 14) },
+  { "message", offsetof(webtorch_failure_t, message),
+               sizeof(((webtorch_failure_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 275) },
+  { "code", offsetof(webtorch_failure_t, code),
+            sizeof(((webtorch_failure_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 275) },
+  { "detail", offsetof(webtorch_failure_t, detail),
+              sizeof(((webtorch_failure_t *)0)->detail),
+              _CFFI_OP(_CFFI_OP_NOOP, 275) },
+  { "nheaders", offsetof(webtorch_failure_t, nheaders),
+                sizeof(((webtorch_failure_t *)0)->nheaders),
+                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "headers", offsetof(webtorch_failure_t, headers),
+               sizeof(((webtorch_failure_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 254) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
@@ -6341,50 +6363,50 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
     sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
   { "$webtorch_counters_t", 247, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
-  { "$webtorch_failure_t", 249, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
   { "$webtorch_form_t", 250, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 53, 12 },
   { "$webtorch_gap_t", 251, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 65, 4 },
   { "$webtorch_header_t", 255, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 69, 2 },
   { "$webtorch_job_t", 256, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 71, 11 },
   { "$webtorch_params_t", 257, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 87, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 82, 9 },
   { "$webtorch_part_t", 258, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 96, 6 },
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 91, 6 },
   { "$webtorch_peer_t", 259, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 102, 7 },
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 97, 7 },
   { "$webtorch_reply_t", 261, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 109, 9 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 104, 9 },
   { "$webtorch_request_t", 263, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 118, 15 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 113, 15 },
   { "$webtorch_rows_t", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 133, 17 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 128, 18 },
   { "$webtorch_sample_t", 265, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 150, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 146, 5 },
   { "$webtorch_schema_t", 266, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 155, 29 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 151, 30 },
   { "$webtorch_server_t", 267, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 184, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 181, 7 },
   { "$webtorch_settings_t", 268, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 191, 14 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 188, 15 },
   { "$webtorch_span_t", 269, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 205, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 203, 3 },
   { "$webtorch_spec_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 208, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 206, 5 },
   { "$webtorch_str_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 213, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 211, 2 },
   { "$webtorch_text_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 215, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 213, 2 },
   { "$webtorch_trace_span_t", 277, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 217, 4 },
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 215, 4 },
   { "$webtorch_trace_t", 279, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 221, 4 },
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 219, 4 },
   { "$webtorch_wanted_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 225, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 223, 6 },
+  { "webtorch_failure_s", 249, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 229, 5 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -6423,7 +6445,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  173,  /* num_globals */
+  174,  /* num_globals */
   26,  /* num_struct_unions */
   0,  /* num_enums */
   26,  /* num_typenames */

@@ -75,6 +75,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memcpy(schema->device, handler->device.data, handler->device.len);
     schema->slow = (uint32_t) handler->slow;
     schema->shadow = (handler->shadowed != NULL);
+    schema->handed = (int32_t) handler->handed;
     schema->max_batch = (uint32_t) handler->max_batch;
 
     if (handler->resume) {
@@ -129,6 +130,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.stack_signal = signals ? signals[0] : 0;
     settings.slow_signal = signals ? signals[1] : 0;
     settings.threads = (int32_t) conf->threads;
+    settings.owner = (conf->handoff == NULL || ngx_worker == 0);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;

@@ -367,14 +367,12 @@ ngx_webtorch_handoff_taken(ngx_webtorch_handoff_t *handoff)
 
 
 ngx_webtorch_handoff_slot_t *
-ngx_webtorch_handoff_take(ngx_webtorch_handoff_t *handoff, uint32_t *bell)
+ngx_webtorch_handoff_take(ngx_webtorch_handoff_t *handoff)
 {
     uint32_t                      posted, taken;
     uint64_t                      word, bit;
     ngx_uint_t                    i, n;
     ngx_webtorch_handoff_slot_t  *slot;
-
-    *bell = __atomic_load_n(&handoff->bell, __ATOMIC_SEQ_CST);
 
     taken = ngx_webtorch_handoff_taken(handoff);
 
@@ -407,6 +405,13 @@ ngx_webtorch_handoff_take(ngx_webtorch_handoff_t *handoff, uint32_t *bell)
     }
 
     return NULL;
+}
+
+
+uint32_t
+ngx_webtorch_handoff_bell(ngx_webtorch_handoff_t *handoff)
+{
+    return __atomic_load_n(&handoff->bell, __ATOMIC_SEQ_CST);
 }
 
 

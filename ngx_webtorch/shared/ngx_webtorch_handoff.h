@@ -144,11 +144,12 @@ ngx_uint_t ngx_webtorch_handoff_owned(ngx_webtorch_handoff_t *handoff);
 /* in its main thread; what the owner before had taken is lost */
 void ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff);
 
-/* a slot that was posted; NULL: none is, and *bell is set */
+/* a slot that was posted; NULL: none was when the bell was read before */
 ngx_webtorch_handoff_slot_t *ngx_webtorch_handoff_take(
-    ngx_webtorch_handoff_t *handoff, uint32_t *bell);
+    ngx_webtorch_handoff_t *handoff);
 
 /* waits until the bell has another value, or for a second */
+uint32_t ngx_webtorch_handoff_bell(ngx_webtorch_handoff_t *handoff);
 void ngx_webtorch_handoff_sleep(ngx_webtorch_handoff_t *handoff,
     uint32_t bell);
 void ngx_webtorch_handoff_ring(ngx_webtorch_handoff_t *handoff);

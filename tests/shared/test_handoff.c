@@ -34,7 +34,8 @@ owner_run(ngx_uint_t limit)
     ngx_webtorch_handoff_own(handoff);
 
     while (limit) {
-        slot = ngx_webtorch_handoff_take(handoff, &bell);
+        bell = ngx_webtorch_handoff_bell(handoff);
+        slot = ngx_webtorch_handoff_take(handoff);
 
         if (slot == NULL) {
             ngx_webtorch_handoff_sleep(handoff, bell);
@@ -66,7 +67,9 @@ owner_hang(void)
     ngx_webtorch_handoff_own(handoff);
 
     for ( ;; ) {
-        if (ngx_webtorch_handoff_take(handoff, &bell) == NULL) {
+        bell = ngx_webtorch_handoff_bell(handoff);
+
+        if (ngx_webtorch_handoff_take(handoff) == NULL) {
             ngx_webtorch_handoff_sleep(handoff, bell);
         }
     }
@@ -311,15 +314,14 @@ static void
 worker_killed_leaves_its_slots_to_the_next(void)
 {
     pid_t                         worker;
-    uint32_t                      bell;
     ngx_webtorch_handoff_slot_t  *slot, *other;
 
     ngx_webtorch_handoff_own(handoff);
 
     worker = start(post_and_hang, 2);
 
-    while ((slot = ngx_webtorch_handoff_take(handoff, &bell)) == NULL) {
-        ngx_webtorch_handoff_sleep(handoff, bell);
+    while ((slot = ngx_webtorch_handoff_take(handoff)) == NULL) {
+        usleep(1000);
     }
 
     other = ngx_webtorch_handoff_slot(handoff, 2, 1);
@@ -338,7 +340,7 @@ worker_killed_leaves_its_slots_to_the_next(void)
 
     ngx_webtorch_handoff_join(handoff, 2);
 
-    assert(ngx_webtorch_handoff_take(handoff, &bell) == NULL);
+    assert(ngx_webtorch_handoff_take(handoff) == NULL);
     assert(ngx_webtorch_handoff_begin(handoff, other) == NGX_OK);
 
     ngx_webtorch_handoff_finish(handoff, slot);
@@ -349,7 +351,6 @@ worker_killed_leaves_its_slots_to_the_next(void)
 static void
 withdrawn_is_not_taken(void)
 {
-    uint32_t                      bell;
     ngx_webtorch_handoff_slot_t  *slot;
 
     ngx_webtorch_handoff_own(handoff);
@@ -359,11 +360,11 @@ withdrawn_is_not_taken(void)
     fill(slot, 1, 0);
     ngx_webtorch_handoff_post(handoff, slot);
     assert(ngx_webtorch_handoff_withdraw(slot) == NGX_OK);
-    assert(ngx_webtorch_handoff_take(handoff, &bell) == NULL);
+    assert(ngx_webtorch_handoff_take(handoff) == NULL);
 
     fill(slot, 1, 0);
     ngx_webtorch_handoff_post(handoff, slot);
-    assert(ngx_webtorch_handoff_take(handoff, &bell) == slot);
+    assert(ngx_webtorch_handoff_take(handoff) == slot);
     assert(ngx_webtorch_handoff_withdraw(slot) == NGX_DECLINED);
 }
 
@@ -373,7 +374,6 @@ withdrawn_is_not_taken(void)
 static void
 finish_of_a_lost_batch_changes_nothing(void)
 {
-    uint32_t                      bell;
     ngx_webtorch_handoff_slot_t  *slot;
 
     ngx_webtorch_handoff_own(handoff);
@@ -382,7 +382,7 @@ finish_of_a_lost_batch_changes_nothing(void)
 
     fill(slot, 1, 0);
     ngx_webtorch_handoff_post(handoff, slot);
-    assert(ngx_webtorch_handoff_take(handoff, &bell) == slot);
+    assert(ngx_webtorch_handoff_take(handoff) == slot);
 
     ngx_webtorch_handoff_release(slot);
     fill(slot, 1, 0);
