@@ -118,6 +118,8 @@ typedef struct {
     /* what C sets before Python describes the handler, too */
     uint32_t         slow;                /* webtorch_slow, ms; 0: off */
     int32_t          shadow;              /* of copies of requests alone */
+    int32_t          handed;              /* another worker runs it; 0
+                                             afterwards */
     uint32_t         max_batch;           /* rows; 0 afterwards */
 } webtorch_schema_t;
 
@@ -186,7 +188,7 @@ typedef struct {
 
 /* an error that a handler raised for the client, one allocation, too */
 
-typedef struct {
+typedef struct webtorch_failure_s {
     webtorch_str_t      message;          /* len 0: details are only logged */
     webtorch_str_t      code;             /* len 0: that of the status; C
                                              adds a zero byte to its copy */
@@ -228,6 +230,8 @@ typedef struct {
     size_t     output_at[WEBTORCH_MAX_TENSORS];
     size_t     output_size[WEBTORCH_MAX_TENSORS];
     size_t     text_at;
+    struct webtorch_failure_s  *failure;  /* of rows that another worker ran;
+                                             or NULL */
 } webtorch_rows_t;
 
 
@@ -263,7 +267,9 @@ typedef struct {
     webtorch_request_t  *request;         /* WEBTORCH_HANDLER only, as is reply */
     webtorch_reply_t    *reply;
     uint64_t             caller;          /* of rows that Python has posted; 0:
-                                             they are those of a request */
+                                             they are those of a request;
+                                             WEBTORCH_HANDED: another worker
+                                             has handed them over */
     void                *waiter;          /* C only; NULL: no request waits */
     void                *owner;           /* C only, see ngx_webtorch_job.h */
     webtorch_trace_t    *trace;           /* NULL: the request has none */

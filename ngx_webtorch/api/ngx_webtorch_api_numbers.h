@@ -158,6 +158,9 @@
 /* in place of steps: as many as the block that is replaced has */
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
+/* in place of the number of a caller */
+#define WEBTORCH_HANDED       0xffffffffffffffff
+
 /* what a metric's cells are, see metrics/ */
 #define WEBTORCH_METRIC_COUNTER    0
 #define WEBTORCH_METRIC_HISTOGRAM  1

@@ -5,6 +5,7 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
+#include "ngx_webtorch_give.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_metrics_worker.h"
 #include "ngx_webtorch_posted.h"
@@ -237,6 +238,12 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
     ngx_webtorch_python_time_t   time;
 
     runner = batch->runner;
+
+    if (runner->handed) {
+        ngx_webtorch_give_run(batch, (ngx_uint_t) (caller - runner->callers));
+        return;
+    }
+
     run = runner->run;
 
     njobs = batch->api.njobs;

@@ -4,30 +4,39 @@
 #include "ngx_webtorch_metrics_handler.h"
 
 
+/*
+ * Of a batch that another worker runs that one counts the call and its rows,
+ * and this one the requests.
+ */
+
 void
 ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
 {
     uint32_t               i;
     ngx_time_t            *tp;
+    ngx_uint_t             handed, counted;
     webtorch_job_t        *job;
     ngx_webtorch_stats_t  *stats;
 
     stats = &batch->runner->handler->stats;
     tp = ngx_timeofday();
 
-    stats->batches++;
+    handed = batch->runner->handed;
+
+    stats->batches += !handed;
     stats->last = (uint64_t) tp->sec * 1000 + tp->msec;
 
     for (i = 0; i < batch->api.njobs; i++) {
         job = &batch->api.jobs[i];
+        counted = (job->caller != WEBTORCH_HANDED);
 
         if (job->status != 0) {
-            stats->failed++;
+            stats->failed += counted;
             continue;
         }
 
-        stats->served++;
-        stats->rows += job->rows;
+        stats->served += counted;
+        stats->rows += handed ? 0 : job->rows;
     }
 }
 
@@ -59,7 +68,9 @@ ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
     call.jobs = batch->api.njobs;
     call.in_loop = batch->in_loop;
 
-    ngx_webtorch_metrics_call(handler, &call);
+    if (!batch->runner->handed) {
+        ngx_webtorch_metrics_call(handler, &call);
+    }
 
     for (i = 0; i < batch->api.njobs; i++) {
         job = &batch->api.jobs[i];
@@ -71,7 +82,10 @@ ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
                                                   waiter->added));
         }
 
-        if (handler->keep_open && !job->expired) {
+        if (handler->keep_open
+            && !job->expired
+            && job->caller != WEBTORCH_HANDED)
+        {
             ngx_webtorch_metrics_code(handler,
                                       job->status ? (ngx_uint_t) job->status
                                                   : 200);

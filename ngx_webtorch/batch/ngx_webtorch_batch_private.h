@@ -88,6 +88,7 @@ struct ngx_webtorch_batch_s {
 
 struct ngx_webtorch_runner_s {
     ngx_webtorch_handler_t  *handler;
+    ngx_uint_t               handed;      /* another worker makes the calls */
     ngx_webtorch_run_t      *run;         /* what runs, for a crash's log */
     ngx_log_t               *log;
 
@@ -179,7 +180,8 @@ ngx_webtorch_runner_has_key(ngx_webtorch_runner_t *runner)
 static ngx_inline ngx_uint_t
 ngx_webtorch_runner_is_watched(ngx_webtorch_runner_t *runner)
 {
-    return runner->handler->schema.kind == WEBTORCH_HANDLER
+    return runner->handed
+           || runner->handler->schema.kind == WEBTORCH_HANDLER
            || ngx_webtorch_handler_on_device(runner->handler);
 }
 
@@ -187,6 +189,9 @@ ngx_webtorch_runner_is_watched(ngx_webtorch_runner_t *runner)
 /* adds the rows that were reserved last as a job */
 webtorch_job_t *ngx_webtorch_batch_append(ngx_webtorch_batch_t *batch,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_waiter_t *waiter);
+
+/* after one or several jobs were appended to the open batch */
+void ngx_webtorch_runner_added(ngx_webtorch_runner_t *runner);
 
 /* makes the call; in the thread of the caller, or in the event loop */
 void ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,

@@ -3,6 +3,7 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
+#include "ngx_webtorch_give.h"
 #include "ngx_webtorch_tensor.h"
 
 
@@ -32,7 +33,6 @@ static ngx_webtorch_batch_t *ngx_webtorch_batch_create(
     ngx_webtorch_runner_t *runner);
 static ngx_int_t ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch,
     uint32_t rows);
-static ngx_int_t ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch);
 static ngx_int_t ngx_webtorch_batch_grow_text(ngx_webtorch_batch_t *batch,
     size_t len);
 static void ngx_webtorch_batch_set_sizes(ngx_webtorch_batch_t *batch,
@@ -257,7 +257,7 @@ ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
     api = &batch->api;
     schema = batch->schema;
 
-    if (ngx_webtorch_batch_grow_jobs(batch) != NGX_OK) {
+    if (ngx_webtorch_batch_reserve_jobs(batch, 1) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -292,6 +292,12 @@ ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch, uint32_t rows)
 {
     size_t  size;
 
+    if (batch->runner->handed
+        && ngx_webtorch_give_exceeds(batch, batch->api.rows + rows))
+    {
+        return 1;
+    }
+
     if (batch->api.rows + rows <= batch->api.capacity) {
         return 0;
     }
@@ -320,7 +326,7 @@ ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
     schema = batch->schema;
 
     if (ngx_webtorch_batch_grow(batch, api->rows + layout->rows) != NGX_OK
-        || ngx_webtorch_batch_grow_jobs(batch) != NGX_OK)
+        || ngx_webtorch_batch_reserve_jobs(batch, 1) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -420,18 +426,21 @@ ngx_webtorch_batch_grow(ngx_webtorch_batch_t *batch, uint32_t rows)
 }
 
 
-static ngx_int_t
-ngx_webtorch_batch_grow_jobs(ngx_webtorch_batch_t *batch)
+ngx_int_t
+ngx_webtorch_batch_reserve_jobs(ngx_webtorch_batch_t *batch, uint32_t njobs)
 {
     uint32_t         i, n;
     webtorch_job_t  *jobs;
 
-    if (batch->api.njobs < batch->max_jobs) {
+    njobs += batch->api.njobs;
+
+    if (njobs <= batch->max_jobs) {
         return NGX_OK;
     }
 
     n = batch->max_jobs ? 2 * batch->max_jobs
                         : ngx_min(NGX_WEBTORCH_FIRST_ROWS, batch->max_rows);
+    n = ngx_max(n, njobs);
 
     jobs = ngx_alloc(n * sizeof(webtorch_job_t), batch->runner->log);
     if (jobs == NULL) {

@@ -27,6 +27,10 @@ ngx_uint_t ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch,
 ngx_int_t ngx_webtorch_batch_reserve_rows(ngx_webtorch_batch_t *batch,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
+/* makes room for so many more jobs */
+ngx_int_t ngx_webtorch_batch_reserve_jobs(ngx_webtorch_batch_t *batch,
+    uint32_t njobs);
+
 /*
  * Removes the rows of a job from a batch, which may become empty.
  * NGX_DECLINED: the event loop would have to move too many bytes.
@@ -52,7 +56,8 @@ ngx_int_t ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
 
 /*
  * Whether more rows need other buffers, and those in the batch are too large to
- * be copied in the event loop.  The next batches get larger buffers then.
+ * be copied in the event loop.  The next batches get larger buffers then.  Or
+ * the batch would be too large for a worker that runs it for this one.
  */
 ngx_uint_t ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch,
     uint32_t rows);

@@ -34,8 +34,6 @@ void
 ngx_webtorch_fail(webtorch_job_t *job, int status,
     const webtorch_failure_t *failure)
 {
-    size_t               size;
-    u_char              *p;
     webtorch_failure_t  *copy;
 
     free(job->failure);
@@ -47,15 +45,32 @@ ngx_webtorch_fail(webtorch_job_t *job, int status,
         return;
     }
 
-    size = sizeof(webtorch_failure_t)
-           + failure->nheaders * sizeof(webtorch_header_t)
-           + failure->message.len + failure->code.len + 1 + failure->detail.len
-           + ngx_webtorch_headers_size(failure->headers, failure->nheaders);
-
-    copy = malloc(size);
+    copy = malloc(ngx_webtorch_failure_size(failure));
     if (copy == NULL) {
         return;
     }
+
+    ngx_webtorch_failure_write(copy, failure);
+
+    job->failure = copy;
+}
+
+
+size_t
+ngx_webtorch_failure_size(const webtorch_failure_t *failure)
+{
+    return sizeof(webtorch_failure_t)
+           + failure->nheaders * sizeof(webtorch_header_t)
+           + failure->message.len + failure->code.len + 1 + failure->detail.len
+           + ngx_webtorch_headers_size(failure->headers, failure->nheaders);
+}
+
+
+void
+ngx_webtorch_failure_write(webtorch_failure_t *copy,
+    const webtorch_failure_t *failure)
+{
+    u_char  *p;
 
     *copy = *failure;
     copy->headers = (webtorch_header_t *) &copy[1];
@@ -70,8 +85,6 @@ ngx_webtorch_fail(webtorch_job_t *job, int status,
 
     (void) ngx_webtorch_copy_headers(p, copy->headers, failure->headers,
                                      failure->nheaders);
-
-    job->failure = copy;
 }
 
 

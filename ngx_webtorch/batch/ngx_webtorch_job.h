@@ -46,6 +46,11 @@ ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped,
 /* bytes of a request and, if it is shared, its body */
 size_t ngx_webtorch_request_size(webtorch_request_t *request);
 
+/* bytes of a failure with what it points to, and a copy of it there */
+size_t ngx_webtorch_failure_size(const webtorch_failure_t *failure);
+void ngx_webtorch_failure_write(webtorch_failure_t *copy,
+    const webtorch_failure_t *failure);
+
 /* free(), for replies and shared memory */
 void ngx_webtorch_free(void *p);
 

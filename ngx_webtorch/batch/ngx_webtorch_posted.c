@@ -304,6 +304,7 @@ ngx_webtorch_rows_free(webtorch_rows_t *rows)
     }
 
     ngx_webtorch_buffer_free(rows->result);
+    free(rows->failure);
     free(posted);
 }
 

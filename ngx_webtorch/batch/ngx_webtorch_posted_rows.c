@@ -288,8 +288,10 @@ ngx_webtorch_posted_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
                      ? WEBTORCH_ROWS_FULL : WEBTORCH_ROWS_LATE;
 
     } else if (job->status) {
-        /* Python has kept the exception */
+        /* Python has kept the exception, but of another worker's call */
         status = job->status;
+        posted->api.failure = job->failure;
+        job->failure = NULL;
 
     } else {
         status = ngx_webtorch_posted_copy_outputs(posted, job);

@@ -3,6 +3,7 @@
 #include "ngx_webtorch_api.h"
 #include "ngx_webtorch_done.h"
 #include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_timer.h"
 
 #include <ngx_event.h>
@@ -65,7 +66,7 @@ ngx_webtorch_retire_handler(void)
     }
 
     if (ngx_webtorch_handover_may_leave()) {
-        ngx_quit = 1;
+        ngx_webtorch_leave_now();
         return;
     }
 

@@ -43,6 +43,7 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     }
 
     runner->handler = handler;
+    runner->handed = handler->handed;
     runner->log = cycle->log;
     runner->run = ngx_webtorch_worker_run(&handler->name);
 
@@ -230,6 +231,19 @@ ngx_webtorch_runner_add(ngx_webtorch_runner_t *runner,
     job = ngx_webtorch_batch_append(batch, layout, waiter);
     runner->nadded++;
 
+    ngx_webtorch_runner_added(runner);
+
+    return job;
+}
+
+
+void
+ngx_webtorch_runner_added(ngx_webtorch_runner_t *runner)
+{
+    ngx_webtorch_batch_t  *batch;
+
+    batch = runner->open;
+
     /* a full batch does not wait for max_delay */
 
     if (batch->api.rows >= batch->max_rows) {
@@ -239,8 +253,6 @@ ngx_webtorch_runner_add(ngx_webtorch_runner_t *runner,
     } else {
         ngx_webtorch_runner_schedule(batch);
     }
-
-    return job;
 }
 
 

@@ -284,7 +284,7 @@ ngx_webtorch_runner_thread_start(ngx_webtorch_runner_t *runner)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_runner_is_watched(runner)) {
+    if (ngx_webtorch_runner_is_watched(runner) && !runner->handed) {
         ngx_webtorch_caller_watch(caller);
     }
 
@@ -342,7 +342,8 @@ ngx_webtorch_runner_thread_cycle(void *data)
 
     runner = caller->runner;
     mutex = &ngx_webtorch_done.mutex;
-    state = ngx_webtorch_python_thread_begin(ngx_webtorch_runner_threads.torch);
+    state = runner->handed ? NULL : ngx_webtorch_python_thread_begin(
+                                        ngx_webtorch_runner_threads.torch);
 
     if (runner->handler->slow) {
         ngx_webtorch_slow_watch();
@@ -357,7 +358,8 @@ ngx_webtorch_runner_thread_cycle(void *data)
         (void) pthread_mutex_unlock(mutex);
 
         if (batch->api.njobs != 0) {
-            batch->adopted = 1;
+            /* the batches of another worker are not seen by Python here */
+            batch->adopted = !runner->handed;
             ngx_webtorch_batch_run(batch, caller);
         }
 
@@ -368,7 +370,9 @@ ngx_webtorch_runner_thread_cycle(void *data)
 
     (void) pthread_mutex_unlock(mutex);
 
-    ngx_webtorch_python_thread_end(state);
+    if (!runner->handed) {
+        ngx_webtorch_python_thread_end(state);
+    }
 
     return NULL;
 }
@@ -453,6 +457,10 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
     }
 
     ngx_webtorch_done.posted();
+
+    if (ngx_webtorch_done.taken) {
+        ngx_webtorch_done.taken();
+    }
 }
 
 

@@ -9,6 +9,7 @@
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_log.h"
 #include "ngx_webtorch_slow.h"
 #include "ngx_webtorch_thread.h"
@@ -380,7 +381,7 @@ ngx_webtorch_stuck_handler(void)
         ngx_log_error(NGX_LOG_ERR, ngx_webtorch_stuck.log, 0,
                       "the worker is replaced, as a webtorch handler does not "
                       "return");
-        ngx_quit = 1;
+        ngx_webtorch_leave_now();
     }
 }
 

@@ -24,6 +24,7 @@
 
 typedef struct ngx_webtorch_zone_s      ngx_webtorch_zone_t;
 typedef struct ngx_webtorch_accept_s    ngx_webtorch_accept_t;
+typedef struct ngx_webtorch_handoff_s   ngx_webtorch_handoff_t;
 
 
 /* where a directive is, for errors that are found later; line 0: nowhere */
@@ -65,6 +66,8 @@ typedef struct {
     uint64_t                generation;   /* number of this configuration */
 
     ngx_webtorch_accept_t  *accept;       /* NULL: a single worker */
+    ngx_webtorch_handoff_t *handoff;      /* NULL: all workers run all
+                                             functions */
 
     ngx_flag_t              metrics;
     ngx_uint_t              logged;       /* variables of calls are used */

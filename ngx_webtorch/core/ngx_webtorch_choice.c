@@ -82,6 +82,33 @@ ngx_webtorch_choice_find(ngx_str_t *name)
 }
 
 
+ngx_int_t
+ngx_webtorch_choice_name(uint32_t number, char *name)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              i;
+    ngx_webtorch_choice_t  *choice;
+
+    rc = NGX_DECLINED;
+
+    (void) pthread_mutex_lock(&ngx_webtorch_choices.mutex);
+
+    for (i = 0; i < ngx_webtorch_choices.nelts; i++) {
+        choice = &ngx_webtorch_choices.elts[i];
+
+        if (choice->number == number) {
+            (void) ngx_cpystrn((u_char *) name, choice->name, choice->len + 1);
+            rc = NGX_OK;
+            break;
+        }
+    }
+
+    (void) pthread_mutex_unlock(&ngx_webtorch_choices.mutex);
+
+    return rc;
+}
+
+
 ngx_uint_t
 ngx_webtorch_choice_versions(ngx_str_t *name,
     u_char (*versions)[WEBTORCH_CHOICE_LEN], ngx_uint_t n)

@@ -23,6 +23,12 @@
 uint32_t ngx_webtorch_choice_find(ngx_str_t *name);
 
 /*
+ * Writes the name of a number, with a zero byte, to WEBTORCH_CHOICE_LEN bytes;
+ * NGX_DECLINED: there is none.
+ */
+ngx_int_t ngx_webtorch_choice_name(uint32_t number, char *name);
+
+/*
  * Writes the versions of a function by the name "/module:function@", each with
  * a zero byte at its end, to WEBTORCH_CHOICE_LEN bytes each; returns how many.
  */

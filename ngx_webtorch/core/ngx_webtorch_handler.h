@@ -84,6 +84,12 @@ struct ngx_webtorch_handler_s {
                                              NULL */
     ngx_str_t               model;        /* see the schema; may be empty */
     ngx_str_t               device;       /* the same */
+    size_t                  owner;        /* one worker runs it; bytes of a
+                                             batch of another one; 0: all
+                                             workers do */
+    ngx_uint_t              hand;         /* the first of its slots by which a
+                                             worker hands batches over */
+    ngx_uint_t              handed;       /* in a worker: another one runs it */
 
     ngx_webtorch_handler_t *shadowed;     /* of which it gets copies; NULL: it
                                              is no shadow */

@@ -74,6 +74,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memcpy(schema->model, handler->model.data, handler->model.len);
     schema->slow = (uint32_t) handler->slow;
     schema->shadow = (handler->shadowed != NULL);
+    schema->handed = (int32_t) handler->handed;
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;
@@ -132,6 +133,7 @@ ngx_webtorch_python_begin(ngx_webtorch_conf_t *conf, ngx_uint_t check,
     settings.stack_signal = signals ? signals[0] : 0;
     settings.slow_signal = signals ? signals[1] : 0;
     settings.threads = (int32_t) conf->threads;
+    settings.owner = (conf->handoff == NULL || ngx_worker == 0);
     settings.npath = (uint32_t) conf->path->nelts;
     settings.checkpoint = conf->checkpoint
                           ? (char *) conf->checkpoint->name.data : NULL;

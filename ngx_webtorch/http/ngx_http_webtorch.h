@@ -36,6 +36,7 @@ typedef struct {
     ngx_http_complex_value_t    *model;   /* "name@version"; NULL: as the code
                                              has it */
     ngx_str_t                    device;  /* empty: the CPU */
+    size_t                       owner;   /* see the handler */
     ngx_http_webtorch_shadow_conf_t  *shadow;  /* NULL: none */
     ngx_flag_t                   protocol;
     ngx_flag_t                   torch_load;

@@ -199,6 +199,7 @@ ngx_webtorch_metrics_take(ngx_webtorch_metrics_slot_t *slot)
     slot->worker.started = ngx_webtorch_metrics_time();
     slot->worker.memory = 0;
     slot->worker.late = 0;
+    slot->worker.owner = 0;
     slot->worker.starts++;
 
     ngx_webtorch_metrics_own = slot;

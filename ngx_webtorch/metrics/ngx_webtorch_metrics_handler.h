@@ -50,12 +50,17 @@ struct ngx_webtorch_handler_metrics_s {
     uint64_t                        dropped;     /* rows of webtorch_log */
     uint64_t                        streams;     /* that were opened */
     uint64_t                        resumed;     /* of them */
+    uint64_t                        handed;      /* atomic: batches for another
+                                                    worker */
+    uint64_t                        lost;        /* atomic: as that has exited */
 
     uint64_t                        jobs;        /* waiting or running */
     uint64_t                        running;     /* atomic */
     uint64_t                        in_loop;     /* 1: the last call was */
     uint64_t                        in_thread;
     uint64_t                        open;        /* streams */
+    uint64_t                        waiting;     /* atomic: batches that another
+                                                    worker has, or will take */
     uint64_t                        full;        /* us of the clock: when the
                                                     queue became full, */
     uint64_t                        refused_at;  /* and the last time that it
@@ -64,7 +69,7 @@ struct ngx_webtorch_handler_metrics_s {
 
 
 /* cells that are gauges */
-#define NGX_WEBTORCH_HANDLER_GAUGES  7
+#define NGX_WEBTORCH_HANDLER_GAUGES  8
 
 #define NGX_WEBTORCH_HANDLER_CELLS                                            \
     (sizeof(ngx_webtorch_handler_metrics_t) / sizeof(uint64_t))
@@ -108,6 +113,29 @@ ngx_webtorch_metrics_jobs(ngx_webtorch_handler_t *handler, ngx_int_t n)
 {
     if (handler->metrics) {
         ngx_webtorch_metrics_add(&handler->metrics->jobs, (uint64_t) n);
+    }
+}
+
+
+/* around a batch that another worker runs; in any thread */
+
+static ngx_inline void
+ngx_webtorch_metrics_handed(ngx_webtorch_handler_t *handler, ngx_int_t n)
+{
+    if (handler->metrics) {
+        ngx_webtorch_metrics_fetch_add(&handler->metrics->handed,
+                                       (uint64_t) (n > 0));
+        ngx_webtorch_metrics_fetch_add(&handler->metrics->waiting,
+                                       (uint64_t) n);
+    }
+}
+
+
+static ngx_inline void
+ngx_webtorch_metrics_lost(ngx_webtorch_handler_t *handler)
+{
+    if (handler->metrics) {
+        ngx_webtorch_metrics_fetch_add(&handler->metrics->lost, 1);
     }
 }
 

@@ -10,8 +10,17 @@
 #include "ngx_http_webtorch_stream_conf.h"
 
 
+/* bytes of a batch in the hands of another worker; pages are allocated when
+   they are written */
+#define NGX_HTTP_WEBTORCH_OWNER_SIZE  (256 * 1024 * 1024)
+#define NGX_HTTP_WEBTORCH_OWNER_MIN   (64 * 1024)
+#define NGX_HTTP_WEBTORCH_OWNER_MAX   (4LL * 1024 * 1024 * 1024)
+
+
 static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *conf);
+static ngx_int_t ngx_http_webtorch_set_owner(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *option);
 static char *ngx_http_webtorch_set_model(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_webtorch_handler_t *handler,
     ngx_str_t *option);
@@ -39,6 +48,7 @@ ngx_http_webtorch_create_loc_conf(ngx_conf_t *cf)
      *     conf->captures = NULL;
      *     conf->model = NULL;
      *     conf->device = { 0, NULL };
+     *     conf->owner = 0;
      *     conf->shadow = NULL;
      *     conf->protocol = 0;
      *     conf->thread_pool = NULL;
@@ -76,6 +86,10 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->slow, prev->slow, 0);
     ngx_conf_merge_value(conf->load_report, prev->load_report, 0);
 
+    if (conf->device.data == NULL) {
+        conf->owner = prev->owner;
+    }
+
     ngx_conf_merge_str_value(conf->device, prev->device, "");
 
     conf->captures = ngx_http_webtorch_captures(cf, prev->captures,
@@ -88,6 +102,7 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     if (conf->handler) {
         conf->handler->captures = conf->captures;
         conf->handler->device = conf->device;
+        conf->handler->owner = conf->owner;
         conf->handler->slow = conf->slow;
     }
 
@@ -359,6 +374,12 @@ ngx_http_webtorch_conf_device(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
     wlcf->device = value[1];
 
+    if (cf->args->nelts == 3
+        && ngx_http_webtorch_set_owner(cf, wlcf, &value[2]) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (value[1].len == names[i].len
             && ngx_strncmp(value[1].data, names[i].data, names[i].len) == 0)
@@ -382,6 +403,42 @@ ngx_http_webtorch_conf_device(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                        &value[1]);
 
     return NGX_CONF_ERROR;
+}
+
+
+/* owner, or owner=size of a batch with its results */
+
+static ngx_int_t
+ngx_http_webtorch_set_owner(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
+    ngx_str_t *option)
+{
+    ssize_t    size;
+    ngx_str_t  s;
+
+    if (option->len == 5 && ngx_strncmp(option->data, "owner", 5) == 0) {
+        wlcf->owner = NGX_HTTP_WEBTORCH_OWNER_SIZE;
+        return NGX_OK;
+    }
+
+    if (option->len > 6 && ngx_strncmp(option->data, "owner=", 6) == 0) {
+
+        s.data = option->data + 6;
+        s.len = option->len - 6;
+        size = ngx_parse_size(&s);
+
+        if (size >= NGX_HTTP_WEBTORCH_OWNER_MIN
+            && size <= NGX_HTTP_WEBTORCH_OWNER_MAX)
+        {
+            wlcf->owner = (size_t) size;
+            return NGX_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\", it must be \"owner\" or "
+                       "\"owner=\" and a size from 64k to 4g", option);
+
+    return NGX_ERROR;
 }
 
 

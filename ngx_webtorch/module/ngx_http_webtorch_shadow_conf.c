@@ -253,6 +253,7 @@ void
 ngx_http_webtorch_shadow_merge(ngx_http_webtorch_loc_conf_t *wlcf)
 {
     wlcf->shadow->handler->device = wlcf->device;
+    wlcf->shadow->handler->owner = wlcf->owner;
     wlcf->shadow->handler->slow = wlcf->slow;
 }
 

@@ -418,6 +418,19 @@ ngx_webtorch_check_device(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
 {
     ngx_uint_t  max;
 
+    if (handler->owner
+        && handler->mode == NGX_WEBTORCH_MODE_INLINE
+        && (handler->schema.kind == WEBTORCH_INFER
+            || handler->schema.kind == WEBTORCH_TRAIN))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "webtorch handler \"%V\": \"mode=inline\" conflicts "
+                      "with \"owner\" of \"webtorch_device\", for which the "
+                      "event loop would wait, in %V:%ui",
+                      &handler->name, &handler->file, handler->line);
+        return NGX_ERROR;
+    }
+
     if (!ngx_webtorch_handler_on_device(handler)) {
         return NGX_OK;
     }

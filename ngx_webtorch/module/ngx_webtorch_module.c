@@ -28,7 +28,9 @@
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_metrics_worker.h"
+#include "ngx_webtorch_owner.h"
 #include "ngx_webtorch_split.h"
+#include "ngx_webtorch_take.h"
 #include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
@@ -219,7 +221,8 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 
     if (ngx_webtorch_check(cycle, conf) != NGX_OK
         || ngx_webtorch_handlers_add_lives(cycle, &conf->handlers) != NGX_OK
-        || ngx_webtorch_models_init(cycle, conf) != NGX_OK)
+        || ngx_webtorch_models_init(cycle, conf) != NGX_OK
+        || ngx_webtorch_owner_init(cycle, conf) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -387,6 +390,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_worker_init(conf, cycle->log);
     ngx_webtorch_block_init();
     ngx_webtorch_upkeep_init(cycle->log);
+    ngx_webtorch_owner_init_process(conf, cycle->log);
 
     ngx_webtorch_thread_block_signals(&mask);
 
@@ -409,6 +413,10 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
     ngx_webtorch_thread_restore_signals(&mask);
 
     if (ngx_webtorch_accept_init_process(cycle, conf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_webtorch_take_init_process(cycle, conf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -456,6 +464,12 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
+    if (handler->handed) {
+        /* a call that hangs or takes long is one of the owner */
+        handler->stuck = 0;
+        handler->slow = 0;
+    }
+
     handler->timed = (handler->metrics || conf->logged);
     handler->watch = conf->watch;
 
@@ -486,6 +500,8 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
     ngx_webtorch_stuck_exit_process();
 
     rc = ngx_webtorch_learner_exit_process(cycle);
+
+    ngx_webtorch_take_exit_process();
 
     /* calls that wait for batches return now */
 

@@ -38,6 +38,7 @@ typedef struct {
     ngx_webtorch_timer_t        timer;
     ngx_msec_t                  begun;
     ngx_webtorch_leave_seen_t  *seen;     /* of each connection */
+    ngx_uint_t                  left;
 } ngx_webtorch_leave_t;
 
 
@@ -61,14 +62,14 @@ ngx_webtorch_leave(ngx_log_t *log)
     leave = &ngx_webtorch_leave_state;
 
     if (!ngx_webtorch_leave_alone()) {
-        ngx_quit = 1;
+        ngx_webtorch_leave_now();
         return;
     }
 
     leave->seen = ngx_calloc(ngx_cycle->connection_n
                              * sizeof(ngx_webtorch_leave_seen_t), log);
     if (leave->seen == NULL) {
-        ngx_quit = 1;
+        ngx_webtorch_leave_now();
         return;
     }
 
@@ -212,5 +213,20 @@ ngx_webtorch_leave_quit(void)
         }
     }
 
+    ngx_webtorch_leave_now();
+}
+
+
+void
+ngx_webtorch_leave_now(void)
+{
+    ngx_webtorch_leave_state.left = 1;
     ngx_quit = 1;
+}
+
+
+ngx_uint_t
+ngx_webtorch_leave_begun(void)
+{
+    return ngx_webtorch_leave_state.left;
 }

@@ -16,5 +16,11 @@
  */
 void ngx_webtorch_leave(ngx_log_t *log);
 
+/* the same at once */
+void ngx_webtorch_leave_now(void);
+
+/* whether it exits for one of the above, and not as the master has ordered */
+ngx_uint_t ngx_webtorch_leave_begun(void);
+
 
 #endif /* _NGX_WEBTORCH_LEAVE_H_INCLUDED_ */

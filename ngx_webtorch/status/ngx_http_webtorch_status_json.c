@@ -228,14 +228,16 @@ ngx_http_webtorch_json_workers(ngx_http_webtorch_status_writer_t *w,
 
         ngx_http_webtorch_json_printf(w, "%s{\"worker\":%ui,\"pid\":%P,"
                                       "\"started\":%uL,\"memory\":%uL,"
-                                      "\"lag\":%uL.%06uL,\"gil\":%uL.%06uL}",
+                                      "\"lag\":%uL.%06uL,\"gil\":%uL.%06uL,"
+                                      "\"owner\":%uL}",
                                       n++ ? "," : "", sw[i].slot,
                                       sw[i].worker.pid, sw[i].worker.started,
                                       sw[i].worker.memory,
                                       sw[i].worker.late / 1000000,
                                       sw[i].worker.late % 1000000,
                                       sw[i].worker.gil / 1000000,
-                                      sw[i].worker.gil % 1000000);
+                                      sw[i].worker.gil % 1000000,
+                                      sw[i].worker.owner);
     }
 
     ngx_http_webtorch_status_puts(w, "]");
@@ -303,10 +305,12 @@ ngx_http_webtorch_json_handler(ngx_http_webtorch_status_writer_t *w,
                                   "\"to_thread\":%uL,\"to_inline\":%uL,"
                                   "\"dropped\":%uL,\"streams\":{\"open\":%uL,"
                                   "\"opened\":%uL,\"resumed\":%uL},"
-                                  "\"refused\":{",
+                                  "\"handed\":{\"batches\":%uL,\"lost\":%uL,"
+                                  "\"waiting\":%uL},\"refused\":{",
                                   m->in_loop, m->in_thread, m->to_thread,
                                   m->to_loop, m->dropped, m->open,
-                                  m->streams, m->resumed);
+                                  m->streams, m->resumed, m->handed, m->lost,
+                                  m->waiting);
 
     for (i = 0; i < NGX_WEBTORCH_NREFUSED; i++) {
         ngx_http_webtorch_json_printf(w, "%s\"%s\":%uL", i ? "," : "",

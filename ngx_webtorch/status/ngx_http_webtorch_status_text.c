@@ -100,6 +100,18 @@ static const ngx_http_webtorch_field_t  ngx_http_webtorch_handler_fields[] = {
       "Streams to which their client came back.",
       NGX_HTTP_WEBTORCH_FIELD_COUNT,
       offsetof(ngx_webtorch_handler_metrics_t, resumed) },
+    { "webtorch_handed_batches_total", "counter", NULL,
+      "Batches for the worker that owns the device.",
+      NGX_HTTP_WEBTORCH_FIELD_COUNT,
+      offsetof(ngx_webtorch_handler_metrics_t, handed) },
+    { "webtorch_handed_batches_lost_total", "counter", NULL,
+      "Batches that it had when it exited.",
+      NGX_HTTP_WEBTORCH_FIELD_COUNT,
+      offsetof(ngx_webtorch_handler_metrics_t, lost) },
+    { "webtorch_handed_batches_waiting", "gauge", NULL,
+      "Batches that it has, or will take.",
+      NGX_HTTP_WEBTORCH_FIELD_COUNT,
+      offsetof(ngx_webtorch_handler_metrics_t, waiting) },
     { NULL, NULL, NULL, NULL, NGX_HTTP_WEBTORCH_FIELD_COUNT, 0 }
 };
 

@@ -13,6 +13,8 @@ static uint64_t ngx_http_webtorch_worker_memory(
     ngx_webtorch_metrics_worker_t *worker);
 static uint64_t ngx_http_webtorch_worker_late(
     ngx_webtorch_metrics_worker_t *worker);
+static uint64_t ngx_http_webtorch_worker_owner(
+    ngx_webtorch_metrics_worker_t *worker);
 static uint64_t ngx_http_webtorch_worker_gil(
     ngx_webtorch_metrics_worker_t *worker);
 
@@ -144,6 +146,12 @@ ngx_http_webtorch_status_workers(ngx_http_webtorch_family_t *f)
         ngx_http_webtorch_text_worker(f, 0, ngx_http_webtorch_worker_late, 1);
     }
 
+    if (ngx_http_webtorch_family(f, "webtorch_worker_owner", "gauge", NULL,
+                                 "1: it runs what others hand over."))
+    {
+        ngx_http_webtorch_text_worker(f, 0, ngx_http_webtorch_worker_owner, 0);
+    }
+
     if (ngx_http_webtorch_family(f, "webtorch_worker_gil_wait_seconds_total",
                                  "counter", "seconds",
                                  "Time that calls waited for the GIL."))
@@ -215,6 +223,13 @@ static uint64_t
 ngx_http_webtorch_worker_late(ngx_webtorch_metrics_worker_t *worker)
 {
     return worker->late;
+}
+
+
+static uint64_t
+ngx_http_webtorch_worker_owner(ngx_webtorch_metrics_worker_t *worker)
+{
+    return worker->owner;
 }
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from webtorch._handlers import handler, infer, train
     from webtorch._model import Model
     from webtorch._packages import load_package
-    from webtorch._process import is_check, on_exit
+    from webtorch._process import is_check, is_owner, on_exit
     from webtorch._request import Request
     from webtorch._response import Response
     from webtorch._schema import SignatureError
@@ -54,6 +54,7 @@ else:
         "handler": "_handlers",
         "infer": "_handlers",
         "is_check": "_process",
+        "is_owner": "_process",
         "load_package": "_packages",
         "on_exit": "_process",
         "reward": "_split",
@@ -95,6 +96,7 @@ __all__ = [
     "handler",
     "infer",
     "is_check",
+    "is_owner",
     "load_package",
     "metrics",
     "on_exit",

@@ -13,6 +13,9 @@ log = logging.getLogger("webtorch")
 checks = False
 """Whether this process only checks a configuration; set before handlers are imported."""
 
+owns = True
+"""Whether functions that workers hand to one of them run in this process; set like the above."""
+
 _functions: list[Callable[[], Any]] = []
 
 
@@ -26,6 +29,18 @@ def is_check() -> bool:
     nothing, beside the workers that are running. In workers, and outside nginx, it is false.
     """
     return checks
+
+
+def is_owner() -> bool:
+    """Return whether this process runs the functions that workers hand to one of them.
+
+        if webtorch.is_owner() and not webtorch.is_check():
+            net.to("cuda")
+
+    With `owner` in `webtorch_device` it is true in the first worker alone, so that the others
+    take no memory of the device. Without it, and outside nginx, it is true.
+    """
+    return owns
 
 
 @contextlib.contextmanager

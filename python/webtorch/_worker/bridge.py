@@ -105,6 +105,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
             roots=sys.path[: settings.npath],
             cluster=read_settings(settings.cluster),
             threads=settings.threads,
+            owner=bool(settings.owner),
         ),
         reload_handlers,
     )

@@ -234,21 +234,26 @@ def _address(memory: Any) -> int:
     return int(ffi.cast("uintptr_t", memory))
 
 
-def tensor_runner(name: str, handler: TensorFunction, device: str) -> TensorRunner:
+def tensor_runner(
+    name: str, handler: TensorFunction, device: str, *, handed: bool = False
+) -> TensorRunner:
     """Return the runner of a function of tensors.
 
     Args:
         name: Name of the handler, `module:function`.
         handler: The handler.
         device: The device that it runs on, `cuda:1`; empty: the CPU.
+        handed: Whether another worker runs its batches, and this one uses no device for it.
 
     Raises:
         RuntimeError: The device cannot be used.
 
     """
-    if not device:
-        return TensorRunner(name, handler)
-    runner = DeviceRunner(name, handler, device)
+    if handed or not device:
+        runner = TensorRunner(name, handler)
+        runner.is_handed = handed
+        return runner
+    opened = DeviceRunner(name, handler, device)
     if not _process.is_check():
-        runner.open()
-    return runner
+        opened.open()
+    return opened

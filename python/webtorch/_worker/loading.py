@@ -62,9 +62,11 @@ def load_handler(name: str, schema: Any) -> Runner:
     """
     default = ffi.string(schema.device).decode()
     max_batch = schema.max_batch
+    handed = bool(schema.handed)
     # what describes the handler is compared with what the check found
     schema.device = b""
     schema.max_batch = 0
+    schema.handed = 0
     if name.endswith(LIFE):
         return _load_life(name, schema)
     if name.endswith(OPEN):
@@ -82,7 +84,7 @@ def load_handler(name: str, schema: Any) -> Runner:
         write_schema(schema, handler, device)
         runner: Runner
         if isinstance(handler, TensorFunction):
-            runner = tensor_runner(name, handler, device)
+            runner = tensor_runner(name, handler, device, handed=handed)
             runner.max_batch = max_batch
         else:
             kind = GeneratorRunner if handler.is_generator else RequestRunner

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import math
 import threading
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -117,11 +118,13 @@ class Target:
         Raises:
             QueueFullError: The queue is full.
             BatchTimeoutError: The rows were not computed in time.
+            HTTPError: The function raised it in the worker that owns the device.
             Exception: The function raised it.
 
         """
         status = posted.status
         errors = raised.pop(posted.caller, None)
+        failure = _failure(posted)
         try:
             if status == 0:
                 return self.function.result(self._outputs(posted))
@@ -130,6 +133,8 @@ class Target:
         name = self.function.name.rpartition(":")[2]
         if errors:
             raise errors[0]
+        if failure:
+            raise failure
         if status == lib.WEBTORCH_ROWS_FULL:
             raise QueueFullError(f'the queue of "{name}" is full')
         if status == lib.WEBTORCH_ROWS_LATE:
@@ -302,6 +307,31 @@ class Posting:
         self._run[number] = runner.run
         self._made[name] = number, runner
         return number
+
+
+def _failure(posted: Any) -> HTTPError | None:
+    """Return the error of a function that another worker has run."""
+    failure = posted.failure
+    if not failure:
+        return None
+    message, code, detail = (
+        bytes(ffi.buffer(part.data, part.len)).decode() if part.len else ""
+        for part in (failure.message, failure.code, failure.detail)
+    )
+    headers = [
+        (
+            bytes(ffi.buffer(header.name.data, header.name.len)).decode(),
+            bytes(ffi.buffer(header.value.data, header.value.len)).decode("latin-1"),
+        )
+        for header in failure.headers[0 : failure.nheaders]
+    ]
+    return HTTPError(
+        posted.status,
+        json.loads(detail) if detail else message,
+        message=message,
+        code=code or None,
+        headers=headers,
+    )
 
 
 def _encode(inputs: Sequence[Any]) -> tuple[list[Tensor], bytes]:

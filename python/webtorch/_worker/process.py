@@ -68,6 +68,8 @@ class Settings:
     """The cluster; None if the host is alone."""
     threads: int
     """Threads of an operator of PyTorch."""
+    owner: bool
+    """Whether the functions that workers hand to one of them run here."""
 
 
 class Process:
@@ -85,6 +87,7 @@ class Process:
         self, settings: Settings, reload_handlers: Callable[[Iterable[str]], None]
     ) -> None:
         _process.checks = settings.check
+        _process.owns = settings.owner
         threads: list[Any] = []
         _state.checks = settings.check
         _state.announces = settings.worker == 0 and not settings.check

@@ -41,6 +41,9 @@ class TensorRunner:
     max_batch = 1
     """Rows of a batch."""
 
+    is_handed = False
+    """Whether another worker runs its batches."""
+
     def __init__(self, name: str, handler: TensorFunction) -> None:
         self.name = name
         self.handler = handler

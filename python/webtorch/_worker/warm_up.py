@@ -37,6 +37,7 @@ def warm_up(runners: Sequence[Any]) -> None:
         for runner in runners:
             if (
                 isinstance(runner, TensorRunner)
+                and not runner.is_handed
                 and runner.handler.kind == Kind.INFER
                 and compiled & models_of(runner.handler)
             ):

@@ -113,6 +113,8 @@
 
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
+#define WEBTORCH_HANDED       0xffffffffffffffff
+
 #define WEBTORCH_METRIC_COUNTER    0
 #define WEBTORCH_METRIC_HISTOGRAM  1
 #define WEBTORCH_METRIC_SUM        2
@@ -163,6 +165,7 @@ typedef struct {
     int32_t          stack_signal;
     int32_t          slow_signal;
     int32_t          threads;
+    int32_t          owner;
     uint32_t         npath;
     const char      *checkpoint;
     uint64_t         interval;
@@ -274,6 +277,7 @@ typedef struct {
 
     uint32_t         slow;
     int32_t          shadow;
+    int32_t          handed;
     uint32_t         max_batch;
 } webtorch_schema_t;
 
@@ -318,7 +322,7 @@ typedef struct {
     uint32_t            more;
 } webtorch_reply_t;
 
-typedef struct {
+typedef struct webtorch_failure_s {
     webtorch_str_t      message;
     webtorch_str_t      code;
     webtorch_str_t      detail;
@@ -351,6 +355,7 @@ typedef struct {
     size_t     output_at[WEBTORCH_MAX_TENSORS];
     size_t     output_size[WEBTORCH_MAX_TENSORS];
     size_t     text_at;
+    struct webtorch_failure_s  *failure;
 } webtorch_rows_t;
 
 typedef struct {

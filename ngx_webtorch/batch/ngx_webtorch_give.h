@@ -1,0 +1,27 @@
+
+/*
+ * A worker hands its batches of a function to the one that runs it, the owner,
+ * and waits for the results in the threads of the function, which touch neither
+ * Python nor the GIL.
+ */
+
+
+#ifndef _NGX_WEBTORCH_GIVE_H_INCLUDED_
+#define _NGX_WEBTORCH_GIVE_H_INCLUDED_
+
+
+#include "ngx_webtorch_batch.h"
+
+
+/* in place of a call; n: number of the runner's thread */
+void ngx_webtorch_give_run(ngx_webtorch_batch_t *batch, ngx_uint_t n);
+
+/*
+ * Whether a batch with so many rows in total leaves less than half of a slot
+ * for what comes back.  A request with more rows is a batch by itself.
+ */
+ngx_uint_t ngx_webtorch_give_exceeds(ngx_webtorch_batch_t *batch,
+    uint64_t rows);
+
+
+#endif /* _NGX_WEBTORCH_GIVE_H_INCLUDED_ */

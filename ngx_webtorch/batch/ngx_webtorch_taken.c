@@ -1,0 +1,308 @@
+
+#include "ngx_webtorch_taken.h"
+#include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_defer.h"
+
+
+static ngx_int_t ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_batch_t *batch);
+static uint64_t ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
+    webtorch_text_t *entry, size_t n);
+static void ngx_webtorch_taken_set_failure(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *part, int32_t status,
+    const webtorch_failure_t *failure);
+static void ngx_webtorch_taken_set_error(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *part, int32_t status, const char *code,
+    const char *message);
+
+
+ngx_webtorch_taken_t *
+ngx_webtorch_taken_create(ngx_webtorch_handoff_slot_t *slot)
+{
+    uint32_t               i, at;
+    ngx_webtorch_taken_t  *taken;
+
+    taken = calloc(1, sizeof(ngx_webtorch_taken_t)
+                      + slot->njobs * sizeof(ngx_webtorch_taken_job_t));
+    if (taken == NULL) {
+        return NULL;
+    }
+
+    taken->slot = slot;
+    taken->nleft = slot->njobs;
+
+    for (i = 0, at = 0; i < slot->njobs; i++) {
+        taken->jobs[i].at = at;
+        taken->jobs[i].waiter.data = taken;
+        at += slot->jobs[i].rows;
+    }
+
+    return taken;
+}
+
+
+void
+ngx_webtorch_taken_free(ngx_webtorch_taken_t *taken)
+{
+    uint32_t  i;
+
+    if (taken->adopted) {
+        for (i = 0; i < WEBTORCH_MAX_BUFFERS; i++) {
+            ngx_webtorch_buffer_free(taken->sink.data[i]);
+        }
+
+        ngx_webtorch_buffer_free(taken->sink.text);
+    }
+
+    free(taken);
+}
+
+
+void
+ngx_webtorch_taken_fail(ngx_webtorch_handoff_slot_t *slot, int32_t status,
+    const char *code, const char *message)
+{
+    uint32_t  i;
+
+    for (i = 0; i < slot->njobs; i++) {
+        ngx_webtorch_taken_set_error(slot, &slot->jobs[i], status, code,
+                                     message);
+    }
+}
+
+
+/*
+ * All requests of the slot are in one batch, so that the outputs have the same
+ * sizes.  A request may have timed out before, in this worker, too.
+ */
+
+ngx_int_t
+ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_taken_job_t *part, webtorch_job_t *job)
+{
+    ngx_webtorch_batch_t         *batch;
+    ngx_webtorch_handoff_job_t   *answer;
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = taken->slot;
+    answer = &slot->jobs[part - taken->jobs];
+    batch = part->waiter.batch;
+
+    if (job == NULL) {
+        ngx_webtorch_taken_set_error(slot, answer, 504, "timeout",
+                                     "no answer in time");
+        return NGX_OK;
+    }
+
+    slot->started = batch->started;
+    slot->elapsed = batch->elapsed;
+
+    ngx_memcpy(slot->steps, batch->api.steps, WEBTORCH_WATCH_LEN);
+    ngx_memcpy(slot->versions, batch->api.versions, WEBTORCH_WATCH_LEN);
+
+    if (job->status) {
+        ngx_webtorch_taken_set_failure(slot, answer, job->status,
+                                       job->failure);
+        return NGX_OK;
+    }
+
+    if (!taken->laid && ngx_webtorch_taken_lay_out(taken, batch) != NGX_OK) {
+        ngx_webtorch_taken_set_error(slot, answer, 413, "too_large",
+                                     "a batch with its results is larger than "
+                                     "\"owner=\" of the device allows");
+        return NGX_OK;
+    }
+
+    part->first = job->first;
+    part->served = 1;
+
+    if (taken->kept) {
+        return NGX_AGAIN;
+    }
+
+    if (ngx_webtorch_taken_size(taken, batch) > NGX_WEBTORCH_LARGE_SIZE
+        && ngx_webtorch_batch_keep(batch) == NGX_OK)
+    {
+        taken->kept = batch;
+        return NGX_AGAIN;
+    }
+
+    ngx_webtorch_taken_copy(taken, part, batch);
+
+    return NGX_OK;
+}
+
+
+/* rows of requests that failed have no strings */
+
+static ngx_int_t
+ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_batch_t *batch)
+{
+    size_t                        size;
+    uint32_t                      i;
+    webtorch_spec_t              *spec;
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = taken->slot;
+
+    ngx_memcpy(slot->sizes, batch->api.sizes, sizeof(slot->sizes));
+
+    for (i = 0; i < batch->schema->noutputs; i++) {
+        spec = &batch->schema->outputs[i];
+        size = slot->rows * (size_t) spec->row_size;
+
+        slot->outputs[i] = ngx_webtorch_handoff_alloc(slot, size);
+        if (slot->outputs[i] == NULL) {
+            return NGX_DECLINED;
+        }
+
+        if (ngx_webtorch_is_string(spec->dtype)) {
+            ngx_memzero(slot->outputs[i], size);
+        }
+    }
+
+    taken->laid = 1;
+
+    return NGX_OK;
+}
+
+
+static uint64_t
+ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_batch_t *batch)
+{
+    uint64_t  size;
+    uint32_t  i;
+
+    size = 0;
+
+    for (i = 0; i < batch->schema->noutputs; i++) {
+        size += taken->slot->rows
+                * (uint64_t) batch->schema->outputs[i].row_size;
+    }
+
+    return size;
+}
+
+
+void
+ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_taken_job_t *part, ngx_webtorch_batch_t *batch)
+{
+    size_t                        row, size;
+    u_char                       *to;
+    uint32_t                      i;
+    webtorch_spec_t              *spec;
+    ngx_webtorch_handoff_job_t   *answer;
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = taken->slot;
+    answer = &slot->jobs[part - taken->jobs];
+
+    for (i = 0; i < batch->schema->noutputs; i++) {
+        spec = &batch->schema->outputs[i];
+        row = (size_t) spec->row_size;
+        size = answer->rows * row;
+
+        /* a tensor without elements has no memory */
+
+        if (size == 0 || batch->api.outputs[i] == 0) {
+            continue;
+        }
+
+        to = (u_char *) slot->outputs[i] + part->at * row;
+
+        ngx_memcpy(to, (u_char *) batch->api.outputs[i] + part->first * row,
+                   size);
+
+        if (ngx_webtorch_is_string(spec->dtype)
+            && ngx_webtorch_taken_copy_text(taken, (webtorch_text_t *) to,
+                                            size / sizeof(webtorch_text_t))
+               != NGX_OK)
+        {
+            ngx_memzero(to, size);
+            ngx_webtorch_taken_set_error(slot, answer, 413, "too_large",
+                                         "a batch with its results is larger "
+                                         "than \"owner=\" of the device "
+                                         "allows");
+            return;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
+    webtorch_text_t *entry, size_t n)
+{
+    size_t   i, size;
+    u_char  *p;
+
+    for (i = 0, size = 0; i < n; i++) {
+        size += entry[i].len;
+    }
+
+    p = ngx_webtorch_handoff_alloc(taken->slot, size);
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    for (i = 0; i < n; i++) {
+        if (entry[i].len) {
+            ngx_memcpy(p, (void *) (uintptr_t) entry[i].at, entry[i].len);
+        }
+
+        entry[i].at = (uintptr_t) p;
+        p += entry[i].len;
+    }
+
+    return NGX_OK;
+}
+
+
+/* without room the text is only in this worker's log */
+
+static void
+ngx_webtorch_taken_set_failure(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *part, int32_t status,
+    const webtorch_failure_t *failure)
+{
+    part->status = status;
+    part->failure = failure ? ngx_webtorch_handoff_alloc(slot,
+                                          ngx_webtorch_failure_size(failure))
+                            : NULL;
+
+    if (part->failure) {
+        ngx_webtorch_failure_write(part->failure, failure);
+    }
+}
+
+
+static void
+ngx_webtorch_taken_set_error(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *part, int32_t status, const char *code,
+    const char *message)
+{
+    webtorch_header_t   header;
+    webtorch_failure_t  failure;
+
+    ngx_memzero(&failure, sizeof(webtorch_failure_t));
+
+    failure.message.data = (char *) message;
+    failure.message.len = ngx_strlen(message);
+    failure.code.data = (char *) code;
+    failure.code.len = ngx_strlen(code);
+
+    header.name.data = "Retry-After";
+    header.name.len = sizeof("Retry-After") - 1;
+    header.value.data = "1";
+    header.value.len = 1;
+
+    failure.headers = &header;
+    failure.nheaders = (status == 503);
+
+    ngx_webtorch_taken_set_failure(slot, part, status, &failure);
+}
