@@ -91,6 +91,56 @@ def test_hosts_that_are_killed_and_join():
         assert hosts.about(0)["calls"] == 27
 
 
+class OrderedHosts(Hosts):
+    """Hosts with operators, whose orders are kept in a directory."""
+
+    def make(self, index, server, app, workers):
+        control = "location /control { webtorch_control; }"
+        return super().make(index, server + control, app, workers)
+
+    def http(self, index):
+        return f"{super().http(index)} webtorch_checkpoint models;"
+
+    def order(self, index, action):
+        answer = self.servers[index].post(f"/control/models/count/{action}", {})
+        assert answer.status_code == 200, answer.text
+
+    def wait_until_frozen(self, frozen):
+        def is_so():
+            found = [server.get("/control/models/count").json() for server in self.servers]
+            return all(each[0]["frozen"] is frozen for each in found)
+
+        wait_for(is_so, f"frozen={frozen} at all hosts")
+
+
+def test_hosts_freeze():
+    """An order at one host is in force at all, also after they were killed."""
+    with OrderedHosts(2) as hosts:
+        hosts.train(0, 2)
+        hosts.train(1, 2)
+        hosts.wait_until_counted(4)
+        hosts.order(0, "freeze")
+        hosts.wait_until_frozen(True)
+        hosts.train(1, 3)
+        assert hosts.about(1)["steps"] == 4
+        for index in (0, 1):
+            hosts.kill(index)
+        hosts.servers[1].start()
+        hosts.train(1, 1)
+        assert hosts.about(1)["steps"] <= 4
+        hosts.servers[0].start()
+        both = ["web-0", "web-1"]
+        wait_for(lambda: hosts.about(1)["members"] == both, "both hosts")
+        hosts.wait_until_frozen(True)
+        hosts.order(1, "unfreeze")
+        hosts.wait_until_frozen(False)
+        before = hosts.about(0)["steps"]
+        hosts.train(0, 1)
+        # what the function has counted while it was frozen is contributed with a step
+        hosts.train(1, 1)
+        hosts.wait_until_counted(before + 2)
+
+
 def test_hosts_new_binary():
     """Both masters have workers for a while, one of which does rounds."""
     hosts = Hosts(1, "interval=50ms timeout=1s")

@@ -30,6 +30,7 @@ from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._worker.cluster_metrics import Metrics
+from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
 
@@ -82,6 +83,7 @@ class Cluster(threading.Thread):
         election: Elects the worker.
         states: Returns the shared states of the models.
         threads: Threads of an operator of PyTorch.
+        orders: The orders of operators, which outlive the zone; None if there are none.
 
     """
 
@@ -91,12 +93,14 @@ class Cluster(threading.Thread):
         election: Election,
         states: Callable[[], Iterable[SharedState]],
         threads: int,
+        orders: Orders | None = None,
     ) -> None:
         super().__init__(name="webtorch cluster", daemon=True)
         self._settings = settings
         self._election = election
         self._states = states
         self._threads = threads
+        self._orders = orders
         self._stopping = threading.Event()
         self._said = ""
         self._rests: dict[str, torch.Tensor] = {}
@@ -201,8 +205,19 @@ class Cluster(threading.Thread):
                 store = shared.rounds_store(blocks)
                 if store is not None:
                     store.rest = self._rest(shared.name, store.floats)
+                    store.order = self._order if self._orders else None
                     found[shared.name] = store
             yield found
+
+    def _order(self, name: str, frozen: bool) -> None:
+        """Write an order of another host, so that it is in force after a restart, too."""
+        assert self._orders is not None
+        key = {name}
+        self._orders.change(
+            lambda ordered: dataclasses.replace(
+                ordered, frozen=ordered.frozen | key if frozen else ordered.frozen - key
+            )
+        )
 
     def _rest(self, name: str, floats: int) -> torch.Tensor | None:
         """Return what rounding of a model's contributions has left; None if none are rounded."""
