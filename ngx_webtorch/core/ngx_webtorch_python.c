@@ -74,7 +74,6 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     ngx_memcpy(schema->model, handler->model.data, handler->model.len);
     schema->slow = (uint32_t) handler->slow;
     schema->shadow = (handler->shadowed != NULL);
-    schema->handed = (int32_t) handler->handed;
 
     if (handler->resume) {
         schema->stream = WEBTORCH_STREAM_RESUME;
@@ -105,6 +104,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     /* Python reads these and clears them: they may differ in workers */
 
     ngx_memcpy(schema->device, handler->device.data, handler->device.len);
+    schema->handed = (int32_t) handler->handed;
     schema->max_batch = (uint32_t) handler->max_batch;
 
     rc = ngx_webtorch_py_load((uint32_t) handler->index,

@@ -356,6 +356,11 @@ ngx_http_webtorch_ready(ngx_http_request_t *r, ngx_webtorch_model_t *model)
     wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
     model = wcf->models.elts;
 
+    if (wcf->cluster && !ngx_webtorch_rounds_joined()) {
+        return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "not_ready",
+                   "the models of the cluster are not here yet");
+    }
+
     for (i = 0; i < wcf->models.nelts; i++) {
         if (!ngx_webtorch_model_loaded(&model[i])) {
             return ngx_http_webtorch_not_ready(r);

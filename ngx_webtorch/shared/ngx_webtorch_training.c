@@ -306,6 +306,22 @@ ngx_webtorch_uploader_resign(void)
 }
 
 
+void
+ngx_webtorch_rounds_join(void)
+{
+    __atomic_store_n(&ngx_webtorch_zone.shared->joined, 1, __ATOMIC_RELAXED);
+}
+
+
+int
+ngx_webtorch_rounds_joined(void)
+{
+    return ngx_webtorch_zone.shared
+           && __atomic_load_n(&ngx_webtorch_zone.shared->joined,
+                              __ATOMIC_RELAXED);
+}
+
+
 int
 ngx_webtorch_rounds_elect(void)
 {

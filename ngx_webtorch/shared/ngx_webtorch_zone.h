@@ -143,6 +143,8 @@ typedef struct {
     uint64_t                previous;     /* configuration before that one */
     uint32_t                nworkers;     /* workers of in_force */
     uint64_t                version;      /* of the last block */
+    uint64_t                joined;       /* the models are those of the
+                                             cluster */
     uint64_t                swaps;        /* number of blocks that were
                                              replaced so far */
     uint64_t                serial;       /* of workers so far */

@@ -215,6 +215,11 @@ ngx_http_webtorch_health_check(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (snapshot.conf->cluster && !ngx_webtorch_rounds_joined()) {
+        ngx_http_webtorch_health_add(a, "the models of the cluster are not "
+                                     "here yet");
+    }
+
     ngx_http_webtorch_health_check_handlers(&snapshot, a);
     ngx_http_webtorch_health_check_learners(&snapshot, a);
 

@@ -48,6 +48,10 @@ def test_hosts_workers_that_are_killed_and_reloads():
             ('webtorch_cluster_bytes_total{direction="sent"}', 3 * 8000),
             ('webtorch_cluster_steps_uncounted{model="count"}', 0),
             ("webtorch_cluster_last_round_seconds", 0),
+            *((f'webtorch_cluster_host_up{{host="web-{index}"}}', 1) for index in (0, 1)),
+            ('webtorch_cluster_host_wait_seconds{host="web-1"}', 0),
+            ('webtorch_cluster_host_steps{host="web-0"}', 5),
+            ('webtorch_cluster_host_steps{host="web-1"}', 7),
         ):
             wait_for_metric(one, name, least)
 
@@ -57,6 +61,9 @@ def test_hosts_workers_that_are_killed_and_reloads():
         hosts.train(0, 1)
         hosts.wait_until_counted(38, [0])
         assert 'cluster "test": host "web-1" has gone' in one.log()
+        wait_for_metric(one, 'webtorch_cluster_host_age_seconds{host="web-1"}', 0.001)
+        gone = 'webtorch_cluster_host_up{host="web-1"} 0\n'
+        wait_for(lambda: gone in one.get("/status?format=prometheus").text, gone)
 
 
 def test_hosts_that_are_killed_and_join():
@@ -89,6 +96,83 @@ def test_hosts_that_are_killed_and_join():
         hosts.servers[0].start()
         hosts.wait_until_counted(27)
         assert hosts.about(0)["calls"] == 27
+
+
+def test_hosts_are_ready_with_the_models_of_all():
+    hosts = Hosts(2, "interval=100ms timeout=1s")
+    first, second = hosts.servers
+
+    def are_ready(*servers):
+        paths = ("/ready", "/v2/health/ready")
+        return all(server.get(path).ok for server in servers for path in paths)
+
+    try:
+        # it serves, but has nothing but what its code has made
+        second.start()
+        hosts.train(1, 1)
+        second.wait_for_log("goes on alone")
+        assert second.get("/ready").status_code == 503
+        text = "the models of the cluster are not here yet"
+        assert text in second.get("/ready").text
+        answer = second.get("/v2/health/ready")
+        assert answer.status_code == 400 and text in answer.text
+        first.start()
+        wait_for(lambda: are_ready(first, second), "both to be ready")
+        # what is known is in the zone
+        second.reload()
+        assert are_ready(second)
+    finally:
+        hosts._stop()
+
+
+class OrderedHosts(Hosts):
+    """Hosts with operators, whose orders are kept in a directory."""
+
+    def make(self, index, server, app, workers):
+        control = "location /control { webtorch_control; }"
+        return super().make(index, server + control, app, workers)
+
+    def http(self, index):
+        return f"{super().http(index)} webtorch_checkpoint models;"
+
+    def order(self, index, action):
+        answer = self.servers[index].post(f"/control/models/count/{action}", {})
+        assert answer.status_code == 200, answer.text
+
+    def wait_until_frozen(self, frozen):
+        def is_so():
+            found = [server.get("/control/models/count").json() for server in self.servers]
+            return all(each[0]["frozen"] is frozen for each in found)
+
+        wait_for(is_so, f"frozen={frozen} at all hosts")
+
+
+def test_hosts_freeze():
+    """An order at one host is in force at all, also after they were killed."""
+    with OrderedHosts(2) as hosts:
+        hosts.train(0, 2)
+        hosts.train(1, 2)
+        hosts.wait_until_counted(4)
+        hosts.order(0, "freeze")
+        hosts.wait_until_frozen(True)
+        hosts.train(1, 3)
+        assert hosts.about(1)["steps"] == 4
+        for index in (0, 1):
+            hosts.kill(index)
+        hosts.servers[1].start()
+        hosts.train(1, 1)
+        assert hosts.about(1)["steps"] <= 4
+        hosts.servers[0].start()
+        both = ["web-0", "web-1"]
+        wait_for(lambda: hosts.about(1)["members"] == both, "both hosts")
+        hosts.wait_until_frozen(True)
+        hosts.order(1, "unfreeze")
+        hosts.wait_until_frozen(False)
+        before = hosts.about(0)["steps"]
+        hosts.train(0, 1)
+        # what the function has counted while it was frozen is contributed with a step
+        hosts.train(1, 1)
+        hosts.wait_until_counted(before + 2)
 
 
 def test_hosts_new_binary():

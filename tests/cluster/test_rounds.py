@@ -346,6 +346,34 @@ def test_rounds_replaced_weights_are_taken_by_all(caplog):
     assert "2 steps are dropped: other weights were put into place" in caplog.text
 
 
+def test_rounds_orders_are_those_of_all(caplog):
+    """Also for hosts that come later, whatever they found at their start."""
+    caplog.set_level(logging.WARNING)
+    hosts = make(2)
+    run(hosts)
+    assert not caplog.records
+    for ordered, frozen in ((0, True), (1, False), (1, True), (0, False), (1, True)):
+        hosts[ordered].memory.set_frozen(frozen)
+        run(hosts)
+        assert [host.memory.frozen for host in hosts] == [frozen] * 2
+    text = 'model "m" is frozen, as ordered at host "web-'
+    assert caplog.text.count(text) == 3
+    hosts[0].memory.set_frozen(False)
+    late = Host("web-8", lambda: {"m": model()}, Rounds)
+    late.memory.set_frozen(True)
+    run([*hosts, late])
+    assert not any(host.memory.frozen for host in [*hosts, late])
+
+    # all begin anew, and one finds an order
+    hosts = make(3)
+    hosts[1].memory.set_frozen(True)
+    run(hosts)
+    assert all(host.memory.frozen for host in hosts)
+    hosts[2].memory.set_frozen(False)
+    run(hosts)
+    assert not any(host.memory.frozen for host in hosts)
+
+
 def test_rounds_other_layout_is_kept_out(caplog):
     hosts = make(3, Adding)
     other = Memory("x", {"a": torch.zeros(4), "n": torch.zeros(2, dtype=torch.int64)})

@@ -86,10 +86,12 @@ def test_thread_goes_on_after_any_error(monkeypatch, caplog):
 
     monkeypatch.setattr(cluster, "Host", Host)
     resigned = []
+    joined = []
     election = SimpleNamespace(
         elect_rounds=lambda: True,
         resign_rounds=lambda: resigned.append(1),
         is_last=lambda: False,
+        join=lambda: joined.append(1),
         is_leaving=lambda: False,
     )
 
@@ -106,7 +108,7 @@ def test_thread_goes_on_after_any_error(monkeypatch, caplog):
         wait_for(lambda: calls.count("work") > 2, "rounds")
     assert caplog.text.count("of another version") == 1
     assert "this host has not left: OSError" in caplog.text
-    assert resigned
+    assert resigned and joined
 
 
 def test_coordinator_stops_while_a_name_is_resolved(monkeypatch):

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from nginx import DEADLINE, ROOT, Nginx, running
+from nginx import DEADLINE, ROOT, Nginx, free_port, release_port, running, wait_for
 
 APP = """
 import torch
@@ -83,3 +83,24 @@ def test_status_page_needs_nothing_from_outside():
     assert not re.search(r"(?:src|href)\s*=", page)
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_status_page_of_a_cluster(tmp_path):
+    port = free_port()
+    http = (
+        "webtorch_zone models:1m; webtorch_cluster test id=web-7 secret=off timeout=1s "
+        f"interval=50ms coordinator=127.0.0.1:{port} address=127.0.0.1 port={port};"
+    )
+    with running(Nginx(SERVER, APP, http=http)) as nginx:
+        for number in range(5):
+            assert nginx.post("/train", [[float(number)]]).ok
+        steps = 'webtorch_cluster_host_steps{host="web-7"} 5\n'
+        wait_for(lambda: steps in nginx.get("/status?format=prometheus").text, steps)
+        document, log = browse(nginx.url("/status"), tmp_path)
+    release_port(port)
+    assert "Uncaught" not in log
+    row = "".join(
+        f"<td>{cell}</td>" for cell in ("web-7", "takes part", "now", "0 µs", "5", "100.0 %")
+    )
+    assert row in document
+    assert "webtorch_cluster_host" not in document.split("</script>")[-1]

@@ -53,6 +53,8 @@ SERVER = """
     location = /train { webtorch_handler app:train max_batch=1; }
     location = /about { webtorch_handler app:about; }
     location = /status { webtorch_status; }
+    location = /ready { webtorch_health ready; }
+    location /v2/ { webtorch_inference_protocol; }
 """
 
 SECRET = "0123456789abcdef0123456789abcdef\n"

@@ -54,6 +54,7 @@ class Memory:
         self._replaced = 0
         self._applied = 0
         self.others = 0
+        self.frozen = False
         for key, tensor in self.tensors(0).items():
             tensor.copy_(weights[key])
         anchor = first(digest(self, 0), steps)
@@ -105,6 +106,10 @@ class Memory:
 
     def made(self) -> int:
         return self.steps
+
+    def set_frozen(self, frozen: bool) -> None:
+        self.happen("freeze")
+        self.frozen = frozen
 
     def replaced(self) -> int:
         return self._replaced

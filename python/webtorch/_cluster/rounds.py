@@ -32,6 +32,7 @@ from webtorch._cluster.teams import (
     has_prepared,
     most_common,
     parse_object,
+    youngest_order,
 )
 
 log = logging.getLogger("webtorch")
@@ -90,6 +91,7 @@ class Rounds:
         """Complete what a process that was killed has begun."""
         for store in self._stores().values():
             self._finish(store, Round())
+            _note_orders(store)
             _publish(store)
 
     def note_members(self, ids: Sequence[str], generation: int) -> None:
@@ -125,6 +127,9 @@ class Rounds:
         stores = dict(self._stores())
         own = {name: self._begin(name, store, done) for name, store in stores.items()}
         teams = self._meet(group, stores, own)
+        for team in teams:
+            if team.store:
+                _follow_orders(team.name, team.store, youngest_order(team.statuses.values()))
         unsettled = [team for team in teams if not team.is_settled()]
         prepared: dict[str, Anchor] = {}
         if unsettled:
@@ -149,6 +154,7 @@ class Rounds:
     def _begin(self, name: str, store: Store, done: Round) -> Status:
         """Take a snapshot if steps were made, and return what others are to know."""
         self._finish(store, done)
+        _note_orders(store)
         state = store.state
         is_replaced = store.replaced() != state.replaced
         if state.pending is None and store.made() > state.mark and not is_replaced:
@@ -174,6 +180,8 @@ class Rounds:
             steps=pending.made - state.mark if pending else 0,
             optimizer=store.optimizer_key,
             fresh=int(state.fresh),
+            frozen=int(state.frozen),
+            orders=state.orders,
             told=self._told.get(name, ""),
         )
 
@@ -612,6 +620,33 @@ class Alone:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _note_orders(store: Store) -> None:
+    """Note that an operator of this host has frozen the model, or lets it be trained again."""
+    state = store.state
+    frozen = store.frozen
+    if frozen != state.frozen or state.orders < 0:
+        # what is found at a start was ordered before, and others may know better
+        store.write(dataclasses.replace(state, frozen=frozen, orders=state.orders + 1))
+
+
+def _follow_orders(name: str, store: Store, last: Status) -> None:
+    """Freeze a model or not, as the last order at any host says."""
+    state = store.state
+    frozen = bool(last.frozen)
+    if (frozen, last.orders) == (state.frozen, state.orders):
+        return
+    if frozen != state.frozen:
+        store.set_frozen(frozen)
+        is_now = "is frozen" if frozen else "is trained again"
+        log.warning('model "%s" %s, as ordered at host "%s"', name, is_now, _id_of(last.host))
+    store.write(dataclasses.replace(store.state, frozen=frozen, orders=last.orders))
+
+
+def _id_of(host: str) -> str:
+    """Return the id of a host from that of its memory."""
+    return host.rpartition("/")[0]
 
 
 def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:

@@ -69,6 +69,10 @@ class State:
     """Value of `Store.replaced` when the anchor was made."""
     fresh: bool = True
     """Whether the host has not been in a round or taken an anchor since it has this memory."""
+    frozen: bool = False
+    """Whether the model is frozen, as all hosts have agreed."""
+    orders: int = -1
+    """How often that has changed, at all hosts; -1: it is not known yet whether it is."""
     members: tuple[str, ...] = ()
     """Ids of the hosts of the last round."""
     generation: int = 0
@@ -154,6 +158,13 @@ class Store(Protocol):
 
     def replaced(self) -> int:
         """Return how often the weights were replaced by others that were put into place."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training makes no steps at this host."""
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Let training make no steps at this host, or make them again."""
 
     def others_made(self) -> int:
         """Return the steps of the weights beside `made`, which were made at other hosts."""

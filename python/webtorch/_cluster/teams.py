@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ PIECE = 60 << 10
 """Bytes of a message in one exchange."""
 
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what hosts exchange; it changes with the messages of rounds."""
 
 
@@ -40,6 +40,10 @@ class Status:
     optimizer: str
     fresh: int
     """1 if the host has not been in a round since it has this memory."""
+    frozen: int
+    """1 if the model is frozen."""
+    orders: int
+    """How often that has changed."""
     told: str
     """Identifies the layouts that the host has compared with its own."""
 
@@ -206,6 +210,14 @@ def as_object(found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ClusterError("a message is not an object")
     return found
+
+
+def youngest_order(statuses: Iterable[Status]) -> Status:
+    """Return the status of a host that knows the last order to freeze or unfreeze the model.
+
+    What a host says that has just started is of the orders of another time.
+    """
+    return max(statuses, key=lambda each: (each.orders, not each.fresh, each.frozen))
 
 
 def has_prepared(team: Team) -> bool:

@@ -28,8 +28,10 @@ from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.probes import Probes
 from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._worker.cluster_metrics import Metrics
+from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
 
@@ -64,6 +66,9 @@ class Election(Protocol):
     def resign_rounds(self) -> None:
         """Let another worker be elected."""
 
+    def join(self) -> None:
+        """Note that the models of this host are those of its cluster."""
+
     def is_last(self) -> bool:
         """Note that this worker has made its last step; return whether all workers have."""
 
@@ -82,6 +87,7 @@ class Cluster(threading.Thread):
         election: Elects the worker.
         states: Returns the shared states of the models.
         threads: Threads of an operator of PyTorch.
+        orders: The orders of operators, which outlive the zone; None if there are none.
 
     """
 
@@ -91,12 +97,14 @@ class Cluster(threading.Thread):
         election: Election,
         states: Callable[[], Iterable[SharedState]],
         threads: int,
+        orders: Orders | None = None,
     ) -> None:
         super().__init__(name="webtorch cluster", daemon=True)
         self._settings = settings
         self._election = election
         self._states = states
         self._threads = threads
+        self._orders = orders
         self._stopping = threading.Event()
         self._said = ""
         self._rests: dict[str, torch.Tensor] = {}
@@ -147,11 +155,13 @@ class Cluster(threading.Thread):
                         # what a worker that was killed has begun is completed in any case
                         with self._stores() as stores:
                             Rounds(self._settings, lambda: stores).resume()
+                            if all(_has_source(store.state) for store in stores.values()):
+                                self._election.join()
                         is_resumed = True
                     if is_over():
                         break
                     if host is None:
-                        host = Host(self._located(), self._metrics)
+                        host = Host(self._located(), self._metrics, self._election.join)
                     delay = host.work(self._stores)
                     self._metrics.show_age()
                 except Exception as error:
@@ -201,8 +211,19 @@ class Cluster(threading.Thread):
                 store = shared.rounds_store(blocks)
                 if store is not None:
                     store.rest = self._rest(shared.name, store.floats)
+                    store.order = self._order if self._orders else None
                     found[shared.name] = store
             yield found
+
+    def _order(self, name: str, frozen: bool) -> None:
+        """Write an order of another host, so that it is in force after a restart, too."""
+        assert self._orders is not None
+        key = {name}
+        self._orders.change(
+            lambda ordered: dataclasses.replace(
+                ordered, frozen=ordered.frozen | key if frozen else ordered.frozen - key
+            )
+        )
 
     def _rest(self, name: str, floats: int) -> torch.Tensor | None:
         """Return what rounding of a model's contributions has left; None if none are rounded."""
@@ -230,11 +251,13 @@ class Host:
     Args:
         settings: Those of the cluster.
         metrics: What operators see.
+        join: Notes that the models are those of the cluster.
 
     """
 
-    def __init__(self, settings: Settings, metrics: "Metrics") -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, join: Callable[[], None]) -> None:
         self._settings = settings
+        self._join = join
         self._metrics = metrics
         self._ring = Ring(settings.name, settings.secrets)
         self._coordinator = Coordinator(settings)
@@ -292,7 +315,11 @@ class Host:
             self._failures += 1
             return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
         finally:
+            waits = self._group.waits if self._group else {}
+            self._metrics.show_hosts(view.ids, waits, stores)
             self._metrics.show_models(stores)
+        if done.settled:
+            self._join()
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = 0
         self._metrics.count_round(done, time.monotonic() - started)
@@ -351,6 +378,7 @@ class Host:
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
+        self._metrics.show_hosts([self._settings.id], {}, self._stores)
         if isinstance(error, Taken) and not self._ids:
             # the other host was here before: its entry would be replaced each time
             self._membership.close()
@@ -379,6 +407,11 @@ class Host:
         self._told = frozenset(view.rejected)
         self._ids = view.ids
         self._metrics.show_members(len(view.ids), view.generation)
+
+
+def _has_source(state: State) -> bool:
+    """Return whether a model is that of a checkpoint or of a round, not as the code has made it."""
+    return not state.fresh or state.anchor.steps > 0
 
 
 def _route(address: str, port: int) -> str:

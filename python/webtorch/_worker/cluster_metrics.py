@@ -1,7 +1,7 @@
 """What operators see of the rounds with other hosts."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from webtorch._cells import SECONDS, Cells, Kind, Wanted, own_cells
 from webtorch._cluster.rounds import Round
@@ -9,6 +9,16 @@ from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
 
 _RESULTS = ("done", "idle", "failed")
+
+FORGET = 3600.0
+"""Seconds for which a host that has gone is shown."""
+
+_HOST = {
+    "webtorch_cluster_host_up": "Whether a host takes part.",
+    "webtorch_cluster_host_age_seconds": "Time since a host took part.",
+    "webtorch_cluster_host_wait_seconds": "Time that the last round waited for a host.",
+    "webtorch_cluster_host_steps": "Steps of a host in the weights.",
+}
 
 
 class Metrics:
@@ -51,6 +61,7 @@ class Metrics:
             SECONDS,
         )
         self._last: float | None = None
+        self._seen: dict[str, float] = {}
 
     def count_round(self, done: Round, seconds: float) -> None:
         """Count a round that is complete."""
@@ -75,6 +86,31 @@ class Metrics:
         """Show how many hosts take part."""
         self._set("webtorch_cluster_members", "Hosts that take part.", members)
         self._set("webtorch_cluster_generation", "Number of their group.", generation)
+
+    def show_hosts(
+        self, ids: Collection[str], waits: Mapping[str, float], stores: Mapping[str, RoundsStore]
+    ) -> None:
+        """Show each host: whether it takes part, its link, and its share of the steps.
+
+        Args:
+            ids: Those that take part.
+            waits: `Group.waits` of the last round.
+            stores: The models.
+
+        """
+        now = time.monotonic()
+        self._seen |= dict.fromkeys(ids, now)
+        steps = _steps_of_hosts(stores)
+        for host, seen in [*self._seen.items()]:
+            labels = f'host="{host}"'
+            if now - seen > FORGET:
+                del self._seen[host]
+                for name in _HOST:
+                    self._gauges[name, labels].ints[0] = 0
+                continue
+            values = (host in ids, now - seen, waits.get(host, 0.0), steps.get(host, 0))
+            for (name, text), value in zip(_HOST.items(), values, strict=True):
+                self._set(name, text, float(value), labels)
 
     def show_models(self, stores: Mapping[str, RoundsStore]) -> None:
         """Show what is not counted yet."""
@@ -109,6 +145,16 @@ class Metrics:
             wanted = Wanted(Kind.MAX, name, labels, text)
             self._gauges[key] = own_cells(wanted)
         Gauge(self._gauges[key]).set(value)
+
+
+def _steps_of_hosts(stores: Mapping[str, RoundsStore]) -> dict[str, int]:
+    """Return the steps of all memories of each host that the anchors contain."""
+    found: dict[str, int] = {}
+    for store in stores.values():
+        for memory, share in store.state.anchor.shares.items():
+            host = memory.rpartition("/")[0]
+            found[host] = found.get(host, 0) + share.steps
+    return found
 
 
 def _counter(name: str, text: str, labels: str = "") -> Counter:

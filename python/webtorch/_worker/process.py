@@ -179,4 +179,5 @@ def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -
             f"{error}"
         )
         return []
-    return [cluster.Cluster(settings, zone, models.shared_states, threads)]
+    orders = control.follower.orders if control.follower else None
+    return [cluster.Cluster(settings, zone, models.shared_states, threads, orders)]

@@ -6,7 +6,7 @@ valid. So the worker that does rounds may be killed at any time: the next one co
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,6 +98,9 @@ class RoundsStore:
         optimizer_key: Identifies the layout of the optimizer's state.
 
     """
+
+    order: Callable[[str, bool], None] | None = None
+    """Writes an order that freezes the model of a name, or not, for the workers of this host."""
 
     rest: Tensor | None = None
     """What rounding has left, in memory of this process: another worker begins without."""
@@ -242,6 +245,17 @@ class RoundsStore:
         """Return the steps of the weights beside these."""
         others = self.counters.others
         return others if others < 1 << 63 else others - (1 << 64)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training makes no steps at this host."""
+        return bool(self.counters.frozen)
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Let training make no steps at this host, or make them again."""
+        if self.order:
+            self.order(self.name, frozen)
+        self.counters.frozen = int(frozen)
 
     def replaced(self) -> int:
         """Return how often the weights were replaced."""

@@ -605,6 +605,9 @@ void ngx_webtorch_uploader_resign(void);
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);
 
+void ngx_webtorch_rounds_join(void);
+int ngx_webtorch_rounds_joined(void);
+
 int ngx_webtorch_rounds_last(void);
 
 void ngx_webtorch_retire(const char *text, size_t len);
