@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -12,6 +13,10 @@ log = logging.getLogger("webtorch")
 
 checks = False
 """Whether this process only checks a configuration; set before handlers are imported."""
+
+instance = os.urandom(8).hex()
+"""Random, the same in all workers of a server: it is made by the process that they are forked
+from."""
 
 _functions: list[Callable[[], Any]] = []
 

@@ -28,11 +28,15 @@ def test_hosts_workers_that_are_killed_and_reloads():
         assert about["own"]
         assert about["last_round"] > 0
 
+        instances = [hosts.about(server)["instance"] for server in (0, 1)]
+        assert instances[0] != instances[1]
         for server in (0, 1, 1):
             hosts.train(server, 2)
             os.kill(hosts.elected(server), signal.SIGKILL)
             hosts.train(1 - server, 2)
         hosts.wait_until_counted(24)
+        # of a worker that has taken the place of another one, too
+        assert [hosts.about(server)["instance"] for server in (0, 1)] == instances
         assert hosts.about(1)["calls"] == 24
 
         hosts.train(1, 3)

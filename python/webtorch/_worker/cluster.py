@@ -28,6 +28,7 @@ from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.teams import Disagreement, agreed, rules_of
+from webtorch._process import instance
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
@@ -49,6 +50,9 @@ LAST_ROUNDS = 5
 
 LAST_SECONDS = 10.0
 """Seconds after which such a host begins no other round: workers that exit are not waited for."""
+
+PAUSE = 10
+"""Timeouts for which a host whose id is that of another one does not ask who takes part."""
 
 MAX_RETRY = 5.0
 """Seconds from a round to the next one, at most, if many have ended in an error."""
@@ -238,13 +242,14 @@ class Host:
         self._ring = Ring(settings.name, settings.secrets)
         self._coordinator = Coordinator(settings)
         self._coordinator.start()
-        self._membership = Lighthouse(settings, self._ring)
+        self._membership = Lighthouse(settings, self._ring, instance)
         self._group: Group | None = None
         self._stores: Mapping[str, RoundsStore] = {}
         self._rounds = Rounds(settings, lambda: self._stores)
         self._began = time.monotonic()
         self._ids: tuple[str, ...] | None = None
-        self._told: frozenset[str] = frozenset()
+        self._refused: dict[str, float] = {}
+        self._doubts = 0
         self._failure = ""
         self._failures = 0
         self._quiet_until = 0.0
@@ -341,11 +346,15 @@ class Host:
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
-        if isinstance(error, Taken) and not self._ids:
-            # the other host was here before: its entry would be replaced each time
+        if isinstance(error, Taken):
+            self._doubts += 1
+            if self._doubts == 1:
+                # perhaps it was this host before a restart, which has asked only once
+                return
+            # others would wait for this host in each round
             self._membership.close()
-            self._membership = Lighthouse(self._settings, self._ring)
-            self._quiet_until = time.monotonic() + 10 * self._settings.timeout
+            self._membership = Lighthouse(self._settings, self._ring, instance)
+            self._quiet_until = time.monotonic() + PAUSE * self._settings.timeout
         if self._ids != ():
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()
@@ -355,6 +364,7 @@ class Host:
         """Log which hosts have come and gone, and those that are refused."""
         name = self._settings.name
         own = {self._settings.id}
+        self._doubts = 0
         before, now = {*(self._ids or ())} | own, {*view.ids}
         if not self._ids:
             log.warning('cluster "%s" has the hosts %s', name, ", ".join(view.ids))
@@ -364,9 +374,12 @@ class Host:
             for host in sorted(before - now):
                 log.warning('cluster "%s": host "%s" has gone', name, host)
         for host, reason in view.rejected.items():
-            if host not in self._told:
+            if host not in self._refused:
                 log.error('cluster "%s": host "%s" is refused: %s', name, host, reason)
-        self._told = frozenset(view.rejected)
+            self._refused[host] = time.monotonic()
+        forgotten = time.monotonic() - 2 * PAUSE * self._settings.timeout
+        # one whose id is taken comes again after each pause
+        self._refused = {h: last for h, last in self._refused.items() if last > forgotten}
         self._ids = view.ids
         self._metrics.show_members(len(view.ids), view.generation)
 
