@@ -17,6 +17,26 @@ def wait_for_metric(server, name, least):
     wait_for(is_there, f"{name} of {least}")
 
 
+class Lost(Hosts):
+    """Hosts whose coordinator does not answer."""
+
+    def http(self, index):
+        return super().http(index).replace(f"coordinator={self._net}.1", "coordinator=127.255.0.1")
+
+
+def test_metrics_of_host_that_is_cut_off():
+    """An alert needs them when there are no rounds, also if there never was one."""
+    with Lost(1, "interval=100ms timeout=1s", workers=1) as hosts:
+        (server,) = hosts.servers
+        hosts.train(0, 5)
+        wait_for_metric(server, 'webtorch_cluster_steps_uncounted{model="count"}', 5)
+        wait_for_metric(server, "webtorch_cluster_last_round_seconds", 0.1)
+        wait_for_metric(server, 'webtorch_cluster_rounds_total{result="alone"}', 1)
+        hosts.train(0, 2)
+        wait_for_metric(server, 'webtorch_cluster_steps_uncounted{model="count"}', 7)
+        wait_for_metric(server, "webtorch_cluster_last_round_seconds", 2)
+
+
 def test_hosts_workers_that_are_killed_and_reloads():
     with Hosts(2) as hosts:
         one, two = hosts.servers

@@ -33,7 +33,7 @@ class Running:
         monkeypatch.setattr(cluster, "instance", name)
         nothing = SimpleNamespace(
             **dict.fromkeys(
-                ("show_models", "count_bytes", "count_round", "count_failure"), lambda *_: None
+                ("count_bytes", "count_round", "count_failure", "count_alone"), lambda *_: None
             ),
             show_members=lambda count, _: self.views.append(count),
         )

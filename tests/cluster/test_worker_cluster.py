@@ -38,7 +38,10 @@ def test_thread_goes_on_after_any_error(monkeypatch, caplog):
     """For example memory that a later version has written: no worker would do rounds any more."""
     cluster = pytest.importorskip("webtorch._worker.cluster")
     calls = []
-    metrics = SimpleNamespace(show_age=lambda: None, hide=lambda: None)
+    failures = []
+    metrics = SimpleNamespace(
+        show_models=lambda _: None, hide=lambda: None, count_failure=lambda: failures.append(1)
+    )
     monkeypatch.setattr(cluster, "Metrics", lambda: metrics)
     monkeypatch.setattr(cluster, "POLL", 0.01)
 
@@ -78,7 +81,7 @@ def test_thread_goes_on_after_any_error(monkeypatch, caplog):
         wait_for(lambda: calls.count("work") > 2, "rounds")
     assert caplog.text.count("of another version") == 1
     assert "this host has not left: OSError" in caplog.text
-    assert resigned
+    assert resigned and failures
 
 
 def test_coordinator_stops_while_a_name_is_resolved(monkeypatch):

@@ -156,13 +156,14 @@ class Cluster(threading.Thread):
                     if host is None:
                         host = Host(self._located(), self._metrics)
                     delay = host.work(self._stores)
-                    self._metrics.show_age()
                 except Exception as error:
+                    self._metrics.count_failure()
                     # a thread that ends would leave the host without rounds, and another worker
                     # would do the same
                     self._say(f"rounds with other hosts fail: {error!r}")
                     if self._stopping.is_set():
                         break
+                self._show()
                 if self._stopping.wait(delay) and (host is None or host.is_cut_off):
                     break
         finally:
@@ -174,6 +175,12 @@ class Cluster(threading.Thread):
                 self._say(f"this host has not left: {error!r}")
             finally:
                 self._election.resign_rounds()
+
+    def _show(self) -> None:
+        """Show what is not counted: alerts need it when there are no rounds."""
+        # an error of this kind is that of the next turn
+        with contextlib.suppress(Exception), self._stores() as stores:
+            self._metrics.show_models(stores)
 
     def _located(self) -> Settings:
         """Return the settings with the address of this host.
@@ -257,6 +264,7 @@ class Host:
     def work(self, pinned: Pinned) -> float:
         """Ask who takes part, and do a round with them; return the seconds to the next one."""
         if time.monotonic() < self._quiet_until:
+            self._metrics.count_alone()
             return self._settings.interval
         try:
             about = {"rules": rules_of(self._settings)}
@@ -287,8 +295,6 @@ class Host:
             self._metrics.count_failure()
             self._failures += 1
             return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
-        finally:
-            self._metrics.show_models(stores)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = 0
         self._metrics.count_round(done, time.monotonic() - started)
@@ -346,6 +352,7 @@ class Host:
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
+        self._metrics.count_alone()
         if isinstance(error, Taken):
             self._doubts += 1
             if self._doubts == 1:
