@@ -48,6 +48,8 @@ class TensorRunner:
         self._shared_from = self._min_rows_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        # whether the function was seen to write to its inputs; noting that costs time in each call
+        self._writes_inputs = False
         self._has_gaps = bool(handler.schema.optional or handler.schema.masks)
         self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
         self._slots: dict[int, Slot] = {}
@@ -97,8 +99,11 @@ class TensorRunner:
             self._drop_answered(number)
 
         slot = self._slots.get(number)
-        if slot is None or slot.generation != generation:
+        is_new = slot is None or slot.generation != generation
+        if slot is None or is_new:
             slot = self._slots[number] = self._adopt(generation, batch)
+        elif self._writes_inputs:
+            slot.note_versions()
 
         inputs: Sequence[Any] = slot.inputs(rows)
         if self._takes_strings or self._has_gaps:
@@ -107,11 +112,16 @@ class TensorRunner:
         try:
             outputs: Sequence[Any] = self.handler.run(inputs, rows)
         except BaseException as error:
-            changed = slot.is_written() or progress.has_stepped()
+            is_written = slot.is_written()
+            changed = is_written or progress.has_stepped()
             if self._takes_strings:
                 # the lists may have been changed
                 inputs = self._prepare(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
+            self._writes_inputs |= is_written
+        else:
+            if is_new and not self._writes_inputs:
+                self._writes_inputs = slot.is_written()
         del inputs
 
         if self._is_variable and outputs:
