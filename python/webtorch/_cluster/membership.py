@@ -25,7 +25,7 @@ from webtorch._cluster.seal import Ring, fields
 
 MAX_SKEW: Final = 150.0
 """Seconds that a host's clock may differ from that of the membership service. An entry that was
-recorded is of no use for longer."""
+recorded is of no use for longer, and the time that a host waits for others."""
 
 MAX_ABOUT: Final = 16 << 10
 
@@ -185,8 +185,10 @@ class Lighthouse:
 
     def _view(self, answer: Any) -> View:
         created = answer.created.seconds + answer.created.nanos / 1e9
+        # an entry is as old as its request, which has waited for those of others
+        times = created - MAX_SKEW - join_timeout(self._settings), created + MAX_SKEW
         found = [
-            _read(self._ring, each.replica_id, each.data, created) for each in answer.participants
+            _read(self._ring, each.replica_id, each.data, times) for each in answer.participants
         ]
         entries = [each for each in found if isinstance(each, _Entry)]
         refused = {each.replica: each.reason for each in found if isinstance(each, _Refusal)}
@@ -298,10 +300,16 @@ class _Refusal:
     reason: str
 
 
-def _read(ring: Ring, replica: str, data: object, now: float) -> _Entry | _Refusal:
+def _read(ring: Ring, replica: str, data: object, times: tuple[float, float]) -> _Entry | _Refusal:
     """Return a host from its entry, or why it is no member.
 
-    The time is that of the answer, which is the same for all hosts: all of them reject the same.
+    Args:
+        ring: Keys, one of which has signed it.
+        replica: The name that it is found by.
+        data: The entry.
+        times: The first and the last time that it may have; of the answer, so that all hosts
+            reject the same.
+
     """
     if not isinstance(data, dict):
         return _Refusal(replica, "it has no entry")
@@ -313,8 +321,9 @@ def _read(ring: Ring, replica: str, data: object, now: float) -> _Entry | _Refus
     entry = json.loads(text)
     if f"{entry['id']}/{entry.get('instance')}" != replica:
         return _Refusal(replica, "its entry is that of another host")
-    skew = abs(entry["time"] - now)
-    if skew > MAX_SKEW:
+    skew = max(times[0] - entry["time"], entry["time"] - times[1])
+    if skew > 0:
+        skew += MAX_SKEW
         return _Refusal(replica, f"its clock differs by {skew:.0f} s from that of the coordinator")
     member = Member(entry["id"], entry["address"], entry["port"], entry["about"])
     return _Entry(replica, member, entry["since"])
