@@ -9,8 +9,8 @@ import pytest
 
 from cluster_threads import settings
 from nginx import wait_for
-from webtorch._cluster.coordinator import Coordinator
-from webtorch._cluster.interfaces import Member, Outer, View
+from webtorch._cluster.coordinator import Coordinator, reachable
+from webtorch._cluster.interfaces import ClusterError, Member, Outer, View
 from webtorch._cluster.teams import Disagreement, agreed, rules_of
 
 
@@ -101,3 +101,26 @@ def test_coordinator_stops_while_a_name_is_resolved(monkeypatch):
     release.set()
     thread.join(30)
     assert not thread.is_alive() and service._process is None
+
+
+def located(monkeypatch, name, addresses, **changes):
+    """Return the address of a host for which the coordinator's name has some addresses."""
+    cluster = pytest.importorskip("webtorch._worker.cluster")
+    monkeypatch.setattr(cluster, "resolve", lambda *_: addresses)
+    own = replace(settings("a"), coordinator=(name, 7610), address="", **changes)
+    return cluster.Cluster(own, None, list, 1)._located().address
+
+
+def test_name_of_the_coordinator_that_is_a_loopback_address(monkeypatch):
+    """As Debian's installer writes it to /etc/hosts, for the machine itself."""
+    secret = (b"x" * 32,)
+    with pytest.raises(ClusterError, match=r'"web-0", leads to a loopback .* set "address="'):
+        located(monkeypatch, "web-0", ["127.0.1.1"], secrets=secret)
+    for name in ("localhost", "127.0.0.1"):
+        assert located(monkeypatch, name, ["127.0.0.1"], secrets=secret) == "127.0.0.1"
+    assert located(monkeypatch, "web-0", ["127.0.1.1"]) == "127.0.0.1"
+    # this machine is meant, whose address is set
+    found = ["127.0.1.1", "10.0.0.2"]
+    assert reachable(found, "10.0.0.1") == ["10.0.0.1", "10.0.0.2"]
+    assert reachable(found, "10.0.0.2") == ["10.0.0.2"]
+    assert reachable(found, "127.0.1.1") == found

@@ -2,12 +2,14 @@
 
 import contextlib
 import importlib.util
+import ipaddress
 import os
 import select
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +61,22 @@ def resolve(name: str, port: int) -> list[str]:
         # for example of an empty label
         raise OSError(f"{name!r} is not a name of a host: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def reachable(addresses: Sequence[str], own: str) -> list[str]:
+    """Return the addresses of a name, with that of this host in place of loopback addresses.
+
+    Debian's /etc/hosts has such an address for the name of the machine itself. Hosts that all have
+    loopback addresses are those of tests.
+    """
+    if is_loopback(own):
+        return [*addresses]
+    return list(dict.fromkeys(own if is_loopback(each) else each for each in addresses))
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is one of the machine itself."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def join_address(address: str, port: int) -> str:
@@ -119,7 +137,8 @@ class Coordinator:
     def _look(self) -> None:
         settings = self._settings
         # a name that cannot be resolved just now says nothing: the service stays where it is
-        wanted = settings.address in resolve(*settings.coordinator)
+        found = reachable(resolve(*settings.coordinator), settings.address)
+        wanted = settings.address in found
         if self._stopping.is_set():
             return
         if not wanted:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from webtorch._cluster.coordinator import join_address, join_timeout, library, resolve
+from webtorch._cluster.coordinator import (
+    join_address,
+    join_timeout,
+    library,
+    reachable,
+    resolve,
+)
 from webtorch._cluster.interfaces import (
     ClusterError,
     Member,
@@ -245,7 +251,7 @@ class Lighthouse:
 
     def _look(self) -> None:
         name, port = self._settings.coordinator
-        addresses = resolve(name, port)
+        addresses = reachable(resolve(name, port), self._settings.address)
         if self._client is not None and self._peer in addresses:
             return
         error: Exception = OSError("it has no address")

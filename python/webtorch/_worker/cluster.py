@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import ipaddress
 import logging
 import socket
 import threading
@@ -12,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from webtorch._cluster.coordinator import Coordinator, resolve
+from webtorch._cluster.coordinator import Coordinator, is_loopback, resolve
 from webtorch._cluster.group import connect
 from webtorch._cluster.interfaces import (
     ClusterError,
@@ -160,7 +159,8 @@ class Cluster(threading.Thread):
                     self._metrics.count_failure()
                     # a thread that ends would leave the host without rounds, and another worker
                     # would do the same
-                    self._say(f"rounds with other hosts fail: {error!r}")
+                    text = str(error) if isinstance(error, ClusterError) else repr(error)
+                    self._say(f"rounds with other hosts fail: {text}")
                     if self._stopping.is_set():
                         break
                 self._show()
@@ -197,8 +197,14 @@ class Cluster(threading.Thread):
             address = _route(resolve(name, port)[0], port)
         except OSError as error:
             raise ClusterError(f'coordinator "{name}": {error}') from error
-        if not settings.secrets and not ipaddress.ip_address(address).is_loopback:
+        if not settings.secrets and not is_loopback(address):
             raise ClusterError(f"without a secret the address of this host cannot be {address}")
+        if settings.secrets and is_loopback(address) and not _is_local(name):
+            # for example 127.0.1.1 of /etc/hosts, at the host that has the name
+            raise ClusterError(
+                f'the name of the coordinator, "{name}", leads to a loopback address of this host, '
+                'which others cannot reach: set "address=" in webtorch_cluster'
+            )
         return dataclasses.replace(settings, address=address)
 
     @contextlib.contextmanager
@@ -389,6 +395,14 @@ class Host:
         self._refused = {h: last for h, last in self._refused.items() if last > forgotten}
         self._ids = view.ids
         self._metrics.show_members(len(view.ids), view.generation)
+
+
+def _is_local(name: str) -> bool:
+    """Return whether a name is meant to be that of a loopback address."""
+    try:
+        return is_loopback(name)
+    except ValueError:
+        return name == "localhost"
 
 
 def _route(address: str, port: int) -> str:
