@@ -1,6 +1,7 @@
 """The thread that does rounds in a worker, and with whom it does them."""
 
 import contextlib
+import socket
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -124,3 +125,28 @@ def test_name_of_the_coordinator_that_is_a_loopback_address(monkeypatch):
     assert reachable(found, "10.0.0.1") == ["10.0.0.1", "10.0.0.2"]
     assert reachable(found, "10.0.0.2") == ["10.0.0.2"]
     assert reachable(found, "127.0.1.1") == found
+
+
+def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkeypatch):
+    """A port that is in use, and an interpreter that does not run the service."""
+    cluster = pytest.importorskip("webtorch._worker.cluster")
+    metrics = SimpleNamespace(count_alone=lambda: None, show_members=lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        own = replace(settings("a", timeout=0.3), coordinator=("127.0.0.1", port))
+        host = cluster.Host(own, metrics)
+        try:
+            text = "does not start at this host: "
+
+            def logged(found):
+                host.work(lambda: contextlib.nullcontext({}))
+                return f"{text}{found}" in caplog.text
+
+            wait_for(lambda: logged("Address already in use"), "an error")
+            for _ in range(3):
+                host.work(lambda: contextlib.nullcontext({}))
+            assert caplog.text.count(text) == 1
+            monkeypatch.setattr("webtorch._cluster.coordinator._interpreter", lambda: "/bin/false")
+            wait_for(lambda: logged("/bin/false exited with the status 1"), "another error")
+        finally:
+            host.leave()

@@ -101,6 +101,8 @@ class Coordinator:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
+        self.is_wanted = False
+        """Whether the name leads to this host."""
         self.problem: str | None = None
         """Why the service is not running though it should be, or why that is not known."""
 
@@ -138,10 +140,10 @@ class Coordinator:
         settings = self._settings
         # a name that cannot be resolved just now says nothing: the service stays where it is
         found = reachable(resolve(*settings.coordinator), settings.address)
-        wanted = settings.address in found
+        self.is_wanted = settings.address in found
         if self._stopping.is_set():
             return
-        if not wanted:
+        if not self.is_wanted:
             self._end()
             self.problem = None
         elif not self.is_running:
@@ -174,7 +176,7 @@ class Coordinator:
             self._is_ready = True
             return None
         self._end()
-        return line or "the membership service did not start"
+        return line or f"{command[0]} exited with the status {process.returncode}"
 
     def _end(self) -> None:
         process, self._process = self._process, None

@@ -261,6 +261,7 @@ class Host:
         self._rounds = Rounds(settings, lambda: self._stores)
         self._began = time.monotonic()
         self._ids: tuple[str, ...] | None = None
+        self._problem: str | None = None
         self._refused: dict[str, float] = {}
         self._doubts = 0
         self._failure = ""
@@ -269,6 +270,7 @@ class Host:
 
     def work(self, pinned: Pinned) -> float:
         """Ask who takes part, and do a round with them; return the seconds to the next one."""
+        self._log_problem()
         if time.monotonic() < self._quiet_until:
             self._metrics.count_alone()
             return self._settings.interval
@@ -344,6 +346,20 @@ class Host:
             and all(store.state.fresh for store in stores.values())
             and time.monotonic() - self._began < self._settings.timeout
         )
+
+    def _log_problem(self) -> None:
+        """Log why the membership service does not run, if it should run here."""
+        service = self._coordinator
+        problem = None
+        if service.is_wanted and not service.is_running:
+            problem = service.problem
+            if problem and problem != self._problem:
+                log.error(
+                    'cluster "%s": the membership service does not start at this host: %s',
+                    self._settings.name,
+                    problem,
+                )
+        self._problem = problem
 
     def _log_failure(self, error: GroupError) -> None:
         """Log why a round has failed: once if it would fail again, for example by settings."""
