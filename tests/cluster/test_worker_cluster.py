@@ -10,8 +10,10 @@ import pytest
 
 from cluster_threads import settings
 from nginx import wait_for
-from webtorch._cluster.coordinator import Coordinator, reachable
+from webtorch._cluster import membership
+from webtorch._cluster.coordinator import Coordinator, normal_address, reachable, resolve
 from webtorch._cluster.interfaces import ClusterError, Member, Outer, View
+from webtorch._cluster.seal import Ring
 from webtorch._cluster.teams import Disagreement, agreed, rules_of
 
 
@@ -124,7 +126,7 @@ def test_name_of_the_coordinator_that_is_a_loopback_address(monkeypatch):
     found = ["127.0.1.1", "10.0.0.2"]
     assert reachable(found, "10.0.0.1") == ["10.0.0.1", "10.0.0.2"]
     assert reachable(found, "10.0.0.2") == ["10.0.0.2"]
-    assert reachable(found, "127.0.1.1") == found
+    assert reachable(found, "127.0.1.1") == ["10.0.0.2", "127.0.1.1"]
 
 
 def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkeypatch):
@@ -150,3 +152,58 @@ def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkey
             wait_for(lambda: logged("/bin/false exited with the status 1"), "another error")
         finally:
             host.leave()
+
+
+def test_address_is_found_however_it_is_written():
+    assert normal_address("2001:DB8:0::1") in reachable(["2001:db8::1"], "10.0.0.1")
+    assert normal_address("0:0:0:0:0:0:0:1") == resolve("0:0:0:0:0:0:0:1", 1)[0] == "::1"
+    assert normal_address("") == ""
+
+
+def test_lowest_address_of_the_coordinator_is_used(monkeypatch):
+    """Each resolver may have them in another order, and the lowest may come later."""
+    others = ["10.0.0.10", "10.0.0.9", "2001:db8::1"]
+    assert reachable(others, "10.0.0.1") == ["10.0.0.9", "10.0.0.10", "2001:db8::1"]
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = first.getsockname()[1]
+        second = stack.enter_context(socket.create_server(("127.0.0.2", port)))
+        monkeypatch.setattr(membership, "resolve", lambda *_: ["127.0.0.2", "127.0.0.1"])
+        monkeypatch.setattr(
+            membership,
+            "_torchft",
+            lambda: SimpleNamespace(LighthouseClient=lambda *_: SimpleNamespace()),
+        )
+        host = membership.Lighthouse(
+            replace(settings("a"), coordinator=("web", port)), Ring("test", [b"x" * 32]), "1"
+        )
+        first.close()
+        host._look()
+        assert host._peer == "127.0.0.2"
+        stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        host._look()
+        assert host._peer == "127.0.0.1"
+        second.close()
+        client = host._client
+        host._look()
+        assert host._client is client
+
+
+def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
+    cluster = pytest.importorskip("webtorch._worker.cluster")
+    service = SimpleNamespace(
+        start=lambda: None,
+        stop=lambda: None,
+        is_wanted=False,
+        problem=None,
+        addresses=["10.0.0.1", "2001:db8::1"],
+    )
+    monkeypatch.setattr(cluster, "Coordinator", lambda _: service)
+    host = cluster.Host(settings("a"), SimpleNamespace())
+    host._log_problem()
+    assert not caplog.text
+    service.addresses = ["10.0.0.1", "10.0.0.2"]
+    for _ in range(3):
+        host._log_problem()
+    assert caplog.text.count("has the addresses 10.0.0.1, 10.0.0.2") == 1
+    host.leave()

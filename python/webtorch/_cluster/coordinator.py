@@ -60,18 +60,24 @@ def resolve(name: str, port: int) -> list[str]:
     except UnicodeError as error:
         # for example of an empty label
         raise OSError(f"{name!r} is not a name of a host: {error}") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(normal_address(str(entry[4][0])) for entry in found))
+
+
+def normal_address(text: str) -> str:
+    """Return an address in one way of writing, so that it can be compared; empty if it is."""
+    return str(ipaddress.ip_address(text)) if text else ""
 
 
 def reachable(addresses: Sequence[str], own: str) -> list[str]:
-    """Return the addresses of a name, with that of this host in place of loopback addresses.
+    """Return the addresses of a name, the lowest first: all hosts use the first that answers.
 
-    Debian's /etc/hosts has such an address for the name of the machine itself. Hosts that all have
-    loopback addresses are those of tests.
+    Loopback addresses are replaced by that of this host, unless that is one, too:
+    Debian's /etc/hosts has such an address for the name of the machine itself.
     """
-    if is_loopback(own):
-        return [*addresses]
-    return list(dict.fromkeys(own if is_loopback(each) else each for each in addresses))
+    if not is_loopback(own):
+        addresses = [own if is_loopback(each) else each for each in addresses]
+    found = {ipaddress.ip_address(each): each for each in addresses}
+    return [found[each] for each in sorted(found, key=lambda each: (each.version, each))]
 
 
 def is_loopback(address: str) -> bool:
@@ -103,6 +109,8 @@ class Coordinator:
         self._is_ready = False
         self.is_wanted = False
         """Whether the name leads to this host."""
+        self.addresses: Sequence[str] = ()
+        """Those of the name, when it was resolved last."""
         self.problem: str | None = None
         """Why the service is not running though it should be, or why that is not known."""
 
@@ -139,8 +147,8 @@ class Coordinator:
     def _look(self) -> None:
         settings = self._settings
         # a name that cannot be resolved just now says nothing: the service stays where it is
-        found = reachable(resolve(*settings.coordinator), settings.address)
-        self.is_wanted = settings.address in found
+        self.addresses = reachable(resolve(*settings.coordinator), settings.address)
+        self.is_wanted = settings.address in self.addresses
         if self._stopping.is_set():
             return
         if not self.is_wanted:

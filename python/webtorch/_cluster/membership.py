@@ -239,7 +239,10 @@ class Lighthouse:
                     self._lose(client, _text(error))
 
     def _find_service(self) -> None:
-        """Look for the service: each second, or each five while there is one."""
+        """Look for the service: each second, or each five while there is one.
+
+        If the name has several addresses, all hosts come to the lowest that answers.
+        """
         while not self._closed.is_set():
             try:
                 self._look()
@@ -252,10 +255,10 @@ class Lighthouse:
     def _look(self) -> None:
         name, port = self._settings.coordinator
         addresses = reachable(resolve(name, port), self._settings.address)
-        if self._client is not None and self._peer in addresses:
-            return
         error: Exception = OSError("it has no address")
         for address in addresses:
+            if self._client is not None and self._peer == address:
+                return
             try:
                 # the client writes a line to stderr, so it is made when somebody listens
                 socket.create_connection((address, port), _LOOK).close()

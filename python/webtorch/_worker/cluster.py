@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -262,6 +262,7 @@ class Host:
         self._began = time.monotonic()
         self._ids: tuple[str, ...] | None = None
         self._problem: str | None = None
+        self._addresses: Sequence[str] = ()
         self._refused: dict[str, float] = {}
         self._doubts = 0
         self._failure = ""
@@ -348,7 +349,7 @@ class Host:
         )
 
     def _log_problem(self) -> None:
-        """Log why the membership service does not run, if it should run here."""
+        """Log why the membership service does not run here, and whether others may run it, too."""
         service = self._coordinator
         problem = None
         if service.is_wanted and not service.is_running:
@@ -360,6 +361,17 @@ class Host:
                     problem,
                 )
         self._problem = problem
+        addresses = service.addresses
+        families = [":" in each for each in addresses]
+        if len(families) > len(set(families)) and addresses != self._addresses:
+            log.warning(
+                'cluster "%s": the coordinator "%s" has the addresses %s: each of these hosts runs '
+                "a membership service, and the lowest that answers is used",
+                self._settings.name,
+                self._settings.coordinator[0],
+                ", ".join(addresses),
+            )
+            self._addresses = addresses
 
     def _log_failure(self, error: GroupError) -> None:
         """Log why a round has failed: once if it would fail again, for example by settings."""
