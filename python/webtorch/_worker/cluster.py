@@ -51,7 +51,16 @@ LAST_SECONDS = 10.0
 """Seconds after which such a host begins no other round: workers that exit are not waited for."""
 
 PAUSE = 10
-"""Timeouts for which a host whose id is that of another one does not ask who takes part."""
+"""Timeouts for which a host that disturbs others does not ask who takes part."""
+
+MAX_PAUSE = 3600.0
+"""Seconds of such a pause, at most: it doubles if errors of a host go on."""
+
+OWN_ERRORS = 3
+"""Errors of this host alone, one after the other, after which it makes a pause."""
+
+FAILING_INTERVALS = 10
+"""Intervals, and a timeout, in which all rounds have failed when the log says so."""
 
 MAX_RETRY = 5.0
 """Seconds from a round to the next one, at most, if many have ended in an error."""
@@ -267,6 +276,9 @@ class Host:
         self._doubts = 0
         self._failure = ""
         self._failures = 0
+        self._failing_since: float | None = None
+        self._is_warned = False
+        self._own_errors = 0
         self._quiet_until = 0.0
 
     def work(self, pinned: Pinned) -> float:
@@ -286,9 +298,14 @@ class Host:
             return self._settings.interval
         self._note(view)
         # not while it waits for others: weights that are replaced would stay in the zone
-        with pinned() as stores:
-            self._stores = stores
-            return self._work(view, stores)
+        try:
+            with pinned() as stores:
+                self._stores = stores
+                return self._work(view, stores)
+        except Exception:
+            self._close_group()
+            self._note_own_error(view)
+            raise
 
     def _work(self, view: View, stores: Mapping[str, RoundsStore]) -> float:
         started = time.monotonic()
@@ -303,9 +320,12 @@ class Host:
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
+            self._warn_of_failures(error)
             return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
         self._metrics.count_bytes(group.sent - sent, group.received - received)
-        self._failures = 0
+        self._failures = self._own_errors = 0
+        self._failing_since = None
+        self._is_warned = False
         self._metrics.count_round(done, time.monotonic() - started)
         return self._settings.interval if done.settled else 0.0
 
@@ -373,6 +393,45 @@ class Host:
             )
             self._addresses = addresses
 
+    def _note_own_error(self, view: View) -> None:
+        """Note that this host could not do its part: after some times others do rounds without."""
+        self._own_errors += 1
+        if self._own_errors < OWN_ERRORS or len(view.ids) == 1:
+            return
+        doublings = min(self._own_errors - OWN_ERRORS, 20)
+        seconds = min(PAUSE * self._settings.timeout * 2.0**doublings, MAX_PAUSE)
+        self._pause(seconds)
+        log.error(
+            'cluster "%s": this host goes on alone for %.0f s, as it has failed in %d rounds',
+            self._settings.name,
+            seconds,
+            self._own_errors,
+        )
+        self._ids = ()
+        self._metrics.show_members(1, 0)
+
+    def _pause(self, seconds: float) -> None:
+        """Let others not wait for this host."""
+        self._membership.close()
+        self._membership = Lighthouse(self._settings, self._ring, instance)
+        self._quiet_until = time.monotonic() + seconds
+
+    def _warn_of_failures(self, error: GroupError) -> None:
+        """Log once that rounds have failed for long, for example by an error of another host."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        seconds = now - self._failing_since
+        least = FAILING_INTERVALS * self._settings.interval + self._settings.timeout
+        if seconds > least and not self._is_warned:
+            self._is_warned = True
+            log.warning(
+                'cluster "%s": all rounds have failed for %.0f s, the last one as %s',
+                self._settings.name,
+                seconds,
+                error,
+            )
+
     def _log_failure(self, error: GroupError) -> None:
         """Log why a round has failed: once if it would fail again, for example by settings."""
         is_lasting = isinstance(error, Outsider) or isinstance(error.__cause__, ClusterError)
@@ -387,15 +446,14 @@ class Host:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
         self._metrics.count_alone()
+        self._failing_since = None
         if isinstance(error, Taken):
             self._doubts += 1
             if self._doubts == 1:
                 # perhaps it was this host before a restart, which has asked only once
                 return
             # others would wait for this host in each round
-            self._membership.close()
-            self._membership = Lighthouse(self._settings, self._ring, instance)
-            self._quiet_until = time.monotonic() + PAUSE * self._settings.timeout
+            self._pause(PAUSE * self._settings.timeout)
         if self._ids != ():
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()
