@@ -49,7 +49,8 @@ def test_thread_goes_on_after_any_error(monkeypatch, caplog):
     monkeypatch.setattr(cluster, "POLL", 0.01)
 
     class Host:
-        is_cut_off = True
+        is_cut_off = is_failing = True
+        address = "127.0.0.1"
 
         def __init__(self, *_):
             calls.append("host")
@@ -207,3 +208,50 @@ def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
         host._log_problem()
     assert caplog.text.count("has the addresses 10.0.0.1, 10.0.0.2") == 1
     host.leave()
+
+
+def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, caplog):
+    cluster = pytest.importorskip("webtorch._worker.cluster")
+    here = ["10.0.0.1"]
+    states = []
+    monkeypatch.setattr(cluster, "RELOCATE", 0.0)
+    monkeypatch.setattr(cluster, "POLL", 0.01)
+    monkeypatch.setattr(cluster, "resolve", lambda *_: ["10.0.0.9"])
+    monkeypatch.setattr(cluster, "_route", lambda *_: here[0])
+    nothing = SimpleNamespace(show_models=lambda _: None, hide=lambda: None)
+    monkeypatch.setattr(cluster, "Metrics", lambda: nothing)
+
+    class Host:
+        is_cut_off = True
+
+        def __init__(self, own, _):
+            self.address = own.address
+            states.append(f"joins at {self.address}")
+
+        @property
+        def is_failing(self):
+            return self.address != here[0] or here[0] == "10.0.0.2"
+
+        def work(self, _):
+            return 0.01
+
+        def leave(self):
+            states.append(f"leaves {self.address}")
+
+    monkeypatch.setattr(cluster, "Host", Host)
+    election = SimpleNamespace(
+        elect_rounds=lambda: True,
+        resign_rounds=lambda: None,
+        is_last=lambda: False,
+        is_leaving=lambda: False,
+    )
+    own = replace(settings("a", interval=0.01), address="", secrets=(b"x" * 32,))
+    thread = cluster.Cluster(own, election, list, 1)
+    thread.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(thread.stop)
+        wait_for(lambda: states, "a host")
+        here[0] = "10.0.0.2"
+        wait_for(lambda: len(states) > 2, "another address")
+    assert states[:3] == ["joins at 10.0.0.1", "leaves 10.0.0.1", "joins at 10.0.0.2"]
+    assert caplog.text.count("the address of this host is 10.0.0.2 now, it was 10.0.0.1") == 1

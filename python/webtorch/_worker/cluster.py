@@ -62,6 +62,9 @@ OWN_ERRORS = 3
 FAILING_INTERVALS = 10
 """Intervals, and a timeout, in which all rounds have failed when the log says so."""
 
+RELOCATE = 10.0
+"""Seconds from one look for another address of this host to the next, while rounds fail."""
+
 MAX_RETRY = 5.0
 """Seconds from a round to the next one, at most, if many have ended in an error."""
 
@@ -111,6 +114,7 @@ class Cluster(threading.Thread):
         self._stopping = threading.Event()
         self._said = ""
         self._rests: dict[str, torch.Tensor] = {}
+        self._located_at = 0.0
 
     def stop(self) -> None:
         """Contribute for the last time, if all workers of the host shut down, and end."""
@@ -164,6 +168,10 @@ class Cluster(threading.Thread):
                     if host is None:
                         host = Host(self._located(), self._metrics)
                     delay = host.work(self._stores)
+                    if host.is_failing and self._has_moved(host):
+                        # the next turn is at the other address
+                        host.leave()
+                        host = None
                 except Exception as error:
                     self._metrics.count_failure()
                     # a thread that ends would leave the host without rounds, and another worker
@@ -215,6 +223,27 @@ class Cluster(threading.Thread):
                 'which others cannot reach: set "address=" in webtorch_cluster'
             )
         return dataclasses.replace(settings, address=address)
+
+    def _has_moved(self, host: "Host") -> bool:
+        """Return whether the address of this host has changed, for example by another lease."""
+        now = time.monotonic()
+        if self._settings.address or now - self._located_at < RELOCATE:
+            return False
+        self._located_at = now
+        try:
+            address = self._located().address
+        except ClusterError:
+            # as long as nothing is known of another address
+            return False
+        if address == host.address:
+            return False
+        log.warning(
+            'cluster "%s": the address of this host is %s now, it was %s',
+            self._settings.name,
+            address,
+            host.address,
+        )
+        return True
 
     @contextlib.contextmanager
     def _stores(self) -> Iterator[Mapping[str, RoundsStore]]:
@@ -333,6 +362,16 @@ class Host:
     def is_cut_off(self) -> bool:
         """Whether the membership service was not there when it was asked last."""
         return self._ids == ()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether this host is alone by an error, or its last round ended in one."""
+        return self.is_cut_off or self._failures > 0
+
+    @property
+    def address(self) -> str:
+        """Its address, which others connect to."""
+        return self._settings.address
 
     def leave(self) -> None:
         """Let the others not wait for this host."""
