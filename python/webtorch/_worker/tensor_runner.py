@@ -17,6 +17,7 @@ from webtorch._gaps import Masked
 from webtorch._handlers import TensorFunction
 from webtorch._isolation import Run, Span
 from webtorch._native import ffi, lib
+from webtorch._references import OWN_ITEM, OWN_LIST
 from webtorch._torch import is_shared
 from webtorch._training import progress
 from webtorch._worker.failures import Failures
@@ -130,9 +131,8 @@ class TensorRunner:
             outputs, self._texts[number] = self._encode(outputs)
 
         if rows >= self._shared_from:
-            # three references: of the outputs, of the loop and of the call
-            batch.shared = sys.getrefcount(outputs) > 2 or any(
-                sys.getrefcount(output) > 3 or is_shared(output) for output in outputs
+            batch.shared = sys.getrefcount(outputs) > OWN_LIST or any(
+                sys.getrefcount(output) > OWN_ITEM or is_shared(output) for output in outputs
             )
 
         self._outputs[number] = outputs
