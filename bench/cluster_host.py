@@ -70,7 +70,7 @@ class Runner:
         rest = self.settings.compress != "none"
         self.memory = Counted(self.name, found["count"], rest, Path(found["state"]))
         self.ring = Ring(self.settings.name, self.settings.secrets)
-        self.membership = Lighthouse(self.settings, self.ring)
+        self.membership = Lighthouse(self.settings, self.ring, Path(found["state"]).name)
         kind = Adding if found["adding"] else Rounds
         self.rounds = kind(self.settings, lambda: {"model": self.memory})
         self.group: GlooGroup | None = None

@@ -519,6 +519,12 @@ ngx_http_webtorch_cluster_check(ngx_conf_t *cf, webtorch_cluster_t *cluster,
         cluster->id = (char *) p;
     }
 
+    /* a host may have both the membership service and the store */
+    if (cluster->coordinator_port == cluster->port + 1) {
+        return "cannot have \"port=\" + 1, that of the store, in "
+               "\"coordinator=\"";
+    }
+
     if (off && cluster->nsecrets) {
         return "has \"secret=off\" and a secret";
     }

@@ -128,16 +128,15 @@ def _blank(specs: Sequence[TensorSpec], results: Sequence[Any], rows: int) -> li
 
 
 def _rows_of(inputs: Sequence[Any], rows: Sequence[int]) -> list[Any]:
-    """Return rows of the inputs; lists of strings are copied, as a handler may change them."""
-    index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+    """Return copies of rows of the inputs: a handler may change them, and they may run again."""
 
     def take(value: Any) -> Any:
         if isinstance(value, Tensor):
-            return value[index]
+            return value[rows.start : rows.stop].clone() if isinstance(rows, range) else value[rows]
         if value is None:
             return None
         if isinstance(value, Masked):
-            return Masked(take(value.values), value.mask[index])
+            return Masked(take(value.values), take(value.mask))
         return [copy.deepcopy(value[row]) for row in rows]
 
     return [*map(take, inputs)]

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,6 +16,10 @@ checks = False
 
 owns = True
 """Whether functions that workers hand to one of them run in this process; set like the above."""
+
+instance = os.urandom(8).hex()
+"""Random, the same in all workers of a server: it is made by the process that they are forked
+from."""
 
 _functions: list[Callable[[], Any]] = []
 

@@ -57,7 +57,7 @@ def test_heartbeats_go_on_until_the_next_round(monkeypatch):
     """Also with an interval that is longer than a host is else thought to be idle."""
     monkeypatch.setattr(membership, "_IDLE_BEATS", 0.0)
     settings = replace(settings_of(1)[0], interval=3600, coordinator=("a..b", 1))
-    host = Lighthouse(settings, Ring("a", [SECRET]))
+    host = Lighthouse(settings, Ring("a", [SECRET]), "1")
     beats = []
     host._client = SimpleNamespace(heartbeat=lambda *_: beats.append(1))
     try:
@@ -155,10 +155,9 @@ def test_hosts_that_are_no_members(group):
         do_all([stranger, late], "leave")
         wait_for(lambda: seen(group[0], ids=("a", "b", "c"), rejected=set()), "those that left")
         double.do("ask")
-        wait_for(
-            lambda: any(seen(host, text="that of another host") for host in (group[1], double)),
-            "an id that is taken",
-        )
+        wait_for(lambda: seen(double, text="that of another host"), "an id that is taken")
+        wait_for(lambda: seen(group[0], ids=("a", "b", "c"), rejected={"b"}), "the older host")
+        assert seen(group[1], ids=("a", "b", "c"))
     finally:
         do_all(group, "halt")
         group[1].do("shift_clock", -60)
@@ -235,7 +234,7 @@ def test_coordinator_moves(tmp_path):
 
 def test_no_coordinator():
     (settings,) = settings_of(1, timeout=0.5)
-    member = Lighthouse(settings, Ring("test", settings.secrets))
+    member = Lighthouse(settings, Ring("test", settings.secrets), "1")
     try:
         with pytest.raises(Exception, match="coordinator 127") as caught:
             member.members()

@@ -17,6 +17,26 @@ def wait_for_metric(server, name, least):
     wait_for(is_there, f"{name} of {least}")
 
 
+class Lost(Hosts):
+    """Hosts whose coordinator does not answer."""
+
+    def http(self, index):
+        return super().http(index).replace(f"coordinator={self._net}.1", "coordinator=127.255.0.1")
+
+
+def test_metrics_of_host_that_is_cut_off():
+    """An alert needs them when there are no rounds, also if there never was one."""
+    with Lost(1, "interval=100ms timeout=1s", workers=1) as hosts:
+        (server,) = hosts.servers
+        hosts.train(0, 5)
+        wait_for_metric(server, 'webtorch_cluster_steps_uncounted{model="count"}', 5)
+        wait_for_metric(server, "webtorch_cluster_last_round_seconds", 0.1)
+        wait_for_metric(server, 'webtorch_cluster_rounds_total{result="alone"}', 1)
+        hosts.train(0, 2)
+        wait_for_metric(server, 'webtorch_cluster_steps_uncounted{model="count"}', 7)
+        wait_for_metric(server, "webtorch_cluster_last_round_seconds", 2)
+
+
 def test_hosts_workers_that_are_killed_and_reloads():
     with Hosts(2) as hosts:
         one, two = hosts.servers
@@ -28,11 +48,15 @@ def test_hosts_workers_that_are_killed_and_reloads():
         assert about["own"]
         assert about["last_round"] > 0
 
+        instances = [hosts.about(server)["instance"] for server in (0, 1)]
+        assert instances[0] != instances[1]
         for server in (0, 1, 1):
             hosts.train(server, 2)
             os.kill(hosts.elected(server), signal.SIGKILL)
             hosts.train(1 - server, 2)
         hosts.wait_until_counted(24)
+        # of a worker that has taken the place of another one, too
+        assert [hosts.about(server)["instance"] for server in (0, 1)] == instances
         assert hosts.about(1)["calls"] == 24
 
         hosts.train(1, 3)

@@ -67,6 +67,8 @@ def test_webtorch_cluster_is_refused(host):
         f"{NAME} secret=good address=::": 'cannot have all addresses in "address="',
         f"a/b {NAME[2:]} secret=good": 'invalid name of a cluster "a/b"',
         f"{'a' * 64} {NAME[2:]} secret=good": "invalid name of a cluster",
+        f"{NAME} secret=good port=7609": 'cannot have "port=" + 1, that of the store, in "coord',
+        "a coordinator=10.0.0.1:7611 secret=good": 'cannot have "port=" + 1',
         "a coordinator=host secret=good": 'needs "coordinator=host:port"',
         "a coordinator=host:0 secret=good": 'invalid parameter "coordinator=host:0"',
         **{

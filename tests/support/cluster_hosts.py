@@ -6,6 +6,7 @@ A process imports PyTorch once, and each host is forked from it.
 import itertools
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 import time
@@ -22,7 +23,14 @@ import torch
 from webtorch._cluster import coordinator, membership
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
-from webtorch._cluster.interfaces import ClusterError, GroupError, Settings, Unreachable, View
+from webtorch._cluster.interfaces import (
+    ClusterError,
+    GroupError,
+    Settings,
+    Taken,
+    Unreachable,
+    View,
+)
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.seal import Ring
 
@@ -59,7 +67,8 @@ class Peer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.ring = Ring(settings.name, settings.secrets)
-        self.membership = Lighthouse(settings, self.ring)
+        self.instance = secrets.token_hex(8)
+        self.membership = Lighthouse(settings, self.ring, self.instance)
         self.coordinator = Coordinator(settings)
         self.group: GlooGroup | None = None
         self.view = View(0, ())
@@ -110,7 +119,8 @@ class Peer:
                     self.connect()
                     self.exchange(b"here")
                     return self.view.ids
-            except Unreachable:
+            except (Unreachable, Taken):
+                # of a host that was killed, the service has the last request for a second
                 pass
             except GroupError:
                 # the answer was to a request that another host did not wait for any more
@@ -139,7 +149,7 @@ class Peer:
         self.asks = False
         self.membership.close()
         self.asking.join()
-        self.membership = Lighthouse(self.settings, self.ring)
+        self.membership = Lighthouse(self.settings, self.ring, self.instance)
 
     def exchange(self, message: bytes) -> list[bytes]:
         assert self.group is not None

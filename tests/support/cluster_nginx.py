@@ -13,6 +13,7 @@ from nginx import Nginx, free_port, quit_cleanly, release_port, wait_for
 APP = """
     import os, threading
     import torch, webtorch
+    from webtorch._process import instance
     from jaxtyping import Float32
     from torch import Tensor, nn, optim
 
@@ -40,6 +41,7 @@ APP = """
         found = model.cluster
         return {{
             "pid": os.getpid(),
+            "instance": instance,
             "steps": model.steps,
             "elected": any(each.name == "membership" for each in threading.enumerate()),
             "own": own.cluster is None,

@@ -226,12 +226,14 @@ route(unsigned from, packet_t *packet)
     unsigned        to;
     unsigned char  *ip;
 
+    if (packet->size < HEADER + 20) {
+        goto drop;
+    }
+
     ip = packet->data + HEADER;
     to = ip[19] - 1u;
 
-    if (packet->size < HEADER + 20 || ip[0] >> 4 != 4 || ip[16] != 10
-        || to >= count || to == from)
-    {
+    if (ip[0] >> 4 != 4 || ip[16] != 10 || to >= count || to == from) {
         goto drop;
     }
 

@@ -22,7 +22,9 @@ from files import patched
 from files import save_torch as save
 from gate import GATE_SERVER, Gate
 from nginx import wait_for
+from webtorch._errors import HTTPError
 from webtorch._schema import DTYPES
+from webtorch._worker.torch_files import _check_pickle, _read_archive
 from wire import connections, request, settle
 
 TORCH = "application/x-pytorch"
@@ -383,6 +385,51 @@ def test_programs_that_torch_save_does_not_write(server, pickle):
     answer = post(server, "/half", with_pickle(BODY, pickle))
     check_error(answer, 400, "malformed_body", "invalid torch.save() file:")
     assert torch.equal(loaded(post(server, "/half", ROW)), ROW / 2)
+
+
+def longer(number: int) -> bytes:
+    """Return a file whose tensor has another number of elements, and bytes for as many."""
+    file = io.BytesIO(
+        with_pickle(BODY, PROGRAM.replace(NUMEL, b"cpuq\4M" + struct.pack("<H", number)))
+    )
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("archive/data/1", bytes(4 * number))
+    return file.getvalue()
+
+
+def test_storage_that_is_larger_than_its_file():
+    """Older versions of PyTorch read what is behind it in memory."""
+    for number in (0, 1, 3, 2000):
+        with pytest.raises(HTTPError, match='"data/0" is not as large as its tensors say'):
+            _check_pickle(*_read_archive(memoryview(longer(number))))
+    program, sizes = _read_archive(memoryview(longer(2)))
+    assert sizes == {"0": 8, "1": 8}
+    _check_pickle(program, sizes)
+    for other in ({}, {"0": 7}, {"0": 9}, {"1": 8}):
+        with pytest.raises(HTTPError, match="is not as large"):
+            _check_pickle(program, other)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        PROGRAM.replace(NUMEL, b"cpuq\4X\1\0\0\x002"),
+        PROGRAM.replace(NUMEL, b"cpuq\4K\2K\2"),
+        PROGRAM.replace(b"X\7\0\0\0storage", b"K\1"),
+    ],
+)
+def test_storage_that_torch_save_does_not_describe_so(program):
+    assert program != PROGRAM
+    with pytest.raises(HTTPError, match="not described as torch"):
+        _check_pickle(program, {"0": 8})
+
+
+def test_files_of_all_kinds_pass():
+    """Of all storages, of tensors that share one, and of parameters."""
+    x = torch.ones(3, 2)
+    values = [*(torch.ones(3).to(getattr(torch, name)) for name in KINDS), x[1:]]
+    for value in (*values, {"a": x, "b": x[0], "c": torch.nn.Parameter(x)}, torch.empty(0)):
+        _check_pickle(*_read_archive(memoryview(save(value))))
 
 
 def test_pickle_programs_are_complete():

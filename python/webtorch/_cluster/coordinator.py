@@ -2,12 +2,14 @@
 
 import contextlib
 import importlib.util
+import ipaddress
 import os
 import select
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +60,29 @@ def resolve(name: str, port: int) -> list[str]:
     except UnicodeError as error:
         # for example of an empty label
         raise OSError(f"{name!r} is not a name of a host: {error}") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(normal_address(str(entry[4][0])) for entry in found))
+
+
+def normal_address(text: str) -> str:
+    """Return an address in one way of writing, so that it can be compared; empty if it is."""
+    return str(ipaddress.ip_address(text)) if text else ""
+
+
+def reachable(addresses: Sequence[str], own: str) -> list[str]:
+    """Return the addresses of a name, the lowest first: all hosts use the first that answers.
+
+    Loopback addresses are replaced by that of this host, unless that is one, too:
+    Debian's /etc/hosts has such an address for the name of the machine itself.
+    """
+    if not is_loopback(own):
+        addresses = [own if is_loopback(each) else each for each in addresses]
+    found = {ipaddress.ip_address(each): each for each in addresses}
+    return [found[each] for each in sorted(found, key=lambda each: (each.version, each))]
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is one of the machine itself."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def join_address(address: str, port: int) -> str:
@@ -83,6 +107,10 @@ class Coordinator:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
+        self.is_wanted = False
+        """Whether the name leads to this host."""
+        self.addresses: Sequence[str] = ()
+        """Those of the name, when it was resolved last."""
         self.problem: str | None = None
         """Why the service is not running though it should be, or why that is not known."""
 
@@ -119,10 +147,11 @@ class Coordinator:
     def _look(self) -> None:
         settings = self._settings
         # a name that cannot be resolved just now says nothing: the service stays where it is
-        wanted = settings.address in resolve(*settings.coordinator)
+        self.addresses = reachable(resolve(*settings.coordinator), settings.address)
+        self.is_wanted = settings.address in self.addresses
         if self._stopping.is_set():
             return
-        if not wanted:
+        if not self.is_wanted:
             self._end()
             self.problem = None
         elif not self.is_running:
@@ -155,7 +184,7 @@ class Coordinator:
             self._is_ready = True
             return None
         self._end()
-        return line or "the membership service did not start"
+        return line or f"{command[0]} exited with the status {process.returncode}"
 
     def _end(self) -> None:
         process, self._process = self._process, None

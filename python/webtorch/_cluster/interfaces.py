@@ -25,7 +25,7 @@ class Unreachable(ClusterError):
 
 
 class Taken(ClusterError):
-    """Another host has the same id.
+    """An older host has the same id.
 
     Attributes:
         address: Its address and port.
@@ -132,8 +132,8 @@ class View:
         members: All hosts that take part, in the order of their ids.
         digest: Of the whole answer: the same at all of its hosts, and another one for each answer.
         service: The address of the service.
-        rejected: Ids of entries that are no members, and why: another secret, or a clock that is
-            too far off.
+        rejected: Ids of entries that are no members, and why: another secret, a clock that is too
+            far off, or the id of an older host, which is a member.
 
     """
 
@@ -164,7 +164,7 @@ class Membership(Protocol):
         Raises:
             Unreachable: The service does not answer.
             Outsider: The entry of this host is not valid, as its clock is too far off.
-            Taken: Another host has the same id.
+            Taken: An older host has the same id.
 
         """
 

@@ -6,11 +6,18 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from webtorch._cluster.coordinator import join_address, join_timeout, library, resolve
+from webtorch._cluster.coordinator import (
+    join_address,
+    join_timeout,
+    library,
+    reachable,
+    resolve,
+)
 from webtorch._cluster.interfaces import (
     ClusterError,
     Member,
@@ -24,7 +31,7 @@ from webtorch._cluster.seal import Ring, fields
 
 MAX_SKEW: Final = 150.0
 """Seconds that a host's clock may differ from that of the membership service. An entry that was
-recorded is of no use for longer."""
+recorded is of no use for longer, and the time that a host waits for others."""
 
 MAX_ABOUT: Final = 16 << 10
 
@@ -60,12 +67,16 @@ class Lighthouse:
     Args:
         settings: The cluster's.
         ring: Its keys.
+        instance: Random, the same in all processes of this host: it tells hosts with one id apart.
 
     """
 
-    def __init__(self, settings: Settings, ring: Ring) -> None:
+    def __init__(self, settings: Settings, ring: Ring, instance: str) -> None:
         self._settings = settings
         self._ring = ring
+        self._instance = instance
+        self._replica = f"{settings.id}/{instance}"
+        self._since = time.time()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._client: Any = None
@@ -101,7 +112,7 @@ class Lighthouse:
         Raises:
             Unreachable: The service does not answer.
             Outsider: The service's clock and this host's differ by more than `MAX_SKEW`.
-            Taken: Another host has the same id.
+            Taken: An older host has the same id.
 
         """
         if self._about is None:
@@ -154,7 +165,7 @@ class Lighthouse:
         entry = self._entry()
         try:
             request.answer = client.quorum(
-                settings.id,
+                self._replica,
                 # longer than the service waits: its answer would else find nobody
                 timedelta(seconds=join_timeout(settings) + settings.timeout),
                 data={"entry": entry, "mac": self._ring.sign(entry.encode())},
@@ -169,6 +180,8 @@ class Lighthouse:
         return json.dumps(
             {
                 "id": settings.id,
+                "instance": self._instance,
+                "since": self._since,
                 "address": settings.address,
                 "port": settings.port,
                 "time": time.time(),
@@ -178,26 +191,28 @@ class Lighthouse:
 
     def _view(self, answer: Any) -> View:
         created = answer.created.seconds + answer.created.nanos / 1e9
+        # an entry is as old as its request, which has waited for those of others
+        times = created - MAX_SKEW - join_timeout(self._settings), created + MAX_SKEW
         found = [
-            _read(self._ring, each.replica_id, each.data, created) for each in answer.participants
+            _read(self._ring, each.replica_id, each.data, times) for each in answer.participants
         ]
-        members = tuple(sorted((m for m in found if isinstance(m, Member)), key=lambda m: m.id))
-        rejected = {m[0]: m[1] for m in found if not isinstance(m, Member)}
+        entries = [each for each in found if isinstance(each, _Entry)]
+        refused = {each.replica: each.reason for each in found if isinstance(each, _Refusal)}
+        owners, doubles = _owners(entries)
         settings = self._settings
-        own = next((member for member in members if member.id == settings.id), None)
-        if own is None:
-            reason = rejected.get(settings.id, "it is missing")
+        if not any(entry.replica == self._replica for entry in entries):
+            reason = refused.get(self._replica, "it is missing")
             raise Outsider(f"the entry of this host is not valid: {reason}", settings.id)
-        if (own.address, own.port) != (settings.address, settings.port):
-            raise Taken(settings.id, join_address(own.address, own.port))
+        if self._replica in doubles:
+            raise Taken(settings.id, _place(owners[settings.id].member))
         seen = [answer.quorum_id, created]
         seen += [(each.replica_id, str(each.data)) for each in answer.participants]
         return View(
             generation=int(answer.quorum_id),
-            members=members,
+            members=tuple(owners[host].member for host in sorted(owners)),
             digest=hashlib.sha256(fields(*(str(value) for value in seen))).hexdigest()[:32],
             service=self._peer or "",
-            rejected=rejected,
+            rejected={_host(each): reason for each, reason in (refused | doubles).items()},
         )
 
     def _lose(self, client: Any, problem: str) -> None:
@@ -217,14 +232,17 @@ class Lighthouse:
             if client is None or time.monotonic() - self._used > idle:
                 continue
             try:
-                client.heartbeat(settings.id, timedelta(seconds=1))
+                client.heartbeat(self._replica, timedelta(seconds=1))
                 self._heard = time.monotonic()
             except Exception as error:
                 if time.monotonic() - self._heard > settings.timeout:
                     self._lose(client, _text(error))
 
     def _find_service(self) -> None:
-        """Look for the service: each second, or each five while there is one."""
+        """Look for the service: each second, or each five while there is one.
+
+        If the name has several addresses, all hosts come to the lowest that answers.
+        """
         while not self._closed.is_set():
             try:
                 self._look()
@@ -236,11 +254,11 @@ class Lighthouse:
 
     def _look(self) -> None:
         name, port = self._settings.coordinator
-        addresses = resolve(name, port)
-        if self._client is not None and self._peer in addresses:
-            return
+        addresses = reachable(resolve(name, port), self._settings.address)
         error: Exception = OSError("it has no address")
         for address in addresses:
+            if self._client is not None and self._peer == address:
+                return
             try:
                 # the client writes a line to stderr, so it is made when somebody listens
                 socket.create_connection((address, port), _LOOK).close()
@@ -272,22 +290,69 @@ def _text(error: Exception) -> str:
     return str(error).split(", details:")[0].splitlines()[0] if str(error) else repr(error)
 
 
-def _read(ring: Ring, host: str, data: object, now: float) -> Member | tuple[str, str]:
-    """Return a member from its entry, or its id and why it is none.
+@dataclass(frozen=True)
+class _Entry:
+    """A host that has asked, and may be a member."""
 
-    The time is that of the answer, which is the same for all hosts: all of them reject the same.
+    replica: str
+    """Its id and its instance."""
+    member: Member
+    since: float
+    """When it began to ask, seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """One that is no member."""
+
+    replica: str
+    reason: str
+
+
+def _read(ring: Ring, replica: str, data: object, times: tuple[float, float]) -> _Entry | _Refusal:
+    """Return a host from its entry, or why it is no member.
+
+    Args:
+        ring: Keys, one of which has signed it.
+        replica: The name that it is found by.
+        data: The entry.
+        times: The first and the last time that it may have; of the answer, so that all hosts
+            reject the same.
+
     """
     if not isinstance(data, dict):
-        return host, "it has no entry"
+        return _Refusal(replica, "it has no entry")
     text, mac = data.get("entry"), data.get("mac")
     if not isinstance(text, str) or not isinstance(mac, str):
-        return host, "it has no entry"
+        return _Refusal(replica, "it has no entry")
     if not ring.verify(text.encode(), mac):
-        return host, "its secret is another one"
+        return _Refusal(replica, "its secret is another one")
     entry = json.loads(text)
-    if entry["id"] != host:
-        return host, "its entry is that of another host"
-    skew = abs(entry["time"] - now)
-    if skew > MAX_SKEW:
-        return host, f"its clock differs by {skew:.0f} s from that of the coordinator"
-    return Member(host, entry["address"], entry["port"], entry["about"])
+    if f"{entry['id']}/{entry.get('instance')}" != replica:
+        return _Refusal(replica, "its entry is that of another host")
+    skew = max(times[0] - entry["time"], entry["time"] - times[1])
+    if skew > 0:
+        skew += MAX_SKEW
+        return _Refusal(replica, f"its clock differs by {skew:.0f} s from that of the coordinator")
+    member = Member(entry["id"], entry["address"], entry["port"], entry["about"])
+    return _Entry(replica, member, entry["since"])
+
+
+def _owners(entries: Sequence[_Entry]) -> tuple[dict[str, _Entry], dict[str, str]]:
+    """Return the oldest host of each id, and why the others of that id are no members."""
+    owners: dict[str, _Entry] = {}
+    doubles = {}
+    for entry in sorted(entries, key=lambda each: (each.since, each.replica)):
+        owner = owners.setdefault(entry.member.id, entry)
+        if owner is not entry:
+            doubles[entry.replica] = f"{_place(entry.member)} has the id of {_place(owner.member)}"
+    return owners, doubles
+
+
+def _place(member: Member) -> str:
+    return join_address(member.address, member.port)
+
+
+def _host(replica: str) -> str:
+    """Return the id of a host that has asked with its instance."""
+    return replica.rpartition("/")[0] or replica

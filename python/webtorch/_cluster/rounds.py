@@ -469,7 +469,8 @@ class Rounds:
         if momentum is None:
             return mean
         momentum.mul_(outer.momentum).add_(mean)
-        return mean.add_(momentum, alpha=outer.momentum).mul_(outer.lr)
+        # add_(alpha=) rounds once on processors with FMA and twice on others: hosts would differ
+        return mean.add_(momentum * outer.momentum).mul_(outer.lr)
 
     def _commit_all(
         self, group: Group, teams: Sequence[Team], prepared: Mapping[str, Anchor], done: Round

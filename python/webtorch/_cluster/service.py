@@ -13,19 +13,20 @@ import sys
 
 def main(library: str, bind: str, join_ms: str, heartbeat_ms: str) -> None:
     """Serve until stdin ends; write `ready` to stdout, or why it cannot be."""
-    spec = importlib.util.spec_from_file_location("_torchft", library)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     try:
+        spec = importlib.util.spec_from_file_location("_torchft", library)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
         server = module.LighthouseServer(
             bind=bind,
             min_replicas=1,
             join_timeout_ms=int(join_ms),
             heartbeat_timeout_ms=int(heartbeat_ms),
         )
-    except RuntimeError as error:
-        print(error, flush=True)
+    except Exception as error:
+        # of several kinds: another Python, a port that is in use
+        print(str(error) or repr(error), flush=True)
         return
     print("ready", flush=True)
     sys.stdin.buffer.read()

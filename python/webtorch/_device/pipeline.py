@@ -14,6 +14,7 @@ from webtorch import _torch
 from webtorch._device import calls
 from webtorch._device.interface import Device, DeviceLostError, Stream
 from webtorch._gaps import Masked
+from webtorch._references import OWN_ITEM, OWN_LIST
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]
 """Takes inputs on the device, returns outputs there."""
@@ -83,10 +84,9 @@ class Pipeline:
                 for value in placed:
                     _place(value, self._keep)
                 results = function(placed)
-                # in the loop: of the results, of the variable and of the call
-                is_shared = sys.getrefcount(results) > 2 or any(
+                is_shared = sys.getrefcount(results) > OWN_LIST or any(
                     isinstance(result, Tensor)
-                    and (sys.getrefcount(result) > 3 or _torch.is_shared(result))
+                    and (sys.getrefcount(result) > OWN_ITEM or _torch.is_shared(result))
                     for result in results
                 )
             computed = self._computing.record()

@@ -2,17 +2,16 @@
 
 import contextlib
 import dataclasses
-import ipaddress
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 
-from webtorch._cluster.coordinator import Coordinator, resolve
+from webtorch._cluster.coordinator import Coordinator, is_loopback, resolve
 from webtorch._cluster.group import connect
 from webtorch._cluster.interfaces import (
     ClusterError,
@@ -30,6 +29,7 @@ from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
+from webtorch._process import instance
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
@@ -52,6 +52,21 @@ LAST_ROUNDS = 5
 
 LAST_SECONDS = 10.0
 """Seconds after which such a host begins no other round: workers that exit are not waited for."""
+
+PAUSE = 10
+"""Timeouts for which a host that disturbs others does not ask who takes part."""
+
+MAX_PAUSE = 3600.0
+"""Seconds of such a pause, at most: it doubles if errors of a host go on."""
+
+OWN_ERRORS = 3
+"""Errors of this host alone, one after the other, after which it makes a pause."""
+
+FAILING_INTERVALS = 10
+"""Intervals, and a timeout, in which all rounds have failed when the log says so."""
+
+RELOCATE = 10.0
+"""Seconds from one look for another address of this host to the next, while rounds fail."""
 
 MAX_RETRY = 5.0
 """Seconds from a round to the next one, at most, if many have ended in an error."""
@@ -108,6 +123,7 @@ class Cluster(threading.Thread):
         self._stopping = threading.Event()
         self._said = ""
         self._rests: dict[str, torch.Tensor] = {}
+        self._located_at = 0.0
 
     def stop(self) -> None:
         """Contribute for the last time, if all workers of the host shut down, and end."""
@@ -163,13 +179,19 @@ class Cluster(threading.Thread):
                     if host is None:
                         host = Host(self._located(), self._metrics, self._election.join)
                     delay = host.work(self._stores)
-                    self._metrics.show_age()
+                    if host.is_failing and self._has_moved(host):
+                        # the next turn is at the other address
+                        host.leave()
+                        host = None
                 except Exception as error:
+                    self._metrics.count_failure()
                     # a thread that ends would leave the host without rounds, and another worker
                     # would do the same
-                    self._say(f"rounds with other hosts fail: {error!r}")
+                    text = str(error) if isinstance(error, ClusterError) else repr(error)
+                    self._say(f"rounds with other hosts fail: {text}")
                     if self._stopping.is_set():
                         break
+                self._show()
                 if self._stopping.wait(delay) and (host is None or host.is_cut_off):
                     break
         finally:
@@ -181,6 +203,12 @@ class Cluster(threading.Thread):
                 self._say(f"this host has not left: {error!r}")
             finally:
                 self._election.resign_rounds()
+
+    def _show(self) -> None:
+        """Show what is not counted: alerts need it when there are no rounds."""
+        # an error of this kind is that of the next turn
+        with contextlib.suppress(Exception), self._stores() as stores:
+            self._metrics.show_models(stores)
 
     def _located(self) -> Settings:
         """Return the settings with the address of this host.
@@ -197,9 +225,36 @@ class Cluster(threading.Thread):
             address = _route(resolve(name, port)[0], port)
         except OSError as error:
             raise ClusterError(f'coordinator "{name}": {error}') from error
-        if not settings.secrets and not ipaddress.ip_address(address).is_loopback:
+        if not settings.secrets and not is_loopback(address):
             raise ClusterError(f"without a secret the address of this host cannot be {address}")
+        if settings.secrets and is_loopback(address) and not _is_local(name):
+            # for example 127.0.1.1 of /etc/hosts, at the host that has the name
+            raise ClusterError(
+                f'the name of the coordinator, "{name}", leads to a loopback address of this host, '
+                'which others cannot reach: set "address=" in webtorch_cluster'
+            )
         return dataclasses.replace(settings, address=address)
+
+    def _has_moved(self, host: "Host") -> bool:
+        """Return whether the address of this host has changed, for example by another lease."""
+        now = time.monotonic()
+        if self._settings.address or now - self._located_at < RELOCATE:
+            return False
+        self._located_at = now
+        try:
+            address = self._located().address
+        except ClusterError:
+            # as long as nothing is known of another address
+            return False
+        if address == host.address:
+            return False
+        log.warning(
+            'cluster "%s": the address of this host is %s now, it was %s',
+            self._settings.name,
+            address,
+            host.address,
+        )
+        return True
 
     @contextlib.contextmanager
     def _stores(self) -> Iterator[Mapping[str, RoundsStore]]:
@@ -262,21 +317,29 @@ class Host:
         self._ring = Ring(settings.name, settings.secrets)
         self._coordinator = Coordinator(settings)
         self._coordinator.start()
-        self._membership = Lighthouse(settings, self._ring)
+        self._membership = Lighthouse(settings, self._ring, instance)
         self._probes = Probes(settings)
         self._group: Group | None = None
         self._stores: Mapping[str, RoundsStore] = {}
         self._rounds = Rounds(settings, lambda: self._stores)
         self._began = time.monotonic()
         self._ids: tuple[str, ...] | None = None
-        self._told: frozenset[str] = frozenset()
+        self._problem: str | None = None
+        self._addresses: Sequence[str] = ()
+        self._refused: dict[str, float] = {}
+        self._doubts = 0
         self._failure = ""
         self._failures = 0
+        self._failing_since: float | None = None
+        self._is_warned = False
+        self._own_errors = 0
         self._quiet_until = 0.0
 
     def work(self, pinned: Pinned) -> float:
         """Ask who takes part, and do a round with them; return the seconds to the next one."""
+        self._log_problem()
         if time.monotonic() < self._quiet_until:
+            self._metrics.count_alone()
             return self._settings.interval
         try:
             about = {
@@ -295,9 +358,14 @@ class Host:
             return self._settings.interval
         self._note(view)
         # not while it waits for others: weights that are replaced would stay in the zone
-        with pinned() as stores:
-            self._stores = stores
-            return self._work(view, stores)
+        try:
+            with pinned() as stores:
+                self._stores = stores
+                return self._work(view, stores)
+        except Exception:
+            self._close_group()
+            self._note_own_error(view)
+            raise
 
     def _work(self, view: View, stores: Mapping[str, RoundsStore]) -> float:
         started = time.monotonic()
@@ -313,15 +381,17 @@ class Host:
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
+            self._warn_of_failures(error)
             return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
         finally:
             waits = self._group.waits if self._group else {}
             self._metrics.show_hosts(view.ids, waits, stores)
-            self._metrics.show_models(stores)
         if done.settled:
             self._join()
         self._metrics.count_bytes(group.sent - sent, group.received - received)
-        self._failures = 0
+        self._failures = self._own_errors = 0
+        self._failing_since = None
+        self._is_warned = False
         self._metrics.count_round(done, time.monotonic() - started)
         return self._settings.interval if done.settled else 0.0
 
@@ -329,6 +399,16 @@ class Host:
     def is_cut_off(self) -> bool:
         """Whether the membership service was not there when it was asked last."""
         return self._ids == ()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether this host is alone by an error, or its last round ended in one."""
+        return self.is_cut_off or self._failures > 0
+
+    @property
+    def address(self) -> str:
+        """Its address, which others connect to."""
+        return self._settings.address
 
     def leave(self) -> None:
         """Let the others not wait for this host."""
@@ -365,6 +445,70 @@ class Host:
             and time.monotonic() - self._began < self._settings.timeout
         )
 
+    def _log_problem(self) -> None:
+        """Log why the membership service does not run here, and whether others may run it, too."""
+        service = self._coordinator
+        problem = None
+        if service.is_wanted and not service.is_running:
+            problem = service.problem
+            if problem and problem != self._problem:
+                log.error(
+                    'cluster "%s": the membership service does not start at this host: %s',
+                    self._settings.name,
+                    problem,
+                )
+        self._problem = problem
+        addresses = service.addresses
+        families = [":" in each for each in addresses]
+        if len(families) > len(set(families)) and addresses != self._addresses:
+            log.warning(
+                'cluster "%s": the coordinator "%s" has the addresses %s: each of these hosts runs '
+                "a membership service, and the lowest that answers is used",
+                self._settings.name,
+                self._settings.coordinator[0],
+                ", ".join(addresses),
+            )
+            self._addresses = addresses
+
+    def _note_own_error(self, view: View) -> None:
+        """Note that this host could not do its part: after some times others do rounds without."""
+        self._own_errors += 1
+        if self._own_errors < OWN_ERRORS or len(view.ids) == 1:
+            return
+        doublings = min(self._own_errors - OWN_ERRORS, 20)
+        seconds = min(PAUSE * self._settings.timeout * 2.0**doublings, MAX_PAUSE)
+        self._pause(seconds)
+        log.error(
+            'cluster "%s": this host goes on alone for %.0f s, as it has failed in %d rounds',
+            self._settings.name,
+            seconds,
+            self._own_errors,
+        )
+        self._ids = ()
+        self._metrics.show_members(1, 0)
+
+    def _pause(self, seconds: float) -> None:
+        """Let others not wait for this host."""
+        self._membership.close()
+        self._membership = Lighthouse(self._settings, self._ring, instance)
+        self._quiet_until = time.monotonic() + seconds
+
+    def _warn_of_failures(self, error: GroupError) -> None:
+        """Log once that rounds have failed for long, for example by an error of another host."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        seconds = now - self._failing_since
+        least = FAILING_INTERVALS * self._settings.interval + self._settings.timeout
+        if seconds > least and not self._is_warned:
+            self._is_warned = True
+            log.warning(
+                'cluster "%s": all rounds have failed for %.0f s, the last one as %s',
+                self._settings.name,
+                seconds,
+                error,
+            )
+
     def _log_failure(self, error: GroupError) -> None:
         """Log why a round has failed: once if it would fail again, for example by settings."""
         is_lasting = isinstance(error, Outsider) or isinstance(error.__cause__, ClusterError)
@@ -379,11 +523,15 @@ class Host:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
         self._metrics.show_hosts([self._settings.id], {}, self._stores)
-        if isinstance(error, Taken) and not self._ids:
-            # the other host was here before: its entry would be replaced each time
-            self._membership.close()
-            self._membership = Lighthouse(self._settings, self._ring)
-            self._quiet_until = time.monotonic() + 10 * self._settings.timeout
+        self._metrics.count_alone()
+        self._failing_since = None
+        if isinstance(error, Taken):
+            self._doubts += 1
+            if self._doubts == 1:
+                # perhaps it was this host before a restart, which has asked only once
+                return
+            # others would wait for this host in each round
+            self._pause(PAUSE * self._settings.timeout)
         if self._ids != ():
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()
@@ -393,6 +541,7 @@ class Host:
         """Log which hosts have come and gone, and those that are refused."""
         name = self._settings.name
         own = {self._settings.id}
+        self._doubts = 0
         before, now = {*(self._ids or ())} | own, {*view.ids}
         if not self._ids:
             log.warning('cluster "%s" has the hosts %s', name, ", ".join(view.ids))
@@ -402,9 +551,12 @@ class Host:
             for host in sorted(before - now):
                 log.warning('cluster "%s": host "%s" has gone', name, host)
         for host, reason in view.rejected.items():
-            if host not in self._told:
+            if host not in self._refused:
                 log.error('cluster "%s": host "%s" is refused: %s', name, host, reason)
-        self._told = frozenset(view.rejected)
+            self._refused[host] = time.monotonic()
+        forgotten = time.monotonic() - 2 * PAUSE * self._settings.timeout
+        # one whose id is taken comes again after each pause
+        self._refused = {h: last for h, last in self._refused.items() if last > forgotten}
         self._ids = view.ids
         self._metrics.show_members(len(view.ids), view.generation)
 
@@ -412,6 +564,14 @@ class Host:
 def _has_source(state: State) -> bool:
     """Return whether a model is that of a checkpoint or of a round, not as the code has made it."""
     return not state.fresh or state.anchor.steps > 0
+
+
+def _is_local(name: str) -> bool:
+    """Return whether a name is meant to be that of a loopback address."""
+    try:
+        return is_loopback(name)
+    except ValueError:
+        return name == "localhost"
 
 
 def _route(address: str, port: int) -> str:

@@ -8,7 +8,7 @@ from webtorch._cluster.rounds import Round
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
 
-_RESULTS = ("done", "idle", "failed")
+_RESULTS = ("done", "idle", "failed", "alone")
 
 FORGET = 3600.0
 """Seconds for which a host that has gone is shown."""
@@ -60,7 +60,7 @@ class Metrics:
             ),
             SECONDS,
         )
-        self._last: float | None = None
+        self._began = time.time()
         self._seen: dict[str, float] = {}
 
     def count_round(self, done: Round, seconds: float) -> None:
@@ -68,7 +68,6 @@ class Metrics:
         self._rounds["done" if done.models else "idle"].inc()
         if done.models:
             self._seconds.observe(seconds)
-            self._last = time.monotonic()
         self._steps.inc(max(0, done.steps))
         self._lost.inc(max(0, done.lost))
         self._mismatches.inc(done.mismatches)
@@ -76,6 +75,10 @@ class Metrics:
     def count_failure(self) -> None:
         """Count a round that ended in an error."""
         self._rounds["failed"].inc()
+
+    def count_alone(self) -> None:
+        """Count a turn without a round, as this host is alone."""
+        self._rounds["alone"].inc()
 
     def count_bytes(self, sent: int, received: int) -> None:
         """Count what a round has sent and received."""
@@ -113,7 +116,7 @@ class Metrics:
                 self._set(name, text, float(value), labels)
 
     def show_models(self, stores: Mapping[str, RoundsStore]) -> None:
-        """Show what is not counted yet."""
+        """Show what is not counted yet, and since when: also while there are no rounds."""
         for name, store in stores.items():
             value = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
             uncounted = max(0, store.made() - store.state.mark)
@@ -124,14 +127,13 @@ class Metrics:
                 f'model="{value}"',
             )
 
-    def show_age(self) -> None:
-        """Show the seconds since the last round that counted steps."""
-        if self._last is not None:
-            age = time.monotonic() - self._last
+        if stores:
+            # of another worker of this host, too
+            last = max(store.state.time for store in stores.values()) or self._began
             self._set(
                 "webtorch_cluster_last_round_seconds",
                 "Time since the last round that counted steps.",
-                age,
+                max(0.0, time.time() - last),
             )
 
     def hide(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from webtorch._cluster.coordinator import normal_address
 from webtorch._cluster.interfaces import Compression, Outer, Settings
 from webtorch._native import ffi, lib
 
@@ -23,7 +24,7 @@ def read_settings(found: Any) -> Settings | None:
         name=_text(found.name),
         id=_text(found.id),
         coordinator=(_text(found.coordinator), found.coordinator_port),
-        address=_text(found.address),
+        address=normal_address(_text(found.address)),
         port=found.port,
         secrets=tuple(
             bytes(ffi.buffer(found.secret[index], found.secret_len[index]))

@@ -84,10 +84,13 @@ class Slot:
             for output in outputs
         ]
 
+    def note_versions(self) -> None:
+        """Note how often the inputs were written to so far, for `is_written`."""
+        self._version = self._versions()
+
     def is_written(self) -> bool:
-        """Return whether a handler wrote to its inputs since the last call of this method."""
-        before, self._version = self._version, self._versions()
-        return before != self._version
+        """Return whether a handler wrote to its inputs since they were noted; at first they are."""
+        return self._version != self._versions()
 
     def _versions(self) -> int:
         return sum(base._version for base in self._bases)

@@ -17,6 +17,7 @@ from webtorch._gaps import Masked
 from webtorch._handlers import TensorFunction
 from webtorch._isolation import Run, Span
 from webtorch._native import ffi, lib
+from webtorch._references import OWN_ITEM, OWN_LIST
 from webtorch._torch import is_shared
 from webtorch._training import progress
 from webtorch._worker.failures import Failures
@@ -51,6 +52,8 @@ class TensorRunner:
         self._shared_from = self._min_rows_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
+        # whether the function was seen to write to its inputs; noting that costs time in each call
+        self._writes_inputs = False
         self._has_gaps = bool(handler.schema.optional or handler.schema.masks)
         self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)
         self._slots: dict[int, Slot] = {}
@@ -100,8 +103,11 @@ class TensorRunner:
             self._drop_answered(number)
 
         slot = self._slots.get(number)
-        if slot is None or slot.generation != generation:
+        is_new = slot is None or slot.generation != generation
+        if slot is None or is_new:
             slot = self._slots[number] = self._adopt(generation, batch)
+        elif self._writes_inputs:
+            slot.note_versions()
 
         inputs: Sequence[Any] = slot.inputs(rows)
         if self._takes_strings or self._has_gaps:
@@ -110,11 +116,16 @@ class TensorRunner:
         try:
             outputs: Sequence[Any] = self.handler.run(inputs, rows)
         except BaseException as error:
-            changed = slot.is_written() or progress.has_stepped()
+            is_written = slot.is_written()
+            changed = is_written or progress.has_stepped()
             if self._takes_strings:
                 # the lists may have been changed
                 inputs = self._prepare(slot.inputs(rows), batch)
             outputs = self._run_each(batch, inputs, error, changed)
+            self._writes_inputs |= is_written
+        else:
+            if is_new and not self._writes_inputs:
+                self._writes_inputs = slot.is_written()
         del inputs
         is_kept = slot.is_kept()
         if is_kept:
@@ -127,9 +138,8 @@ class TensorRunner:
             outputs, self._texts[number] = self._encode(outputs)
 
         if rows >= self._shared_from:
-            # three references: of the outputs, of the loop and of the call
-            batch.shared = sys.getrefcount(outputs) > 2 or any(
-                sys.getrefcount(output) > 3 or is_shared(output) for output in outputs
+            batch.shared = sys.getrefcount(outputs) > OWN_LIST or any(
+                sys.getrefcount(output) > OWN_ITEM or is_shared(output) for output in outputs
             )
 
         self._outputs[number] = outputs

@@ -1,16 +1,18 @@
 """The handler of files of torch.save() that clients send, see the directive webtorch_torch_load.
 
 torch.load(weights_only=True) runs no code of a file. But it does not limit what a file can ask for:
-a tensor over memory that was never written, or the hash of deeply nested tuples, which never ends.
-So before a pickle is loaded, it is checked to have only what torch.save() writes for tensors. The
-archive is checked by nginx, in ngx_webtorch_codec_torch.c: its files have the sizes that it says,
-none is compressed, and one is the pickle.
+a tensor over memory that was never written, or the hash of deeply nested tuples, which never ends;
+older versions read a storage beyond the end of its file. So before a pickle is loaded, it is
+checked to have only what torch.save() writes for tensors. The archive is checked by nginx, in
+ngx_webtorch_codec_torch.c: its files have the sizes that it says, none is compressed, and one is
+the pickle.
 """
 
 import io
 import pickletools
 import zipfile
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -39,16 +41,26 @@ _OPCODES = {
 }
 
 _UNTYPED = "torch.storage UntypedStorage"
-_STORAGES = "Bool Byte Char Short Int Long Half BFloat16 Float Double"
+# bytes of their elements
+_STORAGES = {
+    _UNTYPED: 1,
+    **dict.fromkeys(("torch BoolStorage", "torch ByteStorage", "torch CharStorage"), 1),
+    **dict.fromkeys(("torch ShortStorage", "torch HalfStorage", "torch BFloat16Storage"), 2),
+    **dict.fromkeys(("torch IntStorage", "torch FloatStorage"), 4),
+    **dict.fromkeys(("torch LongStorage", "torch DoubleStorage"), 8),
+}
+_INTEGERS = {"BININT", "BININT1", "BININT2", "LONG1"}
 _GLOBALS = {
     "torch._utils _rebuild_tensor_v2",
     "torch._utils _rebuild_tensor_v3",
     "torch._utils _rebuild_parameter",
     "collections OrderedDict",
-    _UNTYPED,
-    *(f"torch {name}Storage" for name in _STORAGES.split()),
+    *_STORAGES,
     *(f"torch {name}" for name in DTYPES),
 }
+
+_STORAGE_OPCODES = 7
+"""Opcodes that push what identifies a storage."""
 
 # objects that may be referenced again: not tuples, which could grow without bounds then
 _SHARED = {"BINUNICODE", "REDUCE", *_GLOBALS}
@@ -64,7 +76,7 @@ def load(request: Request) -> Response:
             served.
 
     """
-    _check_pickle(_pickle(request.body))
+    _check_pickle(*_read_archive(request.body))
     found = _load(request.body)
     if isinstance(found, Tensor):
         return Response(_npy(*_contiguous([found], request)), content_type=NPY)
@@ -80,44 +92,85 @@ def _malformed(text: str) -> HTTPError:
     return HTTPError(HTTPStatus.BAD_REQUEST, f"invalid torch.save() file: {text}")
 
 
-def _pickle(body: memoryview) -> bytes:
+def _read_archive(body: memoryview) -> tuple[bytes, dict[str, int]]:
+    """Return the pickle, and the sizes of the files of storages by their numbers."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-            return archive.read(name)
+            members = archive.infolist()
+            (pickle,) = (each for each in members if each.filename.endswith("/data.pkl"))
+            data = f"{pickle.filename.removesuffix('data.pkl')}data/"
+            found = [each for each in members if each.filename.startswith(data)]
+            sizes = {each.filename.removeprefix(data): each.file_size for each in found}
+            program = archive.read(pickle)
     except Exception:
         # zipfile raises several types, for parts that nginx does not check
         raise _malformed("its data.pkl cannot be read") from None
+    if len(sizes) < len(found):
+        raise _malformed("it has two files with the data of a storage")
+    return program, sizes
 
 
-def _check_pickle(pickle: bytes) -> None:
+_Pushed = tuple[str, Any]
+"""The opcode that pushed an object to the stack, or the name of a global, and its argument."""
+
+
+def _check_pickle(pickle: bytes, sizes: Mapping[str, int]) -> None:
     """Refuse a pickle that torch.save() does not write for tensors of the served dtypes.
 
-    The object on top of the stack is known by the opcode that pushed it, or by the name of a
-    global.
+    Args:
+        pickle: The program.
+        sizes: Bytes of the files of storages, by their numbers.
+
     """
-    memo: dict[Any, str] = {}
-    top = ""
+    memo: dict[Any, _Pushed] = {}
+    pushed: deque[_Pushed] = deque([("", None)], maxlen=_STORAGE_OPCODES)
     try:
         for opcode, argument, _ in pickletools.genops(pickle):
             if opcode.name in _PUT:
-                memo[argument] = top
+                memo[argument] = pushed[-1]
                 continue
-            below, top = top, opcode.name
+            below, top = pushed[-1][0], opcode.name
             if top == "GLOBAL":
                 top = str(argument)
                 _check_global(top)
             elif top in _GET:
-                top = memo.get(argument, "")
+                top, argument = memo.get(argument, ("", None))
                 if top not in _SHARED:
                     raise _malformed("its pickle references an object again that is not a tensor")
             elif top not in _OPCODES:
                 raise _malformed(f"its pickle has the opcode {top}, which tensors do not need")
+            elif top == "BINPERSID":
+                _check_storage(pushed, sizes)
             # the class may be named with its data, but not called for memory of any size
             if below == _UNTYPED and top != "BINUNICODE":
                 raise _malformed("its pickle has a storage without a number")
+            pushed.append((top, argument))
     except (ValueError, OverflowError):
         raise _malformed("its pickle is cut off or is not a pickle") from None
+
+
+def _check_storage(pushed: Sequence[_Pushed], sizes: Mapping[str, int]) -> None:
+    """Refuse a storage that is not as large as its file.
+
+    Args:
+        pushed: The opcodes before that of the storage: a tuple of "storage", its class, the number
+            of its file, a device, and the number of its elements.
+        sizes: Bytes of the files, by their numbers.
+
+    """
+    kinds = [kind for kind, _ in pushed]
+    is_known = (
+        len(kinds) == _STORAGE_OPCODES
+        and (kinds[0], kinds[1], *kinds[3:5], kinds[6])
+        == ("MARK", "BINUNICODE", "BINUNICODE", "BINUNICODE", "TUPLE")
+        and kinds[2] in _STORAGES
+        and kinds[5] in _INTEGERS
+    )
+    if not is_known:
+        raise _malformed("its pickle has a storage that is not described as torch.save() does")
+    number, elements = pushed[3][1], pushed[5][1]
+    if sizes.get(number) != elements * _STORAGES[kinds[2]]:
+        raise _malformed(f'its file "data/{number[:20]}" is not as large as its tensors say')
 
 
 def _check_global(name: str) -> None:

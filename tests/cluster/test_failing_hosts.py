@@ -1,0 +1,126 @@
+"""What a host does about errors of its own and of others, round after round."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+
+from cluster_threads import settings
+from webtorch._cluster.interfaces import GroupError, Member, View
+from webtorch._cluster.rounds import Round, Rounds
+from webtorch._cluster.teams import rules_of
+
+cluster = pytest.importorskip("webtorch._worker.cluster")
+
+SETTINGS = settings("a", interval=1.0, timeout=2.0)
+
+STORE = SimpleNamespace(state=SimpleNamespace(fresh=False))
+
+
+class Setting:
+    """A host with others that are there; `error` is that of each round."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 0.0
+        self.asked = 0
+        self.left = 0
+        self.error: Exception | None = None
+        self.ids = ("a", "b")
+        monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(cluster, "Coordinator", lambda _: _nothing(addresses=()))
+        monkeypatch.setattr(
+            cluster,
+            "Lighthouse",
+            lambda *_: _nothing(members=self._members, close=self._leave),
+        )
+        monkeypatch.setattr(
+            cluster, "connect", lambda *_: _nothing(sent=0, received=0, key="", fits=lambda _: True)
+        )
+        monkeypatch.setattr(Rounds, "run", self._run)
+        self.host = cluster.Host(SETTINGS, _nothing())
+
+    def _members(self) -> View:
+        self.asked += 1
+        about = {"rules": rules_of(SETTINGS)}
+        return View(1, tuple(Member(host, "127.0.0.1", 1, about) for host in self.ids))
+
+    def _leave(self) -> None:
+        self.left += 1
+
+    def _run(self, *_) -> Round:
+        if self.error:
+            raise self.error
+        return Round()
+
+    def work(self, times: int = 1) -> None:
+        """Do turns, each a second after the one before."""
+        for _ in range(times):
+            with contextlib.suppress(MemoryError):
+                self.host.work(lambda: contextlib.nullcontext({"m": STORE}))
+            self.now += 1
+
+
+def _nothing(**others):
+    names = (
+        "start stop beat close leave fits count_alone count_failure count_round count_bytes "
+        "show_members"
+    )
+    found = dict.fromkeys(names.split(), lambda *_: None)
+    return SimpleNamespace(**{"is_wanted": False, **found, **others})
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    return Setting(monkeypatch)
+
+
+def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
+    turns.work()
+    turns.error = MemoryError()
+    turns.work(2)
+    assert not turns.left
+    turns.work()
+    assert turns.left == 1
+    assert caplog.text.count("goes on alone for 20 s, as it has failed in 3 rounds") == 1
+    asked = turns.asked
+    turns.work(19)
+    assert turns.asked == asked
+    # once more, and then for twice as long
+    turns.work(2)
+    assert (turns.asked, turns.left) == (asked + 1, 2)
+    assert "goes on alone for 40 s" in caplog.text
+    turns.error = None
+    turns.work(41)
+    assert turns.asked > asked + 1
+    turns.error = MemoryError()
+    turns.work(2)
+    assert turns.left == 2
+
+
+def test_pauses_have_a_limit(turns, caplog):
+    turns.host._own_errors = 9999
+    turns.error = MemoryError()
+    turns.work()
+    assert "goes on alone for 3600 s" in caplog.text
+
+
+def test_host_that_is_alone_makes_no_pause(turns):
+    turns.ids = ("a",)
+    turns.error = MemoryError()
+    turns.work(9)
+    assert turns.asked == 9 and not turns.left
+
+
+def test_rounds_that_fail_for_long_are_warned_of_once(turns, caplog):
+    turns.error = GroupError("the connection to b was closed", "b")
+    turns.work(13)
+    assert "all rounds have failed" not in caplog.text
+    turns.work(5)
+    assert caplog.text.count("all rounds have failed for 13 s, the last one as the conn") == 1
+    turns.error = None
+    turns.work()
+    turns.error = GroupError("the connection to b was closed", "b")
+    turns.work(13)
+    assert caplog.text.count("all rounds have failed") == 1
+    turns.work(1)
+    assert caplog.text.count("all rounds have failed") == 2
