@@ -1512,40 +1512,40 @@ static void *_cffi_types[] = {
 /* 261 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_counters_t *
 /* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
 /* 263 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_failure_t *
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_failure_t
-/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_form_t
-/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_gap_t
+/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_failure_t
+/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
 /* 267 */ _CFFI_OP(_CFFI_OP_ARRAY, 266), // webtorch_gap_t[32]
 /* 268 */ (_cffi_opcode_t)(32),
 /* 269 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_header_t *
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_header_t
-/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_job_t
-/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_learned_t
-/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_net_t
-/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_params_t
-/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_part_t
-/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_peer_t
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_learned_t
+/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_net_t
+/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_params_t
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_part_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_peer_t
 /* 277 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_reply_t *
-/* 278 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_reply_t
+/* 278 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_reply_t
 /* 279 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_request_t *
-/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_request_t
-/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_rows_t
-/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_sample_t
-/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_schema_t
-/* 284 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_server_t
-/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_settings_t
-/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_span_t
-/* 287 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_spec_t
+/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_request_t
+/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_rows_t
+/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_sample_t
+/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_schema_t
+/* 284 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_server_t
+/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_settings_t
+/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_span_t
+/* 287 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_spec_t
 /* 288 */ _CFFI_OP(_CFFI_OP_ARRAY, 287), // webtorch_spec_t[32]
 /* 289 */ (_cffi_opcode_t)(32),
 /* 290 */ _CFFI_OP(_CFFI_OP_ARRAY, 287), // webtorch_spec_t[64]
 /* 291 */ (_cffi_opcode_t)(64),
-/* 292 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_str_t
-/* 293 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_text_t
-/* 294 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_span_t
+/* 292 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_str_t
+/* 293 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_text_t
+/* 294 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_span_t
 /* 295 */ _CFFI_OP(_CFFI_OP_POINTER, 296), // webtorch_trace_t *
-/* 296 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_trace_t
-/* 297 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_wanted_t
+/* 296 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_t
+/* 297 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1634,19 +1634,6 @@ static void _cffi_checkfld_typedef_webtorch_counters_t(webtorch_counters_t *p)
 struct _cffi_align_typedef_webtorch_counters_t { char x; webtorch_counters_t y; };
 
 _CFFI_UNUSED_FN
-static void _cffi_checkfld_typedef_webtorch_failure_t(webtorch_failure_t *p)
-{
-  /* only to generate compile-time warnings or errors */
-  (void)p;
-  { webtorch_str_t *tmp = &p->message; (void)tmp; }
-  { webtorch_str_t *tmp = &p->code; (void)tmp; }
-  { webtorch_str_t *tmp = &p->detail; (void)tmp; }
-  (void)((p->nheaders) | 0);  /* check that 'webtorch_failure_t.nheaders' is an integer */
-  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
-}
-struct _cffi_align_typedef_webtorch_failure_t { char x; webtorch_failure_t y; };
-
-_CFFI_UNUSED_FN
 static void _cffi_checkfld_typedef_webtorch_form_t(webtorch_form_t *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -1721,6 +1708,8 @@ static void _cffi_checkfld_typedef_webtorch_learned_t(webtorch_learned_t *p)
   { float const * *tmp = &p->scores; (void)tmp; }
   { int64_t const * *tmp = &p->marks; (void)tmp; }
   { int8_t const * *tmp = &p->verdicts; (void)tmp; }
+  { int64_t const * *tmp = &p->holders; (void)tmp; }
+  { float const * *tmp = &p->levels; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_learned_t { char x; webtorch_learned_t y; };
 
@@ -1850,6 +1839,7 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   { size_t(*tmp)[32] = &p->output_at; (void)tmp; }
   { size_t(*tmp)[32] = &p->output_size; (void)tmp; }
   (void)((p->text_at) | 0);  /* check that 'webtorch_rows_t.text_at' is an integer */
+  { webtorch_failure_t * *tmp = &p->failure; (void)tmp; }
 }
 struct _cffi_align_typedef_webtorch_rows_t { char x; webtorch_rows_t y; };
 
@@ -1900,6 +1890,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16] = &p->device; (void)tmp; }
   (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
   (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
+  (void)((p->handed) | 0);  /* check that 'webtorch_schema_t.handed' is an integer */
   (void)((p->max_batch) | 0);  /* check that 'webtorch_schema_t.max_batch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
@@ -1932,6 +1923,7 @@ static void _cffi_checkfld_typedef_webtorch_settings_t(webtorch_settings_t *p)
   (void)((p->stack_signal) | 0);  /* check that 'webtorch_settings_t.stack_signal' is an integer */
   (void)((p->slow_signal) | 0);  /* check that 'webtorch_settings_t.slow_signal' is an integer */
   (void)((p->threads) | 0);  /* check that 'webtorch_settings_t.threads' is an integer */
+  (void)((p->owner) | 0);  /* check that 'webtorch_settings_t.owner' is an integer */
   (void)((p->npath) | 0);  /* check that 'webtorch_settings_t.npath' is an integer */
   { char const * *tmp = &p->checkpoint; (void)tmp; }
   (void)((p->interval) | 0);  /* check that 'webtorch_settings_t.interval' is an integer */
@@ -4153,6 +4145,56 @@ _cffi_f_ngx_webtorch_rounds_elect(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_rounds_elect _cffi_d_ngx_webtorch_rounds_elect
 #endif
 
+static void _cffi_d_ngx_webtorch_rounds_join(void)
+{
+  ngx_webtorch_rounds_join();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rounds_join(PyObject *self, PyObject *noarg)
+{
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_rounds_join(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rounds_join _cffi_d_ngx_webtorch_rounds_join
+#endif
+
+static int _cffi_d_ngx_webtorch_rounds_joined(void)
+{
+  return ngx_webtorch_rounds_joined();
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_rounds_joined(PyObject *self, PyObject *noarg)
+{
+  int result;
+  PyObject *pyresult;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_rounds_joined(); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  (void)noarg; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_rounds_joined _cffi_d_ngx_webtorch_rounds_joined
+#endif
+
 static int _cffi_d_ngx_webtorch_rounds_last(void)
 {
   return ngx_webtorch_rounds_last();
@@ -5081,6 +5123,15 @@ static int _cffi_const_WEBTORCH_GET(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_HANDED(unsigned long long *o)
+{
+  int n = (WEBTORCH_HANDED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_HANDED) | 0);  /* check that WEBTORCH_HANDED is an integer */
+  if (!_cffi_check_int(*o, n, 18446744073709551615U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_HANDLER(unsigned long long *o)
 {
   int n = (WEBTORCH_HANDLER) <= 0;
@@ -5819,6 +5870,19 @@ static int _cffi_const_WEBTORCH_WATCH_TRACE(unsigned long long *o)
   return n;
 }
 
+_CFFI_UNUSED_FN
+static void _cffi_checkfld__webtorch_failure_t(webtorch_failure_t *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { webtorch_str_t *tmp = &p->message; (void)tmp; }
+  { webtorch_str_t *tmp = &p->code; (void)tmp; }
+  { webtorch_str_t *tmp = &p->detail; (void)tmp; }
+  (void)((p->nheaders) | 0);  /* check that 'webtorch_failure_t.nheaders' is an integer */
+  { webtorch_header_t * *tmp = &p->headers; (void)tmp; }
+}
+struct _cffi_align__webtorch_failure_t { char x; webtorch_failure_t y; };
+
 static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_ABSENT", (void *)_cffi_const_WEBTORCH_ABSENT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ALPHABET", (void *)_cffi_const_WEBTORCH_ALPHABET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5846,6 +5910,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_HANDED", (void *)_cffi_const_WEBTORCH_HANDED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HIDDEN", (void *)_cffi_const_WEBTORCH_HIDDEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -5984,6 +6049,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_item },
   { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_retire },
   { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_elect },
+  { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_join },
+  { "ngx_webtorch_rounds_joined", (void *)_cffi_f_ngx_webtorch_rounds_joined, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_joined },
   { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_last },
   { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_resign },
   { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_cancel },
@@ -6167,21 +6234,6 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "frozen", offsetof(webtorch_counters_t, frozen),
               sizeof(((webtorch_counters_t *)0)->frozen),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
-  { "message", offsetof(webtorch_failure_t, message),
-               sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 292) },
-  { "code", offsetof(webtorch_failure_t, code),
-            sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 292) },
-  { "detail", offsetof(webtorch_failure_t, detail),
-              sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 292) },
-  { "nheaders", offsetof(webtorch_failure_t, nheaders),
-                sizeof(((webtorch_failure_t *)0)->nheaders),
-                _CFFI_OP(_CFFI_OP_NOOP, 9) },
-  { "headers", offsetof(webtorch_failure_t, headers),
-               sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "body", offsetof(webtorch_form_t, body),
             sizeof(((webtorch_form_t *)0)->body),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6296,6 +6348,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "verdicts", offsetof(webtorch_learned_t, verdicts),
                 sizeof(((webtorch_learned_t *)0)->verdicts),
                 _CFFI_OP(_CFFI_OP_NOOP, 233) },
+  { "holders", offsetof(webtorch_learned_t, holders),
+               sizeof(((webtorch_learned_t *)0)->holders),
+               _CFFI_OP(_CFFI_OP_NOOP, 227) },
+  { "levels", offsetof(webtorch_learned_t, levels),
+              sizeof(((webtorch_learned_t *)0)->levels),
+              _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "nknown", offsetof(webtorch_net_t, nknown),
               sizeof(((webtorch_net_t *)0)->nknown),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6515,6 +6573,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "failure", offsetof(webtorch_rows_t, failure),
+               sizeof(((webtorch_rows_t *)0)->failure),
+               _CFFI_OP(_CFFI_OP_NOOP, 263) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6617,6 +6678,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
               _CFFI_OP(_CFFI_OP_NOOP, 226) },
+  { "handed", offsetof(webtorch_schema_t, handed),
+              sizeof(((webtorch_schema_t *)0)->handed),
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6665,6 +6729,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 226) },
+  { "owner", offsetof(webtorch_settings_t, owner),
+             sizeof(((webtorch_settings_t *)0)->owner),
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6773,6 +6840,21 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "size", offsetof(webtorch_wanted_t, size),
             sizeof(((webtorch_wanted_t *)0)->size),
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
+  { "message", offsetof(webtorch_failure_t, message),
+               sizeof(((webtorch_failure_t *)0)->message),
+               _CFFI_OP(_CFFI_OP_NOOP, 292) },
+  { "code", offsetof(webtorch_failure_t, code),
+            sizeof(((webtorch_failure_t *)0)->code),
+            _CFFI_OP(_CFFI_OP_NOOP, 292) },
+  { "detail", offsetof(webtorch_failure_t, detail),
+              sizeof(((webtorch_failure_t *)0)->detail),
+              _CFFI_OP(_CFFI_OP_NOOP, 292) },
+  { "nheaders", offsetof(webtorch_failure_t, nheaders),
+                sizeof(((webtorch_failure_t *)0)->nheaders),
+                _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "headers", offsetof(webtorch_failure_t, headers),
+               sizeof(((webtorch_failure_t *)0)->headers),
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
@@ -6784,40 +6866,38 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
     sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
   { "$webtorch_counters_t", 262, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
-  { "$webtorch_failure_t", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align_typedef_webtorch_failure_t, y), 53, 5 },
   { "$webtorch_form_t", 265, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 58, 12 },
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 53, 12 },
   { "$webtorch_gap_t", 266, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 70, 4 },
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 65, 4 },
   { "$webtorch_header_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 74, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 69, 2 },
   { "$webtorch_job_t", 271, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 76, 11 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 71, 11 },
   { "$webtorch_learned_t", 272, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 87, 9 },
+    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 82, 11 },
   { "$webtorch_net_t", 273, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 96, 10 },
+    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 93, 10 },
   { "$webtorch_params_t", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 106, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 103, 9 },
   { "$webtorch_part_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 115, 6 },
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 112, 6 },
   { "$webtorch_peer_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 121, 7 },
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 118, 7 },
   { "$webtorch_reply_t", 278, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 128, 9 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 125, 9 },
   { "$webtorch_request_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 137, 15 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 134, 15 },
   { "$webtorch_rows_t", 281, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 152, 17 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 149, 18 },
   { "$webtorch_sample_t", 282, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 169, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 167, 5 },
   { "$webtorch_schema_t", 283, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 174, 30 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 172, 31 },
   { "$webtorch_server_t", 284, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 204, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 203, 7 },
   { "$webtorch_settings_t", 285, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 211, 18 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 210, 19 },
   { "$webtorch_span_t", 286, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 229, 3 },
   { "$webtorch_spec_t", 287, _CFFI_F_CHECK_FIELDS,
@@ -6832,6 +6912,8 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
     sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 245, 4 },
   { "$webtorch_wanted_t", 297, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 249, 6 },
+  { "webtorch_failure_s", 264, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 255, 5 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -6872,7 +6954,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  185,  /* num_globals */
+  188,  /* num_globals */
   28,  /* num_struct_unions */
   0,  /* num_enums */
   28,  /* num_typenames */

@@ -210,6 +210,8 @@ typedef struct {
     const float    *scores;
     const int64_t  *marks;
     const int8_t   *verdicts;
+    const int64_t  *holders;
+    const float    *levels;
 } webtorch_learned_t;
 
 int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net, const webtorch_learned_t *learned);
