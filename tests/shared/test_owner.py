@@ -160,3 +160,46 @@ def test_errors_of_posted_rows(client):
 
 def test_location_without_an_owner(client):
     assert client.post("/own", [[1]]).json()[0][0] == client.pid
+
+
+VERSIONS_APP = """
+import os, torch, webtorch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+nets = {}
+for version in ("1", "two"):
+    net = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(net.weight, 1.0 if version == "1" else 2.0)
+    nets[version] = webtorch.Model("net", net, version=version)
+net = nets["1"]
+
+@webtorch.infer
+def output(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    return net(x)
+
+@webtorch.infer
+def where(x: Float32[Tensor, "batch 1"]) -> Int64[Tensor, "batch 1"]:
+    return torch.full((len(x), 1), os.getpid())
+
+@webtorch.handler
+def pid(request):
+    return {"pid": os.getpid(), "owner": webtorch.is_owner()}
+"""
+
+VERSIONS_SERVER = """
+webtorch_device cpu owner;
+location = /output { webtorch_handler app:output model=net@$arg_version; }
+location = /where { webtorch_handler app:where; }
+location = /pid { webtorch_handler app:pid; }
+"""
+
+
+def test_versions_are_those_of_the_owner(start):
+    """Each worker numbers versions itself, so their names are handed over."""
+    server = start(VERSIONS_SERVER, VERSIONS_APP, http=HTTP, workers=2)
+    with contextlib.closing(Client(server)) as client:
+        assert client.post("/where", [[1]]).json()[0][0] != client.pid
+        assert client.post("/output?version=two", [[3]]).json() == [[6]]
+        assert client.post("/output?version=", [[3]]).json() == [[3]]
+        assert client.post("/output?version=three", [[3]]).status_code == 404
