@@ -257,14 +257,13 @@ int
 ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body)
 {
-    ngx_webtorch_part_t   charset;
     ngx_webtorch_type_e   told;
     const unsigned char  *p;
 
     p = (const unsigned char *) body->data;
     told = ngx_webtorch_content_type(type);
 
-    if (!ngx_webtorch_content_charset(type, &charset)) {
+    if (!ngx_webtorch_content_charset(type)) {
         fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
     }
 
@@ -334,10 +333,14 @@ ngx_webtorch_content_contains(const ngx_webtorch_part_t *text, const char *word)
 
 
 int
-ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
-    ngx_webtorch_part_t *charset)
+ngx_webtorch_content_charset(const ngx_webtorch_part_t *type)
 {
-    const char  *p, *last, *end;
+    const char           *p, *last, *end;
+    ngx_webtorch_part_t   charset;
+
+    if (type->len == 0) {
+        return 1;
+    }
 
     last = type->data + type->len;
 
@@ -349,26 +352,26 @@ ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
             continue;
         }
 
-        charset->data = p;
-        charset->len = (size_t) (end - p);
-        ngx_webtorch_content_trim(charset, " \t;");
+        charset.data = p;
+        charset.len = (size_t) (end - p);
+        ngx_webtorch_content_trim(&charset, " \t;");
 
-        if (charset->len < 8
-            || strncasecmp(charset->data, "charset", 7) != 0)
+        if (charset.len < 8
+            || strncasecmp(charset.data, "charset", 7) != 0)
         {
             continue;
         }
 
-        charset->data += 7;
-        charset->len -= 7;
-        ngx_webtorch_content_trim(charset, " \t");
+        charset.data += 7;
+        charset.len -= 7;
+        ngx_webtorch_content_trim(&charset, " \t");
 
-        if (charset->len && *charset->data == '=') {
-            charset->data++;
-            charset->len--;
-            ngx_webtorch_content_trim(charset, " \t\"'");
+        if (charset.len && *charset.data == '=') {
+            charset.data++;
+            charset.len--;
+            ngx_webtorch_content_trim(&charset, " \t\"'");
 
-            if (!ngx_webtorch_content_is_charset(charset)) {
+            if (!ngx_webtorch_content_is_charset(&charset)) {
                 return 0;
             }
         }

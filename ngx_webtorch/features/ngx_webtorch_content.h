@@ -40,11 +40,10 @@ int ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body);
 
 /*
- * The last charset of a type, without quotes; returns 0 if one of them is not
- * read as a superset of ASCII or as UTF-16.
+ * Whether the charsets of a type are read: a superset of ASCII, UTF-16, or
+ * none.
  */
-int ngx_webtorch_content_charset(const ngx_webtorch_part_t *type,
-    ngx_webtorch_part_t *charset);
+int ngx_webtorch_content_charset(const ngx_webtorch_part_t *type);
 int ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name);
 
 /* whether a text has a word, which is in lower case */

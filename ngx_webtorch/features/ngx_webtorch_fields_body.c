@@ -333,10 +333,9 @@ ngx_webtorch_body_charset(ngx_webtorch_fields_t *fields,
 {
     int                   big, wide;
     size_t                skip;
-    ngx_webtorch_part_t   charset;
     const unsigned char  *p;
 
-    if (!ngx_webtorch_content_charset(type, &charset)) {
+    if (!ngx_webtorch_content_charset(type)) {
         fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
     }
 
