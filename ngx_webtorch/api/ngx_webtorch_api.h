@@ -13,6 +13,7 @@
 #define _NGX_WEBTORCH_API_H_INCLUDED_
 
 
+#include "ngx_webtorch_api_balancer.h"
 #include "ngx_webtorch_api_net.h"
 #include "ngx_webtorch_api_numbers.h"
 #include "ngx_webtorch_api_settings.h"
@@ -306,61 +307,6 @@ typedef struct {
     char             steps[WEBTORCH_WATCH_LEN];
     char             versions[WEBTORCH_WATCH_LEN];
 } webtorch_batch_t;
-
-
-/* the current state of a balancer's server */
-
-typedef struct {
-    uint32_t  server;                     /* its number */
-    uint32_t  inflight;                   /* requests */
-    uint32_t  ejected;
-    float     service;                    /* time of a single request, s */
-    float     concurrency;                /* requests served at once */
-    float     error;                      /* share of failed outcomes */
-    float     features[WEBTORCH_FEATURES];
-} webtorch_server_t;
-
-
-/* a server of a balancer as operators see it */
-
-typedef struct {
-    char      name[WEBTORCH_NAME_LEN];    /* the beginning of its address */
-    int32_t   state;                      /* WEBTORCH_PEER_UP and so on */
-    uint32_t  backup;
-    uint32_t  inflight;                   /* requests */
-    float     error;                      /* share of failed outcomes */
-    uint64_t  picks;                      /* requests that were sent to it */
-    uint64_t  ejections;
-} webtorch_peer_t;
-
-
-/* a finished request of a balancer */
-
-typedef struct {
-    uint32_t  server;                     /* its number */
-    int32_t   outcome;                    /* 0, 1: error, 2: no answer */
-    float     latency;                    /* seconds */
-    float     expected;                   /* uncorrected, when it was sent */
-    float     features[WEBTORCH_FEATURES];
-} webtorch_sample_t;
-
-
-/*
- * Parameters of the model that corrects a balancer's costs, in log2:
- * linear x features + bias + output x relu(weights x features + biases)
- */
-
-typedef struct {
-    uint32_t  used;                       /* 0: costs are not corrected */
-    uint32_t  hidden;                     /* neurons */
-    float     loss;                       /* of the corrected costs */
-    float     baseline;                   /* of the uncorrected ones */
-    float     bias;
-    float     linear[WEBTORCH_FEATURES];
-    float     biases[WEBTORCH_HIDDEN];
-    float     output[WEBTORCH_HIDDEN];
-    float     weights[WEBTORCH_HIDDEN][WEBTORCH_FEATURES];
-} webtorch_params_t;
 
 
 /* bytes of a form, by their offset in the body */

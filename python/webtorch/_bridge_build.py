@@ -13,6 +13,7 @@ import cffi
 
 API = Path(__file__).resolve().parents[2] / "ngx_webtorch/api"
 HEADER = API / "ngx_webtorch_api.h"
+BALANCER = API / "ngx_webtorch_api_balancer.h"
 NET = API / "ngx_webtorch_api_net.h"
 NUMBERS = API / "ngx_webtorch_api_numbers.h"
 SETTINGS = API / "ngx_webtorch_api_settings.h"
@@ -36,7 +37,7 @@ def _marked(text: str, mark: str = "") -> str:
 
 def _types() -> list[str]:
     """Return what the header includes."""
-    return [_marked(path.read_text()) for path in (NUMBERS, SETTINGS, NET)]
+    return [_marked(path.read_text()) for path in (NUMBERS, SETTINGS, NET, BALANCER)]
 
 
 def generate(path: Path) -> None:

@@ -221,6 +221,46 @@ void ngx_webtorch_native_clear(uint32_t native);
 int ngx_webtorch_native_use(uint32_t handler, uint32_t native);
 
 typedef struct {
+    uint32_t  server;
+    uint32_t  inflight;
+    uint32_t  ejected;
+    float     service;
+    float     concurrency;
+    float     error;
+    float     features[WEBTORCH_FEATURES];
+} webtorch_server_t;
+
+typedef struct {
+    char      name[WEBTORCH_NAME_LEN];
+    int32_t   state;
+    uint32_t  backup;
+    uint32_t  inflight;
+    float     error;
+    uint64_t  picks;
+    uint64_t  ejections;
+} webtorch_peer_t;
+
+typedef struct {
+    uint32_t  server;
+    int32_t   outcome;
+    float     latency;
+    float     expected;
+    float     features[WEBTORCH_FEATURES];
+} webtorch_sample_t;
+
+typedef struct {
+    uint32_t  used;
+    uint32_t  hidden;
+    float     loss;
+    float     baseline;
+    float     bias;
+    float     linear[WEBTORCH_FEATURES];
+    float     biases[WEBTORCH_HIDDEN];
+    float     output[WEBTORCH_HIDDEN];
+    float     weights[WEBTORCH_HIDDEN][WEBTORCH_FEATURES];
+} webtorch_params_t;
+
+typedef struct {
     uint64_t  at;
     uint64_t  len;
 } webtorch_text_t;
@@ -411,46 +451,6 @@ typedef struct {
     char             steps[WEBTORCH_WATCH_LEN];
     char             versions[WEBTORCH_WATCH_LEN];
 } webtorch_batch_t;
-
-typedef struct {
-    uint32_t  server;
-    uint32_t  inflight;
-    uint32_t  ejected;
-    float     service;
-    float     concurrency;
-    float     error;
-    float     features[WEBTORCH_FEATURES];
-} webtorch_server_t;
-
-typedef struct {
-    char      name[WEBTORCH_NAME_LEN];
-    int32_t   state;
-    uint32_t  backup;
-    uint32_t  inflight;
-    float     error;
-    uint64_t  picks;
-    uint64_t  ejections;
-} webtorch_peer_t;
-
-typedef struct {
-    uint32_t  server;
-    int32_t   outcome;
-    float     latency;
-    float     expected;
-    float     features[WEBTORCH_FEATURES];
-} webtorch_sample_t;
-
-typedef struct {
-    uint32_t  used;
-    uint32_t  hidden;
-    float     loss;
-    float     baseline;
-    float     bias;
-    float     linear[WEBTORCH_FEATURES];
-    float     biases[WEBTORCH_HIDDEN];
-    float     output[WEBTORCH_HIDDEN];
-    float     weights[WEBTORCH_HIDDEN][WEBTORCH_FEATURES];
-} webtorch_params_t;
 
 typedef struct {
     uint64_t         at;
