@@ -7,7 +7,10 @@
 #include <string.h>
 
 
-#define NGX_WEBTORCH_REPLACEMENT  0xfffd
+#define NGX_WEBTORCH_REPLACEMENT   0xfffd
+
+/* bytes of a name, without "-" and "_" */
+#define NGX_WEBTORCH_CHARSET_NAME  32
 
 
 static int ngx_webtorch_charset_is_blank(uint32_t c);
@@ -276,4 +279,53 @@ ngx_webtorch_charset_utf8(unsigned char *p, uint32_t c)
     *p++ = (unsigned char) (0x80 | (c & 0x3f));
 
     return p;
+}
+
+
+int
+ngx_webtorch_charset_is_known(const char *name, size_t name_len)
+{
+    char    plain[NGX_WEBTORCH_CHARSET_NAME];
+    size_t  i, n, len;
+
+    /* without "-" and "_"; one that ends with "*" begins so */
+
+    static const char *const  known[] = {
+        "", "utf8*", "unicode11utf8", "utf16*", "ucs2", "ascii", "usascii",
+        "iso8859*", "latin*", "l1", "windows125*", "cp125*", "windows874",
+        "koi8*", "gb2312", "gbk", "gb18030", "big5*", "shiftjis", "sjis",
+        "windows31j", "eucjp", "euckr", "euctw", "windows949", "tis620",
+        "binary"
+    };
+
+    for (i = 0, len = 0; i < name_len; i++) {
+        if (name[i] == '-' || name[i] == '_') {
+            continue;
+        }
+
+        if (len == sizeof(plain)) {
+            return 0;
+        }
+
+        plain[len] = name[i];
+        plain[len] |= (plain[len] >= 'A' && plain[len] <= 'Z') ? 0x20 : 0;
+        len++;
+    }
+
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        n = strlen(known[i]);
+
+        if (n && known[i][n - 1] == '*') {
+            n--;
+
+            if (len >= n && memcmp(plain, known[i], n) == 0) {
+                return 1;
+            }
+
+        } else if (len == n && memcmp(plain, known[i], n) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
 }

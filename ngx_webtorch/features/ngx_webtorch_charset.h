@@ -24,6 +24,9 @@ unsigned char *ngx_webtorch_charset_utf8(unsigned char *p, uint32_t c);
 /* whether it is text: UTF-8 with few control characters */
 int ngx_webtorch_charset_is_text(const unsigned char *p, size_t len);
 
+/* whether text of a charset is read: a superset of ASCII, or UTF-16 */
+int ngx_webtorch_charset_is_known(const char *name, size_t name_len);
+
 /* UTF-16 as UTF-8; size: of p; stops where that is full */
 size_t ngx_webtorch_charset_utf16(unsigned char *p, size_t size,
     const unsigned char *from, size_t len, int big);

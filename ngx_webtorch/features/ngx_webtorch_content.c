@@ -10,9 +10,6 @@
 #include <strings.h>
 
 
-/* bytes of the name of a charset */
-#define NGX_WEBTORCH_CHARSET_NAME  32
-
 
 static int ngx_webtorch_content_begins_json(const unsigned char *p,
     size_t len);
@@ -371,7 +368,7 @@ ngx_webtorch_content_charset(const ngx_webtorch_part_t *type)
             charset.len--;
             ngx_webtorch_content_trim(&charset, " \t\"'");
 
-            if (!ngx_webtorch_content_is_charset(&charset)) {
+            if (!ngx_webtorch_charset_is_known(charset.data, charset.len)) {
                 return 0;
             }
         }
@@ -396,53 +393,4 @@ ngx_webtorch_content_trim(ngx_webtorch_part_t *text, const char *chars)
     {
         text->len--;
     }
-}
-
-
-int
-ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name)
-{
-    char    plain[NGX_WEBTORCH_CHARSET_NAME];
-    size_t  i, n, len;
-
-    /* without "-" and "_"; one that ends with "*" begins so */
-
-    static const char *const  known[] = {
-        "", "utf8*", "unicode11utf8", "utf16*", "ucs2", "ascii", "usascii",
-        "iso8859*", "latin*", "l1", "windows125*", "cp125*", "windows874",
-        "koi8*", "gb2312", "gbk", "gb18030", "big5*", "shiftjis", "sjis",
-        "windows31j", "eucjp", "euckr", "euctw", "windows949", "tis620",
-        "binary"
-    };
-
-    for (i = 0, len = 0; i < name->len; i++) {
-        if (name->data[i] == '-' || name->data[i] == '_') {
-            continue;
-        }
-
-        if (len == sizeof(plain)) {
-            return 0;
-        }
-
-        plain[len] = name->data[i];
-        plain[len] |= (plain[len] >= 'A' && plain[len] <= 'Z') ? 0x20 : 0;
-        len++;
-    }
-
-    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        n = strlen(known[i]);
-
-        if (n && known[i][n - 1] == '*') {
-            n--;
-
-            if (len >= n && memcmp(plain, known[i], n) == 0) {
-                return 1;
-            }
-
-        } else if (len == n && memcmp(plain, known[i], n) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }

@@ -44,7 +44,6 @@ int ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
  * none.
  */
 int ngx_webtorch_content_charset(const ngx_webtorch_part_t *type);
-int ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name);
 
 /* whether a text has a word, which is in lower case */
 int ngx_webtorch_content_contains(const ngx_webtorch_part_t *text,

@@ -229,8 +229,6 @@ void
 ngx_webtorch_fields_charset(ngx_webtorch_fields_t *fields,
     const unsigned char *data, size_t len)
 {
-    ngx_webtorch_part_t  charset;
-
     static const char  name[] = "body._charset_";
 
     if (fields->name_len != sizeof(name) - 1
@@ -239,10 +237,7 @@ ngx_webtorch_fields_charset(ngx_webtorch_fields_t *fields,
         return;
     }
 
-    charset.data = (const char *) data;
-    charset.len = len;
-
-    if (!ngx_webtorch_content_is_charset(&charset)) {
+    if (!ngx_webtorch_charset_is_known((const char *) data, len)) {
         fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
     }
 }
