@@ -363,3 +363,19 @@ def test_help_names_environment_variables():
     for name in ("PORT", "WORKERS", "CHECKPOINT", "RELOAD", "SSL_CERTIFICATE", "PRINT_CONF"):
         assert f"WEBTORCH_SERVE_{name}" in done.output
     assert "webtorch serve app.py --reload\n" in done.output
+
+
+@pytest.mark.parametrize("name", ["call", "bench", "status"])
+def test_headers_of_the_environment(name):
+    command = cli.commands[name]
+    (option,) = (one for one in command.params if one.name == "header")
+    context = click.Context(command, auto_envvar_prefix=f"WEBTORCH_{name.upper()}")
+    lines = "Authorization: Basic ZXZh\nX-Team:  a b \n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"WEBTORCH_{name.upper()}_HEADER", lines)
+        value, _ = option.consume_value(context, {})
+    assert option.type_cast_value(context, value) == (
+        "Authorization: Basic ZXZh",
+        "X-Team:  a b ",
+    )
+    assert option.type.name == "text"

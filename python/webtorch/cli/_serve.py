@@ -39,6 +39,7 @@ from webtorch.cli._watcher import Watcher
 @option("--reload", is_flag=True, default=False, help="Serve changed code when it is saved.")
 @option(
     "--preload",
+    type=str,
     multiple=True,
     metavar="MODULE",
     help="Library that is imported once for all workers and reloads; may be repeated.",
