@@ -261,7 +261,7 @@ def test_example_after_reload_with_a_certificate(capsys):
                 raise Stop
             return changed
 
-        def watch(self, files):
+        def watch(self, *_):
             pass
 
     page = Function("page", "handler", ("GET",))
