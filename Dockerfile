@@ -17,8 +17,7 @@ WORKDIR /srv/app
 COPY --chown=webtorch examples/xor/xor.py /srv/app/app.py
 
 ENV WEBTORCH_SERVE_HOST=0.0.0.0 \
-    WEBTORCH_SERVE_PORT=8000 \
-    WEBTORCH_SERVE_WORKERS=auto
+    WEBTORCH_SERVE_PORT=8000
 
 EXPOSE 8000
 VOLUME /var/lib/webtorch

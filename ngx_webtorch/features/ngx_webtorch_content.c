@@ -10,7 +10,6 @@
 #include <strings.h>
 
 
-
 static int ngx_webtorch_content_begins_json(const unsigned char *p,
     size_t len);
 static int ngx_webtorch_content_is_document(const unsigned char *p,

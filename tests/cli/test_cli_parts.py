@@ -261,7 +261,7 @@ def test_example_after_reload_with_a_certificate(capsys):
                 raise Stop
             return changed
 
-        def watch(self, files):
+        def watch(self, *_):
             pass
 
     page = Function("page", "handler", ("GET",))
@@ -446,3 +446,17 @@ def test_address_that_is_not_of_this_host():
     """Another port would not help."""
     with pytest.raises(Failure, match="see --host"):
         find_port("192.0.2.1", 8000)
+@pytest.mark.parametrize("name", ["call", "bench", "status"])
+def test_headers_of_the_environment(name):
+    command = cli.commands[name]
+    (option,) = (one for one in command.params if one.name == "header")
+    context = click.Context(command, auto_envvar_prefix=f"WEBTORCH_{name.upper()}")
+    lines = "Authorization: Basic ZXZh\nX-Team:  a b \n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"WEBTORCH_{name.upper()}_HEADER", lines)
+        value, _ = option.consume_value(context, {})
+    assert option.type_cast_value(context, value) == (
+        "Authorization: Basic ZXZh",
+        "X-Team:  a b ",
+    )
+    assert option.type.name == "text"

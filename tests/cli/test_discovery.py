@@ -15,6 +15,7 @@ from nginx import DEADLINE, wait_for
 from webtorch.cli._discovery import Discovery
 from webtorch.cli._errors import Failure
 from webtorch.cli._target import Target
+from webtorch.cli._watcher import Watcher
 
 HANGS = """\
 import os, subprocess, time
@@ -142,3 +143,35 @@ def test_command_ends_during_import(tmp_path, number):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(
+    ("code", "missing"),
+    [
+        ("import helper", ["helper.py", "helper/__init__.py"]),
+        ("import part.sub.deep", ["part/sub.py", "part/sub/__init__.py"]),
+        ("from part import other", ["part/other.py", "part/other/__init__.py"]),
+        ("try:\n    import a1\nexcept ImportError:\n    import a2", ["a1.py", "a2.py"]),
+    ],
+)
+def test_missing_files(tmp_path, code, missing):
+    (tmp_path / "app.py").write_text(code)
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/__init__.py").touch()
+    with Discovery(limit=DEADLINE) as discovery:
+        found = discovery.read(Target(tmp_path, "app"))
+    assert {tmp_path / name for name in missing} <= set(found.files), found.files
+
+
+def test_files_changed_while_they_are_read(tmp_path):
+    old, new = tmp_path / "old.py", tmp_path / "new.py"
+    for file in (old, new):
+        file.touch()
+    os.utime(old, ns=(0, 1_000_000))
+    os.utime(new, ns=(0, 3_000_000))
+    watcher = Watcher()
+    watcher.watch([old, new, tmp_path / "missing.py"], 2_000_000)
+    assert watcher.changed() == [new]
+    (tmp_path / "missing.py").touch()
+    assert watcher.changed() == [tmp_path / "missing.py"]
+    assert watcher.changed() == []

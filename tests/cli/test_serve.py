@@ -151,6 +151,17 @@ def test_serve_reload(serve):
         served.call("triple")
 
 
+def test_serve_reload_of_new_files(serve):
+    served = serve("--reload")
+    served.wait_for("/page", "output")
+    # the import comes first, then the file
+    served.file.write_text("import new_helper\n" + APP.replace("2 * x", "new_helper.N * x"))
+    served.wait_for("No module named 'new_helper'")
+    (served.file.parent / "new_helper.py").write_text("N = 3\n")
+    served.wait_for("new_helper.py: the new code is served")
+    assert served.call("double").json() == [[3, 6]]
+
+
 def test_serve_stop_during_import(serve):
     served = serve("--reload")
     served.wait_for("/page", "output")

@@ -85,6 +85,9 @@ class Reader:
                 elif before.rstrip().endswith("It prints"):
                     assert self.output == self._with_ports(text)
                     self.promises += 1
+                elif before.rstrip().endswith("It has lines like"):
+                    self._find(text)
+                    self.promises += 1
                 self._check(prose)
                 before = prose
             self._stop()
@@ -159,6 +162,12 @@ class Reader:
             lambda: not old & set((children / "children").read_text().split()),
             lambda: f"new workers, {self._log.read_text()}",
         )
+
+    def _find(self, text: str) -> None:
+        """Find lines in what was printed last; fractions may be others."""
+        for line in text.splitlines():
+            pattern = re.sub(r"\b0\\\.\d+", r"[01]\\.\\d+", re.escape(line))
+            assert re.search(rf"^{pattern}$", self.output, re.M), f"{line} in {self.output}"
 
     def _check(self, prose: str) -> None:
         """Compare the promises of a piece of text with what was printed."""

@@ -8,6 +8,7 @@ survive the fork.
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -41,7 +42,7 @@ class Application:
 
     Attributes:
         functions: Its functions, in the order of their definitions.
-        files: Its modules' files, to be watched.
+        files: Its modules' files, to be watched, with those that an import has missed.
         state: Bytes of the tensors of its models.
         failure: Why it cannot be served, with a traceback; empty if it can.
 
@@ -295,6 +296,7 @@ class _Importing:
             failed = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
             if isinstance(error, SyntaxError) and error.filename:
                 failed.append(error.filename)
+            failed += _missing(error, self._root)
             return _answer(files=self._files(failed), failure=explain(error, self._root))
         state = sum(map(_size, models.values()))
         failure = ""
@@ -320,6 +322,22 @@ class _Importing:
         loaded = [getattr(sys.modules[one], "__file__", None) for one in names]
         found = {file for file in (*loaded, *failed) if file}
         return sorted(file for file in found if Path(file).is_relative_to(self._root))
+
+
+def _missing(error: BaseException, root: Path) -> list[str]:
+    """Return the files that would have been imported, had they been there."""
+    found: list[Path] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ImportError) and cause.name:
+            names = cause.name.split(".")
+            # the message alone has what a package lacks
+            if part := re.match(r"cannot import name '(\w+)' from ", str(cause)):
+                names.append(part[1])
+            path = root.joinpath(*names)
+            found += [path.with_name(f"{path.name}.py"), path / "__init__.py"]
+        cause = cause.__cause__ or cause.__context__
+    return [str(file) for file in found if not file.exists()]
 
 
 def _functions(module: Any) -> list[Function]:

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from webtorch.cli._lines import Lines
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -34,7 +36,12 @@ class Size(click.ParamType[str]):
 
 
 def option(*names: str, default: Any = None, **settings: Any) -> Callable[[Function], Function]:
-    """Make an option whose help names its environment variable and its default."""
+    """Make an option whose help names its environment variable and its default.
+
+    If it may be repeated, each line of the variable is one: a header has blanks.
+    """
+    if settings.get("multiple"):
+        settings.setdefault("type", Lines())
     return click.option(
         *names,
         default=default,

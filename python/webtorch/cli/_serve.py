@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from webtorch.cli._watcher import Watcher
 @option("--reload", is_flag=True, default=False, help="Serve changed code when it is saved.")
 @option(
     "--preload",
+    type=str,
     multiple=True,
     metavar="MODULE",
     help="Library that is imported once for all workers and reloads; may be repeated.",
@@ -171,8 +173,8 @@ class _Serving:
 
     def run(self, reload: bool) -> int:
         """Serve until a signal; return the exit status."""
-        application = self._discovery.read(self._target)
-        watcher = Watcher(application.files)
+        watcher = Watcher()
+        application = self._read(watcher)
         if not reload:
             _require(application, self._terminal)
             self._discovery.close()
@@ -180,8 +182,7 @@ class _Serving:
             self._terminal.trace(application.failure)
             self._terminal.say("waiting for a change", "yellow")
             watcher.wait()
-            application = self._discovery.read(self._target)
-            watcher.watch(application.files)
+            application = self._read(watcher)
 
         with Server(self._nginx, self._terminal) as server, server.stopped_by_signals():
             server.start(self._write(application))
@@ -192,6 +193,13 @@ class _Serving:
                 ).start()
             status = server.wait()
         return 0 if status == 0 else 1
+
+    def _read(self, watcher: Watcher) -> Application:
+        """Import the application, and watch its files."""
+        since = time.time_ns()
+        application = self._discovery.read(self._target)
+        watcher.watch(application.files, since)
+        return application
 
     def _write(self, application: Application) -> str:
         return _configuration.write(self._settings, self._target, application, self._nginx)
@@ -223,12 +231,11 @@ class _Serving:
             changed = watcher.wait()
             names = ", ".join(str(file.relative_to(self._target.root)) for file in changed)
             try:
-                application = self._discovery.read(self._target)
+                application = self._read(watcher)
             except Failure as failure:
                 if server.is_running():
                     self._terminal.say(f"{failure.message} Changes are served no more.", "red")
                 return
-            watcher.watch(application.files)
             if application.failure:
                 self._terminal.trace(application.failure)
                 self._terminal.say(f"{names}: the old code is still served", "red")

@@ -14,21 +14,26 @@ Signature = tuple[int, int]
 class Watcher:
     """Polls files.
 
-    Args:
-        files: The files.
-
+    A file that is not there is watched, too: to appear is a change.
     """
 
-    def __init__(self, files: Iterable[Path]) -> None:
+    def __init__(self) -> None:
         self._files: set[Path] = set()
         self._seen: dict[Path, Signature] = {}
-        self.watch(files)
 
-    def watch(self, files: Iterable[Path]) -> None:
-        """Watch further files; those that are watched already are compared with what they were."""
+    def watch(self, files: Iterable[Path], since: int) -> None:
+        """Watch further files; those that are watched already are compared with what they were.
+
+        Args:
+            files: The files.
+            since: When they began to be read, in nanoseconds since 1970: what was written later is
+                a change.
+
+        """
         for file in set(files) - self._files:
             self._files.add(file)
-            if found := _signature(file):
+            found = _signature(file)
+            if found and found[0] < since:
                 self._seen[file] = found
 
     def changed(self) -> list[Path]:
