@@ -80,9 +80,9 @@ ngx_webtorch_net_init(void *memory, const webtorch_net_t *from)
     net->nlanes = ngx_webtorch_net_nlanes(from);
     net->noutputs = from->outputs;
     net->shift = from->shift;
-    net->rows = (ngx_webtorch_net_lanes_t *)
-                    ((char *) memory
-                     + ngx_webtorch_net_aligned(sizeof(ngx_webtorch_net_t)));
+    net->rows = (void *) ((char *) memory
+                          + ngx_webtorch_net_aligned(
+                                                sizeof(ngx_webtorch_net_t)));
     net->sums = (float *) (net->rows + (size_t) from->nknown * net->nlanes);
 
     if (ngx_webtorch_net_known(net, from) != 0) {

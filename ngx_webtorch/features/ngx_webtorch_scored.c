@@ -524,10 +524,16 @@ ngx_webtorch_scored_result(const ngx_webtorch_net_t *net,
     ngx_webtorch_learned_window_t        asked;
     const ngx_webtorch_scored_window_t  *window;
 
+    memset(result, 0, sizeof(ngx_webtorch_scored_result_t));
+
+    if (list->nwindows == 0) {
+        result->score = NAN;
+        return;
+    }
+
     asked.address = ngx_webtorch_traits_key(list->address);
     sum = 0;
     worst = 0;
-    result->window = 0;
 
     for (i = 0; i < list->nwindows; i++) {
         window = &list->windows[i];
@@ -553,6 +559,7 @@ ngx_webtorch_scored_result(const ngx_webtorch_net_t *net,
         }
     }
 
+    /* cppcheck-suppress invalidFunctionArg ; there is a window */
     logit = logf(sum);
 
     if (site->learned) {

@@ -171,8 +171,9 @@ class Scorer:
         self.c.ngx_webtorch_scored_path(scored, ctypes.byref(part(path)))
         self.c.ngx_webtorch_scored_query(scored, ctypes.byref(part(query)))
         n = len(request.headers)
-        pairs = [RawHeader(part(name), part(value)) for name, value in request.headers]
-        headers = (RawHeader * n)(*pairs)
+        headers = (RawHeader * n)(
+            *(RawHeader(part(name), part(value)) for name, value in request.headers)
+        )
         self.c.ngx_webtorch_scored_headers(scored, headers, n)
         body = (ctypes.byref(part(request.type)), ctypes.byref(part(request.body)))
         self.c.ngx_webtorch_scored_body(scored, *body)

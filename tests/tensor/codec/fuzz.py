@@ -3,7 +3,7 @@
 Usage: .venv/bin/python tests/tensor/codec/fuzz.py TARGET [OPTIONS]
 
 A target is arrow, csv, json, npy, npz, raw, safetensors, torch7, torch, oip, accept, features,
-fields, multipart, lines, rows or websocket; options are libFuzzer's.
+fields, scored, multipart, lines, rows or websocket; options are libFuzzer's.
 
 New inputs are kept in build/fuzz/TARGET/corpus, inputs that fail in build/fuzz/TARGET.
 """
@@ -29,6 +29,7 @@ TARGETS = {
     "accept": ("fuzz_accept.c",),
     "features": ("fuzz_features.c",),
     "fields": ("fuzz_fields.c",),
+    "scored": ("fuzz_scored.c",),
     "multipart": ("fuzz_multipart.c", "-D_GNU_SOURCE"),
     **{name: ("fuzz_frame.c", f"-DFUZZ_FRAME=fuzz_{name}") for name in FRAMES},
 }
