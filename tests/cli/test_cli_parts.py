@@ -446,6 +446,8 @@ def test_address_that_is_not_of_this_host():
     """Another port would not help."""
     with pytest.raises(Failure, match="see --host"):
         find_port("192.0.2.1", 8000)
+
+
 @pytest.mark.parametrize("name", ["call", "bench", "status"])
 def test_headers_of_the_environment(name):
     command = cli.commands[name]
