@@ -617,17 +617,14 @@ void ngx_webtorch_block_restore(uint32_t id);
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
 
-/* the same for checkpoints in object storage */
+/* the same for object storage, and for the rounds with other hosts */
 int ngx_webtorch_uploader_elect(void);
 void ngx_webtorch_uploader_resign(void);
-
-/* the same for the rounds with other hosts */
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);
 
 /* the models of this host are those of its cluster: it may be ready */
 void ngx_webtorch_rounds_join(void);
-int ngx_webtorch_rounds_joined(void);
 
 /*
  * This worker has made its last step.  Returns whether all workers that run

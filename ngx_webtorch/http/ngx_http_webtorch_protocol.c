@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch_infer.h"
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_webtorch_training.h"
 
 
 #define NGX_HTTP_WEBTORCH_READ  (WEBTORCH_GET|WEBTORCH_HEAD)

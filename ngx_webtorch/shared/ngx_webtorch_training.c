@@ -313,7 +313,7 @@ ngx_webtorch_rounds_join(void)
 }
 
 
-int
+ngx_uint_t
 ngx_webtorch_rounds_joined(void)
 {
     return ngx_webtorch_zone.shared

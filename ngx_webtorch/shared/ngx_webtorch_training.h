@@ -15,5 +15,8 @@
  */
 void ngx_webtorch_training_recover(void);
 
+/* whether ngx_webtorch_rounds_join() was called by a worker of this zone */
+ngx_uint_t ngx_webtorch_rounds_joined(void);
+
 
 #endif /* _NGX_WEBTORCH_TRAINING_H_INCLUDED_ */

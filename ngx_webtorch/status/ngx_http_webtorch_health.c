@@ -8,6 +8,7 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_drain.h"
 #include "ngx_webtorch_runner.h"
+#include "ngx_webtorch_training.h"
 
 
 /* bytes of a reason beside the name in it */

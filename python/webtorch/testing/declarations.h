@@ -603,12 +603,10 @@ void ngx_webtorch_saver_resign(void);
 
 int ngx_webtorch_uploader_elect(void);
 void ngx_webtorch_uploader_resign(void);
-
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);
 
 void ngx_webtorch_rounds_join(void);
-int ngx_webtorch_rounds_joined(void);
 
 int ngx_webtorch_rounds_last(void);
 
