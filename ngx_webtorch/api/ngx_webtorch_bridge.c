@@ -4169,32 +4169,6 @@ _cffi_f_ngx_webtorch_rounds_join(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_rounds_join _cffi_d_ngx_webtorch_rounds_join
 #endif
 
-static int _cffi_d_ngx_webtorch_rounds_joined(void)
-{
-  return ngx_webtorch_rounds_joined();
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_rounds_joined(PyObject *self, PyObject *noarg)
-{
-  int result;
-  PyObject *pyresult;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { result = ngx_webtorch_rounds_joined(); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  (void)noarg; /* unused */
-  pyresult = _cffi_from_c_int(result, int);
-  return pyresult;
-}
-#else
-#  define _cffi_f_ngx_webtorch_rounds_joined _cffi_d_ngx_webtorch_rounds_joined
-#endif
-
 static int _cffi_d_ngx_webtorch_rounds_last(void)
 {
   return ngx_webtorch_rounds_last();
@@ -6050,7 +6024,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_retire },
   { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_elect },
   { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_join },
-  { "ngx_webtorch_rounds_joined", (void *)_cffi_f_ngx_webtorch_rounds_joined, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_joined },
   { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_last },
   { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_resign },
   { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_cancel },
@@ -6954,7 +6927,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  188,  /* num_globals */
+  187,  /* num_globals */
   28,  /* num_struct_unions */
   0,  /* num_enums */
   28,  /* num_typenames */
