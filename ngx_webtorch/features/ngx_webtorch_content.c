@@ -446,3 +446,26 @@ ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name)
 
     return 0;
 }
+
+
+void
+ngx_webtorch_content_form_charset(ngx_webtorch_fields_t *fields,
+    const unsigned char *data, size_t len)
+{
+    ngx_webtorch_part_t  charset;
+
+    static const char  name[] = "body._charset_";
+
+    if (fields->name_len != sizeof(name) - 1
+        || memcmp(fields->name, name, sizeof(name) - 1) != 0)
+    {
+        return;
+    }
+
+    charset.data = (const char *) data;
+    charset.len = len;
+
+    if (!ngx_webtorch_content_is_charset(&charset)) {
+        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
+    }
+}

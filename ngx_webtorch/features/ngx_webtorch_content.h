@@ -46,6 +46,10 @@ int ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
 int ngx_webtorch_content_charset(const ngx_webtorch_part_t *type);
 int ngx_webtorch_content_is_charset(const ngx_webtorch_part_t *name);
 
+/* the value of the current name, which may be the charset of a form */
+void ngx_webtorch_content_form_charset(ngx_webtorch_fields_t *fields,
+    const unsigned char *data, size_t len);
+
 /* whether a text has a word, which is in lower case */
 int ngx_webtorch_content_contains(const ngx_webtorch_part_t *text,
     const char *word);

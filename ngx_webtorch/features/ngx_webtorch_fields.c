@@ -2,7 +2,7 @@
 /* Fields: names, values in pieces, and formats within values. */
 
 #include "ngx_webtorch_charset.h"
-#include "ngx_webtorch_content.h"
+#include "ngx_webtorch_fields.h"
 
 #include <string.h>
 
@@ -222,27 +222,4 @@ ngx_webtorch_fields_enter(ngx_webtorch_fields_t *fields,
     fields->name_len = n + len;
 
     return before;
-}
-
-
-void
-ngx_webtorch_fields_charset(ngx_webtorch_fields_t *fields,
-    const unsigned char *data, size_t len)
-{
-    ngx_webtorch_part_t  charset;
-
-    static const char  name[] = "body._charset_";
-
-    if (fields->name_len != sizeof(name) - 1
-        || memcmp(fields->name, name, sizeof(name) - 1) != 0)
-    {
-        return;
-    }
-
-    charset.data = (const char *) data;
-    charset.len = len;
-
-    if (!ngx_webtorch_content_is_charset(&charset)) {
-        fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
-    }
 }

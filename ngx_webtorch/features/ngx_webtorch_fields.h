@@ -93,10 +93,6 @@ void ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
     ngx_webtorch_place_e place, ngx_webtorch_coding_e coding,
     const unsigned char *data, size_t len);
 
-/* the value of the current name, which may be the charset of a form */
-void ngx_webtorch_fields_charset(ngx_webtorch_fields_t *fields,
-    const unsigned char *data, size_t len);
-
 /*
  * Appends to the name, after a dot if there is something before; returns the
  * length to which it is set back by ngx_webtorch_fields_leave().

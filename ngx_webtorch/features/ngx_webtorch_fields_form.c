@@ -2,7 +2,7 @@
 /* Fields of a path, a query and a form. */
 
 #include "ngx_webtorch_charset.h"
-#include "ngx_webtorch_fields.h"
+#include "ngx_webtorch_content.h"
 
 #include <string.h>
 
@@ -195,7 +195,7 @@ ngx_webtorch_form_parameter(ngx_webtorch_fields_t *fields,
     raw.data = p;
     raw.len = (size_t) (last - p);
 
-    ngx_webtorch_fields_charset(fields, raw.data, raw.len);
+    ngx_webtorch_content_form_charset(fields, raw.data, raw.len);
     ngx_webtorch_fields_value(fields, &raw);
     ngx_webtorch_fields_leave(fields, name);
 }

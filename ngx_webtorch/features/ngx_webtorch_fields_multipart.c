@@ -590,7 +590,7 @@ ngx_webtorch_multipart_content(ngx_webtorch_multipart_t *multipart,
     content.data = (const char *) p;
     content.len = len;
 
-    ngx_webtorch_fields_charset(fields, p, len);
+    ngx_webtorch_content_form_charset(fields, p, len);
 
     if (ngx_webtorch_content_read(fields, &multipart->part_type, &content)) {
         return;
