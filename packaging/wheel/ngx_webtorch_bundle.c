@@ -9,8 +9,10 @@
  * new binary is to be executed (SIGUSR2), that name stands for all of them.
  */
 
+#include <errno.h>
 #include <string.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 
@@ -37,6 +39,31 @@ static char  **ngx_webtorch_bundle_argv;
 static char   *ngx_webtorch_bundle_executable;
 static char  **ngx_webtorch_bundle_command;
 static char   *ngx_webtorch_bundle_name;
+
+
+/*
+ * libcrypt makes salts with it, which nginx does not.  glibc has it since 2.36,
+ * and nothing else here needs more than 2.34.
+ */
+
+void
+arc4random_buf(void *buf, size_t size)
+{
+    char     *p;
+    ssize_t   n;
+
+    for (p = buf; size; p += n, size -= n) {
+        n = getrandom(p, size, 0);
+
+        if (n == -1) {
+            if (errno != EINTR) {
+                abort();
+            }
+
+            n = 0;
+        }
+    }
+}
 
 
 /* glibc passes the words of the process to constructors of libraries, too */

@@ -22,7 +22,10 @@ def tag(wheel: Path) -> str:
 
 @pytest.mark.parametrize("wheel", WHEELS, ids=tag)
 def test_wheel_contents(wheel):
-    assert f"-{tag(wheel)}-{tag(wheel)}-manylinux_" in wheel.name
+    _, _, python, abi, platform = wheel.stem.split("-")
+    assert python == abi == tag(wheel)
+    system = platform.removesuffix("_x86_64")
+    assert f"`{system}`" in (ROOT / "docs/install.md").read_text()
     assert wheel.stat().st_size < 25_000_000
     names = zipfile.ZipFile(wheel).namelist()
     inside = [name for name in names if name.startswith("webtorch/_nginx/")]
