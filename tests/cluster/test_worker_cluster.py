@@ -163,11 +163,13 @@ def test_name_of_the_coordinator_that_is_a_loopback_address(monkeypatch):
 def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkeypatch):
     """A port that is in use, and an interpreter that does not run the service."""
     cluster = pytest.importorskip("webtorch._worker.cluster")
-    metrics = SimpleNamespace(count_alone=lambda: None, show_members=lambda *_: None)
+    metrics = SimpleNamespace(
+        count_alone=lambda: None, show_members=lambda *_: None, show_hosts=lambda *_: None
+    )
     with socket.create_server(("127.0.0.1", 0)) as used:
         port = used.getsockname()[1]
         own = replace(settings("a", timeout=0.3), coordinator=("127.0.0.1", port))
-        host = cluster.Host(own, metrics)
+        host = cluster.Host(own, metrics, lambda: None)
         try:
             text = "does not start at this host: "
 
@@ -230,7 +232,7 @@ def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
         addresses=["10.0.0.1", "2001:db8::1"],
     )
     monkeypatch.setattr(cluster, "Coordinator", lambda _: service)
-    host = cluster.Host(settings("a"), SimpleNamespace())
+    host = cluster.Host(settings("a"), SimpleNamespace(), lambda: None)
     host._log_problem()
     assert not caplog.text
     service.addresses = ["10.0.0.1", "10.0.0.2"]
@@ -248,13 +250,15 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
     monkeypatch.setattr(cluster, "POLL", 0.01)
     monkeypatch.setattr(cluster, "resolve", lambda *_: ["10.0.0.9"])
     monkeypatch.setattr(cluster, "_route", lambda *_: here[0])
-    nothing = SimpleNamespace(show_models=lambda _: None, hide=lambda: None)
+    nothing = SimpleNamespace(
+        show_models=lambda _: None, hide=lambda: None, count_failure=lambda: None
+    )
     monkeypatch.setattr(cluster, "Metrics", lambda: nothing)
 
     class Host:
         is_cut_off = True
 
-        def __init__(self, own, _):
+        def __init__(self, own, *_):
             self.address = own.address
             states.append(f"joins at {self.address}")
 
@@ -274,6 +278,7 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
         resign_rounds=lambda: None,
         is_last=lambda: False,
         is_leaving=lambda: False,
+        join=lambda: None,
     )
     own = replace(settings("a", interval=0.01), address="", secrets=(b"x" * 32,))
     thread = cluster.Cluster(own, election, list, 1)
