@@ -110,8 +110,10 @@ def main() -> None:
         report.write_page(
             ROOT / "docs/performance.md",
             [
-                f"{title}. Each value is {runs} of {options.seconds:g} s. "
-                f"The best one of each column is bold; `*` has failures.",
+                f"{title}. Each value is {runs} of {options.seconds:g} s, those of the start are "
+                f"medians of {options.starts} (`--seconds {options.seconds:g} --repeat "
+                f"{options.repeat} --starts {options.starts}`). The best one of each column is "
+                f"bold; `*` has failures.",
                 table,
                 *notes,
             ],

@@ -11,15 +11,15 @@ Cells = dict[str, dict[str, Cell]]
 """Of each server, by its name, and of each row, by its key."""
 
 
-def best(cells: Cells, row: str) -> str:
-    """Return the server with the best value in a row."""
+def ranked(cells: Cells, row: str) -> list[str]:
+    """Return the servers that have a value in a row, the best one first."""
     values = {
         name: found[row].value
         for name, found in cells.items()
         if row in found and found[row].value is not None
     }
-    sign = 1 if ROWS[row].more_is_better else -1
-    return max(values, key=lambda name: sign * (values[name] or 0)) if values else ""
+    sign = -1 if ROWS[row].more_is_better else 1
+    return sorted(values, key=lambda name: sign * (values[name] or 0))
 
 
 def text(cell: Cell | None) -> str:
@@ -34,7 +34,7 @@ def table(cells: Cells, rows: list[str]) -> str:
     """Return the table in Markdown: a line for each server; the best values are bold."""
     head = ["", *(f"{ROWS[row].name}, {ROWS[row].unit}" for row in rows)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(rows)]
-    winners = {row: best(cells, row) for row in rows}
+    winners = {row: "".join(ranked(cells, row)[:1]) for row in rows}
     for name, found in cells.items():
         values = [text(found.get(row)) for row in rows]
         values = [
@@ -46,14 +46,13 @@ def table(cells: Cells, rows: list[str]) -> str:
 
 
 def notes(cells: Cells, rows: list[str], unavailable: dict[str, str]) -> list[str]:
-    """Return sentences about what is missing, has failed, or is won by a peer."""
+    """Return sentences about what is missing, has failed, or is won by peers."""
     found = []
-    lost: dict[str, list[str]] = {}
     for row in rows:
-        winner = best(cells, row)
-        if winner and winner != "WebTorch":
-            lost.setdefault(winner, []).append(ROWS[row].name)
-    found += [f"{winner} is the best in: {'; '.join(names)}." for winner, names in lost.items()]
+        order = ranked(cells, row)
+        ahead = order[: order.index("WebTorch")] if "WebTorch" in order else []
+        if ahead:
+            found.append(f"Better than WebTorch in {ROWS[row].name}: {'; '.join(ahead)}.")
     for name, by_row in cells.items():
         reasons: dict[str, list[str]] = {}
         for row, cell in by_row.items():
