@@ -26,8 +26,9 @@
 typedef struct {
     ngx_webtorch_split_t         split;      /* first, as in conf->splits */
     ngx_int_t                    index;      /* of the variable */
-    ngx_http_complex_value_t    *key;        /* NULL: each request anew */
+    ngx_http_complex_value_t    *key;        /* NULL: a draw for each request */
     ngx_http_complex_value_t    *reward;     /* NULL: Python reports it */
+    time_t                       warned;     /* of a reward, once a second */
 } ngx_http_webtorch_split_t;
 
 
@@ -78,6 +79,8 @@ ngx_http_webtorch_conf_split(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     hs->split.name.data = value[1].data + 1;
     hs->split.name.len = value[1].len - 1;
+    ngx_strlow(hs->split.name.data, hs->split.name.data, hs->split.name.len);
+
     hs->split.minimum = NGX_HTTP_WEBTORCH_SPLIT_MINIMUM / 10000.0;
     hs->split.half_life = NGX_HTTP_WEBTORCH_SPLIT_HALF_LIFE;
 
@@ -333,17 +336,16 @@ ngx_http_webtorch_split_variable(ngx_http_request_t *r,
     ngx_str_t                     key;
     ngx_webtorch_split_choice_t  *choice;
 
-    if (hs->key == NULL) {
-        number = (uint64_t) ngx_random() << 32 ^ (uint64_t) ngx_random();
+    ngx_str_null(&key);
 
-    } else {
-
-        if (ngx_http_complex_value(r, hs->key, &key) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        number = ngx_murmur_hash2(key.data, key.len);
+    if (hs->key && ngx_http_complex_value(r, hs->key, &key) != NGX_OK) {
+        return NGX_ERROR;
     }
+
+    /* all who have no key, as no cookie, must not get the same choice */
+
+    number = key.len ? ngx_murmur_hash2(key.data, key.len)
+             : ((uint64_t) ngx_random() << 32 ^ (uint64_t) ngx_random());
 
     choice = ngx_webtorch_split_pick(&hs->split, number);
 
@@ -360,32 +362,30 @@ ngx_http_webtorch_split_variable(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_webtorch_split_init(ngx_conf_t *cf)
 {
-    ngx_uint_t                   i;
-    ngx_webtorch_conf_t         *wcf;
-    ngx_http_handler_pt         *h;
-    ngx_http_webtorch_split_t  **hs;
-    ngx_http_core_main_conf_t   *cmcf;
+    ngx_array_t                *handlers;
+    ngx_webtorch_conf_t        *wcf;
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
 
     wcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_webtorch_module);
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    hs = wcf->splits.elts;
-
-    for (i = 0; i < wcf->splits.nelts; i++) {
-
-        if (hs[i]->reward == NULL) {
-            continue;
-        }
-
-        h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        *h = ngx_http_webtorch_split_log_handler;
-
-        break;
+    if (wcf->splits.nelts == 0) {
+        return NGX_OK;
     }
+
+    handlers = &cmcf->phases[NGX_HTTP_LOG_PHASE].handlers;
+
+    if (ngx_array_push(handlers) == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* before access logs, which may have the variable */
+
+    h = handlers->elts;
+    ngx_memmove(h + 1, h, (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
+
+    h[0] = ngx_http_webtorch_split_log_handler;
 
     return NGX_OK;
 }
@@ -397,6 +397,7 @@ ngx_http_webtorch_split_log_handler(ngx_http_request_t *r)
     ngx_uint_t                   i;
     ngx_webtorch_conf_t         *wcf;
     ngx_http_webtorch_split_t  **hs;
+    ngx_http_variable_value_t   *v;
 
     if (r != r->main) {
         return NGX_OK;
@@ -407,9 +408,13 @@ ngx_http_webtorch_split_log_handler(ngx_http_request_t *r)
 
     for (i = 0; i < wcf->splits.nelts; i++) {
 
-        /* only of requests that have used the variable */
+        v = &r->variables[hs[i]->index];
 
-        if (hs[i]->reward && r->variables[hs[i]->index].valid) {
+        if (!v->valid) {
+            /* a log is no use of it, and shows "-" */
+            v->not_found = 1;
+
+        } else if (hs[i]->reward) {
             ngx_http_webtorch_split_reward(r, hs[i]);
         }
     }
@@ -438,6 +443,13 @@ ngx_http_webtorch_split_reward(ngx_http_request_t *r,
     n = ngx_atofp(value.data, value.len, NGX_HTTP_WEBTORCH_SPLIT_DIGITS);
 
     if (n == NGX_ERROR || n > NGX_HTTP_WEBTORCH_SPLIT_ONE) {
+
+        if (hs->warned == ngx_time()) {
+            return;
+        }
+
+        hs->warned = ngx_time();
+
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                       "webtorch_split \"$%V\": the reward \"%V\" is not a "
                       "number from 0 to 1 with up to %d digits after the point",

@@ -9,7 +9,7 @@
 char *ngx_http_webtorch_conf_split(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* adds the handler of the log phase, if a split is rewarded there */
+/* adds the handler of the log phase, if there are splits */
 ngx_int_t ngx_http_webtorch_split_init(ngx_conf_t *cf);
 
 

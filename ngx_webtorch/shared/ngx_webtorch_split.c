@@ -26,7 +26,9 @@ typedef struct {
     size_t                       len;
 
     /* 0: free; another number when another choice gets the place */
-    uint32_t                     owner;
+    uint32_t                     number;
+
+    uint64_t                     used;       /* ms: a configuration had it */
 
     double                       good;       /* sum of rewards */
     double                       bad;        /* sum of what they were below 1 */
@@ -34,7 +36,7 @@ typedef struct {
 
 
 struct ngx_webtorch_split_shared_s {
-    uint32_t                     owners;     /* numbers that were given away */
+    uint32_t                     numbers;    /* that were given away */
     uint64_t                     forgotten;  /* ms, monotonic */
     ngx_webtorch_split_place_t   places[NGX_WEBTORCH_SPLIT_PLACES];
 };
@@ -45,7 +47,7 @@ static void ngx_webtorch_split_remember(ngx_webtorch_split_t *split,
 static void ngx_webtorch_split_take(ngx_webtorch_split_t *split,
     ngx_webtorch_split_choice_t *choice);
 static ngx_uint_t ngx_webtorch_split_has(ngx_webtorch_split_t *split,
-    uint32_t owner);
+    uint32_t number);
 static void ngx_webtorch_split_forget(ngx_webtorch_split_t *split);
 static void ngx_webtorch_split_open(ngx_webtorch_split_t *split);
 static void ngx_webtorch_split_observe(
@@ -95,7 +97,7 @@ ngx_webtorch_split_init_zone(ngx_shm_zone_t *zone, void *data)
 
     for (i = 0; i < split->nchoices; i++) {
 
-        if (split->choices[i].owner == 0) {
+        if (split->choices[i].number == 0) {
             ngx_webtorch_split_take(split, &split->choices[i]);
         }
     }
@@ -117,11 +119,12 @@ ngx_webtorch_split_remember(ngx_webtorch_split_t *split,
 
     for (i = 0; i < NGX_WEBTORCH_SPLIT_PLACES; i++) {
 
-        if (place[i].owner && place[i].len == choice->name.len
+        if (place[i].number && place[i].len == choice->name.len
             && ngx_memcmp(place[i].name, choice->name.data, place[i].len) == 0)
         {
             choice->place = i;
-            choice->owner = place[i].owner;
+            choice->number = place[i].number;
+            place[i].used = ngx_current_msec;
             return;
         }
     }
@@ -129,8 +132,8 @@ ngx_webtorch_split_remember(ngx_webtorch_split_t *split,
 
 
 /*
- * There are more places than choices of a configuration.  A free one has the
- * lowest number; then comes the one that was taken first.
+ * There are more places than choices of a configuration.  A free one comes
+ * first, then the one that no configuration has had for the longest time.
  */
 
 static void
@@ -145,11 +148,11 @@ ngx_webtorch_split_take(ngx_webtorch_split_t *split,
     for (i = 0; i < NGX_WEBTORCH_SPLIT_PLACES; i++) {
         place = &split->shared->places[i];
 
-        if (place->owner && ngx_webtorch_split_has(split, place->owner)) {
+        if (place->number && ngx_webtorch_split_has(split, place->number)) {
             continue;
         }
 
-        if (oldest == NULL || place->owner < oldest->owner) {
+        if (oldest == NULL || place->used < oldest->used) {
             oldest = place;
         }
     }
@@ -158,21 +161,22 @@ ngx_webtorch_split_take(ngx_webtorch_split_t *split,
     ngx_memcpy(oldest->name, choice->name.data, choice->name.len);
 
     oldest->len = choice->name.len;
-    oldest->owner = ++split->shared->owners;
+    oldest->number = ++split->shared->numbers;
+    oldest->used = ngx_current_msec;
 
     choice->place = oldest - split->shared->places;
-    choice->owner = oldest->owner;
+    choice->number = oldest->number;
 }
 
 
 static ngx_uint_t
-ngx_webtorch_split_has(ngx_webtorch_split_t *split, uint32_t owner)
+ngx_webtorch_split_has(ngx_webtorch_split_t *split, uint32_t number)
 {
     ngx_uint_t  i;
 
     for (i = 0; i < split->nchoices; i++) {
 
-        if (split->choices[i].owner == owner) {
+        if (split->choices[i].number == number) {
             return 1;
         }
     }
@@ -187,7 +191,7 @@ ngx_webtorch_split_pick(ngx_webtorch_split_t *split, uint64_t number)
     double                        share, best;
     double                        good[NGX_WEBTORCH_SPLIT_CHOICES];
     double                        bad[NGX_WEBTORCH_SPLIT_CHOICES];
-    ngx_uint_t                    i;
+    ngx_uint_t                    i, known;
     ngx_webtorch_split_choice_t  *choice;
     ngx_webtorch_split_place_t   *place;
     ngx_webtorch_balance_draw_t   state, own;
@@ -201,8 +205,13 @@ ngx_webtorch_split_pick(ngx_webtorch_split_t *split, uint64_t number)
 
     for (i = 0; i < split->nchoices; i++) {
         place = &split->shared->places[split->choices[i].place];
-        good[i] = place->good;
-        bad[i] = place->bad;
+
+        /* a later configuration may have given the place to another choice */
+
+        known = (place->number == split->choices[i].number);
+
+        good[i] = known ? place->good : 0;
+        bad[i] = known ? place->bad : 0;
     }
 
     ngx_shmtx_unlock(&split->shpool->mutex);
@@ -249,9 +258,7 @@ ngx_webtorch_split_add(ngx_webtorch_split_t *split,
 
     ngx_webtorch_split_forget(split);
 
-    /* a worker of a configuration before may still have a choice that is gone */
-
-    if (place->owner == choice->owner) {
+    if (place->number == choice->number) {
         place->good += value;
         place->bad += 1 - value;
     }
@@ -277,9 +284,14 @@ ngx_webtorch_split_forget(ngx_webtorch_split_t *split)
 
     now = ngx_current_msec;
 
-    if (split->half_life == 0
-        || now < split->shared->forgotten + NGX_WEBTORCH_SPLIT_FORGET)
-    {
+    if (now < split->shared->forgotten + NGX_WEBTORCH_SPLIT_FORGET) {
+        return;
+    }
+
+    /* a later configuration may have a half-life */
+
+    if (split->half_life == 0) {
+        split->shared->forgotten = now;
         return;
     }
 
@@ -394,7 +406,8 @@ ngx_webtorch_split_reward(const char *name, size_t name_len, const char *choice,
     for (i = 0; i < conf->splits.nelts; i++) {
 
         if (split[i]->name.len != name_len
-            || ngx_memcmp(split[i]->name.data, name, name_len) != 0)
+            || ngx_strncasecmp(split[i]->name.data, (u_char *) name, name_len)
+               != 0)
         {
             continue;
         }

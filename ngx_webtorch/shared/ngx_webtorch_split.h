@@ -29,7 +29,7 @@ typedef struct ngx_webtorch_split_shared_s  ngx_webtorch_split_shared_t;
 typedef struct {
     ngx_str_t                     name;
     ngx_uint_t                    place;     /* in shared memory */
-    uint32_t                      owner;     /* of the place, see there */
+    uint32_t                      number;    /* the place's, while it has it */
 
     /* counters of this worker, NULL: not counted */
     uint64_t                     *requests;

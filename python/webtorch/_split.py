@@ -10,8 +10,8 @@ def reward(split: str, choice: str, value: float) -> None:
     """Report what a choice of `webtorch_split` has earned.
 
         @webtorch.handler
-        def clicked(request, version: str):
-            webtorch.reward("version", version, 1)
+        def clicked(request, shown: str):
+            webtorch.reward("version", shown, 1)
 
     All workers know it from then on, and choose by it. Outside nginx only the value is checked.
 

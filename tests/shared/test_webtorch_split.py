@@ -95,6 +95,43 @@ def test_choices_are_equal_until_one_earns_more(start):
     assert found["webtorch_split_reward_bucket", "b", 1.0] == 2050
 
 
+def test_empty_key_is_none(start):
+    server = start(SERVER, APP, http=SPLIT)
+    assert len({server.get("/way?key=").text for _ in range(60)}) == 2
+
+
+def test_variable_that_is_only_logged_is_not_used(start):
+    server = start(
+        """
+        access_log way.log way;
+        location = /way { return 200 $way; }
+        location = /file { return 200 "x"; }
+        location = /earn { webtorch_handler app:earn; }
+        location = /status { webtorch_status; }
+        """,
+        APP,
+        http='log_format way "$uri $way"; webtorch_split $Way a b reward=1;',
+    )
+    for _ in range(5):
+        assert server.get("/file").ok
+    way = server.get("/way").text
+    path = server.prefix / "way.log"
+    wait_for(lambda: len(path.read_text().splitlines()) >= 6, "the access log")
+    assert path.read_text().splitlines()[-6:] == ["/file -"] * 5 + [f"/way {way}"]
+    found = metrics(server)
+    assert sum(found["webtorch_split_requests_total", each, None] for each in "ab") == 1
+    assert found["webtorch_split_reward_sum", way, None] == 1
+
+
+def test_reload_that_begins_to_forget(start):
+    server = start(SERVER, APP, http=SPLIT)
+    earn(server, "a", 1, 500)
+    earn(server, "b", 0, 500)
+    server.configure(http=SPLIT.replace("off", "10s"))
+    server.reload()
+    assert ways(server, range(30))["a"] > 25
+
+
 def test_without_a_key_each_request_has_a_draw(start):
     server = start(SERVER, APP, http="webtorch_split $way a b c;")
     found = ways(server, range(300))
@@ -134,7 +171,7 @@ def test_rewards_of_the_log_phase(start):
     assert found["webtorch_split_reward_count", "bad", None] == answers[500]
     assert found["webtorch_split_reward_sum", "bad", None] == 0
 
-    for path in ("odd", "later", "unused"):
+    for path in ("odd", "odd", "later", "unused"):
         assert server.get(f"/{path}").ok
     server.wait_for_log(
         r'\[warn\].*webtorch_split "\$way": the reward "2" is not a number from 0 to 1'
