@@ -15,8 +15,8 @@
 static void ngx_http_webtorch_body_release(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
-static ngx_uint_t ngx_http_webtorch_body_joins(ngx_chain_t *bufs,
-    ngx_uint_t padded);
+static ngx_uint_t ngx_http_webtorch_body_joins(ngx_http_request_t *r,
+    ngx_chain_t *bufs, ngx_uint_t padded);
 static void ngx_http_webtorch_join_bufs(ngx_http_request_body_t *rb,
     ngx_str_t *body);
 static ngx_uint_t ngx_http_webtorch_body_is_mapped(ngx_chain_t *bufs);
@@ -74,6 +74,8 @@ ngx_http_webtorch_body_begin(ngx_http_request_t *r,
     if (r != r->main || r->request_body) {
         return NGX_OK;
     }
+
+    ctx->own_body = 1;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
@@ -176,7 +178,7 @@ ngx_http_webtorch_body_copied(ngx_http_request_t *r, ngx_uint_t padded)
     bufs = r->request_body ? r->request_body->bufs : NULL;
 
     if (bufs == NULL
-        || ngx_http_webtorch_body_joins(bufs, padded)
+        || ngx_http_webtorch_body_joins(r, bufs, padded)
         || ngx_http_webtorch_body_is_mapped(bufs))
     {
         return 0;
@@ -192,11 +194,13 @@ ngx_http_webtorch_body_copied(ngx_http_request_t *r, ngx_uint_t padded)
  */
 
 static ngx_uint_t
-ngx_http_webtorch_body_joins(ngx_chain_t *bufs, ngx_uint_t padded)
+ngx_http_webtorch_body_joins(ngx_http_request_t *r, ngx_chain_t *bufs,
+    ngx_uint_t padded)
 {
-    size_t        size, room, moved;
-    ngx_buf_t    *b, *next;
-    ngx_chain_t  *cl;
+    size_t                    size, room, moved;
+    ngx_buf_t                *b, *next;
+    ngx_chain_t              *cl;
+    ngx_http_webtorch_ctx_t  *ctx;
 
     b = bufs->buf;
 
@@ -229,8 +233,19 @@ ngx_http_webtorch_body_joins(ngx_chain_t *bufs, ngx_uint_t padded)
 
     room = b->end - b->last;
 
-    return room >= moved + (padded ? NGX_WEBTORCH_PADDING : 0)
-           && (moved == 0 || size < NGX_WEBTORCH_LARGE_SIZE);
+    if (room < moved + (padded ? NGX_WEBTORCH_PADDING : 0)) {
+        return 0;
+    }
+
+    if (moved == 0) {
+        return 1;
+    }
+
+    /* a proxy of the parent, or of a mirror, may still send what is moved */
+
+    ctx = ngx_http_webtorch_find_ctx(r);
+
+    return ctx && ctx->own_body && size < NGX_WEBTORCH_LARGE_SIZE;
 }
 
 

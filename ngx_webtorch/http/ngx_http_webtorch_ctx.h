@@ -114,6 +114,8 @@ struct ngx_http_webtorch_ctx_s {
     /* an answer that is encoded in a thread */
     ngx_http_webtorch_encoding_t    *encoding;
 
+    unsigned                         own_body:1;  /* nothing else has buffers
+                                                     of the body */
     unsigned                         reading:1;   /* the body is read before
                                                      serve() returns */
     unsigned                         padded:1;    /* the decoder reads padding

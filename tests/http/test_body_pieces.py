@@ -34,6 +34,12 @@ client_max_body_size 8m;
 location = /same { webtorch_handler app:same; }
 location = /first { webtorch_handler app:first; }
 location = /digest { webtorch_handler app:digest; }
+location = /mirrored {
+    client_body_in_single_buffer on;
+    mirror /mirror;
+    proxy_pass http://127.0.0.1:$server_port/digest;
+}
+location = /mirror { internal; webtorch_handler app:same; }
 location = /redirected { proxy_pass http://127.0.0.1:1; error_page 502 = /digest; }
 """
 
@@ -55,7 +61,7 @@ def cut(data: bytes, header: int, how: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("how", ["whole", "behind header", "within body", "many"])
-@pytest.mark.parametrize("path", ["/same", "/digest", "/redirected"])
+@pytest.mark.parametrize("path", ["/same", "/digest", "/redirected", "/mirrored"])
 def test_body_in_pieces(server, path, how):
     for rows in ROWS:
         x = np.random.default_rng(rows).random((rows, 1000), dtype=np.float32)
