@@ -162,15 +162,17 @@ def test_storage_hosts_write_one_file(storage):
     assert slow.save(shared, last=True)
 
 
-def test_storage_keeps_the_youngest(storage):
-    files = stored(storage, keep=2)
+@pytest.mark.parametrize("keep", [1, 2, 5])
+def test_storage_keeps_the_youngest(storage, keep):
+    files = stored(storage, keep)
     shared = make()
     storage.write("m/notes.txt", b"of another program")
-    for number in range(1, 5):
+    for number in range(1, 8):
         do_round(shared, "web-0/x", number)
         assert files.save(shared)
-    names = [f"000000-{number:012}.safetensors" for number in (3, 4)]
-    assert storage.names("m/") == [*names, "notes.txt"]
+        numbers = range(max(1, number + 1 - keep), number + 1)
+        names = [f"000000-{each:012}.safetensors" for each in numbers]
+        assert storage.names("m/") == [*names, "notes.txt"]
 
 
 def test_storage_epochs(storage):

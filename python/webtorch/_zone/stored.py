@@ -194,7 +194,7 @@ class StoredCheckpoints:
         # if it is not, another host has written the same
         self._done[shared.name] = version.key
         if is_new:
-            for old in files[: len(files) + 1 - self._keep]:
+            for old in files[: max(0, len(files) + 1 - self._keep)]:
                 self._bucket.delete(f"{folder}/{old.name}")
         return is_new
 
