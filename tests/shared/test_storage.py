@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_bucket_errors(storage):
     storage.return_back()
     with pytest.raises(ValueError, match="s3://bucket/path"):
         Bucket("gs://bucket")
+
+
+def test_bucket_errors_of_the_network(storage, monkeypatch):
+    monkeypatch.setattr(buckets, "READ_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for endpoint, message in {
+            f"http://127.0.0.1:{silent.getsockname()[1]}": "timeout",
+            storage.endpoint.replace("http:", "https:"): "SSL",
+            "http://minio_1:9000": "Invalid endpoint",
+        }.items():
+            with pytest.raises(BucketError, match=message):
+                Bucket(storage.url, endpoint).put_new("m/a", io.BytesIO(b"x"))
 
 
 def test_storage_names_are_of_anchors(storage):
@@ -268,3 +281,7 @@ def test_storage_away_at_the_start(storage, tmp_path, caplog):
     # it is asked once for all models
     assert caplog.text.count("is away, models begin without it") == 1
     assert "no files" in Youngest(files, directory).describe_missing("m")
+    for endpoint in (storage.endpoint.replace("http:", "https:"), "http://minio_1:9000"):
+        files = StoredCheckpoints(Bucket(storage.url, endpoint), 3, 0.0)
+        assert make(Youngest(files, None)).steps == 0
+    assert caplog.text.count("is away, models begin without it") == 3

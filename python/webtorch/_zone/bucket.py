@@ -161,7 +161,11 @@ class Bucket:
     @property
     def _client(self) -> Any:
         if self._made is None:
-            self._made = _make_client(self._endpoint)
+            try:
+                self._made = _make_client(self._endpoint)
+            except ValueError as error:
+                # a URL that nginx takes, and the SDK does not
+                raise BucketError(str(error)) from error
         return self._made
 
 
@@ -193,9 +197,8 @@ def _errors() -> Iterator[None]:
     """Raise all errors of the SDK as `BucketError`."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
+        # some of them are of OSError, too: timeouts, and errors of TLS
         if not type(error).__module__.startswith(("botocore.", "urllib3.")):
             raise
         raise BucketError(str(error)) from error

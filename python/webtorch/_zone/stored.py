@@ -22,7 +22,7 @@ from torch import Tensor
 from webtorch._cluster.lineage import Anchor
 from webtorch._zone import checkpoint
 from webtorch._zone.blocks import Blocks
-from webtorch._zone.bucket import Bucket, BucketError
+from webtorch._zone.bucket import Bucket
 from webtorch._zone.checkpoint import MAX_HEADER, Checkpoints, Loaded
 from webtorch._zone.interfaces import Contents, all_steps
 from webtorch._zone.shared_state import SharedState
@@ -129,7 +129,7 @@ class StoredCheckpoints:
             return None
         try:
             files = self._files(self._folder_of(model))
-        except BucketError as error:
+        except OSError as error:
             self._away_until = time.monotonic() + AWAY
             log.error("%s is away, models begin without it: %s", self._bucket.url, error)
             return None
