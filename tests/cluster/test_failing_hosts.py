@@ -14,7 +14,7 @@ cluster = pytest.importorskip("webtorch._worker.cluster")
 
 SETTINGS = settings("a", interval=1.0, timeout=2.0)
 
-STORE = SimpleNamespace(state=SimpleNamespace(fresh=False))
+STORE = SimpleNamespace(state=SimpleNamespace(fresh=False, anchor=SimpleNamespace(shares={})))
 
 
 class Setting:
@@ -34,10 +34,12 @@ class Setting:
             lambda *_: _nothing(members=self._members, close=self._leave),
         )
         monkeypatch.setattr(
-            cluster, "connect", lambda *_: _nothing(sent=0, received=0, key="", fits=lambda _: True)
+            cluster,
+            "connect",
+            lambda *_: _nothing(sent=0, received=0, key="", waits={}, fits=lambda _: True),
         )
         monkeypatch.setattr(Rounds, "run", self._run)
-        self.host = cluster.Host(SETTINGS, _nothing())
+        self.host = cluster.Host(SETTINGS, _nothing(), lambda: None)
 
     def _members(self) -> View:
         self.asked += 1
@@ -63,7 +65,7 @@ class Setting:
 def _nothing(**others):
     names = (
         "start stop beat close leave fits count_alone count_failure count_round count_bytes "
-        "show_members"
+        "show_members show_hosts"
     )
     found = dict.fromkeys(names.split(), lambda *_: None)
     return SimpleNamespace(**{"is_wanted": False, **found, **others})

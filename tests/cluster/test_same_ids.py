@@ -33,11 +33,12 @@ class Running:
         monkeypatch.setattr(cluster, "instance", name)
         nothing = SimpleNamespace(
             **dict.fromkeys(
-                ("count_bytes", "count_round", "count_failure", "count_alone"), lambda *_: None
+                ("count_bytes", "count_round", "count_failure", "count_alone", "show_hosts"),
+                lambda *_: None,
             ),
             show_members=lambda count, _: self.views.append(count),
         )
-        self.host = cluster.Host(settings_, nothing)
+        self.host = cluster.Host(settings_, nothing, lambda: None)
         self._thread = threading.Thread(target=self._work, name=name)
         self._thread.start()
 
