@@ -56,7 +56,8 @@ try_deb() {
 }
 
 # Somebody builds and runs a clone of the last commit by the commands of
-# docs/start.md.  PyTorch is downloaded before that.
+# docs/start.md, where the workers of root's nginx can read it: not below /root.
+# PyTorch is downloaded before that.
 try_source() {
     local chroot=$ROOT/build/packages/$TRY_SUITE-source torch=build/packages/torch
 
@@ -65,7 +66,7 @@ try_source() {
     say "making a chroot of $TRY_SUITE alone"
     rm -rf "$chroot"
     make_chroot "$chroot"
-    git clone --quiet --depth 1 "file://$ROOT" "$chroot/root/webtorch"
+    git clone --quiet --depth 1 "file://$ROOT" "$chroot/opt/webtorch"
     cp -r "$torch" "$chroot/opt/torch"
     cp packaging/try_source.sh packaging/follow.sh docs/start.md "$chroot/opt/"
     # the certificate of this machine's proxy, if it has one
