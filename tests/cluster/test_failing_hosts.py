@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster_threads import settings
-from webtorch._cluster.interfaces import GroupError, Member, View
+from webtorch._cluster.interfaces import GroupError, Member, Taken, View
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.teams import rules_of
 
@@ -25,6 +25,7 @@ class Setting:
         self.asked = 0
         self.left = 0
         self.error: Exception | None = None
+        self.refusal: Exception | None = None
         self.ids = ("a", "b")
         monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(cluster, "Coordinator", lambda _: _nothing(addresses=()))
@@ -38,11 +39,16 @@ class Setting:
             "connect",
             lambda *_: _nothing(sent=0, received=0, key="", waits={}, fits=lambda _: True),
         )
+        monkeypatch.setattr(Rounds, "note_members", lambda *_: None)
         monkeypatch.setattr(Rounds, "run", self._run)
-        self.host = cluster.Host(SETTINGS, _nothing(), lambda: None)
+        self.shown: list[tuple[str, ...]] = []
+        metrics = _nothing(show_hosts=lambda ids, *_: self.shown.append(tuple(ids)))
+        self.host = cluster.Host(SETTINGS, metrics, lambda: None)
 
     def _members(self) -> View:
         self.asked += 1
+        if self.refusal:
+            raise self.refusal
         about = {"rules": rules_of(SETTINGS)}
         return View(1, tuple(Member(host, "127.0.0.1", 1, about) for host in self.ids))
 
@@ -85,8 +91,10 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
     assert turns.left == 1
     assert caplog.text.count("goes on alone for 20 s, as it has failed in 3 rounds") == 1
     asked = turns.asked
+    assert turns.shown[-1] == ("a", "b")
     turns.work(19)
     assert turns.asked == asked
+    assert turns.shown[-1] == ("a",)
     # once more, and then for twice as long
     turns.work(2)
     assert (turns.asked, turns.left) == (asked + 1, 2)
@@ -97,6 +105,19 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
     turns.error = MemoryError()
     turns.work(2)
     assert turns.left == 2
+
+
+def test_id_that_is_asked_for_again_is_shown_as_before(turns):
+    turns.work()
+    turns.refusal = Taken("a", "127.0.0.1:1")
+    turns.work()
+    assert turns.shown == [("a", "b")]
+    turns.work()
+    assert turns.shown[-1] == ("a",)
+    turns.shown.clear()
+    # in its pause, too
+    turns.work()
+    assert turns.shown == [("a",)]
 
 
 def test_pauses_have_a_limit(turns, caplog):

@@ -340,6 +340,8 @@ class Host:
         self._log_problem()
         if time.monotonic() < self._quiet_until:
             self._metrics.count_alone()
+            with pinned() as stores:
+                self._metrics.show_hosts([self._settings.id], {}, stores)
             return self._settings.interval
         try:
             about = {
@@ -522,7 +524,6 @@ class Host:
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
-        self._metrics.show_hosts([self._settings.id], {}, self._stores)
         self._metrics.count_alone()
         self._failing_since = None
         if isinstance(error, Taken):
@@ -536,6 +537,7 @@ class Host:
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()
         self._metrics.show_members(1, 0)
+        self._metrics.show_hosts([self._settings.id], {}, self._stores)
 
     def _note(self, view: View) -> None:
         """Log which hosts have come and gone, and those that are refused."""
