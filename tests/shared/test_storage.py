@@ -213,6 +213,30 @@ def test_storage_epochs(storage):
     assert storage.names("m/")[-1] == "000002-000000000003.safetensors"
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_storage_keeps_files_of_epochs(storage, keep, caplog):
+    """A model that has begun without the store does not take the place of its files."""
+    trained = make()
+    for number in range(1, keep + 1):
+        do_round(trained, "web-0/x", number, 1000)
+        assert stored(storage, keep).save(trained)
+    best = storage.names("m/")[-1]
+    for life in range(1, 7):
+        files = stored(storage, keep)
+        shared = make()
+        for number in range(1, 6):
+            do_round(shared, f"web-0/{life}", number, life)
+            assert files.save(shared)
+        names = storage.names("m/")
+        assert names[0] == best
+        # youngest files of epochs before, and those of the last one
+        assert len(names) <= keep + 1 + keep
+        ends = [name for name in names if name.startswith(f"{life - 1:06}")]
+        assert len(ends) == (1 if keep > 1 or life == 1 else 0)
+        assert len([name for name in names if name.startswith(f"{life:06}")]) == keep
+    assert caplog.text.count(f"and {best}, which is kept, has {1000 * keep}") == 1
+
+
 def test_storage_of_models_that_stay_with_their_host(storage):
     one, two = make(cluster=False), make(cluster=False)
     for host, shared in enumerate((one, two)):

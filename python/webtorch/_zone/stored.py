@@ -84,15 +84,17 @@ class _Known:
     key: str
     epoch: int
     hosts: frozenset[str]
+    steps: int
 
     @classmethod
     def read(cls, metadata: Mapping[str, Any]) -> "_Known":
         """Read what `_Version.write` has returned; of another program's file nothing is known."""
         try:
             hosts = json.loads(metadata["hosts"])
-            return cls(str(metadata["key"]), int(metadata["anchor"]), frozenset(map(str, hosts)))
+            key, epoch, steps = metadata["key"], metadata["anchor"], metadata["step"]
+            return cls(str(key), int(epoch), frozenset(map(str, hosts)), int(steps))
         except (KeyError, ValueError, TypeError):
-            return cls("", 0, frozenset())
+            return cls("", 0, frozenset(), 0)
 
 
 class StoredCheckpoints:
@@ -194,9 +196,42 @@ class StoredCheckpoints:
         # if it is not, another host has written the same
         self._done[shared.name] = version.key
         if is_new:
-            for old in files[: max(0, len(files) + 1 - self._keep)]:
+            self._warn_of_fewer_steps(folder, files, file, version)
+            for old in self._surplus(folder, files, file):
                 self._bucket.delete(f"{folder}/{old.name}")
         return is_new
+
+    def _surplus(self, folder: str, files: list[Stored], new: Stored) -> list[Stored]:
+        """Return which of the files before a new one are not kept.
+
+        The youngest file of each of some epochs before is kept, and of all of them that with the
+        most steps: weights of a host that has begun without the store do not replace all others.
+        """
+        same = [each for each in files if each.epoch == new.epoch]
+        ends = [*{each.epoch: each for each in files if each.epoch != new.epoch}.values()]
+        kept = {*ends, *same[max(0, len(same) + 1 - self._keep) :]}
+        if not same and len(ends) > self._keep:
+            # it is asked for when an epoch begins alone
+            most = max(ends, key=lambda each: self._steps(folder, each))
+            kept = {most, *ends[len(ends) + 1 - self._keep :]}
+        return [each for each in files if each not in kept]
+
+    def _warn_of_fewer_steps(
+        self, folder: str, files: list[Stored], new: Stored, version: _Version
+    ) -> None:
+        """Warn if weights are not those of the file before, and have been trained less."""
+        if not files or files[-1].epoch == new.epoch:
+            return
+        steps = self._known(folder, files[-1]).steps
+        if version.steps < steps:
+            log.warning(
+                "%s/%s has %d steps, and %s, which is kept, has %d: it has begun without that",
+                folder,
+                new.name,
+                version.steps,
+                files[-1].name,
+                steps,
+            )
 
     def _place(
         self, folder: str, files: list[Stored], version: _Version, now: datetime | None
@@ -226,6 +261,9 @@ class StoredCheckpoints:
             known = _Known.read(self._metadata(f"{folder}/{file.name}"))
             self._heads[folder] = file.name, known
         return known
+
+    def _steps(self, folder: str, file: Stored) -> int:
+        return _Known.read(self._metadata(f"{folder}/{file.name}")).steps
 
     def _metadata(self, path: str) -> Mapping[str, Any]:
         head = self._bucket.read(path, 0, _HEAD)
