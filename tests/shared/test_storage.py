@@ -27,6 +27,8 @@ def keys(monkeypatch):
     for name, value in stores.KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(buckets, "_ATTEMPTS", 1)
+    # other tests need the processor, too
+    monkeypatch.setattr(buckets, "BRIEF_TIMEOUT", 20.0)
 
 
 @pytest.fixture
@@ -295,7 +297,7 @@ def test_storage_beside_a_directory(storage, tmp_path):
     assert found.blocks.counters.seen == directory.files("m")[0].put
 
 
-def test_storage_away_at_the_start(storage, tmp_path, caplog):
+def test_storage_away_at_the_start(storage, tmp_path, caplog, monkeypatch):
     directory = Checkpoints(tmp_path, 3)
     storage.go_away()
     files = stored(storage)
@@ -305,7 +307,28 @@ def test_storage_away_at_the_start(storage, tmp_path, caplog):
     # it is asked once for all models
     assert caplog.text.count("is away, models begin without it") == 1
     assert "no files" in Youngest(files, directory).describe_missing("m")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(buckets, "BRIEF_TIMEOUT", 0.2)
+        monkeypatch.setattr(buckets, "_ATTEMPTS", 99)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        files = StoredCheckpoints(Bucket(storage.url, endpoint), 3, 0.0)
+        assert make(Youngest(files, None)).steps == 0
     for endpoint in (storage.endpoint.replace("http:", "https:"), "http://minio_1:9000"):
         files = StoredCheckpoints(Bucket(storage.url, endpoint), 3, 0.0)
         assert make(Youngest(files, None)).steps == 0
-    assert caplog.text.count("is away, models begin without it") == 3
+    assert caplog.text.count("is away, models begin without it") == 4
+
+
+def test_storage_away_while_a_file_is_read(storage, caplog):
+    shared = make()
+    do_round(shared, "web-0/x", 1)
+    assert stored(storage).save(shared)
+    files = stored(storage)
+
+    def stop(*_):
+        raise BucketError("it has stopped")
+
+    files._bucket.copy = stop
+    for _ in range(3):
+        assert make(Youngest(files, None)).steps == 0
+    assert caplog.text.count("it has stopped") == 1

@@ -22,7 +22,7 @@ from torch import Tensor
 from webtorch._cluster.lineage import Anchor
 from webtorch._zone import checkpoint
 from webtorch._zone.blocks import Blocks
-from webtorch._zone.bucket import Bucket
+from webtorch._zone.bucket import Bucket, BucketError
 from webtorch._zone.checkpoint import MAX_HEADER, Checkpoints, Loaded
 from webtorch._zone.interfaces import Contents, all_steps
 from webtorch._zone.shared_state import SharedState
@@ -132,7 +132,7 @@ class StoredCheckpoints:
         try:
             files = self._files(self._folder_of(model))
         except OSError as error:
-            self._away_until = time.monotonic() + AWAY
+            self._note_away()
             log.error("%s is away, models begin without it: %s", self._bucket.url, error)
             return None
         return files[-1].time if files else None
@@ -154,8 +154,13 @@ class StoredCheckpoints:
                 log.info('model "%s" is as in %s/%s', model.name, self._bucket.url, path)
                 return loaded
         except OSError as error:
+            if isinstance(error, BucketError):
+                self._note_away()
             log.error('model "%s" begins without %s: %s', model.name, self._bucket.url, error)
         return None
+
+    def _note_away(self) -> None:
+        self._away_until = time.monotonic() + AWAY
 
     def save(self, shared: SharedState, last: bool = False) -> bool:
         """Write the weights if they have changed and no other host has just done so.
@@ -277,7 +282,7 @@ class StoredCheckpoints:
         return found if isinstance(found, dict) else {}
 
     def _files(self, folder: str) -> list[Stored]:
-        return _sorted(self._bucket.list(folder).objects)
+        return _sorted(self._bucket.list(folder, brief=True).objects)
 
     def _folder_of(self, model: Contents) -> str:
         folder = checkpoint.folder(model.name)
