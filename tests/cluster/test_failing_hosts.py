@@ -120,6 +120,17 @@ def test_id_that_is_asked_for_again_is_shown_as_before(turns):
     assert turns.shown == [("a",)]
 
 
+def test_waits_that_are_shown_are_those_of_a_round(turns, monkeypatch):
+    group = _nothing(sent=0, received=0, key="", waits={"b": 3.0}, fits=lambda _: True)
+    monkeypatch.setattr(cluster, "connect", lambda *_: group)
+    monkeypatch.setattr(Rounds, "run", lambda *_: group.waits.update(b=5.0) or Round())
+    found = []
+    turns.host._metrics.show_hosts = lambda _, waits, __: found.append(waits)
+    turns.work(2)
+    # of the second one, in which nothing was sent, none
+    assert found == [{"b": 2.0}, {"b": 0.0}]
+
+
 def test_pauses_have_a_limit(turns, caplog):
     turns.host._own_errors = 9999
     turns.error = MemoryError()

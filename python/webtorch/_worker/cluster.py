@@ -371,8 +371,10 @@ class Host:
 
     def _work(self, view: View, stores: Mapping[str, RoundsStore]) -> float:
         started = time.monotonic()
+        before: Mapping[str, float] = {}
         try:
             group = self._group_of(view)
+            before = dict(group.waits)
             if self._waits_for_others(view, stores):
                 return self._settings.interval
             sent, received = group.sent, group.received
@@ -386,7 +388,8 @@ class Host:
             self._warn_of_failures(error)
             return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
         finally:
-            waits = self._group.waits if self._group else {}
+            after = self._group.waits if self._group else {}
+            waits = {host: seconds - before.get(host, 0.0) for host, seconds in after.items()}
             self._metrics.show_hosts(view.ids, waits, stores)
         if done.settled:
             self._join()
