@@ -254,6 +254,13 @@ def test_storage_of_models_that_stay_with_their_host(storage):
         assert storage.names(f".hosts/web-{host}/m/") == names
     assert stored(storage, host="").newest(one) is None
 
+    # as many steps of other code, which the file does not fit
+    other = make(cluster=False, kind=optim.Adam)
+    other.count_step()
+    other.count_step()
+    assert stored(storage, host="web-0").save(other)
+    assert storage.names(".hosts/web-0/m/")[-1] == "000001-000000000002.safetensors"
+
 
 def test_storage_damaged_files(storage, caplog):
     files = stored(storage)

@@ -5,6 +5,7 @@ any host may write it, and one does. The epoch grows with weights that do not fo
 the file before: they were put into place, or all hosts have begun again.
 """
 
+import hashlib
 import json
 import logging
 import re
@@ -328,7 +329,9 @@ def _version(shared: SharedState, blocks: Blocks, memory: str) -> _Version | Non
     if store is not None:
         return _version_of(store.state.anchor)
     steps, replaced = all_steps(blocks.counters), blocks.counters.replaced
-    key = f"{shared.name}/{steps}/{replaced}"
+    # other code may have made as many steps
+    layout = hashlib.sha256(shared.layout.key).hexdigest()[:16]
+    key = f"{shared.name}/{steps}/{replaced}/{layout}"
     return _Version(key, replaced, steps, frozenset({memory}), steps) if steps else None
 
 
