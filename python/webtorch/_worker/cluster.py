@@ -29,7 +29,7 @@ from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
-from webtorch._process import instance
+from webtorch._process import began, instance
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
@@ -317,7 +317,7 @@ class Host:
         self._ring = Ring(settings.name, settings.secrets)
         self._coordinator = Coordinator(settings)
         self._coordinator.start()
-        self._membership = Lighthouse(settings, self._ring, instance)
+        self._membership = Lighthouse(settings, self._ring, instance, began)
         self._probes = Probes(settings)
         self._group: Group | None = None
         self._stores: Mapping[str, RoundsStore] = {}
@@ -495,7 +495,7 @@ class Host:
     def _pause(self, seconds: float) -> None:
         """Let others not wait for this host."""
         self._membership.close()
-        self._membership = Lighthouse(self._settings, self._ring, instance)
+        self._membership = Lighthouse(self._settings, self._ring, instance, began)
         self._quiet_until = time.monotonic() + seconds
 
     def _warn_of_failures(self, error: GroupError) -> None:
