@@ -177,6 +177,19 @@ def test_storage_hosts_write_one_file(storage):
     assert slow.save(shared, last=True)
 
 
+def test_storage_write_that_another_one_has_not_ended_is_tried_again(storage):
+    """The answer is the same if there is a file and if one is on its way, which may fail."""
+    files = stored(storage)
+    shared = make()
+    do_round(shared, "web-0/x", 1)
+    put = files._bucket.put_new
+    files._bucket.put_new = lambda *_: False
+    assert not files.save(shared)
+    files._bucket.put_new = put
+    assert files.save(shared)
+    assert storage.names("m/") == ["000000-000000000001.safetensors"]
+
+
 @pytest.mark.parametrize("keep", [1, 2, 5])
 def test_storage_keeps_the_youngest(storage, keep):
     files = stored(storage, keep)

@@ -199,13 +199,14 @@ class StoredCheckpoints:
                     return False
                 _write(draft, shared, tensors, version, file)
             is_new = self._bucket.put_new(f"{folder}/{file.name}", draft)
-        # if it is not, another host has written the same
+        if not is_new:
+            # another one has written it, or is about to: the next look says whether it is the same
+            return False
         self._done[shared.name] = version.key
-        if is_new:
-            self._warn_of_fewer_steps(folder, files, file, version)
-            for old in self._surplus(folder, files, file):
-                self._bucket.delete(f"{folder}/{old.name}")
-        return is_new
+        self._warn_of_fewer_steps(folder, files, file, version)
+        for old in self._surplus(folder, files, file):
+            self._bucket.delete(f"{folder}/{old.name}")
+        return True
 
     def _surplus(self, folder: str, files: list[Stored], new: Stored) -> list[Stored]:
         """Return which of the files before a new one are not kept.
