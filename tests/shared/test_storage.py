@@ -1,6 +1,7 @@
 """Checkpoints in object storage."""
 
 import io
+import itertools
 import os
 import socket
 from dataclasses import replace
@@ -188,6 +189,30 @@ def test_storage_write_that_another_one_has_not_ended_is_tried_again(storage):
     files._bucket.put_new = put
     assert files.save(shared)
     assert storage.names("m/") == ["000000-000000000001.safetensors"]
+
+
+def test_storage_file_that_another_host_deletes_meanwhile(storage, caplog):
+    one, two = stored(storage, keep=1), stored(storage, keep=1, host="web-1")
+    shared = make()
+    do_round(shared, "web-0/x", 1, 5)
+    assert one.save(shared)
+    listed = two._bucket.list
+    numbers = itertools.count(2)
+
+    def list_before_the_other_writes(*args, **others):
+        found = listed(*args, **others)
+        two._bucket.list = listed
+        do_round(shared, "web-0/x", next(numbers), 5)
+        assert one.save(shared)
+        return found
+
+    two._bucket.list = list_before_the_other_writes
+    behind = make()
+    do_round(behind, "web-0/x", 1)
+    assert not two.save(behind)
+    two._bucket.list = list_before_the_other_writes
+    assert two.load(make()).steps == 15
+    assert "begins without" not in caplog.text
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5])

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +22,7 @@ _ATTEMPTS = 2
 _EXISTS = frozenset({409, 412})
 """Status of a conditional write: another one was before, or is being made."""
 _PAST_END = 416
+_MISSING = "NoSuchKey"
 
 _REGION = "us-east-1"
 """The region if none is configured, which stores other than that of AWS do not look at."""
@@ -29,6 +30,10 @@ _REGION = "us-east-1"
 
 class BucketError(OSError):
     """The store cannot be reached, or has refused a request."""
+
+
+class MissingError(BucketError):
+    """There is no object of a name, or not any more."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class Bucket:
         """Return a part of an object; less at its end.
 
         Raises:
+            MissingError: There is none.
             BucketError: It cannot be read.
 
         """
@@ -144,6 +150,7 @@ class Bucket:
         """Write an object to a file.
 
         Raises:
+            MissingError: There is none.
             BucketError: It cannot be read.
             OSError: The file cannot be written.
 
@@ -209,10 +216,16 @@ def _errors() -> Iterator[None]:
         # some of them are of OSError, too: timeouts, and errors of TLS
         if not type(error).__module__.startswith(("botocore.", "urllib3.")):
             raise
-        raise BucketError(str(error)) from error
+        kind = (
+            MissingError if _answer(error).get("Error", {}).get("Code") == _MISSING else BucketError
+        )
+        raise kind(str(error)) from error
+
+
+def _answer(error: BaseException | None) -> Mapping[str, Any]:
+    return getattr(error, "response", None) or {}
 
 
 def _status_of(error: BucketError) -> int | None:
-    answer = getattr(error.__cause__, "response", None) or {}
-    found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    found = _answer(error.__cause__).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return found if isinstance(found, int) else None

@@ -12,21 +12,23 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from torch import Tensor
 
 from webtorch._cluster.lineage import Anchor
 from webtorch._zone import checkpoint
 from webtorch._zone.blocks import Blocks
-from webtorch._zone.bucket import Bucket, BucketError
+from webtorch._zone.bucket import Bucket, BucketError, MissingError
 from webtorch._zone.checkpoint import MAX_HEADER, Checkpoints, Loaded
 from webtorch._zone.interfaces import Contents, all_steps
 from webtorch._zone.shared_state import SharedState
+
+_Result = TypeVar("_Result")
 
 log = logging.getLogger("webtorch")
 
@@ -140,24 +142,28 @@ class StoredCheckpoints:
 
     def load(self, model: Contents) -> Loaded | None:
         """Read the youngest file of a model that is whole and fits; log those that do not."""
-        folder = self._folder_of(model)
         try:
-            for file in reversed(self._files(folder)):
-                path = f"{folder}/{file.name}"
-                with tempfile.NamedTemporaryFile(suffix=".safetensors") as copy:
-                    self._bucket.copy(path, copy)
-                    copy.flush()
-                    try:
-                        loaded = checkpoint.read(Path(copy.name), model)
-                    except checkpoint.DamagedError as error:
-                        log.error('model "%s": %s is not used: %s', model.name, path, error)
-                        continue
-                log.info('model "%s" is as in %s/%s', model.name, self._bucket.url, path)
-                return loaded
+            return _again(lambda: self._load(model))
         except OSError as error:
             if isinstance(error, BucketError):
                 self._note_away()
             log.error('model "%s" begins without %s: %s', model.name, self._bucket.url, error)
+        return None
+
+    def _load(self, model: Contents) -> Loaded | None:
+        folder = self._folder_of(model)
+        for file in reversed(self._files(folder)):
+            path = f"{folder}/{file.name}"
+            with tempfile.NamedTemporaryFile(suffix=".safetensors") as copy:
+                self._bucket.copy(path, copy)
+                copy.flush()
+                try:
+                    loaded = checkpoint.read(Path(copy.name), model)
+                except checkpoint.DamagedError as error:
+                    log.error('model "%s": %s is not used: %s', model.name, path, error)
+                    continue
+            log.info('model "%s" is as in %s/%s', model.name, self._bucket.url, path)
+            return loaded
         return None
 
     def _note_away(self) -> None:
@@ -179,6 +185,9 @@ class StoredCheckpoints:
             NotFiniteError: The weights are not finite.
 
         """
+        return _again(lambda: self._save(shared, last))
+
+    def _save(self, shared: SharedState, last: bool) -> bool:
         with shared.pinned() as blocks:
             version = _version(shared, blocks, self._memory)
         if version is None or self._done.get(shared.name) == version.key:
@@ -319,6 +328,17 @@ class Youngest:
         """Say why `load` has found none."""
         found = self.stored.describe_missing(name)
         return f"{found}, and {self.files.describe_missing(name)}" if self.files else found
+
+
+def _again(function: Callable[[], _Result]) -> _Result:
+    """Call a function, and once more if a file that it was to read is gone.
+
+    Another host has then written younger ones, and deleted it.
+    """
+    try:
+        return function()
+    except MissingError:
+        return function()
 
 
 def _version(shared: SharedState, blocks: Blocks, memory: str) -> _Version | None:
