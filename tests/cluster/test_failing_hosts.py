@@ -14,7 +14,9 @@ cluster = pytest.importorskip("webtorch._worker.cluster")
 
 SETTINGS = settings("a", interval=1.0, timeout=2.0)
 
-STORE = SimpleNamespace(state=SimpleNamespace(fresh=False, anchor=SimpleNamespace(shares={})))
+STORE = SimpleNamespace(
+    state=SimpleNamespace(fresh=False, joined=True, anchor=SimpleNamespace(shares={}))
+)
 
 
 class Setting:
@@ -43,7 +45,7 @@ class Setting:
         monkeypatch.setattr(Rounds, "run", self._run)
         self.shown: list[tuple[str, ...]] = []
         metrics = _nothing(show_hosts=lambda ids, *_: self.shown.append(tuple(ids)))
-        self.host = cluster.Host(SETTINGS, metrics, lambda: None)
+        self.host = cluster.Host(SETTINGS, metrics)
 
     def _members(self) -> View:
         self.asked += 1

@@ -40,7 +40,7 @@ class Running:
             ),
             show_members=lambda count, _: self.views.append(count),
         )
-        self.host = cluster.Host(settings_, nothing, lambda: None)
+        self.host = cluster.Host(settings_, nothing)
         self._thread = threading.Thread(target=self._work, name=name)
         self._thread.start()
 
@@ -158,6 +158,6 @@ def test_host_that_reloads_stays_the_older_one(monkeypatch):
     monkeypatch.setattr(cluster, "Coordinator", lambda _: nothing)
     monkeypatch.setattr(cluster, "Lighthouse", lambda *args: found.append(args[2:]) or nothing)
     for _ in range(2):
-        host = cluster.Host(settings("a"), nothing, lambda: None)
+        host = cluster.Host(settings("a"), nothing)
         host._pause(1.0)
     assert found == [(cluster.instance, cluster.began)] * 4

@@ -81,8 +81,8 @@ class Election(Protocol):
     def resign_rounds(self) -> None:
         """Let another worker be elected."""
 
-    def join(self) -> None:
-        """Note that the models of this host are those of its cluster."""
+    def join(self, joined: bool) -> None:
+        """Note whether the models of this host are those of its cluster."""
 
     def is_last(self) -> bool:
         """Note that this worker has made its last step; return whether all workers have."""
@@ -171,13 +171,12 @@ class Cluster(threading.Thread):
                         # what a worker that was killed has begun is completed in any case
                         with self._stores() as stores:
                             Rounds(self._settings, lambda: stores).resume()
-                            if all(_has_source(store.state) for store in stores.values()):
-                                self._election.join()
+                            self._election.join(_are_joined(stores))
                         is_resumed = True
                     if is_over():
                         break
                     if host is None:
-                        host = Host(self._located(), self._metrics, self._election.join)
+                        host = Host(self._located(), self._metrics)
                     delay = host.work(self._stores)
                     if host.is_failing and self._has_moved(host):
                         # the next turn is at the other address
@@ -205,9 +204,13 @@ class Cluster(threading.Thread):
                 self._election.resign_rounds()
 
     def _show(self) -> None:
-        """Show what is not counted: alerts need it when there are no rounds."""
+        """Show what is not counted: alerts need it when there are no rounds.
+
+        Other code may have brought a model that is not that of the cluster yet.
+        """
         # an error of this kind is that of the next turn
         with contextlib.suppress(Exception), self._stores() as stores:
+            self._election.join(_are_joined(stores))
             self._metrics.show_models(stores)
 
     def _located(self) -> Settings:
@@ -306,13 +309,11 @@ class Host:
     Args:
         settings: Those of the cluster.
         metrics: What operators see.
-        join: Notes that the models are those of the cluster.
 
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, join: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
-        self._join = join
         self._metrics = metrics
         self._ring = Ring(settings.name, settings.secrets)
         self._coordinator = Coordinator(settings)
@@ -392,7 +393,7 @@ class Host:
             waits = {host: seconds - before.get(host, 0.0) for host, seconds in after.items()}
             self._metrics.show_hosts(view.ids, waits, stores)
         if done.settled:
-            self._join()
+            _note_joined(stores)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = self._own_errors = 0
         self._failing_since = None
@@ -566,9 +567,20 @@ class Host:
         self._metrics.show_members(len(view.ids), view.generation)
 
 
+def _are_joined(stores: Mapping[str, RoundsStore]) -> bool:
+    """Return whether all models are those of the cluster, or of a checkpoint."""
+    return all(_has_source(store.state) for store in stores.values())
+
+
 def _has_source(state: State) -> bool:
     """Return whether a model is that of a checkpoint or of a round, not as the code has made it."""
-    return not state.fresh or state.anchor.steps > 0
+    return state.joined or not state.fresh or state.anchor.steps > 0
+
+
+def _note_joined(stores: Mapping[str, RoundsStore]) -> None:
+    for store in stores.values():
+        if not store.state.joined:
+            store.write(dataclasses.replace(store.state, joined=True))
 
 
 def _is_local(name: str) -> bool:
