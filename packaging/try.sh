@@ -41,8 +41,6 @@ try_deb() {
     local chroot=$ROOT/build/packages/$TRY_SUITE-nginx package
 
     require_chroots
-    say "making a chroot of $TRY_SUITE alone"
-    rm -rf "$chroot"
     make_chroot "$chroot" curl,ca-certificates,logrotate
     add_site "$chroot"
     package=$(echo dist/libnginx-mod-http-webtorch_*.deb)
@@ -63,8 +61,6 @@ try_source() {
 
     require_chroots
     once "$torch.made" "$(pin torch)" download_torch "$torch"
-    say "making a chroot of $TRY_SUITE alone"
-    rm -rf "$chroot"
     make_chroot "$chroot"
     git clone --quiet --depth 1 "file://$ROOT" "$chroot/opt/webtorch"
     cp -r "$torch" "$chroot/opt/torch"
@@ -116,7 +112,7 @@ add_site() {
 
 # A bare Debian, with some more packages: CHROOT [PACKAGES]
 make_chroot() {
-    say "making a chroot of $TRY_SUITE${2:+ with $2}"
+    say "making a chroot of $TRY_SUITE ${2:+with }${2:-alone}"
     rm -rf "$1"
     mkdir -p "$(dirname "$1")"
     debootstrap --variant=minbase ${2:+--include="$2"} \
